@@ -1,0 +1,144 @@
+"""What a stage is, and `run_stage`, the one way to run it: command line, flow, notebook and test all call this.
+
+A stage reads its inputs through `ArtifactRef`s and writes one file or folder per output kind into `out`: the output named
+`"disparity"` is the folder `out / "disparity"`, the output named `"rig.json"` is the file `out / "rig.json"`. Downstream stages get
+`inputs["disparity"].path`. `pictures/` may be written too (small JPEGs named in the report); it is kept but no stage reads it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from stages.core.errors import StageError
+from stages.core.fingerprint import digest_mapping, plain
+from stages.core.store import ArtifactRef, Store, store_error
+
+__all__ = ["ArtifactRef", "Progress", "Resources", "Stage", "StageContext", "StageError", "StageReport", "StageResult", "fingerprint_of", "run_stage"]
+
+log = logging.getLogger(__name__)
+Progress = Callable[[int, int, str], None]
+Inputs = Mapping[str, ArtifactRef]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a stage needs at the least: memory in GB for its default settings, and whether it can use a CUDA device."""
+
+    memory_gb: float = 1.0
+    gpu: bool = False
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What the machine gives a run. Nothing here may change the result beyond the stage's stated tolerance."""
+
+    threads: int = 0
+    """worker threads; 0 = all cores this process may use"""
+    seed: int = 0
+    device: str = "cpu"
+    """"cpu" or "cuda" """
+    progress: Progress = lambda done, total, note: None
+    """called as progress(done, total, note); cheap, call it per frame or per 100 steps"""
+
+    @property
+    def workers(self) -> int:
+        """Threads to use, at least 1."""
+        return self.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else self.threads or os.cpu_count() or 1
+
+
+@dataclass
+class StageReport:
+    """What a stage says of its result: figures with the unit in the key, warnings in plain words, small pictures."""
+
+    method: str = "default"
+    reason: str = ""
+    """why `method: auto` chose it"""
+    metrics: dict[str, float | int | str | None] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    pictures: list[tuple[str, str]] = field(default_factory=list)
+    """(caption, path relative to the stage's output folder), JPEG or PNG up to 150 kB"""
+    frames: dict[str, int] = field(default_factory=dict)
+    """count of frames by status"""
+
+
+class Stage(Protocol):
+    """A step of the pipeline; see stages/<name>/stage.py for each."""
+
+    name: str
+    version: int
+    needs: Resources
+    Config: type
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def check(self, inputs: Inputs, config: Any) -> None:
+        """Fail before any work: files, weights, memory. Raises TwinError."""
+
+    def run(self, inputs: Inputs, config: Any, out: Path, context: StageContext) -> StageReport:
+        """Compute and write every output below `out`."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A finished stage: its outputs by kind, whether they came from the store, and its manifest."""
+
+    refs: dict[str, ArtifactRef]
+    cached: bool
+    manifest: dict[str, Any]
+
+
+def fingerprint_of(stage: Stage, inputs: Inputs, config: Any, seed: int = 0) -> str:
+    """sha256 of stage name, version, the settings it reads, seed, digests of its inputs and hashes of the weights it will use."""
+    return digest_mapping(_identity(stage, inputs, config, seed))
+
+
+def run_stage(stage: Stage, inputs: Inputs, config: Any, store: Store, context: StageContext = StageContext(), force: bool = False) -> StageResult:  # noqa: B008
+    """The stage's result from the store, or computed under its lock and published atomically.
+
+    Raises TwinError (with advice) for anything a user can mend; other exceptions are faults of the program.
+    """
+    inputs = {k: inputs[k] for k in stage.inputs}
+    identity = _identity(stage, inputs, config, context.seed)
+    fingerprint = digest_mapping(identity)
+    with store.lock(fingerprint):
+        manifest = None if force else store.lookup(stage.name, fingerprint)
+        if manifest is not None:
+            return StageResult(store.refs(stage.name, fingerprint, manifest), True, manifest)
+        stage.check(inputs, config)
+        with store.workspace(fingerprint) as out:
+            started = time.perf_counter()
+            report = _run(stage, inputs, config, out, context)
+            record = {**identity, "report": plain(report), "seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": _peak_memory_mb(),
+                      "software": {"python": platform.python_version(), "machine": platform.machine()}}
+            manifest = store.publish(stage.name, fingerprint, out, stage.outputs, record)
+    return StageResult(store.refs(stage.name, fingerprint, manifest), False, manifest)
+
+
+def _run(stage: Stage, inputs: Inputs, config: Any, out: Path, context: StageContext) -> StageReport:
+    try:
+        return stage.run(inputs, config, out, context)
+    except OSError as e:
+        raise store_error(e, out) from e
+    except MemoryError as e:
+        raise StageError(f"{stage.name} ran out of memory", "use --profile preview, or lower the picture size (rectify.max_width)") from e
+
+
+def _identity(stage: Stage, inputs: Inputs, config: Any, seed: int) -> dict[str, Any]:
+    weights = stage.weights_used(config) if hasattr(stage, "weights_used") else {}
+    return {"stage": stage.name, "version": stage.version, "settings": plain(config), "seed": seed,
+            "inputs": {k: inputs[k].fingerprint for k in sorted(stage.inputs)}, "weights": plain(weights)}
+
+
+def _peak_memory_mb() -> int:
+    """Peak resident memory of this process so far (Linux counts kB); a stage runs in a process of its own, so this is the stage's."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+

@@ -1,0 +1,126 @@
+"""The per-frame tables and the readers that every stage shares: rectified pairs, disparity with its sigma, masks, poses.
+
+`frames.parquet` (kind of `rectify`): one row per frame found in the capture, also for the ones that cannot be used:
+    frame int32        index of the frame in the capture (0-based order of its files, or the video's frame number)
+    status str         "ok", or why not: "missing_pair", "broken", "size", "blurred", "duplicate"
+    reason str         the same in plain words
+    left, right str    file names below pairs/ ("" where there is none)
+    sharpness, exposure_ratio, row_offset_px float32
+`masks.parquet`: frame, status ("ok", "uncertain", "lost", "given"), trust (0-1), area_px, reason.
+`poses.json`: {"convention": .., "frames": [{"frame", "object_from_left" 4x4 or null, "status", "inliers", "rms_px", "reason"}]}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.core.images import read_disparity, read_gray, read_mask, read_rgb, read_sigma
+from stages.core.store import ArtifactRef
+
+POSE_CONVENTION = "x_object = object_from_left @ x_left, OpenCV axes, metres, rectified left camera"
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows (dicts with the same keys) as parquet; raises ValueError on an empty list, because it would lose the columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not rows:
+        raise ValueError(f"{path.name}: no rows")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([dict(r) for r in rows]), path, compression="zstd")
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """Rows of a parquet table."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path).to_pylist()
+
+
+@dataclass(frozen=True)
+class FrameReader:
+    """Streams what is known of each frame; holds paths only, never pictures."""
+
+    rows: tuple[dict[str, Any], ...]
+    pairs: Path
+    disparity: Path | None = None
+    masks: Path | None = None
+
+    @staticmethod
+    def of(inputs: Mapping[str, ArtifactRef]) -> FrameReader:
+        """From a stage's inputs: needs "frames.parquet" and "pairs"; "disparity" and "masks" where the stage has them."""
+        path = lambda kind: inputs[kind].path if kind in inputs else None  # noqa: E731
+        rows = tuple(read_table(inputs["frames.parquet"].path))
+        return FrameReader(rows, inputs["pairs"].path, path("disparity"), path("masks"))
+
+    @property
+    def ids(self) -> list[int]:
+        """Frames that can be used, in order."""
+        return [r["frame"] for r in self.rows if r["status"] == "ok"]
+
+    def _file(self, frame: int, side: str) -> Path:
+        return self.pairs / next(r[side] for r in self.rows if r["frame"] == frame)
+
+    def rgb(self, frame: int, side: str = "left") -> np.ndarray:
+        """(H, W, 3) uint8 rectified picture."""
+        return read_rgb(self._file(frame, side))
+
+    def gray(self, frame: int, side: str = "left") -> np.ndarray:
+        """(H, W) uint8 rectified picture."""
+        return read_gray(self._file(frame, side))
+
+    def disparity_px(self, frame: int) -> np.ndarray:
+        """(H, W) float32, NaN = none."""
+        return read_disparity(_folder(self.disparity) / f"{frame:06d}.png")
+
+    def sigma_px(self, frame: int) -> np.ndarray:
+        """(H, W) float32 calibrated standard deviation of the disparity, NaN = none."""
+        return read_sigma(_folder(self.disparity) / "sigma" / f"{frame:06d}.png")
+
+    def mask(self, frame: int) -> np.ndarray:
+        """(H, W) bool; all False for a frame whose object was lost."""
+        return read_mask(_folder(self.masks) / f"{frame:06d}.png")
+
+
+def _folder(path: Path | None) -> Path:
+    if path is None:
+        raise ValueError("this stage did not declare the input it reads")
+    return path
+
+
+@dataclass(frozen=True)
+class FramePose:
+    """Where the left camera of one frame was: object_from_left (4, 4) or None with the reason."""
+
+    frame: int
+    object_from_left: np.ndarray | None
+    status: str
+    inliers: int = 0
+    rms_px: float | None = None
+    reason: str = ""
+
+
+def write_poses(path: Path, poses: Sequence[FramePose]) -> None:
+    """poses.json as in the twin folder."""
+    frames = [{"frame": p.frame, "object_from_left": None if p.object_from_left is None else np.asarray(p.object_from_left, float).tolist(),
+               "status": p.status, "inliers": int(p.inliers), "rms_px": None if p.rms_px is None else float(p.rms_px), "reason": p.reason} for p in poses]
+    path.write_text(json.dumps({"schema_version": 1, "convention": POSE_CONVENTION, "frames": frames}, indent=1, allow_nan=False))
+
+
+def read_poses(path: Path) -> list[FramePose]:
+    """All rows of poses.json, also the ones without a pose."""
+    rows = json.loads(path.read_text())["frames"]
+    return [FramePose(r["frame"], None if r.get("object_from_left") is None else np.array(r["object_from_left"], float), r.get("status", "ok"),
+                      r.get("inliers", 0), r.get("rms_px"), r.get("reason", "")) for r in rows]
+
+
+def posed(poses: Sequence[FramePose]) -> dict[int, np.ndarray]:
+    """{frame: object_from_left} of the frames that have a pose."""
+    return {p.frame: p.object_from_left for p in poses if p.object_from_left is not None}

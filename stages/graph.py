@@ -1,0 +1,67 @@
+"""The pipeline: which stages there are and how their outputs feed each other. The order is derived, and checked acyclic."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from stages.base import Stage
+
+SOURCE = "capture"
+"""the one kind that no stage makes: the capture folder itself"""
+
+
+@cache
+def stages() -> tuple[Stage, ...]:
+    """All stages in an order in which each finds its inputs made."""
+    from stages.bundle.stage import STAGE as BUNDLE
+    from stages.depth.stage import STAGE as DEPTH
+    from stages.masks.stage import STAGE as MASKS
+    from stages.package.stage import STAGE as PACKAGE
+    from stages.rectify.stage import STAGE as RECTIFY
+    from stages.surface.stage import STAGE as SURFACE
+    from stages.texture.stage import STAGE as TEXTURE
+    from stages.track.stage import STAGE as TRACK
+
+    return ordered((RECTIFY, DEPTH, MASKS, TRACK, BUNDLE, SURFACE, TEXTURE, PACKAGE))
+
+
+def ordered(found: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Topological order, stable in the given one. Raises ValueError on a cycle, a missing input or an output made twice."""
+    makers: dict[str, str] = {}
+    for stage in found:
+        for kind in stage.outputs:
+            if kind in makers:
+                raise ValueError(f"{kind} is made by both {makers[kind]} and {stage.name}")
+            makers[kind] = stage.name
+    known, waiting, out = {SOURCE}, list(found), []
+    while waiting:
+        ready = next((s for s in waiting if set(s.inputs) <= known), None)
+        if ready is None:
+            missing = {s.name: sorted(set(s.inputs) - known) for s in waiting}
+            raise ValueError(f"no order runs these stages; inputs that nothing makes before: {missing}")
+        waiting.remove(ready)
+        out.append(ready)
+        known |= set(ready.outputs)
+    return tuple(out)
+
+
+def downstream(name: str) -> tuple[str, ...]:
+    """The stage and every stage that reads, directly or not, what it makes."""
+    tainted, names = set(), []
+    for stage in stages():
+        if stage.name == name or tainted & set(stage.inputs):
+            tainted |= set(stage.outputs)
+            names.append(stage.name)
+    return tuple(names)
+
+
+def mermaid() -> str:
+    """The graph as the README shows it."""
+    makers = {kind: s.name for s in stages() for kind in s.outputs}
+    lines = ["graph LR", f"    {SOURCE}([{SOURCE}])"]
+    edges: dict[tuple[str, str], list[str]] = {}
+    for stage in stages():
+        for kind in stage.inputs:
+            edges.setdefault((makers.get(kind, SOURCE), stage.name), []).append(kind)
+    lines += [f"    {a} -- {', '.join(kinds)} --> {b}" for (a, b), kinds in edges.items()]
+    return "\n".join(lines)
