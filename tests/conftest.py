@@ -1,0 +1,62 @@
+"""Fixtures that every test folder uses: the generated captures, inputs made from their truth, and the data set beside the checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests import truth_inputs
+
+os.environ.setdefault("DO_NOT_TRACK", "1")
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+
+
+def _capture(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Path:
+    from stages.core.synthetic.capture import CaptureSpec, write_capture
+
+    folder = tmp_path_factory.mktemp(f"capture_{kind}")
+    return write_capture(folder, CaptureSpec(kind=kind, frames=16, width=400, height=300, voxel_m=0.001), workers=CORES)
+
+
+@pytest.fixture(scope="session")
+def synthetic_capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 pairs of 400x300: the camera goes round the built-in object. Read only; copy it before you break it."""
+    return _capture(tmp_path_factory, "orbit")
+
+
+@pytest.fixture(scope="session")
+def synthetic_inhand(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 pairs of 400x300: the object turns before a still camera. Read only."""
+    return _capture(tmp_path_factory, "inhand")
+
+
+@pytest.fixture(scope="session")
+def truth(synthetic_capture: Path, tmp_path_factory: pytest.TempPathFactory):
+    """{kind: ArtifactRef} for the orbit capture, from its truth, disparity noise 0.08 px. Read only."""
+    return truth_inputs.make(synthetic_capture, tmp_path_factory.mktemp("truth_orbit"))
+
+
+@pytest.fixture(scope="session")
+def truth_inhand(synthetic_inhand: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The same for the in-hand capture."""
+    return truth_inputs.make(synthetic_inhand, tmp_path_factory.mktemp("truth_inhand"))
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The data set beside the checkout; tests that need it skip, and say so, where it is absent."""
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    if not (beside / "captures").is_dir():
+        pytest.skip(f"no data set beside the checkout ({beside.name}/captures): real-data test not run")
+    return beside
+
+
+@pytest.fixture
+def cuda():
+    """A CUDA device, or a loud skip."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device: GPU test not run")
+    return torch.device("cuda")
