@@ -1,0 +1,6 @@
+"""The record of a run: `run.json` for machines and the self-contained page `report.html` for people."""
+
+from stages.core.report.page import write_report
+from stages.core.report.run_record import write_run_json
+
+__all__ = ["write_report", "write_run_json"]

@@ -1,0 +1,94 @@
+"""The twin folder: what a run leaves for its user, copied out of the store (the store's own files stay as they are).
+
+The folder is built beside its destination and swapped in, so a kill leaves the old twin or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.core.errors import StoreError
+from stages.core.report import write_report, write_run_json
+from stages.core.store import ArtifactRef, store_error
+
+OWN_FILES = ("mesh.ply", "twin.glb", "twin.obj", "twin.mtl", "twin.png", "twin.usdz",
+             "poses.json", "report.html", "run.json", "evaluation.json")
+OWN_FOLDERS = ("masks", "disparity", "previews")
+
+
+def assemble_twin(out_dir: Path, refs: Mapping[str, ArtifactRef], manifests: Mapping[str, Mapping[str, Any]],
+                  extra: Mapping[str, Any] | None = None) -> Path:
+    """Fill `out_dir` from the outputs of the stages (`refs` by kind), with run.json and report.html of their `manifests` (by stage
+    name, in pipeline order) and return it. `extra`: see `write_run_json`.
+
+    Kinds that are not among `refs` (a run that stopped early) are left out. Files that are not part of a twin are kept; a folder
+    that holds files but no twin is refused (StoreError).
+    """
+    out_dir = Path(out_dir).absolute()
+    strangers = _strangers(out_dir)
+    partial, old = (out_dir.with_name(f".{out_dir.name}.{word}-{os.getpid()}") for word in ("partial", "old"))
+    try:
+        _remove_leftovers(out_dir)
+        partial.mkdir(parents=True)
+        _copy_outputs(partial, refs)
+        write_run_json(partial, manifests, extra or {})
+        write_report(partial, manifests, stage_folders(refs, manifests), partial, extra or {})
+        for path in strangers:
+            _copy(path, partial / path.name)
+        if out_dir.exists():
+            out_dir.rename(old)
+        partial.rename(out_dir)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as e:
+        raise store_error(e, out_dir) from e
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out_dir
+
+
+def stage_folders(refs: Mapping[str, ArtifactRef], manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Path]:
+    """{stage name: its folder in the store}, where its pictures lie."""
+    return {name: refs[kind].path.parent for name, m in manifests.items() for kind in list(m["outputs"])[:1] if kind in refs}
+
+
+def _copy_outputs(folder: Path, refs: Mapping[str, ArtifactRef]) -> None:
+    if "twin" in refs:
+        for path in sorted(refs["twin"].path.iterdir()):
+            _copy(path, folder / path.name)
+    elif "mesh.ply" in refs:
+        _copy(refs["mesh.ply"].path, folder / "mesh.ply")
+    for kind, name in (("poses_refined.json", "poses.json"), ("masks_final", "masks"), ("disparity", "disparity")):
+        if kind in refs:
+            _copy(refs[kind].path, folder / name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, or the files directly inside a folder's tree; never a link, because users edit what they are given."""
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("sigma"), copy_function=shutil.copyfile)
+    else:
+        shutil.copyfile(source, target)
+
+
+def _strangers(out_dir: Path) -> list[Path]:
+    if not out_dir.exists():
+        return []
+    if not out_dir.is_dir():
+        raise StoreError(f"{out_dir} is a file", "name a folder with --out")
+    found = sorted(out_dir.iterdir())
+    if found and not any((out_dir / name).exists() for name in ("run.json", "mesh.ply")):
+        raise StoreError(f"{out_dir} holds {found[0].name} and more, but no twin", "name an empty or a new folder with --out")
+    return [p for p in found if p.name not in OWN_FILES + OWN_FOLDERS]
+
+
+def _remove_leftovers(out_dir: Path) -> None:
+    """Folders of earlier runs that were killed; an old twin that was moved aside but not replaced is put back first."""
+    olds = sorted(out_dir.parent.glob(f".{out_dir.name}.old-*"))
+    if olds and not out_dir.exists():
+        olds.pop().rename(out_dir)
+    for path in olds + sorted(out_dir.parent.glob(f".{out_dir.name}.partial-*")):
+        shutil.rmtree(path, ignore_errors=True)
