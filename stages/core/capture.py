@@ -1,0 +1,166 @@
+"""The capture folder: which of its files the pipeline reads, and the digest of their content.
+
+    left/*.{png,jpg,jpeg} right/*...   or left.mp4 + right.mp4, or stereo.mp4 (side by side, left half = left camera)
+    calibration.{json,yaml,yml,xml}, calib.txt, or intrinsics.yml + extrinsics.yml
+    prompt.json, masks/*.png, depth/*.png with depth/depth.json         (optional)
+
+Names count in the digest, as they decide which pictures pair up; where the folder lies and the age of its files do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.core.errors import CaptureError
+from stages.core.fingerprint import digest_file, digest_mapping
+from stages.core.store import ArtifactRef
+
+PICTURES = (".png", ".jpg", ".jpeg")
+VIDEOS = (".mp4", ".mov", ".mkv", ".avi")
+CALIBRATIONS = ("calibration.json", "calibration.yaml", "calibration.yml", "calibration.xml", "calib.txt")
+CALIBRATION_PAIRS = (("intrinsics.yml", "extrinsics.yml"), ("intrinsics.yaml", "extrinsics.yaml"), ("intrinsics.xml", "extrinsics.xml"))
+LAYOUT_ADVICE = ("a capture holds left/ and right/ with png or jpg pictures (or left.mp4 + right.mp4, or stereo.mp4 side by side) "
+                 "and calibration.json, .yaml, .xml or calib.txt")
+_SETTLED_S = 2.0
+"""a file younger than this is digested again next time: a second write within the clock's grain would go unseen"""
+
+
+@dataclass(frozen=True)
+class CaptureFiles:
+    """The files of one capture, absolute paths, each tuple sorted by name; what is absent is empty or None."""
+
+    root: Path
+    left: tuple[Path, ...] = ()
+    right: tuple[Path, ...] = ()
+    left_video: Path | None = None
+    right_video: Path | None = None
+    stereo_video: Path | None = None
+    calibration: tuple[Path, ...] = ()
+    """one file, or intrinsics and extrinsics"""
+    prompt: Path | None = None
+    masks: tuple[Path, ...] = ()
+    depth: tuple[Path, ...] = ()
+    depth_notes: Path | None = None
+
+    def all(self) -> tuple[Path, ...]:
+        """Every file that can change a result."""
+        single = (self.left_video, self.right_video, self.stereo_video, self.prompt, self.depth_notes)
+        return (*self.left, *self.right, *(p for p in single if p is not None), *self.calibration, *self.masks, *self.depth)
+
+
+def find_files(root: Path) -> CaptureFiles:
+    """The capture's files. Raises CaptureError if the folder is missing, empty, or holds no pair of views or no calibration."""
+    root = Path(root)
+    if not root.is_dir():
+        raise CaptureError(f"{root} is not a folder", f"name a capture folder; {LAYOUT_ADVICE}")
+    if not any(root.iterdir()):
+        raise CaptureError(f"{root} is empty", LAYOUT_ADVICE)
+    found = CaptureFiles(root, _pictures(root / "left"), _pictures(root / "right"), _video(root, "left"), _video(root, "right"),
+                         _video(root, "stereo"), _calibration(root), _file(root / "prompt.json"), _pictures(root / "masks"),
+                         _pictures(root / "depth"), _file(root / "depth" / "depth.json"))
+    _refuse_incomplete(found)
+    return found
+
+
+def capture_ref(path: Path, memo_folder: Path | None = None, workers: int = 4) -> ArtifactRef:
+    """The capture as the input of `rectify`, with the digest of the content of the files that the pipeline reads.
+
+    memo_folder: where to remember digests of unchanged files (size, time of change and inode), for example store.root / "digests";
+    None = read every byte. Raises CaptureError for a folder that is no capture.
+    """
+    files = find_files(Path(path).expanduser().resolve())
+    memo = _Memo(memo_folder, files.root)
+    paths = files.all()
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        digests = dict(zip((p.relative_to(files.root).as_posix() for p in paths), pool.map(memo.digest, paths), strict=True))
+    memo.save(digests)
+    return ArtifactRef("capture", files.root, digest_mapping(digests))
+
+
+class _Memo:
+    """Digests of one capture's files as of the last time, trusted while size, mtime and inode are unchanged."""
+
+    def __init__(self, folder: Path | None, root: Path) -> None:
+        self.root, self.now_ns = root, time.time_ns()
+        self.path = None if folder is None else Path(folder) / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:24]}.json"
+        self.known: dict[str, list] = {}
+        self.stamps: dict[str, list[int]] = {}
+        if self.path is not None and self.path.is_file():
+            try:
+                self.known = json.loads(self.path.read_text())
+            except ValueError:
+                self.known = {}           # a memo only saves time: a damaged one is rebuilt
+
+    def digest(self, path: Path) -> str:
+        name, stat = path.relative_to(self.root).as_posix(), path.stat()
+        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        self.stamps[name] = stamp
+        known = self.known.get(name)
+        return known[3] if known and known[:3] == stamp else digest_file(path)
+
+    def save(self, digests: dict[str, str]) -> None:
+        if self.path is None:
+            return
+        settled = {n: [*self.stamps[n], d] for n, d in digests.items() if self.now_ns - self.stamps[n][1] > _SETTLED_S * 1e9}
+        if settled != self.known:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            work = self.path.with_suffix(f".{os.getpid()}.tmp")
+            work.write_text(json.dumps(settled))
+            work.replace(self.path)
+
+
+def _refuse_incomplete(f: CaptureFiles) -> None:
+    kinds = [bool(f.left or f.right), bool(f.left_video or f.right_video), bool(f.stereo_video)]
+    if sum(kinds) == 0:
+        raise CaptureError(f"{f.root} holds no pictures and no video of two views (found: {_listing(f.root)})", LAYOUT_ADVICE)
+    if sum(kinds) > 1:
+        raise CaptureError(f"{f.root} holds the views twice (picture folders, left/right videos, stereo video: {kinds})",
+                           "keep one of them in the capture folder")
+    for have, lack, folder in ((f.left, f.right, "right/"), (f.right, f.left, "left/")):
+        if have and not lack:
+            raise CaptureError(f"{f.root / folder} holds no png or jpg pictures, its counterpart has {len(have)}",
+                               "copy the other camera's pictures there")
+    if bool(f.left_video) != bool(f.right_video):
+        raise CaptureError(f"{f.root} has only {(f.left_video or f.right_video).name}",
+                           "add the other camera's video, or name a side-by-side video stereo.mp4")
+    if not f.calibration:
+        raise CaptureError(f"{f.root} has no calibration (looked for {', '.join(CALIBRATIONS)}, intrinsics.yml + extrinsics.yml)",
+                           "add the rig's calibration; `twin calibrate` makes one from chessboard pairs")
+
+
+def _pictures(folder: Path) -> tuple[Path, ...]:
+    return tuple(sorted(p for p in _entries(folder) if p.suffix.lower() in PICTURES and not p.name.startswith(".")))
+
+
+def _entries(folder: Path) -> Iterable[Path]:
+    return folder.iterdir() if folder.is_dir() else ()
+
+
+def _video(root: Path, stem: str) -> Path | None:
+    return next((p for p in sorted(root.iterdir()) if p.is_file() and p.stem == stem and p.suffix.lower() in VIDEOS), None)
+
+
+def _calibration(root: Path) -> tuple[Path, ...]:
+    for name in CALIBRATIONS:
+        if (root / name).is_file():
+            return (root / name,)
+    for pair in CALIBRATION_PAIRS:
+        if all((root / n).is_file() for n in pair):
+            return tuple(root / n for n in pair)
+    return ()
+
+
+def _file(path: Path) -> Path | None:
+    return path if path.is_file() else None
+
+
+def _listing(root: Path, most: int = 6) -> str:
+    names = sorted(p.name for p in root.iterdir())
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
