@@ -1,0 +1,94 @@
+"""Scores a twin folder against the truth of its capture (`gt/`): poses, surface, masks, disparity, texture-free.
+
+No scale is fitted: a twin of the wrong size is wrong. The twin's object frame is brought to the true one by the single rigid motion
+that best fits all camera poses ("pose-aligned"); "icp" adds a rigid fit of the surfaces, the kinder figure most papers quote.
+Distances in millimetres unless the key says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from stages.core.camera import Rig
+from stages.core.errors import CaptureError
+from stages.core.frames import posed, read_poses
+from stages.core.images import read_disparity, read_mask
+from stages.core.metrics_geometry import SurfaceTruth, align_by_poses, icp, pose_scores, surface_scores
+
+
+def evaluate(capture: Path, twin: Path) -> dict[str, Any]:
+    """All scores of `twin` against `capture/gt`. Raises CaptureError when the capture has no truth or the twin is not one."""
+    import trimesh
+
+    truth = capture / "gt"
+    for path, what in ((truth / "mesh.ply", "the capture has no ground truth"), (twin / "mesh.ply", "this is not a twin folder")):
+        if not path.exists():
+            raise CaptureError(f"{path} does not exist: {what}", "give a capture with gt/ (such as the one `twin demo` makes) and a folder that `twin reconstruct` wrote")
+    true_poses, poses = (posed(read_poses(p / "poses.json")) for p in (truth, twin))
+    frames = sorted(true_poses)
+    out: dict[str, Any] = {"capture": capture.name, "frames": len(frames)}
+    if not set(true_poses) & set(poses):
+        return {**out, "frames_posed": 0}
+    true_mesh, mesh = (trimesh.load(p / "mesh.ply", process=False, force="mesh") for p in (truth, twin))
+    surface = SurfaceTruth.sample(true_mesh, true_poses, _rig(capture), truth)
+    true_from_twin = align_by_poses(true_poses, poses, surface.points[surface.seen])
+    fine = icp(mesh, surface, true_from_twin)
+    return {**out, "vertices": len(mesh.vertices), "faces": len(mesh.faces), "watertight": bool(mesh.is_watertight), "seen_share_of_surface": float(surface.seen.mean()),
+            "pose": pose_scores(true_poses, poses, true_from_twin, surface.points[surface.seen], frames),
+            "surface_pose_aligned": surface_scores(mesh, surface, true_from_twin), "surface_icp": surface_scores(mesh, surface, fine),
+            "mask": mask_scores(truth, twin, frames), "depth": depth_scores(truth, twin, frames)}
+
+
+def mask_scores(truth: Path, twin: Path, frames: list[int]) -> dict[str, float]:
+    """J (intersection over union) and F (boundary agreement, DAVIS: within 0.8 % of the diagonal), per cent; a missing mask scores 0."""
+    if not (twin / "masks").is_dir():
+        return {}
+    overlaps, edges = [], []
+    for k in frames:
+        path = twin / "masks" / f"{k:06d}.png"
+        want = read_mask(truth / "masks" / f"{k:06d}.png")
+        found = read_mask(path) if path.exists() else np.zeros_like(want)
+        same_size = found.shape == want.shape
+        overlaps.append((found & want).sum() / max((found | want).sum(), 1) if same_size else 0.0)
+        edges.append(boundary_agreement(found, want) if same_size else 0.0)
+    return {"mask_J": 100 * float(np.mean(overlaps)), "mask_J_min": 100 * float(np.min(overlaps)), "mask_F": 100 * float(np.mean(edges))}
+
+
+def boundary_agreement(found: np.ndarray, want: np.ndarray) -> float:
+    """F-measure of two (H, W) bool outlines with a tolerance of 0.8 % of the picture's diagonal (Perazzi et al., CVPR 2016)."""
+    radius = int(np.ceil(0.008 * np.hypot(*want.shape)))
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    a, b = (cv2.morphologyEx(m.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) for m in (found, want))
+    precision = (a & cv2.dilate(b, disk)).sum() / max(a.sum(), 1)
+    recall = (b & cv2.dilate(a, disk)).sum() / max(b.sum(), 1)
+    return float(2 * precision * recall / max(precision + recall, 1e-9))
+
+
+def depth_scores(truth: Path, twin: Path, frames: list[int]) -> dict[str, float]:
+    """Disparity errors (px) inside the true mask, and the share of it that has an estimate."""
+    errors, total = [], 0
+    for k in frames:
+        path = twin / "disparity" / f"{k:06d}.png"
+        if not path.exists():
+            continue
+        mask = read_mask(truth / "masks" / f"{k:06d}.png")
+        error = np.abs(read_disparity(path) - read_disparity(truth / "disparity" / f"{k:06d}.png"))[mask]
+        total += int(mask.sum())
+        errors.append(error[np.isfinite(error)])
+    if not errors:
+        return {}
+    e = np.concatenate(errors)
+    return {"disparity_mae_px": float(e.mean()), "disparity_median_px": float(np.median(e)), "bad1_percent": float(100 * (e > 1).mean()),
+            "bad2_percent": float(100 * (e > 2).mean()), "density_percent": float(100 * len(e) / max(total, 1))}
+
+
+def _rig(capture: Path) -> Rig:
+    data = json.loads((capture / "calibration.json").read_text())
+    if not data.get("rectified"):
+        raise CaptureError(f"{capture}/calibration.json is not rectified", "ground truth is defined on rectified pictures only")
+    return Rig.load(capture / "calibration.json")
