@@ -21,7 +21,18 @@ from stages.core.errors import StageError
 from stages.core.fingerprint import digest_mapping, plain
 from stages.core.store import ArtifactRef, Store, store_error
 
-__all__ = ["ArtifactRef", "Progress", "Resources", "Stage", "StageContext", "StageError", "StageReport", "StageResult", "fingerprint_of", "run_stage"]
+__all__ = [
+    "ArtifactRef",
+    "Progress",
+    "Resources",
+    "Stage",
+    "StageContext",
+    "StageError",
+    "StageReport",
+    "StageResult",
+    "fingerprint_of",
+    "run_stage",
+]
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, str], None]
@@ -70,7 +81,11 @@ class StageReport:
 
 
 class Stage(Protocol):
-    """A step of the pipeline; see stages/<name>/stage.py for each."""
+    """A step of the pipeline; see stages/<name>/stage.py for each.
+
+    Optional members: `weights_used(config) -> {name: sha256}` of the weights that decide the result, and
+    `auto_choice(config) -> (method, reason)`, what `method: auto` would pick on this machine (`twin doctor` prints it).
+    """
 
     name: str
     version: int
@@ -100,7 +115,9 @@ def fingerprint_of(stage: Stage, inputs: Inputs, config: Any, seed: int = 0) -> 
     return digest_mapping(_identity(stage, inputs, config, seed))
 
 
-def run_stage(stage: Stage, inputs: Inputs, config: Any, store: Store, context: StageContext = StageContext(), force: bool = False) -> StageResult:  # noqa: B008
+def run_stage(
+    stage: Stage, inputs: Inputs, config: Any, store: Store, context: StageContext = StageContext(), force: bool = False
+) -> StageResult:
     """The stage's result from the store, or computed under its lock and published atomically.
 
     Raises TwinError (with advice) for anything a user can mend; other exceptions are faults of the program.
@@ -116,8 +133,13 @@ def run_stage(stage: Stage, inputs: Inputs, config: Any, store: Store, context: 
         with store.workspace(fingerprint) as out:
             started = time.perf_counter()
             report = _run(stage, inputs, config, out, context)
-            record = {**identity, "report": plain(report), "seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": _peak_memory_mb(),
-                      "software": {"python": platform.python_version(), "machine": platform.machine()}}
+            record = {
+                **identity,
+                "report": plain(report),
+                "seconds": round(time.perf_counter() - started, 3),
+                "peak_memory_mb": _peak_memory_mb(),
+                "software": {"python": platform.python_version(), "machine": platform.machine()},
+            }
             manifest = store.publish(stage.name, fingerprint, out, stage.outputs, record)
     return StageResult(store.refs(stage.name, fingerprint, manifest), False, manifest)
 
@@ -133,12 +155,22 @@ def _run(stage: Stage, inputs: Inputs, config: Any, out: Path, context: StageCon
 
 def _identity(stage: Stage, inputs: Inputs, config: Any, seed: int) -> dict[str, Any]:
     weights = stage.weights_used(config) if hasattr(stage, "weights_used") else {}
-    return {"stage": stage.name, "version": stage.version, "settings": plain(config), "seed": seed,
-            "inputs": {k: inputs[k].fingerprint for k in sorted(stage.inputs)}, "weights": plain(weights)}
+    return {
+        "stage": stage.name,
+        "version": stage.version,
+        "settings": plain(config),
+        "seed": seed,
+        "inputs": {k: inputs[k].fingerprint for k in sorted(stage.inputs)},
+        "weights": plain(weights),
+    }
 
 
 def _peak_memory_mb() -> int:
-    """Peak resident memory of this process so far (Linux counts kB); a stage runs in a process of its own, so this is the stage's."""
+    """Peak resident memory of this process so far; a stage runs in a process of its own, so this is the stage's.
+
+    VmHWM where there is one: getrusage counts in what the parent held at the moment it started this process.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) // 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-

@@ -1,4 +1,4 @@
-"""Every artifact a stage can ask for, made from the truth of a capture: so that each stage is tested alone, on perfect or degraded input."""
+"""Every artifact a stage can ask for, made from the truth of a capture: each stage is tested alone, on perfect or degraded input."""
 
 from __future__ import annotations
 
@@ -44,8 +44,22 @@ def _pictures(capture: Path, out: Path, count: int) -> None:
 
 
 def _tables(capture: Path, out: Path, count: int) -> None:
-    write_table(out / "frames.parquet", [{"frame": k, "status": "ok", "reason": "", "left": f"left/{k:06d}.jpg", "right": f"right/{k:06d}.jpg",
-                                          "sharpness": 1.0, "exposure_ratio": 1.0, "row_offset_px": 0.0} for k in range(count)])
+    write_table(
+        out / "frames.parquet",
+        [
+            {
+                "frame": k,
+                "status": "ok",
+                "reason": "",
+                "left": f"left/{k:06d}.jpg",
+                "right": f"right/{k:06d}.jpg",
+                "sharpness": 1.0,
+                "exposure_ratio": 1.0,
+                "row_offset_px": 0.0,
+            }
+            for k in range(count)
+        ],
+    )
     area = lambda k: int(read_mask(capture / "gt/masks" / f"{k:06d}.png").sum())  # noqa: E731
     write_table(out / "masks.parquet", [{"frame": k, "status": "ok", "trust": 1.0, "area_px": area(k), "reason": ""} for k in range(count)])
 
@@ -63,4 +77,9 @@ def _poses_and_points(capture: Path, out: Path) -> None:
         write_poses(out / name, poses)
     shutil.copyfile(capture / "gt/mesh.ply", out / "mesh.ply")
     vertices = trimesh.load(capture / "gt/mesh.ply", process=False).vertices[::97]
-    np.savez(out / "points.npz", xyz=np.asarray(vertices, float), observations=np.full(len(vertices), 4, np.int32), rms_px=np.full(len(vertices), 0.3, np.float32))
+    np.savez(
+        out / "points.npz",
+        xyz=np.asarray(vertices, float),
+        observations=np.full(len(vertices), 4, np.int32),
+        rms_px=np.full(len(vertices), 0.3, np.float32),
+    )

@@ -79,8 +79,14 @@ class Rig:
 
     def save(self, path: Path) -> None:
         """Write rig.json."""
-        data = {"schema_version": 1, "image_size": {"width": self.width, "height": self.height}, "K": self.K.ravel().tolist(),
-                "baseline_m": self.baseline_m, "rectified": True, "unit": "metre, pixel (centres at integers)"}
+        data = {
+            "schema_version": 1,
+            "image_size": {"width": self.width, "height": self.height},
+            "K": self.K.ravel().tolist(),
+            "baseline_m": self.baseline_m,
+            "rectified": True,
+            "unit": "metre, pixel (centres at integers)",
+        }
         path.write_text(json.dumps(data, indent=1))
 
     @staticmethod

@@ -36,8 +36,13 @@ class Settings:
     stages: dict[str, Any]
 
 
-def resolve(configs: Mapping[str, type], profile: str = "standard", capture_file: Path | None = None,
-            overrides: typing.Sequence[str] = (), seed: int = 0) -> Settings:
+def resolve(
+    configs: Mapping[str, type],
+    profile: str = "standard",
+    capture_file: Path | None = None,
+    overrides: typing.Sequence[str] = (),
+    seed: int = 0,
+) -> Settings:
     """Merge all sources over the stage config classes `{stage name: dataclass}`. Raises ConfigError."""
     if profile not in PROFILES:
         raise ConfigError(f"unknown profile {profile!r}", f"choose one of {', '.join(PROFILES)}")
@@ -81,8 +86,9 @@ def _refuse_inert(stage: str, config: Any, given: Mapping[str, Any]) -> None:
     for f in dataclasses.fields(config):
         only_for = f.metadata.get("only_for", ())
         if f.name in given and only_for and method != "auto" and method not in only_for and given[f.name] != f.default:
-            raise ConfigError(f"{stage}.{f.name} has no effect with {stage}.method={method}",
-                              f"remove it, or use {stage}.method={' or '.join(only_for)}")
+            raise ConfigError(
+                f"{stage}.{f.name} has no effect with {stage}.method={method}", f"remove it, or use {stage}.method={' or '.join(only_for)}"
+            )
 
 
 def _convert(name: str, value: Any, hint: Any) -> Any:

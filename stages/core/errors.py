@@ -14,7 +14,7 @@ class TwinError(Exception):
         self.message = message
         self.advice = advice
 
-    def __reduce__(self):  # noqa: D105 - survives pickling between the stage process and its parent
+    def __reduce__(self):
         return type(self), (self.message, self.advice)
 
 

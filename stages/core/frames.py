@@ -109,16 +109,34 @@ class FramePose:
 
 def write_poses(path: Path, poses: Sequence[FramePose]) -> None:
     """poses.json as in the twin folder."""
-    frames = [{"frame": p.frame, "object_from_left": None if p.object_from_left is None else np.asarray(p.object_from_left, float).tolist(),
-               "status": p.status, "inliers": int(p.inliers), "rms_px": None if p.rms_px is None else float(p.rms_px), "reason": p.reason} for p in poses]
+    frames = [
+        {
+            "frame": p.frame,
+            "object_from_left": None if p.object_from_left is None else np.asarray(p.object_from_left, float).tolist(),
+            "status": p.status,
+            "inliers": int(p.inliers),
+            "rms_px": None if p.rms_px is None else float(p.rms_px),
+            "reason": p.reason,
+        }
+        for p in poses
+    ]
     path.write_text(json.dumps({"schema_version": 1, "convention": POSE_CONVENTION, "frames": frames}, indent=1, allow_nan=False))
 
 
 def read_poses(path: Path) -> list[FramePose]:
     """All rows of poses.json, also the ones without a pose."""
     rows = json.loads(path.read_text())["frames"]
-    return [FramePose(r["frame"], None if r.get("object_from_left") is None else np.array(r["object_from_left"], float), r.get("status", "ok"),
-                      r.get("inliers", 0), r.get("rms_px"), r.get("reason", "")) for r in rows]
+    return [
+        FramePose(
+            r["frame"],
+            None if r.get("object_from_left") is None else np.array(r["object_from_left"], float),
+            r.get("status", "ok"),
+            r.get("inliers", 0),
+            r.get("rms_px"),
+            r.get("reason", ""),
+        )
+        for r in rows
+    ]
 
 
 def posed(poses: Sequence[FramePose]) -> dict[int, np.ndarray]:

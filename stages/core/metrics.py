@@ -28,7 +28,10 @@ def evaluate(capture: Path, twin: Path) -> dict[str, Any]:
     truth = capture / "gt"
     for path, what in ((truth / "mesh.ply", "the capture has no ground truth"), (twin / "mesh.ply", "this is not a twin folder")):
         if not path.exists():
-            raise CaptureError(f"{path} does not exist: {what}", "give a capture with gt/ (such as the one `twin demo` makes) and a folder that `twin reconstruct` wrote")
+            raise CaptureError(
+                f"{path} does not exist: {what}",
+                "give a capture with gt/ (such as the one `twin demo` makes) and a folder that `twin reconstruct` wrote",
+            )
     true_poses, poses = (posed(read_poses(p / "poses.json")) for p in (truth, twin))
     frames = sorted(true_poses)
     out: dict[str, Any] = {"capture": capture.name, "frames": len(frames)}
@@ -38,10 +41,18 @@ def evaluate(capture: Path, twin: Path) -> dict[str, Any]:
     surface = SurfaceTruth.sample(true_mesh, true_poses, _rig(capture), truth)
     true_from_twin = align_by_poses(true_poses, poses, surface.points[surface.seen])
     fine = icp(mesh, surface, true_from_twin)
-    return {**out, "vertices": len(mesh.vertices), "faces": len(mesh.faces), "watertight": bool(mesh.is_watertight), "seen_share_of_surface": float(surface.seen.mean()),
-            "pose": pose_scores(true_poses, poses, true_from_twin, surface.points[surface.seen], frames),
-            "surface_pose_aligned": surface_scores(mesh, surface, true_from_twin), "surface_icp": surface_scores(mesh, surface, fine),
-            "mask": mask_scores(truth, twin, frames), "depth": depth_scores(truth, twin, frames)}
+    return {
+        **out,
+        "vertices": len(mesh.vertices),
+        "faces": len(mesh.faces),
+        "watertight": bool(mesh.is_watertight),
+        "seen_share_of_surface": float(surface.seen.mean()),
+        "pose": pose_scores(true_poses, poses, true_from_twin, surface.points[surface.seen], frames),
+        "surface_pose_aligned": surface_scores(mesh, surface, true_from_twin),
+        "surface_icp": surface_scores(mesh, surface, fine),
+        "mask": mask_scores(truth, twin, frames),
+        "depth": depth_scores(truth, twin, frames),
+    }
 
 
 def mask_scores(truth: Path, twin: Path, frames: list[int]) -> dict[str, float]:
@@ -83,8 +94,13 @@ def depth_scores(truth: Path, twin: Path, frames: list[int]) -> dict[str, float]
     if not errors:
         return {}
     e = np.concatenate(errors)
-    return {"disparity_mae_px": float(e.mean()), "disparity_median_px": float(np.median(e)), "bad1_percent": float(100 * (e > 1).mean()),
-            "bad2_percent": float(100 * (e > 2).mean()), "density_percent": float(100 * len(e) / max(total, 1))}
+    return {
+        "disparity_mae_px": float(e.mean()),
+        "disparity_median_px": float(np.median(e)),
+        "bad1_percent": float(100 * (e > 1).mean()),
+        "bad2_percent": float(100 * (e > 2).mean()),
+        "density_percent": float(100 * len(e) / max(total, 1)),
+    }
 
 
 def _rig(capture: Path) -> Rig:

@@ -134,8 +134,10 @@ def _summary(accuracy: np.ndarray, completeness: np.ndarray) -> dict[str, float]
     return {k: float(v) for k, v in out.items()}
 
 
-def pose_scores(true: Poses, found: Poses, true_from_twin: np.ndarray, points: np.ndarray, frames: list[int]) -> dict[str, float | int | None]:
-    """ADD (mean distance of surface points, Hinterstoisser 2012) and its area under the curve, rotation and translation; lost frames fail."""
+def pose_scores(
+    true: Poses, found: Poses, true_from_twin: np.ndarray, points: np.ndarray, frames: list[int]
+) -> dict[str, float | int | None]:
+    """ADD (mean distance of surface points, Hinterstoisser 2012), the area under its curve, rotation, translation; lost frames fail."""
     some = points[:: max(1, len(points) // 2000)]
     add, rotation, translation = [], [], []
     for k in frames:
@@ -149,6 +151,13 @@ def pose_scores(true: Poses, found: Poses, true_from_twin: np.ndarray, points: n
         translation.append(1000 * np.linalg.norm(a.mean(0) - b.mean(0)))
     e = np.array(add)
     auc = lambda limit: 100 * float(np.mean(1 - np.minimum(e, limit) / limit))  # noqa: E731
-    return {"frames": len(frames), "frames_posed": int(np.isfinite(e).sum()), "rotation_median_deg": float(np.median(rotation)),
-            "translation_median_mm": float(np.median(translation)), "add_auc_5mm": auc(0.005), "add_auc_20mm": auc(0.02), "add_auc_100mm": auc(0.1),
-            "add_max_mm": float(1000 * e.max()) if np.isfinite(e).all() else None}
+    return {
+        "frames": len(frames),
+        "frames_posed": int(np.isfinite(e).sum()),
+        "rotation_median_deg": float(np.median(rotation)),
+        "translation_median_mm": float(np.median(translation)),
+        "add_auc_5mm": auc(0.005),
+        "add_auc_20mm": auc(0.02),
+        "add_auc_100mm": auc(0.1),
+        "add_max_mm": float(1000 * e.max()) if np.isfinite(e).all() else None,
+    }

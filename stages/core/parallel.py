@@ -22,7 +22,7 @@ def ordered_map(function: Callable[[A], B], items: Iterable[A], workers: int) ->
         yield from map(function, items)
         return
     before = cv2.getNumThreads()
-    cv2.setNumThreads(1)              # otherwise every worker would start as many threads as there are cores
+    cv2.setNumThreads(1)  # otherwise every worker would start as many threads as there are cores
     pending: deque = deque()
     try:
         with ThreadPoolExecutor(workers) as pool:

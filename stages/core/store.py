@@ -81,7 +81,9 @@ class Store:
             self._quarantine(stage, fingerprint)
             import logging
 
-            logging.getLogger(__name__).warning("%s: %d damaged files in the store (first: %s); computing again", stage, len(damaged), damaged[0])
+            logging.getLogger(__name__).warning(
+                "%s: %d damaged files in the store (first: %s); computing again", stage, len(damaged), damaged[0]
+            )
             return None
         return manifest
 
@@ -131,7 +133,7 @@ class Store:
         path = self.root / "tmp" / f"{fingerprint}.{os.getpid()}"
         with _writing(path):
             for stale in (self.root / "tmp").glob(f"{fingerprint}.*"):
-                shutil.rmtree(stale)          # the lock is ours: whoever made it is gone
+                shutil.rmtree(stale)  # the lock is ours: whoever made it is gone
             path.mkdir(parents=True)
         try:
             yield path
@@ -144,8 +146,14 @@ class Store:
             names = sorted(p.relative_to(workspace).as_posix() for p in workspace.rglob("*") if p.is_file())
             files = {n: {"sha256": digest_file(workspace / n), "bytes": (workspace / n).stat().st_size} for n in names}
             outputs = {k: _kind_digest(k, files) for k in kinds}
-            manifest = {"schema_version": SCHEMA_VERSION, "stage": stage, "fingerprint": fingerprint, **record,
-                        "outputs": outputs, "files": files}
+            manifest = {
+                "schema_version": SCHEMA_VERSION,
+                "stage": stage,
+                "fingerprint": fingerprint,
+                **record,
+                "outputs": outputs,
+                "files": files,
+            }
             for name in names:
                 _fsync(workspace / name)
             (workspace / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False))
@@ -220,5 +228,8 @@ def _writing(path: Path) -> Iterator[None]:
 def store_error(e: OSError, path: Path) -> StoreError:
     """A StoreError that says what to do about a failed write."""
     if e.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(f"no space left writing {path}", "free space (`twin clean`) or set TWIN_STORE to a larger disk; finished stages are kept, run the same command again")
+        return StoreError(
+            f"no space left writing {path}",
+            "free space (`twin clean`) or set TWIN_STORE to a larger disk; finished stages are kept, run the same command again",
+        )
     return StoreError(f"cannot write {path}: {e}", "check the permissions of the store, or set TWIN_STORE")

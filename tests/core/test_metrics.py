@@ -25,7 +25,10 @@ def twin(synthetic_capture, tmp_path):
         mesh.apply_transform(twin_from_true)
         mesh.export(tmp_path / "mesh.ply")
         poses = read_poses(synthetic_capture / "gt/poses.json")
-        write_poses(tmp_path / "poses.json", [FramePose(p.frame, None if p.frame in drop else twin_from_true @ p.object_from_left, "ok") for p in poses])
+        write_poses(
+            tmp_path / "poses.json",
+            [FramePose(p.frame, None if p.frame in drop else twin_from_true @ p.object_from_left, "ok") for p in poses],
+        )
         for kind in ("masks", "disparity"):
             shutil.copytree(synthetic_capture / "gt" / kind, tmp_path / kind, dirs_exist_ok=True)
         return evaluate(synthetic_capture, tmp_path)

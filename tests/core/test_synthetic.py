@@ -17,7 +17,7 @@ def test_true_disparity_maps_left_onto_right(synthetic_capture):
     v, u, target = v[inside], u[inside], target[inside]
     base = target.astype(int)
     sampled = right[v, base] * (1 - target + base) + right[v, base + 1] * (target - base)
-    assert np.median(np.abs(sampled / 1.03 - left[v, u])) < 2.5      # noise of 1.2 grey levels in either eye
+    assert np.median(np.abs(sampled / 1.03 - left[v, u])) < 2.5  # noise of 1.2 grey levels in either eye
 
 
 def test_poses_depth_and_mesh_agree(synthetic_capture):

@@ -49,7 +49,7 @@ class CaptureSpec:
         return Rig(self.width, self.height, f, f, self.width / 2 + 3.3, self.height / 2 - 2.1, self.baseline_m)
 
 
-def write_capture(folder: Path, spec: CaptureSpec = CaptureSpec(), workers: int = 1, progress=lambda done, total, note: None) -> Path:  # noqa: B008
+def write_capture(folder: Path, spec: CaptureSpec = CaptureSpec(), workers: int = 1, progress=lambda done, total, note: None) -> Path:
     """Render `spec` into `folder` (left/, right/, calibration.json, prompt.json, gt/). Returns the folder."""
     vertices, faces = object_mesh(spec.voxel_m)
     scene = Scene(vertices, faces, spec.kind)
@@ -82,7 +82,9 @@ def _camera(spec: CaptureSpec, k: int) -> tuple[np.ndarray, np.ndarray]:
     return inverse(left_from_object), background_from_left
 
 
-def _write_frame(folder: Path, spec: CaptureSpec, scene: Scene, k: int, object_from_left: np.ndarray, background_from_left: np.ndarray) -> np.ndarray:
+def _write_frame(
+    folder: Path, spec: CaptureSpec, scene: Scene, k: int, object_from_left: np.ndarray, background_from_left: np.ndarray
+) -> np.ndarray:
     rng = np.random.default_rng([spec.seed, k])
     left_from_right = inverse(spec.rig.right_from_left)
     views = {"left": np.eye(4), "right": left_from_right}

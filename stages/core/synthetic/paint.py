@@ -1,4 +1,4 @@
-"""Colours of the built-in scene as functions of the 3-D point: a printed label, flat paint, a speckled cap; a wooden table, a stone wall."""
+"""Colours of the built-in scene as functions of the 3-D point: print, flat paint, a speckled cap; a wooden table, a stone wall."""
 
 from __future__ import annotations
 
@@ -50,12 +50,31 @@ def _label(title: str, line: str, seed: int) -> np.ndarray:
     sheet = np.full((h, w, 3), 225, np.uint8)
     for _ in range(7):
         centre, axes = rng.integers((0, 0), (w, h)), rng.integers(60, 190, 2)
-        cv2.ellipse(sheet, tuple(map(int, centre)), tuple(map(int, axes)), int(rng.integers(180)), 0, 360, tuple(map(int, rng.integers(20, 230, 3))), -1, cv2.LINE_AA)
+        cv2.ellipse(
+            sheet,
+            tuple(map(int, centre)),
+            tuple(map(int, axes)),
+            int(rng.integers(180)),
+            0,
+            360,
+            tuple(map(int, rng.integers(20, 230, 3))),
+            -1,
+            cv2.LINE_AA,
+        )
     ink = tuple(map(int, rng.integers(0, 90, 3)))
     cv2.putText(sheet, title, (int(w * 0.16), int(h * 0.46)), cv2.FONT_HERSHEY_DUPLEX, 5.2, ink, 14, cv2.LINE_AA)
     cv2.putText(sheet, line, (int(w * 0.18), int(h * 0.54)), cv2.FONT_HERSHEY_SIMPLEX, 2.6, ink, 6, cv2.LINE_AA)
     for i in range(4):
-        cv2.putText(sheet, "keep upright, store dry " * 2, (int(w * 0.16), int(h * (0.60 + 0.035 * i))), cv2.FONT_HERSHEY_PLAIN, 2.4, (40, 40, 40), 3, cv2.LINE_AA)
+        cv2.putText(
+            sheet,
+            "keep upright, store dry " * 2,
+            (int(w * 0.16), int(h * (0.60 + 0.035 * i))),
+            cv2.FONT_HERSHEY_PLAIN,
+            2.4,
+            (40, 40, 40),
+            3,
+            cv2.LINE_AA,
+        )
     x = int(w * 0.55)
     for width in rng.integers(3, 11, 26):
         cv2.rectangle(sheet, (x, int(h * 0.78)), (x + int(width) // 2, int(h * 0.86)), (20, 20, 20), -1)

@@ -43,12 +43,20 @@ class Scene:
         """`samples`^2 rays per pixel for colour and mask edges, the central ray for depth and mask."""
         centre = self._trace(rig, object_from_camera, background_from_camera, 0.0, 0.0, shade=samples == 1)
         offsets = (np.arange(samples) + 0.5) / samples - 0.5
-        parts = [self._trace(rig, object_from_camera, background_from_camera, dx, dy)[0] for dx in offsets for dy in offsets] if samples > 1 else [centre[0]]
+        parts = (
+            [self._trace(rig, object_from_camera, background_from_camera, dx, dy)[0] for dx in offsets for dy in offsets]
+            if samples > 1
+            else [centre[0]]
+        )
         linear = np.mean(parts, 0)
         rgb = np.rint(255 * np.clip(linear, 0, 1) ** (1 / 2.2)).astype(np.uint8)
-        return View(rgb.reshape(rig.height, rig.width, 3), centre[1].reshape(rig.height, rig.width), centre[2].reshape(rig.height, rig.width))
+        return View(
+            rgb.reshape(rig.height, rig.width, 3), centre[1].reshape(rig.height, rig.width), centre[2].reshape(rig.height, rig.width)
+        )
 
-    def _trace(self, rig: Rig, object_from_camera: np.ndarray, background_from_camera: np.ndarray, dx: float, dy: float, shade: bool = True):
+    def _trace(
+        self, rig: Rig, object_from_camera: np.ndarray, background_from_camera: np.ndarray, dx: float, dy: float, shade: bool = True
+    ):
         import open3d as o3d
 
         u, v = np.meshgrid(np.arange(rig.width) + dx, np.arange(rig.height) + dy)
@@ -56,7 +64,7 @@ class Scene:
         origin, direction = object_from_camera[:3, 3], rays @ object_from_camera[:3, :3].T
         packed = np.concatenate([np.broadcast_to(origin, direction.shape), direction], 1).astype(np.float32)
         hit = self._scene.cast_rays(o3d.core.Tensor(packed), nthreads=1)
-        t = hit["t_hit"].numpy().astype(np.float64)       # rays have z = 1 in the camera, so t is the depth
+        t = hit["t_hit"].numpy().astype(np.float64)  # rays have z = 1 in the camera, so t is the depth
         mask = np.isfinite(t)
         depth = np.where(mask, t, np.nan)
         colour = np.zeros((len(rays), 3))
@@ -67,10 +75,16 @@ class Scene:
         colour[~mask] = back_colour
         return colour, depth, mask
 
-    def _shade(self, hit, mask: np.ndarray, x: np.ndarray, object_from_camera: np.ndarray, background_from_camera: np.ndarray) -> np.ndarray:
+    def _shade(
+        self, hit, mask: np.ndarray, x: np.ndarray, object_from_camera: np.ndarray, background_from_camera: np.ndarray
+    ) -> np.ndarray:
         uv = hit["primitive_uvs"].numpy()[mask]
         tri = self._faces[hit["primitive_ids"].numpy()[mask]]
-        n = self._normals[tri[:, 0]] * (1 - uv.sum(1))[:, None] + self._normals[tri[:, 1]] * uv[:, :1] + self._normals[tri[:, 2]] * uv[:, 1:]
+        n = (
+            self._normals[tri[:, 0]] * (1 - uv.sum(1))[:, None]
+            + self._normals[tri[:, 1]] * uv[:, :1]
+            + self._normals[tri[:, 2]] * uv[:, 1:]
+        )
         n /= np.linalg.norm(n, axis=1, keepdims=True)
         # the lights stand still with the background, so a turning object changes its shading
         n_world = n @ (background_from_camera @ inverse(object_from_camera))[:3, :3].T
@@ -107,5 +121,3 @@ def look_at(eye: np.ndarray, target: np.ndarray, down: np.ndarray) -> np.ndarray
     out = np.eye(4)
     out[:3, :3], out[:3, 3] = np.stack([x, np.cross(z, x), z], 1), eye
     return out
-
-
