@@ -1,0 +1,137 @@
+"""The child process of one stage: `python -m flows.stage_child FD`.
+
+The job comes as one JSON document on stdin; what it says goes as JSON lines to the pipe FD: `progress`, `log`, and at the end one
+`result` or `error`. stdout and stderr stay free for whatever libraries print. No Prefect here: a fresh interpreter that imports
+only what its stage needs, so that memory is counted per stage and GPU memory is given back when it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+from stages.base import StageContext, fingerprint_of, run_stage
+from stages.core.errors import StageError, TwinError
+from stages.core.store import ArtifactRef, Store
+
+PR_SET_PDEATHSIG = 1
+PROGRESS_EVERY_S = 0.2
+
+
+class Messages:
+    """JSON lines to the parent, from any thread."""
+
+    def __init__(self, pipe: TextIO) -> None:
+        self._pipe, self._guard, self._next_progress = pipe, threading.Lock(), 0.0
+
+    def send(self, kind: str, **values: Any) -> None:
+        """One message; the parent reads them in order."""
+        line = json.dumps({"type": kind, **values})
+        with self._guard:
+            self._pipe.write(line + "\n")
+            self._pipe.flush()
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """A stage may call this per frame: passed on a few times a second and at the end."""
+        now = time.monotonic()
+        if now >= self._next_progress or done >= total:
+            self._next_progress = now + PROGRESS_EVERY_S
+            self.send("progress", done=int(done), total=int(total), note=note)
+
+
+class _LogLines(logging.Handler):
+    def __init__(self, messages: Messages) -> None:
+        super().__init__()
+        self._messages = messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # what other libraries say below a warning is noise to a user
+        if record.name.startswith("stages") or record.levelno >= logging.WARNING:
+            self._messages.send("log", level=record.levelno, name=record.name, text=record.getMessage())
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """SIGKILL for this process as soon as its parent is gone, however that ended."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:            # it died before the call above took effect
+        os._exit(1)
+    if not sys.platform.startswith("linux"):
+        threading.Thread(target=_watch_parent, args=(parent_pid,), daemon=True).start()
+
+
+def _watch_parent(parent_pid: int) -> None:
+    while os.getppid() == parent_pid:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def prefer_me_when_memory_ends() -> None:
+    """Let the kernel end the stage, not the process that can still report it. Without permission nothing changes."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def load_stages(graph: str) -> tuple[Any, ...]:
+    """The stages of "module:function", normally "stages.graph:stages"."""
+    module, function = graph.split(":")
+    return getattr(importlib.import_module(module), function)()
+
+
+def restore_config(cls: type, values: dict[str, Any]) -> Any:
+    """A stage's config from the JSON of its checked values (lists were tuples); no conversion, so its fingerprint stays the same."""
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def device_for(stage: Any) -> str:
+    """ "cuda" for a stage that can use it on a machine that has it; torch is imported only where a driver is."""
+    if not (stage.needs.gpu and Path("/dev/nvidiactl").exists()):
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def run_job(job: dict[str, Any], messages: Messages) -> None:
+    """Run the stage of the job and send its result."""
+    stage = next(s for s in load_stages(job["graph"]) if s.name == job["stage"])
+    config = restore_config(stage.Config, job["settings"])
+    inputs = {kind: ArtifactRef(kind, Path(path), digest) for kind, (path, digest) in job["inputs"].items()}
+    fingerprint = fingerprint_of(stage, inputs, config, job["seed"])
+    if fingerprint != job["fingerprint"]:
+        raise StageError(f"the program or the weights of {stage.name} changed while the run was under way", "run the same command again")
+    context = StageContext(threads=job["threads"], seed=job["seed"], device=device_for(stage), progress=messages.progress)
+    result = run_stage(stage, inputs, config, Store(Path(job["store"])), context, force=job["force"])
+    messages.send("result", cached=result.cached)
+
+
+def main() -> int:
+    """Read the job, run it, report; 0 also when the stage failed with a message, because the parent has it."""
+    job = json.load(sys.stdin)
+    die_with_parent(job["parent_pid"])
+    prefer_me_when_memory_ends()
+    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as pipe:
+        messages = Messages(pipe)
+        logging.basicConfig(level=logging.INFO, handlers=[_LogLines(messages)])
+        try:
+            run_job(job, messages)
+        except TwinError as e:
+            messages.send("error", cls=type(e).__name__, message=e.message, advice=e.advice, traceback=traceback.format_exc())
+        except Exception as e:
+            messages.send("error", cls="", message=f"{type(e).__name__}: {e}", advice="", traceback=traceback.format_exc())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

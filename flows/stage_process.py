@@ -1,0 +1,218 @@
+"""A stage in a child process of its own, so that its memory is freed with it, its time limit holds, and its death is survived.
+
+The store is asked first, here: a run whose stages are all done starts no child. See stage_child.py for the other end of the pipe.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import json
+import logging
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stages.base import Stage, StageResult, fingerprint_of
+from stages.core import errors
+from stages.core.errors import StageError, TwinError
+from stages.core.fingerprint import plain
+from stages.core.store import ArtifactRef, Store
+
+log = logging.getLogger(__name__)
+REAL_GRAPH = "stages.graph:stages"
+LOOK_EVERY_S = 0.25
+LINES_KEPT = 60
+EXIT_GRACE_S = 10.0
+
+Progress = Callable[[int, int, str], None]
+
+
+class StageFault(Exception):
+    """A fault of the program inside a stage: not something a user can mend. `details` is the child's traceback."""
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.message, self.details = message, details
+
+    def __reduce__(self):
+        return type(self), (self.message, self.details)
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """What a child needs to know beside the stage and its inputs. `graph` names the function that returns the stages."""
+
+    store: Store
+    seed: int = 0
+    threads: int = 0
+    """worker threads; 0 = all cores"""
+    force: bool = False
+    """compute even if the store has the result"""
+    time_limit_s: float | None = None
+    """the child is killed after this time"""
+    graph: str = REAL_GRAPH
+    progress: Progress = field(default=lambda done, total, note: None)
+
+
+def run_stage_in_child(stage: Stage, inputs: Mapping[str, ArtifactRef], config: Any, job: StageJob) -> StageResult:
+    """The stage's result, from the store or from a child process.
+
+    Raises what the stage raised if it was a TwinError, StageError if the child was killed or ran out of time, StageFault otherwise.
+    """
+    inputs = {k: inputs[k] for k in stage.inputs}
+    fingerprint = fingerprint_of(stage, inputs, config, job.seed)
+    if not job.force and (manifest := look_up(stage.name, fingerprint, job)) is not None:
+        return StageResult(job.store.refs(stage.name, fingerprint, manifest), True, manifest)
+    answer = _Child(stage.name, job).run(_spec(stage, inputs, config, fingerprint, job))
+    manifest = job.store.manifest(stage.name, fingerprint)
+    if manifest is None:
+        raise StageFault(f"{stage.name} reported success but left no result in the store")
+    return StageResult(job.store.refs(stage.name, fingerprint, manifest), answer["cached"], manifest)
+
+
+def look_up(stage: str, fingerprint: str, job: StageJob) -> dict[str, Any] | None:
+    """The verified manifest of a finished result or None; waits while another process computes it."""
+    waited = time.monotonic()
+    while job.store.is_locked(fingerprint):
+        job.progress(0, 0, f"another run computes it: waiting {time.monotonic() - waited:.0f} s")
+        time.sleep(LOOK_EVERY_S)
+    if not (job.store.artifact_dir(stage, fingerprint)).exists():
+        return None
+    with job.store.lock(fingerprint):
+        return job.store.lookup(stage, fingerprint)
+
+
+def _spec(stage: Stage, inputs: Mapping[str, ArtifactRef], config: Any, fingerprint: str, job: StageJob) -> dict[str, Any]:
+    return {"graph": job.graph, "stage": stage.name, "fingerprint": fingerprint, "settings": plain(config), "store": str(job.store.root),
+            "inputs": {k: [str(r.path), r.fingerprint] for k, r in inputs.items()},
+            "seed": job.seed, "threads": job.threads, "force": job.force, "parent_pid": os.getpid()}
+
+
+class _Child:
+    """One run of stage_child: starts it, passes its messages on, and sees to it that it is gone afterwards."""
+
+    def __init__(self, stage: str, job: StageJob) -> None:
+        self.stage, self.job = stage, job
+        self.answer: dict[str, Any] | None = None
+        self.output: deque[str] = deque(maxlen=LINES_KEPT)
+        self.peak_mb = 0
+
+    def run(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """The child's result message. Raises as `run_stage_in_child` says."""
+        read_end, write_end = os.pipe()
+        process = subprocess.Popen([sys.executable, "-m", "flows.stage_child", str(write_end)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, pass_fds=[write_end], start_new_session=True)
+        os.close(write_end)
+        late = False
+        try:
+            _write_all(process, json.dumps(spec))
+            late = self._listen(process, read_end)
+        finally:
+            clean = self.answer is not None and process.poll() is not None
+            _end(process)
+            os.close(read_end)
+            if not clean:
+                self.job.store.sweep()
+        return self._judge(process.returncode, late)
+
+    def _listen(self, process: subprocess.Popen, messages: int) -> bool:
+        """Pass on what the child says until it ends; True if its time was up first."""
+        started = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            selector.register(messages, selectors.EVENT_READ, _Lines(self._message))
+            selector.register(process.stdout, selectors.EVENT_READ, _Lines(self._printed))
+            while selector.get_map():
+                ready = selector.select(LOOK_EVERY_S)
+                for key, _ in ready:
+                    if not key.data.feed(os.read(key.fd, 1 << 16)):
+                        selector.unregister(key.fileobj)
+                self.peak_mb = max(self.peak_mb, _resident_mb(process.pid))
+                if self.job.time_limit_s is not None and time.monotonic() - started > self.job.time_limit_s:
+                    return True
+                if not ready and process.poll() is not None:      # a grandchild may hold the pipes open
+                    break
+        with contextlib.suppress(subprocess.TimeoutExpired):      # some libraries hang when they unload; the answer is here already
+            process.wait(EXIT_GRACE_S)
+        return False
+
+    def _message(self, line: str) -> None:
+        message = json.loads(line)
+        match message.pop("type"):
+            case "progress":
+                self.job.progress(message["done"], message["total"], message["note"])
+            case "log":
+                logging.getLogger(message["name"]).log(message["level"], "%s", message["text"])
+            case _:
+                self.answer = message
+
+    def _printed(self, line: str) -> None:
+        self.output.append(line)
+        log.debug("%s: %s", self.stage, line)
+
+    def _judge(self, code: int, late: bool) -> dict[str, Any]:
+        if late:
+            raise StageError(f"{self.stage} did not finish within its time limit of {self.job.time_limit_s:.0f} s and was ended",
+                             "raise --time-limit, use --profile preview, or lower rectify.max_width")
+        if self.answer is None:
+            raise self._death(code)
+        if "cached" in self.answer:
+            return self.answer
+        known = getattr(errors, self.answer["cls"] or "-", None)
+        if known is not None and issubclass(known, TwinError):
+            raise known(self.answer["message"], self.answer["advice"])
+        raise StageFault(f"{self.stage} failed: {self.answer['message']}", self.answer["traceback"])
+
+    def _death(self, code: int) -> Exception:
+        tail = "\n".join(self.output)
+        if code == -signal.SIGKILL:
+            return StageError(f"{self.stage} was killed by the system, most likely because memory ran out (it last held {self.peak_mb} MB)",
+                              "close other programs, use --profile preview or lower rectify.max_width, then run the same command again: "
+                              "finished stages are kept")
+        if code < 0:
+            name = signal.Signals(-code).name
+            return StageError(f"{self.stage} was ended by signal {name} (it last held {self.peak_mb} MB). Its last words: {tail[-600:] or 'none'}",
+                              "run the same command again: finished stages are kept; if it happens again, report the last words above")
+        return StageFault(f"{self.stage} ended with exit code {code} and no result", tail)
+
+
+class _Lines:
+    """Splits a byte stream into lines for one receiver."""
+
+    def __init__(self, receive: Callable[[str], None]) -> None:
+        self._receive, self._rest = receive, ""
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+
+    def feed(self, data: bytes) -> bool:
+        """False at the end of the stream."""
+        *lines, self._rest = (self._rest + self._decode(data)).split("\n")
+        for line in lines:
+            self._receive(line)
+        return bool(data)
+
+
+def _write_all(process: subprocess.Popen, text: str) -> None:
+    with contextlib.suppress(BrokenPipeError), process.stdin as pipe:     # if it died at birth, its exit code tells
+        pipe.write(text.encode())
+
+
+def _end(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+
+
+def _resident_mb(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as f:     # noqa: PTH123 - called several times a second
+            return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+    except (OSError, IndexError):
+        return 0
