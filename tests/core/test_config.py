@@ -50,7 +50,7 @@ def test_wrong_settings_name_what_is_right(pair, hint):
 
 
 def test_setting_without_effect_is_an_error():
-    with pytest.raises(ConfigError, match="no effect with depth.method=net"):
+    with pytest.raises(ConfigError, match=r"no effect with depth\.method=net"):
         resolved("depth.method=net", "depth.window_px=9")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse
+from stages.core.render import Caster
 from stages.core.synthetic.paint import object_albedo, table_albedo, wall_albedo
 from stages.core.synthetic.shape import HALF_HEIGHT_M
 
@@ -29,15 +30,11 @@ class Scene:
     """The object over a table (`orbit`) or before a wall that stands still while the object moves (`inhand`)."""
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray, background: str) -> None:
-        import open3d as o3d
+        import trimesh
 
         self._background = background
-        mesh = o3d.t.geometry.TriangleMesh(o3d.core.Tensor(vertices.astype(np.float32)), o3d.core.Tensor(faces.astype(np.int32)))
-        mesh.compute_vertex_normals()
-        self._normals = mesh.vertex.normals.numpy()
-        self._faces = faces
-        self._scene = o3d.t.geometry.RaycastingScene()
-        self._scene.add_triangles(mesh)
+        self._caster = Caster(vertices, faces)
+        self._normals = np.array(trimesh.Trimesh(vertices, faces, process=False).vertex_normals)
 
     def render(self, rig: Rig, object_from_camera: np.ndarray, background_from_camera: np.ndarray, samples: int = 2) -> View:
         """`samples`^2 rays per pixel for colour and mask edges, the central ray for depth and mask."""
@@ -57,14 +54,11 @@ class Scene:
     def _trace(
         self, rig: Rig, object_from_camera: np.ndarray, background_from_camera: np.ndarray, dx: float, dy: float, shade: bool = True
     ):
-        import open3d as o3d
-
         u, v = np.meshgrid(np.arange(rig.width) + dx, np.arange(rig.height) + dy)
         rays = rig.rays(np.stack([u, v], -1)).reshape(-1, 3)
         origin, direction = object_from_camera[:3, 3], rays @ object_from_camera[:3, :3].T
-        packed = np.concatenate([np.broadcast_to(origin, direction.shape), direction], 1).astype(np.float32)
-        hit = self._scene.cast_rays(o3d.core.Tensor(packed), nthreads=1)
-        t = hit["t_hit"].numpy().astype(np.float64)  # rays have z = 1 in the camera, so t is the depth
+        hit = self._caster.cast(origin, direction)
+        t = hit["t"].astype(np.float64)  # rays have z = 1 in the camera, so t is the depth
         mask = np.isfinite(t)
         depth = np.where(mask, t, np.nan)
         colour = np.zeros((len(rays), 3))
@@ -78,13 +72,7 @@ class Scene:
     def _shade(
         self, hit, mask: np.ndarray, x: np.ndarray, object_from_camera: np.ndarray, background_from_camera: np.ndarray
     ) -> np.ndarray:
-        uv = hit["primitive_uvs"].numpy()[mask]
-        tri = self._faces[hit["primitive_ids"].numpy()[mask]]
-        n = (
-            self._normals[tri[:, 0]] * (1 - uv.sum(1))[:, None]
-            + self._normals[tri[:, 1]] * uv[:, :1]
-            + self._normals[tri[:, 2]] * uv[:, 1:]
-        )
+        n = self._caster.interpolate({k: hit[k][mask] for k in ("face", "uv")}, self._normals)
         n /= np.linalg.norm(n, axis=1, keepdims=True)
         # the lights stand still with the background, so a turning object changes its shading
         n_world = n @ (background_from_camera @ inverse(object_from_camera))[:3, :3].T
