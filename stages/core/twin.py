@@ -16,7 +16,7 @@ from stages.core.report import write_report, write_run_json
 from stages.core.store import ArtifactRef, store_error
 
 OWN_FILES = ("mesh.ply", "twin.glb", "twin.obj", "twin.mtl", "twin.png", "twin.usdz",
-             "poses.json", "report.html", "run.json", "evaluation.json")
+             "poses.json", "rig.json", "report.html", "run.json", "evaluation.json")
 OWN_FOLDERS = ("masks", "disparity", "previews")
 
 
@@ -61,7 +61,7 @@ def _copy_outputs(folder: Path, refs: Mapping[str, ArtifactRef]) -> None:
             _copy(path, folder / path.name)
     elif "mesh.ply" in refs:
         _copy(refs["mesh.ply"].path, folder / "mesh.ply")
-    for kind, name in (("poses_refined.json", "poses.json"), ("masks_final", "masks"), ("disparity", "disparity")):
+    for kind, name in (("rig.json", "rig.json"), ("poses_refined.json", "poses.json"), ("masks_final", "masks"), ("disparity", "disparity")):
         if kind in refs:
             _copy(refs[kind].path, folder / name)
 
