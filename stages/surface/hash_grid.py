@@ -1,0 +1,158 @@
+"""Multi-resolution hash grid (Mueller et al., Instant Neural Graphics Primitives, 2022): layout and kernels on blocks of points.
+
+Layout, identical to tiny-cuda-nn's HashGrid so that parameters convert by reshaping:
+- level l has scale_l = base * growth^l - 1 and resolution_l = ceil(scale_l) + 1; a point x in [0,1] lies at x * scale_l + 0.5 cells;
+- a level holds min(resolution^3 rounded up to 8, 2^log2_entries) entries of two features, levels one after another;
+- dense index x + y R + z R^2 (wrapped once at the end) where R^3 fits, else (x ^ 2654435761 y ^ 805459861 z) mod 2^log2_entries.
+
+Symbols: B = BLOCK points are worked on together; arrays over a block are flat, one run of B values per quantity ("row"), so that the
+inner loops run over points and vectorise. `xs` are clamped positions (3 rows), `enc` the encoding (2 rows a level, feature 0 first).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+BLOCK = 128
+FEATURES = 2
+LINE = 8                        # entries in a 64-byte cache line: the unit in which touched entries are flagged
+PRIME_Y, PRIME_Z = 2654435761, 805459861
+ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
+FAST = {"reassoc", "contract", "arcp", "nsz"}       # not nnan: a NaN position must stay harmless
+
+
+@dataclass(frozen=True)
+class GridLayout:
+    """Tables by level: `scale` float32, `resolution`, `offset` (first entry), `size` (entries) int64, `hashed` bool."""
+
+    scale: np.ndarray
+    resolution: np.ndarray
+    offset: np.ndarray
+    size: np.ndarray
+    hashed: np.ndarray
+
+    @staticmethod
+    def of(levels: int, log2_entries: int, base_resolution: int, finest_resolution: int) -> GridLayout:
+        """Levels in geometric progression from the base to the finest resolution (cells along an edge of the cube)."""
+        log2_growth = math.log2(finest_resolution / base_resolution) / (levels - 1) if levels > 1 else 0.0
+        scale = np.exp2(np.arange(levels) * log2_growth) * base_resolution - 1
+        scale = scale.astype(np.float32)
+        resolution = np.ceil(scale).astype(np.int64) + 1
+        dense = -(-(resolution**3) // LINE) * LINE
+        size = np.minimum(dense, 1 << log2_entries)
+        return GridLayout(scale, resolution, np.cumsum(size) - size, size, dense > size)
+
+    @property
+    def levels(self) -> int:
+        """Number of levels."""
+        return len(self.scale)
+
+    @property
+    def entries(self) -> int:
+        """Entries of all levels."""
+        return int(self.offset[-1] + self.size[-1])
+
+
+@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
+def load_positions(x, first, count, xs):
+    """Rows of clamped coordinates of x[first : first + count]; NaN becomes 0, points past `count` are the centre of the cube."""
+    for axis in range(3):
+        for p in range(count):
+            v = x[first + p, axis]
+            v = v if v > ZERO else ZERO
+            xs[axis * BLOCK + p] = v if v < ONE else ONE
+        for p in range(count, BLOCK):
+            xs[axis * BLOCK + p] = HALF
+
+
+@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
+def locate(xs, scale, resolution, offset, size, hashed, fraction, index):
+    """Cell of each point at one level: `fraction` (3 rows, float32) inside it and `index` (8 rows, int32) of its corners, x fastest."""
+    for axis in range(3):
+        for p in range(BLOCK):
+            at = xs[axis * BLOCK + p] * scale + HALF
+            cell = np.int32(at)
+            fraction[axis * BLOCK + p] = at - np.float32(cell)
+            index[axis * BLOCK + p] = cell
+    if hashed:
+        mask = size - 1
+        for p in range(BLOCK):
+            x, y, z = np.int64(index[p]), np.int64(index[BLOCK + p]), np.int64(index[2 * BLOCK + p])
+            y0, y1 = y * PRIME_Y, (y + 1) * PRIME_Y
+            z0, z1 = z * PRIME_Z, (z + 1) * PRIME_Z
+            index[p] = ((x ^ y0 ^ z0) & mask) + offset
+            index[BLOCK + p] = (((x + 1) ^ y0 ^ z0) & mask) + offset
+            index[2 * BLOCK + p] = ((x ^ y1 ^ z0) & mask) + offset
+            index[3 * BLOCK + p] = (((x + 1) ^ y1 ^ z0) & mask) + offset
+            index[4 * BLOCK + p] = ((x ^ y0 ^ z1) & mask) + offset
+            index[5 * BLOCK + p] = (((x + 1) ^ y0 ^ z1) & mask) + offset
+            index[6 * BLOCK + p] = ((x ^ y1 ^ z1) & mask) + offset
+            index[7 * BLOCK + p] = (((x + 1) ^ y1 ^ z1) & mask) + offset
+    else:
+        step_y, step_z = resolution, resolution * resolution
+        for p in range(BLOCK):
+            start = np.int64(index[p]) + np.int64(index[BLOCK + p]) * step_y + np.int64(index[2 * BLOCK + p]) * step_z
+            for corner in range(8):
+                at = start + (corner & 1) + ((corner >> 1) & 1) * step_y + (corner >> 2) * step_z
+                index[corner * BLOCK + p] = (at if at < size else at - size) + offset
+
+
+@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
+def interpolate(grid, fraction, index, weight, enc, row):
+    """Trilinear features of one level times `weight` into rows `row`, `row` + 1 of the encoding."""
+    for p in range(BLOCK):
+        fx, fy, fz = fraction[p], fraction[BLOCK + p], fraction[2 * BLOCK + p]
+        gx, gy, gz = ONE - fx, ONE - fy, (ONE - fz) * weight
+        hz = fz * weight
+        a, b, c, d = gy * gz, fy * gz, gy * hz, fy * hz
+        i0, i1, i2, i3 = index[p], index[BLOCK + p], index[2 * BLOCK + p], index[3 * BLOCK + p]
+        i4, i5, i6, i7 = index[4 * BLOCK + p], index[5 * BLOCK + p], index[6 * BLOCK + p], index[7 * BLOCK + p]
+        low0 = grid[i0, 0] * a + grid[i2, 0] * b + grid[i4, 0] * c + grid[i6, 0] * d
+        low1 = grid[i0, 1] * a + grid[i2, 1] * b + grid[i4, 1] * c + grid[i6, 1] * d
+        high0 = grid[i1, 0] * a + grid[i3, 0] * b + grid[i5, 0] * c + grid[i7, 0] * d
+        high1 = grid[i1, 1] * a + grid[i3, 1] * b + grid[i5, 1] * c + grid[i7, 1] * d
+        enc[row * BLOCK + p] = low0 * gx + high0 * fx
+        enc[(row + 1) * BLOCK + p] = low1 * gx + high1 * fx
+
+
+@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
+def scatter(grad, touched, fraction, index, weight, d_enc, row, count):
+    """Adjoint of `interpolate`: adds to `grad` and flags the cache lines of the entries it changed."""
+    for p in range(count):
+        fx, fy, fz = fraction[p], fraction[BLOCK + p], fraction[2 * BLOCK + p]
+        gx, gy, gz = ONE - fx, ONE - fy, ONE - fz
+        d0, d1 = d_enc[row * BLOCK + p] * weight, d_enc[(row + 1) * BLOCK + p] * weight
+        if d0 == ZERO and d1 == ZERO:
+            continue
+        for corner in range(8):
+            w = (fx if corner & 1 else gx) * (fy if corner & 2 else gy) * (fz if corner & 4 else gz)
+            i = index[corner * BLOCK + p]
+            grad[i, 0] += w * d0
+            grad[i, 1] += w * d1
+            touched[i // LINE] = 1
+
+
+@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
+def add_position_gradient(grid, fraction, index, scale, weight, d_enc, row, d_xs):
+    """Adds d_enc^T d enc / d x of one level to `d_xs` (3 rows)."""
+    for p in range(BLOCK):
+        fx, fy, fz = fraction[p], fraction[BLOCK + p], fraction[2 * BLOCK + p]
+        gx, gy, gz = ONE - fx, ONE - fy, ONE - fz
+        d0, d1 = d_enc[row * BLOCK + p] * weight * scale, d_enc[(row + 1) * BLOCK + p] * weight * scale
+        i0, i1, i2, i3 = index[p], index[BLOCK + p], index[2 * BLOCK + p], index[3 * BLOCK + p]
+        i4, i5, i6, i7 = index[4 * BLOCK + p], index[5 * BLOCK + p], index[6 * BLOCK + p], index[7 * BLOCK + p]
+        v0 = grid[i0, 0] * d0 + grid[i0, 1] * d1
+        v1 = grid[i1, 0] * d0 + grid[i1, 1] * d1
+        v2 = grid[i2, 0] * d0 + grid[i2, 1] * d1
+        v3 = grid[i3, 0] * d0 + grid[i3, 1] * d1
+        v4 = grid[i4, 0] * d0 + grid[i4, 1] * d1
+        v5 = grid[i5, 0] * d0 + grid[i5, 1] * d1
+        v6 = grid[i6, 0] * d0 + grid[i6, 1] * d1
+        v7 = grid[i7, 0] * d0 + grid[i7, 1] * d1
+        d_xs[p] += ((v1 - v0) * gy + (v3 - v2) * fy) * gz + ((v5 - v4) * gy + (v7 - v6) * fy) * fz
+        d_xs[BLOCK + p] += ((v2 - v0) * gx + (v3 - v1) * fx) * gz + ((v6 - v4) * gx + (v7 - v5) * fx) * fz
+        d_xs[2 * BLOCK + p] += ((v4 - v0) * gx + (v5 - v1) * fx) * gy + ((v6 - v2) * gx + (v7 - v3) * fx) * fy
