@@ -68,9 +68,9 @@ class FrameReader:
     def _file(self, frame: int, side: str) -> Path:
         return self.pairs / next(r[side] for r in self.rows if r["frame"] == frame)
 
-    def rgb(self, frame: int, side: str = "left") -> np.ndarray:
-        """(H, W, 3) uint8 rectified picture."""
-        return read_rgb(self._file(frame, side))
+    def rgb(self, frame: int, side: str = "left", reduce: int = 1) -> np.ndarray:
+        """(H, W, 3) uint8 rectified picture; `reduce` as in `read_rgb`."""
+        return read_rgb(self._file(frame, side), reduce)
 
     def gray(self, frame: int, side: str = "left") -> np.ndarray:
         """(H, W) uint8 rectified picture."""

@@ -17,9 +17,16 @@ DISPARITY_SCALE = 64.0
 SIGMA_SCALE = 256.0
 
 
-def read_rgb(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB (grey files come back with three equal channels). Raises CaptureError for a missing or broken file."""
-    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+_REDUCED = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+
+
+def read_rgb(path: Path, reduce: int = 1) -> np.ndarray:
+    """(H, W, 3) uint8 RGB (grey files come back with three equal channels). Raises CaptureError for a missing or broken file.
+
+    `reduce` 2, 4 or 8 decodes at that fraction of the size, several times faster for JPEG; reduced pixel k averages pixels
+    k * reduce to (k + 1) * reduce - 1.
+    """
+    return cv2.cvtColor(_decode(path, _REDUCED[reduce]), cv2.COLOR_BGR2RGB)
 
 
 def read_gray(path: Path) -> np.ndarray:
