@@ -1,0 +1,56 @@
+"""Settings of `track`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from stages.core.config import setting
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """Lengths in px hold for the rectified picture at full size unless said otherwise."""
+
+    method: Literal["auto", "sift"] = "auto"
+    """Feature method. auto: the best one whose weights and device are there."""
+    scope: Literal["auto", "scene", "object"] = "auto"
+    """What moves: "scene" uses points of the whole picture (camera round a still scene), "object" only those inside the mask. auto: decided from the data."""
+    max_points_inside: int = 1500
+    """Key points on the object per frame. More gain little accuracy and cost time with their square."""
+    max_points_outside: int = 800
+    """Key points off the object per frame; they carry the pose when the scope is the scene."""
+    max_width_px: int = 1600
+    """Pictures are searched at this width at most; positions are measured at full size afterwards."""
+    contrast: float = setting(0.01, only_for=("sift",))
+    """SIFT contrast threshold (grey levels / 255). Low, because a dull object needs its weak corners; the strongest of each cell win."""
+    ratio: float = 0.85
+    """Lowe's ratio test. Loose, because the geometric check follows."""
+    max_error_px: float = 3.0
+    """An observation farther than this from its prediction does not support a motion (detector scatter is about 0.5 px)."""
+    min_inliers: int = 20
+    """Fewer agreeing points than this do not make a motion: 6 unknowns, and a chance agreement of 20 is out of the question."""
+    neighbour_gaps: tuple[int, ...] = (1, 2, 3)
+    """Each frame is compared with the frames this many places later."""
+    keyframe_step_deg: float = 8.0
+    """A frame whose view differs by this from every earlier key frame becomes one. SIFT matches well up to three such steps."""
+    alike_pairs_per_frame: int = 4
+    """Most similar key frames, anywhere in the capture, that a key frame is compared with: loops and relocalisation."""
+    track_pairs_per_frame: int = 12
+    """Frames with the most similar view that a frame is matched with when tracks are built."""
+    track_max_angle_deg: float = 40.0
+    """Views that differ by more are not matched: descriptors and windows no longer agree."""
+    guided_radius_px: float = 8.0
+    """Matches are looked for this near to their prediction, once poses are known; widened to what loops show as drift."""
+    min_correlation: float = 0.75
+    """Normalised correlation below which an alignment between views, or between the eyes, does not count."""
+    max_shift_px: float = 2.5
+    """An alignment that moves a point farther has found something else (in px of its pyramid level)."""
+    max_observations: int = 400_000
+    """Observations kept for bundle adjustment, longest tracks first; bounds its memory and time."""
+
+    def __post_init__(self) -> None:
+        if self.min_inliers < 6:
+            raise ValueError("min_inliers must be at least 6")
+        if not self.neighbour_gaps or min(self.neighbour_gaps) < 1:
+            raise ValueError("neighbour_gaps needs at least one gap of 1 or more")

@@ -1,0 +1,88 @@
+"""All that tracking keeps of one frame: its key points, measured by both eyes. Pictures are not kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from stages.core.camera import Rig
+from stages.core.geometry.stereo_points import backproject_stereo
+from stages.track.features import FeatureMethod
+from stages.track.stereo_measurement import level_of, measure_right, pyramid
+
+
+@dataclass(frozen=True)
+class FramePoints:
+    """Key points of a frame, in px of the full rectified left picture.
+
+    uv (N, 2) float64; u_right (N,) NaN = not seen on the right; slope (N, 2) disparity per px in x, y; sigma_px (N,) of u_right;
+    scale_px (N,) blob scale; descriptor (N, D) uint8; inside (N,) on the object; mask_lost: the frame's mask says nothing.
+    """
+
+    frame: int
+    uv: np.ndarray
+    u_right: np.ndarray
+    slope: np.ndarray
+    sigma_px: np.ndarray
+    scale_px: np.ndarray
+    descriptor: np.ndarray
+    inside: np.ndarray
+    mask_lost: bool
+
+    def __len__(self) -> int:
+        return len(self.uv)
+
+    @property
+    def uvr(self) -> np.ndarray:
+        """(N, 3) px (u, v, u_right)."""
+        return np.column_stack([self.uv, self.u_right])
+
+    def xyz(self, rig: Rig) -> np.ndarray:
+        """(N, 3) in the left camera, metres; NaN without the right eye."""
+        return backproject_stereo(rig, self.uvr)
+
+    def only(self, keep: np.ndarray) -> FramePoints:
+        """The points named by a bool mask or by indices."""
+        names = ("uv", "u_right", "slope", "sigma_px", "scale_px", "descriptor", "inside")
+        return replace(self, **{n: getattr(self, n)[keep] for n in names})
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """How many points to take, and how sure the right eye must be."""
+
+    max_inside: int
+    max_outside: int
+    max_width_px: int
+    min_correlation: float
+
+
+def measure_frame(frame: int, left: np.ndarray, right: np.ndarray, mask: np.ndarray, mask_lost: bool, disparity: np.ndarray, sigma: np.ndarray,
+                  method: FeatureMethod, options: MeasureOptions) -> FramePoints:
+    """Detect in the left picture, measure in the right one. Pictures (H, W) uint8, mask bool, disparity and sigma px with NaN = none."""
+    height, width = left.shape
+    scale = min(1.0, options.max_width_px / width)
+    small = left if scale == 1 else cv2.resize(left, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small_mask = mask if scale == 1 else cv2.resize(mask.astype(np.uint8), small.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    points = method(small, small_mask, options.max_inside, options.max_outside)
+    zoom = np.array([width / small.shape[1], height / small.shape[0]])
+    uv = (points.uv.astype(np.float64) + 0.5) * zoom - 0.5
+    blob = points.scale_px * zoom[0]
+    pixel = np.clip(np.rint(uv).astype(int), 0, [width - 1, height - 1])
+    at = (pixel[:, 1], pixel[:, 0])
+    u_right, slope, deviation = measure_right(pyramid(left), pyramid(right), uv, level_of(blob, left.shape), disparity[at], sigma[at],
+                                              search_range(disparity, width), options.min_correlation)
+    return FramePoints(frame, uv, u_right, slope.astype(np.float32), deviation.astype(np.float32), blob.astype(np.float32), points.descriptor,
+                       mask[at], mask_lost)
+
+
+def search_range(disparity: np.ndarray, width: int) -> tuple[float, float]:
+    """Disparities worth searching (px): generously round what the dense map holds, or a quarter of the picture without one."""
+    known = disparity[::4, ::4]
+    known = known[np.isfinite(known)]
+    if len(known) < 100:
+        return 0.0, width / 4
+    low, high = np.percentile(known, (1, 99))
+    return 0.6 * float(low), min(1.5 * float(high), 0.6 * width)

@@ -1,0 +1,91 @@
+"""Does the whole scene move as one, or does the object move by itself?
+
+"scene": the camera goes round a still scene. Points of the whole picture then measure its motion, which is far stronger than the
+object's points alone and does not suffer from a bad mask. "object": only points on the object tell its motion.
+Over pairs of frames with enough motion it is asked whether the motion of the background also explains where the object's points went.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.core.camera import Rig
+from stages.core.geometry.rigid import transform
+from stages.core.geometry.stereo_points import project_stereo
+from stages.track.descriptor_matching import match_mutual
+from stages.track.frame_points import FramePoints
+from stages.track.stereo_pose import Motion, agreeing, estimate_motion
+from stages.track.view_graph import PairOptions
+
+MAX_PAIRS = 12
+"""pairs that are asked; the answer is nearly always unanimous"""
+MIN_FLOW = 0.006
+"""least median motion in the picture that can tell the two cases apart, share of the picture width (8 px of 1280)"""
+SHARE_EXPLAINED = 0.5
+"""share of the object's moving points that the background's motion must explain to call the pair still"""
+
+
+@dataclass(frozen=True)
+class ScopeVote:
+    """What one pair of frames said: "scene", "object" or "" (no answer), and why."""
+
+    a: int
+    b: int
+    answer: str
+    share_explained: float | None
+    flow_px: float
+
+
+def decide_scope(rig: Rig, points: Mapping[int, FramePoints], options: PairOptions) -> tuple[str, str, list[ScopeVote]]:
+    """("scene" or "object", the reason in plain words, the votes)."""
+    votes = [v for v in (_ask(rig, points[a], points[b], options) for a, b in _spread_pairs(points)) if v.answer]
+    scene, n = sum(v.answer == "scene" for v in votes), len(votes)
+    if not votes:
+        return "object", "no pair of frames moved enough, on and off the object, to compare object and background", votes
+    explained = [v.share_explained for v in votes if v.share_explained is not None]
+    share = f"; it explains {100 * float(np.median(explained)):.0f} % of the object's points" if explained else ""
+    if scene * 2 > n:
+        return "scene", f"the background moves together with the object in {scene} of {n} pairs of frames{share}", votes
+    return "object", f"the object moves against the background in {n - scene} of {n} pairs of frames{share}", votes
+
+
+def _spread_pairs(points: Mapping[int, FramePoints]) -> list[tuple[int, int]]:
+    """Neighbouring frames and frames a few places apart, spread over the capture, with a mask in both."""
+    frames = [f for f, p in points.items() if not p.mask_lost]
+    pairs = [(frames[i], frames[i + g]) for g in (1, 3) for i in range(len(frames) - g)]
+    if len(pairs) <= MAX_PAIRS:
+        return pairs
+    return [pairs[i] for i in np.linspace(0, len(pairs) - 1, MAX_PAIRS).round().astype(int)]
+
+
+def _ask(rig: Rig, a: FramePoints, b: FramePoints, options: PairOptions) -> ScopeVote:
+    on, x_on, uvr_on = _motion(rig, a, b, True, options)
+    off, _, _ = _motion(rig, a, b, False, options)
+    least = MIN_FLOW * rig.width
+    if on is None:
+        # a bare object: only a background that streams past tells something, namely that the camera moves
+        flow = 0.0 if off is None else _flow(rig, off, a.only(~a.inside & np.isfinite(a.u_right)).xyz(rig))
+        return ScopeVote(a.frame, b.frame, "scene" if flow > least else "", None, flow)
+    moved = _flow(rig, on, x_on[on.inliers])
+    if off is None or moved < least:
+        return ScopeVote(a.frame, b.frame, "", None, moved)
+    residual = project_stereo(rig, transform(off.b_from_a, x_on[on.inliers])) - uvr_on[on.inliers]
+    share = float(agreeing(residual, 2 * options.max_error_px).mean())
+    return ScopeVote(a.frame, b.frame, "scene" if share >= SHARE_EXPLAINED else "object", share, moved)
+
+
+def _motion(rig: Rig, a: FramePoints, b: FramePoints, inside: bool, options: PairOptions) -> tuple[Motion | None, np.ndarray, np.ndarray]:
+    pa, pb = a.only((a.inside == inside) & np.isfinite(a.u_right)), b.only(b.inside == inside)
+    matches = match_mutual(pa.descriptor, pb.descriptor, options.ratio)
+    x, uvr = pa.xyz(rig)[matches[:, 0]], pb.uvr[matches[:, 1]]
+    return estimate_motion(rig, x, uvr, options.max_error_px, options.min_inliers, options.seed), x, uvr
+
+
+def _flow(rig: Rig, motion: Motion, x: np.ndarray) -> float:
+    """Median motion in the left picture, px."""
+    shift = project_stereo(rig, transform(motion.b_from_a, x)) - project_stereo(rig, x)
+    length = np.hypot(shift[:, 0], shift[:, 1])
+    return float(np.nanmedian(length)) if np.isfinite(length).any() else 0.0
