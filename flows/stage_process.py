@@ -27,7 +27,6 @@ from stages.core.fingerprint import plain
 from stages.core.store import ArtifactRef, Store
 
 log = logging.getLogger(__name__)
-REAL_GRAPH = "stages.graph:stages"
 LOOK_EVERY_S = 0.25
 LINES_KEPT = 60
 EXIT_GRACE_S = 10.0
@@ -48,7 +47,7 @@ class StageFault(Exception):
 
 @dataclass(frozen=True)
 class StageJob:
-    """What a child needs to know beside the stage and its inputs. `graph` names the function that returns the stages."""
+    """What a child needs to know beside the stage and its inputs."""
 
     store: Store
     seed: int = 0
@@ -58,8 +57,9 @@ class StageJob:
     """compute even if the store has the result"""
     time_limit_s: float | None = None
     """the child is killed after this time"""
-    graph: str = REAL_GRAPH
     progress: Progress = field(default=lambda done, total, note: None)
+    computing: Callable[[], None] = field(default=lambda: None)
+    """called once before a child is started, and not at all when the store has the result"""
 
 
 def run_stage_in_child(stage: Stage, inputs: Mapping[str, ArtifactRef], config: Any, job: StageJob) -> StageResult:
@@ -71,6 +71,7 @@ def run_stage_in_child(stage: Stage, inputs: Mapping[str, ArtifactRef], config: 
     fingerprint = fingerprint_of(stage, inputs, config, job.seed)
     if not job.force and (manifest := look_up(stage.name, fingerprint, job)) is not None:
         return StageResult(job.store.refs(stage.name, fingerprint, manifest), True, manifest)
+    job.computing()
     answer = _Child(stage.name, job).run(_spec(stage, inputs, config, fingerprint, job))
     manifest = job.store.manifest(stage.name, fingerprint)
     if manifest is None:
@@ -91,7 +92,7 @@ def look_up(stage: str, fingerprint: str, job: StageJob) -> dict[str, Any] | Non
 
 
 def _spec(stage: Stage, inputs: Mapping[str, ArtifactRef], config: Any, fingerprint: str, job: StageJob) -> dict[str, Any]:
-    return {"graph": job.graph, "stage": stage.name, "fingerprint": fingerprint, "settings": plain(config), "store": str(job.store.root),
+    return {"stage": stage.name, "fingerprint": fingerprint, "settings": plain(config), "store": str(job.store.root),
             "inputs": {k: [str(r.path), r.fingerprint] for k, r in inputs.items()},
             "seed": job.seed, "threads": job.threads, "force": job.force, "parent_pid": os.getpid()}
 
@@ -108,8 +109,9 @@ class _Child:
     def run(self, spec: dict[str, Any]) -> dict[str, Any]:
         """The child's result message. Raises as `run_stage_in_child` says."""
         read_end, write_end = os.pipe()
-        process = subprocess.Popen([sys.executable, "-m", "flows.stage_child", str(write_end)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, pass_fds=[write_end], start_new_session=True)
+        # -P: a folder named like one of our modules in the working directory must not be imported
+        process = subprocess.Popen([sys.executable, "-P", "-m", "flows.stage_child", str(write_end)], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[write_end], start_new_session=True)
         os.close(write_end)
         late = False
         try:
@@ -178,7 +180,8 @@ class _Child:
                               "finished stages are kept")
         if code < 0:
             name = signal.Signals(-code).name
-            return StageError(f"{self.stage} was ended by signal {name} (it last held {self.peak_mb} MB). Its last words: {tail[-600:] or 'none'}",
+            return StageError(f"{self.stage} was ended by signal {name} (it last held {self.peak_mb} MB). "
+                              f"Its last words: {tail[-600:] or 'none'}",
                               "run the same command again: finished stages are kept; if it happens again, report the last words above")
         return StageFault(f"{self.stage} ended with exit code {code} and no result", tail)
 
@@ -199,6 +202,7 @@ class _Lines:
 
 
 def _write_all(process: subprocess.Popen, text: str) -> None:
+    assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as pipe:     # if it died at birth, its exit code tells
         pipe.write(text.encode())
 
@@ -207,7 +211,8 @@ def _end(process: subprocess.Popen) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    process.stdout.close()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def _resident_mb(pid: int) -> int:

@@ -31,6 +31,7 @@ __all__ = [
     "StageReport",
     "StageResult",
     "fingerprint_of",
+    "identity_of",
     "run_stage",
 ]
 
@@ -112,7 +113,7 @@ class StageResult:
 
 def fingerprint_of(stage: Stage, inputs: Inputs, config: Any, seed: int = 0) -> str:
     """sha256 of stage name, version, the settings it reads, seed, digests of its inputs and hashes of the weights it will use."""
-    return digest_mapping(_identity(stage, inputs, config, seed))
+    return digest_mapping(identity_of(stage, inputs, config, seed))
 
 
 def run_stage(
@@ -123,7 +124,7 @@ def run_stage(
     Raises TwinError (with advice) for anything a user can mend; other exceptions are faults of the program.
     """
     inputs = {k: inputs[k] for k in stage.inputs}
-    identity = _identity(stage, inputs, config, context.seed)
+    identity = identity_of(stage, inputs, config, context.seed)
     fingerprint = digest_mapping(identity)
     with store.lock(fingerprint):
         manifest = None if force else store.lookup(stage.name, fingerprint)
@@ -153,7 +154,8 @@ def _run(stage: Stage, inputs: Inputs, config: Any, out: Path, context: StageCon
         raise StageError(f"{stage.name} ran out of memory", "use --profile preview, or lower the picture size (rectify.max_width)") from e
 
 
-def _identity(stage: Stage, inputs: Inputs, config: Any, seed: int) -> dict[str, Any]:
+def identity_of(stage: Stage, inputs: Inputs, config: Any, seed: int = 0) -> dict[str, Any]:
+    """All that decides a result, as plain data; the manifest repeats it, and its digest is the fingerprint."""
     weights = stage.weights_used(config) if hasattr(stage, "weights_used") else {}
     return {
         "stage": stage.name,

@@ -45,10 +45,10 @@ def ordered(found: tuple[Stage, ...]) -> tuple[Stage, ...]:
     return tuple(out)
 
 
-def downstream(name: str) -> tuple[str, ...]:
-    """The stage and every stage that reads, directly or not, what it makes."""
+def downstream(name: str, among: tuple[Stage, ...] | None = None) -> tuple[str, ...]:
+    """The stage and every stage that reads, directly or not, what it makes; `among` the real stages unless others are given."""
     tainted, names = set(), []
-    for stage in stages():
+    for stage in among or stages():
         if stage.name == name or tainted & set(stage.inputs):
             tainted |= set(stage.outputs)
             names.append(stage.name)

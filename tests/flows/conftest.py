@@ -16,7 +16,6 @@ from stages.core.capture import capture_ref
 from stages.core.store import ArtifactRef, Store
 from tests.flows import toy_stages
 
-TOY_GRAPH = "tests.flows.toy_stages:stages"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -50,7 +49,7 @@ class Toy:
         results = {}
         for stage in toy_stages.stages():
             config = (configs or {}).get(stage.name, toy_stages.ToyConfig())
-            results[stage.name] = run_stage_in_child(stage, refs, config, StageJob(self.store, graph=TOY_GRAPH, **job))
+            results[stage.name] = run_stage_in_child(stage, refs, config, StageJob(self.store, **job))
             refs |= results[stage.name].refs
         return results
 
@@ -79,6 +78,7 @@ def make_capture(folder: Path) -> Path:
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     """A fresh toy pipeline."""
     monkeypatch.setenv("TOY_FOLDER", str(tmp_path))
+    monkeypatch.setenv("TWIN_STAGES", "tests.flows.toy_stages:stages")
     monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     return Toy(tmp_path, Store(tmp_path / "store"), make_capture(tmp_path / "capture"))

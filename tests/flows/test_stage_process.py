@@ -116,7 +116,7 @@ def test_errors_travel_with_their_type_and_advice(toy):
         toy.run()
     assert (error.value.message, error.value.advice) == ("frame 17 of right/ is missing", "copy it again")
     toy.order("b", "no weights")
-    with pytest.raises(WeightsError, match="toy.onnx"):
+    with pytest.raises(WeightsError, match="toy_net"):
         toy.run()
 
 

@@ -44,7 +44,7 @@ class ToyStage:
 
     def check(self, inputs: Mapping[str, ArtifactRef], config: Any) -> None:
         if self._orders() == "no weights":
-            raise WeightsError("weights toy.onnx are missing", "twin weights fetch toy")
+            raise WeightsError("weights toy_net are missing", "twin weights fetch toy")
 
     def run(self, inputs: Mapping[str, ArtifactRef], config: Any, out: Path, context: StageContext) -> StageReport:
         with (self._folder / f"{self.name}.count").open("a") as f:

@@ -1,0 +1,165 @@
+"""`twin`: the command line. It parses, calls, prints; what a command does lies in cli_<group>.py, imported when it is used.
+
+Exit codes: 0 done; 1 a fault of the program; 2 wrong usage or settings; 3 the capture cannot be used; 4 a stage failed;
+5 the store or the disk; 6 weights are missing; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+EXIT_CODES = {"ConfigError": 2, "CaptureError": 3, "StageError": 4, "StoreError": 5, "WeightsError": 6}
+INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    args = _parse(argv)
+    _set_up_logging(args.verbose)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)      # so that a polite end cleans up as Ctrl-C does
+    from stages.core.errors import TwinError
+
+    try:
+        return args.run(args) or 0
+    except TwinError as e:
+        _complain(e.message, e.advice, args.verbose)
+        return EXIT_CODES.get(type(e).__name__, 1)
+    except KeyboardInterrupt:
+        _complain("interrupted", "finished stages are kept: `twin resume` goes on from there", False)
+        return INTERRUPTED
+    except BrokenPipeError:                                        # `twin status | head`
+        return 0
+    except Exception as e:      # noqa: BLE001 - the outermost border: a message and an exit code, whatever it was
+        details = getattr(e, "details", "") or "".join(traceback.format_exception(e))
+        _complain(f"{type(e).__name__}: {e}", "this is a fault of the program: run again with --verbose and report what it prints", False)
+        if args.verbose:
+            print(details, file=sys.stderr)
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(prog="twin", description="From a stereo video of one object to its metric, textured digital twin.",
+                                  epilog=(__doc__ or "").partition("\n\n")[2], formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--verbose", action="store_true", help="show log lines, and the traceback when something fails")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _reconstruct(commands)
+    _resume(commands)
+    _look(commands)
+    _evaluate(commands)
+    _machine(commands)
+    return top
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    """Also settings that come after options, which argparse alone would not give to `settings`."""
+    top = parser()
+    args, rest = top.parse_known_args(argv)
+    for text in rest:
+        if text.startswith("-") or "=" not in text or not hasattr(args, "settings"):
+            top.error(f"unrecognized argument: {text}")
+        args.settings.append(text)
+    return args
+
+
+def _reconstruct(commands) -> None:
+    p = _command(commands, "reconstruct", "cli_reconstruct:reconstruct", "reconstruct a capture into a twin folder")
+    p.add_argument("capture", help="folder with left/, right/ (or video) and a calibration")
+    p.add_argument("--out", required=True, help="folder that receives the twin")
+    p.add_argument("--profile", default="standard", choices=("preview", "standard", "quality"), help="default: standard")
+    p.add_argument("--box", type=_box, metavar="X0,Y0,X1,Y1", help="the object in the first left picture, px")
+    p.add_argument("--force", action="store_true", help="compute every stage again")
+    p.add_argument("--from", dest="start_from", metavar="STAGE", help="compute this stage and all that follow again")
+    p.add_argument("--until", metavar="STAGE", help="stop after this stage; no twin is written")
+    p.add_argument("--time-limit", type=float, metavar="SECONDS", help="end a stage that takes longer")
+    p.add_argument("--threads", type=int, default=0, help="worker threads per stage; default: all cores")
+    p.add_argument("settings", nargs="*", metavar="STAGE.KEY=VALUE", help="settings, see docs/settings.md")
+    _prefect_option(p)
+
+
+def _resume(commands) -> None:
+    p = _command(commands, "resume", "cli_reconstruct:resume", "go on with a run that failed or was ended; same settings")
+    p.add_argument("which", nargs="?", metavar="RUN", help="id, or the beginning of one; default: the last run")
+    p.add_argument("--last", action="store_true", help="the last run (the default)")
+    _prefect_option(p)
+    p = _command(commands, "demo", "cli_reconstruct:demo", "make the built-in capture, reconstruct it and compare with its truth")
+    p.add_argument("--out", default="demo", help="folder for capture and twin; default: demo")
+    p.add_argument("--profile", default="standard", choices=("preview", "standard", "quality"))
+    p.add_argument("settings", nargs="*", metavar="STAGE.KEY=VALUE")
+    _prefect_option(p)
+
+
+def _look(commands) -> None:
+    p = _command(commands, "status", "cli_status:status", "runs so far, and what the store holds")
+    p.add_argument("--all", action="store_true", help="every run, not only the last ten")
+    p.add_argument("--json", action="store_true", help="for machines")
+    p = _command(commands, "inspect", "cli_status:inspect", "why a stage was computed again, with its settings and inputs")
+    p.add_argument("which", metavar="CAPTURE|TWIN|RUN", help="a capture folder, a twin folder or a run id")
+    p.add_argument("stage", metavar="STAGE")
+    p = _command(commands, "clean", "cli_status:clean", "remove leftovers, damaged results and, if asked, old results")
+    p.add_argument("--older-than", type=float, metavar="DAYS", help="also results and run records not used for so long")
+    p.add_argument("--corrupt", action="store_true", help="only damaged results")
+    p.add_argument("--dry-run", action="store_true", help="only say what would go")
+
+
+def _evaluate(commands) -> None:
+    p = _command(commands, "evaluate", "cli_status:evaluate", "score a twin against a capture that has gt/")
+    p.add_argument("capture")
+    p.add_argument("twin", help="the twin folder")
+    p.add_argument("--json", metavar="FILE", nargs="?", const="-", help="as JSON, to a file or to the terminal")
+
+
+def _machine(commands) -> None:
+    p = _command(commands, "doctor", "cli_doctor:doctor", "what this machine has, and what `method: auto` would pick")
+    p.add_argument("--json", action="store_true", help="for machines")
+
+
+def _command(commands, name: str, target: str, help_text: str) -> argparse.ArgumentParser:
+    p = commands.add_parser(name, help=help_text, description=help_text)
+    p.set_defaults(run=_lazily(target))
+    return p
+
+
+def _lazily(target: str) -> Callable[[argparse.Namespace], int | None]:
+    module, function = target.split(":")
+    return lambda args: getattr(importlib.import_module(f"flows.{module}"), function)(args)
+
+
+def _prefect_option(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--no-prefect", action="store_true", help="without Prefect's server: starts faster, no history in its UI")
+
+
+def _box(text: str) -> tuple[float, ...]:
+    numbers = tuple(float(x) for x in text.split(","))
+    if len(numbers) != 4:
+        raise argparse.ArgumentTypeError("give four numbers: x0,y0,x1,y1")
+    return numbers
+
+
+def _set_up_logging(verbose: bool) -> None:
+    handler: logging.Handler = logging.StreamHandler() if verbose else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    for name in ("flows", "stages"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+        logger.propagate = False                                   # Prefect puts a handler of its own on the root
+    logging.raiseExceptions = verbose                              # a full disk must not fill the terminal with failed log lines
+
+
+def _complain(message: str, advice: str, verbose: bool) -> None:
+    print(f"\ntwin: {message}", file=sys.stderr)
+    if advice:
+        print(f"What to do: {advice}", file=sys.stderr)
+    if verbose:
+        traceback.print_exc()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

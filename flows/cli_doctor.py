@@ -1,0 +1,98 @@
+"""`twin doctor`: what this machine has and what it will do with it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from flows.stage_child import load_stages
+from stages.core.store import Store
+
+MODULES = {"opencv-python-headless": "cv2", "usd-core": "pxr"}
+"""package -> module, where the names differ"""
+NEEDED = ("numpy", "opencv-python-headless", "numba", "scipy", "pycolmap", "embreex", "xatlas", "torch", "trimesh", "pyarrow", "prefect")
+OPTIONAL = {"open3d": "", "onnxruntime": "learned", "kornia": "learned", "transformers": "learned", "triton": "cuda", "usd-core": "usd"}
+"""package -> the extra of this project that brings it"""
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Print it; 1 if something that is needed does not import."""
+    found = {"machine": _machine(), "libraries": _libraries(), "weights": _weights(), "methods": _methods()}
+    missing = [n for n, text in found["libraries"].items() if text.startswith("FAILS")]
+    if args.json:
+        print(json.dumps(found, indent=1))
+    else:
+        for title, rows in found.items():
+            print(title)
+            for name, text in rows.items():
+                print(f"  {name:24} {text}")
+        print(f"\nneeded and not working: {', '.join(missing)}" if missing else "\nall that is needed works")
+    return 1 if missing else 0
+
+
+def _machine() -> dict[str, str]:
+    import psutil
+
+    memory, disk_at = psutil.virtual_memory(), Store().root
+    disk = shutil.disk_usage(next(p for p in (disk_at, *disk_at.parents) if p.exists()))
+    return {"system": platform.platform(), "python": platform.python_version(),
+            "cores": f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} usable of {os.cpu_count()}",
+            "memory": f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB", "gpu": _gpu(),
+            "store": f"{disk_at} ({disk.free / 1e9:.0f} GB free)"}
+
+
+def _gpu() -> str:
+    if shutil.which("nvidia-smi") is None:
+        return "none (no nvidia-smi)"
+    command = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    return answer.stdout.strip().replace("\n", "; ") or f"nvidia-smi fails: {answer.stderr.strip()[:100]}"
+
+
+def _libraries() -> dict[str, str]:
+    out = {}
+    for package in (*NEEDED, *OPTIONAL):
+        try:
+            version = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            extra = OPTIONAL.get(package)
+            out[package] = f"not installed; optional, comes with stereotwin[{extra}]" if extra else "FAILS: not installed (make setup)"
+            continue
+        try:
+            importlib.import_module(MODULES.get(package, package))
+            out[package] = version
+        except Exception as e:      # noqa: BLE001 - a broken library may raise anything, and that is the finding
+            out[package] = f"FAILS to import ({version}): {str(e).splitlines()[0][:150]}"
+    return out
+
+
+def _weights() -> dict[str, str]:
+    folder = Path(importlib.import_module("weights").__path__[0])
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".onnx", ".safetensors"))
+    return {p.name: f"{p.stat().st_size / 1e6:.1f} MB" for p in files} or {"none": "the default methods need none"}
+
+
+def _methods() -> dict[str, str]:
+    """What `method: auto` picks per stage."""
+    out = {}
+    for stage in load_stages():
+        config = stage.Config()
+        out[stage.name] = _choice(stage, config)
+    return out
+
+
+def _choice(stage: Any, config: Any) -> str:
+    if hasattr(stage, "auto_choice"):
+        method, reason = stage.auto_choice(config)
+        return f"{method}: {reason}"
+    names = {f.name for f in fields(config)}
+    return str(config.method) if "method" in names else "one method"

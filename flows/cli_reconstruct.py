@@ -1,0 +1,67 @@
+"""`twin reconstruct`, `twin resume`, `twin demo`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from flows.progress_line import ProgressLine
+from flows.request import Reconstruction
+from flows.run import Beside
+from flows.run_record import RunRecord, RunRecords
+from flows.session import reconstruct_here
+from stages.core.errors import ConfigError, StoreError
+from stages.core.store import Store
+
+
+def reconstruct(args: argparse.Namespace) -> int:
+    """Run the flow on one capture and name the twin."""
+    _go(_request(args), not args.no_prefect)
+    return 0
+
+
+def resume(args: argparse.Namespace) -> int:
+    """The same request again, as part of the same run: what is done is not computed again, also if it was forced."""
+    records = RunRecords(Store())
+    if args.which and args.last:
+        raise ConfigError("both a run and --last are given", "give one of them")
+    record = records.load(args.which) if args.which else next(iter(records.all()), None)
+    if record is None:
+        raise StoreError(f"there is no run in {records.folder}", "start one with `twin reconstruct`; TWIN_STORE names the store")
+    _go(Reconstruction.model_validate(record.request), not args.no_prefect, record)
+    return 0
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Built-in capture, twin, and the twin's error against the known truth."""
+    from flows.cli_status import print_scores
+    from stages.core.metrics import evaluate
+    from stages.core.synthetic.capture import write_capture
+
+    folder = Path(args.out).resolve()
+    capture, twin = folder / "capture", folder / "twin"
+    if not (capture / "gt" / "mesh.ply").exists():
+        print(f"rendering the built-in capture into {capture} ...", file=sys.stderr)
+        write_capture(capture, workers=2)
+    request = Reconstruction(capture=str(capture), out=str(twin), profile=args.profile, settings=tuple(args.settings))
+    _go(request, not args.no_prefect)
+    print("\nAgainst the known truth:")
+    print_scores(evaluate(capture, twin))
+    return 0
+
+
+def _request(args: argparse.Namespace) -> Reconstruction:
+    """Absolute paths, so that the request means the same later and elsewhere."""
+    return Reconstruction(capture=str(Path(args.capture).expanduser().resolve()), out=str(Path(args.out).expanduser().resolve()),
+                          profile=args.profile, box=args.box, start_from=args.start_from, until=args.until, force=args.force,
+                          settings=tuple(args.settings), time_limit_s=args.time_limit, threads=args.threads)
+
+
+def _go(request: Reconstruction, use_prefect: bool, resumed: RunRecord | None = None) -> None:
+    twin = reconstruct_here(request, Beside(ProgressLine(), resumed), lambda text: print(text, file=sys.stderr), use_prefect)
+    if twin is None:
+        print(f"stopped after {request.until}, as asked; no twin is written")
+        return
+    print(f"twin    {twin}")
+    print(f"report  {Path(twin) / 'report.html'}")

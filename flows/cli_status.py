@@ -1,0 +1,122 @@
+"""`twin status`, `twin inspect`, `twin clean`, `twin evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from flows.cleaning import Leftovers, clean_up, usage
+from flows.run_record import RunRecord, RunRecords
+from flows.time_left import in_words
+from stages.core.errors import ConfigError, StoreError
+from stages.core.store import Store
+
+RUNS_SHOWN = 10
+
+
+def status(args: argparse.Namespace) -> int:
+    """Runs, newest first, and the size of the store."""
+    store = Store()
+    records = RunRecords(store).all()
+    used = usage(store)
+    if args.json:
+        print(json.dumps({"store": str(store.root), "bytes": used, "runs": [asdict(r) for r in records]}, indent=1))
+        return 0
+    if not records:
+        print("no runs yet: start one with `twin reconstruct CAPTURE --out DIR`")
+    for record in records if args.all else records[:RUNS_SHOWN]:
+        _show_run(record)
+    total = ", ".join(f"{name} {_size(n)}" for name, n in used.items() if n)
+    print(f"\nstore   {store.root}  {_size(sum(used.values()))} ({total or 'empty'})")
+    return 0
+
+
+def inspect(args: argparse.Namespace) -> int:
+    """One stage of one run: where its result came from and why."""
+    store = Store()
+    record = _find(RunRecords(store), args.which)
+    if args.stage not in record.stages:
+        raise ConfigError(f"run {record.id} has no stage {args.stage}", f"choose one of {', '.join(record.stages)}")
+    stage = record.stages[args.stage]
+    print(f"run      {record.id} ({record.state})\nstage    {args.stage} ({stage.state})")
+    if stage.state == "done" and stage.cached:
+        print("result   from the store: settings, inputs, version and weights were the same as when it was made")
+    elif stage.why:
+        print(f"computed because: {stage.why}")
+    manifest = store.manifest(args.stage, stage.fingerprint) if stage.fingerprint else None
+    if manifest is None:
+        print("its result is not in the store")
+        return 0
+    print(f"folder   {store.artifact_dir(args.stage, stage.fingerprint)}")
+    print(f"took     {in_words(manifest['seconds'])}, {manifest['peak_memory_mb']} MB; method {manifest['report']['method']}. "
+          f"{manifest['report']['reason']}")
+    for title in ("settings", "inputs", "weights"):
+        for name, value in manifest[title].items():
+            print(f"{title:8} {name} = {str(value)[:16] if title == 'inputs' else value}")
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Scores against the truth."""
+    from stages.core import metrics
+
+    scores = metrics.evaluate(Path(args.capture), Path(args.twin))
+    if args.json is None:
+        print_scores(scores)
+    elif args.json == "-":
+        print(json.dumps(scores, indent=1))
+    else:
+        Path(args.json).write_text(json.dumps(scores, indent=1))
+    return 0
+
+
+def clean(args: argparse.Namespace) -> int:
+    """What nobody needs any more."""
+    removed: Leftovers = clean_up(Store(), older_than_days=args.older_than, only_corrupt=args.corrupt, dry_run=args.dry_run)
+    verb = "would remove" if args.dry_run else "removed"
+    print(f"{verb} {removed.folders} folders and {removed.records} run records, {_size(removed.bytes)}"
+          + (f"; kept {removed.held} that running runs hold" if removed.held else ""))
+    return 0
+
+
+def print_scores(scores: Mapping[str, Any], indent: str = "") -> None:
+    """Nested figures, one per line, units in the names."""
+    for name, value in scores.items():
+        if isinstance(value, Mapping):
+            print(f"{indent}{name}")
+            print_scores(value, indent + "  ")
+        else:
+            print(f"{indent}{name:36} {f'{value:.4g}' if isinstance(value, float) else value}")
+
+
+def _find(records: RunRecords, which: str) -> RunRecord:
+    path = Path(which).expanduser().resolve()
+    if path.exists():
+        record = records.find(capture=path) or records.find(out=path)
+        if record is None:
+            raise StoreError(f"no run of {path} is known in this store", "`twin status` lists the runs; TWIN_STORE names the store")
+        return record
+    return records.load(which)
+
+
+def _show_run(record: RunRecord) -> None:
+    stages = " ".join(f"{name}{'' if s.state == 'done' else ':' + s.state}" for name, s in record.stages.items() if s.state != "waiting")
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.started))
+    took = f", {in_words(record.seconds)}" if record.seconds else ""
+    print(f"{record.id}  {record.state}{took}")
+    print(f"    {when}  {record.request['capture']} -> {record.request['out']} ({record.request['profile']})")
+    print(f"    {len(record.done())}/{len(record.stages)} stages done: {stages}")
+    if record.error:
+        print(f"    {record.error}\n    What to do: {record.advice or '`twin resume ' + record.id + '`'}")
+
+
+def _size(count: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} B"

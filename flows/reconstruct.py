@@ -1,0 +1,54 @@
+"""From a capture folder to a twin folder: start reading here.
+
+The order of the stages is derived from what each reads and writes (stages/graph.py):
+
+    rectify -> depth -> masks -> track -> bundle -> surface -> texture -> package
+
+`walk` is all there is to it. `reconstruct_capture` is the same as a Prefect flow, in which each stage is a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from flows.request import Reconstruction
+from flows.run import Beside, Run
+from flows.stage_task import as_task
+from stages.base import Stage, StageResult
+from stages.core.capture import capture_ref
+from stages.core.store import ArtifactRef, Store
+from stages.graph import SOURCE
+
+RunStage = Callable[[Stage, Mapping[str, ArtifactRef]], StageResult]
+
+BESIDE: ContextVar[Beside | None] = ContextVar("beside", default=None)
+"""what the command line hands to the flow beside its parameters"""
+
+
+def walk(run: Run, run_stage: RunStage) -> Path | None:
+    """Run the stages one after the other, each fed with what the ones before have made, then fill the twin folder."""
+    made = {SOURCE: capture_ref(Path(run.request.capture), run.store.root / "digests")}
+    for stage in run.stages:
+        result = run_stage(stage, {kind: made[kind] for kind in stage.inputs})
+        made |= result.refs
+    return run.deliver()
+
+
+@flow(name="reconstruct-capture", flow_run_name="{request.name}", persist_result=False)
+def reconstruct_capture(request: Reconstruction) -> str | None:
+    """Reconstruct one capture; returns the twin folder."""
+    with Run(request, Store(), BESIDE.get(), flow_run=str(flow_run.id)) as run:
+        out = walk(run, as_task(run))
+    return str(out) if out else None
+
+
+def reconstruct_directly(request: Reconstruction) -> str | None:
+    """The same without Prefect, for a machine on which its server cannot start."""
+    with Run(request, Store(), BESIDE.get()) as run:
+        out = walk(run, run.compute)
+    return str(out) if out else None

@@ -1,0 +1,35 @@
+"""What a user asks for: one validated object for the command line, the form in the Prefect UI, and the record of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Reconstruction(BaseModel):
+    """One capture to reconstruct. Paths are absolute once it has been made by `for_paths`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    capture: str = Field(min_length=1, description="folder of the capture: left/, right/ (or video) and calibration")
+    out: str = Field(min_length=1, description="folder that receives the twin")
+    profile: Literal["preview", "standard", "quality"] = Field("standard", description="preview: about a minute; quality: slow and fine")
+    box: tuple[float, float, float, float] | None = Field(None, description="x0, y0, x1, y1 of the object in the first left picture, px")
+    start_from: str | None = Field(None, description="compute this stage and all that follow again, even if the store has them")
+    until: str | None = Field(None, description="stop after this stage; no twin is written")
+    force: bool = Field(False, description="compute every stage again")
+    settings: tuple[str, ...] = Field((), description="more settings, each as stage.key=value")
+    time_limit_s: float | None = Field(None, gt=0, description="a stage that takes longer is ended")
+    threads: int = Field(0, ge=0, description="worker threads per stage; 0 = all cores")
+
+    @property
+    def name(self) -> str:
+        """The capture's folder name."""
+        return Path(self.capture).name
+
+    def overrides(self) -> tuple[str, ...]:
+        """All settings of the request as stage.key=value, the box among them."""
+        box = () if self.box is None else (f"rectify.box=[{','.join(f'{x:g}' for x in self.box)}]",)
+        return (*box, *self.settings)

@@ -1,0 +1,195 @@
+"""One reconstruction under way: its settings, its record, and how a stage of it is run. No Prefect here.
+
+    with Run(request, store, beside) as run:
+        reconstruct.walk(run, run.compute)
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from flows.request import Reconstruction
+from flows.run_record import RunRecord, RunRecords, StageRecord
+from flows.stage_child import load_stages
+from flows.stage_process import StageFault, StageJob, run_stage_in_child
+from flows.time_left import expected_seconds
+from flows.watcher import Watcher
+from flows.why_computed import known_manifests, why_computed
+from stages.base import Stage, StageResult, identity_of
+from stages.core.config import Settings, resolve
+from stages.core.errors import ConfigError, TwinError
+from stages.core.fingerprint import digest_mapping
+from stages.core.store import ArtifactRef, Store
+from stages.core.twin import assemble_twin
+from stages.graph import downstream
+
+log = logging.getLogger(__name__)
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a run gets beside its request, which has to be plain data."""
+
+    watcher: Watcher = field(default_factory=Watcher)
+    resumed: RunRecord | None = None
+    """the record to go on with"""
+
+
+class Run:
+    """Opened as a context: inside it the run is held, logged and recorded."""
+
+    def __init__(self, request: Reconstruction, store: Store, beside: Beside | None = None, flow_run: str = "") -> None:
+        beside = beside or Beside()
+        self.request, self.store, self.watcher = request, store, beside.watcher
+        every = load_stages()
+        self.stages: tuple[Stage, ...] = _until(every, request.until)
+        self.settings: Settings = resolve({s.name: s.Config for s in every}, request.profile, Path(request.capture) / "twin.yaml",
+                                          request.overrides())
+        self.records = RunRecords(store)
+        self.record = beside.resumed or self.records.new(request.model_dump(mode="json"), [s.name for s in self.stages], flow_run)
+        self._forced = _forced(every, request) - set(beside.resumed.done() if beside.resumed else ())
+        self._manifests: dict[str, Mapping[str, Any]] = {}
+        self._refs: dict[str, ArtifactRef] = {}
+
+    def __enter__(self) -> Self:
+        self._hold = self.records.hold(self.record)
+        self._log = _log_to(self.log_file)
+        self.store.sweep()
+        self._started = time.monotonic()
+        self.record.state, self.record.error, self.record.advice = "running", "", ""
+        self.records.save(self.record)
+        past = self.records.all()
+        self._known = known_manifests(self.store, [(n, s.fingerprint) for r in past if r.request["capture"] == self.request.capture
+                                                   for n, s in r.stages.items()])
+        self.watcher.run_started(self.record, expected_seconds([s.name for s in self.stages], self.request.profile, past))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.record.seconds = round(time.monotonic() - self._started, 3)
+        _judge(self.record, error)
+        if error is not None:
+            log.error("run %s: %s", self.record.state, self.record.error, exc_info=None if isinstance(error, TwinError) else error)
+        self.records.save(self.record)
+        self.watcher.run_ended(self.record)
+        _close_log(self._log)
+        if self._hold is not None:
+            self._hold.close()
+
+    @property
+    def log_file(self) -> Path:
+        """What the stages said, in full."""
+        return self.records.folder / f"{self.record.id}.log"
+
+    def compute(self, stage: Stage, inputs: Mapping[str, ArtifactRef]) -> StageResult:
+        """The stage's result, from the store or computed in a child process; recorded either way."""
+        entry = self.record.stages[stage.name] = StageRecord(state="running")
+        config = self.settings.stages[stage.name]
+        identity = identity_of(stage, {k: inputs[k] for k in stage.inputs}, config, self.settings.seed)
+        entry.fingerprint = digest_mapping(identity)
+        forced = stage.name in self._forced
+
+        def computing() -> None:
+            entry.why = "asked for" if forced else why_computed(identity, self._known)
+            log.info("%s: computing (%s)", stage.name, entry.why)
+            self.watcher.stage_computing(stage.name, entry.why)
+
+        job = StageJob(self.store, seed=self.settings.seed, threads=self.request.threads, force=forced,
+                       time_limit_s=self.request.time_limit_s, computing=computing,
+                       progress=lambda done, total, note: self.watcher.progress(stage.name, done, total, note))
+        self.records.save(self.record)
+        self.watcher.stage_started(stage.name)
+        started = time.monotonic()
+        try:
+            result = run_stage_in_child(stage, inputs, config, job)
+        except BaseException as e:
+            entry.state = "failed" if isinstance(e, Exception) else "interrupted"
+            raise
+        finally:
+            entry.seconds = round(time.monotonic() - started, 3)
+        self._finish(stage.name, entry, result)
+        return result
+
+    def _finish(self, name: str, entry: StageRecord, result: StageResult) -> None:
+        manifest = result.manifest
+        entry.state, entry.cached = "done", result.cached
+        entry.computed_in_s, entry.peak_memory_mb = manifest["seconds"], manifest["peak_memory_mb"]
+        self._manifests[name], self._known = manifest, [manifest, *self._known]
+        self._refs |= result.refs
+        self.records.save(self.record)
+        log.info("%s: %s, %.1f s", name, "from the store" if entry.cached else "computed", entry.seconds)
+        self.watcher.stage_finished(name, entry, list(manifest["report"]["warnings"]))
+
+    def deliver(self) -> Path | None:
+        """Fill the twin folder from what the stages made; None for a run that stops early."""
+        if self.request.until:
+            return None
+        out = Path(self.request.out)
+        extra = {"run": self.record.id, "capture": self.request.name, "profile": self.request.profile, "seed": self.settings.seed,
+                 "seconds_wall": round(time.monotonic() - self._started, 3),
+                 "cached": [n for n, s in self.record.stages.items() if s.cached]}
+        with self.store.lock(digest_mapping({"twin folder": str(out)})):
+            assemble_twin(out, self._refs, self._manifests, extra)
+        return out
+
+
+def _until(every: tuple[Stage, ...], until: str | None) -> tuple[Stage, ...]:
+    if until is None:
+        return every
+    return every[: _index(every, until, "--until") + 1]
+
+
+def _forced(every: tuple[Stage, ...], request: Reconstruction) -> set[str]:
+    if request.force:
+        return {s.name for s in every}
+    if request.start_from is None:
+        return set()
+    _index(every, request.start_from, "--from")
+    return set(downstream(request.start_from, every))
+
+
+def _index(every: tuple[Stage, ...], name: str, option: str) -> int:
+    names = [s.name for s in every]
+    if name not in names:
+        raise ConfigError(f"{option} {name}: there is no such stage", f"choose one of {', '.join(names)}")
+    return names.index(name)
+
+
+def _judge(record: RunRecord, error: BaseException | None) -> None:
+    match error:
+        case None:
+            record.state = "done"
+        case TwinError():
+            record.state, record.error, record.advice = "failed", error.message, error.advice
+        case StageFault():
+            record.state, record.error = "failed", error.message
+        case Exception():
+            record.state, record.error = "failed", f"{type(error).__name__}: {error}"
+        case _:
+            record.state, record.error = "interrupted", "interrupted"
+
+
+def _log_to(path: Path) -> logging.Handler | None:
+    with suppress(OSError):                    # a full disk: the stage's own error says so
+        handler = logging.FileHandler(path, encoding="utf-8")
+        handler.setFormatter(logging.Formatter(LOG_FORMAT))
+        for name in ("flows", "stages"):
+            logger = logging.getLogger(name)
+            logger.addHandler(handler)
+            logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
+        return handler
+    return None
+
+
+def _close_log(handler: logging.Handler | None) -> None:
+    if handler is not None:
+        for name in ("flows", "stages"):
+            logging.getLogger(name).removeHandler(handler)
+        handler.close()

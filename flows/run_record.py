@@ -1,0 +1,159 @@
+"""What is known of each run, one JSON file per run under <store>/runs, so that `twin status` and `twin resume` need no server.
+
+A run holds flock on <id>.lock while it lives: that, not the process id, tells whether it still runs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import re
+import secrets
+import socket
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from stages.core.errors import StoreError
+from stages.core.store import Store
+
+log = logging.getLogger(__name__)
+SCHEMA_VERSION = 1
+State = Literal["waiting", "running", "done", "failed", "interrupted", "died"]
+
+
+@dataclass
+class StageRecord:
+    """One stage of one run."""
+
+    state: State = "waiting"
+    cached: bool = False
+    seconds: float = 0.0
+    """of this run: a result from the store takes next to nothing"""
+    computed_in_s: float = 0.0
+    """what the result took when it was computed"""
+    peak_memory_mb: int = 0
+    fingerprint: str = ""
+    why: str = ""
+    """why it was computed, in plain words"""
+
+
+@dataclass
+class RunRecord:
+    """One run: what was asked, how far it came."""
+
+    id: str
+    request: dict[str, Any]
+    state: State = "running"
+    stages: dict[str, StageRecord] = field(default_factory=dict)
+    pid: int = 0
+    host: str = ""
+    started: float = 0.0
+    """seconds since the epoch"""
+    seconds: float = 0.0
+    error: str = ""
+    advice: str = ""
+    flow_run: str = ""
+    """id of the Prefect flow run, when there is one"""
+
+    def done(self) -> list[str]:
+        """Stages that are finished."""
+        return [name for name, s in self.stages.items() if s.state == "done"]
+
+
+class RunRecords:
+    """All records of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self.folder = store.root / "runs"
+
+    def new(self, request: dict[str, Any], stages: list[str], flow_run: str = "") -> RunRecord:
+        """A record with an id that tells when and what."""
+        slug = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(request["capture"]).name) or "capture"
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{slug[:40]}-{secrets.token_hex(2)}"
+        return RunRecord(name, request, stages={s: StageRecord() for s in stages}, pid=os.getpid(), host=socket.gethostname(),
+                         started=time.time(), flow_run=flow_run)
+
+    def save(self, record: RunRecord) -> None:
+        """Write atomically. A full disk must not end a run that may still read its results: it is logged."""
+        path = self.folder / f"{record.id}.json"
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps({"schema_version": SCHEMA_VERSION, **asdict(record)}, indent=1))
+            partial.replace(path)
+        except OSError as e:
+            partial.unlink(missing_ok=True)
+            log.warning("cannot write the record of this run (%s); `twin status` will not show its progress", e.strerror)
+
+    def hold(self, record: RunRecord) -> IO[str] | None:
+        """Open lock file that says this run lives; close it at the end. None if it cannot be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = (self.folder / f"{record.id}.lock").open("a+")
+        except OSError:
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            raise StoreError(f"run {record.id} is under way in another process", "wait for it; `twin status` shows how far it is") from None
+        return handle
+
+    def load(self, run: str) -> RunRecord:
+        """By id or by the beginning of one. Raises StoreError for none or several."""
+        found = sorted(self.folder.glob(f"{_literal(run)}*.json"))
+        if len(found) != 1:
+            raise StoreError(f"{'no run is' if not found else f'{len(found)} runs are'} named {run}", "`twin status` lists the runs")
+        return self._read(found[0])
+
+    def all(self) -> list[RunRecord]:
+        """Newest first; unreadable records are left out with a warning."""
+        found = []
+        for path in self.folder.glob("*.json"):
+            try:
+                found.append(self._read(path))
+            except (OSError, ValueError, TypeError, KeyError) as e:
+                log.warning("%s is not a readable run record (%s)", path, e)
+        return sorted(found, key=lambda r: r.started, reverse=True)
+
+    def find(self, *, capture: Path | None = None, out: Path | None = None, flow_run: str = "") -> RunRecord | None:
+        """The newest run of a capture, for a twin folder, or of a Prefect flow run."""
+        for r in self.all():
+            if (capture and r.request["capture"] == str(capture)) or (out and r.request["out"] == str(out)) \
+                    or (flow_run and r.flow_run == flow_run):
+                return r
+        return None
+
+    def remove(self, record: RunRecord) -> None:
+        """Forget a run."""
+        for path in self.folder.glob(f"{_literal(record.id)}.*"):
+            path.unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> RunRecord:
+        data = json.loads(path.read_text())
+        data.pop("schema_version")
+        record = RunRecord(**{**data, "stages": {k: StageRecord(**v) for k, v in data["stages"].items()}})
+        if record.state == "running" and not self._lives(record):
+            record.state = "died"
+            for stage in record.stages.values():
+                stage.state = "died" if stage.state == "running" else stage.state
+        return record
+
+    def _lives(self, record: RunRecord) -> bool:
+        path = self.folder / f"{record.id}.lock"
+        if not path.exists():
+            return False
+        with path.open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", text)

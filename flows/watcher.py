@@ -1,0 +1,28 @@
+"""Who hears how a run gets on: the terminal's progress line, the Prefect log, tests."""
+
+from __future__ import annotations
+
+from flows.run_record import RunRecord, StageRecord
+
+
+class Watcher:
+    """Hears of a run and does nothing about it; others override what they need."""
+
+    def run_started(self, record: RunRecord, expected_s: dict[str, float]) -> None:
+        """`expected_s`: seconds per stage that have to be reckoned with."""
+
+    def stage_started(self, stage: str) -> None:
+        """The store is being asked."""
+
+    def stage_computing(self, stage: str, why: str) -> None:
+        """The store has no result, for this reason: a child is started."""
+
+    def progress(self, stage: str, done: int, total: int, note: str) -> None:
+        """A few times a second at the most."""
+
+    def stage_finished(self, stage: str, record: StageRecord, warnings: list[str]) -> None:
+        """The result is in the store."""
+
+    def run_ended(self, record: RunRecord) -> None:
+        """Done, failed or interrupted; the record tells."""
+

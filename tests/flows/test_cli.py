@@ -1,0 +1,178 @@
+"""The command line as a user meets it, on the toy pipeline."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows import cli
+from tests.flows.conftest import wait_for
+
+HEAVY = ("torch", "prefect", "numpy", "cv2", "pydantic", "omegaconf")
+
+
+@pytest.fixture
+def twin(toy, monkeypatch, capsys):
+    """Runs `twin` in this process without Prefect; returns (exit code, stdout, stderr)."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = cli.main(list(words))
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    run.reconstruct = lambda *more: run("reconstruct", str(toy.capture), "--out", str(toy.folder / "twin"), "--no-prefect", *more)
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _own_signals():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_help_imports_nothing_heavy():
+    code = f"import flows.cli, sys; flows.cli.parser().format_help(); print([m for m in {HEAVY} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_reconstruct_names_twin_and_report(toy, twin):
+    code, out, err = twin.reconstruct()
+    assert code == 0 and str(toy.folder / "twin") in out and "report.html" in out
+    assert (toy.folder / "twin" / "report.html").exists() and "note: toy warning" in err
+    record = json.loads((toy.folder / "twin" / "run.json").read_text())
+    assert list(record["stages"]) == ["a", "b", "c", "d"] and record["profile"] == "standard" and record["capture"] == "capture"
+
+
+def test_settings_after_options_and_their_errors(toy, twin):
+    assert twin.reconstruct("c.gain=2", "--profile", "preview", "d.size=[1,2]")[0] == 0
+    assert twin.reconstruct("c.gian=2")[0] == 2
+    code, _, err = twin.reconstruct("c.steps=4", "c.method=plain")
+    assert code == 2 and "c.steps has no effect" in err and "What to do" in err and "Traceback" not in err
+    with pytest.raises(SystemExit) as usage:
+        twin.reconstruct("--gain=3")
+    assert usage.value.code == 2
+    assert toy.counts() == {"a": 1, "b": 1, "c": 1, "d": 1}
+
+
+@pytest.mark.parametrize(("order", "code", "words"), [("raise", 3, "copy it again"), ("no weights", 6, "twin weights fetch"),
+                                                      ("kill 9", 4, "run the same command again"), ("fault", 1, "fault of the program")])
+def test_exit_codes(toy, twin, order, code, words):
+    toy.order("c", order)
+    got, _, err = twin.reconstruct()
+    assert got == code and words in err and "Traceback" not in err
+
+
+def test_unknown_capture_and_stage(toy, twin):
+    assert twin("reconstruct", str(toy.folder / "nothing"), "--out", str(toy.folder / "x"), "--no-prefect")[0] == 3
+    code, _, err = twin.reconstruct("--from", "bundel")
+    assert code == 2 and "choose one of a, b, c, d" in err
+
+
+def test_verbose_shows_the_traceback(toy, twin):
+    toy.order("b", "fault")
+    code = cli.main(["--verbose", "reconstruct", str(toy.capture), "--out", str(toy.folder / "t"), "--no-prefect"])
+    assert code == 1
+
+
+def test_resume_after_failure_runs_only_what_is_missing(toy, twin):
+    toy.order("c", "kill 9")
+    assert twin.reconstruct("--force", "d.gain=3")[0] == 4
+    _, out, _ = twin("status")
+    assert "failed" in out and "2/4 stages done: a b c:failed" in out and "memory" in out
+    toy.order("c", "")
+    assert twin("resume", "--no-prefect")[0] == 0
+    assert toy.counts() == {"a": 1, "b": 1, "c": 2, "d": 1}        # also what --force asked for is not done twice
+    _, out, _ = twin("status")
+    assert out.count("capture ->") == 1 and "done" in out
+    data = json.loads(twin("status", "--json")[1])
+    assert data["runs"][0]["stages"]["c"]["state"] == "done" and data["bytes"]["artifacts"] > 0
+    assert "d(3)" in next((toy.store.root / "artifacts" / "d").glob("*/d.txt")).read_text()
+
+
+def test_from_and_until(toy, twin):
+    code, out, _ = twin.reconstruct("--until", "b")
+    assert code == 0 and "stopped after b" in out and not (toy.folder / "twin").exists()
+    twin.reconstruct()
+    twin.reconstruct("--from", "c")
+    assert toy.counts() == {"a": 1, "b": 1, "c": 2, "d": 2}
+
+
+def test_resume_without_any_run(toy, twin):
+    assert twin("resume")[0] == 5
+    assert twin("resume", "2020")[0] == 5
+
+
+def test_inspect_says_why(toy, twin):
+    def why(stage: str) -> str:
+        return twin("inspect", str(toy.capture), stage)[1]
+
+    twin.reconstruct()
+    assert "no earlier result for this capture" in why("d")
+    twin.reconstruct("b.gain=2")
+    assert "b.gain changed from 1.0 to 2.0" in why("b") and "b.gain changed from 1.0 to 2.0" in why("d")
+    assert "from the store" in why("a")
+    (toy.capture / "calibration.json").write_text('{"changed": 1}')
+    twin.reconstruct("b.gain=2")
+    assert "the content of the capture changed" in why("a")
+    twin.reconstruct("b.gain=2", "--from", "d")
+    assert "asked for" in twin("inspect", str(toy.folder / "twin"), "d")[1]
+    for path in (toy.store.root / "artifacts" / "c").glob("*/c.txt"):
+        path.write_text("damaged")
+    twin.reconstruct("b.gain=2")
+    assert "gone from the store or was damaged" in why("c")
+    assert twin("inspect", str(toy.capture), "x")[0] == 2
+
+
+def test_kill_of_everything_and_resume(toy):
+    """A real process, kill -9, then `twin resume`: the run shows as died, and only what was missing runs."""
+    toy.order("c", "sleep 60")
+    command = [sys.executable, "-m", "flows.cli", "reconstruct", str(toy.capture), "--out", str(toy.folder / "twin"), "--no-prefect"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    child = toy.wait_started("c")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    wait_for(lambda: not Path(f"/proc/{child}").exists())
+    status = subprocess.run([sys.executable, "-m", "flows.cli", "status"], capture_output=True, text=True, check=True).stdout
+    assert "died" in status and "c:running" not in status
+    toy.order("c", "")
+    subprocess.run([sys.executable, "-m", "flows.cli", "resume", "--last", "--no-prefect"], check=True, capture_output=True)
+    assert toy.counts() == {"a": 1, "b": 1, "c": 2, "d": 1}
+
+
+def test_polite_end(toy):
+    toy.order("b", "sleep 60")
+    command = [sys.executable, "-m", "flows.cli", "reconstruct", str(toy.capture), "--out", str(toy.folder / "twin"), "--no-prefect"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    toy.wait_started("b")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and "twin resume" in err and not list((toy.store.root / "tmp").glob("*"))
+
+
+def test_clean(toy, twin):
+    twin.reconstruct()
+    next((toy.store.root / "artifacts" / "b").glob("*/b.txt")).write_text("damaged")
+    twin.reconstruct()
+    (toy.store.root / "tmp" / f"{'0' * 64}.1").mkdir()
+    assert "would remove 2 folders" in twin("clean", "--dry-run")[1]
+    assert "removed 2 folders" in twin("clean")[1]
+    twin.reconstruct()
+    assert toy.counts()["b"] == 2
+    assert "removed 4 folders and 3 run records" in twin("clean", "--older-than", "0")[1]
+    twin.reconstruct()
+    assert toy.counts() == {"a": 2, "b": 3, "c": 2, "d": 2}
+
+
+def test_progress_without_a_terminal(toy, twin, monkeypatch):
+    monkeypatch.setattr("flows.progress_line.PLAIN_LINE_EVERY_S", 0.2)
+    toy.order("b", "sleep 1.5")
+    _, _, err = twin.reconstruct()
+    assert "1/2" in err and "left  half way" in err and "\r" not in err
