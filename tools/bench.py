@@ -112,7 +112,8 @@ def _peak(run: dict) -> int:
 def _machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return f"{len(os.sched_getaffinity(0))} cores of {model}, {round(psutil.virtual_memory().total / 2**30)} GiB, Python {platform.python_version()}"
+    memory = round(psutil.virtual_memory().total / 2**30)
+    return f"{len(os.sched_getaffinity(0))} cores of {model}, {memory} GiB, Python {platform.python_version()}"
 
 
 def _commit() -> str:
