@@ -1,0 +1,120 @@
+"""The still background behind a moving object, from the frames themselves: its colour, scatter and disparity per pixel.
+
+A sample of a pixel counts as background where the caller says so (outside the prompt box by colour, by depth, or outside the masks of
+an earlier pass); the rest is never guessed: pixels the object always covers stay unknown (NaN).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, prange
+
+MAX_SAMPLES = 32
+"""frames taken, evenly spaced: the median of 32 has a noise of a fifth of the sensor's, and 1 megapixel of them is 160 MB"""
+
+
+@dataclass(frozen=True)
+class Background:
+    """rgb (H, W, 3) float32 with NaN = unknown, sigma (H, W) grey levels, disparity (H, W) px with NaN = unknown, at the working size."""
+
+    rgb: np.ndarray
+    sigma: np.ndarray
+    disparity: np.ndarray
+    known_share: float
+
+
+@dataclass
+class Samples:
+    """Stack of frames: rgb (N, H, W, 3) uint8, disparity (N, H, W) float16, gain (N, 3) of each frame against the first."""
+
+    frames: list[int]
+    rgb: np.ndarray
+    disparity: np.ndarray
+    gain: np.ndarray
+
+
+def frame_gain(rgb: np.ndarray, reference: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """(3,) exposure of `rgb` over `reference` (any float or uint8, NaN = unknown): median ratio over well-exposed pixels of `where`."""
+    a, b = rgb[where].astype(np.float32), reference[where].astype(np.float32)
+    ok = (a > 12).all(-1) & (a < 245).all(-1) & (b > 12).all(-1) & (b < 245).all(-1)
+    if ok.sum() < 200:
+        return np.ones(3, np.float32)
+    # the mean of both pictures' middle half: a median of 8-bit ratios would be quantised
+    ratio = a[ok].sum(-1) / b[ok].sum(-1)
+    lo, hi = np.percentile(ratio, [30, 70])
+    middle = (ratio >= lo) & (ratio <= hi)
+    return (a[ok][middle].sum(0) / b[ok][middle].sum(0)).astype(np.float32)
+
+
+def background_from(samples: Samples, use: np.ndarray, noise: float) -> Background:
+    """Robust mean of the samples marked in `use` (N, H, W) bool: those near the median sample by brightness."""
+    rgb, sigma, disparity = _robust(
+        samples.rgb, samples.disparity.astype(np.float32), samples.gain.astype(np.float32), use, np.float32(noise)
+    )
+    return Background(rgb, sigma, disparity, float(np.isfinite(rgb[..., 0]).mean()))
+
+
+@njit(nogil=True, cache=True, parallel=True)
+def _robust(stack, disparity, gain, use, noise):  # pragma: no cover - compiled
+    n, h, w, _ = stack.shape
+    rgb = np.full((h, w, 3), np.nan, np.float32)
+    sigma = np.full((h, w), np.nan, np.float32)
+    disp = np.full((h, w), np.nan, np.float32)
+    for y in prange(h):
+        light, depth = np.empty(n, np.float32), np.empty(n, np.float32)
+        for x in range(w):
+            m, q = 0, 0
+            for i in range(n):
+                if use[i, y, x]:
+                    light[m] = stack[i, y, x, 0] / gain[i, 0] + stack[i, y, x, 1] / gain[i, 1] + stack[i, y, x, 2] / gain[i, 2]
+                    m += 1
+                    if np.isfinite(disparity[i, y, x]):
+                        depth[q] = disparity[i, y, x]
+                        q += 1
+            if m < 2:
+                continue
+            mid = np.median(light[:m])
+            spread = 1.4826 * np.median(np.abs(light[:m] - mid))
+            reach = 3 * max(spread, 2 * noise)
+            total, r, g, b = 0, np.float32(0), np.float32(0), np.float32(0)
+            for i in range(n):
+                if use[i, y, x]:
+                    cr, cg, cb = stack[i, y, x, 0] / gain[i, 0], stack[i, y, x, 1] / gain[i, 1], stack[i, y, x, 2] / gain[i, 2]
+                    if abs(cr + cg + cb - mid) <= reach:
+                        total, r, g, b = total + 1, r + cr, g + cg, b + cb
+            rgb[y, x, 0], rgb[y, x, 1], rgb[y, x, 2] = r / total, g / total, b / total
+            sigma[y, x] = max(spread / 2, noise) * (1 + 1 / np.sqrt(total))
+            if q >= 2:
+                disp[y, x] = np.median(depth[:q])
+    return rgb, sigma, disp
+
+
+def anchored(samples: Samples, outside: np.ndarray, noise: float) -> np.ndarray:
+    """(N, H, W) bool: samples that look like the first frame at pixels where that one certainly shows background (`outside`)."""
+    reference = samples.rgb[0].astype(np.float32)
+    out = np.zeros(samples.disparity.shape, bool)
+    for i in range(len(out)):
+        difference = np.abs(samples.rgb[i] / samples.gain[i] - reference).max(-1)
+        out[i] = outside & (difference < 6 * noise + 0.1 * reference.max(-1))
+    return out
+
+
+def behind(samples: Samples, surface: np.ndarray | None, where: np.ndarray) -> np.ndarray:
+    """(N, H, W) bool: samples inside `where` with the disparity of the background: `surface` (H, W) px, else the lowest seen there."""
+    d = samples.disparity.astype(np.float32)
+    if surface is None:
+        filled = np.sort(np.where(np.isfinite(d), d, np.inf), axis=0)
+        surface = filled[max(1, len(d) // 8)]
+    with np.errstate(invalid="ignore"):
+        return where & np.isfinite(d) & (np.abs(d - surface) < 1.5 + 0.01 * np.abs(surface))
+
+
+def outside_masks(masks: list[np.ndarray]) -> np.ndarray:
+    """(N, H, W) bool: the complement of the masks with a margin of about 1 % of the width."""
+    import cv2
+
+    size = 2 * max(3, masks[0].shape[1] // 120) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    return np.stack([cv2.dilate(m.astype(np.uint8), kernel) == 0 for m in masks])

@@ -1,0 +1,36 @@
+"""Settings of the masks stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from stages.core.config import setting
+
+
+@dataclass(frozen=True)
+class MasksConfig:
+    """How the object is separated from its background and followed."""
+
+    method: Literal["auto", "stereo"] = "auto"
+    """auto takes the best method whose weights are there; stereo = colour, depth and motion, no weights"""
+    kind: Literal["auto", "still_camera", "moving_camera", "flow"] = setting("auto", only_for=("stereo",))
+    """what moves: still_camera = the object before a still background; moving_camera = the camera round a still scene; flow = unknown"""
+    max_pixels: int = setting(1_000_000, only_for=("stereo",))
+    """pixels of the working size; larger pictures are worked on at this size and only the outline is refined at full size"""
+    outline_length: float = setting(3.0, only_for=("stereo",))
+    """cost of a pixel of outline in units of log likelihood: higher is smoother, lower keeps thinner parts"""
+    band_px: int = setting(8, only_for=("stereo",))
+    """half width in working px of the band in which the outline is placed by local colours"""
+    local_radius_px: int = setting(14, only_for=("stereo",))
+    """radius in working px over which the local colours of object and background are gathered"""
+    uncertain_below: float = 0.5
+    """trust (0-1) below which a mask is marked uncertain"""
+
+    def __post_init__(self) -> None:
+        if self.max_pixels < 20_000:
+            raise ValueError("max_pixels must be at least 20000")
+        if self.outline_length <= 0 or self.band_px < 3 or self.local_radius_px < 3:
+            raise ValueError("outline_length must be positive, band_px and local_radius_px at least 3")
+        if not 0 <= self.uncertain_below <= 1:
+            raise ValueError("uncertain_below must lie between 0 and 1")

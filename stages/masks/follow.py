@@ -1,0 +1,136 @@
+"""Follow the object from its prompt frame through the video, then look at every frame again with what all of them taught.
+
+First pass: outward from the prompt frame, in order, coarse outlines only. Second pass: every frame by itself (in parallel), with the
+colours of all frames, the finished background or hull, and the fine outline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from stages.core.parallel import ordered_map
+from stages.masks.colour_model import histogram, model_from_histograms
+from stages.masks.expectation import Expectation
+from stages.masks.frame_cut import FrameCut, colour_similarity, cut_frame
+from stages.masks.outline import CutSettings
+from stages.masks.seed import Seed
+from stages.masks.working_frame import WorkingFrame
+
+SAME_COLOURS = 0.6
+"""Bhattacharyya coefficient from which a region found anew may be the lost object"""
+
+
+class Scene(Protocol):
+    """What each kind of capture offers; see scene_still.py, scene_moving.py, scene_flow.py."""
+
+    description: str
+
+    def start(self, view: WorkingFrame, mask: np.ndarray) -> None: ...
+
+    def expect(self, view: WorkingFrame, previous: FrameCut | None, second_pass: bool = False) -> Expectation: ...
+
+    def learn(self, view: WorkingFrame, cut: FrameCut) -> None: ...
+
+
+@dataclass
+class Followed:
+    """Result of the first pass: PNG bytes of every mask, figures by frame, and the colours of object and background."""
+
+    masks: dict[int, bytes] = field(default_factory=dict)
+    cuts: dict[int, FrameCut] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
+    of_object: np.ndarray | None = None
+    of_background: np.ndarray | None = None
+
+
+def encode(mask: np.ndarray) -> bytes:
+    """A bool mask as PNG bytes: a few kB, so that thousands fit in memory."""
+    return cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+
+
+def decode(data: bytes) -> np.ndarray:
+    """The inverse of `encode`."""
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) > 127
+
+
+def first_pass(
+    seed: Seed, frames: list[int], load: Callable[[int], WorkingFrame], scene: Scene, cut: CutSettings, fine: bool, tick: Callable[[], None]
+) -> Followed:
+    """Masks of all frames, forward and then backward from the seed's."""
+    at = frames.index(seed.frame)
+    out = Followed(of_object=seed.of_object.copy(), of_background=seed.of_background.copy())
+    first = FrameCut(seed.mask, 1.0, 1.0, float("nan"), seed.near_range)
+    _record(out, seed.frame, first, "")
+    for run in (frames[at + 1 :], frames[:at][::-1]):
+        previous = first
+        if run:
+            scene.start(load(seed.frame), seed.mask)
+        expected_area = float(seed.mask.sum())
+        for frame in run:
+            view = load(frame)
+            found, reason = _follow_one(view, scene, previous, out, cut, fine, expected_area, float(seed.mask.sum()))
+            if not reason:
+                scene.learn(view, found)
+                _learn_colours(out, view, found.mask)
+                expected_area = float(found.mask.sum())
+            previous = found
+            _record(out, frame, found, reason)
+            tick()
+    return out
+
+
+def _follow_one(view, scene, previous, out, cut, fine, expected_area, seed_area) -> tuple[FrameCut, str]:
+    nothing = FrameCut(np.zeros(view.shape, bool), 0.0, float("nan"), float("nan"), previous.near_range)
+    expected = scene.expect(view, previous)
+    if expected.lost:
+        return nothing, expected.lost
+    found = cut_frame(view, expected, model_from_histograms(out.of_object, out.of_background), cut, fine)
+    area = float(found.mask.sum())
+    if area < 0.12 * expected_area or area < 30:
+        return nothing, "nothing like the object where it should be"
+    searching = expected.prior is None
+    if searching and not (
+        0.25 * seed_area < area < 4 * seed_area and colour_similarity(view.rgb, found.mask, out.of_object) > SAME_COLOURS
+    ):
+        return nothing, "the object is not in the picture"
+    return found, ""
+
+
+def _record(out: Followed, frame: int, cut: FrameCut, reason: str) -> None:
+    out.masks[frame] = encode(cut.mask)
+    out.cuts[frame] = replace(cut, mask=np.zeros((0, 0), bool))  # the figures only: thousands of masks do not fit
+    out.reasons[frame] = reason
+
+
+def _learn_colours(out: Followed, view: WorkingFrame, mask: np.ndarray, margin_px: int = 5) -> None:
+    """Add the colours well inside and well outside the outline."""
+    kernel = np.ones((2 * margin_px + 1, 2 * margin_px + 1), np.uint8)
+    inner, outer = cv2.erode(mask.astype(np.uint8), kernel) > 0, cv2.dilate(mask.astype(np.uint8), kernel) == 0
+    sparse = np.zeros(view.shape, bool)
+    sparse[::2, ::2] = True
+    if inner.any():
+        out.of_object += histogram(view.rgb[inner & sparse].astype(np.float32))
+    out.of_background += histogram(view.rgb[outer & sparse].astype(np.float32))
+
+
+def second_pass(
+    followed: Followed, frames: list[int], load: Callable[[int], WorkingFrame], scene: Scene, cut: CutSettings, workers: int
+) -> Iterator[tuple[WorkingFrame, FrameCut]]:
+    """(frame, refined cut) of every frame in order; frames without a first mask come back empty where nothing is found again."""
+    colours = model_from_histograms(followed.of_object, followed.of_background)
+
+    def one(frame: int) -> tuple[WorkingFrame, FrameCut]:
+        view, mask = load(frame), decode(followed.masks[frame])
+        first = followed.cuts[frame]
+        if not mask.any():
+            return view, replace(first, mask=mask)
+        own = FrameCut(mask, first.evidence, first.depth, first.overlap, first.near_range)
+        return view, cut_frame(view, scene.expect(view, own, second_pass=True), colours, cut, fine=True)
+
+    todo: Iterable[int] = frames
+    yield from ordered_map(one, todo, workers)

@@ -1,0 +1,126 @@
+"""One frame: evidence from an expectation and the colours seen so far, outline, and how far the cues agree with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from stages.masks.colour_model import ColourModel, decorrelated, histogram
+from stages.masks.evidence import colour_llr, depth_llr
+from stages.masks.expectation import Expectation
+from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut
+from stages.masks.working_frame import WorkingFrame, noise_level
+
+COLOUR_SHARE, DEPTH_SHARE = 0.7, 0.7
+"""both cues are correlated over neighbouring pixels, so each counts less than its density ratio says"""
+
+
+@dataclass(frozen=True)
+class FrameCut:
+    """mask (H, W) bool and figures 0-1: evidence = mean agreement of the cues with the labels near the outline; depth = share of the
+    mask's disparities that fit the object; overlap = intersection over union with the predicted outline (NaN = no prediction)."""
+
+    mask: np.ndarray
+    evidence: float
+    depth: float
+    overlap: float
+    near_range: tuple[float, float] | None
+
+
+def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, cut: CutSettings, fine: bool) -> FrameCut:
+    """Segment one frame. An empty mask means that nothing in the window speaks for the object."""
+    h, w = view.shape
+    window = _window(expected, (h, w))
+    s = window.slices
+    llr = frame_llr(view, expected, colours, window)
+    colour = decorrelated(view.rgb[s])
+    found = coarse_cut(colour, llr, cut) > 0.5
+    anchor = found if expected.anchor is None else expected.anchor[s]
+    found = connected(found, anchor)
+    if fine and found.any():
+        background, sigma = _in_exposure(expected, s)
+        u = fine_cut(view.rgb[s], found, llr, cut, max(1.5, noise_level(view.rgb[s])), background, sigma)
+        found = connected(u > 0.5, found, 0.01)
+    mask = np.zeros((h, w), bool)
+    mask[s] = fill_holes(found, 0.002)
+    return FrameCut(
+        mask, _agreement(llr, found), _depth_fit(view, mask, expected.near_range), _overlap(mask, expected.predicted), _range(view, mask)
+    )
+
+
+def frame_llr(view: WorkingFrame, expected: Expectation, colours: ColourModel, window: Window) -> np.ndarray:
+    """The evidence of colour, depth and prior in the window, (h, w) float32."""
+    s = window.slices
+    colour = view.rgb[s].astype(np.float32)
+    if expected.gain is not None:
+        colour = colour / expected.gain
+    known = None if expected.background is None else expected.background[s]
+    llr = COLOUR_SHARE * np.clip(colour_llr(colour, colours, known, None if known is None else expected.background_sigma[s]), -8, 8)
+    if expected.near_range is not None:
+        surfaces = [(e[s], scatter) for e, scatter in expected.surfaces]
+        llr += DEPTH_SHARE * depth_llr(view.disparity[s], view.sigma[s], expected.near_range, surfaces)
+    if expected.prior is not None:
+        llr += expected.prior[s]
+    return llr
+
+
+def _window(expected: Expectation, shape: tuple[int, int]) -> Window:
+    if expected.prior is None:
+        return Window(0, 0, shape[1], shape[0])
+    possible = expected.prior > expected.prior.min() + 1e-3 if expected.predicted is None else expected.predicted
+    if not possible.any():
+        return Window(0, 0, shape[1], shape[0])
+    return Window.around(possible, round(0.04 * max(shape)))
+
+
+def _in_exposure(expected: Expectation, s: tuple[slice, slice]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The known background as this frame's exposure would show it, YCrCb (NaN = unknown), and its sigma."""
+    if expected.background is None:
+        return None, None
+    rgb = expected.background[s] * (1 if expected.gain is None else expected.gain)
+    known = np.isfinite(rgb[..., 0])
+    ycc = cv2.cvtColor(np.where(known[..., None], rgb, 0).astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb) * 255
+    ycc[~known] = np.nan
+    return ycc, np.where(known, expected.background_sigma[s], 1.0).astype(np.float32)
+
+
+def _agreement(llr: np.ndarray, mask: np.ndarray) -> float:
+    """Mean of the probability that the evidence gives the label chosen, over a band of about 12 px on both sides of the outline."""
+    if not mask.any():
+        return 0.0
+    m, kernel = mask.astype(np.uint8), np.ones((25, 25), np.uint8)
+    band = (cv2.dilate(m, kernel) - cv2.erode(m, kernel)).astype(bool)
+    p = 1 / (1 + np.exp(-np.clip(llr[band], -20, 20)))
+    label = mask[band]
+    sides = [float(p[label].mean()) if label.any() else 0.0, float((1 - p[~label]).mean()) if (~label).any() else 0.0]
+    return min(sides)
+
+
+def _depth_fit(view: WorkingFrame, mask: np.ndarray, near_range: tuple[float, float] | None) -> float:
+    d = view.disparity[mask & np.isfinite(view.disparity) & (view.sigma < 1.5)]
+    if near_range is None or len(d) < 30:
+        return float("nan")
+    return float(np.mean((d > near_range[0] - 1) & (d < near_range[1] + 1)))
+
+
+def _overlap(mask: np.ndarray, predicted: np.ndarray | None) -> float:
+    if predicted is None:
+        return float("nan")
+    return float((mask & predicted).sum() / max(1, (mask | predicted).sum()))
+
+
+def _range(view: WorkingFrame, mask: np.ndarray) -> tuple[float, float] | None:
+    d = view.disparity[mask & np.isfinite(view.disparity) & (view.sigma < 1.5)]
+    if len(d) < 30:
+        return None
+    lo, hi = np.percentile(d, [2, 99])
+    return float(lo), float(hi)
+
+
+def colour_similarity(rgb: np.ndarray, mask: np.ndarray, of_object: np.ndarray) -> float:
+    """Bhattacharyya coefficient (0-1) between the mask's colours and a histogram, on 8 bins a channel."""
+    coarse = lambda h: h.reshape(8, 4, 8, 4, 8, 4).sum((1, 3, 5)).ravel()  # noqa: E731
+    a, b = coarse(histogram(rgb[mask].astype(np.float32))), coarse(of_object)
+    return float(np.sqrt(a * b).sum() / max(np.sqrt(a.sum() * b.sum()), 1e-6))

@@ -1,0 +1,126 @@
+"""A voxel hull of an object that keeps still in the scene: what no frame has seen to be background (Laurentini 1994), with votes.
+
+Each mask votes against the voxels it sees outside its outline. One frame's mistake does not carve: a voxel goes when more than a
+share of the frames that see it, and at least `MIN_VOTES`, vote against it. The projected hull predicts the outline in every frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numba import njit
+
+from stages.core.camera import Rig
+from stages.core.geometry.rigid import inverse
+from stages.masks.outline import signed_distance
+
+VOTE_SHARE = 0.12
+MIN_VOTES = 2
+
+
+@dataclass
+class Hull:
+    """Voxel centres (N, 3) metres in the scene's frame, edge length, votes against and frames that saw each."""
+
+    centres: np.ndarray
+    edge_m: float
+    against: np.ndarray
+    seen: np.ndarray
+    certain: np.ndarray
+    """one vote of these frames is enough (the prompt frame's)"""
+
+    @staticmethod
+    def box(low: np.ndarray, high: np.ndarray, voxels: int) -> Hull:
+        """A full box with about `voxels` voxels."""
+        size = np.maximum(np.asarray(high, float) - low, 1e-6)
+        edge = float((size.prod() / voxels) ** (1 / 3))
+        axes = [np.arange(low[i] + edge / 2, high[i], edge, dtype=np.float32) for i in range(3)]
+        centres = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+        n = len(centres)
+        return Hull(np.ascontiguousarray(centres), edge, np.zeros(n, np.uint16), np.zeros(n, np.uint16), np.zeros(n, np.uint16))
+
+    def keep(self, where: np.ndarray) -> None:
+        """Drop the voxels not in `where` (N,) bool."""
+        self.centres, self.against, self.seen, self.certain = (
+            np.ascontiguousarray(a[where]) for a in (self.centres, self.against, self.seen, self.certain)
+        )
+
+    def vote(self, mask: np.ndarray, scene_from_left: np.ndarray, rig: Rig, slack_px: float = 1.0, certain: bool = False) -> None:
+        """Let the outline of one frame (H, W) bool vote; voxels up to `slack_px` outside of it are spared."""
+        _vote(
+            self.centres,
+            inverse(scene_from_left).astype(np.float32),
+            *_camera(rig),
+            signed_distance(mask),
+            np.float32(slack_px),
+            self.certain if certain else self.against,
+            self.seen,
+        )
+
+    @property
+    def alive(self) -> np.ndarray:
+        """(N,) bool."""
+        return (self.certain == 0) & (self.against < np.maximum(MIN_VOTES, VOTE_SHARE * self.seen))
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Corners of the box round the surviving voxels."""
+        x = self.centres[self.alive]
+        return x.min(0) - self.edge_m, x.max(0) + self.edge_m
+
+    def silhouette(self, scene_from_left: np.ndarray, rig: Rig) -> tuple[np.ndarray, tuple[float, float] | None]:
+        """(H, W) bool prediction and the range of disparities (px) the surviving voxels span; None when none is in view."""
+        x = self.centres[self.alive]
+        step = max(1, rig.width // 640)
+        small = rig.scaled(1 / step)
+        mask, near, far = _splat(
+            x, inverse(scene_from_left).astype(np.float32), *_camera(small), small.height, small.width, np.float32(self.edge_m)
+        )
+        if not mask.any():
+            return np.zeros((rig.height, rig.width), bool), None
+        # voxels leave pinholes where they project to less than they are apart
+        closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+        full = cv2.resize(closed.astype(np.float32), (rig.width, rig.height), interpolation=cv2.INTER_LINEAR) > 0.5
+        return full, (float(rig.fx * rig.baseline_m / far), float(rig.fx * rig.baseline_m / near))
+
+
+def _camera(rig: Rig) -> tuple[np.float32, ...]:
+    return np.float32(rig.fx), np.float32(rig.fy), np.float32(rig.cx), np.float32(rig.cy)
+
+
+@njit(nogil=True, cache=True)
+def _vote(x, pose, fx, fy, cx, cy, distance, slack, against, seen):  # pragma: no cover - compiled
+    h, w = distance.shape
+    for i in range(len(x)):
+        z = pose[2, 0] * x[i, 0] + pose[2, 1] * x[i, 1] + pose[2, 2] * x[i, 2] + pose[2, 3]
+        if z <= 0:
+            continue
+        u = fx * (pose[0, 0] * x[i, 0] + pose[0, 1] * x[i, 1] + pose[0, 2] * x[i, 2] + pose[0, 3]) / z + cx
+        v = fy * (pose[1, 0] * x[i, 0] + pose[1, 1] * x[i, 1] + pose[1, 2] * x[i, 2] + pose[1, 3]) / z + cy
+        a, b = int(u + np.float32(0.5)), int(v + np.float32(0.5))
+        if u > -0.5 and v > -0.5 and a < w and b < h:
+            seen[i] += 1
+            if distance[b, a] < -slack:
+                against[i] += 1
+
+
+@njit(nogil=True, cache=True)
+def _splat(x, pose, fx, fy, cx, cy, h, w, edge):  # pragma: no cover - compiled
+    mask = np.zeros((h, w), np.bool_)
+    near, far = np.float32(np.inf), np.float32(0)
+    for i in range(len(x)):
+        z = pose[2, 0] * x[i, 0] + pose[2, 1] * x[i, 1] + pose[2, 2] * x[i, 2] + pose[2, 3]
+        if z <= 0:
+            continue
+        u = fx * (pose[0, 0] * x[i, 0] + pose[0, 1] * x[i, 1] + pose[0, 2] * x[i, 2] + pose[0, 3]) / z + cx
+        v = fy * (pose[1, 0] * x[i, 0] + pose[1, 1] * x[i, 1] + pose[1, 2] * x[i, 2] + pose[1, 3]) / z + cy
+        half = np.float32(0.5) * edge * fx / z
+        x0, x1 = max(0, int(np.ceil(u - half))), min(w - 1, int(np.floor(u + half)))
+        y0, y1 = max(0, int(np.ceil(v - half))), min(h - 1, int(np.floor(v + half)))
+        for b in range(y0, y1 + 1):
+            for a in range(x0, x1 + 1):
+                mask[b, a] = True
+        if x0 <= x1 and y0 <= y1:
+            near, far = min(near, z), max(far, z)
+    return mask, near, far

@@ -1,0 +1,87 @@
+"""Planes as they appear in a disparity map: a plane in space is d = a u + b v + c, linear in the pixel (u, v).
+
+Fits are robust (RANSAC, then re-weighted least squares on its inliers), in pixels of disparity, with the per-pixel sigma.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MIN_SHARE = 0.08
+"""a plane that explains less of all samples is taken for noise"""
+
+
+@dataclass(frozen=True)
+class DisparityPlane:
+    """d = a u + b v + c; `share` of the samples it explains; `sigma_px` their robust scatter about it."""
+
+    a: float
+    b: float
+    c: float
+    share: float
+    sigma_px: float
+
+    def disparity(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Disparity of the plane at pixels; what is not in front of the camera comes out negative."""
+        return self.a * u + self.b * v + self.c
+
+
+def fit_plane(
+    u: np.ndarray, v: np.ndarray, d: np.ndarray, sigma: np.ndarray, rng: np.random.Generator, trials: int = 200, samples: int = 4000
+) -> DisparityPlane | None:
+    """The plane that most of the (N,) samples agree with; None for fewer than 50 samples or no plane that explains 15 % of them."""
+    if len(d) < 50:
+        return None
+    pick = rng.choice(len(d), min(samples, len(d)), replace=False)
+    A, t = np.stack([u[pick], v[pick], np.ones(len(pick))], 1).astype(float), d[pick].astype(float)
+    tolerance = 2.5 * np.clip(sigma[pick], 0.3, 1.5)
+    best, best_score = None, 0.0
+    for _ in range(trials):
+        i = rng.choice(len(pick), 3, replace=False)
+        try:
+            x = np.linalg.solve(A[i], t[i])
+        except np.linalg.LinAlgError:
+            continue
+        score = np.mean(np.abs(A @ x - t) < tolerance)
+        if score > best_score:
+            best, best_score = x, score
+    if best is None or best_score < 0.15:
+        return None
+    return _polished(best, A, t, tolerance)
+
+
+def _polished(x: np.ndarray, A: np.ndarray, t: np.ndarray, tolerance: np.ndarray) -> DisparityPlane:
+    for _ in range(4):
+        inlier = np.abs(A @ x - t) < tolerance
+        w = 1 / tolerance[inlier]
+        x = np.linalg.lstsq(A[inlier] * w[:, None], t[inlier] * w, rcond=None)[0]
+    r = np.abs(A @ x - t)
+    return DisparityPlane(
+        *map(float, x), share=float(np.mean(r < tolerance)), sigma_px=float(max(1.4826 * np.median(r[r < tolerance]), 0.1))
+    )
+
+
+def fit_planes(
+    u: np.ndarray, v: np.ndarray, d: np.ndarray, sigma: np.ndarray, rng: np.random.Generator, count: int = 2
+) -> list[DisparityPlane]:
+    """Up to `count` planes, the largest first, each from what the ones before left unexplained."""
+    out: list[DisparityPlane] = []
+    left = np.isfinite(d)
+    total = max(int(left.sum()), 1)
+    for _ in range(count):
+        plane = fit_plane(u[left], v[left], d[left], sigma[left], rng)
+        if plane is None or plane.share * left.sum() < MIN_SHARE * total:
+            break
+        out.append(plane)
+        left &= np.abs(plane.disparity(u, v) - d) > 3 * np.clip(sigma, 0.3, 1.5)
+    return out
+
+
+def plane_in_space(plane: DisparityPlane, fx: float, baseline_m: float, cx: float, cy: float, fy: float) -> tuple[np.ndarray, float]:
+    """The same plane in the camera's frame: (unit normal n, offset h) with n . x = h, metres. d / (fx B) = 1 / z is linear in the ray."""
+    scale = 1 / (fx * baseline_m)
+    n = np.array([plane.a * fx, plane.b * fy, plane.a * cx + plane.b * cy + plane.c]) * scale
+    length = float(np.linalg.norm(n))
+    return n / length, 1 / length

@@ -1,0 +1,123 @@
+"""Where the camera was in each frame of a still scene: features with stereo depth, matched to frames already placed, PnP in RANSAC.
+
+Cheap and rough on purpose (half size, one pixel): it predicts where the object will be seen, it is not the pose of record. The scene's
+frame is the left camera of the frame that comes first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from stages.core.camera import Rig
+from stages.core.geometry.rigid import inverse, rotation_angle, transform
+
+FEATURES = 1200
+RATIO = 0.8
+"""Lowe's ratio test"""
+MIN_INLIERS = 25
+REPROJECTION_PX = 2.5
+KEPT_FRAMES = 150
+"""frames whose features are kept for matching: 150 kB each"""
+PARTNERS = 4
+
+
+@dataclass(frozen=True)
+class Features:
+    """uv (N, 2) px at the rig's size, xyz (N, 3) metres in that left camera, descriptors (N, 128) float32."""
+
+    uv: np.ndarray
+    xyz: np.ndarray
+    descriptors: np.ndarray
+
+
+def features(gray: np.ndarray, disparity: np.ndarray, sigma: np.ndarray, rig: Rig, feature_scale: float = 0.5) -> Features:
+    """SIFT (Lowe 2004) where the disparity is good to a pixel and known to about 2 %."""
+    small = cv2.resize(gray, None, fx=feature_scale, fy=feature_scale, interpolation=cv2.INTER_AREA)
+    points, descriptors = cv2.SIFT_create(FEATURES, contrastThreshold=0.02).detectAndCompute(small, None)
+    if descriptors is None:
+        return Features(np.zeros((0, 2)), np.zeros((0, 3)), np.zeros((0, 128), np.float32))
+    uv = (np.array([p.pt for p in points]) + 0.5) / feature_scale - 0.5
+    x, y = np.clip(np.rint(uv).astype(int), 0, np.array([gray.shape[1], gray.shape[0]]) - 1).T
+    d, s = disparity[y, x], sigma[y, x]
+    with np.errstate(invalid="ignore"):
+        good = np.isfinite(d) & (s < np.minimum(1.5, 0.02 * d))
+    return Features(uv[good], rig.backproject(uv[good], rig.depth_from_disparity(d[good])), descriptors[good])
+
+
+@dataclass
+class SceneMotion:
+    """Places frames one after the other; `scene_from_left[frame]` for those that could be placed."""
+
+    rig: Rig
+    scene_from_left: dict[int, np.ndarray] = field(default_factory=dict)
+    inliers: dict[int, int] = field(default_factory=dict)
+    _kept: dict[int, Features] = field(default_factory=dict)
+
+    def add(self, frame: int, found: Features) -> bool:
+        """Place a frame; False when too few matches agree. The first frame is the scene's origin."""
+        if not self._kept:
+            self.scene_from_left[frame] = np.eye(4)
+            self._keep(frame, found)
+            return True
+        guess = self.scene_from_left[min(self._kept, key=lambda k: abs(k - frame))]
+        pose, count = self._place(found, self._partners(frame, guess))
+        if pose is not None:
+            # a second round against the frames that saw the scene from nearby, whenever they were taken: it closes the loop
+            again, more = self._place(found, self._partners(frame, pose))
+            pose, count = (again, more) if again is not None and more >= count else (pose, count)
+            self.scene_from_left[frame], self.inliers[frame] = pose, count
+            self._keep(frame, found)
+        return pose is not None
+
+    def _keep(self, frame: int, found: Features) -> None:
+        self._kept[frame] = found
+        if len(self._kept) > KEPT_FRAMES:  # thin out evenly: drop the frame whose neighbours are closest to each other
+            ids = sorted(self._kept)
+            gaps = [ids[i + 1] - ids[i - 1] for i in range(1, len(ids) - 1)]
+            del self._kept[ids[1 + int(np.argmin(gaps))]]
+
+    def _partners(self, frame: int, pose: np.ndarray) -> list[int]:
+        near_in_time = sorted(self._kept, key=lambda k: abs(k - frame))[:2]
+        turn = {k: rotation_angle(inverse(self.scene_from_left[k]) @ pose) for k in self._kept}
+        return list(dict.fromkeys(near_in_time + sorted(turn, key=turn.get)[:PARTNERS]))
+
+    def _place(self, found: Features, partners: list[int]) -> tuple[np.ndarray | None, int]:
+        uv, xyz = [], []
+        for k in partners:
+            here, there = _match(found.descriptors, self._kept[k].descriptors)
+            uv.append(found.uv[here])
+            xyz.append(transform(self.scene_from_left[k], self._kept[k].xyz[there]))
+        uv, xyz = np.concatenate(uv), np.concatenate(xyz)
+        if len(uv) < MIN_INLIERS:
+            return None, 0
+        cv2.setRNGSeed(0)
+        ok, rvec, tvec, inlier = cv2.solvePnPRansac(
+            xyz, uv, self.rig.K, None, iterationsCount=300, reprojectionError=REPROJECTION_PX, flags=cv2.SOLVEPNP_SQPNP
+        )
+        if not ok or inlier is None or len(inlier) < MIN_INLIERS:
+            return None, 0
+        i = inlier.ravel()
+        rvec, tvec = cv2.solvePnPRefineLM(xyz[i], uv[i], self.rig.K, None, rvec, tvec)
+        left_from_scene = np.eye(4)
+        left_from_scene[:3, :3], left_from_scene[:3, 3] = cv2.Rodrigues(rvec)[0], tvec.ravel()
+        return inverse(left_from_scene), len(i)
+
+
+def _match(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if len(a) < 2 or len(b) < 2:
+        return np.zeros(0, int), np.zeros(0, int)
+    similarity = a @ b.T  # SIFT vectors have nearly equal length: the product ranks like the distance
+    best = similarity.argmax(1)
+    rows = np.arange(len(a))
+    top = similarity[rows, best]
+    similarity[rows, best] = -np.inf
+    second = similarity.max(1)
+    similarity[rows, best] = top
+    norm = np.linalg.norm(a, axis=1) * 512
+    distance = np.sqrt(np.maximum(2 * norm - 2 * top, 0)), np.sqrt(np.maximum(2 * norm - 2 * second, 0))
+    mutual = similarity.argmax(0)[best] == rows
+    good = mutual & (distance[0] < RATIO * distance[1])
+    return rows[good], best[good]

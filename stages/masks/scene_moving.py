@@ -1,0 +1,125 @@
+"""The camera moves round a still scene: the object's hull, carved by the masks so far, predicts its outline in every placed frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.core.camera import Rig
+from stages.core.geometry.rigid import transform
+from stages.masks.evidence import prior_llr
+from stages.masks.expectation import Expectation
+from stages.masks.frame_cut import FrameCut
+from stages.masks.hull import Hull
+from stages.masks.outline import signed_distance
+from stages.masks.planes import plane_in_space
+from stages.masks.scene_motion import SceneMotion
+from stages.masks.seed import Seed
+from stages.masks.working_frame import WorkingFrame
+
+FIRST_VOXELS, FINAL_VOXELS = 1_500_000, 1_500_000
+MAX_BEHIND = 0.05
+"""a plane of which more of the object than this lies behind is not its support"""
+
+
+@dataclass
+class MovingScene:
+    """Expectations from the hull; `planes` are (normal, offset) in the scene's frame, the scene being the seed frame's left camera."""
+
+    seed: Seed
+    rig: Rig
+    motion: SceneMotion
+    hull: Hull
+    planes: list[tuple[np.ndarray, float]]
+    scatter_px: list[float]
+    description: str = "moving camera, still scene"
+
+    def start(self, view: WorkingFrame, mask: np.ndarray) -> None:
+        """Nothing to prepare."""
+
+    def expect(self, view: WorkingFrame, previous: FrameCut | None, second_pass: bool = False) -> Expectation:
+        """From the camera's place; `previous` serves only where the frame could not be placed."""
+        pose = self.motion.scene_from_left.get(view.frame)
+        if pose is None:
+            return Expectation(lost="the camera could not be placed in the scene")
+        predicted, near_range = self.hull.silhouette(pose, self.rig)
+        if near_range is None or predicted.sum() < 30:
+            return Expectation(lost="the object is outside the picture")
+        distance = signed_distance(predicted)
+        voxel_px = self.hull.edge_m * near_range[1] / self.rig.baseline_m
+        if second_pass:
+            prior = prior_llr(distance, 0.7 * voxel_px + 1.5, 1.5, 5.0)
+        else:
+            prior = prior_llr(distance + voxel_px, 2 * voxel_px + 2, 0.3, 6.0)
+        margin = 0.05 * (near_range[1] - near_range[0]) + 1.0
+        surfaces = [(self._plane_disparity(p, pose, view.shape), q) for p, q in zip(self.planes, self.scatter_px, strict=True)]
+        return Expectation(
+            prior=prior,
+            anchor=distance > 0,
+            predicted=predicted,
+            near_range=(near_range[0] - margin, near_range[1] + margin),
+            surfaces=surfaces,
+        )
+
+    def learn(self, view: WorkingFrame, cut: FrameCut) -> None:
+        """Carve the hull with a new mask."""
+        pose = self.motion.scene_from_left.get(view.frame)
+        if pose is not None and cut.mask.any():
+            self.hull.vote(cut.mask, pose, self.rig)
+
+    def rebuild(self, masks: dict[int, bytes], decode) -> None:
+        """Carve a finer hull in the bounds of the old one, with the masks of the first pass; `decode` turns a stored mask into an array."""
+        low, high = self.hull.bounds()
+        hull = Hull.box(low, high, FINAL_VOXELS)
+        hull.keep(_in_front(hull.centres, self.planes))
+        placed = sorted(set(masks) & set(self.motion.scene_from_left))
+        # 120 views carve as well as 2,000; the prompt frame is always among them
+        chosen = dict.fromkeys([self.seed.frame, *placed[:: max(1, len(placed) // 120)]])
+        for i, frame in enumerate(chosen):
+            mask = decode(masks[frame])
+            if mask.any():
+                hull.vote(mask, self.motion.scene_from_left[frame], self.rig)
+            if i in (4, 12, 30):
+                hull.keep(hull.against < np.maximum(4, 0.5 * hull.seen))  # hopeless already: spare the time
+        self.hull = hull
+
+    def _plane_disparity(self, plane: tuple[np.ndarray, float], scene_from_left: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """(H, W) px: n . (R x + t) = h with x = z ray gives 1 / z = (R^T n) . ray / (h - n . t)."""
+        n, h = plane
+        left = scene_from_left[:3, :3].T @ n
+        offset = h - n @ scene_from_left[:3, 3]
+        u, v = (np.arange(shape[1]) - self.rig.cx) / self.rig.fx, (np.arange(shape[0]) - self.rig.cy) / self.rig.fy
+        inverse_depth = (left[0] * u[None] + left[1] * v[:, None] + left[2]) / offset
+        return np.where(inverse_depth > 1e-3, inverse_depth * self.rig.fx * self.rig.baseline_m, np.nan).astype(np.float32)
+
+
+def moving_scene(seed: Seed, view: WorkingFrame, rig: Rig, motion: SceneMotion) -> MovingScene | None:
+    """Start the hull from the seed's cone; None without enough depth on the object."""
+    good = seed.mask & np.isfinite(view.disparity) & (view.sigma < 1.5)
+    if good.sum() < 100 or seed.near_range is None:
+        return None
+    v, u = np.nonzero(good)
+    d = view.disparity[good]
+    keep = (d > seed.near_range[0]) & (d < seed.near_range[1])
+    scene_from_left = motion.scene_from_left[seed.frame]
+    x = transform(scene_from_left, rig.backproject(np.stack([u[keep], v[keep]], 1), rig.depth_from_disparity(d[keep])))
+    planes = [plane_in_space(p, rig.fx, rig.baseline_m, rig.cx, rig.cy, rig.fy) for p in seed.planes]
+    low, high = np.percentile(x, 1, axis=0), np.percentile(x, 99, axis=0)
+    reach = 0.6 * float(np.max(high - low))  # how far the unseen side may lie behind the seen one
+    hull = Hull.box(low - np.array([0.1, 0.1, 0.2]) * reach, high + np.array([0.1, 0.1, 1.0]) * reach, FIRST_VOXELS)
+    behind = [float(np.mean(x @ n > h + 0.003)) for n, h in planes]
+    trusted = [p for p, share in zip(planes, behind, strict=True) if share < MAX_BEHIND]
+    hull.keep(_in_front(hull.centres, trusted))
+    hull.vote(seed.mask, scene_from_left, rig, certain=True)
+    hull.keep(hull.certain == 0)
+    scatter = [max(q.sigma_px, 0.3) for q, share in zip(seed.planes, behind, strict=True) if share < MAX_BEHIND]
+    return MovingScene(seed, rig, motion, hull, trusted, scatter)
+
+
+def _in_front(x: np.ndarray, planes: list[tuple[np.ndarray, float]]) -> np.ndarray:
+    """(N,) bool: on the camera's side of every plane (the origin has n . x = 0 < h)."""
+    out = np.ones(len(x), bool)
+    for n, h in planes:
+        out &= x @ n.astype(np.float32) < h
+    return out

@@ -1,0 +1,174 @@
+"""The first mask: from a box or points on one frame, by colour and depth, models and outline in turn as GrabCut does (Rother et al. 2004).
+
+What lies in a ring round the box is background by the user's word: its colours make the background model and its disparities the
+planes (table, wall) from which the object must stand out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from stages.masks.colour_model import ColourModel, decorrelated, histogram, model_from_histograms
+from stages.masks.evidence import colour_llr, depth_llr
+from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut
+from stages.masks.planes import DisparityPlane, fit_planes
+from stages.masks.working_frame import WorkingFrame, noise_level
+
+ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Seed:
+    """The object in its prompt frame: mask, colours, disparity range px, the planes seen round it, and what is doubtful about it."""
+
+    frame: int
+    mask: np.ndarray
+    of_object: np.ndarray
+    of_background: np.ndarray
+    near_range: tuple[float, float] | None
+    planes: list[DisparityPlane]
+    doubt: str
+
+    @property
+    def colours(self) -> ColourModel:
+        return model_from_histograms(self.of_object, self.of_background)
+
+
+def from_box(
+    view: WorkingFrame,
+    box: tuple[float, float, float, float],
+    cut: CutSettings,
+    rng: np.random.Generator,
+    marks: tuple[tuple[float, float, int], ...] = (),
+) -> Seed:
+    """Segment what the box (x0, y0, x1, y1 px) holds; `marks` (x, y, 1 = object, 0 = background) are taken as certain."""
+    h, w = view.shape
+    x0, y0, x1, y1 = (round(b) for b in box)
+    inside = np.zeros((h, w), bool)
+    inside[max(0, y0) : min(h, y1 + 1), max(0, x0) : min(w, x1 + 1)] = True
+    ring = Window.around(inside, round(0.3 * max(x1 - x0, y1 - y0)))
+    surface = surrounding_planes(view, ring, inside, rng)
+    surfaces = [(plane_map(p, view.shape), p.sigma_px) for p in surface]
+    crop = ring.slices
+    sure_outside = ~inside[crop]
+    near = standing_out(view.disparity, view.sigma, surfaces) & inside
+    forced = _forced(view.shape, marks)
+    mask = _first_guess(near, inside)
+    picture, colour = view.rgb[crop].astype(np.float32), decorrelated(view.rgb[crop])
+    for _ in range(ROUNDS):
+        of_object, of_background = histogram(picture[mask[crop]]), histogram(picture[~mask[crop]])
+        near_range = disparity_range(view, mask)
+        llr = colour_llr(picture, model_from_histograms(of_object, of_background))
+        if near_range is not None:
+            llr = 0.7 * llr + 0.7 * depth_llr(view.disparity[crop], view.sigma[crop], near_range, [(e[crop], s) for e, s in surfaces])
+        llr[sure_outside] = -50
+        llr = np.where(forced[crop] != 0, forced[crop], llr)
+        found = coarse_cut(colour, llr, cut) > 0.5
+        found &= inside[crop]
+        if found.sum() < 50:
+            break
+        mask = np.zeros((h, w), bool)
+        mask[crop] = connected(found, found)
+    u = fine_cut(view.rgb[crop], mask[crop], llr, cut, noise_level(view.rgb))
+    final = np.zeros((h, w), bool)
+    final[crop] = fill_holes((u > 0.5) & inside[crop], 0.003)
+    return Seed(
+        view.frame,
+        final,
+        histogram(picture[final[crop]]),
+        histogram(picture[~final[crop]]),
+        disparity_range(view, final),
+        surface,
+        _doubt(final, (x0, y0, x1, y1)),
+    )
+
+
+def from_points(view: WorkingFrame, marks: tuple[tuple[float, float, int], ...], cut: CutSettings, rng: np.random.Generator) -> Seed:
+    """Segment what the marks (x, y, 1 = object, 0 = background) point at: the smooth surface under them gives the box."""
+    h, w = view.shape
+    scale = min(1.0, 400 / w)
+    size = (round(w * scale), round(h * scale))
+    depth = cv2.resize(np.nan_to_num(view.disparity), size, interpolation=cv2.INTER_NEAREST)
+    colour = cv2.GaussianBlur(cv2.resize(view.rgb, size, interpolation=cv2.INTER_AREA), (0, 0), 1.5)
+    region = np.zeros((size[1] + 2, size[0] + 2), np.uint8)
+    for x, y, kind in marks:
+        at = (int(np.clip(x * scale, 0, size[0] - 1)), int(np.clip(y * scale, 0, size[1] - 1)))
+        if kind != 1:
+            continue
+        flags = 4 | cv2.FLOODFILL_MASK_ONLY | (1 << 8)
+        if depth[at[1], at[0]] > 0:
+            step = max(0.5, 0.012 * float(depth[at[1], at[0]]))
+            cv2.floodFill(depth, region, at, 0, step, step, flags)
+        else:
+            cv2.floodFill(colour, region, at, 0, (4, 4, 4), (4, 4, 4), flags)
+    found = region[1:-1, 1:-1] > 0
+    window = Window.around(found, round(0.08 * size[0])) if found.any() else Window(0, 0, size[0], size[1])
+    box = (window.x0 / scale, window.y0 / scale, (window.x1 - 1) / scale, (window.y1 - 1) / scale)
+    return from_box(view, box, cut, rng, marks)
+
+
+def _forced(shape: tuple[int, int], marks: tuple[tuple[float, float, int], ...]) -> np.ndarray:
+    """(H, W) float32: +50 in a disc round each object mark, -50 round each background mark, else 0."""
+    out = np.zeros(shape, np.float32)
+    for x, y, kind in marks:
+        cv2.circle(out, (round(x), round(y)), max(3, shape[1] // 160), 50.0 if kind == 1 else -50.0, -1)
+    return out
+
+
+def surrounding_planes(view: WorkingFrame, ring: Window, inside: np.ndarray, rng: np.random.Generator) -> list[DisparityPlane]:
+    """Planes in the disparities of the window `ring` outside `inside`."""
+    use = np.zeros(view.shape, bool)
+    use[ring.slices] = True
+    use &= ~inside & np.isfinite(view.disparity)
+    v, u = np.nonzero(use)
+    return fit_planes(u, v, view.disparity[use], view.sigma[use], rng)
+
+
+def plane_map(plane: DisparityPlane, shape: tuple[int, int]) -> np.ndarray:
+    """(H, W) float32 disparity of the plane, NaN where it is not in front of the camera."""
+    d = plane.disparity(np.arange(shape[1], dtype=np.float32)[None], np.arange(shape[0], dtype=np.float32)[:, None])
+    return np.where(d > 0, d, np.nan).astype(np.float32)
+
+
+def standing_out(disparity: np.ndarray, sigma: np.ndarray, surfaces: list[tuple[np.ndarray, float]]) -> np.ndarray:
+    """(H, W) bool: clearly nearer than every known surface at its pixel; False everywhere when nothing is known."""
+    if not surfaces:
+        return np.zeros(disparity.shape, bool)
+    farthest = np.fmax.reduce([np.where(np.isfinite(e), e + 3 * s, np.nan) for e, s in surfaces])
+    return np.isfinite(disparity) & np.isfinite(farthest) & (disparity - farthest > np.maximum(3 * sigma, 1.0))
+
+
+def disparity_range(view: WorkingFrame, mask: np.ndarray) -> tuple[float, float] | None:
+    """Range of the reliable disparities inside the mask, widened by a tenth of it; None below 30 of them."""
+    good = mask & np.isfinite(view.disparity) & (view.sigma < 1.5)
+    if good.sum() < 30:
+        return None
+    lo, hi = np.percentile(view.disparity[good], [3, 98])
+    margin = 0.1 * (hi - lo) + 2.0
+    return float(lo - margin), float(hi + margin)
+
+
+def _first_guess(near: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """What stands out in depth where that is a fair part of the box, else the box itself shrunk by a tenth."""
+    if near.sum() > 0.1 * inside.sum():
+        return connected(cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8)).astype(bool), near, 0.05)
+    window = Window.around(inside, 0)
+    dx, dy = (window.x1 - window.x0) // 10, (window.y1 - window.y0) // 10
+    out = np.zeros_like(inside)
+    out[window.y0 + dy : window.y1 - dy, window.x0 + dx : window.x1 - dx] = True
+    return out
+
+
+def _doubt(mask: np.ndarray, box: tuple[int, int, int, int]) -> str:
+    x0, y0, x1, y1 = box
+    area = max(1, (x1 - x0) * (y1 - y0))
+    if mask.sum() < 0.03 * area:
+        return "hardly anything inside the box differs from what surrounds it"
+    if mask.sum() > 0.97 * area:
+        return "the whole box came out as object"
+    found = Window.around(mask, 0)
+    slack = max(abs(found.x0 - x0) + abs(found.x1 - x1 - 1), 0) / (x1 - x0), max(abs(found.y0 - y0) + abs(found.y1 - y1 - 1), 0) / (y1 - y0)
+    return "the object found is much smaller than the box" if max(slack) > 0.35 else ""

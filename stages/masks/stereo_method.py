@@ -1,0 +1,182 @@
+"""The method without weights: colour, depth and motion. Decides what moves, makes the first mask, follows it in two passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from stages.core.errors import StageError
+from stages.masks import background as bg
+from stages.masks.capture_kind import STILL_SHARE, small, still_share
+from stages.masks.finding import find_by_depth, find_by_motion
+from stages.masks.follow import Followed, Scene, decode, first_pass, second_pass
+from stages.masks.job import FrameMask, Job, Outcome
+from stages.masks.scene_flow import FlowScene
+from stages.masks.scene_motion import SceneMotion, features
+from stages.masks.scene_moving import MovingScene, moving_scene
+from stages.masks.scene_still import StillScene
+from stages.masks.seed import Seed, from_box, from_points, plane_map
+from stages.masks.trust import judge, usual_areas
+from stages.masks.working_frame import WorkingFrame, noise_level
+
+PLACED_SHARE = 0.6
+"""the camera's path is believed when this share of the frames could be placed"""
+HULL_OVERLAP = 0.5
+"""below this overlap of masks and hull the object does not keep still in the scene"""
+
+
+class StereoMethod:
+    """Two passes over the video with the expectations of the kind of capture at hand."""
+
+    def segment(self, job: Job) -> Outcome:
+        outcome = Outcome(iter(()))
+        sampled = job.frames[:: max(1, len(job.frames) // 8)]
+        thumbnails = [small(job.load(f).rgb) for f in dict.fromkeys([job.prompt.frame, *sampled])]
+        share = still_share(thumbnails, _outside(job, thumbnails[0].shape[:2]))
+        still = job.kind == "still_camera" or (job.kind == "auto" and share > STILL_SHARE)
+        view = job.load(job.prompt.frame)
+        seed = self._seed(job, view, thumbnails, still, outcome)
+        outcome.seed_mask, outcome.seed_frame = seed.mask, seed.frame
+        ticks = _Ticks(job, 3)
+        scene = self._scene(job, seed, view, still, ticks, outcome)
+        followed = first_pass(seed, job.frames, job.load, scene, job.cut, isinstance(scene, FlowScene), ticks.named("following the object"))
+        if isinstance(scene, MovingScene) and job.kind == "auto" and _overlap(followed) < HULL_OVERLAP:
+            outcome.warnings.append("the object moves in the scene while the camera moves too: followed by colour and optical flow instead")
+            scene = FlowScene(seed)
+            followed = first_pass(seed, job.frames, job.load, scene, job.cut, True, lambda: None)
+        self._between(job, scene, followed)
+        outcome.metrics |= {"kind": scene.description, "still_background_share": round(share, 3), "prompt_frame": seed.frame}
+        outcome.results = self._results(job, scene, followed, seed, ticks)
+        return outcome
+
+    def _seed(self, job: Job, view: WorkingFrame, thumbnails: list[np.ndarray], still: bool, outcome: Outcome) -> Seed:
+        if job.prompt.points:
+            return from_points(view, job.prompt.points, job.cut, job.rng)
+        box, how = job.prompt.box, "the given box"
+        if box is None and still:
+            box, how = find_by_motion(thumbnails, (view.shape[1], view.shape[0])), "what moves before the still background"
+        if box is None:
+            box, how = find_by_depth(view, job.rng), "the nearest compact thing that stands off the dominant plane"
+        if box is None:
+            raise StageError(
+                "no object could be found automatically: nothing moves before a still background or stands off a plane",
+                "give a box round the object on the first frame (--box x0 y0 x1 y1, or prompt.json)",
+            )
+        outcome.metrics["prompt"] = how
+        return from_box(view, box, job.cut, job.rng)
+
+    def _scene(self, job: Job, seed: Seed, view: WorkingFrame, still: bool, ticks: _Ticks, outcome: Outcome) -> Scene:
+        if still:
+            scene = _still_scene(job, seed, view)
+            outcome.metrics["background_known_share"] = round(scene.background.known_share, 3)
+            return scene
+        if job.kind == "flow" or seed.near_range is None:
+            return FlowScene(seed)
+        motion = _place_cameras(job, seed.frame, ticks.named("placing the camera"))
+        share = sum(f in motion.scene_from_left for f in job.frames) / len(job.frames)
+        outcome.metrics["frames_placed_share"] = round(share, 3)
+        scene = moving_scene(seed, view, job.rig, motion) if share >= PLACED_SHARE or job.kind == "moving_camera" else None
+        if scene is None:
+            outcome.warnings.append(
+                f"the camera could be placed in {share:.0%} of the frames only: followed by colour and optical flow instead"
+            )
+            return FlowScene(seed)
+        return scene
+
+    def _between(self, job: Job, scene: Scene, followed: Followed) -> None:
+        if isinstance(scene, MovingScene):
+            scene.rebuild(followed.masks, decode)
+        if isinstance(scene, StillScene):
+            frames = _sampled(job.frames, scene.seed.frame)
+            samples = _samples(job, frames, np.ones(scene.seed.mask.shape, bool))
+            scene.background = bg.background_from(samples, bg.outside_masks([decode(followed.masks[f]) for f in frames]), _noise(samples))
+
+    def _results(self, job: Job, scene: Scene, followed: Followed, seed: Seed, ticks: _Ticks) -> Iterator[FrameMask]:
+        usual = dict(zip(job.frames, usual_areas([int(decode(followed.masks[f]).sum()) for f in job.frames]), strict=True))
+        tick = ticks.named("refining the outlines")
+        passes = (
+            _first_results(followed, job)
+            if isinstance(scene, FlowScene)
+            else second_pass(followed, job.frames, job.load, scene, job.cut, job.workers)
+        )
+        for view, cut in passes:
+            verdict = judge(cut, usual[view.frame], job.uncertain_below, followed.reasons[view.frame], seed.doubt)
+            tick()
+            yield FrameMask(view, cut.mask, verdict.status, verdict.trust, verdict.reason)
+
+
+@dataclass
+class _Ticks:
+    job: Job
+    passes: int
+    done: int = 0
+
+    def named(self, note: str) -> Callable[[], None]:
+        def tick() -> None:
+            self.done += 1
+            self.job.progress(min(self.done, self.passes * len(self.job.frames)), self.passes * len(self.job.frames), note)
+
+        return tick
+
+
+def _first_results(followed: Followed, job: Job):
+    for frame in job.frames:
+        yield job.load(frame), replace(followed.cuts[frame], mask=decode(followed.masks[frame]))
+
+
+def _outside(job: Job, shape: tuple[int, int]) -> np.ndarray:
+    """Where the background certainly is, on a thumbnail: outside the box, or (without one) the picture's outer sixth."""
+    h, w = shape
+    out = np.ones(shape, bool)
+    if job.prompt.box is not None:
+        s = w / job.rig.width
+        x0, y0, x1, y1 = (round(b * s) for b in job.prompt.box)
+        out[max(0, y0 - 3) : y1 + 4, max(0, x0 - 3) : x1 + 4] = False
+    if job.prompt.box is None or out.mean() < 0.1:
+        out[:] = True
+        out[h // 6 : -(h // 6), w // 6 : -(w // 6)] = False
+    return out
+
+
+def _sampled(frames: list[int], first: int) -> list[int]:
+    return list(dict.fromkeys([first, *frames[:: -(-len(frames) // bg.MAX_SAMPLES)]]))
+
+
+def _samples(job: Job, frames: list[int], where: np.ndarray) -> bg.Samples:
+    views = [job.load(f) for f in frames]
+    gain = np.stack([bg.frame_gain(v.rgb[::3, ::3], views[0].rgb[::3, ::3], where[::3, ::3]) for v in views])
+    return bg.Samples(frames, np.stack([v.rgb for v in views]), np.stack([v.disparity.astype(np.float16) for v in views]), gain)
+
+
+def _noise(samples: bg.Samples) -> float:
+    return max(1.5, noise_level(samples.rgb[0]))
+
+
+def _still_scene(job: Job, seed: Seed, view: WorkingFrame) -> StillScene:
+    kernel = np.ones((15, 15), np.uint8)
+    outside = cv2.dilate(seed.mask.astype(np.uint8), kernel) == 0
+    samples = _samples(job, _sampled(job.frames, seed.frame), outside)
+    surface = plane_map(seed.planes[0], view.shape) if seed.planes and seed.planes[0].share > 0.5 else None
+    use = bg.anchored(samples, outside, _noise(samples)) | bg.behind(samples, surface, ~outside)
+    return StillScene(seed, bg.background_from(samples, use, _noise(samples)))
+
+
+def _place_cameras(job: Job, first: int, tick: Callable[[], None]) -> SceneMotion:
+    motion, at, waiting = SceneMotion(job.rig), job.frames.index(first), []
+    for frame in job.frames[at:] + job.frames[:at][::-1]:
+        view = job.load(frame)
+        if not motion.add(frame, features(cv2.cvtColor(view.rgb, cv2.COLOR_RGB2GRAY), view.disparity, view.sigma, job.rig)):
+            waiting.append(frame)
+        tick()
+    for frame in waiting:  # frames taken later may have seen the same side
+        view = job.load(frame)
+        motion.add(frame, features(cv2.cvtColor(view.rgb, cv2.COLOR_RGB2GRAY), view.disparity, view.sigma, job.rig))
+    return motion
+
+
+def _overlap(followed: Followed) -> float:
+    overlaps = [c.overlap for c in followed.cuts.values() if np.isfinite(c.overlap)]
+    return float(np.median(overlaps)) if overlaps else 0.0

@@ -1,0 +1,53 @@
+"""A frame at the working size: at most about one megapixel, so that memory and time do not grow with the camera's resolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from stages.core.frames import FrameReader
+
+
+@dataclass(frozen=True)
+class WorkingFrame:
+    """rgb (H, W, 3) uint8; disparity and sigma (H, W) float32 in working pixels, NaN = none."""
+
+    frame: int
+    rgb: np.ndarray
+    disparity: np.ndarray
+    sigma: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rgb.shape[:2]
+
+
+def working_scale(width: int, height: int, max_pixels: int) -> float:
+    """Factor (at most 1) from the full size to the working size."""
+    return min(1.0, float(np.sqrt(max_pixels / (width * height))))
+
+
+def load(reader: FrameReader, frame: int, scale: float) -> WorkingFrame:
+    """Read and shrink one frame. Disparity shrinks by taking nearest samples (a mean would invent depths at the object's border)."""
+    rgb, disparity, sigma = reader.rgb(frame), reader.disparity_px(frame), reader.sigma_px(frame)
+    return shrink(WorkingFrame(frame, rgb, disparity, sigma), scale)
+
+
+def shrink(full: WorkingFrame, scale: float) -> WorkingFrame:
+    """The same frame `scale` times as large."""
+    if scale >= 1:
+        return full
+    h, w = full.shape
+    size = (max(1, round(w * scale)), max(1, round(h * scale)))
+    sx = np.float32(size[0] / w)
+    near = lambda a: cv2.resize(a, size, interpolation=cv2.INTER_NEAREST_EXACT) * sx  # noqa: E731
+    return WorkingFrame(full.frame, cv2.resize(full.rgb, size, interpolation=cv2.INTER_AREA), near(full.disparity), near(full.sigma))
+
+
+def noise_level(rgb: np.ndarray) -> float:
+    """Standard deviation of the sensor noise in grey levels, from the Laplacian (Immerkaer 1996), median form; at least 1."""
+    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    return max(1.0, float(np.median(np.abs(cv2.filter2D(gray, -1, kernel)))) / 0.6745 / 6)
