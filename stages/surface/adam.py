@@ -30,6 +30,14 @@ class AdamShape:
         t[0] = 1
         return (np.sqrt(1 - self.beta2**t) / (1 - self.beta1**t)).astype(np.float32)
 
+    def correction(self, step: int) -> float:
+        """sqrt(1 - beta2^t) / (1 - beta1^t) for step t = 1, 2, .."""
+        return (1 - self.beta2**step) ** 0.5 / (1 - self.beta1**step)
+
+    def numbers(self) -> tuple[np.float32, np.float32, np.float32]:
+        """beta1, beta2, epsilon as the kernels take them."""
+        return np.float32(self.beta1), np.float32(self.beta2), np.float32(self.epsilon)
+
 
 @njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
 def step_dense(values, grad, first, second, rate, beta1, beta2, epsilon):

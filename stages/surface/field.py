@@ -10,59 +10,18 @@ then over runs in order, and each level's table has one owner while gradients ar
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
-from stages.core.errors import StageError
-from stages.surface import adam, colour_kernels, field_kernels
-from stages.surface.hash_grid import BLOCK, FEATURES, LINE, GridLayout
-from stages.surface.mlp import MlpShape, rounded_up_to_four
+from stages.surface import colour_kernels, field_kernels
+from stages.surface.field_shape import FieldShape
+from stages.surface.hash_grid import BLOCK, FEATURES, aligned_zeros
+from stages.surface.optimiser import Optimiser
 from stages.surface.thread_team import ThreadTeam
 
 RUNS = 16                       # fixed cut of a batch: never a function of the number of threads
 SLICE = 1 << 17                 # points of one inference pass: bounds memory
-SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class FieldShape:
-    """Sizes of the field. Resolutions are cells along an edge of the unit cube."""
-
-    levels: int = 16
-    features: int = FEATURES
-    log2_entries: int = 19
-    base_resolution: int = 16
-    finest_resolution: int = 2048
-    hidden: int = 64
-    sdf_layers: int = 1
-    geo_features: int = 15
-    colour_hidden: int = 64
-    colour_layers: int = 1
-
-    def __post_init__(self) -> None:
-        if self.features != FEATURES:
-            raise ValueError(f"the kernels are written for {FEATURES} features a level, not {self.features}")
-        if self.hidden % 8 or self.colour_hidden % 8:
-            raise ValueError("hidden widths must be multiples of 8")
-
-    @property
-    def sdf_mlp(self) -> MlpShape:
-        """Grid features, position, ones -> signed distance and geometry features."""
-        inputs = rounded_up_to_four(self.levels * self.features + 4)
-        return MlpShape((inputs, *(self.hidden,) * self.sdf_layers, 1 + self.geo_features))
-
-    @property
-    def colour_mlp(self) -> MlpShape:
-        """Geometry features, normal, viewing direction, ones -> RGB."""
-        inputs = rounded_up_to_four(self.geo_features + 3 + colour_kernels.HARMONICS + 1)
-        return MlpShape((inputs, *(self.colour_hidden,) * self.colour_layers, 3))
-
-    def grid(self) -> GridLayout:
-        """Layout of the grid's levels."""
-        return GridLayout.of(self.levels, self.log2_entries, self.base_resolution, self.finest_resolution)
 
 
 @dataclass
@@ -87,15 +46,14 @@ class ColourTape:
 class Field:
     """Parameters, their gradients and optimiser state; see the module docstring. Not safe for calls from several threads at once."""
 
-    def __init__(self, shape: FieldShape, radius: float, grid: np.ndarray, sdf_weights: np.ndarray, colour_weights: np.ndarray, threads: int = 2) -> None:
+    def __init__(self, shape: FieldShape, radius: float, grid: np.ndarray, sdf_weights: np.ndarray, colour_weights: np.ndarray,
+                 threads: int) -> None:
         self.shape, self.radius = shape, float(radius)
         self.layout = shape.grid()
         self.grid, self.sdf_weights, self.colour_weights = grid, sdf_weights, colour_weights
         self.active_levels = float(shape.levels)
         self.team = ThreadTeam(threads)
-        self.adam_grid = adam.AdamShape()
-        self.adam_mlp = adam.AdamShape(beta2=0.99, epsilon=1e-12)
-        self._training: _TrainingState | None = None
+        self._optimiser: Optimiser | None = None
         self._spare: dict[tuple, list[np.ndarray]] = {}
         lay = self.layout
         self._tables = (lay.scale, lay.resolution, lay.offset, lay.size, lay.hashed)
@@ -106,7 +64,7 @@ class Field:
     def create(shape: FieldShape, seed: int = 0, sphere_radius: float = 0.3, threads: int = 2) -> Field:
         """A new field whose signed distance is exactly that of a sphere round the cube's centre."""
         rng = np.random.default_rng(seed)
-        grid = _aligned_zeros((shape.grid().entries, FEATURES))
+        grid = aligned_zeros((shape.grid().entries, FEATURES))
         grid[:] = rng.uniform(-1e-4, 1e-4, grid.shape)
         weights = shape.sdf_mlp.initial(rng)
         half = shape.hidden // 2
@@ -177,7 +135,6 @@ class Field:
 
         Uses the tape up.
         """
-        self._start_training()
         out = self._backward(tape, np.ascontiguousarray(d_sdf, np.float32), d_geo, weights=True, want_dx=want_dx)
         self._scatter(tape)
         self._release(tape.buffers)
@@ -202,12 +159,12 @@ class Field:
 
         self.team.run(run, RUNS)
         if weights:
-            self._training.d_sdf_weights += d_w.sum(0)
+            self._training().d_sdf_weights += d_w.sum(0)
         return d_x
 
     def _scatter(self, tape: Tape) -> None:
         xs, d_enc, _ = tape.buffers
-        active, state = self.active_weights(), self._training
+        active, state = self.active_weights(), self._training()
         levels = np.flatnonzero(active)[::-1]               # fine levels take longest: first
 
         def run(job: int) -> None:
@@ -232,7 +189,6 @@ class Field:
         """Adds the colour weights' gradient; returns d loss / d geo (G, N) and d loss / d normal (N, 3). Uses the tape up."""
         if tape.buffers is None:
             raise ValueError("this tape has been used by a backward pass already")
-        self._start_training()
         enc, hidden = tape.buffers
         d_rgb = np.ascontiguousarray(d_rgb, np.float32)
         d_geo, d_normal = np.empty((tape.geo_features, len(d_rgb)), np.float32), np.empty((len(d_rgb), 3), np.float32)
@@ -243,27 +199,26 @@ class Field:
                                            enc, hidden, d_geo, d_normal)
 
         self.team.run(run, RUNS)
-        self._training.d_colour_weights += d_w.sum(0)
+        self._training().d_colour_weights += d_w.sum(0)
         self._release(tape.buffers)
         tape.buffers = None
         return d_geo, d_normal
 
     def step(self, lr_grid: float = 1e-2, lr_mlp: float = 1e-3) -> None:
         """One Adam step with the gradients gathered since the last one; clears them."""
-        state = self._start_training()
-        state.step(self, np.float32(lr_grid), lr_mlp)
+        self._training().step(self.team, lr_grid, lr_mlp)
 
     def gradients(self) -> dict[str, np.ndarray]:
         """Views of the gradients gathered since the last step: "grid", "sdf_weights", "colour_weights"."""
-        state = self._start_training()
+        state = self._training()
         return {"grid": state.d_grid, "sdf_weights": state.d_sdf_weights, "colour_weights": state.d_colour_weights}
 
     # ---- plumbing --------------------------------------------------------------------------------------------------------------
 
-    def _start_training(self) -> _TrainingState:
-        if self._training is None:
-            self._training = _TrainingState(self)
-        return self._training
+    def _training(self) -> Optimiser:
+        if self._optimiser is None:
+            self._optimiser = Optimiser(self.grid, self.sdf_weights, self.colour_weights)
+        return self._optimiser
 
     def active_weights(self) -> np.ndarray:
         """(levels,) float32 weight of each level for the present `active_levels`."""
@@ -271,102 +226,13 @@ class Field:
 
     def _buffer(self, blocks: int, rows: int) -> np.ndarray:
         spare = self._spare.get((blocks, rows * BLOCK))
-        return spare.pop() if spare else _aligned_zeros((blocks, rows * BLOCK))
+        return spare.pop() if spare else aligned_zeros((blocks, rows * BLOCK))
 
     def _release(self, buffers: tuple[np.ndarray, ...]) -> None:
         if len(self._spare) > 64:                           # ever new batch sizes: forget the old ones
             self._spare.clear()
         for buffer in buffers:
             self._spare.setdefault(buffer.shape, []).append(buffer)
-
-    # ---- disk ------------------------------------------------------------------------------------------------------------------
-
-    def save(self, folder: Path) -> None:
-        """Write field.safetensors (parameters) and field.json (sizes; enough to evaluate the field anywhere)."""
-        from safetensors.numpy import save_file
-
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({"grid": self.grid, "sdf_weights": self.sdf_weights, "colour_weights": self.colour_weights}, folder / "field.safetensors")
-        about = {"schema_version": SCHEMA_VERSION, "shape": asdict(self.shape), "sphere_radius": self.radius, "active_levels": self.active_levels,
-                 "sdf_widths": self.shape.sdf_mlp.widths, "colour_widths": self.shape.colour_mlp.widths,
-                 "level_scale": self.layout.scale.tolist(), "level_offset": self.layout.offset.tolist(), "level_size": self.layout.size.tolist()}
-        (folder / "field.json").write_text(json.dumps(about, indent=1))
-
-    @staticmethod
-    def load(folder: Path, threads: int = 2) -> Field:
-        """Read what `save` wrote. Raises StageError if the two files do not agree."""
-        from safetensors.numpy import load_file
-
-        about = json.loads((folder / "field.json").read_text())
-        if about["schema_version"] != SCHEMA_VERSION:
-            raise StageError(f"{folder}: field schema {about['schema_version']}, this program reads {SCHEMA_VERSION}", "run the surface stage again")
-        shape, parts = FieldShape(**about["shape"]), load_file(folder / "field.safetensors")
-        expected = {"grid": (shape.grid().entries, FEATURES), "sdf_weights": (shape.sdf_mlp.count,), "colour_weights": (shape.colour_mlp.count,)}
-        for name, size in expected.items():
-            if name not in parts or parts[name].shape != size:
-                raise StageError(f"{folder}: {name} is not of shape {size}", "the field is damaged; run the surface stage again")
-        grid = _aligned_zeros(expected["grid"])
-        grid[:] = parts["grid"]
-        field = Field(shape, about["sphere_radius"], grid, parts["sdf_weights"], parts["colour_weights"], threads)
-        field.active_levels = about["active_levels"]
-        return field
-
-
-class _TrainingState:
-    """Gradients and Adam moments; made on the first backward pass, so that fields used only for inference stay small."""
-
-    def __init__(self, field: Field) -> None:
-        entries = field.layout.entries
-        self.d_grid, self.first, self.second = (_aligned_zeros((entries, FEATURES)) for _ in range(3))
-        self.touched = np.zeros(entries // LINE, np.uint8)
-        self.steps = np.zeros(entries, np.uint16)
-        self.corrections = field.adam_grid.corrections()
-        self.d_sdf_weights, self.d_colour_weights = np.zeros_like(field.sdf_weights), np.zeros_like(field.colour_weights)
-        self.moments = {"sdf": [np.zeros_like(field.sdf_weights) for _ in range(2)], "colour": [np.zeros_like(field.colour_weights) for _ in range(2)]}
-        self.dense_steps = {"sdf": 0, "colour": 0}
-
-    def step(self, field: Field, lr_grid: np.float32, lr_mlp: float) -> None:
-        self._step_grid(field, lr_grid)
-        self._step_dense("sdf", field.sdf_weights, self.d_sdf_weights, field.adam_mlp, lr_mlp)
-        self._step_dense("colour", field.colour_weights, self.d_colour_weights, field.adam_mlp, lr_mlp)
-
-    def _step_grid(self, field: Field, rate: np.float32) -> None:
-        shape, lines = field.adam_grid, len(self.touched)
-        beta1, beta2, epsilon = np.float32(shape.beta1), np.float32(shape.beta2), np.float32(shape.epsilon)
-        flat = [a.reshape(-1) for a in (field.grid, self.d_grid, self.first, self.second)]
-        jobs = 4 * RUNS
-
-        def run(job: int) -> None:
-            adam.step_touched(lines * job // jobs, lines * (job + 1) // jobs, self.touched, *flat, self.steps, self.corrections, rate,
-                              beta1, beta2, epsilon)
-
-        field.team.run(run, jobs)
-
-    def _step_dense(self, name: str, weights: np.ndarray, grad: np.ndarray, shape: adam.AdamShape, lr: float) -> None:
-        if not grad.any():
-            return
-        self.dense_steps[name] += 1
-        rate = lr * shape.corrections()[min(self.dense_steps[name], adam.CORRECTIONS - 1)]
-        adam.step_dense(weights, grad, *self.moments[name], np.float32(rate), np.float32(shape.beta1), np.float32(shape.beta2), np.float32(shape.epsilon))
-        grad[:] = 0
-
-
-def tetrahedral_taps(x: np.ndarray, epsilon: float) -> np.ndarray:
-    """(N, 3) -> (4 N, 3): x + epsilon k for the four corners k of a tetrahedron, corner by corner."""
-    return (x[None] + np.float32(epsilon) * _TETRAHEDRON[:, None]).reshape(-1, 3)
-
-
-def tap_gradient(sdf: np.ndarray, epsilon: float) -> np.ndarray:
-    """(4 N,) values at `tetrahedral_taps` -> (N, 3) gradient, exact for linear functions."""
-    return (sdf.reshape(4, -1).T @ _TETRAHEDRON) / np.float32(4 * epsilon)
-
-
-def tap_gradient_backward(d_gradient: np.ndarray, epsilon: float) -> np.ndarray:
-    """Adjoint of `tap_gradient`: (N, 3) -> (4 N,)."""
-    return (_TETRAHEDRON @ d_gradient.T).reshape(-1) / np.float32(4 * epsilon)
-
-
-_TETRAHEDRON = np.array([(1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)], np.float32)
 
 
 def _slices(x: np.ndarray) -> list[np.ndarray]:
@@ -376,11 +242,3 @@ def _slices(x: np.ndarray) -> list[np.ndarray]:
 
 def _run(job: int, blocks: int) -> tuple[int, int]:
     return blocks * job // RUNS, blocks * (job + 1) // RUNS
-
-
-def _aligned_zeros(shape: tuple[int, ...], align: int = 64) -> np.ndarray:
-    """float32 zeros whose first byte starts a cache line."""
-    count = int(np.prod(shape))
-    raw = np.zeros(count + align // 4, np.float32)
-    skip = (-raw.ctypes.data % align) // 4
-    return raw[skip : skip + count].reshape(shape)

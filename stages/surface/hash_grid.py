@@ -57,6 +57,14 @@ class GridLayout:
         return int(self.offset[-1] + self.size[-1])
 
 
+def aligned_zeros(shape: tuple[int, ...], align: int = 64) -> np.ndarray:
+    """float32 zeros whose first byte starts a cache line."""
+    count = int(np.prod(shape))
+    raw = np.zeros(count + align // 4, np.float32)
+    skip = (-raw.ctypes.data % align) // 4
+    return raw[skip : skip + count].reshape(shape)
+
+
 @njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
 def load_positions(x, first, count, xs):
     """Rows of clamped coordinates of x[first : first + count]; NaN becomes 0, points past `count` are the centre of the cube."""

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from stages.surface.field import Field, FieldShape, tap_gradient, tap_gradient_backward, tetrahedral_taps
+from stages.surface.field import Field
+from stages.surface.field_shape import FieldShape
+from stages.surface.taps import tap_gradient, tap_gradient_backward, tetrahedral_taps
 from stages.surface.torch_twin import TorchTwin
 
 SMALL = FieldShape(levels=6, log2_entries=12, base_resolution=4, finest_resolution=60, hidden=32, geo_features=7, colour_hidden=16)

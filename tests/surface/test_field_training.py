@@ -1,0 +1,132 @@
+"""Adam against torch's, same bits for any number of threads, shapes learnt to 0.2 % of their size, and the files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.core.errors import StageError
+from stages.surface.field import Field
+from stages.surface.field_files import load_field, save_field
+from stages.surface.field_shape import FieldShape
+from stages.surface.optimiser import Optimiser
+from stages.surface.thread_team import ThreadTeam
+
+SHAPE = FieldShape(levels=10, log2_entries=16, base_resolution=8, finest_resolution=256)
+
+
+def test_adam_moves_touched_entries_as_torch_does_and_leaves_the_others() -> None:
+    rng = np.random.default_rng(0)
+    grid, weights = rng.normal(size=(64, 2)).astype(np.float32), rng.normal(size=24).astype(np.float32)
+    start = grid.copy()
+    parameters = {k: torch.nn.Parameter(torch.tensor(grid[k].copy())) for k in range(40)}
+    adams = {k: torch.optim.Adam([p], lr=0.02, betas=(0.9, 0.99), eps=1e-15) for k, p in parameters.items()}
+    dense = torch.nn.Parameter(torch.tensor(weights.copy()))
+    dense_adam = torch.optim.Adam([dense], lr=0.003, betas=(0.9, 0.99), eps=1e-12)
+    optimiser, team = Optimiser(grid, weights, np.zeros(4, np.float32)), ThreadTeam(2)
+    for _ in range(30):
+        touched = rng.choice(40, 9, replace=False)          # entry k has its own step count
+        for k in touched:
+            g = rng.normal(size=2).astype(np.float32)
+            optimiser.d_grid[k], parameters[k].grad = g, torch.tensor(g)
+            optimiser.touched[k // 8] = 1
+            adams[k].step()
+        g = rng.normal(size=24).astype(np.float32)
+        optimiser.d_sdf_weights[:], dense.grad = g, torch.tensor(g)
+        dense_adam.step()
+        optimiser.step(team, 0.02, 0.003)
+    for k, p in parameters.items():
+        assert np.allclose(grid[k], p.detach().numpy(), rtol=1e-4, atol=2e-6)
+    assert np.array_equal(grid[40:], start[40:])
+    assert np.allclose(weights, dense.detach().numpy(), rtol=1e-4, atol=2e-6)
+    assert not optimiser.d_grid.any() and not optimiser.touched.any() and not optimiser.d_sdf_weights.any()
+
+
+def sphere(x: np.ndarray) -> np.ndarray:
+    """Off-centre sphere of diameter 0.44."""
+    return np.linalg.norm(x - [0.55, 0.48, 0.5], axis=1) - 0.22
+
+
+def cube(x: np.ndarray) -> np.ndarray:
+    """Cube of edge 0.5."""
+    d = np.abs(x - 0.5) - 0.25
+    return np.linalg.norm(np.maximum(d, 0), axis=1) + np.minimum(d.max(1), 0)
+
+
+def near_sphere(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Points round the sphere, standard deviation 0.01."""
+    v = rng.normal(size=(n, 3))
+    return [0.55, 0.48, 0.5] + 0.22 * v / np.linalg.norm(v, axis=1, keepdims=True) + rng.normal(0, 0.01, (n, 3))
+
+
+def near_cube(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Points round the faces of the cube, standard deviation 0.01."""
+    v = rng.uniform(-0.25, 0.25, (n, 3))
+    v[np.arange(n), rng.integers(0, 3, n)] = rng.choice([-0.25, 0.25], n)
+    return 0.5 + v + rng.normal(0, 0.01, (n, 3))
+
+
+def train(shape: Callable, near: Callable, threads: int, steps: int) -> Field:
+    """Regression of a signed distance known everywhere, three quarters of the points near the surface."""
+    field, rng = Field.create(SHAPE, seed=0, sphere_radius=0.3, threads=threads), np.random.default_rng(0)
+    for step in range(steps):
+        x = np.concatenate([near(rng, 6144), rng.random((2048, 3))]).astype(np.float32)
+        tape = field.forward(x)
+        ctape = field.colour_forward(tape.geo, x, x)
+        d_geo, _ = field.colour_backward(ctape, 1e-6 * (ctape.rgb - x))
+        field.backward(tape, (tape.sdf - shape(x)).astype(np.float32) / len(x), d_geo)
+        decay = 0.01 ** (step / steps)
+        field.step(lr_grid=1e-2 * decay, lr_mlp=2e-3 * decay)
+    return field
+
+
+@pytest.mark.parametrize(("shape", "near", "size"), [(sphere, near_sphere, 0.44), (cube, near_cube, 0.5)])
+def test_learns_a_shape_to_two_thousandths(shape: Callable, near: Callable, size: float) -> None:
+    field = train(shape, near, threads=2, steps=250)
+    x = near(np.random.default_rng(9), 20000).astype(np.float32)
+    error = np.abs(field.sdf(x) - shape(x)) / size
+    assert np.median(error) < 0.001
+    assert error.mean() < 0.002
+    assert np.percentile(error, 95) < 0.005            # the cube's edges and corners
+
+
+def test_same_bits_for_one_and_two_threads() -> None:
+    one, two, three = (train(cube, near_cube, threads, steps=10) for threads in (1, 2, 3))
+    for other in (two, three):
+        assert np.array_equal(one.grid, other.grid)
+        assert np.array_equal(one.sdf_weights, other.sdf_weights)
+        assert np.array_equal(one.colour_weights, other.colour_weights)
+
+
+def test_saved_field_is_the_same_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    field = train(cube, near_cube, threads=2, steps=3)
+    field.active_levels = 5.5
+    save_field(field, tmp_path / "field")
+    again, x = load_field(tmp_path / "field"), np.random.default_rng(1).random((500, 3)).astype(np.float32)
+    assert again.shape == field.shape
+    assert np.array_equal(again.sdf(x), field.sdf(x))
+    data = (tmp_path / "field" / "field.safetensors").read_bytes()
+    (tmp_path / "field" / "field.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(StageError, match="cannot read the field"):
+        load_field(tmp_path / "field")
+
+
+def test_unusable_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="features"):
+        dataclasses.replace(SHAPE, features=4)
+    with pytest.raises(ValueError, match="multiples of 8"):
+        dataclasses.replace(SHAPE, hidden=20)
+
+
+def test_an_exception_in_a_job_is_raised() -> None:
+    def fails(job: int) -> None:
+        if job == 5:
+            raise ValueError("job 5")
+
+    with pytest.raises(ValueError, match="job 5"):
+        ThreadTeam(2).run(fails, 9)
