@@ -1,0 +1,41 @@
+"""Middlebury 2014 calib.txt: cam0, cam1 (K in px), doffs (cx of cam1 minus cx of cam0, px), baseline in mm, width, height.
+
+Depth there is baseline * f / (disparity + doffs); `rectify` shifts the right picture by doffs, so that disparity is 0 at infinity.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from stages.core.errors import CaptureError
+from stages.core.stereo_calibration import StereoCalibration, parallel
+from stages.rectify.calibration_file import matrix, number
+
+
+def read(path: Path) -> StereoCalibration:
+    """Raises CaptureError naming the missing line."""
+    lines = {k.strip(): v.strip() for k, _, v in (line.partition("=") for line in path.read_text(errors="replace").splitlines()) if v}
+    K = [_camera(lines, name, path.name) for name in ("cam0", "cam1")]
+    _check_offset(lines, K, path.name)
+    size = (int(lines["width"]), int(lines["height"])) if lines.keys() >= {"width", "height"} else None
+    return parallel(K[0], K[1], number(_line(lines, "baseline", path.name), "baseline", path.name) / 1000.0, size, path.name)
+
+
+def _line(lines: dict[str, str], key: str, source: str) -> str:
+    if key not in lines:
+        raise CaptureError(f"{source}: no line {key}=", "a Middlebury calib.txt has cam0, cam1, doffs, baseline (mm), width and height")
+    return lines[key]
+
+
+def _camera(lines: dict[str, str], key: str, source: str) -> np.ndarray:
+    return matrix(re.findall(r"[^\s\[\];,]+", _line(lines, key, source)), 3, key, source)
+
+
+def _check_offset(lines: dict[str, str], K: list[np.ndarray], source: str) -> None:
+    given, between = float(lines.get("doffs", K[1][0, 2] - K[0][0, 2])), K[1][0, 2] - K[0][0, 2]
+    if abs(given - between) > 0.01:
+        raise CaptureError(f"{source}: doffs is {given:g} px but cam1 and cam0 differ by {between:g} px in cx",
+                           "correct doffs or the camera matrices")

@@ -1,0 +1,28 @@
+"""Opens what a capture folder holds: the right reader for its pictures, and its calibration with every check that needs no picture."""
+
+from __future__ import annotations
+
+from stages.core.capture import CaptureFiles
+from stages.core.stereo_calibration import UNITS_M, StereoCalibration, check_calibration
+from stages.rectify.calibration_file import read_calibration
+from stages.rectify.raw_pairs import PairReader
+from stages.rectify.read_folders import FolderReader
+from stages.rectify.read_stereo_video import StereoVideoReader
+from stages.rectify.read_videos import VideoPairReader
+
+
+def open_reader(files: CaptureFiles) -> PairReader:
+    """For folders, two videos or one side-by-side video. Raises CaptureError."""
+    if files.stereo_video is not None:
+        return StereoVideoReader(files.stereo_video)
+    if files.left_video is not None and files.right_video is not None:
+        return VideoPairReader(files.left_video, files.right_video)
+    return FolderReader(files.left, files.right)
+
+
+def read_rig(files: CaptureFiles, unit: str) -> StereoCalibration:
+    """Read and, where the file states the picture size, checked. Raises CaptureError."""
+    calibration = read_calibration(files.calibration, UNITS_M[unit])
+    if calibration.size:
+        check_calibration(calibration)
+    return calibration

@@ -1,0 +1,108 @@
+"""What the figures of the survey mean: warnings in plain words, figures for the report, and the findings that stop a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from stages.core.errors import CaptureError
+from stages.rectify.figures import FrameFigures
+from stages.rectify.row_offset import RowOffset
+
+EXPOSURE_WARNING = 0.1
+"""relative brightness difference between the eyes above which matching by intensity suffers"""
+STILL = 0.0005
+"""share of the picture width; frames that move less than this from the one before add nothing new"""
+FEW_FRAMES = 8
+_LEFT_OUT = {"missing_pair": "one picture of the pair is missing", "broken": "a picture cannot be read", "size": "pictures of another size",
+             "blurred": "too blurred to use", "duplicate": "a repeat of the frame before"}
+
+
+def counts(rows: Sequence[FrameFigures]) -> dict[str, int]:
+    """Frames by status."""
+    return dict(Counter(r.status for r in rows))
+
+
+def frame_metrics(rows: Sequence[FrameFigures]) -> dict[str, float | int | None]:
+    """Figures of the per-frame checks."""
+    seen = [r for r in rows if np.isfinite(r.sharpness)]
+    status = Counter(r.status for r in rows)
+    exposure = [r.exposure_ratio for r in seen]
+    out: dict[str, float | int | None] = {
+        "frames": len(rows), "frames_used": status["ok"], "pairs_missing": status["missing_pair"], "frames_broken": status["broken"],
+        "frames_of_other_size": status["size"], "frames_blurred": status["blurred"], "frames_repeated": status["duplicate"],
+        "frames_still": sum(r.motion < STILL for r in rows), "sharpness_lowest_ratio": _least([r.sharpness_ratio for r in seen]),
+        "exposure_right_over_left": _median(exposure), "exposure_drift_ratio": _drift(exposure)}
+    for i, name in enumerate(("red", "green", "blue")):
+        if values := [r.gains[i] for r in seen if r.gains]:
+            out[f"exposure_right_over_left_{name}"] = _median(values)
+    return out
+
+
+def frame_warnings(rows: Sequence[FrameFigures], blur_below: float) -> list[str]:
+    """In plain words, with the frames named."""
+    out = []
+    for status, text in _LEFT_OUT.items():
+        if frames := [r.frame for r in rows if r.status == status]:
+            out.append(f"{len(frames)} of {len(rows)} frames left out, {text}: frames {listed(frames)}")
+    if soft := [r.frame for r in rows if r.ok and r.sharpness_ratio < blur_below]:
+        out.append(f"{len(soft)} frames are clearly less sharp than their neighbours: frames {listed(soft)}")
+    ratio = _median([r.exposure_ratio for r in rows if r.ok])
+    if ratio and abs(np.log(ratio)) > EXPOSURE_WARNING:
+        how = "brighter" if ratio > 1 else "darker"
+        out.append(f"the right view is {abs(ratio - 1):.0%} {how} than the left one: lock the exposure of both cameras together")
+    out += _too_few(rows)
+    return out
+
+
+def _too_few(rows: Sequence[FrameFigures]) -> list[str]:
+    usable = sum(r.ok for r in rows)
+    if usable == 1:
+        return ["only 1 frame: the twin can show one side only, and no camera path exists"]
+    if usable < FEW_FRAMES:
+        return [f"only {usable} frames: expect a partial twin (15 to 30 degrees between views work best, 24 or more round the object)"]
+    return []
+
+
+def refuse_swapped(share_negative: float) -> None:
+    """Raise CaptureError when most matches have a negative disparity."""
+    if share_negative > 0.5:
+        raise CaptureError(f"left and right look swapped: {share_negative:.0%} of the matches lie further right in the right picture, expected 0 %",
+                           "swap the folders (or videos), and check that the calibration names the same camera left")
+
+
+def refuse_row_offset(offset: RowOffset, most_px: float) -> None:
+    """Raise CaptureError when rows miss each other by more than a correction may hide."""
+    if abs(offset.median_px) > most_px:
+        raise CaptureError(f"the rows of the two views miss each other by {offset.median_px:+.1f} px (spread {offset.spread_px:.1f} px, "
+                           f"{offset.matches} matches); at most {most_px:g} px can be corrected",
+                           "calibrate again (a camera was moved, or the pictures are not rectified), or raise rectify.row_offset_max_px")
+
+
+def listed(frames: Sequence[int], most: int = 12) -> str:
+    """ "3, 7-9, 12": runs joined, cut after `most` runs."""
+    runs: list[list[int]] = []
+    for f in sorted(frames):
+        if runs and f == runs[-1][1] + 1:
+            runs[-1][1] = f
+        else:
+            runs.append([f, f])
+    parts = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
+    return ", ".join(parts[:most]) + (f" and {len(parts) - most} more" if len(parts) > most else "")
+
+
+def _median(values: Sequence[float]) -> float | None:
+    v = [x for x in values if np.isfinite(x)]
+    return round(float(np.median(v)), 4) if v else None
+
+
+def _least(values: Sequence[float]) -> float | None:
+    v = [x for x in values if np.isfinite(x)]
+    return round(float(min(v)), 4) if v else None
+
+
+def _drift(values: Sequence[float]) -> float | None:
+    v = [x for x in values if np.isfinite(x)]
+    return round(float(max(v) / min(v)), 4) if v else None

@@ -1,0 +1,129 @@
+"""What is measured on each raw pair: size, sharpness, exposure between the eyes, and a small picture for motion and duplicates.
+
+Nothing here keeps a picture; a survey of thousands of frames holds a few numbers for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from stages.core.errors import CaptureError
+from stages.rectify.raw_pairs import RawPair
+
+SMALL_WIDTH = 240
+"""px; enough for optical flow to 0.2 % of the width"""
+
+
+@dataclass
+class FrameFigures:
+    """One row of the survey. Sizes are (width, height); gains are right over left, one per channel, linear in grey level."""
+
+    frame: int
+    name: str
+    status: str = "ok"
+    reason: str = ""
+    left_size: tuple[int, int] | None = None
+    right_size: tuple[int, int] | None = None
+    color: bool = False
+    sharpness: float = float("nan")
+    sharpness_ratio: float = float("nan")
+    gains: tuple[float, ...] = ()
+    exposure_ratio: float = float("nan")
+    motion: float = float("nan")
+    """share of the width that the fastest 5 % of the picture moved since the frame before"""
+    difference: float = float("nan")
+    """largest difference of 8 x 8 averages from the frame before, grey levels"""
+    row_offset_px: float = float("nan")
+
+    @property
+    def ok(self) -> bool:
+        """Whether the frame can be used so far."""
+        return self.status == "ok"
+
+    def refuse(self, status: str, reason: str) -> None:
+        """Mark the frame as unusable; the first reason stays."""
+        if self.ok:
+            self.status, self.reason = status, reason
+
+
+@dataclass
+class Small:
+    """Small grey pictures of one left image, to compare with the next frame's."""
+
+    flow: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
+    blocks: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+
+def measure_pair(pair: RawPair) -> tuple[FrameFigures, Small | None]:
+    """The figures of one pair by itself; a side that is missing or broken becomes the row's status."""
+    row = FrameFigures(pair.frame, pair.name)
+    if pair.left is None or pair.right is None:
+        side = "left" if pair.left is None else "right"
+        row.refuse("missing_pair", f"{pair.name}: no {side} picture")
+        return row, None
+    pictures = []
+    for side, picture in (("left", pair.left), ("right", pair.right)):
+        try:
+            pictures.append(picture.pixels())
+        except CaptureError as e:
+            row.refuse("broken", f"{side}/{e.message}")
+            return row, None
+    left, right = pictures
+    row.left_size, row.right_size = left.shape[1::-1], right.shape[1::-1]
+    row.color = left.ndim == 3
+    if row.left_size != row.right_size:
+        row.refuse("size", f"left is {_by(row.left_size)} px, right is {_by(row.right_size)} px")
+        return row, None
+    gray = [cv2.cvtColor(p, cv2.COLOR_BGR2GRAY) if p.ndim == 3 else p for p in pictures]
+    row.sharpness = min(sharpness(g) for g in gray)
+    row.gains = channel_gains(left, right)
+    row.exposure_ratio = gain(gray[0][::4, ::4], gray[1][::4, ::4])
+    return row, small_pictures(gray[0])
+
+
+def sharpness(gray: np.ndarray) -> float:
+    """Strength of the steepest 5 % of the edges over brightness, at half resolution (noise averages out there); no unit.
+
+    Relative to the mean brightness, so that exposure does not count as sharpness; edges only, so that flat background does not count.
+    """
+    half = cv2.resize(gray, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    slope = np.hypot(cv2.Sobel(half, cv2.CV_32F, 1, 0), cv2.Sobel(half, cv2.CV_32F, 0, 1))
+    strong = np.partition(slope.ravel(), int(0.95 * slope.size))[int(0.95 * slope.size):]
+    return float(strong.mean() / (half.mean() + 4.0))
+
+
+def gain(left: np.ndarray, right: np.ndarray) -> float:
+    """Brightness of the right view over the left by their quantiles, which a shift of the content hardly moves."""
+    q = np.linspace(0.1, 0.9, 17)
+    a, b = np.quantile(left, q), np.quantile(right, q)
+    return float(np.exp(np.median(np.log((b + 1.0) / (a + 1.0)))))
+
+
+def channel_gains(left: np.ndarray, right: np.ndarray) -> tuple[float, ...]:
+    """`gain` per channel, in RGB order; one value for grey pictures."""
+    if left.ndim != right.ndim or left.ndim == 2:
+        return ()
+    return tuple(gain(left[::4, ::4, c], right[::4, ::4, c]) for c in (2, 1, 0))
+
+
+def small_pictures(gray: np.ndarray) -> Small:
+    """For `compare`."""
+    height = max(8, round(gray.shape[0] * SMALL_WIDTH / gray.shape[1]))
+    flow = cv2.resize(gray, (SMALL_WIDTH, height), interpolation=cv2.INTER_AREA)
+    h, w = gray.shape[0] // 8 * 8, gray.shape[1] // 8 * 8
+    blocks = cv2.resize(gray[:h, :w].astype(np.float32), (w // 8, h // 8), interpolation=cv2.INTER_AREA)
+    return Small(flow, blocks)
+
+
+def compare(before: Small, now: Small) -> tuple[float, float]:
+    """(motion as a share of the width, largest block difference in grey levels) between two frames of one size."""
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(before.flow, now.flow, None)
+    size = np.hypot(flow[..., 0], flow[..., 1])
+    return float(np.quantile(size, 0.95)) / SMALL_WIDTH, float(np.abs(now.blocks - before.blocks).max())
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

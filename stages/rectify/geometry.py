@@ -1,0 +1,116 @@
+"""From a calibration to two views whose rows correspond: rotations, the common K, and where each output pixel lies in the raw picture.
+
+Rotations by Bouguet's method (cv2.stereoRectify: half of the rotation to each side, so that both are resampled least). The focal length
+is the cameras' own, so that the middle of the picture is sampled 1:1 and nothing of the object's detail is lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from stages.core.camera import Rig
+from stages.core.stereo_calibration import Camera, StereoCalibration
+
+MAX_GROWTH = 1.15
+"""output size over raw size at most: barrel distortion unfolds to a larger picture whose far corners are stretched, not sharper"""
+UNDISTORT = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 60, 1e-10)
+
+
+@dataclass(frozen=True)
+class View:
+    """One camera and the map from its rectified to the common rectified rays: a rotation, or for the right camera corrected also a
+    small homography (3, 3) of normalised coordinates."""
+
+    camera: Camera
+    rectified_from_raw: np.ndarray
+
+    def points(self, uv_raw: np.ndarray, K: np.ndarray) -> np.ndarray:
+        """(N, 2) raw px -> (N, 2) rectified px."""
+        if len(uv_raw) == 0:
+            return np.zeros((0, 2))
+        return undistorted(np.asarray(uv_raw, np.float64), self.camera, self.rectified_from_raw, K)
+
+    def maps(self, rig: Rig) -> tuple[np.ndarray, np.ndarray]:
+        """(H, W) float32 raw x and y of each rectified pixel."""
+        size = (rig.width, rig.height)
+        return cv2.initUndistortRectifyMap(self.camera.K, _coefficients(self.camera), self.rectified_from_raw, rig.K, size, cv2.CV_32FC1)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Both views, the rig of the rectified pair at full size, and the scale to the size written."""
+
+    left: View
+    right: View
+    rig: Rig
+    size: tuple[int, int]
+    """of the raw pictures"""
+    keep_left: bool
+    """the left picture is already as it should be"""
+    keep_right: bool
+
+    def with_right(self, change: np.ndarray) -> Geometry:
+        """The right view changed by a (3, 3) map of its normalised rectified coordinates."""
+        return replace(self, right=View(self.right.camera, change @ self.right.rectified_from_raw), keep_right=False)
+
+
+def rectifying(c: StereoCalibration) -> Geometry:
+    """The geometry as the calibration states it."""
+    width, height = c.size
+    if c.rectified:
+        K = c.left.K
+        rig = Rig(width, height, K[0, 0], K[1, 1], K[0, 2], K[1, 2], c.baseline_m)
+        same = bool(np.allclose(c.right.K, K, rtol=0, atol=1e-6))
+        return Geometry(View(c.left, np.eye(3)), View(c.right, np.eye(3)), rig, c.size, True, same)
+    R, t = c.right_from_left[:3, :3], c.right_from_left[:3, 3:].copy()
+    eyes = (c.left.K, _coefficients(c.left), c.right.K, _coefficients(c.right))
+    found = cv2.stereoRectify(*eyes, c.size, R, t, flags=cv2.CALIB_ZERO_DISPARITY, alpha=0)
+    left, right = View(c.left, found[0]), View(c.right, found[1])
+    return Geometry(left, right, _canvas(left, right, c), c.size, False, False)
+
+
+def undistorted(uv: np.ndarray, camera: Camera, R: np.ndarray, K: np.ndarray) -> np.ndarray:
+    """(N, 2) raw px -> (N, 2) px of K after R; iterated to convergence (the default of five rounds is not enough for wide lenses)."""
+    points = np.ascontiguousarray(uv)[:, None]
+    if hasattr(cv2, "undistortPointsIter"):         # OpenCV 4; OpenCV 5 has the criteria in undistortPoints
+        return cv2.undistortPointsIter(points, camera.K, _coefficients(camera), R, K, UNDISTORT)[:, 0]
+    return cv2.undistortPoints(points, camera.K, _coefficients(camera), R=R, P=K, criteria=UNDISTORT)[:, 0]
+
+
+def _coefficients(camera: Camera) -> np.ndarray | None:
+    return camera.distortion if camera.distortion.size else None
+
+
+def _canvas(left: View, right: View, c: StereoCalibration) -> Rig:
+    """The rectified picture: the left view's largest full rectangle, widened where the right view would lose more than 5 % of its width."""
+    f = float(np.mean([c.left.K[0, 0], c.left.K[1, 1], c.right.K[0, 0], c.right.K[1, 1]]))
+    K = np.diag([f, f, 1.0])
+    a, b = inner_box(left, K, c.size), inner_box(right, K, c.size)
+    if a[0] - b[0] > 0.05 * c.size[0]:
+        a[0] = b[0]
+    if b[2] - a[2] > 0.05 * c.size[0]:
+        a[2] = b[2]
+    limit = np.array(c.size) * MAX_GROWTH
+    middle = (a[:2] + a[2:]) / 2
+    half = np.minimum(a[2:] - a[:2], limit) / 2
+    low, high = np.ceil(middle - half), np.floor(middle + half)
+    width, height = (high - low + 1).astype(int)
+    return Rig(int(width), int(height), f, f, float(-low[0]), float(-low[1]), c.baseline_m)
+
+
+def inner_box(view: View, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(x0, y0, x1, y1) rectified px of the rectangle whose sides stay inside the picture's four warped edges (as OpenCV's alpha = 0)."""
+    left, top, right, bottom = (view.points(e, K) for e in edges((0, 0, size[0] - 1, size[1] - 1)))
+    return np.array([left[:, 0].max(), top[:, 1].max(), right[:, 0].min(), bottom[:, 1].min()])
+
+
+def edges(box: tuple[float, float, float, float], samples: int = 33) -> list[np.ndarray]:
+    """Points along the left, top, right and bottom edge of a box, each (samples, 2)."""
+    x0, y0, x1, y1 = box
+    s = np.linspace(0, 1, samples)
+    x, y = x0 + s * (x1 - x0), y0 + s * (y1 - y0)
+    one = np.ones(samples)
+    return [np.stack(p, 1) for p in ((x0 * one, y), (x, y0 * one), (x1 * one, y), (x, y1 * one))]

@@ -1,0 +1,94 @@
+"""What every capture reader yields: raw pairs in capture order, pixels read only when asked for (in a worker thread for files).
+
+A frame's id is its index in capture order over the union of both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from stages.core.errors import CaptureError
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One raw picture: a file, or the pixels a video gave."""
+
+    file: Path | None = None
+    frame: np.ndarray | None = None
+
+    def pixels(self) -> np.ndarray:
+        """(H, W) or (H, W, 3) BGR uint8. Raises CaptureError for a file that is truncated or no picture."""
+        return self.frame if self.file is None else decode(self.file)
+
+
+@dataclass(frozen=True)
+class RawPair:
+    """One frame of the capture; a side that is missing is None."""
+
+    frame: int
+    left: Picture | None
+    right: Picture | None
+    name: str
+    """what to call it in messages"""
+
+
+class PairReader(Protocol):
+    """A kind of capture: image folders, two videos, one side-by-side video."""
+
+    sequential: bool
+    """True: frames come from a video and neighbours may be nearly alike"""
+    count: int
+    """frames; of a video what its header says, which may be a few off"""
+    notes: list[str]
+    """warnings the reader has"""
+
+    def numbers(self) -> list[int] | None:
+        """The number that the names of masks and depth pictures carry for each frame; None = they go by order."""
+
+    def stream(self, wanted: Callable[[int], bool] = lambda frame: True) -> Iterator[RawPair]:
+        """The frames for which `wanted` holds, in order. May be called again; never keeps pictures."""
+
+
+def decode(path: Path) -> np.ndarray:
+    """(H, W) or (H, W, 3) BGR uint8 of a whole PNG or JPEG. A truncated JPEG decodes without complaint, so its end is looked for."""
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise CaptureError(f"cannot read {path.name}: {e.strerror}", "check that the file exists and is readable") from e
+    if is_truncated(data):
+        raise CaptureError(f"{path.name} is truncated ({len(data)} bytes, no end of image)", "copy the file again or remove it")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR) if data else None
+    if image is None:
+        raise CaptureError(f"{path.name} is not a readable picture ({len(data)} bytes)", "copy the file again or remove it")
+    return image
+
+
+def is_truncated(data: bytes) -> bool:
+    """Whether a PNG or JPEG stops before its end mark (IEND; EOI after the first scan, so that the one of a thumbnail does not count)."""
+    if data.startswith(b"\x89PNG"):
+        return data.rfind(b"IEND") < 0
+    if data.startswith(b"\xff\xd8"):
+        scan = _first_scan(data)
+        return scan < 0 or data.find(b"\xff\xd9", scan) < 0
+    return False
+
+
+def _first_scan(data: bytes) -> int:
+    """Offset of the first start-of-scan segment of a JPEG, -1 if there is none."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xDA:
+            return at
+        if marker == 0xFF or 0xD0 <= marker <= 0xD8 or marker == 0x01:      # fill byte, or a marker without length
+            at += 1 if marker == 0xFF else 2
+            continue
+        at += 2 + int.from_bytes(data[at + 2:at + 4], "big")
+    return -1

@@ -1,0 +1,196 @@
+"""The steps of `rectify` in order; each method is one, and leaves its figures and warnings in the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stages.base import StageContext, StageReport
+from stages.core.camera import Rig
+from stages.core.capture import CaptureFiles
+from stages.core.errors import CaptureError
+from stages.core.frames import write_table
+from stages.core.images import write_disparity, write_mask
+from stages.core.parallel import ordered_map
+from stages.core.stereo_calibration import check_calibration
+from stages.rectify import checks, pictures
+from stages.rectify.capture_input import open_reader, read_rig
+from stages.rectify.config import RectifyConfig
+from stages.rectify.figures import FrameFigures
+from stages.rectify.geometry import Geometry, rectifying
+from stages.rectify.given import DepthEncoding, by_frame, read_given, rectified_disparity, rectified_mask
+from stages.rectify.matches import match_pair
+from stages.rectify.prompt import check_prompt, map_prompt, move_to_usable, read_prompt
+from stages.rectify.row_offset import MIN_MATCHES, RowMatches, RowOffset, fit_right_camera, plausible, swapped_share
+from stages.rectify.survey import expected_size, refuse_unusable, require_enough, select, survey
+from stages.rectify.write_pairs import PairWriter
+
+
+class Run:
+    """One run of the stage; holds the figures of each frame, never pictures."""
+
+    def __init__(self, files: CaptureFiles, config: RectifyConfig, out: Path, context: StageContext) -> None:
+        self.files, self.config, self.out, self.context = files, config, out, context
+        self.done = StageReport(method="copied")
+        self.reader = open_reader(files)
+        self.done.warnings += self.reader.notes
+        self.steps = 0
+
+    def report(self) -> StageReport:
+        """Do it all."""
+        calibration = read_rig(self.files, self.config.calibration_unit)
+        rows = survey(self.reader, self.context.workers, self._progress)
+        size = expected_size(rows, calibration.size, calibration.source)
+        calibration = calibration.sized(size)
+        check_calibration(calibration)
+        prompt = self._choose(rows, size)
+        geometry = self._align_rows(rows, rectifying(calibration))
+        rig = self._write(rows, geometry)
+        scale = np.array([rig.fx / geometry.rig.fx, rig.fy / geometry.rig.fy])
+        mapped = lambda uv: (geometry.left.points(uv, geometry.rig.K) + 0.5) * scale - 0.5  # noqa: E731
+        prompt = map_prompt(prompt, mapped, (rig.width, rig.height))
+        (self.out / "prompt.json").write_text(json.dumps(prompt))
+        self._write_given(rows, geometry, rig)
+        self._finish(rows, calibration.source, rig, prompt)
+        return self.done
+
+    def _progress(self, steps: int, note: str) -> None:
+        """`steps` done of the current pass; the survey and the writing count once per frame each."""
+        total = 2 * max(self.reader.count, 1) + self.config.row_pairs
+        self.context.progress(min(self.steps + steps, total), total, note)
+
+    def _choose(self, rows: list[FrameFigures], size: tuple[int, int]) -> dict:
+        """Frame statuses and the prompt, in raw pixels."""
+        c = self.config
+        self.steps = len(rows)
+        refuse_unusable(rows, size, c.blurred_below, c.duplicate_below)
+        require_enough(rows, c.min_usable)
+        prompt = read_prompt(self.files.prompt, c.box, c.box_frame)
+        check_prompt(prompt, size, len(rows))
+        prompt, moved = move_to_usable(prompt, [r.frame for r in rows if r.ok])
+        by_motion = c.select == "motion" or (c.select == "auto" and self.reader.sequential)
+        select(rows, by_motion, c.motion_step, c.max_frames, prompt.get("frame"))
+        self.done.warnings += [w for w in [moved, *checks.frame_warnings(rows, c.blur_warning_below)] if w]
+        self.done.metrics |= checks.frame_metrics(rows)
+        return prompt
+
+    def _align_rows(self, rows: list[FrameFigures], geometry: Geometry) -> Geometry:
+        """Measure the row offset; correct the right camera where it matters. Raises CaptureError if swapped or far off."""
+        matches = self._matches(rows, geometry)
+        checks.refuse_swapped(swapped_share(matches))
+        matches = plausible(matches, geometry.rig.height)
+        before = RowOffset.of(matches)
+        self.done.metrics |= {"row_matches": before.matches, "row_offset_before_px": _rounded(before.median_px),
+                              "row_spread_before_px": _rounded(before.spread_px)}
+        if before.matches < MIN_MATCHES:
+            self.done.warnings.append(f"the row offset between the views could not be measured ({before.matches} matches; "
+                                      f"{MIN_MATCHES} needed): the calibration is taken as it is")
+            return geometry
+        checks.refuse_row_offset(before, self.config.row_offset_max_px)
+        change, model = fit_right_camera(matches, self.config.row_model)
+        after = matches.corrected(change)
+        if not self._worth_it(before, matches, after):
+            after, model = matches, "none"
+        self._report_rows(rows, before, after, model)
+        pictures.row_errors(self.out, self.done, matches, after, geometry.rig)
+        return geometry if model == "none" else geometry.with_right(change)
+
+    def _worth_it(self, before: RowOffset, matches: RowMatches, after: RowMatches) -> bool:
+        """Whether rows move by more than the setting somewhere in a tenth of the matches."""
+        moved, ignore = np.abs(after.rows_px - matches.rows_px), self.config.row_offset_ignore_px
+        return abs(before.median_px) > ignore or float(np.quantile(moved, 0.9)) > 2 * ignore
+
+    def _report_rows(self, rows: list[FrameFigures], before: RowOffset, after: RowMatches, model: str) -> None:
+        found = RowOffset.of(after)
+        self.done.metrics |= {"row_correction": model, "row_offset_after_px": _rounded(found.median_px),
+                              "row_spread_after_px": _rounded(found.spread_px)}
+        if model != "none":
+            self.done.warnings.append(f"the rows of the two views missed each other by {before.median_px:+.2f} px (spread {before.spread_px:.2f}): "
+                                      f"the right camera was corrected ({model}), now {found.median_px:+.2f} px (spread {found.spread_px:.2f})")
+        by_frame_index = {r.frame: r for r in rows}
+        for frame in np.unique(after.pair):
+            by_frame_index[int(frame)].row_offset_px = float(np.median(after.rows_px[after.pair == frame]))
+
+    def _matches(self, rows: list[FrameFigures], geometry: Geometry) -> RowMatches:
+        usable = [r.frame for r in rows if r.ok]
+        sample = {usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, self.config.row_pairs).round().astype(int))}
+        job = lambda p: (p.frame, match_pair(p.left.pixels(), p.right.pixels()))  # noqa: E731
+        found = []
+        for frame, uv in ordered_map(job, self.reader.stream(sample.__contains__), self.context.workers):
+            found.append(np.hstack([uv, np.full((len(uv), 1), frame)]))
+            self._progress(len(found), f"matching the views of frame {frame}")
+        self.steps += self.config.row_pairs
+        uv = np.concatenate(found)
+        K = geometry.rig.K
+        return RowMatches(geometry.left.points(uv[:, :2], K), geometry.right.points(uv[:, 2:4], K), uv[:, 4].astype(int), K)
+
+    def _write(self, rows: list[FrameFigures], geometry: Geometry) -> Rig:
+        """Pairs and rig.json; the rig of what was written."""
+        full, chosen = geometry.rig, {r.frame for r in rows if r.ok}
+        rig = full.scaled(min(1.0, self.config.max_width / full.width)) if self.config.max_width else full
+        writer = PairWriter.of(geometry, (rig.width, rig.height), self.out / "pairs", self._suffix(rig, len(chosen)))
+        names: dict[int, tuple[str, str]] = {}
+        for frame, left, right in ordered_map(writer, self.reader.stream(chosen.__contains__), self.context.workers):
+            names[frame] = (left, right)
+            self._progress(len(names), f"writing frame {frame}")
+        rig.save(self.out / "rig.json")
+        self._table(rows, names)
+        pictures.rectified_pair(self.out, self.done, self.out / "pairs", names[sorted(chosen)[len(chosen) // 2]], rig)
+        pictures.contact_sheet(self.out, self.done, self.out / "pairs", [names[k][0] for k in sorted(names)])
+        self.done.method = _method(geometry, rig)
+        return rig
+
+    def _suffix(self, rig: Rig, count: int) -> str:
+        if self.config.image_format == "auto":
+            return ".png" if 2e-6 * rig.width * rig.height * count <= self.config.png_megapixels else ".jpg"
+        return {"png": ".png", "jpeg": ".jpg"}[self.config.image_format]
+
+    def _table(self, rows: list[FrameFigures], names: dict[int, tuple[str, str]]) -> None:
+        none = ("", "")
+        write_table(self.out / "frames.parquet", [
+            {"frame": r.frame, "status": r.status, "reason": r.reason, **dict(zip(("left", "right"), names.get(r.frame, none), strict=True)),
+             "sharpness": r.sharpness, "exposure_ratio": r.exposure_ratio, "row_offset_px": r.row_offset_px} for r in rows])
+
+    def _write_given(self, rows: list[FrameFigures], geometry: Geometry, rig: Rig) -> None:
+        """given/: masks and disparity of the chosen frames, and given.json."""
+        folder, f = self.out / "given", self.files
+        folder.mkdir(exist_ok=True)
+        numbers = self.reader.numbers()
+        chosen = [r.frame for r in rows if r.ok]
+        masks = by_frame(f.masks, numbers, len(rows), "masks")
+        depth = by_frame(f.depth, numbers, len(rows), "depth")
+        if masks or depth:
+            writer = PairWriter.of(geometry, (rig.width, rig.height), folder, ".png")
+        for k in [k for k in chosen if k in masks]:
+            raw = read_given(masks[k], geometry.size, cv2.IMREAD_GRAYSCALE)
+            write_mask(folder / "masks" / f"{k:06d}.png", rectified_mask(raw, writer.left))
+        encoding = DepthEncoding.read(f.depth_notes)
+        if depth and encoding.kind == "disparity" and not geometry.keep_left:
+            raise CaptureError("depth/ holds disparities, but the capture is not rectified",
+                               "give depth in millimetres, or a rectified capture")
+        for k in [k for k in chosen if k in depth]:
+            raw = read_given(depth[k], geometry.size, cv2.IMREAD_UNCHANGED)
+            write_disparity(folder / "disparity" / f"{k:06d}.png", rectified_disparity(raw, encoding, geometry, writer.left, rig))
+        missing = {kind: [k for k in chosen if k not in found] for kind, found in (("masks", masks), ("depth", depth)) if found}
+        self.done.warnings += [f"{kind}/ has nothing for frames {checks.listed(frames)}" for kind, frames in missing.items() if frames]
+        (folder / "given.json").write_text(json.dumps({"masks": bool(masks), "depth": bool(depth)}))
+
+    def _finish(self, rows: list[FrameFigures], source: str, rig: Rig, prompt: dict) -> None:
+        self.done.frames = checks.counts(rows)
+        self.done.metrics |= {"calibration": source, "baseline_mm": round(rig.baseline_m * 1e3, 3), "focal_px": round(rig.fx, 2),
+                              "width_px": rig.width, "height_px": rig.height}
+        if not prompt:
+            self.done.warnings.append("no prompt: the object will be looked for automatically (give --box or prompt.json to name it)")
+
+
+def _method(geometry: Geometry, rig: Rig) -> str:
+    if geometry.keep_left and geometry.keep_right:
+        return "copied" if (rig.width, rig.height) == geometry.size else "resized"
+    return "right view resampled" if geometry.keep_left else "both views resampled"
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, 4) if np.isfinite(value) else None

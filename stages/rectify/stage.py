@@ -1,0 +1,47 @@
+"""rectify: a capture folder in, checked and rectified stereo pairs out.
+
+1. read the calibration and survey every pair (sizes, broken files, blur, repeats, exposure)     survey.py, figures.py
+2. measure how far the rows of the two views miss each other, and correct the right camera        row_offset.py
+3. write the pairs: copied where nothing has to change, else resampled once                       write_pairs.py
+4. bring the prompt and given masks and depth to the rectified left picture                       prompt.py, given.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from stages.base import Resources, StageContext, StageReport
+from stages.core.capture import find_files
+from stages.core.store import ArtifactRef
+from stages.rectify.config import RectifyConfig
+
+
+class RectifyStage:
+    """See the module."""
+
+    name = "rectify"
+    version = 1
+    needs = Resources(memory_gb=1.0)
+    Config = RectifyConfig
+    inputs = ("capture",)
+    outputs = ("pairs", "rig.json", "frames.parquet", "prompt.json", "given")
+
+    def check(self, inputs: Mapping[str, ArtifactRef], config: RectifyConfig) -> None:
+        """Files there, calibration readable and plausible as far as it goes without a picture, prompt readable. Raises CaptureError."""
+        from stages.rectify.capture_input import open_reader, read_rig
+        from stages.rectify.prompt import read_prompt
+
+        files = find_files(inputs["capture"].path)
+        read_rig(files, config.calibration_unit)
+        read_prompt(files.prompt, config.box, config.box_frame)
+        open_reader(files)
+
+    def run(self, inputs: Mapping[str, ArtifactRef], config: RectifyConfig, out: Path, context: StageContext) -> StageReport:
+        """Writes every output; the report has the figures of each check."""
+        from stages.rectify.run import Run
+
+        return Run(find_files(inputs["capture"].path), config, out, context).report()
+
+
+STAGE = RectifyStage()
