@@ -16,8 +16,24 @@ from stages.core.images import read_rgb, write_rgb
 _VERTEX = [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1"), ("confidence", "<f4")]
 _FACE = [("count", "u1"), ("index", "<i4", (3,))]
 _PLY_NAME = {"<f4": "float", "<f8": "double", "u1": "uchar", "<i4": "int"}
-_PLY_TYPES = {"float": "f4", "float32": "f4", "double": "f8", "float64": "f8", "uchar": "u1", "uint8": "u1", "char": "i1", "int8": "i1", "short": "i2",
-              "int16": "i2", "ushort": "u2", "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4"}
+_PLY_TYPES = {
+    "float": "f4",
+    "float32": "f4",
+    "double": "f8",
+    "float64": "f8",
+    "uchar": "u1",
+    "uint8": "u1",
+    "char": "i1",
+    "int8": "i1",
+    "short": "i2",
+    "int16": "i2",
+    "ushort": "u2",
+    "uint16": "u2",
+    "int": "i4",
+    "int32": "i4",
+    "uint": "u4",
+    "uint32": "u4",
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +85,9 @@ def read_ply(path: Path) -> SurfaceMesh:
     at, vertex, faces = data.index(b"\n", end) + 1, None, np.zeros((0, 3), np.int64)
     for name, count, properties in elements:
         if name == "face":
-            kind = np.dtype([("count", order + properties[0][1][0]), ("index", order + properties[0][1][1], (3,)), *_plain(order, properties[1:])])
+            kind = np.dtype(
+                [("count", order + properties[0][1][0]), ("index", order + properties[0][1][1], (3,)), *_plain(order, properties[1:])]
+            )
             table = np.frombuffer(data, kind, count, at)
             if count and (table["count"] != 3).any():
                 raise StageError(f"{path} has faces that are not triangles", "triangulate the mesh first")
@@ -89,8 +107,14 @@ def read_ply(path: Path) -> SurfaceMesh:
 def write_textured(folder: Path, mesh: TexturedMesh, provenance: np.ndarray) -> None:
     """`folder`/mesh.npz, texture.png and provenance.png (uint8, number of views behind each texel, 0 = filled in)."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "mesh.npz", vertices=np.float64(mesh.vertices), faces=np.int32(mesh.faces), uv=np.float32(mesh.uv),
-             faces_uv=np.int32(mesh.faces_uv), normals=np.float32(mesh.normals))
+    np.savez(
+        folder / "mesh.npz",
+        vertices=np.float64(mesh.vertices),
+        faces=np.int32(mesh.faces),
+        uv=np.float32(mesh.uv),
+        faces_uv=np.int32(mesh.faces_uv),
+        normals=np.float32(mesh.normals),
+    )
     write_rgb(folder / "texture.png", mesh.texture)
     write_rgb(folder / "provenance.png", provenance)
 

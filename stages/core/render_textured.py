@@ -10,8 +10,9 @@ from stages.core.meshes import TexturedMesh
 from stages.core.render import BACKGROUND, Caster
 
 
-def render_textured(mesh: TexturedMesh, object_from_camera: np.ndarray, rig: Rig, caster: Caster | None = None,
-                    mips: list[np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray]:
+def render_textured(
+    mesh: TexturedMesh, object_from_camera: np.ndarray, rig: Rig, caster: Caster | None = None, mips: list[np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """((H, W, 3) float32 grey levels 0-255, white where nothing is hit, and (H, W) bool where something is), unlit.
 
     Bilinear look-up in the mip level whose texels are about as large as a pixel. Pass `caster` and `mips` when rendering more than once.

@@ -15,13 +15,25 @@ from stages.core.errors import StoreError
 from stages.core.report import write_report, write_run_json
 from stages.core.store import ArtifactRef, store_error
 
-OWN_FILES = ("mesh.ply", "twin.glb", "twin.obj", "twin.mtl", "twin.png", "twin.usdz",
-             "poses.json", "rig.json", "report.html", "run.json", "evaluation.json")
+OWN_FILES = (
+    "mesh.ply",
+    "twin.glb",
+    "twin.obj",
+    "twin.mtl",
+    "twin.png",
+    "twin.usdz",
+    "poses.json",
+    "rig.json",
+    "report.html",
+    "run.json",
+    "evaluation.json",
+)
 OWN_FOLDERS = ("masks", "disparity", "previews")
 
 
-def assemble_twin(out_dir: Path, refs: Mapping[str, ArtifactRef], manifests: Mapping[str, Mapping[str, Any]],
-                  extra: Mapping[str, Any] | None = None) -> Path:
+def assemble_twin(
+    out_dir: Path, refs: Mapping[str, ArtifactRef], manifests: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any] | None = None
+) -> Path:
     """Fill `out_dir` from the outputs of the stages (`refs` by kind), with run.json and report.html of their `manifests` (by stage
     name, in pipeline order) and return it. `extra`: see `write_run_json`.
 
@@ -61,7 +73,12 @@ def _copy_outputs(folder: Path, refs: Mapping[str, ArtifactRef]) -> None:
             _copy(path, folder / path.name)
     elif "mesh.ply" in refs:
         _copy(refs["mesh.ply"].path, folder / "mesh.ply")
-    for kind, name in (("rig.json", "rig.json"), ("poses_refined.json", "poses.json"), ("masks_final", "masks"), ("disparity", "disparity")):
+    for kind, name in (
+        ("rig.json", "rig.json"),
+        ("poses_refined.json", "poses.json"),
+        ("masks_final", "masks"),
+        ("disparity", "disparity"),
+    ):
         if kind in refs:
             _copy(refs[kind].path, folder / name)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 
-def write_report(out_dir: Path, manifests: Mapping[str, Mapping[str, Any]], stage_folders: Mapping[str, Path], twin_dir: Path,
-                 extra: Mapping[str, Any]) -> Path:
+def write_report(
+    out_dir: Path, manifests: Mapping[str, Mapping[str, Any]], stage_folders: Mapping[str, Path], twin_dir: Path, extra: Mapping[str, Any]
+) -> Path:
     """Write `out_dir/report.html`: no network, no other file needed. Returns the path.
 
     `manifests` and `stage_folders` by stage name in pipeline order (the folder holds `pictures/`); `twin_dir` is the twin folder

@@ -13,8 +13,19 @@ from typing import Any
 from stages.core.fingerprint import plain
 
 SCHEMA_VERSION = 1
-_PACKAGES = ("stereotwin", "numpy", "opencv-python-headless", "numba", "open3d", "embreex", "pycolmap", "scipy", "torch", "xatlas",
-             "prefect")
+_PACKAGES = (
+    "stereotwin",
+    "numpy",
+    "opencv-python-headless",
+    "numba",
+    "open3d",
+    "embreex",
+    "pycolmap",
+    "scipy",
+    "torch",
+    "xatlas",
+    "prefect",
+)
 
 
 def write_run_json(out_dir: Path, manifests: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any]) -> Path:
@@ -32,9 +43,14 @@ def run_record(manifests: Mapping[str, Mapping[str, Any]], extra: Mapping[str, A
     """The content of run.json as plain data."""
     cached = set(extra.get("cached", ()))
     stages = {name: _stage_record(m, name in cached) for name, m in manifests.items()}
-    return {"schema_version": SCHEMA_VERSION, **plain(dict(extra)), "versions": versions(),
-            "seconds_total": round(sum(s["seconds"] or 0 for s in stages.values()), 3),
-            "peak_memory_mb": max((s["peak_memory_mb"] or 0 for s in stages.values()), default=0), "stages": stages}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **plain(dict(extra)),
+        "versions": versions(),
+        "seconds_total": round(sum(s["seconds"] or 0 for s in stages.values()), 3),
+        "peak_memory_mb": max((s["peak_memory_mb"] or 0 for s in stages.values()), default=0),
+        "stages": stages,
+    }
 
 
 def versions() -> dict[str, str]:
@@ -50,8 +66,16 @@ def versions() -> dict[str, str]:
 
 def _stage_record(manifest: Mapping[str, Any], cached: bool) -> dict[str, Any]:
     report = manifest.get("report", {})
-    return {"version": manifest.get("version"), "fingerprint": manifest.get("fingerprint"), "seconds": manifest.get("seconds"),
-            "peak_memory_mb": manifest.get("peak_memory_mb"), "cached": cached,
-            "method": report.get("method"), "reason": report.get("reason"),
-            "settings": manifest.get("settings", {}), "metrics": report.get("metrics", {}), "warnings": report.get("warnings", []),
-            "frames": report.get("frames", {})}
+    return {
+        "version": manifest.get("version"),
+        "fingerprint": manifest.get("fingerprint"),
+        "seconds": manifest.get("seconds"),
+        "peak_memory_mb": manifest.get("peak_memory_mb"),
+        "cached": cached,
+        "method": report.get("method"),
+        "reason": report.get("reason"),
+        "settings": manifest.get("settings", {}),
+        "metrics": report.get("metrics", {}),
+        "warnings": report.get("warnings", []),
+        "frames": report.get("frames", {}),
+    }

@@ -1,0 +1,72 @@
+"""First pass over the pictures: what each view sees, and the colours of a sparse set of surface points in all of them.
+
+What is kept per view is bounded: a depth map of at most 0.4 million pixels and a grey picture of about as many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from stages.core.camera import Rig
+from stages.core.parallel import ordered_map
+from stages.core.render import Caster
+from stages.texture.gather import camera_vector, observe
+from stages.texture.views import MAX_RAYS, Sight, View, Window, object_window, picture_window, sight
+
+ReadPicture = Callable[[int, str, int], np.ndarray]
+"""(frame, side, reduce) -> (h, w, 3) uint8 RGB"""
+
+
+@dataclass
+class Surveyed:
+    """A view that sees the object: its sight, a small picture (RGB uint8) with its window, and what it shows of the survey points:
+    colour (N, 3) float32 grey levels, weight (N,) float32, 0 = not seen."""
+
+    view: View
+    sight: Sight
+    picture: np.ndarray
+    window: Window
+    colour: np.ndarray
+    weight: np.ndarray
+
+
+def survey(
+    views: list[View],
+    rig: Rig,
+    caster: Caster,
+    points: np.ndarray,
+    normals: np.ndarray,
+    limits: np.ndarray,
+    read_mask: Callable[[int], np.ndarray],
+    read_picture: ReadPicture,
+    workers: int,
+) -> Iterator[Surveyed | None]:
+    """One result per view, in order; None for a view in which nothing of the object can be used. points, normals (N, 3) float32."""
+
+    def one(view: View) -> Surveyed | None:
+        window = object_window(view, rig, caster.vertices)
+        if window is None:
+            return None
+        seen = sight(view, rig, caster, window, read_mask(view.frame))
+        small = picture_window(window, reduction(window.width * window.height / MAX_RAYS))
+        picture = small.cut(read_picture(view.frame, view.side, round(1 / small.scale)))
+        colour, weight = np.zeros(points.shape, np.float32), np.zeros(len(points), np.float32)
+        observe(points, normals, camera_vector(view, rig, seen, small, small), seen.depth, seen.border, limits, picture, colour, weight)
+        return Surveyed(view, seen, picture, small, colour, weight) if weight.any() else None
+
+    return ordered_map(one, views, workers)
+
+
+def reduction(area_ratio: float) -> int:
+    """1, 2, 4 or 8: the largest that still leaves `area_ratio` times fewer pixels or more (0.7 tolerance)."""
+    return int(2 ** np.clip(np.floor(np.log2(max(np.sqrt(area_ratio), 1e-9)) + 0.5), 0, 3))
+
+
+def compensated_grey(picture: np.ndarray, tables: np.ndarray) -> np.ndarray:
+    """(h, w, 3) uint8 and tables (3, 257) -> (h, w) float32 luminance after exposure compensation, slightly smoothed for gradients."""
+    levels = np.stack([tables[c][picture[..., c]] for c in range(3)], -1)
+    return cv2.GaussianBlur(levels @ np.array([0.299, 0.587, 0.114], np.float32), None, 0.8)
