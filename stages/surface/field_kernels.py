@@ -13,9 +13,9 @@ from numba import njit
 from stages.surface import mlp
 from stages.surface.hash_grid import (
     BLOCK,
-    FAST,
     FEATURES,
     HALF,
+    KERNEL,
     ONE,
     ZERO,
     add_position_gradient,
@@ -26,13 +26,12 @@ from stages.surface.hash_grid import (
 )
 
 TWO = np.float32(2)
-KERNEL = {"nogil": True, "cache": True, "fastmath": FAST, "error_model": "numpy"}
 
 
 @njit(**KERNEL)
 def encode(x, block_from, block_to, grid, scale, resolution, offset, size, hashed, active, xs, enc):
     """Fill `xs` and `enc` of a run of blocks, level by level so that one level's table stays in the cache."""
-    fraction, index = np.empty(3 * BLOCK, np.float32), np.empty(8 * BLOCK, np.int32)
+    fraction, index = np.empty(3 * BLOCK, np.float32), np.empty(8 * BLOCK, np.uint32)
     levels = scale.size
     inputs = enc.shape[1] // BLOCK
     for block in range(block_from, block_to):
@@ -90,7 +89,7 @@ def decode_backward(d_sdf, d_geo, block_from, block_to, w, widths, d_w, enc, hid
 @njit(**KERNEL)
 def scatter_level(level, points, scale, resolution, offset, size, hashed, active, xs, d_enc, grad, touched):
     """All points' gradient into the table of one level. A level belongs to one thread, so the order of additions is fixed."""
-    fraction, index = np.empty(3 * BLOCK, np.float32), np.empty(8 * BLOCK, np.int32)
+    fraction, index = np.empty(3 * BLOCK, np.float32), np.empty(8 * BLOCK, np.uint32)
     for block in range(xs.shape[0]):
         locate(xs[block], scale[level], resolution[level], offset[level], size[level], hashed[level], fraction, index)
         count = min(BLOCK, points - block * BLOCK)
@@ -100,7 +99,7 @@ def scatter_level(level, points, scale, resolution, offset, size, hashed, active
 @njit(**KERNEL)
 def position_gradient(x, d_sdf, block_from, block_to, grid, scale, resolution, offset, size, hashed, active, xs, d_enc, d_x):
     """`d_x (N, 3)` from the gradient of the encoding and of the starting sphere; 0 from the network outside the cube (clamped)."""
-    fraction, index, d_xs = np.empty(3 * BLOCK, np.float32), np.empty(8 * BLOCK, np.int32), np.empty(3 * BLOCK, np.float32)
+    fraction, index, d_xs = np.empty(3 * BLOCK, np.float32), np.empty(8 * BLOCK, np.uint32), np.empty(3 * BLOCK, np.float32)
     levels = scale.size
     for block in range(block_from, block_to):
         for k in range(3 * BLOCK):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from stages.surface.hash_grid import BLOCK, FAST
+from stages.surface.hash_grid import BLOCK, KERNEL, R1, R2, R3
 
 SQUAREPLUS_C = 0.01
 C, FOUR_C, HALF, ZERO = np.float32(SQUAREPLUS_C), np.float32(4 * SQUAREPLUS_C), np.float32(0.5), np.float32(0)
@@ -55,10 +55,10 @@ def rounded_up_to_four(n: int) -> int:
     return -(-n // 4) * 4
 
 
-@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
+@njit(**KERNEL)
 def product(w, at, rows, cols, x, y):
     """y (rows) = W x (cols), W at w[at:]."""
-    for k in range(rows * BLOCK):
+    for k in range(np.uint64(rows * BLOCK)):
         y[k] = ZERO
     full = rows - rows % 4
     for r in range(0, full, 4):
@@ -69,26 +69,26 @@ def product(w, at, rows, cols, x, y):
             b0, b1, b2, b3 = w[j], w[j + 1], w[j + 2], w[j + 3]
             c0, c1, c2, c3 = w[k], w[k + 1], w[k + 2], w[k + 3]
             d0, d1, d2, d3 = w[l], w[l + 1], w[l + 2], w[l + 3]
-            xo, yo = c * BLOCK, r * BLOCK
-            for p in range(BLOCK):
-                x0, x1, x2, x3 = x[xo + p], x[xo + BLOCK + p], x[xo + 2 * BLOCK + p], x[xo + 3 * BLOCK + p]
+            xo, yo = np.uint64(c * BLOCK), np.uint64(r * BLOCK)
+            for p in range(R1):
+                x0, x1, x2, x3 = x[xo + p], x[xo + R1 + p], x[xo + R2 + p], x[xo + R3 + p]
                 y[yo + p] += a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3
-                y[yo + BLOCK + p] += b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
-                y[yo + 2 * BLOCK + p] += c0 * x0 + c1 * x1 + c2 * x2 + c3 * x3
-                y[yo + 3 * BLOCK + p] += d0 * x0 + d1 * x1 + d2 * x2 + d3 * x3
+                y[yo + R1 + p] += b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
+                y[yo + R2 + p] += c0 * x0 + c1 * x1 + c2 * x2 + c3 * x3
+                y[yo + R3 + p] += d0 * x0 + d1 * x1 + d2 * x2 + d3 * x3
     for r in range(full, rows):
         for c in range(0, cols, 4):
             i = at + r * cols + c
             a0, a1, a2, a3 = w[i], w[i + 1], w[i + 2], w[i + 3]
-            xo, yo = c * BLOCK, r * BLOCK
-            for p in range(BLOCK):
-                y[yo + p] += a0 * x[xo + p] + a1 * x[xo + BLOCK + p] + a2 * x[xo + 2 * BLOCK + p] + a3 * x[xo + 3 * BLOCK + p]
+            xo, yo = np.uint64(c * BLOCK), np.uint64(r * BLOCK)
+            for p in range(R1):
+                y[yo + p] += a0 * x[xo + p] + a1 * x[xo + R1 + p] + a2 * x[xo + R2 + p] + a3 * x[xo + R3 + p]
 
 
-@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
+@njit(**KERNEL)
 def product_transposed(w, at, rows, cols, y, x):
     """x (cols) = W^T y (rows), W at w[at:]."""
-    for k in range(cols * BLOCK):
+    for k in range(np.uint64(cols * BLOCK)):
         x[k] = ZERO
     full = rows - rows % 4
     for c in range(0, cols, 4):
@@ -99,26 +99,26 @@ def product_transposed(w, at, rows, cols, y, x):
             b0, b1, b2, b3 = w[i + 1], w[j + 1], w[k + 1], w[l + 1]
             c0, c1, c2, c3 = w[i + 2], w[j + 2], w[k + 2], w[l + 2]
             d0, d1, d2, d3 = w[i + 3], w[j + 3], w[k + 3], w[l + 3]
-            xo, yo = c * BLOCK, r * BLOCK
-            for p in range(BLOCK):
-                y0, y1, y2, y3 = y[yo + p], y[yo + BLOCK + p], y[yo + 2 * BLOCK + p], y[yo + 3 * BLOCK + p]
+            xo, yo = np.uint64(c * BLOCK), np.uint64(r * BLOCK)
+            for p in range(R1):
+                y0, y1, y2, y3 = y[yo + p], y[yo + R1 + p], y[yo + R2 + p], y[yo + R3 + p]
                 x[xo + p] += a0 * y0 + a1 * y1 + a2 * y2 + a3 * y3
-                x[xo + BLOCK + p] += b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
-                x[xo + 2 * BLOCK + p] += c0 * y0 + c1 * y1 + c2 * y2 + c3 * y3
-                x[xo + 3 * BLOCK + p] += d0 * y0 + d1 * y1 + d2 * y2 + d3 * y3
+                x[xo + R1 + p] += b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
+                x[xo + R2 + p] += c0 * y0 + c1 * y1 + c2 * y2 + c3 * y3
+                x[xo + R3 + p] += d0 * y0 + d1 * y1 + d2 * y2 + d3 * y3
         for r in range(full, rows):
             i = at + r * cols + c
             a0, a1, a2, a3 = w[i], w[i + 1], w[i + 2], w[i + 3]
-            xo, yo = c * BLOCK, r * BLOCK
-            for p in range(BLOCK):
+            xo, yo = np.uint64(c * BLOCK), np.uint64(r * BLOCK)
+            for p in range(R1):
                 y0 = y[yo + p]
                 x[xo + p] += a0 * y0
-                x[xo + BLOCK + p] += a1 * y0
-                x[xo + 2 * BLOCK + p] += a2 * y0
-                x[xo + 3 * BLOCK + p] += a3 * y0
+                x[xo + R1 + p] += a1 * y0
+                x[xo + R2 + p] += a2 * y0
+                x[xo + R3 + p] += a3 * y0
 
 
-@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
+@njit(**KERNEL)
 def add_weight_gradient(d_w, at, rows, cols, d_y, x):
     """d_w[at:] += d_y (rows) x^T (cols), summed over the points of the block."""
     full = rows - rows % 2
@@ -126,10 +126,10 @@ def add_weight_gradient(d_w, at, rows, cols, d_y, x):
         for c in range(0, cols, 4):
             s0 = s1 = s2 = s3 = ZERO
             t0 = t1 = t2 = t3 = ZERO
-            xo, yo = c * BLOCK, r * BLOCK
-            for p in range(BLOCK):
-                x0, x1, x2, x3 = x[xo + p], x[xo + BLOCK + p], x[xo + 2 * BLOCK + p], x[xo + 3 * BLOCK + p]
-                y0, y1 = d_y[yo + p], d_y[yo + BLOCK + p]
+            xo, yo = np.uint64(c * BLOCK), np.uint64(r * BLOCK)
+            for p in range(R1):
+                x0, x1, x2, x3 = x[xo + p], x[xo + R1 + p], x[xo + R2 + p], x[xo + R3 + p]
+                y0, y1 = d_y[yo + p], d_y[yo + R1 + p]
                 s0 += y0 * x0
                 s1 += y0 * x1
                 s2 += y0 * x2
@@ -149,30 +149,31 @@ def add_weight_gradient(d_w, at, rows, cols, d_y, x):
             d_w[j + 2] += t2
             d_w[j + 3] += t3
     for r in range(full, rows):
-        for c in range(cols):
+        for c in range(0, cols):
             s0 = ZERO
-            for p in range(BLOCK):
-                s0 += d_y[r * BLOCK + p] * x[c * BLOCK + p]
+            xo, yo = np.uint64(c * BLOCK), np.uint64(r * BLOCK)
+            for p in range(R1):
+                s0 += d_y[yo + p] * x[xo + p]
             d_w[at + r * cols + c] += s0
 
 
-@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
+@njit(**KERNEL)
 def activate(y, rows):
     """Squareplus in place."""
-    for k in range(rows * BLOCK):
+    for k in range(np.uint64(rows * BLOCK)):
         a = y[k]
         y[k] = HALF * (a + np.sqrt(a * a + FOUR_C))
 
 
-@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
+@njit(**KERNEL)
 def activation_backward(d, y, rows):
     """d *= f' in place, from the activated values y = f(a)."""
-    for k in range(rows * BLOCK):
+    for k in range(np.uint64(rows * BLOCK)):
         s = y[k] * y[k]
         d[k] *= s / (s + C)
 
 
-@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
+@njit(**KERNEL)
 def forward(w, widths, x, hidden, out, out_rows):
     """First `out_rows` outputs of the perceptron into `out`; `hidden` receives all hidden activations, first layer first."""
     at, below, top = 0, x, 0
@@ -187,7 +188,7 @@ def forward(w, widths, x, hidden, out, out_rows):
     product(w, at, out_rows, widths[-2], below, out)
 
 
-@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
+@njit(**KERNEL)
 def backward(w, widths, d_w, x, hidden, d_out, out_rows, d_hidden, d_x):
     """Adjoint of `forward`: adds to `d_w` (skipped if it is empty) and writes `d_x`; `d_hidden` is scratch as large as `hidden`."""
     at, top = 0, 0
