@@ -1,0 +1,33 @@
+"""Settings of `bundle`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """Errors are given in standard deviations (sigma) of the observation, as `track` estimated them."""
+
+    rounds: int = 3
+    """Times to triangulate, drop outliers and solve. The third changes poses by less than a micrometre on the captures tried."""
+    max_iterations: int = 40
+    """Solver iterations per round; 8 to 15 are usual."""
+    robust_sigmas: float = 2.0
+    """Cauchy loss: errors beyond this count less and less."""
+    outlier_sigmas: float = 5.0
+    """Observations beyond this (and beyond outlier_floor_px) are left out of a round; they are asked again in the next."""
+    outlier_floor_px: float = 0.7
+    """Errors below this never make an outlier, however small the sigma claimed for them."""
+    sigma_floor_px: float = 0.1
+    """No observation is believed to be better: what is left of lens model, rolling pixels and lighting."""
+    min_observations: int = 15
+    """A frame with fewer good observations keeps its pose but is marked uncertain."""
+    self_check: bool = True
+    """Also solve with a free focal length and a free turn of the right eye, only to report whether the calibration looks off."""
+    self_check_max_frames: int = 80
+    """Frames used for that check at most, evenly spaced; it is a hint and must stay cheap."""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError("rounds must be at least 1")

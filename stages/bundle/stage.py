@@ -1,0 +1,181 @@
+"""All poses and points refined together, with the stereo rig held rigid; then the object frame is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.base import Resources, StageContext, StageError, StageReport
+from stages.bundle.config import BundleConfig
+from stages.core.camera import Rig
+from stages.core.frames import FramePose, posed, read_poses, write_poses
+from stages.core.geometry.rigid import inverse, rotation_angle
+from stages.core.store import ArtifactRef
+
+FOCAL_WARNING = 0.005
+"""share: a focal length that wants to be this different, and ..."""
+COST_WARNING = 0.05
+"""... share: lowers the cost this much, means a calibration that does not fit the pictures"""
+
+
+@dataclass(frozen=True)
+class _Input:
+    rows: list[FramePose]
+    frames: list[int]
+    poses: np.ndarray
+    """left_from_object (F, 4, 4) of the frames that have a pose"""
+    point: np.ndarray
+    frame: np.ndarray
+    """position in `frames` of each observation"""
+    uvr: np.ndarray
+    sigma_px: np.ndarray
+    xyz: np.ndarray
+    inside: np.ndarray
+    scope: str
+
+
+class BundleStage:
+    """Bundle adjustment by Ceres (through pycolmap) with two measured views per point and frame, which fixes the metric scale."""
+
+    name = "bundle"
+    version = 1
+    needs = Resources(memory_gb=1.5)
+    Config = BundleConfig
+    inputs = ("frames.parquet", "rig.json", "poses_initial.json", "tracks.npz")
+    outputs = ("poses.json", "points.npz")
+
+    def check(self, inputs: Mapping[str, ArtifactRef], config: BundleConfig) -> None:
+        """At least one posed frame."""
+        if not posed(read_poses(inputs["poses_initial.json"].path)):
+            raise StageError("no frame has a pose", "see track's report for the reasons")
+
+    def run(self, inputs: Mapping[str, ArtifactRef], config: BundleConfig, out: Path, context: StageContext) -> StageReport:
+        """See the module docstring."""
+        from stages.bundle import adjustment, object_frame
+        from stages.bundle.rig_problem import Observations
+
+        rig, data = Rig.load(inputs["rig.json"].path), _load(inputs)
+        observations = Observations(data.point, data.frame, data.uvr, np.maximum(data.sigma_px, config.sigma_floor_px))
+        report = StageReport(method="ceres", reason="poses and points with the rig held, through pycolmap")
+        options = adjustment.AdjustOptions(config.rounds, config.max_iterations, config.robust_sigmas, config.outlier_sigmas, config.outlier_floor_px)
+        adjusted = None
+        if len(data.frames) > 1:
+            adjusted = adjustment.adjust(rig, data.poses, len(data.xyz), observations, options, context.progress)
+            if adjusted is None:
+                raise StageError("bundle adjustment found no solution: fewer than 6 observations agree with each other",
+                                 "the object may have too little texture; see track's report for inliers per frame")
+        adjusted = adjusted or _unchanged(data)
+        change, reason = object_frame.choose_frame(adjusted.xyz, data.inside, inverse(adjusted.left_from_object[0]), data.scope == "scene", context.seed)
+        before = data.poses @ inverse(data.poses[0]) @ adjusted.left_from_object[0] @ inverse(change)
+        adjusted = adjustment.in_new_frame(adjusted, change)
+        sigmas = adjustment.pose_sigmas(rig, adjusted, observations, np.zeros(3))
+        focal = adjustment.focal_check(rig, adjusted, observations, config.robust_sigmas, config.self_check_max_frames) if config.self_check else None
+        rows = _rows(data, adjusted, config)
+        write_poses(out / "poses.json", rows)
+        _write_points(out / "points.npz", data, adjusted)
+        _fill_report(report, data, adjusted, before, rows, sigmas, focal, reason)
+        _draw(report, data, adjusted, out)
+        return report
+
+
+STAGE = BundleStage()
+
+
+def _load(inputs: Mapping[str, ArtifactRef]) -> _Input:
+    rows = read_poses(inputs["poses_initial.json"].path)
+    known = posed(rows)
+    frames = sorted(known)
+    with np.load(inputs["tracks.npz"].path, allow_pickle=False) as t:
+        keep = np.isin(t["frame"], frames)
+        uvr = np.stack([t["u"], t["v"], t["u_right"]], 1).astype(np.float64)[keep]
+        return _Input(rows, frames, inverse(np.stack([known[f] for f in frames])), t["point_id"][keep].astype(np.int64),
+                      np.searchsorted(frames, t["frame"][keep]), uvr, t["sigma_px"][keep].astype(np.float64), t["point_xyz"].astype(np.float64),
+                      t["inside"].astype(bool), str(t["scope"]))
+
+
+def _unchanged(data: _Input):
+    """A capture of one frame has nothing to adjust: its points stay as stereo measured them."""
+    from stages.bundle.adjustment import Adjusted
+
+    all_used, n = np.ones(len(data.point), bool), len(data.point)
+    return Adjusted(data.poses, data.xyz, np.zeros((n, 3)), all_used, np.isfinite(data.uvr[:, 2]), 0.0, 0)
+
+
+def _rows(data: _Input, adjusted, config: BundleConfig) -> list[FramePose]:
+    place = {f: k for k, f in enumerate(data.frames)}
+    rows = []
+    for r in data.rows:
+        if r.frame not in place:
+            rows.append(r)
+            continue
+        k = place[r.frame]
+        own = (data.frame == k) & adjusted.use_left
+        count, rms = int(own.sum()), _rms(adjusted, own)
+        weak = count < config.min_observations
+        reason = f"rests on {count} points seen in other frames too" if weak and len(data.frames) > 1 else ""
+        rows.append(FramePose(r.frame, inverse(adjusted.left_from_object[k]), "uncertain" if reason else "ok", count, rms, reason))
+    return rows
+
+
+def _rms(adjusted, rows: np.ndarray) -> float | None:
+    """Root mean square of the coordinates used, px."""
+    r = adjusted.residual[rows]
+    values = np.concatenate([r[:, :2].ravel(), r[adjusted.use_right[rows], 2]])
+    return float(np.sqrt(np.mean(values**2))) if len(values) else None
+
+
+def _write_points(path: Path, data: _Input, adjusted) -> None:
+    """The object's points under `xyz`; what else of the scene was reconstructed under `scene_xyz`."""
+    count = np.bincount(data.point[adjusted.use_left], minlength=len(data.xyz))
+    square = np.bincount(data.point[adjusted.use_left], (adjusted.residual[adjusted.use_left, :2] ** 2).mean(1), minlength=len(data.xyz))
+    known = np.isfinite(adjusted.xyz).all(1)
+    own = known & data.inside
+    rms = np.sqrt(square / np.maximum(count, 1))
+    np.savez_compressed(path, xyz=adjusted.xyz[own], observations=count[own].astype(np.int32), rms_px=rms[own].astype(np.float32),
+                        scene_xyz=adjusted.xyz[known & ~data.inside])
+
+
+def _fill_report(report: StageReport, data: _Input, adjusted, before: np.ndarray, rows: list[FramePose], sigmas, focal, reason: str) -> None:
+    turn, shift = [], []
+    for old, new in zip(before, adjusted.left_from_object, strict=True):
+        turn.append(np.degrees(rotation_angle(old @ inverse(new))))
+        shift.append(1000 * float(np.linalg.norm(old[:3, 3] - new[:3, 3])))
+    counts = [r.inliers for r in rows if r.object_from_left is not None]
+    report.frames = {s: sum(r.status == s for r in rows) for s in ("ok", "uncertain", "lost", "unusable")}
+    report.metrics = {
+        "rms_px": _round(_rms(adjusted, adjusted.use_left), 4), "observations": int(adjusted.use_left.sum()), "observations_right": int(adjusted.use_right.sum()),
+        "outliers_share": _round(1 - float(adjusted.use_left.mean()) if len(adjusted.use_left) else 0.0, 4), "cost_variances": _round(adjusted.cost, 3),
+        "iterations": adjusted.iterations, "points_object": int((np.isfinite(adjusted.xyz).all(1) & data.inside).sum()),
+        "points": int(np.isfinite(adjusted.xyz).all(1).sum()), "inliers_median": int(np.median(counts)), "inliers_min": int(min(counts)),
+        "drift_closed_deg": _round(max(turn), 4), "drift_closed_mm": _round(max(shift), 4),
+        "pose_sigma_median_deg": _round(np.degrees(_median(sigmas[0])), 5), "pose_sigma_median_mm": _round(1000 * _median(sigmas[1]), 4),
+        "focal_change_percent": focal and _round(100 * focal[0], 3), "focal_cost_change_percent": focal and _round(100 * focal[1], 2), "object_frame": reason}
+    for status, text in (("uncertain", "have an uncertain pose"), ("lost", "have no pose")):
+        found = [r for r in rows if r.status == status]
+        if found:
+            report.warnings.append(f"{len(found)} frames {text}: {', '.join(str(r.frame) for r in found[:20])}{' ...' if len(found) > 20 else ''} ({found[0].reason}).")
+    if focal and abs(focal[0]) > FOCAL_WARNING and focal[1] > COST_WARNING:
+        report.warnings.append(f"The calibration looks off: the pictures fit {100 * focal[1]:.0f} % better with a focal length {100 * focal[0]:+.1f} % from the "
+                               "given one. It was not changed; calibrate again if size matters.")
+
+
+def _median(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")
+
+
+def _round(value: float | None, digits: int) -> float | None:
+    return None if value is None or not np.isfinite(value) else round(float(value), digits)
+
+
+def _draw(report: StageReport, data: _Input, adjusted, out: Path) -> None:
+    from stages.core.images import write_rgb
+    from stages.core.path_picture import draw_camera_path
+
+    own = adjusted.xyz[data.inside] if data.inside.any() else adjusted.xyz
+    poses = {f: inverse(adjusted.left_from_object[k]) for k, f in enumerate(data.frames)}
+    write_rgb(out / "pictures" / "path.jpg", draw_camera_path(poses, own), 88)
+    report.pictures.append(("Path of the left camera (red: first frame) round the object's points, after bundle adjustment", "pictures/path.jpg"))
