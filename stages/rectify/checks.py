@@ -69,7 +69,8 @@ def _too_few(rows: Sequence[FrameFigures]) -> list[str]:
 def refuse_swapped(share_negative: float) -> None:
     """Raise CaptureError when most matches have a negative disparity."""
     if share_negative > 0.5:
-        raise CaptureError(f"left and right look swapped: {share_negative:.0%} of the matches lie further right in the right picture, expected 0 %",
+        raise CaptureError(f"left and right look swapped: {share_negative:.0%} of the matches lie further right in the right picture; "
+                           "expected about 0 %",
                            "swap the folders (or videos), and check that the calibration names the same camera left")
 
 

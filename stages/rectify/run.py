@@ -22,7 +22,7 @@ from stages.rectify.config import RectifyConfig
 from stages.rectify.figures import FrameFigures
 from stages.rectify.geometry import Geometry, rectifying
 from stages.rectify.given import DepthEncoding, by_frame, read_given, rectified_disparity, rectified_mask
-from stages.rectify.matches import match_pair
+from stages.rectify.matches import MATCH_WORKERS, match_pair
 from stages.rectify.prompt import check_prompt, map_prompt, move_to_usable, read_prompt
 from stages.rectify.row_offset import MIN_MATCHES, RowMatches, RowOffset, fit_right_camera, plausible, swapped_share
 from stages.rectify.survey import expected_size, refuse_unusable, require_enough, select, survey
@@ -108,8 +108,9 @@ class Run:
         self.done.metrics |= {"row_correction": model, "row_offset_after_px": _rounded(found.median_px),
                               "row_spread_after_px": _rounded(found.spread_px)}
         if model != "none":
-            self.done.warnings.append(f"the rows of the two views missed each other by {before.median_px:+.2f} px (spread {before.spread_px:.2f}): "
-                                      f"the right camera was corrected ({model}), now {found.median_px:+.2f} px (spread {found.spread_px:.2f})")
+            was, now = (f"{o.median_px:+.2f} px (spread {o.spread_px:.2f})" for o in (before, found))
+            self.done.warnings.append(f"the rows of the two views missed each other by {was}: "
+                                      f"the right camera was corrected ({model}), now {now}")
         by_frame_index = {r.frame: r for r in rows}
         for frame in np.unique(after.pair):
             by_frame_index[int(frame)].row_offset_px = float(np.median(after.rows_px[after.pair == frame]))
@@ -119,7 +120,7 @@ class Run:
         sample = {usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, self.config.row_pairs).round().astype(int))}
         job = lambda p: (p.frame, match_pair(p.left.pixels(), p.right.pixels()))  # noqa: E731
         found = []
-        for frame, uv in ordered_map(job, self.reader.stream(sample.__contains__), self.context.workers):
+        for frame, uv in ordered_map(job, self.reader.stream(sample.__contains__), min(self.context.workers, MATCH_WORKERS)):
             found.append(np.hstack([uv, np.full((len(uv), 1), frame)]))
             self._progress(len(found), f"matching the views of frame {frame}")
         self.steps += self.config.row_pairs
@@ -149,10 +150,12 @@ class Run:
         return {"png": ".png", "jpeg": ".jpg"}[self.config.image_format]
 
     def _table(self, rows: list[FrameFigures], names: dict[int, tuple[str, str]]) -> None:
-        none = ("", "")
-        write_table(self.out / "frames.parquet", [
-            {"frame": r.frame, "status": r.status, "reason": r.reason, **dict(zip(("left", "right"), names.get(r.frame, none), strict=True)),
-             "sharpness": r.sharpness, "exposure_ratio": r.exposure_ratio, "row_offset_px": r.row_offset_px} for r in rows])
+        table = []
+        for r in rows:
+            left, right = names.get(r.frame, ("", ""))
+            table.append({"frame": r.frame, "status": r.status, "reason": r.reason, "left": left, "right": right, "sharpness": r.sharpness,
+                          "exposure_ratio": r.exposure_ratio, "row_offset_px": r.row_offset_px})
+        write_table(self.out / "frames.parquet", table)
 
     def _write_given(self, rows: list[FrameFigures], geometry: Geometry, rig: Rig) -> None:
         """given/: masks and disparity of the chosen frames, and given.json."""
