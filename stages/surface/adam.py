@@ -11,8 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from stages.surface.hash_grid import FAST, FEATURES, LINE, ONE, ZERO
+from stages.surface.hash_grid import FEATURES, KERNEL, LINE, ONE, ZERO
 
+STRIP = 64
+U0, U1, U_STRIP = np.uint64(0), np.uint64(1), np.uint64(STRIP)                    # unsigned: see hash_grid.py
+ENTRIES, WIDTH = np.uint64(LINE), np.uint64(LINE * FEATURES)
 CORRECTIONS = 4096              # steps after which 1 - beta^t is 1 in float32 for every beta <= 0.995
 
 
@@ -39,45 +42,52 @@ class AdamShape:
         return np.float32(self.beta1), np.float32(self.beta2), np.float32(self.epsilon)
 
 
-@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
+@njit(**KERNEL)
 def step_dense(values, grad, first, second, rate, beta1, beta2, epsilon):
     """One step in place; `rate` is the learning rate times the bias correction."""
-    for k in range(values.size):
+    for k in range(np.uint64(values.size)):
         g = grad[k]
         first[k] = beta1 * first[k] + (ONE - beta1) * g
         second[k] = beta2 * second[k] + (ONE - beta2) * g * g
         values[k] -= rate * first[k] / (np.sqrt(second[k]) + epsilon)
 
 
-@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
-def step_touched(line_from, line_to, touched, values, grad, first, second, steps, corrections, rate, beta1, beta2, epsilon):
-    """One step of the flagged cache lines line_from..line_to-1 of the grid; clears their gradients and flags.
+@njit(**KERNEL)
+def step_touched(touched, grad, values, first, second, steps, corrections, rate, beta1, beta2, epsilon):
+    """One step of the flagged cache lines of one level; clears gradients and flags.
 
-    Flat float32 `values, grad, first, second` (entries * FEATURES), `steps` uint16 per entry, `corrections` as AdamShape gives them.
+    `touched (lines,)` uint8; flat float32 `grad, values, first, second` (lines * LINE * FEATURES,), `steps` uint16 per entry,
+    `corrections` as AdamShape gives them. Lines are taken a strip at a time: rates first, then values, because a vector load right
+    after the scalar stores it covers would stall.
     """
-    width = LINE * FEATURES
-    scale = np.empty(width, np.float32)
-    keep1, keep2 = ONE - beta1, ONE - beta2
-    for line in range(line_from, line_to):
-        if touched[line] == 0:
-            continue
-        touched[line] = 0
-        at = line * width
-        for k in range(LINE):
-            moved = False
-            for f in range(FEATURES):
-                moved |= grad[at + k * FEATURES + f] != ZERO
-            entry = line * LINE + k
-            if moved and steps[entry] < CORRECTIONS - 1:
-                steps[entry] += 1
-            for f in range(FEATURES):
-                scale[k * FEATURES + f] = corrections[steps[entry]] * rate if moved else ZERO
-        for k in range(width):
-            g, m, v = grad[at + k], first[at + k], second[at + k]
-            moved = scale[k] != ZERO
-            m = beta1 * m + keep1 * g if moved else m
-            v = beta2 * v + keep2 * g * g if moved else v
-            values[at + k] -= scale[k] * m / (np.sqrt(v) + epsilon)
-            first[at + k] = m
-            second[at + k] = v
-            grad[at + k] = ZERO
+    lines, rates = np.empty(STRIP, np.uint64), np.empty(STRIP * LINE * FEATURES, np.float32)
+    keep1, keep2, last = ONE - beta1, ONE - beta2, np.uint16(CORRECTIONS - 1)
+    line, end = U0, np.uint64(touched.size)
+    while line < end:
+        found = U0
+        while line < end and found < U_STRIP:
+            lines[found] = line
+            found += np.uint64(touched[line])
+            touched[line] = 0
+            line += U1
+        for n in range(found):
+            at, entry, to = lines[n] * WIDTH, lines[n] * ENTRIES, n * WIDTH
+            for k in range(ENTRIES):
+                moved = (grad[at + k + k] != ZERO) | (grad[at + k + k + U1] != ZERO)
+                step = steps[entry + k]
+                step = np.uint16(step + np.uint16(moved)) if step < last else step
+                steps[entry + k] = step
+                rated = rate * corrections[step] if moved else ZERO
+                rates[to + k + k] = rated
+                rates[to + k + k + U1] = rated
+        for n in range(found):
+            at, to = lines[n] * WIDTH, n * WIDTH
+            for k in range(WIDTH):
+                g, m, v = grad[at + k], first[at + k], second[at + k]
+                moved = rates[to + k] != ZERO
+                m = beta1 * m + keep1 * g if moved else m
+                v = beta2 * v + keep2 * g * g if moved else v
+                values[at + k] -= rates[to + k] * m / (np.sqrt(v) + epsilon)
+                first[at + k] = m
+                second[at + k] = v
+                grad[at + k] = ZERO

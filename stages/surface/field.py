@@ -17,7 +17,7 @@ import numpy as np
 from stages.surface import colour_kernels, field_kernels
 from stages.surface.field_shape import FieldShape
 from stages.surface.hash_grid import BLOCK, FEATURES, aligned_zeros
-from stages.surface.optimiser import Optimiser
+from stages.surface.optimiser import Optimiser, Pending
 from stages.surface.thread_team import ThreadTeam
 
 RUNS = 16                       # fixed cut of a batch: never a function of the number of threads
@@ -136,8 +136,7 @@ class Field:
         Uses the tape up.
         """
         out = self._backward(tape, np.ascontiguousarray(d_sdf, np.float32), d_geo, weights=True, want_dx=want_dx)
-        self._scatter(tape)
-        self._release(tape.buffers)
+        self._training().pending.append(Pending(len(tape.x), self.active_weights(), tape.buffers))
         tape.buffers = None
         return out
 
@@ -159,18 +158,8 @@ class Field:
 
         self.team.run(run, RUNS)
         if weights:
-            self._training().d_sdf_weights += d_w.sum(0)
+            self._training().sdf.grad += d_w.sum(0)
         return d_x
-
-    def _scatter(self, tape: Tape) -> None:
-        xs, d_enc, _ = tape.buffers
-        active, state = self.active_weights(), self._training()
-        levels = np.flatnonzero(active)[::-1]               # fine levels take longest: first
-
-        def run(job: int) -> None:
-            field_kernels.scatter_level(levels[job], len(tape.x), *self._tables, active, xs, d_enc, state.d_grid, state.touched)
-
-        self.team.run(run, len(levels))
 
     def colour_forward(self, geo: np.ndarray, normal: np.ndarray, view: np.ndarray) -> ColourTape:
         """As `colour`, with what `colour_backward` needs."""
@@ -199,25 +188,25 @@ class Field:
                                            enc, hidden, d_geo, d_normal)
 
         self.team.run(run, RUNS)
-        self._training().d_colour_weights += d_w.sum(0)
+        self._training().colour.grad += d_w.sum(0)
         self._release(tape.buffers)
         tape.buffers = None
         return d_geo, d_normal
 
     def step(self, lr_grid: float = 1e-2, lr_mlp: float = 1e-3) -> None:
         """One Adam step with the gradients gathered since the last one; clears them."""
-        self._training().step(self.team, lr_grid, lr_mlp)
+        for batch in self._training().step(self.team, lr_grid, lr_mlp):
+            self._release(batch.buffers)
 
     def gradients(self) -> dict[str, np.ndarray]:
-        """Views of the gradients gathered since the last step: "grid", "sdf_weights", "colour_weights"."""
-        state = self._training()
-        return {"grid": state.d_grid, "sdf_weights": state.d_sdf_weights, "colour_weights": state.d_colour_weights}
+        """The gradients gathered since the last step: "grid" (entries, 2), "sdf_weights", "colour_weights" (flat)."""
+        return self._training().gradients()
 
     # ---- plumbing --------------------------------------------------------------------------------------------------------------
 
     def _training(self) -> Optimiser:
         if self._optimiser is None:
-            self._optimiser = Optimiser(self.grid, self.sdf_weights, self.colour_weights)
+            self._optimiser = Optimiser(self.layout, self.grid, self.sdf_weights, self.colour_weights, self.team.threads)
         return self._optimiser
 
     def active_weights(self) -> np.ndarray:

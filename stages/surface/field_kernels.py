@@ -87,13 +87,12 @@ def decode_backward(d_sdf, d_geo, block_from, block_to, w, widths, d_w, enc, hid
 
 
 @njit(**KERNEL)
-def scatter_level(level, points, scale, resolution, offset, size, hashed, active, xs, d_enc, grad, touched):
-    """All points' gradient into the table of one level. A level belongs to one thread, so the order of additions is fixed."""
+def scatter_level(level, points, scale, resolution, size, hashed, weight, xs, d_enc, grad, touched):
+    """Adds all points' gradient to `grad (size, 2)` of one level. A level belongs to one thread, so the order of additions is fixed."""
     fraction, index = np.empty(3 * BLOCK, np.float32), np.empty(8 * BLOCK, np.uint32)
     for block in range(xs.shape[0]):
-        locate(xs[block], scale[level], resolution[level], offset[level], size[level], hashed[level], fraction, index)
-        count = min(BLOCK, points - block * BLOCK)
-        scatter(grad, touched, fraction, index, active[level], d_enc[block], level * FEATURES, count)
+        locate(xs[block], scale, resolution, 0, size, hashed, fraction, index)
+        scatter(grad, touched, fraction, index, weight, d_enc[block], level * FEATURES, min(BLOCK, points - block * BLOCK))
 
 
 @njit(**KERNEL)

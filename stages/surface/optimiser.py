@@ -1,64 +1,124 @@
-"""Gradients of a field's parameters and their Adam steps: dense for the two perceptrons, sparse for the grid."""
+"""Gradients of a field's parameters and their Adam steps: dense for the two perceptrons, sparse for the grid.
+
+Grid gradients are scattered only when the step is made, level by level: a level's gradient then lives in one thread's scratch table,
+small enough for the cache, is used at once, and never exists for the whole grid.
+"""
 
 from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 
 from stages.surface.adam import AdamShape, step_dense, step_touched
-from stages.surface.hash_grid import FEATURES, LINE, aligned_zeros
+from stages.surface.field_kernels import scatter_level
+from stages.surface.hash_grid import FEATURES, LINE, GridLayout, aligned_zeros
 from stages.surface.thread_team import ThreadTeam
 
-GRID_JOBS = 64
+
+@dataclass(frozen=True)
+class Pending:
+    """Gradient of the encoding of one batch, waiting to be scattered: blocks as in field_kernels.py, weights of the levels then."""
+
+    points: int
+    active: np.ndarray
+    buffers: tuple[np.ndarray, ...]
+
+    @property
+    def xs(self) -> np.ndarray:
+        """(blocks, 3 * BLOCK) positions."""
+        return self.buffers[0]
+
+    @property
+    def d_enc(self) -> np.ndarray:
+        """(blocks, inputs * BLOCK) gradient of the perceptron's inputs."""
+        return self.buffers[1]
 
 
-class Optimiser:
-    """Gradient sums (public: the backward passes add to them) and moments. Three times as large as the grid: made when first needed."""
+class GridAdam:
+    """Sparse Adam of the grid, in place. Moments and step counts make it three times as large as the grid."""
 
-    def __init__(self, grid: np.ndarray, sdf_weights: np.ndarray, colour_weights: np.ndarray) -> None:
-        self.d_grid = aligned_zeros(grid.shape)
-        self.touched = np.zeros(len(grid) // LINE, np.uint8)
-        self.d_sdf_weights, self.d_colour_weights = np.zeros_like(sdf_weights), np.zeros_like(colour_weights)
-        self._grid = _GridAdam(grid, self.d_grid, self.touched)
-        self._dense = [_DenseAdam(sdf_weights, self.d_sdf_weights), _DenseAdam(colour_weights, self.d_colour_weights)]
-
-    def step(self, team: ThreadTeam, lr_grid: float, lr_mlp: float) -> None:
-        """Move all parameters that have a gradient, in place, and clear the gradients."""
-        self._grid.step(team, lr_grid)
-        for part in self._dense:
-            part.step(lr_mlp)
-
-
-class _GridAdam:
     shape = AdamShape(beta1=0.9, beta2=0.99, epsilon=1e-15)
 
-    def __init__(self, grid: np.ndarray, d_grid: np.ndarray, touched: np.ndarray) -> None:
-        self.touched = touched
-        self.flat = [a.reshape(-1) for a in (grid, d_grid, aligned_zeros(grid.shape), aligned_zeros(grid.shape))]
-        self.steps = np.zeros(self.flat[0].size // FEATURES, np.uint16)
+    def __init__(self, layout: GridLayout, grid: np.ndarray, threads: int) -> None:
+        self.layout, self.grid = layout, grid
+        self.first, self.second = aligned_zeros(grid.shape), aligned_zeros(grid.shape)
+        self.steps = np.zeros(len(grid), np.uint16)
         self.corrections = self.shape.corrections()
+        largest = int(layout.size.max())
+        self._scratch = deque((aligned_zeros((largest, FEATURES)), np.zeros(largest // LINE, np.uint8)) for _ in range(threads))
 
-    def step(self, team: ThreadTeam, lr: float) -> None:
-        lines, numbers = len(self.touched), (np.float32(lr), *self.shape.numbers())
+    def step(self, team: ThreadTeam, pending: list[Pending], lr: float) -> None:
+        """Scatter the pending gradients and move the entries they touch."""
+        levels = range(self.layout.levels - 1, -1, -1)          # fine levels take longest: first
+        numbers = (np.float32(lr), *self.shape.numbers())
 
         def run(job: int) -> None:
-            a, b = lines * job // GRID_JOBS, lines * (job + 1) // GRID_JOBS
-            step_touched(a, b, self.touched, *self.flat, self.steps, self.corrections, *numbers)
+            level = levels[job]
+            grad, touched = scratch = self._scratch.pop()
+            try:
+                self._step_level(level, pending, grad, touched, numbers)
+            finally:
+                self._scratch.append(scratch)
 
-        team.run(run, GRID_JOBS)
+        team.run(run, len(levels))
+
+    def _step_level(self, level: int, pending: list[Pending], grad: np.ndarray, touched: np.ndarray, numbers: tuple) -> None:
+        size, start = int(self.layout.size[level]), int(self.layout.offset[level])
+        self.gather(level, pending, grad, touched)
+        flat = [a[start : start + size].reshape(-1) for a in (self.grid, self.first, self.second)]
+        step_touched(touched[: size // LINE], grad[:size].reshape(-1), *flat, self.steps[start : start + size], self.corrections, *numbers)
+
+    def gather(self, level: int, pending: list[Pending], grad: np.ndarray, touched: np.ndarray) -> None:
+        """Add the pending gradients of one level to `grad (>= size, 2)` and flag its lines."""
+        lay = self.layout
+        place = lay.scale[level], lay.resolution[level], lay.size[level], lay.hashed[level]
+        for batch in pending:
+            if batch.active[level] > 0:
+                scatter_level(level, batch.points, *place, batch.active[level], batch.xs, batch.d_enc, grad, touched)
 
 
-class _DenseAdam:
+class DenseAdam:
+    """Adam of a perceptron's weights, in place; `grad` gathers their gradient."""
+
     shape = AdamShape(beta1=0.9, beta2=0.99, epsilon=1e-12)
 
-    def __init__(self, weights: np.ndarray, grad: np.ndarray) -> None:
-        self.weights, self.grad = weights, grad
+    def __init__(self, weights: np.ndarray) -> None:
+        self.weights, self.grad = weights, np.zeros_like(weights)
         self.moments = np.zeros_like(weights), np.zeros_like(weights)
         self.steps = 0
 
     def step(self, lr: float) -> None:
-        if not self.grad.any():               # a perceptron that took no part in this step
+        """Move the weights and clear the gradient; a perceptron that took no part (gradient all zero) rests."""
+        if not self.grad.any():
             return
         self.steps += 1
         rate = np.float32(lr * self.shape.correction(self.steps))
         step_dense(self.weights, self.grad, *self.moments, rate, *self.shape.numbers())
         self.grad[:] = 0
+
+
+class Optimiser:
+    """Everything training needs beside the parameters; made on the first backward pass, so that inference stays small."""
+
+    def __init__(self, layout: GridLayout, grid: np.ndarray, sdf_weights: np.ndarray, colour_weights: np.ndarray, threads: int) -> None:
+        self.grid = GridAdam(layout, grid, threads)
+        self.sdf, self.colour = DenseAdam(sdf_weights), DenseAdam(colour_weights)
+        self.pending: list[Pending] = []
+
+    def step(self, team: ThreadTeam, lr_grid: float, lr_mlp: float) -> list[Pending]:
+        """Move all parameters that have a gradient; returns the batches that are done with."""
+        self.grid.step(team, self.pending, lr_grid)
+        self.sdf.step(lr_mlp)
+        self.colour.step(lr_mlp)
+        done, self.pending = self.pending, []
+        return done
+
+    def gradients(self) -> dict[str, np.ndarray]:
+        """The gradients gathered since the last step, as `Field.gradients` describes them (dense: for tests and other backends)."""
+        layout, grid = self.grid.layout, np.zeros_like(self.grid.grid)
+        for level in range(layout.levels):
+            part = grid[layout.offset[level] : layout.offset[level] + layout.size[level]]
+            self.grid.gather(level, self.pending, part, np.zeros(len(part) // LINE, np.uint8))
+        return {"grid": grid, "sdf_weights": self.sdf.grad, "colour_weights": self.colour.grad}
