@@ -9,10 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from stages.core.parallel import ordered_map
 
 MAX_SAMPLES = 32
 """frames taken, evenly spaced: the median of 32 has a noise of a fifth of the sensor's, and 1 megapixel of them is 160 MB"""
+
+ROWS = 32
+"""rows per piece of work"""
 
 
 @dataclass(frozen=True)
@@ -48,22 +53,39 @@ def frame_gain(rgb: np.ndarray, reference: np.ndarray, where: np.ndarray) -> np.
     return (a[ok][middle].sum(0) / b[ok][middle].sum(0)).astype(np.float32)
 
 
-def background_from(samples: Samples, use: np.ndarray, noise: float) -> Background:
+def background_from(samples: Samples, use: np.ndarray, noise: float, workers: int = 1) -> Background:
     """Robust mean of the samples marked in `use` (N, H, W) bool: those near the median sample by brightness."""
-    rgb, sigma, disparity = _robust(
-        samples.rgb, samples.disparity.astype(np.float32), samples.gain.astype(np.float32), use, np.float32(noise)
-    )
+    h, w = samples.disparity.shape[1:]
+    rgb, sigma, disparity = np.full((h, w, 3), np.nan, np.float32), np.full((h, w), np.nan, np.float32), np.full((h, w), np.nan, np.float32)
+    gain = samples.gain.astype(np.float32)
+
+    def rows(y: int) -> None:
+        s = slice(y, y + ROWS)
+        depth = samples.disparity[:, s].astype(np.float32)
+        _robust(samples.rgb[:, s], depth, gain, use[:, s], np.float32(noise), rgb[s], sigma[s], disparity[s])
+
+    for _ in ordered_map(rows, range(0, h, ROWS), workers):
+        pass
     return Background(rgb, sigma, disparity, float(np.isfinite(rgb[..., 0]).mean()))
 
 
-@njit(nogil=True, cache=True, parallel=True)
-def _robust(stack, disparity, gain, use, noise):  # pragma: no cover - compiled
+@njit(nogil=True, cache=True)
+def _middle(values, n):  # pragma: no cover - compiled
+    """Median (upper middle) of the first n values; sorts them in place."""
+    for i in range(1, n):
+        v, j = values[i], i - 1
+        while j >= 0 and values[j] > v:
+            values[j + 1] = values[j]
+            j -= 1
+        values[j + 1] = v
+    return values[n // 2]
+
+
+@njit(nogil=True, cache=True)
+def _robust(stack, disparity, gain, use, noise, rgb, sigma, disp):  # pragma: no cover - compiled
     n, h, w, _ = stack.shape
-    rgb = np.full((h, w, 3), np.nan, np.float32)
-    sigma = np.full((h, w), np.nan, np.float32)
-    disp = np.full((h, w), np.nan, np.float32)
-    for y in prange(h):
-        light, depth = np.empty(n, np.float32), np.empty(n, np.float32)
+    light, work, depth = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    for y in range(h):
         for x in range(w):
             m, q = 0, 0
             for i in range(n):
@@ -75,8 +97,11 @@ def _robust(stack, disparity, gain, use, noise):  # pragma: no cover - compiled
                         q += 1
             if m < 2:
                 continue
-            mid = np.median(light[:m])
-            spread = 1.4826 * np.median(np.abs(light[:m] - mid))
+            work[:m] = light[:m]
+            mid = _middle(work, m)
+            for i in range(m):
+                work[i] = abs(light[i] - mid)
+            spread = np.float32(1.4826) * _middle(work, m)
             reach = 3 * max(spread, 2 * noise)
             total, r, g, b = 0, np.float32(0), np.float32(0), np.float32(0)
             for i in range(n):
@@ -87,17 +112,17 @@ def _robust(stack, disparity, gain, use, noise):  # pragma: no cover - compiled
             rgb[y, x, 0], rgb[y, x, 1], rgb[y, x, 2] = r / total, g / total, b / total
             sigma[y, x] = max(spread / 2, noise) * (1 + 1 / np.sqrt(total))
             if q >= 2:
-                disp[y, x] = np.median(depth[:q])
-    return rgb, sigma, disp
+                disp[y, x] = _middle(depth, q)
 
 
 def anchored(samples: Samples, outside: np.ndarray, noise: float) -> np.ndarray:
     """(N, H, W) bool: samples that look like the first frame at pixels where that one certainly shows background (`outside`)."""
     reference = samples.rgb[0].astype(np.float32)
+    tolerance = 6 * noise + 0.1 * reference.max(-1)
     out = np.zeros(samples.disparity.shape, bool)
     for i in range(len(out)):
-        difference = np.abs(samples.rgb[i] / samples.gain[i] - reference).max(-1)
-        out[i] = outside & (difference < 6 * noise + 0.1 * reference.max(-1))
+        difference = np.abs(samples.rgb[i] / samples.gain[i].astype(np.float32) - reference)
+        out[i] = outside & (np.maximum(np.maximum(difference[..., 0], difference[..., 1]), difference[..., 2]) < tolerance)
     return out
 
 

@@ -69,6 +69,7 @@ def local_llr(
     colour: np.ndarray,
     is_object: np.ndarray,
     is_background: np.ndarray,
+    band: np.ndarray,
     radius_px: int,
     noise: float,
     background: np.ndarray | None = None,
@@ -76,33 +77,46 @@ def local_llr(
 ) -> np.ndarray:
     """log p(object) - log p(background) from the colours within `radius_px` (Lankton and Tannenbaum 2008, with variances).
 
-    colour (H, W, 3); is_object, is_background (H, W) bool: pixels that are certain. `background` (H, W, 3, NaN = unknown) with
-    `background_sigma` (H, W) replaces the local background where it is known. Returns (H, W) float32; 0 where either side is unknown.
+    colour (H, W, 3); is_object, is_background, band (H, W) bool: pixels that are certain, and those to score. `background`
+    (H, W, 3, NaN = unknown) with `background_sigma` (H, W) replaces the local background where it is known. Returns (N,) float32 in
+    the order of np.nonzero(band); 0 where either side is unknown.
     """
-    mean_o, var_o, has_o = _local_gaussian(colour, is_object, radius_px, noise)
-    mean_b, var_b, has_b = _local_gaussian(colour, is_background, radius_px, noise)
+    ys, xs = np.nonzero(band)
+    mean_o, var_o, has_o = _local_gaussian(colour, is_object, ys, xs, radius_px, noise)
+    mean_b, var_b, has_b = _local_gaussian(colour, is_background, ys, xs, radius_px, noise)
     if background is not None:
-        known = np.isfinite(background[..., 0])
-        mean_b[known] = background[known]
-        var_b[known] = np.maximum(background_sigma[known, None], noise) ** 2
+        exact = background[ys, xs]
+        known = np.isfinite(exact[:, 0])
+        mean_b[known] = exact[known]
+        var_b[known] = np.maximum(background_sigma[ys, xs][known, None], noise) ** 2
         has_b |= known
-    score = _log_gaussian(colour, mean_o, var_o) - _log_gaussian(colour, mean_b, var_b)
-    return np.where(has_o & has_b, score, np.float32(0))
+    x = colour[ys, xs]
+    return np.where(has_o & has_b, _log_gaussian(x, mean_o, var_o) - _log_gaussian(x, mean_b, var_b), np.float32(0))
 
 
-def _local_gaussian(colour: np.ndarray, where: np.ndarray, radius: int, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    w = where.astype(np.float32)
-    size = (2 * radius + 1, 2 * radius + 1)
-    box = lambda a: cv2.boxFilter(a, -1, size, normalize=True, borderType=cv2.BORDER_CONSTANT)  # noqa: E731
-    total = box(w)
-    inverse = 1 / np.maximum(total, 1e-6)[..., None]
-    mean = box(colour * w[..., None]) * inverse
-    var = box(np.square(colour) * w[..., None]) * inverse - np.square(mean)
-    return mean, np.maximum(var, 0) + np.float32(noise**2), total * size[0] * size[1] >= 12
+def _local_gaussian(
+    colour: np.ndarray, where: np.ndarray, ys: np.ndarray, xs: np.ndarray, radius: int, noise: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and variance (N, 3) of the marked colours round each place, and whether there are enough; gathered at half size."""
+    h, w = where.shape
+    half = ((w + 1) // 2, (h + 1) // 2)
+    weight = where.astype(np.float32)
+    stack = np.dstack([weight, colour * weight[..., None], np.square(colour) * weight[..., None]])
+    size = 2 * max(1, radius // 2) + 1
+    total = np.dstack(
+        [
+            cv2.boxFilter(cv2.resize(c, half, interpolation=cv2.INTER_AREA), -1, (size, size), borderType=cv2.BORDER_CONSTANT)
+            for c in (stack[..., :1], stack[..., 1:4], stack[..., 4:])
+        ]
+    )
+    at = total[np.minimum(ys // 2, half[1] - 1), np.minimum(xs // 2, half[0] - 1)]
+    mean = at[:, 1:4] / np.maximum(at[:, :1], 1e-6)
+    var = at[:, 4:] / np.maximum(at[:, :1], 1e-6) - np.square(mean)
+    return mean, np.maximum(var, 0) + np.float32(noise**2), at[:, 0] * (size * size * 4) >= 12
 
 
 def _log_gaussian(x: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.ndarray:
-    """Sum over channels, with a floor (an outlier density) so that no single pixel can outvote its neighbours."""
+    """(N,) sum over channels, with a floor (an outlier density) so that no single pixel can outvote its neighbours."""
     value = (-0.5 * (np.square(x - mean) / var + np.log(2 * np.pi * var))).sum(-1)
     return np.logaddexp(value, np.float32(np.log(0.02 * UNIFORM)))
 

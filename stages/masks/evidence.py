@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numba import njit
 
 from stages.masks.colour_model import UNIFORM, ColourModel
 
@@ -43,30 +44,55 @@ def depth_llr(
 
 
 def colour_llr(
-    colour: np.ndarray, model: ColourModel, background: np.ndarray | None = None, background_sigma: np.ndarray | None = None
+    colour: np.ndarray,
+    model: ColourModel,
+    background: np.ndarray | None = None,
+    background_sigma: np.ndarray | None = None,
 ) -> np.ndarray:
     """(H, W) float32 from the global colour model; where the background's own picture is known (not NaN), from that instead."""
-    log_object, log_background = model.log_densities(colour)
-    if background is not None:
-        known = np.isfinite(background[..., 0])
-        log_background = np.where(
-            known,
-            background_log_density(colour, np.where(known[..., None], background, 0), np.where(known, background_sigma, 1)),
-            log_background,
-        )
-    return (log_object - log_background).astype(np.float32)
+    llr = model.llr(colour)
+    if background is None:
+        return llr
+    log_object, _ = model.log_densities(colour)
+    f32 = lambda a: np.ascontiguousarray(a, np.float32)  # noqa: E731
+    _known_background(f32(colour), f32(background), f32(background_sigma), f32(log_object), llr)
+    return llr
+
+
+@njit(nogil=True, cache=True)
+def _known_background(colour, background, sigma, log_object, llr):  # pragma: no cover - compiled
+    """Overwrites llr where the background is known; see `background_log_density` for the formula."""
+    h, w = llr.shape
+    prior = np.float32(1 / SHADOW_LOG_SIGMA**2)
+    floor = np.float32(np.log(0.02 * UNIFORM))
+    for y in range(h):
+        for x in range(w):
+            b0, b1, b2 = background[y, x, 0], background[y, x, 1], background[y, x, 2]
+            if not np.isfinite(b0):
+                continue
+            c0, c1, c2 = colour[y, x, 0], colour[y, x, 1], colour[y, x, 2]
+            var = sigma[y, x] * sigma[y, x] + np.float32(1e-3)
+            bb = b0 * b0 + b1 * b1 + b2 * b2
+            f = ((c0 * b0 + c1 * b1 + c2 * b2) / var + prior) / (bb / var + prior)
+            misfit = ((c0 - f * b0) ** 2 + (c1 - f * b1) ** 2 + (c2 - f * b2) ** 2) / var + (f - 1) ** 2 * prior
+            value = -0.5 * misfit - 1.5 * np.log(2 * np.pi * var) - 0.5 * np.log(1 + bb / (prior * var))
+            high = max(value, floor)
+            llr[y, x] = log_object[y, x] - (high + np.log(np.exp(value - high) + np.exp(floor - high)))
 
 
 def background_log_density(colour: np.ndarray, background: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """log p(colour | this pixel shows the known background), allowing for a small common brightness factor (shadow)."""
-    var = np.square(sigma).astype(np.float32) + 1e-3
+    """log p(colour | this pixel shows the known background), allowing for a small common brightness factor (shadow).
+
+    The slow readable twin of the kernel above: Gaussian noise times a Gaussian factor about 1, the factor at its maximum, the density
+    spread along it, plus an outlier floor.
+    """
+    var = np.square(sigma) + 1e-3
     bb, cb = np.square(background).sum(-1), (colour * background).sum(-1)
     prior = 1 / SHADOW_LOG_SIGMA**2
-    factor = (cb / var + prior) / (bb / var + prior)  # maximum of Gaussian noise times Gaussian factor about 1
+    factor = (cb / var + prior) / (bb / var + prior)
     misfit = np.square(colour - factor[..., None] * background).sum(-1) / var + np.square(factor - 1) * prior
-    # the factor integrates out one direction: the density is spread over bb * SHADOW^2 along it
-    log_norm = -1.5 * np.log(2 * np.pi * var) - 0.5 * np.log1p(bb * SHADOW_LOG_SIGMA**2 / var)
-    return np.logaddexp(-0.5 * misfit + log_norm, np.float32(np.log(0.02 * UNIFORM)))
+    log_norm = -1.5 * np.log(2 * np.pi * var) - 0.5 * np.log1p(bb / (prior * var))
+    return np.logaddexp(-0.5 * misfit + log_norm, np.log(0.02 * UNIFORM))
 
 
 def prior_llr(signed_distance: np.ndarray, sigma_px: float, inside: float, outside: float) -> np.ndarray:

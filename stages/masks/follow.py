@@ -59,7 +59,13 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def first_pass(
-    seed: Seed, frames: list[int], load: Callable[[int], WorkingFrame], scene: Scene, cut: CutSettings, fine: bool, tick: Callable[[], None]
+    seed: Seed,
+    frames: list[int],
+    views: Callable[[list[int]], Iterator[WorkingFrame]],
+    scene: Scene,
+    cut: CutSettings,
+    fine: bool,
+    tick: Callable[[], None],
 ) -> Followed:
     """Masks of all frames, forward and then backward from the seed's."""
     at = frames.index(seed.frame)
@@ -69,17 +75,16 @@ def first_pass(
     for run in (frames[at + 1 :], frames[:at][::-1]):
         previous = first
         if run:
-            scene.start(load(seed.frame), seed.mask)
+            scene.start(next(iter(views([seed.frame]))), seed.mask)
         expected_area = float(seed.mask.sum())
-        for frame in run:
-            view = load(frame)
+        for view in views(run):
             found, reason = _follow_one(view, scene, previous, out, cut, fine, expected_area, float(seed.mask.sum()))
             if not reason:
                 scene.learn(view, found)
                 _learn_colours(out, view, found.mask)
                 expected_area = float(found.mask.sum())
             previous = found
-            _record(out, frame, found, reason)
+            _record(out, view.frame, found, reason)
             tick()
     return out
 

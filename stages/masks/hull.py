@@ -22,14 +22,17 @@ MIN_VOTES = 2
 
 @dataclass
 class Hull:
-    """Voxel centres (N, 3) metres in the scene's frame, edge length, votes against and frames that saw each."""
+    """Voxel centres (N, 3) metres in the scene's frame, their cells in a grid of `shape`, votes against and frames that saw each."""
 
     centres: np.ndarray
+    cell: np.ndarray
+    shape: tuple[int, int, int]
     edge_m: float
     against: np.ndarray
     seen: np.ndarray
     certain: np.ndarray
     """one vote of these frames is enough (the prompt frame's)"""
+    _shell: np.ndarray | None = None
 
     @staticmethod
     def box(low: np.ndarray, high: np.ndarray, voxels: int) -> Hull:
@@ -39,16 +42,19 @@ class Hull:
         axes = [np.arange(low[i] + edge / 2, high[i], edge, dtype=np.float32) for i in range(3)]
         centres = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
         n = len(centres)
-        return Hull(np.ascontiguousarray(centres), edge, np.zeros(n, np.uint16), np.zeros(n, np.uint16), np.zeros(n, np.uint16))
+        shape = tuple(len(a) for a in axes)
+        return Hull(np.ascontiguousarray(centres), np.arange(n), shape, edge, *(np.zeros(n, np.uint16) for _ in range(3)))
 
     def keep(self, where: np.ndarray) -> None:
         """Drop the voxels not in `where` (N,) bool."""
-        self.centres, self.against, self.seen, self.certain = (
-            np.ascontiguousarray(a[where]) for a in (self.centres, self.against, self.seen, self.certain)
+        self._shell = None
+        self.centres, self.cell, self.against, self.seen, self.certain = (
+            np.ascontiguousarray(a[where]) for a in (self.centres, self.cell, self.against, self.seen, self.certain)
         )
 
     def vote(self, mask: np.ndarray, scene_from_left: np.ndarray, rig: Rig, slack_px: float = 1.0, certain: bool = False) -> None:
         """Let the outline of one frame (H, W) bool vote; voxels up to `slack_px` outside of it are spared."""
+        self._shell = None
         _vote(
             self.centres,
             inverse(scene_from_left).astype(np.float32),
@@ -64,6 +70,21 @@ class Hull:
         """(N,) bool."""
         return (self.certain == 0) & (self.against < np.maximum(MIN_VOTES, VOTE_SHARE * self.seen))
 
+    def _surface(self) -> np.ndarray:
+        """(M,) indices of the surviving voxels that have a dead neighbour: they alone make the silhouette."""
+        alive = np.flatnonzero(self.alive)
+        full = np.zeros([n + 2 for n in self.shape], bool)
+        core = full[1:-1, 1:-1, 1:-1]
+        at = np.unravel_index(self.cell[alive], self.shape)
+        core[at] = True
+        inner = core.copy()
+        for axis in range(3):
+            for shift in (0, 2):
+                s = [slice(1, -1)] * 3
+                s[axis] = slice(shift, shift + self.shape[axis])
+                inner &= full[tuple(s)]
+        return alive[~inner[at]]
+
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Corners of the box round the surviving voxels."""
         x = self.centres[self.alive]
@@ -71,7 +92,9 @@ class Hull:
 
     def silhouette(self, scene_from_left: np.ndarray, rig: Rig) -> tuple[np.ndarray, tuple[float, float] | None]:
         """(H, W) bool prediction and the range of disparities (px) the surviving voxels span; None when none is in view."""
-        x = self.centres[self.alive]
+        if self._shell is None:
+            self._shell = self.centres[self._surface()]
+        x = self._shell
         step = max(1, rig.width // 640)
         small = rig.scaled(1 / step)
         mask, near, far = _splat(

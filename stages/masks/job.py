@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.parallel import ordered_map
 from stages.masks.outline import CutSettings
 from stages.masks.prompt import Prompt
 from stages.masks.working_frame import WorkingFrame
@@ -28,6 +29,10 @@ class Job:
     workers: int
     rng: np.random.Generator
     progress: Callable[[int, int, str], None]
+
+    def views(self, frames: list[int]) -> Iterator[WorkingFrame]:
+        """The frames in the order given, read ahead by the worker threads."""
+        return ordered_map(self.load, frames, self.workers)
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,10 @@ def fine_cut(
         return mask.astype(np.float32)
     colour = decorrelated(rgb)
     gap = max(2.0, settings.band_px / 3)
-    local = local_llr(colour, distance > gap, distance < -gap, settings.local_radius_px, noise, background, background_sigma)
-    total = np.clip(local, -settings.clip, settings.clip) + share * np.clip(llr, -settings.clip, settings.clip)
+    certain = distance > gap, distance < -gap
+    local = local_llr(colour, *certain, band, settings.local_radius_px, noise, background, background_sigma)
+    total = np.zeros(mask.shape, np.float32)
+    total[band] = np.clip(local, -settings.clip, settings.clip) + share * np.clip(llr[band], -settings.clip, settings.clip)
     return solve_cut(total, *edge_weights(colour, settings.length), mask.astype(np.float32), band, iterations=200)
 
 

@@ -101,7 +101,7 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
     from stages.masks.job import Job
     from stages.masks.outline import CutSettings
     from stages.masks.prompt import read_prompt
-    from stages.masks.working_frame import load, working_scale
+    from stages.masks.working_frame import FrameCache, load, working_scale
 
     name = next(iter(METHODS)) if config.method == "auto" else config.method
     rig = Rig.load(inputs["rig.json"].path)
@@ -113,7 +113,7 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
     cut = CutSettings(config.outline_length, config.band_px, config.local_radius_px)
     job = Job(
         reader.ids,
-        lambda frame: load(reader, frame, scale),
+        FrameCache(lambda frame: load(reader, frame, scale)),
         small,
         prompt,
         cut,

@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 
 from stages.core.errors import StageError
+from stages.core.parallel import ordered_map
 from stages.masks import background as bg
 from stages.masks.capture_kind import STILL_SHARE, small, still_share
 from stages.masks.finding import find_by_depth, find_by_motion
 from stages.masks.follow import Followed, Scene, decode, first_pass, second_pass
 from stages.masks.job import FrameMask, Job, Outcome
 from stages.masks.scene_flow import FlowScene
-from stages.masks.scene_motion import SceneMotion, features
+from stages.masks.scene_motion import Features, SceneMotion, features
 from stages.masks.scene_moving import MovingScene, moving_scene
 from stages.masks.scene_still import StillScene
 from stages.masks.seed import Seed, from_box, from_points, plane_map
@@ -34,7 +35,7 @@ class StereoMethod:
     def segment(self, job: Job) -> Outcome:
         outcome = Outcome(iter(()))
         sampled = job.frames[:: max(1, len(job.frames) // 8)]
-        thumbnails = [small(job.load(f).rgb) for f in dict.fromkeys([job.prompt.frame, *sampled])]
+        thumbnails = [small(v.rgb) for v in job.views(list(dict.fromkeys([job.prompt.frame, *sampled])))]
         share = still_share(thumbnails, _outside(job, thumbnails[0].shape[:2]))
         still = job.kind == "still_camera" or (job.kind == "auto" and share > STILL_SHARE)
         view = job.load(job.prompt.frame)
@@ -42,11 +43,13 @@ class StereoMethod:
         outcome.seed_mask, outcome.seed_frame = seed.mask, seed.frame
         ticks = _Ticks(job, 3)
         scene = self._scene(job, seed, view, still, ticks, outcome)
-        followed = first_pass(seed, job.frames, job.load, scene, job.cut, isinstance(scene, FlowScene), ticks.named("following the object"))
+        followed = first_pass(
+            seed, job.frames, job.views, scene, job.cut, isinstance(scene, FlowScene), ticks.named("following the object")
+        )
         if isinstance(scene, MovingScene) and job.kind == "auto" and _overlap(followed) < HULL_OVERLAP:
             outcome.warnings.append("the object moves in the scene while the camera moves too: followed by colour and optical flow instead")
             scene = FlowScene(seed)
-            followed = first_pass(seed, job.frames, job.load, scene, job.cut, True, lambda: None)
+            followed = first_pass(seed, job.frames, job.views, scene, job.cut, True, lambda: None)
         self._between(job, scene, followed)
         outcome.metrics |= {"kind": scene.description, "still_background_share": round(share, 3), "prompt_frame": seed.frame}
         outcome.results = self._results(job, scene, followed, seed, ticks)
@@ -92,7 +95,9 @@ class StereoMethod:
         if isinstance(scene, StillScene):
             frames = _sampled(job.frames, scene.seed.frame)
             samples = _samples(job, frames, np.ones(scene.seed.mask.shape, bool))
-            scene.background = bg.background_from(samples, bg.outside_masks([decode(followed.masks[f]) for f in frames]), _noise(samples))
+            scene.background = bg.background_from(
+                samples, bg.outside_masks([decode(followed.masks[f]) for f in frames]), _noise(samples), job.workers
+            )
 
     def _results(self, job: Job, scene: Scene, followed: Followed, seed: Seed, ticks: _Ticks) -> Iterator[FrameMask]:
         usual = dict(zip(job.frames, usual_areas([int(decode(followed.masks[f]).sum()) for f in job.frames]), strict=True))
@@ -123,8 +128,8 @@ class _Ticks:
 
 
 def _first_results(followed: Followed, job: Job):
-    for frame in job.frames:
-        yield job.load(frame), replace(followed.cuts[frame], mask=decode(followed.masks[frame]))
+    for view in job.views(job.frames):
+        yield view, replace(followed.cuts[view.frame], mask=decode(followed.masks[view.frame]))
 
 
 def _outside(job: Job, shape: tuple[int, int]) -> np.ndarray:
@@ -146,7 +151,7 @@ def _sampled(frames: list[int], first: int) -> list[int]:
 
 
 def _samples(job: Job, frames: list[int], where: np.ndarray) -> bg.Samples:
-    views = [job.load(f) for f in frames]
+    views = list(job.views(frames))
     gain = np.stack([bg.frame_gain(v.rgb[::3, ::3], views[0].rgb[::3, ::3], where[::3, ::3]) for v in views])
     return bg.Samples(frames, np.stack([v.rgb for v in views]), np.stack([v.disparity.astype(np.float16) for v in views]), gain)
 
@@ -161,19 +166,22 @@ def _still_scene(job: Job, seed: Seed, view: WorkingFrame) -> StillScene:
     samples = _samples(job, _sampled(job.frames, seed.frame), outside)
     surface = plane_map(seed.planes[0], view.shape) if seed.planes and seed.planes[0].share > 0.5 else None
     use = bg.anchored(samples, outside, _noise(samples)) | bg.behind(samples, surface, ~outside)
-    return StillScene(seed, bg.background_from(samples, use, _noise(samples)))
+    return StillScene(seed, bg.background_from(samples, use, _noise(samples), job.workers))
 
 
 def _place_cameras(job: Job, first: int, tick: Callable[[], None]) -> SceneMotion:
     motion, at, waiting = SceneMotion(job.rig), job.frames.index(first), []
-    for frame in job.frames[at:] + job.frames[:at][::-1]:
+
+    def found(frame: int) -> tuple[int, Features]:
         view = job.load(frame)
-        if not motion.add(frame, features(cv2.cvtColor(view.rgb, cv2.COLOR_RGB2GRAY), view.disparity, view.sigma, job.rig)):
+        return frame, features(cv2.cvtColor(view.rgb, cv2.COLOR_RGB2GRAY), view.disparity, view.sigma, job.rig)
+
+    for frame, points in ordered_map(found, job.frames[at:] + job.frames[:at][::-1], job.workers):
+        if not motion.add(frame, points):
             waiting.append(frame)
         tick()
-    for frame in waiting:  # frames taken later may have seen the same side
-        view = job.load(frame)
-        motion.add(frame, features(cv2.cvtColor(view.rgb, cv2.COLOR_RGB2GRAY), view.disparity, view.sigma, job.rig))
+    for frame, points in ordered_map(found, waiting, job.workers):  # frames taken later may have seen the same side
+        motion.add(frame, points)
     return motion
 
 

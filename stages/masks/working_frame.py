@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from stages.core.frames import FrameReader
+from stages.core.images import DISPARITY_SCALE, SIGMA_SCALE
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,36 @@ def shrink(full: WorkingFrame, scale: float) -> WorkingFrame:
     sx = np.float32(size[0] / w)
     near = lambda a: cv2.resize(a, size, interpolation=cv2.INTER_NEAREST_EXACT) * sx  # noqa: E731
     return WorkingFrame(full.frame, cv2.resize(full.rgb, size, interpolation=cv2.INTER_AREA), near(full.disparity), near(full.sigma))
+
+
+class FrameCache:
+    """Loads frames and keeps the first ones that fit into `budget_bytes`, losslessly packed, so that short videos are decoded once."""
+
+    def __init__(self, load: Callable[[int], WorkingFrame], budget_bytes: int = 300_000_000) -> None:
+        self._load, self._left = load, budget_bytes
+        self._packed: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, frame: int) -> WorkingFrame:
+        if (packed := self._packed.get(frame)) is not None:
+            return WorkingFrame(frame, packed[0], unpack(packed[1], DISPARITY_SCALE), unpack(packed[2], SIGMA_SCALE))
+        view = self._load(frame)
+        size = view.rgb.nbytes + view.disparity.nbytes // 2 + view.sigma.nbytes // 2
+        with self._lock:
+            if frame not in self._packed and size <= self._left:
+                self._left -= size
+                self._packed[frame] = (view.rgb, pack(view.disparity, DISPARITY_SCALE), pack(view.sigma, SIGMA_SCALE))
+        return view
+
+
+def pack(values: np.ndarray, scale: float) -> np.ndarray:
+    """(H, W) float32 with NaN -> uint16 in 1/scale, 0 = none (the encoding of the files themselves)."""
+    return np.where(np.isfinite(values), np.clip(np.rint(values * np.float32(scale)), 1, 65535), 0).astype(np.uint16)
+
+
+def unpack(values: np.ndarray, scale: float) -> np.ndarray:
+    """The inverse of `pack`."""
+    return np.where(values > 0, values * np.float32(1 / scale), np.float32(np.nan))
 
 
 def noise_level(rgb: np.ndarray) -> float:
