@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from stages.core.camera import Rig
-from stages.core.geometry.rigid import exp_se3
+from stages.core.geometry.rigid import exp_se3, inverse
 from stages.texture.sampling import sample_at
 from stages.texture.views import View, Window
 
 _PRIOR_PX = 1.0
 """moving the surface by this many picture pixels costs as much as one robust standard deviation at `_PRIOR_POINTS` points"""
 _PRIOR_POINTS = 30.0
-_ROUNDS = 6
-_MAX_SHIFT_PX = 4.0
+_SCHEDULE = ((4.0, 3), (1.5, 3), (0.0, 3))
+"""(blur in picture pixels, rounds): the blur widens the basin to errors of a few pixels"""
+_MAX_SHIFT_PX = 8.0
 """a frame whose correction moves the surface further (median) is left as it was: that is no longer a correction"""
 
 
@@ -33,28 +35,41 @@ class Aligned:
     after: float
 
 
-def align(views: list[View], rig: Rig, greys: list[np.ndarray], windows: list[Window], points: np.ndarray, weights: np.ndarray) -> Aligned:
+def align(
+    views: list[View], rig: Rig, greys: list[np.ndarray], windows: list[Window], points: np.ndarray, weights: np.ndarray
+) -> Aligned:
     """Corrected cameras. greys: (h, w) float32 exposure-compensated, each of its window; points (N, 3); weights (V, N), 0 = not seen."""
     start = [v.camera_from_object for v in views]
     cameras, weights = list(start), weights / max(float(weights.max()), 1e-30)
-    frames = {f: [k for k, v in enumerate(views) if v.frame == f] for f in {v.frame for v in views}}
-    values = _observe_all(cameras, rig, greys, windows, points, weights)
-    before = _disagreement(values, weights)
-    for _ in range(_ROUNDS):
-        mean, scale = _others_mean(values, weights)
-        for members in frames.values():
-            step = _step(members, cameras, views, rig, greys, windows, points, weights, mean, scale)
-            for k in members:
-                side = rig.right_from_left if views[k].side == "right" else np.eye(4)
-                cameras[k] = side @ step @ np.linalg.inv(side) @ cameras[k]
-        values = _observe_all(cameras, rig, greys, windows, points, weights)
+    before = _disagreement(_observe_all(start, rig, greys, windows, points, weights), weights)
+    for blur_px, rounds in _SCHEDULE:
+        smooth = [cv2.GaussianBlur(g, None, blur_px * w.scale) if blur_px else g for g, w in zip(greys, windows, strict=True)]
+        for _ in range(rounds):
+            cameras = _round(cameras, views, rig, smooth, windows, points, weights)
     shift = np.array([_shift(a, b, rig, points[weights[k] > 0]) for k, (a, b) in enumerate(zip(start, cameras, strict=True))])
-    for members in frames.values():
+    for members in _pairs(views):
         if max(shift[k] for k in members) > _MAX_SHIFT_PX:
             for k in members:
                 cameras[k], shift[k] = start[k], 0.0
     after = _disagreement(_observe_all(cameras, rig, greys, windows, points, weights), weights)
     return Aligned(cameras, shift, before, after) if after < before else Aligned(start, np.zeros(len(views)), before, before)
+
+
+def _pairs(views: list[View]) -> list[list[int]]:
+    """Indices of the views of each frame."""
+    return [[k for k, v in enumerate(views) if v.frame == f] for f in sorted({v.frame for v in views})]
+
+
+def _round(cameras, views, rig, greys, windows, points, weights) -> list[np.ndarray]:
+    """One Gauss-Newton step of every frame against the others as they stand."""
+    mean, scale = _others_mean(_observe_all(cameras, rig, greys, windows, points, weights), weights)
+    out = list(cameras)
+    for members in _pairs(views):
+        step = _step(members, cameras, views, rig, greys, windows, points, weights, mean, scale)
+        for k in members:
+            side = rig.right_from_left if views[k].side == "right" else np.eye(4)
+            out[k] = side @ step @ inverse(side) @ cameras[k]
+    return out
 
 
 def _observe_all(cameras, rig, greys, windows, points, weights):

@@ -24,7 +24,7 @@ from stages.texture.survey import ReadPicture, Surveyed, compensated_grey, reduc
 from stages.texture.unwrap import Unwrapped, unwrap
 from stages.texture.views import View, spread
 
-SURVEY_POINTS = 40_000
+SURVEY_POINTS = 16_000
 _OVERSAMPLING = 2.0
 """texels per picture pixel, along a line, that show all a picture holds even where it meets the texel grid at an angle"""
 
