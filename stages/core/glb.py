@@ -1,0 +1,139 @@
+"""Binary glTF 2.0 (Khronos), as much of it as one textured mesh needs: written to the letter of the specification, and read back.
+
+glTF: metres, right-handed, +Y up, the front looks along +Z; uv origin top-left; colour textures are sRGB. The object frame has OpenCV
+axes (x right, y down, z forward), so `GLTF_FROM_OBJECT` turns it by half a turn about x: lengths and handedness stay.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.core.errors import StageError
+
+GLTF_FROM_OBJECT = np.diag([1.0, -1.0, -1.0])
+_JSON, _BIN, _MAGIC = 0x4E4F534A, 0x004E4942, 0x46546C67
+_TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3"}
+_COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": 5123}
+_ARRAY_BUFFER, _INDEX_BUFFER = 34962, 34963
+
+
+@dataclass(frozen=True)
+class GltfMesh:
+    """One mesh as glTF stores it: position, normal (N, 3), uv (N, 2) origin top-left, confidence (N,) 0-1, triangles (F, 3), all in glTF
+    axes; image: the bytes of a JPEG or PNG file."""
+
+    position: np.ndarray
+    normal: np.ndarray
+    uv: np.ndarray
+    confidence: np.ndarray
+    triangles: np.ndarray
+    image: bytes
+
+
+def gltf_from_object(vertices: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points and normals (N, 3) of the object frame (OpenCV axes) in glTF axes."""
+    return vertices @ GLTF_FROM_OBJECT.T, normals @ GLTF_FROM_OBJECT.T
+
+
+def object_from_gltf(vertices: np.ndarray) -> np.ndarray:
+    """Points (N, 3) in glTF axes back in the object frame."""
+    return vertices @ GLTF_FROM_OBJECT
+
+
+def encode_glb(mesh: GltfMesh, roughness: float = 0.9) -> bytes:
+    """The bytes of a .glb file: one node, one mesh, one matt material with the picture as sRGB base colour."""
+    index_type = "<u2" if len(mesh.position) < 65535 else "<u4"  # the largest value is reserved (primitive restart)
+    arrays = [
+        ("POSITION", mesh.position, "<f4"),
+        ("NORMAL", _unit(mesh.normal), "<f4"),
+        ("TEXCOORD_0", mesh.uv, "<f4"),
+        ("_CONFIDENCE", mesh.confidence[:, None], "<f4"),
+        ("", mesh.triangles.reshape(-1, 1), index_type),
+    ]
+    blob, views, accessors, attributes = bytearray(), [], [], {}
+    for k, (name, values, kind) in enumerate(arrays):
+        data = np.ascontiguousarray(values, kind)
+        accessors.append(_accessor(k, data, kind, bounds=name in ("POSITION", "")))
+        views.append(_append(blob, data.tobytes(), _ARRAY_BUFFER if name else _INDEX_BUFFER))
+        if name:
+            attributes[name] = k
+    views.append(_append(blob, mesh.image, None))
+    document = _document(attributes, accessors, views, len(blob), mesh.image, roughness)
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-len(text) % 4)
+    chunks = struct.pack("<II", len(text), _JSON) + text + struct.pack("<II", len(blob), _BIN) + bytes(blob)
+    return struct.pack("<III", _MAGIC, 2, 12 + len(chunks)) + chunks
+
+
+def decode_glb(data: bytes, name: str = "the file") -> GltfMesh:
+    """What `encode_glb` wrote (and any glb with one such mesh). Raises StageError for anything else."""
+    if len(data) < 20 or struct.unpack_from("<II", data) != (_MAGIC, 2):
+        raise StageError(f"{name} is not a binary glTF 2.0 file", "run the package stage again")
+    length = struct.unpack_from("<I", data, 12)[0]
+    document, binary = json.loads(data[20 : 20 + length]), data[20 + length + 8 :]
+    primitive = document["meshes"][0]["primitives"][0]
+    read = lambda key: _read(document, binary, primitive["attributes"][key])  # noqa: E731
+    position = read("POSITION")
+    confidence = read("_CONFIDENCE")[:, 0] if "_CONFIDENCE" in primitive["attributes"] else np.ones(len(position), np.float32)
+    view = document["bufferViews"][document["images"][0]["bufferView"]]
+    image = binary[view.get("byteOffset", 0) : view.get("byteOffset", 0) + view["byteLength"]]
+    triangles = _read(document, binary, primitive["indices"]).reshape(-1, 3).astype(np.int64)
+    return GltfMesh(position, read("NORMAL"), read("TEXCOORD_0"), confidence, triangles, bytes(image))
+
+
+def read_glb(path: Path) -> GltfMesh:
+    """`decode_glb` of a file."""
+    return decode_glb(path.read_bytes(), str(path))
+
+
+def _document(attributes: dict, accessors: list, views: list, size: int, image: bytes, roughness: float) -> dict:
+    mime = "image/png" if image[:4] == b"\x89PNG" else "image/jpeg"
+    note = {"unit": "metre", "gltf_from_object": GLTF_FROM_OBJECT.tolist()}
+    surface = {"baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": roughness}
+    return {
+        "asset": {"version": "2.0", "generator": "stereotwin", "extras": note},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"name": "twin", "mesh": 0}],
+        "meshes": [{"name": "twin", "primitives": [{"attributes": attributes, "indices": len(accessors) - 1, "material": 0, "mode": 4}]}],
+        "materials": [{"name": "twin", "pbrMetallicRoughness": surface}],
+        "textures": [{"source": 0, "sampler": 0}],
+        "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
+        "images": [{"bufferView": len(views) - 1, "mimeType": mime}],
+        "accessors": accessors,
+        "bufferViews": views,
+        "buffers": [{"byteLength": size}],
+    }
+
+
+def _accessor(view: int, data: np.ndarray, kind: str, bounds: bool) -> dict:
+    out = {"bufferView": view, "componentType": _COMPONENTS[kind], "count": len(data), "type": _TYPES[data.shape[1]]}
+    if bounds:
+        # through the stored type: the specification compares with what is in the buffer
+        out |= {"min": data.min(0).tolist(), "max": data.max(0).tolist()}
+    return out
+
+
+def _append(blob: bytearray, data: bytes, target: int | None) -> dict:
+    out = {"buffer": 0, "byteOffset": len(blob), "byteLength": len(data)}
+    blob += data + b"\0" * (-len(data) % 4)
+    return out if target is None else {**out, "target": target}
+
+
+def _read(document: dict, binary: bytes, index: int) -> np.ndarray:
+    accessor = document["accessors"][index]
+    view = document["bufferViews"][accessor["bufferView"]]
+    kind = {v: k for k, v in _COMPONENTS.items()}[accessor["componentType"]]
+    width = {v: k for k, v in _TYPES.items()}[accessor["type"]]
+    start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
+    return np.frombuffer(binary, kind, accessor["count"] * width, start).reshape(-1, width)
+
+
+def _unit(normals: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.where(length > 1e-12, normals / np.maximum(length, 1e-12), [0.0, 1.0, 0.0])

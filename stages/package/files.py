@@ -1,0 +1,42 @@
+"""Writes the GLB and OBJ files from the textured mesh."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stages.core.glb import GltfMesh, encode_glb, gltf_from_object
+from stages.core.meshes import SurfaceMesh, TexturedMesh
+from stages.package.corners import nearest_confidence, single_index
+from stages.package.obj import mtl_text, obj_text
+
+
+def write_obj(folder: Path, mesh: TexturedMesh, texture: Path) -> None:
+    """twin.obj, twin.mtl and twin.png in `folder`."""
+    shutil.copyfile(texture, folder / "twin.png")
+    (folder / "twin.mtl").write_text(mtl_text("twin.png"))
+    (folder / "twin.obj").write_text(obj_text(mesh, "twin.mtl"))
+
+
+def write_glb(path: Path, mesh: TexturedMesh, source: SurfaceMesh, image: str, jpeg_quality: int, roughness: float) -> int:
+    """Write the GLB; `source` gives the confidence. Returns the number of vertices, those on seams counted once per chart."""
+    vertex, corner, triangles = single_index(mesh)
+    position, normal = gltf_from_object(mesh.vertices[vertex], mesh.normals[vertex])
+    uv = np.stack([mesh.uv[corner, 0], 1 - mesh.uv[corner, 1]], 1)
+    confidence = nearest_confidence(mesh.vertices[vertex], source)
+    picture = encode_picture(mesh.texture, image, jpeg_quality)
+    path.write_bytes(encode_glb(GltfMesh(position, normal, uv, confidence, triangles, picture), roughness))
+    return len(vertex)
+
+
+def encode_picture(texture: np.ndarray, kind: str, jpeg_quality: int) -> bytes:
+    """(S, S, 3) uint8 RGB as the bytes of a "jpeg" (colour not subsampled) or "png" file."""
+    flags = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    flags = flags if kind == "jpeg" else [cv2.IMWRITE_PNG_COMPRESSION, 6]
+    ok, data = cv2.imencode(".jpg" if kind == "jpeg" else ".png", cv2.cvtColor(texture, cv2.COLOR_RGB2BGR), flags)
+    if not ok:
+        raise ValueError(f"cannot encode the texture as {kind}")
+    return data.tobytes()

@@ -1,0 +1,24 @@
+"""Wavefront OBJ with its material file. Metres, in the object frame of poses.json (OBJ has no axes of its own), vt origin bottom-left."""
+
+from __future__ import annotations
+
+from stages.core.meshes import TexturedMesh
+
+_HEADER = "# unit: metre; frame: the object frame of poses.json (x right, y down, z forward); up is -y\n"
+
+
+def obj_text(mesh: TexturedMesh, material_file: str) -> str:
+    """The .obj file: separate indices for position, uv and normal, so no vertex is doubled."""
+    parts = [_HEADER, f"mtllib {material_file}\n", "o twin\n"]
+    parts += ["v {:.7f} {:.7f} {:.7f}\n".format(*v) for v in mesh.vertices.tolist()]
+    parts += ["vt {:.7f} {:.7f}\n".format(*t) for t in mesh.uv.tolist()]
+    parts += ["vn {:.5f} {:.5f} {:.5f}\n".format(*n) for n in mesh.normals.tolist()]
+    parts.append("usemtl twin\n")
+    faces, faces_uv = (mesh.faces + 1).tolist(), (mesh.faces_uv + 1).tolist()
+    parts += [f"f {a}/{p}/{a} {b}/{q}/{b} {c}/{r}/{c}\n" for (a, b, c), (p, q, r) in zip(faces, faces_uv, strict=True)]
+    return "".join(parts)
+
+
+def mtl_text(picture: str) -> str:
+    """The .mtl file: matt, coloured by the picture."""
+    return f"newmtl twin\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nd 1\nillum 1\nmap_Kd {picture}\n"

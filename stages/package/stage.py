@@ -1,0 +1,76 @@
+"""The twin in the formats people open: GLB, OBJ with MTL and PNG, PLY, USDZ, and preview pictures."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from stages.base import Inputs, Resources, StageContext, StageReport
+from stages.core.errors import StageError
+from stages.package.config import PackageConfig
+from stages.package.usdz import INSTALL, usd_version, write_usdz
+
+
+class PackageStage:
+    """mesh.ply and `textured` -> `twin`: the files of the twin folder that are not copies of other stages' outputs."""
+
+    name = "package"
+    version = 1
+    needs = Resources(memory_gb=1.0)
+    Config = PackageConfig
+    inputs = ("mesh.ply", "textured")
+    outputs = ("twin",)
+
+    def weights_used(self, config: PackageConfig) -> dict[str, str]:
+        """What decides the result beside the inputs: whether, and which, usd-core writes the USDZ."""
+        return {"usd-core": usd_version()} if config.usd != "off" else {}
+
+    def check(self, inputs: Inputs, config: PackageConfig) -> None:
+        """Raises StageError when USDZ is required and cannot be written."""
+        if config.usd == "on" and not usd_version():
+            raise StageError("package.usd=on needs usd-core, which is not installed", INSTALL)
+
+    def run(self, inputs: Inputs, config: PackageConfig, out: Path, context: StageContext) -> StageReport:
+        """Write every format, then pictures."""
+        from stages.core.meshes import read_ply, read_textured
+        from stages.package.files import write_glb, write_obj
+        from stages.package.previews import previews
+
+        twin = out / "twin"
+        twin.mkdir()
+        mesh, source = read_textured(inputs["textured"].path), read_ply(inputs["mesh.ply"].path)
+        context.progress(0, 4, "mesh.ply and OBJ")
+        shutil.copyfile(inputs["mesh.ply"].path, twin / "mesh.ply")
+        write_obj(twin, mesh, inputs["textured"].path / "texture.png")
+        context.progress(1, 4, "GLB")
+        doubled = write_glb(twin / "twin.glb", mesh, source, config.glb_image, config.jpeg_quality, config.roughness)
+        context.progress(2, 4, "USDZ")
+        warnings = []
+        if config.usd != "off" and usd_version():
+            write_usdz(twin / "twin.usdz", mesh, twin / "twin.png", config.roughness)
+        elif config.usd == "auto":
+            warnings.append(f"twin.usdz was not written: usd-core is not installed. To have it: {INSTALL}")
+        context.progress(3, 4, "pictures")
+        pictures = _write_pictures(out, twin, previews(mesh, config.preview_px))
+        sizes = {f"{p.suffix[1:]}_mb": round(p.stat().st_size / 1e6, 2) for p in sorted(twin.iterdir()) if p.is_file()}
+        extent = (mesh.vertices.max(0) - mesh.vertices.min(0)) * 1000
+        metrics = {
+            "faces": len(mesh.faces),
+            "faces_full_mesh": len(source.faces),
+            "vertices_in_glb": doubled,
+            "size_mm": " x ".join(f"{e:.1f}" for e in extent),
+            **sizes,
+        }
+        return StageReport("glb, obj, ply" + (", usdz" if (twin / "twin.usdz").exists() else ""), "", metrics, warnings, pictures)
+
+
+def _write_pictures(out: Path, twin: Path, pictures: dict) -> list[tuple[str, str]]:
+    from stages.core.images import thumbnail_jpeg, write_rgb
+
+    for name, image in pictures.items():
+        write_rgb(twin / "previews" / f"{name}.jpg", image, 90)
+    thumbnail_jpeg(out / "pictures/turntable.jpg", pictures["turntable"], 1280)
+    return [("a full turn of the twin", "pictures/turntable.jpg")]
+
+
+STAGE = PackageStage()
