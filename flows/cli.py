@@ -79,7 +79,7 @@ def _reconstruct(commands) -> None:
     p.add_argument("--until", metavar="STAGE", help="stop after this stage; no twin is written")
     p.add_argument("--time-limit", type=float, metavar="SECONDS", help="end a stage that takes longer")
     p.add_argument("--threads", type=int, default=0, help="worker threads per stage; default: all cores")
-    p.add_argument("settings", nargs="*", metavar="STAGE.KEY=VALUE", help="settings, see docs/settings.md")
+    p.add_argument("settings", nargs="*", metavar="STAGE.KEY=VALUE", help="settings; `twin settings` lists them")
     _prefect_option(p)
 
 
@@ -116,6 +116,8 @@ def _evaluate(commands) -> None:
 
 
 def _machine(commands) -> None:
+    p = _command(commands, "settings", "cli_settings:settings", "every setting, with default, choices and reason")
+    p.add_argument("stage", nargs="?", help="only of this stage")
     p = _command(commands, "doctor", "cli_doctor:doctor", "what this machine has, and what `method: auto` would pick")
     p.add_argument("--json", action="store_true", help="for machines")
 

@@ -13,6 +13,11 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests last, so that a mistake shows early."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
 def _capture(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Path:
     from stages.core.synthetic.capture import CaptureSpec, write_capture
 

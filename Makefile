@@ -1,0 +1,30 @@
+# make demo: set-up and the main job.  make test: set-up and the tests.  The rest is for development.
+.PHONY: setup demo test lint bench bench-kernels clean
+BIN := .venv/bin
+DEMO := demo
+
+setup: .venv/.set-up
+
+.venv/.set-up: constraints.txt pyproject.toml tools/setup.sh
+	@bash tools/setup.sh
+
+demo: setup
+	@$(BIN)/twin demo --out $(DEMO)
+
+# slow tests run last, whatever their file (tests/conftest.py)
+test: setup
+	@$(BIN)/python -m pytest -rs $(ARGS)
+
+lint: setup
+	@$(BIN)/ruff check flows stages tests tools
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+bench: setup
+	@$(BIN)/python tools/bench.py $(ARGS)
+
+bench-kernels: setup
+	@$(BIN)/python tools/bench_kernels.py $(ARGS)
+
+clean:
+	rm -rf .venv demo .pytest_cache .ruff_cache

@@ -1,0 +1,58 @@
+"""`twin settings`: every setting of every stage, as its config file documents it."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import textwrap
+import typing
+from typing import Any
+
+from flows.stage_child import load_stages
+from stages.core.errors import ConfigError
+
+
+def settings(args: argparse.Namespace) -> int:
+    """Name, default, choices and the reason, per stage."""
+    stages = {s.name: s for s in load_stages()}
+    if args.stage and args.stage not in stages:
+        raise ConfigError(f"there is no stage {args.stage}", f"choose one of {', '.join(stages)}")
+    for name, stage in stages.items():
+        if args.stage in (None, name):
+            print(name)
+            for line in describe(name, stage.Config):
+                print(line)
+    return 0
+
+
+def describe(stage: str, cls: type) -> list[str]:
+    """Two lines or more per field: how to set it, and what it means."""
+    hints, texts, lines = typing.get_type_hints(cls), field_docs(cls), []
+    for f in dataclasses.fields(cls):
+        only = f.metadata.get("only_for", ())
+        suffix = f"   only for method {' or '.join(only)}" if only else ""
+        lines.append(f"  {stage}.{f.name}={_value(f.default)}   ({_kind(hints[f.name])}){suffix}")
+        lines += textwrap.wrap(texts.get(f.name, ""), 110, initial_indent="      ", subsequent_indent="      ")
+    return lines
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """{field: the string literal below it} from the class's source."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
+    pairs = zip(body, body[1:], strict=False)
+    return {a.target.id: " ".join(b.value.value.split()) for a, b in pairs
+            if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant)}
+
+
+def _kind(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return " | ".join(map(str, typing.get_args(hint)))
+    return getattr(hint, "__name__", str(hint)) if typing.get_origin(hint) is None else str(hint)
+
+
+def _value(default: Any) -> str:
+    if isinstance(default, tuple):
+        return "[" + ",".join(map(str, default)) + "]"
+    return "null" if default is None else str(default)
