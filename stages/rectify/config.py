@@ -41,7 +41,8 @@ class RectifyConfig:
     pairs left out of the fit confirm"""
 
     blurred_below: float = 0.25
-    """sharpness over the median of its neighbours; below it a frame has no detail left to match and is left out"""
+    """strength of edges, across the direction that lost most, over the median of the neighbours; 0.25 is motion blur of some 3 % of the
+    width: nothing is left to match"""
     blur_warning_below: float = 0.6
     """the same ratio; below it a frame is kept and named in a warning"""
     duplicate_below: float = 0.02

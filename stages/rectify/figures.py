@@ -29,6 +29,8 @@ class FrameFigures:
     right_size: tuple[int, int] | None = None
     color: bool = False
     sharpness: float = float("nan")
+    edges: tuple[float, ...] = ()
+    """sharpness across each of four directions; motion blur takes one of them away"""
     sharpness_ratio: float = float("nan")
     gains: tuple[float, ...] = ()
     exposure_ratio: float = float("nan")
@@ -78,21 +80,27 @@ def measure_pair(pair: RawPair) -> tuple[FrameFigures, Small | None]:
         row.refuse("size", f"left is {_by(row.left_size)} px, right is {_by(row.right_size)} px")
         return row, None
     gray = [cv2.cvtColor(p, cv2.COLOR_BGR2GRAY) if p.ndim == 3 else p for p in pictures]
-    row.sharpness = min(sharpness(g) for g in gray)
+    row.edges = tuple(map(min, zip(*(edge_strength(g) for g in gray), strict=True)))
+    row.sharpness = float(np.mean(row.edges))
     row.gains = channel_gains(left, right)
     row.exposure_ratio = gain(gray[0][::4, ::4], gray[1][::4, ::4])
     return row, small_pictures(gray[0])
 
 
-def sharpness(gray: np.ndarray) -> float:
-    """Strength of the steepest 5 % of the edges over brightness, at half resolution (noise averages out there); no unit.
+def edge_strength(gray: np.ndarray) -> tuple[float, float, float, float]:
+    """Mean slope of the steepest 5 % of the edges over brightness, across x, y and both diagonals, at half resolution (less noise).
 
     Relative to the mean brightness, so that exposure does not count as sharpness; edges only, so that flat background does not count.
     """
     half = cv2.resize(gray, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    slope = np.hypot(cv2.Sobel(half, cv2.CV_32F, 1, 0), cv2.Sobel(half, cv2.CV_32F, 0, 1))
-    strong = np.partition(slope.ravel(), int(0.95 * slope.size))[int(0.95 * slope.size):]
-    return float(strong.mean() / (half.mean() + 4.0))
+    dx, dy = cv2.Sobel(half, cv2.CV_32F, 1, 0), cv2.Sobel(half, cv2.CV_32F, 0, 1)
+    bright = float(half.mean()) + 4.0
+    return tuple(_steepest(np.abs(d)) / bright for d in (dx, dy, (dx + dy) * 0.7071, (dx - dy) * 0.7071))
+
+
+def _steepest(slope: np.ndarray, share: float = 0.05) -> float:
+    cut = int((1 - share) * slope.size)
+    return float(np.partition(slope.ravel(), cut)[cut:].mean())
 
 
 def gain(left: np.ndarray, right: np.ndarray) -> float:

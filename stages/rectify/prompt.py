@@ -80,7 +80,7 @@ def map_prompt(prompt: dict[str, Any], mapped: Callable[[np.ndarray], np.ndarray
     """In rectified px. `mapped` takes (N, 2) raw px to rectified px; a box becomes the hull of its mapped edges, cut to `size`."""
     if "points" in prompt:
         uv = mapped(np.array([p[:2] for p in prompt["points"]]))
-        return {"frame": prompt["frame"], "points": [[*map(float, p), int(q[2] > 0)] for p, q in zip(uv, prompt["points"], strict=True)]}
+        return {"frame": prompt["frame"], "points": [[*_rounded(p), int(q[2] > 0)] for p, q in zip(uv, prompt["points"], strict=True)]}
     if not prompt:
         return {}
     uv = mapped(np.concatenate(edges(tuple(prompt["box_xyxy"]))))
@@ -88,4 +88,8 @@ def map_prompt(prompt: dict[str, Any], mapped: Callable[[np.ndarray], np.ndarray
     if np.any(high - low < MIN_BOX_PX):
         raise CaptureError(f"nothing of the box {prompt['box_xyxy']} is left in the rectified picture",
                            "the object must be well inside the picture")
-    return {"frame": prompt["frame"], "box_xyxy": [*map(float, low), *map(float, high)]}
+    return {"frame": prompt["frame"], "box_xyxy": [*_rounded(low), *_rounded(high)]}
+
+
+def _rounded(uv: np.ndarray) -> list[float]:
+    return [round(float(x), 4) for x in uv]

@@ -14,6 +14,8 @@ from stages.rectify.raw_pairs import PairReader
 
 NEIGHBOURS = 12
 """frames on each side that a frame's sharpness is compared with: the content changes over a turn"""
+FLAT = 0.05
+"""edge strength of mild sensor noise; keeps the ratio at 1 where no frame has any"""
 
 
 def survey(reader: PairReader, workers: int, progress: Callable[[int, str], None]) -> list[FrameFigures]:
@@ -52,12 +54,12 @@ def refuse_unusable(rows: Sequence[FrameFigures], size: tuple[int, int], blurred
         if row.ok and row.left_size != size:
             row.refuse("size", f"{row.left_size[0]}x{row.left_size[1]} px, the capture has {size[0]}x{size[1]} px")
     good = [r for r in rows if r.ok]
-    sharp = np.array([r.sharpness for r in good])
+    edges = np.array([r.edges for r in good]).reshape(len(good), -1)
     for i, row in enumerate(good):
-        around = sharp[max(0, i - NEIGHBOURS):i + NEIGHBOURS + 1]
-        row.sharpness_ratio = float(row.sharpness / max(np.median(around), 1e-6))
+        around = np.median(edges[max(0, i - NEIGHBOURS):i + NEIGHBOURS + 1], axis=0)
+        row.sharpness_ratio = float(np.min((edges[i] + FLAT) / (around + FLAT)))
         if row.sharpness_ratio < blurred_below:
-            row.refuse("blurred", f"edges are {row.sharpness_ratio:.2f} times as steep as in the frames around it")
+            row.refuse("blurred", f"edges in one direction are {row.sharpness_ratio:.2f} times as steep as in the frames around it")
         if row.difference < duplicate_below:
             row.refuse("duplicate", f"the same picture as the frame before (largest difference {row.difference:.3f} grey levels)")
 

@@ -58,7 +58,8 @@ def test_our_json(tmp_path):
 @pytest.mark.parametrize("names", ["M1 D1 M2 D2 R T", "K1 D1 K2 D2 R T", "cameraMatrix1 distCoeffs1 cameraMatrix2 distCoeffs2 R T",
                                    "camera_matrix_left dist_coeffs_left camera_matrix_right dist_coeffs_right rotation translation"])
 def test_opencv_files(tmp_path, suffix, names):
-    path = _opencv(tmp_path / f"calibration.{suffix}", dict(zip(names.split(), (K1, D1[None], K2, D2[None], R, T[:, None] * 1e3), strict=True)))
+    values = (K1, D1[None], K2, D2[None], R, T[:, None] * 1e3)
+    path = _opencv(tmp_path / f"calibration.{suffix}", dict(zip(names.split(), values, strict=True)))
     c = read_calibration((path,), unit_m=1e-3)
     _check(c)
     assert c.size is None

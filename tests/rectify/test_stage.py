@@ -16,7 +16,7 @@ from stages.rectify.config import RectifyConfig
 from stages.rectify.geometry import rectifying
 from stages.rectify.matches import match_pair
 from stages.rectify.stage import STAGE
-from tests.rectify.raw_capture import make_raw, write_prompt
+from tests.rectify.raw_capture import LEFT_TURN, make_raw, write_prompt
 
 
 def _matches(out: Path, frame: int) -> np.ndarray:
@@ -69,7 +69,7 @@ def _check_ranges(out: Path, rig: Rig, source: Rig, truth: Path, c) -> None:
     uv = _matches(out, 0)
     uv = uv[np.abs(uv[:, 3] - uv[:, 1]) < 0.5]
     found = np.linalg.norm(rig.backproject(uv[:, :2], rig.depth_from_disparity(uv[:, 0] - uv[:, 2])), axis=1)
-    turn = cv2.Rodrigues(np.array([0.004, 0.012, -0.006]))[0] @ geometry.left.rectified_from_raw.T
+    turn = cv2.Rodrigues(LEFT_TURN)[0] @ geometry.left.rectified_from_raw.T
     at = source.project(rig.rays(uv[:, :2]) @ turn.T)
     inside = (at > 1).all(1) & (at < [source.width - 2, source.height - 2]).all(1)
     cell = np.rint(at[inside]).astype(int)

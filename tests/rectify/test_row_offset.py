@@ -1,0 +1,68 @@
+"""Row offset on synthetic matches: the right model is chosen, the truth is found through noise and wrong matches."""
+
+import cv2
+import numpy as np
+import pytest
+
+from stages.rectify.row_offset import RowMatches, RowOffset, fit_right_camera, plausible, swapped_share
+
+K = np.array([[1000.0, 0, 640], [0, 1000, 360], [0, 0, 1]])
+
+
+def _matches(change, noise=0.2, wrong=0.2, pairs=6, per_pair=300, seed=0):
+    """Matches whose right view must be changed by `change` for rows to meet."""
+    rng = np.random.default_rng(seed)
+    n = pairs * per_pair
+    left = rng.uniform([40, 30], [1240, 690], (n, 2))
+    right = np.c_[left[:, 0] - rng.uniform(60, 200, n), left[:, 1]]
+    H = K @ np.linalg.inv(change) @ np.linalg.inv(K)
+    right = cv2.perspectiveTransform(right[:, None], H)[:, 0] + rng.normal(0, noise, (n, 2))
+    bad = rng.random(n) < wrong
+    right[bad] = rng.uniform([0, 0], [1280, 720], (np.count_nonzero(bad), 2))
+    return RowMatches(left, right, np.arange(n) // per_pair, K)
+
+
+def _turn(pitch=0.0, yaw=0.0, roll=0.0, zoom=0.0):
+    return np.diag([1 + zoom, 1 + zoom, 1]) @ cv2.Rodrigues(np.array([pitch, yaw, roll]))[0]
+
+
+def test_median_and_spread_ignore_wrong_matches():
+    m = plausible(_matches(_turn(pitch=-0.0008)), 720)
+    found = RowOffset.of(m)
+    assert found.matches > 1300 and found.median_px == pytest.approx(-0.8, abs=0.06) and 0.1 < found.spread_px < 0.35
+
+
+@pytest.mark.parametrize("truth, model", [(_turn(pitch=0.0015), "pitch"), (_turn(pitch=-0.001, roll=0.002), "turn"),
+                                          (_turn(pitch=0.001, yaw=-0.006, roll=0.001, zoom=0.002), "full")])
+def test_the_simplest_sufficient_model_is_chosen(truth, model):
+    m = plausible(_matches(truth), 720)
+    change, chosen = fit_right_camera(m, "auto")
+    after = m.corrected(change)
+    assert chosen == model and abs(RowOffset.of(after).median_px) < 0.02
+    grid = np.stack(np.meshgrid(np.linspace(100, 1100, 6), np.linspace(80, 640, 5)), -1).reshape(-1, 1, 2)
+    rows = [cv2.perspectiveTransform(grid, K @ c @ np.linalg.inv(K))[:, 0, 1] for c in (change, truth)]
+    assert np.abs(rows[0] - rows[1]).max() < 0.12
+
+
+def test_yaw_and_zoom_leave_the_mean_disparity_as_calibrated():
+    m = plausible(_matches(_turn(pitch=0.001, yaw=-0.006, zoom=0.002)), 720)
+    change, _ = fit_right_camera(m, "full")
+    assert np.median(m.corrected(change).disparity_px - m.disparity_px) == pytest.approx(0, abs=0.05)
+
+
+def test_pitch_alone_moves_no_disparity():
+    m = plausible(_matches(_turn(pitch=0.002)), 720)
+    change, _ = fit_right_camera(m, "pitch")
+    assert np.abs(m.corrected(change).disparity_px - m.disparity_px).max() < 0.5
+
+
+def test_nothing_to_find_stays_near_the_identity():
+    m = plausible(_matches(np.eye(3)), 720)
+    change, model = fit_right_camera(m, "auto")
+    assert model == "pitch" and np.abs(change - np.eye(3)).max() < 2e-5
+
+
+def test_swapped_sides_show_in_the_sign_of_the_disparity():
+    m = _matches(np.eye(3))
+    assert swapped_share(m) < 0.2 and swapped_share(RowMatches(m.right, m.left, m.pair, K)) > 0.8
+    assert np.isnan(swapped_share(m.chosen(np.arange(5))))
