@@ -54,7 +54,8 @@ def test_pictures_of_two_sizes(capture, rectify):
     cv2.imwrite(str(p), cv2.resize(cv2.imread(str(p)), (200, 150)))
     made = rectify(capture)
     assert made.rows[2]["status"] == made.rows[4]["status"] == "size"
-    assert "200x150 px, the capture has 400x300" in made.rows[2]["reason"] and "left is 400x300 px, right is 200x150" in made.rows[4]["reason"]
+    assert "200x150 px, the capture has 400x300" in made.rows[2]["reason"]
+    assert "left is 400x300 px, right is 200x150" in made.rows[4]["reason"]
 
 
 def test_calibration_for_another_size(capture, rectify):
