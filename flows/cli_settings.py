@@ -6,6 +6,7 @@ import argparse
 import ast
 import dataclasses
 import inspect
+import itertools
 import textwrap
 import typing
 from typing import Any
@@ -41,8 +42,7 @@ def describe(stage: str, cls: type) -> list[str]:
 def field_docs(cls: type) -> dict[str, str]:
     """{field: the string literal below it} from the class's source."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
-    pairs = zip(body, body[1:], strict=False)
-    return {a.target.id: " ".join(b.value.value.split()) for a, b in pairs
+    return {a.target.id: " ".join(str(b.value.value).split()) for a, b in itertools.pairwise(body)
             if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant)}
 
 
