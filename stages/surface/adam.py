@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from stages.surface.hash_grid import FEATURES, KERNEL, LINE, ONE, ZERO
+from stages.surface.prefetch import prefetch
 
 STRIP = 64
 U0, U1, U_STRIP = np.uint64(0), np.uint64(1), np.uint64(STRIP)                    # unsigned: see hash_grid.py
@@ -57,37 +58,64 @@ def step_touched(touched, grad, values, first, second, steps, corrections, rate,
     """One step of the flagged cache lines of one level; clears gradients and flags.
 
     `touched (lines,)` uint8; flat float32 `grad, values, first, second` (lines * LINE * FEATURES,), `steps` uint16 per entry,
-    `corrections` as AdamShape gives them. Lines are taken a strip at a time: rates first, then values, because a vector load right
-    after the scalar stores it covers would stall.
+    `corrections` as AdamShape gives them. Works a strip of flagged lines at a time while the next strip's memory is fetched.
     """
-    lines, rates = np.empty(STRIP, np.uint64), np.empty(STRIP * LINE * FEATURES, np.float32)
-    keep1, keep2, last = ONE - beta1, ONE - beta2, np.uint16(CORRECTIONS - 1)
-    line, end = U0, np.uint64(touched.size)
-    while line < end:
-        found = U0
-        while line < end and found < U_STRIP:
-            lines[found] = line
-            found += np.uint64(touched[line])
+    lines, rates = np.empty((2, STRIP), np.uint64), np.empty(STRIP * LINE * FEATURES, np.float32)
+    line, now = U0, 0
+    line, found = _collect(touched, line, lines[0], grad, values, first, second, steps)
+    while found > U0:
+        line, following = _collect(touched, line, lines[1 - now], grad, values, first, second, steps)
+        _rates(lines[now], found, grad, steps, corrections, rate, rates)
+        _move(lines[now], found, grad, values, first, second, rates, beta1, beta2, epsilon)
+        found, now = following, 1 - now
+
+
+@njit(**KERNEL)
+def _collect(touched, line, lines, grad, values, first, second, steps):
+    """The next flagged lines from `line` on, at most STRIP, whose memory is prefetched: (line after the last one looked at, number)."""
+    end, found = np.uint64(touched.size), U0
+    while line < end and found < U_STRIP:
+        if touched[line]:
             touched[line] = 0
-            line += U1
-        for n in range(found):
-            at, entry, to = lines[n] * WIDTH, lines[n] * ENTRIES, n * WIDTH
-            for k in range(ENTRIES):
-                moved = (grad[at + k + k] != ZERO) | (grad[at + k + k + U1] != ZERO)
-                step = steps[entry + k]
-                step = np.uint16(step + np.uint16(moved)) if step < last else step
-                steps[entry + k] = step
-                rated = rate * corrections[step] if moved else ZERO
-                rates[to + k + k] = rated
-                rates[to + k + k + U1] = rated
-        for n in range(found):
-            at, to = lines[n] * WIDTH, n * WIDTH
-            for k in range(WIDTH):
-                g, m, v = grad[at + k], first[at + k], second[at + k]
-                moved = rates[to + k] != ZERO
-                m = beta1 * m + keep1 * g if moved else m
-                v = beta2 * v + keep2 * g * g if moved else v
-                values[at + k] -= rates[to + k] * m / (np.sqrt(v) + epsilon)
-                first[at + k] = m
-                second[at + k] = v
-                grad[at + k] = ZERO
+            lines[found] = line
+            found += U1
+            prefetch(grad, line * WIDTH)
+            prefetch(values, line * WIDTH)
+            prefetch(first, line * WIDTH)
+            prefetch(second, line * WIDTH)
+            prefetch(steps, line * ENTRIES)
+        line += U1
+    return line, found
+
+
+@njit(**KERNEL)
+def _rates(lines, found, grad, steps, corrections, rate, rates):
+    """Count the step of every entry with a gradient; `rates`: its bias-corrected rate for each value, 0 for the others."""
+    last = np.uint16(CORRECTIONS - 1)
+    for n in range(found):
+        at, entry, to = lines[n] * WIDTH, lines[n] * ENTRIES, n * WIDTH
+        for k in range(ENTRIES):
+            moved = (grad[at + k + k] != ZERO) | (grad[at + k + k + U1] != ZERO)
+            step = steps[entry + k]
+            step = np.uint16(step + np.uint16(moved)) if step < last else step
+            steps[entry + k] = step
+            rated = rate * corrections[step] if moved else ZERO
+            rates[to + k + k] = rated
+            rates[to + k + k + U1] = rated
+
+
+@njit(**KERNEL)
+def _move(lines, found, grad, values, first, second, rates, beta1, beta2, epsilon):
+    """Move the values with a rate; a pass of its own, for a vector load right after the scalar stores it covers would stall."""
+    keep1, keep2 = ONE - beta1, ONE - beta2
+    for n in range(found):
+        at, to = lines[n] * WIDTH, n * WIDTH
+        for k in range(WIDTH):
+            g, m, v = grad[at + k], first[at + k], second[at + k]
+            moved = rates[to + k] != ZERO
+            m = beta1 * m + keep1 * g if moved else m
+            v = beta2 * v + keep2 * g * g if moved else v
+            values[at + k] -= rates[to + k] * m / (np.sqrt(v) + epsilon)
+            first[at + k] = m
+            second[at + k] = v
+            grad[at + k] = ZERO

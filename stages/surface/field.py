@@ -21,6 +21,7 @@ from stages.surface.optimiser import Optimiser, Pending
 from stages.surface.thread_team import ThreadTeam
 
 RUNS = 16                       # fixed cut of a batch: never a function of the number of threads
+LEVEL_RUNS = 4                  # as fixed: a level's table is shared by few
 SLICE = 1 << 17                 # points of one inference pass: bounds memory
 
 
@@ -55,8 +56,6 @@ class Field:
         self.team = ThreadTeam(threads)
         self._optimiser: Optimiser | None = None
         self._spare: dict[tuple, list[np.ndarray]] = {}
-        lay = self.layout
-        self._tables = (lay.scale, lay.resolution, lay.offset, lay.size, lay.hashed)
         self._sdf_widths = np.array(shape.sdf_mlp.widths, np.int64)
         self._colour_widths = np.array(shape.colour_mlp.widths, np.int64)
 
@@ -120,15 +119,30 @@ class Field:
         hidden = self._buffer(blocks, neurons)
         sdf = np.empty(len(x), np.float32)
         geo = np.empty((self.shape.geo_features if features else 0, len(x)), np.float32)
-        active = self.active_weights()
 
-        def run(job: int) -> None:
-            a, b = _run(job, blocks)
-            field_kernels.encode(x, a, b, self.grid, *self._tables, active, xs, enc)
-            field_kernels.decode(x, a, b, self.sdf_weights, self._sdf_widths, np.float32(self.radius), enc, hidden, sdf, geo)
+        def prepare(job: int) -> None:
+            field_kernels.prepare(x, *_run(job, blocks), self.shape.levels, xs, enc)
 
-        self.team.run(run, RUNS)
+        def decode(job: int) -> None:
+            field_kernels.decode(x, *_run(job, blocks), self.sdf_weights, self._sdf_widths, np.float32(self.radius), enc, hidden, sdf, geo)
+
+        self.team.run(prepare, RUNS)
+        self._encode(xs, enc)
+        self.team.run(decode, RUNS)
         return Tape(x, sdf, geo if features else None, (xs, enc, hidden))
+
+    def _encode(self, xs: np.ndarray, enc: np.ndarray) -> None:
+        active, blocks = self.active_weights(), len(xs)
+
+        def run(job: int) -> None:                # all runs of a level, then the next level: its table stays in the cache
+            level, (a, b) = job // LEVEL_RUNS, _run(job % LEVEL_RUNS, blocks, LEVEL_RUNS)
+            if active[level] == 0:
+                enc[a:b, level * FEATURES * BLOCK : (level + 1) * FEATURES * BLOCK] = 0
+            elif b > a:
+                table, place = self.layout.part(self.grid, level), self.layout.place(level)
+                field_kernels.encode_level(level, a, b, table, *place, active[level], xs, enc)
+
+        self.team.run(run, self.shape.levels * LEVEL_RUNS)
 
     def backward(self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None = None, want_dx: bool = False) -> np.ndarray | None:
         """Adds the parameters' gradients for d loss / d sdf (N,) and d loss / d geo (G, N); returns d loss / d x (N, 3) if wanted.
@@ -147,18 +161,29 @@ class Field:
         blocks = len(xs)
         d_geo = np.empty((0, len(d_sdf)), np.float32) if d_geo is None else np.ascontiguousarray(d_geo, np.float32)
         d_w = np.zeros((RUNS, self.sdf_weights.size if weights else 0), np.float32)
-        d_x = np.empty_like(tape.x) if want_dx else None
-        active = self.active_weights()
 
         def run(job: int) -> None:
-            a, b = _run(job, blocks)
-            field_kernels.decode_backward(d_sdf, d_geo, a, b, self.sdf_weights, self._sdf_widths, d_w[job], enc, hidden)
-            if d_x is not None:
-                field_kernels.position_gradient(tape.x, d_sdf, a, b, self.grid, *self._tables, active, xs, enc, d_x)
+            field_kernels.decode_backward(d_sdf, d_geo, *_run(job, blocks), self.sdf_weights, self._sdf_widths, d_w[job], enc, hidden)
 
         self.team.run(run, RUNS)
         if weights:
             self._training().sdf.grad += d_w.sum(0)
+        return self._position_gradient(tape, d_sdf) if want_dx else None
+
+    def _position_gradient(self, tape: Tape, d_sdf: np.ndarray) -> np.ndarray:
+        xs, d_enc, _ = tape.buffers
+        d_xs, d_x, active, levels = self._buffer(len(xs), 3), np.empty_like(tape.x), self.active_weights(), self.shape.levels
+
+        def run(job: int) -> None:
+            a, b = _run(job, len(xs))
+            d_xs[a:b] = 0
+            for level in np.flatnonzero(active) if b > a else ():
+                table, place = self.layout.part(self.grid, level), self.layout.place(level)
+                field_kernels.position_gradient_level(level, a, b, table, *place, active[level], xs, d_enc, d_xs)
+            field_kernels.position_gradient(tape.x, d_sdf, a, b, levels, d_enc, d_xs, d_x)
+
+        self.team.run(run, RUNS)
+        self._release((d_xs,))
         return d_x
 
     def colour_forward(self, geo: np.ndarray, normal: np.ndarray, view: np.ndarray) -> ColourTape:
@@ -229,5 +254,5 @@ def _slices(x: np.ndarray) -> list[np.ndarray]:
     return [x[at : at + SLICE] for at in range(0, max(len(x), 1), SLICE)]
 
 
-def _run(job: int, blocks: int) -> tuple[int, int]:
-    return blocks * job // RUNS, blocks * (job + 1) // RUNS
+def _run(job: int, blocks: int, runs: int = RUNS) -> tuple[int, int]:
+    return blocks * job // runs, blocks * (job + 1) // runs

@@ -19,6 +19,7 @@ from stages.surface.hash_grid import (
     ONE,
     ZERO,
     add_position_gradient,
+    fetch_corners,
     interpolate,
     load_positions,
     locate,
@@ -29,25 +30,27 @@ TWO = np.float32(2)
 
 
 @njit(**KERNEL)
-def encode(x, block_from, block_to, grid, scale, resolution, offset, size, hashed, active, xs, enc):
-    """Fill `xs` and `enc` of a run of blocks, level by level so that one level's table stays in the cache."""
-    fraction, index = np.empty(3 * BLOCK, np.float32), np.empty(8 * BLOCK, np.uint32)
-    levels = scale.size
-    inputs = enc.shape[1] // BLOCK
+def prepare(x, block_from, block_to, levels, xs, enc):
+    """Fill `xs` and the rows of `enc` above the grid's features."""
     for block in range(block_from, block_to):
         load_positions(x, block * BLOCK, min(BLOCK, x.shape[0] - block * BLOCK), xs[block])
         for k in range(3 * BLOCK):
             enc[block, levels * FEATURES * BLOCK + k] = TWO * xs[block, k] - ONE
-        for k in range((levels * FEATURES + 3) * BLOCK, inputs * BLOCK):
+        for k in range((levels * FEATURES + 3) * BLOCK, enc.shape[1]):
             enc[block, k] = ONE
-    for level in range(levels):
-        for block in range(block_from, block_to):
-            if active[level] == ZERO:
-                for k in range(level * FEATURES * BLOCK, (level + 1) * FEATURES * BLOCK):
-                    enc[block, k] = ZERO
-            else:
-                locate(xs[block], scale[level], resolution[level], offset[level], size[level], hashed[level], fraction, index)
-                interpolate(grid, fraction, index, active[level], enc[block], level * FEATURES)
+
+
+@njit(**KERNEL)
+def encode_level(level, block_from, block_to, table, scale, resolution, size, hashed, weight, xs, enc):
+    """Rows of one level for a run of blocks. `table (size, 2)` is that level's; all points visit it before the next level's turn."""
+    fraction, index = np.empty((2, 3 * BLOCK), np.float32), np.empty((2, 8 * BLOCK), np.uint32)
+    locate(xs[block_from], scale, resolution, size, hashed, fraction[0], index[0])
+    for block in range(block_from, block_to):
+        now, then = (block - block_from) & 1, (block - block_from + 1) & 1
+        if block + 1 < block_to:
+            locate(xs[block + 1], scale, resolution, size, hashed, fraction[then], index[then])
+            fetch_corners(table, index[then])
+        interpolate(table, fraction[now], index[now], weight, enc[block], level * FEATURES)
 
 
 @njit(**KERNEL)
@@ -89,28 +92,43 @@ def decode_backward(d_sdf, d_geo, block_from, block_to, w, widths, d_w, enc, hid
 @njit(**KERNEL)
 def scatter_level(level, points, scale, resolution, size, hashed, weight, xs, d_enc, grad, touched):
     """Adds all points' gradient to `grad (size, 2)` of one level. A level belongs to one thread, so the order of additions is fixed."""
-    fraction, index = np.empty(3 * BLOCK, np.float32), np.empty(8 * BLOCK, np.uint32)
-    for block in range(xs.shape[0]):
-        locate(xs[block], scale, resolution, 0, size, hashed, fraction, index)
-        scatter(grad, touched, fraction, index, weight, d_enc[block], level * FEATURES, min(BLOCK, points - block * BLOCK))
+    fraction, index = np.empty((2, 3 * BLOCK), np.float32), np.empty((2, 8 * BLOCK), np.uint32)
+    blocks = xs.shape[0]
+    locate(xs[0], scale, resolution, size, hashed, fraction[0], index[0])
+    for block in range(blocks):
+        now, then = block & 1, (block + 1) & 1
+        if block + 1 < blocks:
+            locate(xs[block + 1], scale, resolution, size, hashed, fraction[then], index[then])
+            fetch_corners(grad, index[then])
+        count = min(BLOCK, points - block * BLOCK)
+        scatter(grad, touched, fraction[now], index[now], weight, d_enc[block], level * FEATURES, count)
 
 
 @njit(**KERNEL)
-def position_gradient(x, d_sdf, block_from, block_to, grid, scale, resolution, offset, size, hashed, active, xs, d_enc, d_x):
-    """`d_x (N, 3)` from the gradient of the encoding and of the starting sphere; 0 from the network outside the cube (clamped)."""
-    fraction, index, d_xs = np.empty(3 * BLOCK, np.float32), np.empty(8 * BLOCK, np.uint32), np.empty(3 * BLOCK, np.float32)
-    levels = scale.size
+def position_gradient_level(level, block_from, block_to, table, scale, resolution, size, hashed, weight, xs, d_enc, d_xs):
+    """Adds one level's share of d loss / d x to `d_xs (blocks, 3 * BLOCK)` for a run of blocks."""
+    fraction, index = np.empty((2, 3 * BLOCK), np.float32), np.empty((2, 8 * BLOCK), np.uint32)
+    locate(xs[block_from], scale, resolution, size, hashed, fraction[0], index[0])
     for block in range(block_from, block_to):
-        for k in range(3 * BLOCK):
-            d_xs[k] = TWO * d_enc[block, levels * FEATURES * BLOCK + k]
-        for level in range(levels):
-            if active[level] != ZERO:
-                locate(xs[block], scale[level], resolution[level], offset[level], size[level], hashed[level], fraction, index)
-                add_position_gradient(grid, fraction, index, scale[level], active[level], d_enc[block], level * FEATURES, d_xs)
+        now, then = (block - block_from) & 1, (block - block_from + 1) & 1
+        if block + 1 < block_to:
+            locate(xs[block + 1], scale, resolution, size, hashed, fraction[then], index[then])
+            fetch_corners(table, index[then])
+        add_position_gradient(table, fraction[now], index[now], scale, weight, d_enc[block], level * FEATURES, d_xs[block])
+
+
+@njit(**KERNEL)
+def position_gradient(x, d_sdf, block_from, block_to, levels, d_enc, d_xs, d_x):
+    """`d_x (N, 3)` from the grid's share `d_xs`, the position rows of `d_enc` and the starting sphere.
+
+    Coordinates outside the cube are clamped: the network's share is 0 there.
+    """
+    for block in range(block_from, block_to):
         first = block * BLOCK
         for p in range(min(BLOCK, x.shape[0] - first)):
             a, b, c = x[first + p, 0] - HALF, x[first + p, 1] - HALF, x[first + p, 2] - HALF
             pull = d_sdf[first + p] / max(np.sqrt(a * a + b * b + c * c), np.float32(1e-12))
-            d_x[first + p, 0] = pull * a + (d_xs[p] if abs(a) <= HALF else ZERO)
-            d_x[first + p, 1] = pull * b + (d_xs[BLOCK + p] if abs(b) <= HALF else ZERO)
-            d_x[first + p, 2] = pull * c + (d_xs[2 * BLOCK + p] if abs(c) <= HALF else ZERO)
+            for axis in range(3):
+                away, row = x[first + p, axis] - HALF, axis * BLOCK + p
+                network = d_xs[block, row] + TWO * d_enc[block, levels * FEATURES * BLOCK + row]
+                d_x[first + p, axis] = pull * away + (network if abs(away) <= HALF else ZERO)

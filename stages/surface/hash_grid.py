@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from stages.surface.prefetch import prefetch
+
 BLOCK = 128
 FEATURES = 2
 LINE = 8                        # entries in a 64-byte cache line: the unit in which touched entries are flagged
@@ -60,6 +62,14 @@ class GridLayout:
         """Entries of all levels."""
         return int(self.offset[-1] + self.size[-1])
 
+    def part(self, array: np.ndarray, level: int) -> np.ndarray:
+        """The rows of one level of an array over all entries."""
+        return array[self.offset[level] : self.offset[level] + self.size[level]]
+
+    def place(self, level: int) -> tuple:
+        """(scale, resolution, size, hashed) of one level, as the kernels take them."""
+        return self.scale[level], self.resolution[level], self.size[level], self.hashed[level]
+
 
 def aligned_zeros(shape: tuple[int, ...], align: int = 64) -> np.ndarray:
     """float32 zeros whose first byte starts a cache line."""
@@ -82,29 +92,28 @@ def load_positions(x, first, count, xs):
 
 
 @njit(**KERNEL)
-def locate(xs, scale, resolution, offset, size, hashed, fraction, index):
+def locate(xs, scale, resolution, size, hashed, fraction, index):
     """Cell of each point at one level: `fraction` (3 rows, float32) inside it and `index` (8 rows, uint32) of its corners, x fastest."""
     for k in range(R3):
         at = xs[k] * scale + HALF
         cell = np.int32(at)
         fraction[k] = at - np.float32(cell)
         index[k] = np.uint32(cell)
-    start, one = np.uint32(offset), np.uint32(1)
     if hashed:
         mask, prime_y, prime_z = np.uint32(size - 1), np.uint32(PRIME_Y), np.uint32(PRIME_Z)
         for p in range(R1):
             x, y, z = index[p], index[R1 + p], index[R2 + p]
             y0, z0 = np.uint32(y * prime_y), np.uint32(z * prime_z)
-            y1, z1, x1 = np.uint32(y0 + prime_y), np.uint32(z0 + prime_z), np.uint32(x + one)
+            y1, z1, x1 = np.uint32(y0 + prime_y), np.uint32(z0 + prime_z), np.uint32(x + np.uint32(1))
             a, b, c, d = y0 ^ z0, y1 ^ z0, y0 ^ z1, y1 ^ z1
-            index[p] = ((x ^ a) & mask) + start
-            index[R1 + p] = ((x1 ^ a) & mask) + start
-            index[R2 + p] = ((x ^ b) & mask) + start
-            index[R3 + p] = ((x1 ^ b) & mask) + start
-            index[R4 + p] = ((x ^ c) & mask) + start
-            index[R5 + p] = ((x1 ^ c) & mask) + start
-            index[R6 + p] = ((x ^ d) & mask) + start
-            index[R7 + p] = ((x1 ^ d) & mask) + start
+            index[p] = (x ^ a) & mask
+            index[R1 + p] = (x1 ^ a) & mask
+            index[R2 + p] = (x ^ b) & mask
+            index[R3 + p] = (x1 ^ b) & mask
+            index[R4 + p] = (x ^ c) & mask
+            index[R5 + p] = (x1 ^ c) & mask
+            index[R6 + p] = (x ^ d) & mask
+            index[R7 + p] = (x1 ^ d) & mask
     else:
         step_y, step_z, end = np.uint32(resolution), np.uint32(resolution * resolution), np.uint32(size)
         for p in range(R1):
@@ -114,14 +123,22 @@ def locate(xs, scale, resolution, offset, size, hashed, fraction, index):
             row = np.uint64(corner * BLOCK)
             for p in range(R1):
                 at = np.uint32(index[p] + away)
-                index[row + p] = (at if at < end else np.uint32(at - end)) + start
+                index[row + p] = at if at < end else np.uint32(at - end)
         for p in range(R1):
             at = index[p]
-            index[p] = (at if at < end else np.uint32(at - end)) + start
+            index[p] = at if at < end else np.uint32(at - end)
 
 
 @njit(**KERNEL)
-def interpolate(grid, fraction, index, weight, enc, row):
+def fetch_corners(table, index):
+    """Prefetch the entries of a block. The corners with the higher x lie in the same cache lines seven times of eight."""
+    for row in (np.uint64(0), R2, R4, R6):
+        for p in range(R1):
+            prefetch(table, index[row + p] * np.uint64(FEATURES))
+
+
+@njit(**KERNEL)
+def interpolate(table, fraction, index, weight, enc, row):
     """Trilinear features of one level times `weight` into rows `row`, `row` + 1 of the encoding."""
     out = np.uint64(row * BLOCK)
     for p in range(R1):
@@ -131,10 +148,10 @@ def interpolate(grid, fraction, index, weight, enc, row):
         a, b, c, d = gy * gz, fy * gz, gy * hz, fy * hz
         i0, i1, i2, i3 = index[p], index[R1 + p], index[R2 + p], index[R3 + p]
         i4, i5, i6, i7 = index[R4 + p], index[R5 + p], index[R6 + p], index[R7 + p]
-        low0 = grid[i0, 0] * a + grid[i2, 0] * b + grid[i4, 0] * c + grid[i6, 0] * d
-        low1 = grid[i0, 1] * a + grid[i2, 1] * b + grid[i4, 1] * c + grid[i6, 1] * d
-        high0 = grid[i1, 0] * a + grid[i3, 0] * b + grid[i5, 0] * c + grid[i7, 0] * d
-        high1 = grid[i1, 1] * a + grid[i3, 1] * b + grid[i5, 1] * c + grid[i7, 1] * d
+        low0 = table[i0, 0] * a + table[i2, 0] * b + table[i4, 0] * c + table[i6, 0] * d
+        low1 = table[i0, 1] * a + table[i2, 1] * b + table[i4, 1] * c + table[i6, 1] * d
+        high0 = table[i1, 0] * a + table[i3, 0] * b + table[i5, 0] * c + table[i7, 0] * d
+        high1 = table[i1, 1] * a + table[i3, 1] * b + table[i5, 1] * c + table[i7, 1] * d
         enc[out + p] = low0 * gx + high0 * fx
         enc[out + R1 + p] = low1 * gx + high1 * fx
 
@@ -164,7 +181,7 @@ def scatter(grad, touched, fraction, index, weight, d_enc, row, count):
 
 
 @njit(**KERNEL)
-def add_position_gradient(grid, fraction, index, scale, weight, d_enc, row, d_xs):
+def add_position_gradient(table, fraction, index, scale, weight, d_enc, row, d_xs):
     """Adds d_enc^T d enc / d x of one level to `d_xs` (3 rows)."""
     from_row = np.uint64(row * BLOCK)
     for p in range(R1):
@@ -173,14 +190,14 @@ def add_position_gradient(grid, fraction, index, scale, weight, d_enc, row, d_xs
         d0, d1 = d_enc[from_row + p] * weight * scale, d_enc[from_row + R1 + p] * weight * scale
         i0, i1, i2, i3 = index[p], index[R1 + p], index[R2 + p], index[R3 + p]
         i4, i5, i6, i7 = index[R4 + p], index[R5 + p], index[R6 + p], index[R7 + p]
-        v0 = grid[i0, 0] * d0 + grid[i0, 1] * d1
-        v1 = grid[i1, 0] * d0 + grid[i1, 1] * d1
-        v2 = grid[i2, 0] * d0 + grid[i2, 1] * d1
-        v3 = grid[i3, 0] * d0 + grid[i3, 1] * d1
-        v4 = grid[i4, 0] * d0 + grid[i4, 1] * d1
-        v5 = grid[i5, 0] * d0 + grid[i5, 1] * d1
-        v6 = grid[i6, 0] * d0 + grid[i6, 1] * d1
-        v7 = grid[i7, 0] * d0 + grid[i7, 1] * d1
+        v0 = table[i0, 0] * d0 + table[i0, 1] * d1
+        v1 = table[i1, 0] * d0 + table[i1, 1] * d1
+        v2 = table[i2, 0] * d0 + table[i2, 1] * d1
+        v3 = table[i3, 0] * d0 + table[i3, 1] * d1
+        v4 = table[i4, 0] * d0 + table[i4, 1] * d1
+        v5 = table[i5, 0] * d0 + table[i5, 1] * d1
+        v6 = table[i6, 0] * d0 + table[i6, 1] * d1
+        v7 = table[i7, 0] * d0 + table[i7, 1] * d1
         d_xs[p] += ((v1 - v0) * gy + (v3 - v2) * fy) * gz + ((v5 - v4) * gy + (v7 - v6) * fy) * fz
         d_xs[R1 + p] += ((v2 - v0) * gx + (v3 - v1) * fx) * gz + ((v6 - v4) * gx + (v7 - v5) * fx) * fz
         d_xs[R2 + p] += ((v4 - v0) * gx + (v5 - v1) * fx) * gy + ((v6 - v2) * gx + (v7 - v3) * fx) * fy

@@ -65,18 +65,17 @@ class GridAdam:
         team.run(run, len(levels))
 
     def _step_level(self, level: int, pending: list[Pending], grad: np.ndarray, touched: np.ndarray, numbers: tuple) -> None:
-        size, start = int(self.layout.size[level]), int(self.layout.offset[level])
+        size = int(self.layout.size[level])
         self.gather(level, pending, grad, touched)
-        flat = [a[start : start + size].reshape(-1) for a in (self.grid, self.first, self.second)]
-        step_touched(touched[: size // LINE], grad[:size].reshape(-1), *flat, self.steps[start : start + size], self.corrections, *numbers)
+        flat = [self.layout.part(a, level).reshape(-1) for a in (self.grid, self.first, self.second)]
+        steps = self.layout.part(self.steps, level)
+        step_touched(touched[: size // LINE], grad[:size].reshape(-1), *flat, steps, self.corrections, *numbers)
 
     def gather(self, level: int, pending: list[Pending], grad: np.ndarray, touched: np.ndarray) -> None:
         """Add the pending gradients of one level to `grad (>= size, 2)` and flag its lines."""
-        lay = self.layout
-        place = lay.scale[level], lay.resolution[level], lay.size[level], lay.hashed[level]
         for batch in pending:
-            if batch.active[level] > 0:
-                scatter_level(level, batch.points, *place, batch.active[level], batch.xs, batch.d_enc, grad, touched)
+            if batch.active[level] > 0 and batch.points:
+                scatter_level(level, batch.points, *self.layout.place(level), batch.active[level], batch.xs, batch.d_enc, grad, touched)
 
 
 class DenseAdam:
@@ -119,6 +118,6 @@ class Optimiser:
         """The gradients gathered since the last step, as `Field.gradients` describes them (dense: for tests and other backends)."""
         layout, grid = self.grid.layout, np.zeros_like(self.grid.grid)
         for level in range(layout.levels):
-            part = grid[layout.offset[level] : layout.offset[level] + layout.size[level]]
+            part = layout.part(grid, level)
             self.grid.gather(level, self.pending, part, np.zeros(len(part) // LINE, np.uint8))
         return {"grid": grid, "sdf_weights": self.sdf.grad, "colour_weights": self.colour.grad}
