@@ -35,9 +35,7 @@ class Aligned:
     after: float
 
 
-def align(
-    views: list[View], rig: Rig, greys: list[np.ndarray], windows: list[Window], points: np.ndarray, weights: np.ndarray
-) -> Aligned:
+def align(views: list[View], rig: Rig, greys: list[np.ndarray], windows: list[Window], points: np.ndarray, weights: np.ndarray) -> Aligned:
     """Corrected cameras. greys: (h, w) float32 exposure-compensated, each of its window; points (N, 3); weights (V, N), 0 = not seen."""
     start = [v.camera_from_object for v in views]
     cameras, weights = list(start), weights / max(float(weights.max()), 1e-30)

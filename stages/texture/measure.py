@@ -27,10 +27,10 @@ _MOST_PIXELS = 1_000_000
 
 @dataclass
 class Measured:
-    """Figures over the measured frames, and the worst frame for a picture: (frame, picture, rendered, error) crops."""
+    """Figures over the measured frames, and the worst frame: (frame, picture, rendered, measured pixels) crops."""
 
     figures: dict[str, float | int | None]
-    worst: tuple[int, np.ndarray, np.ndarray] | None
+    worst: tuple[int, np.ndarray, np.ndarray, np.ndarray] | None
 
     def write_pictures(self, out: Path, baked: Baked) -> list[tuple[str, str]]:
         """Write pictures/*.jpg below `out`; returns (caption, relative path)."""
@@ -40,11 +40,11 @@ class Measured:
         found = [
             ("the textured mesh from four sides, unlit", "pictures/sides.jpg"),
             ("the texture", "pictures/texture.jpg"),
-            ("views behind each texel: dark red none (filled in), yellow to white many", "pictures/provenance.jpg"),
+            ("views behind each texel: dark red none (filled in, or between charts), blue few, yellow most", "pictures/provenance.jpg"),
         ]
         if self.worst is not None:
-            frame, picture, rendered = self.worst
-            error = np.clip(np.abs(rendered - picture.astype(np.float32)).mean(-1) * 5, 0, 255).astype(np.uint8)
+            frame, picture, rendered, inside = self.worst
+            error = np.where(inside, np.clip(np.abs(rendered - picture.astype(np.float32)).mean(-1) * 5, 0, 255), 0).astype(np.uint8)
             error = cv2.cvtColor(cv2.applyColorMap(error, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
             strip = np.hstack([picture, np.clip(rendered, 0, 255).astype(np.uint8), error])
             thumbnail_jpeg(out / "pictures/worst.jpg", strip, 1280)
@@ -67,7 +67,7 @@ def measure(
     chosen = [frames[k] for k in np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _MOST_VIEWS)).astype(int))]
     caster, mips = Caster(mesh.vertices, mesh.faces), mip_levels(mesh.texture)
 
-    def one(frame: int) -> tuple[int, ViewScore, np.ndarray, np.ndarray] | None:
+    def one(frame: int) -> tuple[int, ViewScore, np.ndarray, np.ndarray, np.ndarray] | None:
         window = object_window(View(frame, "left", np.linalg.inv(poses[frame])), rig, mesh.vertices)
         if window is None:
             return None
@@ -84,14 +84,14 @@ def measure(
         camera = Rig(picture.shape[1], picture.shape[0], camera.fx, camera.fy, camera.cx, camera.cy, camera.baseline_m)
         rendered, seen = render_textured(mesh, poses[frame], camera, caster, mips)
         score = score_view(picture, rendered, mask, seen)
-        return (frame, score, picture, rendered) if score else None
+        return (frame, score, picture, rendered, mask & seen) if score else None
 
     scores, worst = [], None
     for result in ordered_map(one, chosen, workers):
         if result is None:
             continue
         if worst is None or result[1].psnr_db < min(s.psnr_db for s in scores):
-            worst = (result[0], result[2], result[3])
+            worst = (result[0], *result[2:])
         scores.append(result[1])
     return Measured(_figures(scores, seam_step(mesh)), worst)
 
@@ -118,6 +118,6 @@ def _figures(scores: list[ViewScore], seam: float) -> dict[str, float | int | No
 
 
 def _false_colour(count: np.ndarray) -> np.ndarray:
-    shown = cv2.applyColorMap(np.clip(count.astype(int) * 28, 0, 255).astype(np.uint8), cv2.COLORMAP_HOT)
-    shown[count == 0] = (0, 0, 70)
+    shown = cv2.applyColorMap(np.rint(count * (255 / max(int(count.max()), 1))).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
+    shown[count == 0] = (0, 0, 90)
     return cv2.cvtColor(shown, cv2.COLOR_BGR2RGB)

@@ -2,32 +2,92 @@
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Mapping
+from html import escape
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from stages.core.report import sections
+from stages.core.report.labels import seconds_text, value_text
+from stages.core.report.viewer_data import script_json, viewer_block
 
-def write_report(
-    out_dir: Path, manifests: Mapping[str, Mapping[str, Any]], stage_folders: Mapping[str, Path], twin_dir: Path, extra: Mapping[str, Any]
-) -> Path:
+Manifests = Mapping[str, Mapping[str, Any]]
+
+
+def write_report(out_dir: Path, manifests: Manifests, stage_folders: Mapping[str, Path], twin_dir: Path, extra: Mapping[str, Any]) -> Path:
     """Write `out_dir/report.html`: no network, no other file needed. Returns the path.
 
-    `manifests` and `stage_folders` by stage name in pipeline order (the folder holds `pictures/`); `twin_dir` is the twin folder
-    (twin.glb, poses.json); `extra` as for `write_run_json`.
+    `manifests` and `stage_folders` by stage name in pipeline order (the folder holds `pictures/` and the stage's tables); `twin_dir` is
+    the twin folder (twin.glb, poses.json, rig.json, previews/); `extra` as for `write_run_json`.
     """
-    body = [f"<h1>{html.escape(str(extra.get('capture', 'twin')))}</h1>"]
-    for name, manifest in manifests.items():
-        body.append(f"<h2>{name}</h2>")
-        report = manifest.get("report", {})
-        for key, value in report.get("metrics", {}).items():
-            body.append(f"<div>{html.escape(key)}: {html.escape(str(value))}</div>")
-        for caption, picture in report.get("pictures", []):
-            data = base64.b64encode((stage_folders[name] / picture).read_bytes()).decode()
-            body.append(f'<figure><img src="data:image/jpeg;base64,{data}"><figcaption>{html.escape(caption)}</figcaption></figure>')
     path = out_dir / "report.html"
     partial = path.with_suffix(".html.partial")
-    partial.write_text("<!doctype html><meta charset=utf-8>" + "\n".join(body))
+    partial.write_text(page(manifests, stage_folders, twin_dir, extra), encoding="utf-8")
     partial.replace(path)
     return path
+
+
+def page(manifests: Manifests, stage_folders: Mapping[str, Path], twin_dir: Path, extra: Mapping[str, Any]) -> str:
+    """The page as text."""
+    rows = sections.frame_rows(twin_dir, stage_folders)
+    title = str(extra.get("capture", "twin"))
+    about = [f"{k} {extra[k]}" for k in ("profile", "seed", "run") if extra.get(k) not in (None, "")]
+    parts = [
+        f"<h1>{escape(title)}</h1><p class=soft>digital twin by stereotwin{escape(' · ' + ' · '.join(about) if about else '')}</p>",
+        sections.cards(_headlines(manifests, rows, extra)),
+        sections.warnings(manifests),
+        _viewer(twin_dir),
+        "<h2>Time and memory</h2>" + sections.time_table(manifests, extra.get("cached", ())),
+        *(sections.stage_section(name, m, stage_folders.get(name)) for name, m in manifests.items()),
+        f"<h2>Frames</h2>{sections.frame_table(rows)}" if rows else "",
+    ]
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}: digital twin</title><style>{_asset('page.css')}</style></head><body>{''.join(parts)}</body></html>"
+    )
+
+
+def _headlines(manifests: Manifests, rows: list[dict[str, Any]], extra: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The few figures that answer: did it work, how good is it, what did it cost."""
+    metric = lambda stage, key: manifests.get(stage, {}).get("report", {}).get("metrics", {}).get(key)  # noqa: E731
+    out = []
+    if rows:
+        usable = [r for r in rows if "pose" in r]
+        out.append(("frames with a pose", f"{sum(r['pose'] == 'ok' for r in usable)} of {len(rows)}"))
+    for stage, key, name, unit in (
+        ("package", "size_mm", "size", "mm"),
+        ("package", "faces_full_mesh", "faces in mesh.ply", ""),
+        ("texture", "psnr_db", "texture against " + str(metric("texture", "measured_on") or "the pictures"), "dB PSNR"),
+        ("texture", "unseen_texels_percent", "of the surface never seen", "%"),
+    ):
+        if metric(stage, key) is not None:
+            out.append((name, value_text(metric(stage, key), unit)))
+    seconds = extra.get("seconds_wall") or sum(m.get("seconds") or 0 for m in manifests.values())
+    out.append(("this run" if extra.get("cached") else "run time", seconds_text(seconds)))
+    out.append(("peak memory", value_text(max((m.get("peak_memory_mb") or 0 for m in manifests.values()), default=0), "MB")))
+    return out
+
+
+def _viewer(twin_dir: Path) -> str:
+    block = viewer_block(twin_dir)
+    if block is None:
+        return '<p class="soft">There is no textured mesh to show: the run ended before the package stage.</p>'
+    still = twin_dir / "previews/turntable.jpg"
+    instead = sections.picture(still, "the twin from eight sides") if still.is_file() else ""
+    return (
+        '<h2>The twin</h2><div class="viewer"><canvas id="view" tabindex="0" aria-label="3-D view of the twin"></canvas>'
+        '<div class="buttons">'
+        '<button data-look="0" aria-pressed="true">texture</button><button data-look="1" aria-pressed="false">shape</button>'
+        '<button data-look="2" aria-pressed="false">confidence</button><button id="cameras" aria-pressed="false">cameras</button>'
+        '<button id="box" aria-pressed="false">box</button></div><div class="scale" id="scale"></div>'
+        '<div class="hint">drag: turn · shift-drag or two fingers: move · wheel or pinch: zoom · double click: back</div>'
+        '<div id="no-webgl" hidden><p>This browser shows no WebGL; a still picture instead. twin.glb opens in any 3-D viewer.</p>'
+        f"{instead}</div></div>"
+        f'<script type="application/json" id="twin-data">{script_json(block)}</script><script>{_asset("viewer.js")}</script>'
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("stages.core.report").joinpath(name).read_text(encoding="utf-8")
