@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.capture import last_number
 from stages.core.errors import CaptureError
 from stages.rectify.geometry import Geometry
-from stages.rectify.read_folders import last_number
 from stages.rectify.write_pairs import Warp
 
 DEPTH_ADVICE = 'write {"kind": "depth", "per_unit": 1000} (per metre) or {"kind": "disparity", "per_unit": 64} (per px)'

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+from stages.core.capture import pair_files
 from stages.core.errors import CaptureError
 from stages.rectify.raw_pairs import decode, is_truncated
-from stages.rectify.read_folders import FolderReader, pair_files
+from stages.rectify.read_folders import FolderReader
 from stages.rectify.read_stereo_video import StereoVideoReader
 from stages.rectify.read_videos import VideoPairReader
 
