@@ -1,0 +1,118 @@
+"""Move a surface to where uncertain readings say it is, smooth where they say little.
+
+The surface is a triangle mesh on which every vertex may move along its normal by delta. Minimised is
+
+    sum w_i (delta_i - offset_i)^2  +  lambda sum r_i (b_i + (L delta)_i)^2
+
+with w the inverse variance of the readings, L the umbrella Laplacian of the mesh and b its present value along the normal: a thin plate
+through the readings (Desbrun et al. 1999, Botsch and Kobbelt 2004), so that a flat label continues the curvature of what surrounds it.
+r falls where a well-read surface bends sharply: the smoothness yields at edges. One sparse symmetric system per round of weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.surface.grid import Grid
+
+DIRECT_LIMIT = 40_000
+"""unknowns up to which the sparse factorisation is faster than conjugate gradients"""
+
+
+@dataclass(frozen=True)
+class Stiffness:
+    """How the smoothness weighs against the readings; lengths in metres."""
+
+    unit: float
+    """a reading with this standard deviation weighs 1, and `smooth` holds for edges of this length (scaled by the 4th power otherwise)"""
+    smooth: float
+    edge: float = 1.0
+    """umbrella bend, in edge lengths, at which the smoothness has yielded by three quarters on a surface that readings confirm"""
+    most: float = 400.0
+    """cap of a reading's weight: readings share errors of pose and calibration"""
+    outlier: float = 2.5
+    """standard deviations from the smooth surface at which a reading's weight has fallen to a quarter (Geman-McClure)"""
+    anchor: float = 1e-3
+    """weight that holds vertices without any reading near where they are"""
+
+
+def fitted_offsets(vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, offset: np.ndarray, weight: np.ndarray,
+                   stiffness: Stiffness, reach: float, rounds: int = 4) -> np.ndarray:
+    """(V,) metres to move each vertex along its normal, at most `reach`. `weight` (V,) is the inverse variance (1/m^2) of `offset`, 0 = none."""
+    laplacian, edge = umbrella(len(vertices), faces), mean_edge(vertices, faces)
+    w = np.minimum(weight * stiffness.unit**2, stiffness.most)
+    target = np.where(w > 0, offset, 0.0)
+    lam = stiffness.smooth * (stiffness.unit / edge) ** 4
+    bend = np.einsum("ij,ij->i", laplacian @ vertices, normals)
+    delta, yielding, read = np.zeros(len(vertices)), np.ones(len(vertices)), w
+    for _ in range(rounds):
+        w = read / (1 + read * ((delta - target) / (stiffness.outlier * stiffness.unit)) ** 2) ** 2 if delta.any() else read
+        system = _diagonal(w + stiffness.anchor) + lam * (laplacian.T @ _diagonal(yielding) @ laplacian)
+        right = w * target - lam * (laplacian.T @ (yielding * bend))
+        delta = _solve(system, right, delta)
+        now = (bend + laplacian @ delta) / (stiffness.edge * edge)
+        sure = w / (w + 1)                        # only a bend that readings confirm is an edge and not noise
+        yielding = 1 / (1 + sure * now**2) ** 2
+    return np.clip(delta, -reach, reach)
+
+
+def umbrella(count: int, faces: np.ndarray):
+    """(V, V) sparse: mean of the neighbours minus the vertex; rows of vertices without neighbours are zero."""
+    from scipy.sparse import csr_matrix, diags
+
+    a = np.concatenate([faces[:, [0, 1, 2]].ravel(), faces[:, [1, 2, 0]].ravel()])
+    b = np.concatenate([faces[:, [1, 2, 0]].ravel(), faces[:, [0, 1, 2]].ravel()])
+    adjacency = csr_matrix((np.ones(len(a)), (a, b)), shape=(count, count))
+    adjacency.data[:] = 1.0
+    degree = np.asarray(adjacency.sum(1)).ravel()
+    return (diags(1 / np.maximum(degree, 1)) @ adjacency - diags((degree > 0).astype(float))).tocsr()
+
+
+def mean_edge(vertices: np.ndarray, faces: np.ndarray) -> float:
+    """Mean length of the faces' first edges."""
+    return float(np.linalg.norm(vertices[faces[:, 0]] - vertices[faces[:, 1]], axis=1).mean())
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V, 3) unit normals, mean of the faces by area."""
+    corner = vertices[faces]
+    face = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    out = np.stack([np.bincount(faces.ravel(), np.repeat(face[:, axis], 3), len(vertices)) for axis in range(3)], 1)
+    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-30)
+
+
+def distance_near(vertices: np.ndarray, normals: np.ndarray, before: np.ndarray, grid: Grid, band: float) -> np.ndarray:
+    """Signed distance on `grid` to the oriented vertices within `band` metres of the surface `before`; further away `before` itself.
+
+    Each voxel takes the mean of n . (x - p) over its four nearest vertices, the nearer the heavier.
+    """
+    from scipy.spatial import cKDTree
+
+    out = before.astype(np.float32).copy()
+    near = np.flatnonzero((np.abs(before) < band).ravel())
+    x = grid.points(near)
+    far, index = cKDTree(vertices).query(x, k=4)
+    weight = 1 / np.maximum(far, 0.1 * grid.voxel) ** 2
+    value = np.einsum("nki,nki->nk", x[:, None] - vertices[index], normals[index])
+    value = np.sum(weight * value, 1) / weight.sum(1)
+    # past a sharp edge the planes of the nearest vertices lie: never further than the nearest vertex is
+    limit = far[:, 0]
+    out.ravel()[near] = np.clip(value, -limit, limit)
+    return out
+
+
+def _diagonal(values: np.ndarray):
+    from scipy.sparse import diags
+
+    return diags(values)
+
+
+def _solve(system, right: np.ndarray, start: np.ndarray) -> np.ndarray:
+    from scipy.sparse.linalg import LinearOperator, cg, splu
+
+    if len(right) <= DIRECT_LIMIT:
+        return splu(system.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}).solve(right)
+    scale = 1 / system.diagonal()
+    return cg(system.tocsr(), right, x0=start, rtol=1e-5, maxiter=150, M=LinearOperator(system.shape, matvec=lambda r: scale * r))[0]

@@ -1,0 +1,122 @@
+"""Variance-weighted fusion of depth into a voxel grid, and the visual hull of the masks as a signed distance.
+
+Each depth reading votes for the projective signed distance along its ray (Curless and Levoy 1996) with weight 1 / (sigma_z^2 + floor^2),
+so that flat, uncertain pixels hardly vote. The floor stands for what neighbouring pixels get wrong together.
+The hull at a voxel is the k-th smallest signed distance to the outline over the views: k - 1 bad masks cannot carve.
+Positive distances are outside the object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from stages.core.parallel import ordered_map
+from stages.surface.grid import Grid
+from stages.surface.views import View
+
+MAX_HULL_RANK = 4
+
+
+@dataclass
+class Fused:
+    """Per voxel of `grid`, float32, metres. `weight` is the inverse variance (1/m^2) of `distance`; 0 = no depth there."""
+
+    grid: Grid
+    distance: np.ndarray
+    weight: np.ndarray
+    hull: np.ndarray
+    """signed distance to the visual hull, positive outside; where fewer than `hull_rank` trusted views looked: one voxel, so outside"""
+
+
+def fuse(views: Sequence[View], grid: Grid, truncation: float, floor: float, doubt: float, hull_rank: int, workers: int) -> Fused:
+    """Fuse all views. `truncation`, `floor` in metres. The sums run view by view, so the result does not depend on `workers`."""
+    if not 1 <= hull_rank <= MAX_HULL_RANK:
+        raise ValueError(f"hull_rank {hull_rank} is not in 1..{MAX_HULL_RANK}")
+    total, weight = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
+    smallest = np.full((*grid.shape, hull_rank), np.inf, np.float32)
+    slabs = np.array_split(np.arange(grid.shape[0]), min(grid.shape[0], 4 * workers))
+
+    def work(slab: np.ndarray) -> None:
+        a, b = int(slab[0]), int(slab[-1]) + 1
+        for view in views:
+            pose = view.left_from_object
+            start, step = pose[:3, :3] @ grid.origin + pose[:3, 3], pose[:3, :3] * grid.voxel
+            rig = view.rig
+            _fuse_slab(total, weight, smallest, a, b, start, step, np.array([rig.fx, rig.fy, rig.cx, rig.cy]), view.depth, view.sigma,
+                       view.outline, np.array(view.picture_box), view.trust >= 0.5, truncation, floor, doubt)
+
+    list(ordered_map(work, slabs, workers))
+    hull = np.where(np.isfinite(smallest[..., hull_rank - 1]), -smallest[..., hull_rank - 1], np.float32(grid.voxel))
+    distance = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
+    return Fused(grid, distance, weight, hull)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=False)
+def _fuse_slab(total, weight, smallest, first, last, start, step, intrinsics, depth, sigma, outline, picture, silhouette, truncation, floor, doubt):
+    fx, fy, cx, cy = intrinsics
+    height, width = depth.shape
+    for i in range(first, last):
+        for j in range(total.shape[1]):
+            for k in range(total.shape[2]):
+                x = start[0] + step[0, 0] * i + step[0, 1] * j + step[0, 2] * k
+                y = start[1] + step[1, 0] * i + step[1, 1] * j + step[1, 2] * k
+                z = start[2] + step[2, 0] * i + step[2, 1] * j + step[2, 2] * k
+                if z <= 1e-6:
+                    continue
+                u, v = fx * x / z + cx, fy * y / z + cy
+                if u < picture[0] or v < picture[1] or u > picture[2] or v > picture[3]:
+                    continue
+                iu, iv = int(np.floor(u + 0.5)), int(np.floor(v + 0.5))
+                ju, jv = min(max(iu, 0), width - 1), min(max(iv, 0), height - 1)
+                if silhouette:
+                    away = np.sqrt(float((iu - ju) ** 2 + (iv - jv) ** 2))
+                    _keep_smallest(smallest[i, j, k], (outline[jv, ju] - away) * z / fx)
+                if iu != ju or iv != jv or outline[jv, ju] <= 0:
+                    continue
+                measured, variance = _depth_near(depth, sigma, ju, jv)
+                gap = measured - z
+                if variance <= 0 or gap < -truncation:
+                    continue
+                if gap > truncation:
+                    if gap < 3 * np.sqrt(variance):
+                        continue
+                    gap = truncation
+                w = 1 / ((variance + floor * floor) * (1 + variance / (doubt * doubt)))
+                total[i, j, k] += w * gap
+                weight[i, j, k] += w
+
+
+@numba.njit(nogil=True, cache=True)
+def _keep_smallest(row, value):
+    """Insert into a short ascending list that drops its largest."""
+    n = row.shape[0]
+    if value >= row[n - 1]:
+        return
+    k = n - 1
+    while k > 0 and row[k - 1] > value:
+        row[k] = row[k - 1]
+        k -= 1
+    row[k] = value
+
+
+@numba.njit(nogil=True, cache=True)
+def _depth_near(depth, sigma, u, v):
+    """Inverse-variance mean over 3x3 pixels that agree with the centre, and the centre's variance (errors of neighbours are the same error)."""
+    centre, spread = depth[v, u], sigma[v, u]
+    if not (centre > 0 and spread > 0):
+        return 0.0, -1.0
+    total, weight, gate = 0.0, 0.0, 3 * spread + 0.002 * centre
+    for dv in range(-1, 2):
+        for du in range(-1, 2):
+            a, b = v + dv, u + du
+            if a < 0 or b < 0 or a >= depth.shape[0] or b >= depth.shape[1]:
+                continue
+            d, s = depth[a, b], sigma[a, b]
+            if d > 0 and s > 0 and abs(d - centre) < gate:
+                total += d / (s * s)
+                weight += 1 / (s * s)
+    return total / weight, spread * spread

@@ -1,0 +1,144 @@
+"""Coarse to fine: read the evidence on the present surface, move it there, mesh it anew on a finer grid.
+
+All lengths scale with the footprint, the size of a pixel on the object, so that the same settings fit a nut and a chair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stages.core.render import Caster
+from stages.surface.cameras import Cameras, pack, visible
+from stages.surface.evolve import Stiffness, distance_near, fitted_offsets, vertex_normals
+from stages.surface.grid import Grid, object_box
+from stages.surface.initial import initial_distance
+from stages.surface.meshing import marching
+from stages.surface.photometric import Sweep, choose_cameras, sweep_offsets
+from stages.surface.readings import Readings, combine, depth_offsets, onto_vertices, rim_readings
+from stages.surface.views import View
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round: pictures resized by `scale`, `sweep` in footprints, then meshed with `voxel` footprints."""
+
+    scale: float
+    step: float
+    steps: int
+    spacing: float
+    voxel: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Which kinds of readings vote, and how sure they can be at best, in footprints."""
+
+    depth: bool = True
+    colour: bool = True
+    outlines: bool = True
+    points: bool = True
+    depth_floor: float = 0.6
+    colour_floor: float = 0.12
+    outline_px: float = 1.5
+    point_sigma: float = 0.6
+    right_eyes: bool = True
+
+
+@dataclass
+class Shape:
+    """A closed mesh, its distance field, and what stood behind each vertex before the last meshing."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    grid: Grid
+    distance: np.ndarray
+    read_at: np.ndarray
+    """(N, 3) vertices of the last round, where it read"""
+    read_sigma: np.ndarray
+    """(N,) metres, inf = nothing read there"""
+    log: list[dict[str, float]] = field(default_factory=list)
+
+
+def footprint_of(views: Sequence[View]) -> float:
+    """Size of a pixel on the object: median over the views of median depth / focal length, metres."""
+    return float(np.median([np.nanmedian(v.depth) / v.rig.fx for v in views if np.isfinite(v.depth).any()]))
+
+
+def recover_shape(views: Sequence[View], points: np.ndarray, rounds: Sequence[Round], evidence: Evidence, smooth: float, hull_rank: int,
+                  coarse_cells: int, workers: int, progress: Callable[[str], None]) -> Shape:
+    """The surface that depth, colours and outlines of all views agree on. Raises ValueError when the masks leave nothing."""
+    footprint = footprint_of(views)
+    low, high = object_box(views, points)
+    grid = Grid.covering(low, high, float(np.linalg.norm(high - low)) / coarse_cells)
+    progress("visual hull and fused depth")
+    distance = initial_distance(views, grid, footprint, hull_rank, workers)
+    if not (distance < 0).any():
+        raise ValueError("no space lies inside the masks of the views")
+    vertices, faces = marching(distance, grid)
+    packed: dict[float, Cameras] = {}
+    shape = Shape(vertices, faces, grid, distance, vertices, np.full(len(vertices), np.inf))
+    for i, r in enumerate(rounds):
+        progress(f"round {i + 1} of {len(rounds)}: {len(shape.vertices):,} vertices")
+        if r.scale not in packed:
+            packed[r.scale] = pack(views, r.scale)
+        shape = _one_round(shape, views, points, packed[r.scale], r, evidence, smooth, footprint, (low, high), workers)
+    return shape
+
+
+def _one_round(shape: Shape, views: Sequence[View], points: np.ndarray, cameras: Cameras, r: Round, evidence: Evidence, smooth: float,
+               footprint: float, box: tuple[np.ndarray, np.ndarray], workers: int) -> Shape:
+    vertices, faces, grid = shape.vertices, shape.faces, shape.grid
+    normals = vertex_normals(vertices, faces)
+    offset, weight, shares = read_evidence(shape, normals, views, points, cameras, r, evidence, footprint, workers)
+    stiffness = Stiffness(unit=3 * footprint, smooth=smooth)
+    delta = fitted_offsets(vertices, faces, normals, offset, weight, stiffness, reach=2 * grid.voxel)
+    moved = vertices + delta[:, None] * normals
+    finer = Grid.covering(*box, r.voxel * footprint)
+    band = max(float(np.abs(delta).max()), 2 * grid.voxel) + 2 * finer.voxel
+    distance = distance_near(moved, vertex_normals(moved, faces), grid.resampled(shape.distance, finer), finer, band)
+    new_vertices, new_faces = marching(distance, finer)
+    entry = {"vertices": len(vertices), "moved_mm": 1000 * float(np.abs(delta).mean()), **shares}
+    sigma = 1 / np.sqrt(np.maximum(weight, 1e-30))
+    return Shape(new_vertices, new_faces, finer, distance, moved, np.where(weight > 0, sigma, np.inf), [*shape.log, entry])
+
+
+def read_evidence(shape: Shape, normals: np.ndarray, views: Sequence[View], points: np.ndarray, cameras: Cameras, r: Round,
+                  evidence: Evidence, footprint: float, workers: int) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    """(offset (V,), inverse variance (V,), share of the vertices that each kind of evidence read)."""
+    vertices, reach = shape.vertices, 2 * shape.grid.voxel
+    cosine = visible(Caster(vertices, shape.faces), views, vertices, normals, 0.3, 6 * footprint, workers)
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    if evidence.depth:
+        found["depth"] = _weights(*depth_offsets(views, vertices, normals, cosine, 3 * footprint), evidence.depth_floor * footprint)
+    if evidence.colour:
+        facing = np.where(cosine > 0.45, cosine, np.float32(0))
+        if not evidence.right_eyes:
+            facing[:, 1::2] = 0
+        chosen = choose_cameras(facing, vertices, cameras.centres, workers)
+        sweep = Sweep(r.step * footprint, r.steps, r.spacing * footprint)
+        offset, sigma, _ = sweep_offsets(vertices, normals, chosen, cameras, sweep, workers)
+        found["colour"] = _weights(offset, sigma, evidence.colour_floor * footprint)
+    if evidence.outlines:
+        rims = rim_readings(views, shape.grid, shape.distance, evidence.outline_px, 12 * footprint, workers)
+        found["outline"] = onto_vertices(rims, vertices, normals, reach)
+    if evidence.points and len(points):
+        found["point"] = onto_vertices(_as_readings(points, vertices, normals, evidence.point_sigma * footprint), vertices, normals, reach)
+    if not found:
+        return np.zeros(len(vertices)), np.zeros(len(vertices)), {}
+    offset, weight = combine(list(found.values()))
+    return offset, weight, {f"read_by_{k}_share": float((w > 0).mean()) for k, (_, w) in found.items()}
+
+
+def _weights(offset: np.ndarray, sigma: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray]:
+    ok = np.isfinite(sigma)
+    return np.where(ok, offset, 0.0), np.where(ok, 1 / (np.where(ok, sigma, 1.0) ** 2 + floor**2), 0.0)
+
+
+def _as_readings(points: np.ndarray, vertices: np.ndarray, normals: np.ndarray, sigma: float) -> Readings:
+    """Bundle-adjusted points have no normal: they take the one of the surface there."""
+    from scipy.spatial import cKDTree
+
+    return Readings(points, normals[cKDTree(vertices).query(points)[1]], np.full(len(points), sigma))
