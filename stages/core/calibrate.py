@@ -89,7 +89,8 @@ def calibrate_corners(found: Sequence[_Corners], board: Board, left_out: dict[st
     if len(found) < MIN_PAIRS:
         raise CaptureError(f"the board was found in both pictures of {len(found)} pairs only ({len(left_out)} without); "
                            f"at least {MIN_PAIRS} are needed",
-                           f"check the number of inner corners ({board.columns}x{board.rows}), light and focus; {GOOD_PAIRS} tilted pairs are good")
+                           f"check the count of inner corners ({board.columns}x{board.rows}), light and focus; "
+                           f"{GOOD_PAIRS} tilted views are good")
     if len({c.size for c in found}) > 1:
         raise CaptureError(f"the pictures have several sizes: {sorted({c.size for c in found})}", "take all of them with the same setting")
     used = list(found)
@@ -195,7 +196,8 @@ def _warnings(r: CalibrationResult) -> list[str]:
     if len(r.pairs_used) < GOOD_PAIRS:
         out.append(f"{len(r.pairs_used)} pairs used; {GOOD_PAIRS} or more make focal length and convergence certain")
     if r.rms_px > GOOD_RMS_PX:
-        out.append(f"the corners fit to {r.rms_px:.2f} px rms, below {GOOD_RMS_PX} px is good: is the board flat, are both cameras in step?")
+        out.append(f"the corners fit to {r.rms_px:.2f} px rms, below {GOOD_RMS_PX} px is good: "
+                   "is the board flat, do both cameras fire together?")
     if r.coverage < GOOD_COVERAGE:
         out.append(f"the board covered {r.coverage:.0%} of the picture; hold it into the corners too, or distortion is a guess there")
     if r.tilt_deg < GOOD_TILT_DEG:
