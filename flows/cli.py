@@ -116,6 +116,12 @@ def _evaluate(commands) -> None:
 
 
 def _machine(commands) -> None:
+    p = _command(commands, "serve", "cli_serve:serve", "Prefect server, UI, workers and watcher on this machine, until Ctrl-C")
+    p.add_argument("--host", default="127.0.0.1", help="address to listen at; default: this machine only")
+    p.add_argument("--port", type=int, default=4200)
+    p.add_argument("--files-port", type=int, help="for the twins' files; default: port + 1")
+    p.add_argument("--runs", type=int, default=1, help="captures reconstructed at once; default 1")
+    p.add_argument("--auth", metavar="USER:PASSWORD", help="require them; or set TWIN_AUTH, which other users cannot see")
     p = _command(commands, "settings", "cli_settings:settings", "every setting, with default, choices and reason")
     p.add_argument("stage", nargs="?", help="only of this stage")
     p = _command(commands, "doctor", "cli_doctor:doctor", "what this machine has, and what `method: auto` would pick")

@@ -4,7 +4,7 @@ The order of the stages is derived from what each reads and writes (stages/graph
 
     rectify -> depth -> masks -> track -> bundle -> surface -> texture -> package
 
-`walk` is all there is to it. `reconstruct_capture` is the same as a Prefect flow, in which each stage is a task.
+`walk` is all there is to it. `reconstruct_as_flow` is the same under Prefect, where each stage is a task.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
 from flows.request import Reconstruction
 from flows.run import Beside, Run
+from flows.run_record import RunRecords
 from flows.stage_task import as_task
+from flows.ui_progress import UiProgress
 from stages.base import Stage, StageResult
 from stages.core.capture import capture_ref
 from stages.core.store import ArtifactRef, Store
@@ -39,10 +41,18 @@ def walk(run: Run, run_stage: RunStage) -> Path | None:
     return run.deliver()
 
 
-@flow(name="reconstruct-capture", flow_run_name="{request.name}", persist_result=False)
+@flow(name="reconstruct", flow_run_name="{request.name}", persist_result=False)
 def reconstruct_capture(request: Reconstruction) -> str | None:
-    """Reconstruct one capture; returns the twin folder."""
-    with Run(request, Store(), BESIDE.get(), flow_run=str(flow_run.id)) as run:
+    """Reconstruct one capture for the command line; returns the twin folder. The UI's flow is in deployments.py."""
+    return reconstruct_as_flow(request, BESIDE.get())
+
+
+def reconstruct_as_flow(request: Reconstruction, beside: Beside | None = None) -> str | None:
+    """Inside a flow run, each stage a task. A retry of the flow run goes on with its record: what it has done is not forced again."""
+    this = str(flow_run.id)
+    if beside is None:
+        beside = Beside(UiProgress(get_run_logger()), RunRecords(Store()).find(flow_run=this))
+    with Run(request, Store(), beside, flow_run=this) as run:
         out = walk(run, as_task(run))
     return str(out) if out else None
 

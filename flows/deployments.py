@@ -1,0 +1,121 @@
+"""What can be started from the Prefect UI, by schedule or by event: the flows with their forms, and how a server learns of them.
+
+    python -m flows.deployments        registers everything at PREFECT_API_URL; doing it again changes nothing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import Flow, flow, get_run_logger
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.utilities.callables import parameter_schema
+from pydantic import Field
+
+from flows.batch import reconstruct_batch
+from flows.crash_watch import register_crash_watch
+from flows.form import Box, Methods, Profile, Setting, StageName, request_of
+from flows.places import capture_folder, captures_root
+from flows.ready import capture_names
+from flows.reconstruct import reconstruct_as_flow
+from flows.ui_progress import show_scores
+
+POOL, BATCH_POOL = "twin", "twin-batch"
+"""a batch waits for its captures: in the same pool it would hold a place that they need"""
+
+
+@flow(name="reconstruct-capture", flow_run_name="{capture}", persist_result=False)
+def reconstruct_capture(
+    capture: Annotated[str, Field(min_length=1, max_length=400)],
+    profile: Profile = Profile.standard,
+    methods: Methods = Methods(),  # noqa: B008
+    box: Box | None = None,
+    start_from: StageName | None = None,
+    force: bool = False,
+    settings: Annotated[list[Setting], Field(max_length=100)] = [],  # noqa: B006
+    time_limit_min: Annotated[float | None, Field(gt=0, le=1440)] = None,
+) -> str | None:
+    """Turn one capture into its twin. Stages whose result is known are not computed again.
+
+    Args:
+        capture: Name in the captures folder, or an absolute path.
+        profile: preview takes about a minute; quality is slow and fine.
+        methods: Method of each stage.
+        box: Where the object is in the first left picture, px. Without it, prompt.json is read or the object is found.
+        start_from: Compute this stage and all that follow again.
+        force: Compute every stage again.
+        settings: More settings, each as stage.key=value.
+        time_limit_min: A stage that takes longer than these minutes is ended.
+    """
+    return reconstruct_as_flow(request_of(capture, profile, methods, box, start_from, force, settings, time_limit_min))
+
+
+@flow(name="evaluate-twin", flow_run_name="{capture}", persist_result=False)
+def evaluate_twin(capture: Annotated[str, Field(min_length=1)], twin: Annotated[str, Field(min_length=1)]) -> None:
+    """Score a twin against the known truth of its capture.
+
+    Args:
+        capture: Capture with ground truth (gt/): name in the captures folder, or an absolute path.
+        twin: Twin folder, an absolute path.
+    """
+    from stages.core.metrics import evaluate
+
+    scores = evaluate(capture_folder(capture), Path(twin))
+    get_run_logger().info("%s", scores)
+    show_scores(scores)
+
+
+@dataclass(frozen=True)
+class _Deployment:
+    flow: Flow
+    entrypoint: str
+    pool: str
+    amend: Callable[[dict[str, Any]], None] = lambda schema: None
+
+
+def _offer_captures(schema: dict[str, Any]) -> None:
+    """Name the captures that are there; not as the only choices, because a new one may arrive at any moment."""
+    if names := capture_names(captures_root()):
+        schema["properties"]["capture"] |= {"examples": names}
+        schema["properties"]["capture"]["description"] += f" There are now: {', '.join(names[:30])}"
+
+
+DEPLOYMENTS = (_Deployment(reconstruct_capture, "flows.deployments.reconstruct_capture", POOL, _offer_captures),
+               _Deployment(evaluate_twin, "flows.deployments.evaluate_twin", POOL),
+               _Deployment(reconstruct_batch, "flows.batch.reconstruct_batch", BATCH_POOL))
+
+
+def register() -> list[str]:
+    """Pools, deployments and the crash watch; returns the deployments' names. Schedules that were made are kept."""
+    with get_client(sync_client=True) as client:
+        for pool in (POOL, BATCH_POOL):
+            _make_pool(client, pool)
+        names = [_make_deployment(client, d) for d in DEPLOYMENTS]
+        register_crash_watch()
+    return names
+
+
+def _make_pool(client: SyncPrefectClient, name: str) -> None:
+    from prefect.workers.process import ProcessWorker
+
+    try:
+        client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=ProcessWorker.get_default_base_job_template()))
+    except ObjectAlreadyExists:
+        return
+
+
+def _make_deployment(client: SyncPrefectClient, d: _Deployment) -> str:
+    schema = parameter_schema(d.flow).model_dump_for_openapi()
+    d.amend(schema)
+    client.create_deployment(flow_id=client.create_flow(d.flow), name="twin", entrypoint=d.entrypoint, work_pool_name=d.pool,
+                             description=d.flow.description, parameter_openapi_schema=schema, enforce_parameter_schema=True)
+    return f"{d.flow.name}/twin"
+
+
+if __name__ == "__main__":
+    register()

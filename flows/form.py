@@ -1,0 +1,71 @@
+"""The form of reconstruct-capture in the Prefect UI: what it shows, and the `Reconstruction` it means.
+
+The class names and the field order are what a user reads. Limits are JSON-schema constraints, which the server checks before a run exists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from flows.places import capture_folder, twin_folder
+from flows.request import Reconstruction
+from flows.stage_child import load_stages
+
+Setting = Annotated[str, Field(pattern=r"^[a-z_]+(\.[a-z_0-9]+)?=.+$")]
+
+
+class Profile(StrEnum):
+    """How much work a run puts in."""
+
+    preview = "preview"
+    standard = "standard"
+    quality = "quality"
+
+
+class Box(BaseModel):
+    """Round the object in the first left picture, in pixels of the capture."""
+
+    model_config = ConfigDict(frozen=True)
+
+    left: float = Field(ge=0, le=20000, description="x of the left edge, px", json_schema_extra={"position": 0})
+    top: float = Field(ge=0, le=20000, description="y of the upper edge, px", json_schema_extra={"position": 1})
+    right: float = Field(ge=0, le=20000, description="x of the right edge, px", json_schema_extra={"position": 2})
+    bottom: float = Field(ge=0, le=20000, description="y of the lower edge, px", json_schema_extra={"position": 3})
+
+
+def _method_fields() -> dict[str, Any]:
+    """One dropdown per stage that has a choice of methods, from its config class."""
+    found: dict[str, Any] = {}
+    for position, stage in enumerate(load_stages()):
+        hint = typing.get_type_hints(stage.Config).get("method")
+        if typing.get_origin(hint) is typing.Literal:
+            default = next(f.default for f in dataclasses.fields(stage.Config) if f.name == "method")
+            found[stage.name] = (hint, Field(default, description=f"method of {stage.name}", json_schema_extra={"position": position}))
+    return found
+
+
+if TYPE_CHECKING:
+    class Methods(BaseModel): ...
+
+    class StageName(StrEnum): ...
+else:
+    Methods = create_model("Methods", __config__=ConfigDict(frozen=True, extra="forbid"), **_method_fields())
+    Methods.__doc__ = "Method of each stage; auto takes the best one whose weights and device are there."
+    StageName = StrEnum("StageName", {s.name: s.name for s in load_stages()})
+
+
+def request_of(capture: str, profile: str, methods: BaseModel, box: Box | None, start_from: str | None, force: bool, settings: list[str],
+               time_limit_min: float | None) -> Reconstruction:
+    """The form's content as a request. A capture is a name below `captures_root`, or an absolute path."""
+    fields = type(methods).model_fields
+    chosen = tuple(f"{stage}.method={value}" for stage, value in methods.model_dump().items() if value != fields[stage].default)
+    edges = None if box is None else (box.left, box.top, box.right, box.bottom)
+    path = capture_folder(capture)
+    return Reconstruction(capture=str(path), out=str(twin_folder(path)), profile=profile, box=edges, start_from=start_from, force=force,
+                          settings=(*chosen, *settings),
+                          time_limit_s=None if time_limit_min is None else 60 * time_limit_min)

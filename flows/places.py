@@ -1,0 +1,38 @@
+"""Where captures arrive and twins go when runs are started from the UI, by schedule or by a READY marker."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from stages.core.errors import CaptureError
+from stages.core.store import default_root
+
+
+def captures_root() -> Path:
+    """Where captures are looked up by name: TWIN_CAPTURES, else <store>/captures."""
+    return Path(os.environ.get("TWIN_CAPTURES") or default_root() / "captures").expanduser().resolve()
+
+
+def twins_root() -> Path:
+    """Where twins go: TWIN_TWINS, else <store>/twins."""
+    return Path(os.environ.get("TWIN_TWINS") or default_root() / "twins").expanduser().resolve()
+
+
+def twin_folder(capture: Path) -> Path:
+    """Below `twins_root` as the capture lies below `captures_root`; captures from elsewhere get a name that tells them apart."""
+    if capture.is_relative_to(captures_root()):
+        return twins_root() / capture.relative_to(captures_root())
+    return twins_root() / f"{capture.name}-{hashlib.sha256(str(capture).encode()).hexdigest()[:6]}"
+
+
+def capture_folder(name: str) -> Path:
+    """A name below `captures_root`, or an absolute path. Raises CaptureError for a name that leads out of the captures folder."""
+    path = Path(name).expanduser()
+    if path.is_absolute():
+        return path
+    inside = (captures_root() / path).resolve()
+    if not inside.is_relative_to(captures_root()):
+        raise CaptureError(f"{name} is not below {captures_root()}", "give the name of a capture, or an absolute path")
+    return inside

@@ -1,0 +1,196 @@
+"""Keeps the parts of a one-box installation alive: server, workers, files, watcher. No Prefect in this process.
+
+Each part is a child that dies with this one; a part that ends is started again, after a pause that doubles while it keeps ending.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.embedded_server import answers
+from flows.places import captures_root, twins_root
+from stages.core.errors import StoreError, TwinError
+from stages.core.store import Store
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+STABLE_AFTER_S = 60.0
+LOOK_EVERY_S = 0.5
+SERVER_START_S = 120.0
+HEARTBEAT_S = 30
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How to serve. `auth` is "user:password" or empty."""
+
+    host: str = "127.0.0.1"
+    port: int = 4200
+    files_port: int = 4201
+    runs_at_once: int = 1
+    auth: str = ""
+
+    @property
+    def ui(self) -> str:
+        """Address of the UI."""
+        return f"http://{_reachable(self.host)}:{self.port}"
+
+    @property
+    def api(self) -> str:
+        """Address of the API for the parts on this machine."""
+        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.port}/api"
+
+    @property
+    def files(self) -> str:
+        """Address of the twins' files."""
+        return f"http://{_reachable(self.host)}:{self.files_port}"
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """What every part finds in its environment."""
+        no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY", ""), "127.0.0.1", "localhost", self.host]))
+        out = {"PREFECT_HOME": str(home), "PREFECT_API_URL": self.api, "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+               "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false", "PREFECT_SERVER_API_HOST": self.host,
+               "PREFECT_SERVER_API_PORT": str(self.port), "PREFECT_SERVER_UI_API_URL": f"{self.ui}/api",
+               "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+               "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+               "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S), "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,stages",
+               "TWIN_FILES_URL": self.files, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
+        return out | ({"PREFECT_SERVER_API_AUTH_STRING": self.auth, "PREFECT_API_AUTH_STRING": self.auth} if self.auth else {})
+
+
+@dataclass
+class Part:
+    """One child process that has to live."""
+
+    name: str
+    arguments: list[str]
+    process: subprocess.Popen = field(init=False)
+    started: float = 0.0
+    pause_s: float = FIRST_PAUSE_S
+    due: float = 0.0
+    restarts: int = 0
+
+
+@dataclass
+class Supervisor:
+    """Starts the parts and looks after them until told to stop."""
+
+    serving: Serving
+    store: Store
+    say: Callable[[str], None]
+    stop: threading.Event = field(default_factory=threading.Event)
+    parts: list[Part] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Until `stop` is set. Raises TwinError when the server cannot be started at all."""
+        home = self.store.root / "prefect" / "serve"
+        home.mkdir(parents=True, exist_ok=True)
+        for folder in (captures_root(), twins_root()):
+            folder.mkdir(parents=True, exist_ok=True)
+        _refuse_taken(self.serving.host, self.serving.port)
+        _refuse_taken(self.serving.host, self.serving.files_port)
+        self._environment = {**os.environ, **self.serving.environment(home)}
+        self._logs = home / "logs"
+        self._logs.mkdir(exist_ok=True)
+        try:
+            self._start_server()
+            self._start_rest()
+            self._announce(home)
+            while not self.stop.wait(LOOK_EVERY_S):
+                self._look()
+        finally:
+            self._end_all()
+            (home / "address.json").unlink(missing_ok=True)
+
+    def _start_server(self) -> None:
+        server = self._add("server", ["server", self.serving.host, str(self.serving.port)])
+        deadline = time.monotonic() + SERVER_START_S
+        while not answers(self.serving.api, 1.0):
+            if server.process.poll() is not None or time.monotonic() > deadline:
+                raise TwinError(f"Prefect's server did not start: {self.last_words('server')}", f"see {self._logs / 'server.log'}")
+            if self.stop.wait(0.1):
+                return
+
+    def _start_rest(self) -> None:
+        if self.stop.is_set():
+            return
+        registered = subprocess.run(self._command(["register"]), env=self._environment, capture_output=True, text=True)
+        if registered.returncode:
+            raise TwinError(f"the flows could not be registered: {registered.stderr.strip()[-500:]}", "report this with the text above")
+        self._add("worker", ["worker", "twin", str(self.serving.runs_at_once)])
+        self._add("batch-worker", ["worker", "twin-batch", "5"])
+        self._add("files", ["files", self.serving.host, str(self.serving.files_port)])
+        self._add("watcher", ["watcher"])
+
+    def _announce(self, home: Path) -> None:
+        (home / "address.json").write_text(json.dumps({"ui": self.serving.ui, "api": self.serving.api, "pid": os.getpid()}))
+        self.say(f"Prefect UI   {self.serving.ui}" + ("   (user and password required)" if self.serving.auth else ""))
+        self.say(f"captures     {captures_root()}   (a folder with a file READY in it is started by itself)")
+        self.say(f"twins        {twins_root()}   {self.serving.files}")
+        self.say("Ctrl-C stops everything.")
+
+    def _command(self, arguments: list[str]) -> list[str]:
+        return [sys.executable, "-P", "-m", "flows.serve_part", str(os.getpid()), *arguments]
+
+    def _add(self, name: str, arguments: list[str]) -> Part:
+        part = Part(name, arguments)
+        self.parts.append(part)
+        self._start(part)
+        return part
+
+    def _start(self, part: Part) -> None:
+        with (self._logs / f"{part.name}.log").open("a") as log:
+            part.process = subprocess.Popen(self._command(part.arguments), env=self._environment, stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=subprocess.STDOUT, start_new_session=True)
+        part.started, part.due = time.monotonic(), 0.0
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        for part in self.parts:
+            if part.process.poll() is None:
+                continue
+            if not part.due:
+                part.pause_s = FIRST_PAUSE_S if now - part.started > STABLE_AFTER_S else min(2 * part.pause_s, LONGEST_PAUSE_S)
+                part.due = now + part.pause_s
+                self.say(f"{part.name} ended (exit code {part.process.returncode}): starting it again in {part.pause_s:.0f} s")
+            elif now >= part.due:
+                part.restarts += 1
+                self._start(part)
+
+    def _end_all(self) -> None:
+        """Workers first, so that they can tell the server what becomes of their runs."""
+        for part in reversed(self.parts):
+            if part.process.poll() is None:
+                os.kill(part.process.pid, signal.SIGINT if "worker" in part.name else signal.SIGTERM)
+                try:
+                    part.process.wait(10.0)
+                except subprocess.TimeoutExpired:
+                    os.killpg(part.process.pid, signal.SIGKILL)
+                    part.process.wait()
+
+    def last_words(self, part: str) -> str:
+        """The end of a part's log."""
+        path = self._logs / f"{part}.log"
+        return path.read_text(errors="replace").strip()[-500:] if path.exists() else ""
+
+
+def _reachable(host: str) -> str:
+    return socket.gethostname() if host == "0.0.0.0" else host
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as e:
+            raise StoreError(f"port {port} of {host} cannot be used: {e.strerror}", "choose another with --port or --files-port") from e
