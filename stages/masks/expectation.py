@@ -14,7 +14,8 @@ class Expectation:
     prior (H, W): log-likelihood ratio from the predicted outline; anchor (H, W) bool: the object must touch it (None = anywhere);
     predicted (H, W) bool or None: the outline itself, for the trust; near_range: disparities of the object, px; surfaces: background
     disparities as `depth_llr` takes them; background (H, W, 3) float32 RGB with NaN = unknown and its sigma (H, W); gain (3,) divides
-    the frame's colours into the background's exposure; lost: why the object cannot be in view ("" = it may be).
+    the frame's colours into the background's exposure; lost: why the object cannot be in view ("" = it may be);
+    doubt: why the mask will need a look whatever comes out ("" = it need not).
     """
 
     prior: np.ndarray | None = None
@@ -26,3 +27,4 @@ class Expectation:
     background_sigma: np.ndarray | None = None
     gain: np.ndarray | None = None
     lost: str = ""
+    doubt: str = ""

@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 
 from stages.masks.background import frame_gain
-from stages.masks.planes import fit_planes
-from stages.masks.seed import plane_map, standing_out
+from stages.masks.planes import fit_planes, plane_map, standing_out
 from stages.masks.working_frame import WorkingFrame
 
 Box = tuple[float, float, float, float]

@@ -6,7 +6,7 @@ colours of all frames, the finished background or hull, and the fine outline.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -29,6 +29,7 @@ class Scene(Protocol):
     """What each kind of capture offers; see scene_still.py, scene_moving.py, scene_flow.py."""
 
     description: str
+    seed: Seed
 
     def start(self, view: WorkingFrame, mask: np.ndarray) -> None: ...
 
@@ -90,20 +91,22 @@ def first_pass(
 
 
 def _follow_one(view, scene, previous, out, cut, fine, expected_area, seed_area) -> tuple[FrameCut, str]:
-    nothing = FrameCut(np.zeros(view.shape, bool), 0.0, float("nan"), float("nan"), previous.near_range)
     expected = scene.expect(view, previous)
+    nothing = FrameCut(np.zeros(view.shape, bool), 0.0, float("nan"), float("nan"), previous.near_range)
     if expected.lost:
         return nothing, expected.lost
     found = cut_frame(view, expected, model_from_histograms(out.of_object, out.of_background), cut, fine)
     area = float(found.mask.sum())
     if area < 0.12 * expected_area or area < 30:
         return nothing, "nothing like the object where it should be"
-    searching = expected.prior is None
-    if searching and not (
-        0.25 * seed_area < area < 4 * seed_area and colour_similarity(view.rgb, found.mask, out.of_object) > SAME_COLOURS
-    ):
+    if expected.prior is None and not _is_the_object(view, found.mask, out.of_object, seed_area):
         return nothing, "the object is not in the picture"
     return found, ""
+
+
+def _is_the_object(view: WorkingFrame, mask: np.ndarray, of_object: np.ndarray, seed_area: float) -> bool:
+    """Whether something found by searching the whole picture is the object: by its size and colours."""
+    return 0.2 * seed_area < mask.sum() < 5 * seed_area and colour_similarity(view.rgb, mask, of_object) > SAME_COLOURS
 
 
 def _record(out: Followed, frame: int, cut: FrameCut, reason: str) -> None:
@@ -129,13 +132,17 @@ def second_pass(
     """(frame, refined cut) of every frame in order; frames without a first mask come back empty where nothing is found again."""
     colours = model_from_histograms(followed.of_object, followed.of_background)
 
+    seed_area = float(decode(followed.masks[scene.seed.frame]).sum())
+
     def one(frame: int) -> tuple[WorkingFrame, FrameCut]:
         view, mask = load(frame), decode(followed.masks[frame])
-        first = followed.cuts[frame]
-        if not mask.any():
-            return view, replace(first, mask=mask)
-        own = FrameCut(mask, first.evidence, first.depth, first.overlap, first.near_range)
-        return view, cut_frame(view, scene.expect(view, own, second_pass=True), colours, cut, fine=True)
+        own = replace(followed.cuts[frame], mask=mask)
+        expected = scene.expect(view, own, second_pass=True)
+        if expected.lost:
+            return view, own
+        refined = cut_frame(view, expected, colours, cut, fine=True)
+        if expected.prior is None and not _is_the_object(view, refined.mask, followed.of_object, seed_area):
+            return view, own
+        return view, refined
 
-    todo: Iterable[int] = frames
-    yield from ordered_map(one, todo, workers)
+    yield from ordered_map(one, frames, workers)

@@ -10,11 +10,13 @@ import numpy as np
 from stages.masks.colour_model import ColourModel, decorrelated, histogram
 from stages.masks.evidence import colour_llr, depth_llr
 from stages.masks.expectation import Expectation
-from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut
+from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut, largest
 from stages.masks.working_frame import WorkingFrame, noise_level
 
-COLOUR_SHARE, DEPTH_SHARE = 0.7, 0.7
-"""both cues are correlated over neighbouring pixels, so each counts less than its density ratio says"""
+COLOUR_SHARE, DEPTH_SHARE, COLOUR_ALONE = 0.7, 0.7, 0.4
+"""the cues are correlated over neighbouring pixels, so each counts less than its density ratio says; colour without depth still less"""
+FINE_SHARE = 0.35
+"""of the global evidence beside the local colours in the narrow band; without depth all of it, or the outline creeps along alike colours"""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class FrameCut:
     depth: float
     overlap: float
     near_range: tuple[float, float] | None
+    doubt: str = ""
 
 
 def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, cut: CutSettings, fine: bool) -> FrameCut:
@@ -37,16 +40,29 @@ def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, c
     llr = frame_llr(view, expected, colours, window)
     colour = decorrelated(view.rgb[s])
     found = coarse_cut(colour, llr, cut) > 0.5
-    anchor = found if expected.anchor is None else expected.anchor[s]
-    found = connected(found, anchor)
+    found = connected(found, largest(found) if expected.anchor is None else expected.anchor[s])
     if fine and found.any():
         background, sigma = _in_exposure(expected, s)
-        u = fine_cut(view.rgb[s], found, llr, cut, max(1.5, noise_level(view.rgb[s])), background, sigma)
+        u = fine_cut(
+            view.rgb[s],
+            found,
+            llr,
+            cut,
+            max(1.5, noise_level(view.rgb[s])),
+            background,
+            sigma,
+            FINE_SHARE if expected.near_range is not None else 1.0,
+        )
         found = connected(u > 0.5, found, 0.01)
     mask = np.zeros((h, w), bool)
     mask[s] = fill_holes(found, 0.002)
     return FrameCut(
-        mask, _agreement(llr, found), _depth_fit(view, mask, expected.near_range), _overlap(mask, expected.predicted), _range(view, mask)
+        mask,
+        _agreement(llr, found),
+        _depth_fit(view, mask, expected.near_range),
+        _overlap(mask, expected.predicted),
+        _range(view, mask),
+        expected.doubt,
     )
 
 
@@ -57,7 +73,8 @@ def frame_llr(view: WorkingFrame, expected: Expectation, colours: ColourModel, w
     if expected.gain is not None:
         colour = colour / expected.gain
     known = None if expected.background is None else expected.background[s]
-    llr = COLOUR_SHARE * np.clip(colour_llr(colour, colours, known, None if known is None else expected.background_sigma[s]), -8, 8)
+    share = COLOUR_SHARE if expected.near_range is not None else COLOUR_ALONE
+    llr = share * np.clip(colour_llr(colour, colours, known, None if known is None else expected.background_sigma[s]), -8, 8)
     if expected.near_range is not None:
         surfaces = [(e[s], scatter) for e, scatter in expected.surfaces]
         llr += DEPTH_SHARE * depth_llr(view.disparity[s], view.sigma[s], expected.near_range, surfaces)

@@ -109,6 +109,12 @@ def connected(mask: np.ndarray, keep: np.ndarray, min_share: float = 0.02) -> np
     return fill_holes(good[labels], min_share * 0.25)
 
 
+def largest(mask: np.ndarray) -> np.ndarray:
+    """The largest component of `mask`."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    return labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) if count > 1 else mask
+
+
 def fill_holes(mask: np.ndarray, share: float) -> np.ndarray:
     """Close holes smaller than `share` of the mask's area (larger ones are taken as real)."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)

@@ -79,6 +79,20 @@ def fit_planes(
     return out
 
 
+def plane_map(plane: DisparityPlane, shape: tuple[int, int]) -> np.ndarray:
+    """(H, W) float32 disparity of the plane, NaN where it is not in front of the camera."""
+    d = plane.disparity(np.arange(shape[1], dtype=np.float32)[None], np.arange(shape[0], dtype=np.float32)[:, None])
+    return np.where(d > 0, d, np.nan).astype(np.float32)
+
+
+def standing_out(disparity: np.ndarray, sigma: np.ndarray, surfaces: list[tuple[np.ndarray, float]]) -> np.ndarray:
+    """(H, W) bool: clearly nearer than every known surface at its pixel; False everywhere when nothing is known."""
+    if not surfaces:
+        return np.zeros(disparity.shape, bool)
+    farthest = np.fmax.reduce([np.where(np.isfinite(e), e + 3 * s, np.nan) for e, s in surfaces])
+    return np.isfinite(disparity) & np.isfinite(farthest) & (disparity - farthest > np.maximum(3 * sigma, 1.0))
+
+
 def plane_in_space(plane: DisparityPlane, fx: float, baseline_m: float, cx: float, cy: float, fy: float) -> tuple[np.ndarray, float]:
     """The same plane in the camera's frame: (unit normal n, offset h) with n . x = h, metres. d / (fx B) = 1 / z is linear in the ray."""
     scale = 1 / (fx * baseline_m)

@@ -15,6 +15,8 @@ from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, rotation_angle, transform
 
 FEATURES = 1200
+FEATURE_WIDTH = 640
+"""px; features are sought at this width at most"""
 RATIO = 0.8
 """Lowe's ratio test"""
 MIN_INLIERS = 25
@@ -33,8 +35,9 @@ class Features:
     descriptors: np.ndarray
 
 
-def features(gray: np.ndarray, disparity: np.ndarray, sigma: np.ndarray, rig: Rig, feature_scale: float = 0.5) -> Features:
+def features(gray: np.ndarray, disparity: np.ndarray, sigma: np.ndarray, rig: Rig) -> Features:
     """SIFT (Lowe 2004) where the disparity is good to a pixel and known to about 2 %."""
+    feature_scale = min(1.0, FEATURE_WIDTH / gray.shape[1])
     small = cv2.resize(gray, None, fx=feature_scale, fy=feature_scale, interpolation=cv2.INTER_AREA)
     points, descriptors = cv2.SIFT_create(FEATURES, contrastThreshold=0.02).detectAndCompute(small, None)
     if descriptors is None:

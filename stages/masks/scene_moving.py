@@ -13,13 +13,16 @@ from stages.masks.expectation import Expectation
 from stages.masks.frame_cut import FrameCut
 from stages.masks.hull import Hull
 from stages.masks.outline import signed_distance
-from stages.masks.planes import plane_in_space
+from stages.masks.planes import fit_planes, plane_in_space, plane_map
 from stages.masks.scene_motion import SceneMotion
 from stages.masks.seed import Seed
 from stages.masks.working_frame import WorkingFrame
 
 FIRST_VOXELS, FINAL_VOXELS = 1_500_000, 1_500_000
 MAX_BEHIND = 0.05
+UNPLACED = "the camera could not be placed in this frame: outlined without a prediction"
+PLANE_SEEN = 0.15
+"""a plane is used in a frame where this share of the disparities round the object lies on it (it may not be part of the still scene)"""
 """a plane of which more of the object than this lies behind is not its support"""
 
 
@@ -42,7 +45,7 @@ class MovingScene:
         """From the camera's place; `previous` serves only where the frame could not be placed."""
         pose = self.motion.scene_from_left.get(view.frame)
         if pose is None:
-            return Expectation(lost="the camera could not be placed in the scene")
+            return self._nearby(view)
         predicted, near_range = self.hull.silhouette(pose, self.rig)
         if near_range is None or predicted.sum() < 30:
             return Expectation(lost="the object is outside the picture")
@@ -54,6 +57,7 @@ class MovingScene:
             prior = prior_llr(distance + voxel_px, 2 * voxel_px + 2, 0.3, 6.0)
         margin = 0.05 * (near_range[1] - near_range[0]) + 1.0
         surfaces = [(self._plane_disparity(p, pose, view.shape), q) for p, q in zip(self.planes, self.scatter_px, strict=True)]
+        surfaces = [s for s in surfaces if _seen_share(view, s, distance) > PLANE_SEEN]
         return Expectation(
             prior=prior,
             anchor=distance > 0,
@@ -61,6 +65,22 @@ class MovingScene:
             near_range=(near_range[0] - margin, near_range[1] + margin),
             surfaces=surfaces,
         )
+
+    def _nearby(self, view: WorkingFrame) -> Expectation:
+        """For a frame that could not be placed: a thing off this frame's planes, about where the frames next to it see the object."""
+        v, u = np.nonzero(np.isfinite(view.disparity))
+        found = fit_planes(u, v, view.disparity[v, u], view.sigma[v, u], np.random.default_rng(view.frame))
+        surfaces = [(plane_map(p, view.shape), max(p.sigma_px, 0.3)) for p in found]
+        placed = sorted(self.motion.scene_from_left, key=lambda f: abs(f - view.frame))[:2]
+        seen = [self.hull.silhouette(self.motion.scene_from_left[f], self.rig) for f in placed]
+        region = np.logical_or.reduce([mask for mask, _ in seen])
+        ranges = [near for _, near in seen if near is not None] or [self.seed.near_range]
+        near_range = (0.95 * min(r[0] for r in ranges), 1.08 * max(r[1] for r in ranges))
+        if not region.any():
+            return Expectation(near_range=near_range, surfaces=surfaces, doubt=UNPLACED)
+        distance, size = signed_distance(region), float(np.sqrt(region.sum()))
+        prior = prior_llr(distance + 0.1 * size, 0.1 * size, 0.0, 4.0)
+        return Expectation(prior=prior, anchor=distance > 0, near_range=near_range, surfaces=surfaces, doubt=UNPLACED)
 
     def learn(self, view: WorkingFrame, cut: FrameCut) -> None:
         """Carve the hull with a new mask."""
@@ -115,6 +135,14 @@ def moving_scene(seed: Seed, view: WorkingFrame, rig: Rig, motion: SceneMotion) 
     hull.keep(hull.certain == 0)
     scatter = [max(q.sigma_px, 0.3) for q, share in zip(seed.planes, behind, strict=True) if share < MAX_BEHIND]
     return MovingScene(seed, rig, motion, hull, trusted, scatter)
+
+
+def _seen_share(view: WorkingFrame, surface: tuple[np.ndarray, float], distance: np.ndarray) -> float:
+    """Share of the disparities in a ring round the predicted outline that lie on the surface."""
+    d, s, e, near = view.disparity[::3, ::3], view.sigma[::3, ::3], surface[0][::3, ::3], distance[::3, ::3]
+    ring = (near < -3) & (near > -0.1 * view.shape[1]) & np.isfinite(d)
+    on_it = ring & (np.abs(d - np.nan_to_num(e, nan=-1e3)) < 3 * np.hypot(s, surface[1]))
+    return float(on_it.sum() / max(1, ring.sum()))
 
 
 def _in_front(x: np.ndarray, planes: list[tuple[np.ndarray, float]]) -> np.ndarray:

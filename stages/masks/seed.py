@@ -14,10 +14,14 @@ import numpy as np
 from stages.masks.colour_model import ColourModel, decorrelated, histogram, model_from_histograms
 from stages.masks.evidence import colour_llr, depth_llr
 from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut
-from stages.masks.planes import DisparityPlane, fit_planes
+from stages.masks.planes import DisparityPlane, fit_planes, plane_map, standing_out
 from stages.masks.working_frame import WorkingFrame, noise_level
 
 ROUNDS = 4
+COLOUR_SHARE, COLOUR_ALONE = 0.7, 0.35
+"""weight of the colour evidence beside depth, and without it: a colour model taught by its own result is over-confident"""
+SMALLEST, LARGEST = 0.002, 0.6
+"""share of the picture that an object pointed at may cover"""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,13 @@ def from_box(
     cut: CutSettings,
     rng: np.random.Generator,
     marks: tuple[tuple[float, float, int], ...] = (),
+    motion: np.ndarray | None = None,
 ) -> Seed:
-    """Segment what the box (x0, y0, x1, y1 px) holds; `marks` (x, y, 1 = object, 0 = background) are taken as certain."""
+    """Segment what the box (x0, y0, x1, y1 px) holds; `marks` (x, y, 1 = object, 0 = background) are taken as certain.
+
+    `motion` (H, W): further evidence as a log-likelihood ratio, from how the pixels move. Without depth the colours alone are trusted
+    less, and the box is taken to fit: its middle is rather object and its corners rather background.
+    """
     h, w = view.shape
     x0, y0, x1, y1 = (round(b) for b in box)
     inside = np.zeros((h, w), bool)
@@ -57,13 +66,20 @@ def from_box(
     near = standing_out(view.disparity, view.sigma, surfaces) & inside
     forced = _forced(view.shape, marks)
     mask = _first_guess(near, inside)
+    fitting = _fits_box(view.shape, (x0, y0, x1, y1))[crop]
     picture, colour = view.rgb[crop].astype(np.float32), decorrelated(view.rgb[crop])
     for _ in range(ROUNDS):
         of_object, of_background = histogram(picture[mask[crop]]), histogram(picture[~mask[crop]])
         near_range = disparity_range(view, mask)
         llr = colour_llr(picture, model_from_histograms(of_object, of_background))
         if near_range is not None:
-            llr = 0.7 * llr + 0.7 * depth_llr(view.disparity[crop], view.sigma[crop], near_range, [(e[crop], s) for e, s in surfaces])
+            llr = COLOUR_SHARE * llr + COLOUR_SHARE * depth_llr(
+                view.disparity[crop], view.sigma[crop], near_range, [(e[crop], s) for e, s in surfaces]
+            )
+        else:
+            llr = COLOUR_ALONE * llr + fitting
+        if motion is not None:
+            llr = llr + motion[crop]
         llr[sure_outside] = -50
         llr = np.where(forced[crop] != 0, forced[crop], llr)
         found = coarse_cut(colour, llr, cut) > 0.5
@@ -74,7 +90,7 @@ def from_box(
         mask[crop] = connected(found, found)
     u = fine_cut(view.rgb[crop], mask[crop], llr, cut, noise_level(view.rgb))
     final = np.zeros((h, w), bool)
-    final[crop] = fill_holes((u > 0.5) & inside[crop], 0.003)
+    final[crop] = fill_holes((u > 0.5) & inside[crop], 0.003 if disparity_range(view, mask) else 0.02)
     return Seed(
         view.frame,
         final,
@@ -88,26 +104,55 @@ def from_box(
 
 def from_points(view: WorkingFrame, marks: tuple[tuple[float, float, int], ...], cut: CutSettings, rng: np.random.Generator) -> Seed:
     """Segment what the marks (x, y, 1 = object, 0 = background) point at: the smooth surface under them gives the box."""
-    h, w = view.shape
-    scale = min(1.0, 400 / w)
-    size = (round(w * scale), round(h * scale))
-    depth = cv2.resize(np.nan_to_num(view.disparity), size, interpolation=cv2.INTER_NEAREST)
-    colour = cv2.GaussianBlur(cv2.resize(view.rgb, size, interpolation=cv2.INTER_AREA), (0, 0), 1.5)
-    region = np.zeros((size[1] + 2, size[0] + 2), np.uint8)
+    found = _under_marks(_off_the_planes(view, rng), marks)
+    if not SMALLEST < found.mean() < LARGEST:
+        found = _same_colour(view.rgb, marks)
+    window = Window.around(found, round(0.05 * view.shape[1]))
+    return from_box(view, (window.x0, window.y0, window.x1 - 1, window.y1 - 1), cut, rng, marks)
+
+
+def _off_the_planes(view: WorkingFrame, rng: np.random.Generator) -> np.ndarray:
+    """(H, W) bool: what stands off the dominant plane of the picture, with its pinholes closed."""
+    v, u = np.nonzero(np.isfinite(view.disparity))
+    planes = fit_planes(u, v, view.disparity[v, u], view.sigma[v, u], rng, count=1)
+    near = standing_out(view.disparity, view.sigma, [(plane_map(p, view.shape), p.sigma_px) for p in planes])
+    size = 2 * max(2, view.shape[1] // 160) + 1
+    return cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((size, size), np.uint8)) > 0
+
+
+def _under_marks(region: np.ndarray, marks: tuple[tuple[float, float, int], ...]) -> np.ndarray:
+    """The components of `region` that hold an object mark."""
+    _, labels = cv2.connectedComponents(region.astype(np.uint8))
+    h, w = region.shape
+    hit = {int(labels[min(h - 1, max(0, round(y))), min(w - 1, max(0, round(x)))]) for x, y, kind in marks if kind == 1}
+    return np.isin(labels, [i for i in hit if i > 0])
+
+
+def _same_colour(rgb: np.ndarray, marks: tuple[tuple[float, float, int], ...]) -> np.ndarray:
+    """(H, W) bool: pixels joined to an object mark by small colour steps, and a disc round each mark."""
+    h, w = rgb.shape[:2]
+    soft = cv2.GaussianBlur(rgb, (0, 0), 1.5)
+    region = np.zeros((h + 2, w + 2), np.uint8)
     for x, y, kind in marks:
-        at = (int(np.clip(x * scale, 0, size[0] - 1)), int(np.clip(y * scale, 0, size[1] - 1)))
-        if kind != 1:
-            continue
-        flags = 4 | cv2.FLOODFILL_MASK_ONLY | (1 << 8)
-        if depth[at[1], at[0]] > 0:
-            step = max(0.5, 0.012 * float(depth[at[1], at[0]]))
-            cv2.floodFill(depth, region, at, 0, step, step, flags)
-        else:
-            cv2.floodFill(colour, region, at, 0, (4, 4, 4), (4, 4, 4), flags)
+        at = (int(np.clip(x, 0, w - 1)), int(np.clip(y, 0, h - 1)))
+        if kind == 1:
+            cv2.floodFill(soft, region, at, 0, (3, 3, 3), (3, 3, 3), 4 | cv2.FLOODFILL_MASK_ONLY | (1 << 8))
     found = region[1:-1, 1:-1] > 0
-    window = Window.around(found, round(0.08 * size[0])) if found.any() else Window(0, 0, size[0], size[1])
-    box = (window.x0 / scale, window.y0 / scale, (window.x1 - 1) / scale, (window.y1 - 1) / scale)
-    return from_box(view, box, cut, rng, marks)
+    if found.mean() > LARGEST:
+        found[:] = False
+    disc = found.astype(np.uint8)
+    for x, y, kind in marks:
+        if kind == 1:
+            cv2.circle(disc, (round(x), round(y)), max(8, w // 20), 1, -1)
+    return disc > 0
+
+
+def _fits_box(shape: tuple[int, int], box: tuple[int, int, int, int]) -> np.ndarray:
+    """(H, W) float32 between -1 and 0.6: positive in the ellipse that fits into the box."""
+    x0, y0, x1, y1 = box
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    r = np.square((2 * x - x0 - x1) / max(x1 - x0, 1)) + np.square((2 * y - y0 - y1) / max(y1 - y0, 1))
+    return np.clip(0.9 - r, -1, 0.6)
 
 
 def _forced(shape: tuple[int, int], marks: tuple[tuple[float, float, int], ...]) -> np.ndarray:
@@ -125,20 +170,6 @@ def surrounding_planes(view: WorkingFrame, ring: Window, inside: np.ndarray, rng
     use &= ~inside & np.isfinite(view.disparity)
     v, u = np.nonzero(use)
     return fit_planes(u, v, view.disparity[use], view.sigma[use], rng)
-
-
-def plane_map(plane: DisparityPlane, shape: tuple[int, int]) -> np.ndarray:
-    """(H, W) float32 disparity of the plane, NaN where it is not in front of the camera."""
-    d = plane.disparity(np.arange(shape[1], dtype=np.float32)[None], np.arange(shape[0], dtype=np.float32)[:, None])
-    return np.where(d > 0, d, np.nan).astype(np.float32)
-
-
-def standing_out(disparity: np.ndarray, sigma: np.ndarray, surfaces: list[tuple[np.ndarray, float]]) -> np.ndarray:
-    """(H, W) bool: clearly nearer than every known surface at its pixel; False everywhere when nothing is known."""
-    if not surfaces:
-        return np.zeros(disparity.shape, bool)
-    farthest = np.fmax.reduce([np.where(np.isfinite(e), e + 3 * s, np.nan) for e, s in surfaces])
-    return np.isfinite(disparity) & np.isfinite(farthest) & (disparity - farthest > np.maximum(3 * sigma, 1.0))
 
 
 def disparity_range(view: WorkingFrame, mask: np.ndarray) -> tuple[float, float] | None:

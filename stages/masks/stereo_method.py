@@ -14,12 +14,14 @@ from stages.masks import background as bg
 from stages.masks.capture_kind import STILL_SHARE, small, still_share
 from stages.masks.finding import find_by_depth, find_by_motion
 from stages.masks.follow import Followed, Scene, decode, first_pass, second_pass
+from stages.masks.ground_motion import background_homography, motion_llr
 from stages.masks.job import FrameMask, Job, Outcome
+from stages.masks.planes import plane_map
 from stages.masks.scene_flow import FlowScene
 from stages.masks.scene_motion import Features, SceneMotion, features
 from stages.masks.scene_moving import MovingScene, moving_scene
 from stages.masks.scene_still import StillScene
-from stages.masks.seed import Seed, from_box, from_points, plane_map
+from stages.masks.seed import Seed, from_box, from_points
 from stages.masks.trust import judge, usual_areas
 from stages.masks.working_frame import WorkingFrame, noise_level
 
@@ -69,7 +71,7 @@ class StereoMethod:
                 "give a box round the object on the first frame (--box x0 y0 x1 y1, or prompt.json)",
             )
         outcome.metrics["prompt"] = how
-        return from_box(view, box, job.cut, job.rng)
+        return from_box(view, box, job.cut, job.rng, motion=None if np.isfinite(view.disparity).any() else _seed_motion(job, view, box))
 
     def _scene(self, job: Job, seed: Seed, view: WorkingFrame, still: bool, ticks: _Ticks, outcome: Outcome) -> Scene:
         if still:
@@ -125,6 +127,22 @@ class _Ticks:
             self.job.progress(min(self.done, self.passes * len(self.job.frames)), self.passes * len(self.job.frames), note)
 
         return tick
+
+
+def _seed_motion(job: Job, view: WorkingFrame, box: tuple[float, float, float, float]) -> np.ndarray | None:
+    """(H, W) float32: what moves unlike the background between the prompt frame and its neighbours; None where that says nothing."""
+    at = job.frames.index(view.frame)
+    inside = np.zeros(view.shape, bool)
+    inside[round(box[1]) : round(box[3]) + 1, round(box[0]) : round(box[2]) + 1] = True
+    now = cv2.cvtColor(view.rgb, cv2.COLOR_RGB2GRAY)
+    found = []
+    for other in job.views([job.frames[i] for i in (at - 2, at - 1, at + 1, at + 2) if 0 <= i < len(job.frames)]):
+        before = cv2.cvtColor(other.rgb, cv2.COLOR_RGB2GRAY)
+        step = background_homography(before, now, ~inside)
+        llr = None if step is None else motion_llr(before, now, inside, step)
+        if llr is not None:
+            found.append(llr)
+    return np.mean(found, axis=0).astype(np.float32) if found else None
 
 
 def _first_results(followed: Followed, job: Job):

@@ -9,6 +9,8 @@ import numpy as np
 
 from stages.masks.frame_cut import FrameCut
 
+DOUBTED = 0.45
+"""most that a mask is trusted which was made without the usual means (unplaced frame, odd first mask)"""
 BORDER_SHARE = 0.03
 """share of the outline on the picture's border from which the object counts as cut off"""
 
@@ -39,8 +41,8 @@ def judge(cut: FrameCut, usual_area: float, uncertain_below: float, lost_because
     known = {k: v for k, v in cues.items() if np.isfinite(v)}
     worst = min(known, key=known.get) if known else ""
     trust = known.get(worst, 0.5)
-    if doubt:
-        trust, worst = min(trust, 0.45), doubt
+    if doubt := doubt or cut.doubt:
+        trust, worst = min(trust, DOUBTED), doubt
     cut_off = border_share(cut.mask) > BORDER_SHARE
     trust *= 0.85 if cut_off else 1.0
     status = "uncertain" if trust < uncertain_below else "ok"
