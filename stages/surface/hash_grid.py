@@ -28,7 +28,7 @@ FAST = {"reassoc", "contract", "arcp", "nsz"}       # not nnan: a NaN position m
 KERNEL = {"nogil": True, "cache": True, "fastmath": FAST, "error_model": "numpy"}
 # Starts of rows. Unsigned, as every index of an inner loop must be: for signed ones numba adds Python's wrap-around of negative indices,
 # and LLVM then gathers where it could load (measured: 15 instead of 104 GFLOP/s in the matrix product).
-R1, R2, R3, R4, R5, R6, R7 = (np.uint64(k * BLOCK) for k in range(1, 8))
+R1, R2, R3, R4, R5, R6, R7, R8 = (np.uint64(k * BLOCK) for k in range(1, 9))
 
 
 @dataclass(frozen=True)

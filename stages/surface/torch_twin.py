@@ -47,18 +47,18 @@ class TorchTwin(torch.nn.Module):
 
 def encode(grid: torch.Tensor, layout: GridLayout, x: torch.Tensor, active: Sequence[float]) -> torch.Tensor:
     """(N, 3) points in the unit cube -> (N, 2 * levels) trilinear features, level by level."""
-    features = []
+    entries, weights = [], []
     for level in range(layout.levels):
         at = x * float(layout.scale[level]) + 0.5
         cell = at.detach().floor()
         fraction = at - cell
-        total = 0.0
         for corner in range(8):
             side = torch.tensor([corner & 1, corner >> 1 & 1, corner >> 2], device=x.device)
-            weight = torch.where(side == 1, fraction, 1 - fraction).prod(1, keepdim=True)
-            total = total + weight * grid[_entry(layout, level, cell.long() + side)]
-        features.append(total * float(active[level]))
-    return torch.cat(features, 1)
+            weights.append(torch.where(side == 1, fraction, 1 - fraction).prod(1) * float(active[level]))
+            entries.append(_entry(layout, level, cell.long() + side))
+    # one look-up for all corners: the backward pass of each look-up writes a gradient as large as the grid
+    found = torch.nn.functional.embedding(torch.stack(entries, 1), grid) * torch.stack(weights, 1)[..., None]
+    return found.reshape(len(x), layout.levels, 8, -1).sum(2).flatten(1)
 
 
 def _entry(layout: GridLayout, level: int, corner: torch.Tensor) -> torch.Tensor:
