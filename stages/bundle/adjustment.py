@@ -78,8 +78,8 @@ def focal_check(rig: Rig, adjusted: Adjusted, observations: Observations, robust
     sigma = float(np.median(observations.sigma_px[keep]))
     chosen = Observations(observations.point[keep], np.searchsorted(frames, observations.frame[keep]), observations.uvr[keep], np.full(int(keep.sum()), sigma))
     use = np.ones(len(chosen.point), bool), adjusted.use_right[keep]
-    held = solve(rig, adjusted.left_from_object[frames], adjusted.xyz, chosen, *use, robust_sigmas, 10)
-    free = solve(rig, adjusted.left_from_object[frames], adjusted.xyz, chosen, *use, robust_sigmas, 20, free_focal=True)
+    held = solve(rig, adjusted.left_from_object[frames], adjusted.xyz, chosen, *use, robust_sigmas, 10, row_weight=1.0)
+    free = solve(rig, adjusted.left_from_object[frames], adjusted.xyz, chosen, *use, robust_sigmas, 20, free_focal=True, row_weight=1.0)
     if held is None or free is None or held.cost <= 0:
         return None
     return free.focal_change, 1 - free.cost / held.cost

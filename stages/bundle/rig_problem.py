@@ -19,6 +19,10 @@ from stages.core.camera import Rig
 CLASS_STEP = np.sqrt(2.0)
 ROW_BLINDNESS = 1e-3
 """factor on fy of the right eyes"""
+DENSE_FRAMES = 150
+"""up to here a dense Schur complement (6 unknowns a frame) is the fastest"""
+COST_TOLERANCE = 1e-4
+"""relative change of the cost at which to stop; 1e-6 takes four times the steps and moves poses by less than 0.1 micrometre"""
 
 
 @dataclass(frozen=True)
@@ -44,21 +48,21 @@ class Solution:
 
 
 def solve(rig: Rig, left_from_object: np.ndarray, xyz: np.ndarray, observations: Observations, use_left: np.ndarray, use_right: np.ndarray,
-          robust_sigmas: float, max_iterations: int, free_focal: bool = False) -> Solution | None:
+          robust_sigmas: float, max_iterations: int, free_focal: bool = False, row_weight: float = ROW_BLINDNESS) -> Solution | None:
     """Minimise the robust reprojection error over all poses (the first is held) and points; None if the solver failed.
 
     `use_left`, `use_right` (M,) bool choose the residuals. Points without any are returned as they came. With `free_focal` the focal
-    lengths move too; give observations of one sigma then, so that there is one camera per eye. One thread: sums in a fixed order, so
-    that the result does not depend on the machine's cores.
+    lengths move too; give observations of one sigma then, so that there is one camera per eye, and `row_weight` 1, so that fy is
+    determined. One thread: sums in a fixed order, so that the result does not depend on the machine's cores.
     """
     import pycolmap
 
-    problem, ids = _build(rig, left_from_object, xyz, observations, use_left, use_right, 1.0 if free_focal else ROW_BLINDNESS)
+    problem, ids = _build(rig, left_from_object, xyz, observations, use_left, use_right, row_weight)
     config = pycolmap.BundleAdjustmentConfig()
     for image in problem.images:
         config.add_image(image)
     config.set_constant_rig_from_world_pose(1)
-    summary = pycolmap.create_default_ceres_bundle_adjuster(_options(robust_sigmas, max_iterations, free_focal), config, problem).solve()
+    summary = pycolmap.create_default_ceres_bundle_adjuster(_options(len(left_from_object), robust_sigmas, max_iterations, free_focal), config, problem).solve()
     if not summary.is_solution_usable():
         return None
     poses, points = left_from_object.copy(), xyz.copy()
@@ -136,7 +140,7 @@ def _add_rig(problem, rig: Rig, sigmas: np.ndarray, row_weight: float) -> tuple[
     return eyes
 
 
-def _options(robust_sigmas: float, max_iterations: int, free_focal: bool):
+def _options(frames: int, robust_sigmas: float, max_iterations: int, free_focal: bool):
     import pycolmap
 
     options = pycolmap.BundleAdjustmentOptions()
@@ -147,9 +151,14 @@ def _options(robust_sigmas: float, max_iterations: int, free_focal: bool):
     options.print_summary = False
     options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
     options.ceres.loss_function_scale = robust_sigmas
-    options.ceres.solver_options.max_num_iterations = max_iterations
-    options.ceres.solver_options.num_threads = 1
-    options.ceres.solver_options.function_tolerance = 1e-6
-    options.ceres.solver_options.gradient_tolerance = 1e-12
-    options.ceres.solver_options.parameter_tolerance = 1e-10
+    # chosen here, because pycolmap would count the virtual cameras
+    options.ceres.auto_select_solver_type = False
+    solver = options.ceres.solver_options
+    kinds = type(solver.linear_solver_type)
+    solver.linear_solver_type = kinds.DENSE_SCHUR if frames <= DENSE_FRAMES else kinds.SPARSE_SCHUR
+    solver.max_num_iterations = max_iterations
+    solver.num_threads = 1
+    solver.function_tolerance = COST_TOLERANCE
+    solver.gradient_tolerance = 1e-12
+    solver.parameter_tolerance = 1e-10
     return options

@@ -28,8 +28,10 @@ class TrackConfig:
     """Lowe's ratio test. Loose, because the geometric check follows."""
     max_error_px: float = 3.0
     """An observation farther than this from its prediction does not support a motion (detector scatter is about 0.5 px)."""
-    min_inliers: int = 20
-    """Fewer agreeing points than this do not make a motion: 6 unknowns, and a chance agreement of 20 is out of the question."""
+    min_inliers: int = 12
+    """Fewer agreeing points than this do not make a motion (6 unknowns). The dense surfaces of both frames must bear it out as well."""
+    strong_inliers: int = 20
+    """Needed where the surfaces cannot be asked (lost mask, no depth), and to join parts of the capture that no neighbours connect."""
     neighbour_gaps: tuple[int, ...] = (1, 2, 3)
     """Each frame is compared with the frames this many places later."""
     keyframe_step_deg: float = 8.0
@@ -46,6 +48,10 @@ class TrackConfig:
     """Normalised correlation below which an alignment between views, or between the eyes, does not count."""
     max_shift_px: float = 2.5
     """An alignment that moves a point farther has found something else (in px of its pyramid level)."""
+    max_shift_predicted_px: float = 4.0
+    """The same for a point that was only predicted into a frame; predictions err by up to half a degree of turn."""
+    enough_observations: int = 200
+    """Frames with fewer observations get more: points of other frames are predicted into them and looked for there."""
     max_observations: int = 400_000
     """Observations kept for bundle adjustment, longest tracks first; bounds its memory and time."""
 

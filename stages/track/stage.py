@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +54,21 @@ class TrackStage:
     def run(self, inputs: Mapping[str, ArtifactRef], config: TrackConfig, out: Path, context: StageContext) -> StageReport:
         """See the module docstring; every frame gets a row in poses_initial.json, posed or not."""
         from stages.track import tracking
+        from stages.track.linking import LinkOptions, link_frames
         from stages.track.scope import decide_scope
         from stages.track.view_graph import PairOptions
 
         rig, reader = Rig.load(inputs["rig.json"].path), FrameReader.of(inputs)
-        points = _measure(reader, read_table(inputs["masks.parquet"].path), config, context)
+        points, views = _measure(rig, reader, read_table(inputs["masks.parquet"].path), config, context)
         pair = PairOptions(config.ratio, config.max_error_px, config.min_inliers, context.seed + 1)
-        scope, reason, votes = decide_scope(rig, points, pair) if config.scope == "auto" else (config.scope, "set by track.scope", [])
+        strong = replace(pair, min_inliers=config.strong_inliers)
+        scope, reason, votes = decide_scope(rig, points, strong) if config.scope == "auto" else (config.scope, "set by track.scope", [])
         report = StageReport(method="sift", reason=f"scope {scope}: {reason}")
-        link = tracking.LinkOptions(config.neighbour_gaps, np.radians(config.keyframe_step_deg), config.alike_pairs_per_frame)
-        graph = tracking.link_frames(rig, points, scope == "object", pair, link, context.workers, context.progress)
+        link = LinkOptions(config.neighbour_gaps, np.radians(config.keyframe_step_deg), config.alike_pairs_per_frame, config.strong_inliers)
+        graph = link_frames(rig, points, views, scope == "object", pair, link, context.workers, context.progress)
         _refuse_nonsense(points, graph.poses, scope, config)
         drift = tracking.loop_discrepancy(rig, graph.poses, graph.loops, points)
-        result = _build(rig, points, graph, scope == "object", drift, reader, config, context)
+        result = _build(rig, points, views, graph, scope == "object", drift, reader, config, context)
         rows = _rows(reader, points, result, scope == "object", config)
         write_poses(out / "poses_initial.json", rows)
         _write_tracks(out / "tracks.npz", result, scope)
@@ -78,9 +80,10 @@ class TrackStage:
 STAGE = TrackStage()
 
 
-def _measure(reader: FrameReader, mask_rows: list[dict[str, Any]], config: TrackConfig, context: StageContext) -> dict:
-    """{frame: FramePoints} of every usable frame, streamed."""
+def _measure(rig: Rig, reader: FrameReader, mask_rows: list[dict[str, Any]], config: TrackConfig, context: StageContext) -> tuple[dict, dict]:
+    """{frame: FramePoints} and {frame: DenseView} of every usable frame, streamed."""
     from stages.core.parallel import ordered_map
+    from stages.track.dense_view import small_view
     from stages.track.features import METHODS
     from stages.track.frame_points import MeasureOptions, measure_frame
 
@@ -89,15 +92,17 @@ def _measure(reader: FrameReader, mask_rows: list[dict[str, Any]], config: Track
     lost = {r["frame"] for r in mask_rows if r["status"] == "lost"}
 
     def measure(frame: int):
-        mask = reader.mask(frame)
-        return measure_frame(frame, reader.gray(frame), reader.gray(frame, "right"), mask, frame in lost or not mask.any(),
-                             reader.disparity_px(frame), reader.sigma_px(frame), method, options)
+        mask, disparity, sigma, left = reader.mask(frame), reader.disparity_px(frame), reader.sigma_px(frame), reader.gray(frame)
+        if frame in lost:
+            mask = np.zeros_like(mask)
+        points = measure_frame(frame, left, reader.gray(frame, "right"), mask, not mask.any(), disparity, sigma, method, options)
+        return points, small_view(rig, left, disparity, sigma, mask)
 
-    points = {}
-    for done, p in enumerate(ordered_map(measure, reader.ids, context.workers)):
-        points[p.frame] = p
+    points, views = {}, {}
+    for done, (p, v) in enumerate(ordered_map(measure, reader.ids, context.workers)):
+        points[p.frame], views[p.frame] = p, v
         context.progress(done + 1, len(reader.ids), "finding points")
-    return points
+    return points, views
 
 
 def _refuse_nonsense(points: dict, poses: dict, scope: str, config: TrackConfig) -> None:
@@ -111,26 +116,28 @@ def _refuse_nonsense(points: dict, poses: dict, scope: str, config: TrackConfig)
                          "with the object), more light or more frames; check the masks; lower track.min_inliers only to experiment")
 
 
-def _build(rig: Rig, points: dict, graph, object_only: bool, drift, reader: FrameReader, config: TrackConfig, context: StageContext) -> _Result:
+def _build(rig: Rig, points: dict, views: dict, graph, object_only: bool, drift, reader: FrameReader, config: TrackConfig,
+           context: StageContext) -> _Result:
     """Tracks over all posed frames, aligned to sub-pixel, in an object frame at the object's centre with the first camera's axes."""
     from stages.track import tracking
-    from stages.track.multiview_tracks import gather, locate
+    from stages.track.linking import object_centre
+    from stages.track.multiview_tracks import locate
     from stages.track.track_refinement import RefineOptions, refine_tracks
 
     shift = np.eye(4)
-    shift[:3, 3] = -tracking.object_centre(rig, points, graph.poses)
+    shift[:3, 3] = -object_centre(rig, points, graph.poses)
     graph.poses = {f: shift @ pose for f, pose in graph.poses.items()}
-    radius = config.guided_radius_px if drift is None else float(np.clip(2 * drift[2], config.guided_radius_px, 5 * config.guided_radius_px))
-    tracks = tracking.make_tracks(rig, points, graph, object_only, config.track_pairs_per_frame, np.radians(config.track_max_angle_deg), radius,
-                                  config.ratio, config.max_error_px, context.workers, context.progress)
-    tracks = tracking.longest(tracks, config.max_observations)
+    widest = 5 * config.guided_radius_px
+    radius = config.guided_radius_px if drift is None else float(np.clip(2 * drift[2], config.guided_radius_px, widest))
+    options = tracking.TrackOptions(config.track_pairs_per_frame, np.radians(config.track_max_angle_deg), radius, config.ratio, config.max_error_px,
+                                    config.max_observations, config.enough_observations)
+    tracks = tracking.make_tracks(rig, points, graph, object_only, options, context.workers, context.progress)
     if tracks.count == 0:
         return _single_view(rig, points, graph.poses)
-    uvr, slope, scale = (gather(points, tracks, n) for n in ("uvr", "slope", "scale_px"))
-    xyz, _ = locate(rig, tracks, graph.poses, uvr, np.full(len(uvr), 0.5))
-    refined = refine_tracks(rig, tracks, graph.poses, xyz, uvr, slope, scale, reader.gray,
-                            RefineOptions(config.min_correlation, config.max_shift_px, context.workers), context.progress)
     inside = _inside_share(points, tracks)
+    tracks, measured, xyz = tracking.extended(rig, points, views, tracks, graph.poses, object_only, options)
+    limits = RefineOptions(config.min_correlation, config.max_shift_px, config.max_shift_predicted_px, context.workers)
+    refined = refine_tracks(rig, tracks, graph.poses, xyz, *measured, reader.gray, limits, context.progress)
     good = refined.ok & (np.bincount(tracks.point, refined.ok)[tracks.point] >= 2)
     kept, tracks = np.unique(tracks.point[good]), tracks.only(good, 2)
     uvr, sigma = refined.uvr[good], np.clip(refined.sigma_px[good], 0.05, 2.0)

@@ -27,10 +27,11 @@ PictureSource = Callable[[int, str], np.ndarray]
 
 @dataclass(frozen=True)
 class RefineOptions:
-    """When an alignment counts."""
+    """When an alignment counts: its correlation, and how far it may move a detected and a predicted point (px of their pyramid level)."""
 
     min_correlation: float
     max_shift_px: float
+    max_shift_predicted_px: float
     workers: int
 
 
@@ -45,8 +46,10 @@ class Refined:
 
 def refine_tracks(rig: Rig, tracks: Tracks, poses: Mapping[int, np.ndarray], x_object: np.ndarray, uvr: np.ndarray, slope: np.ndarray,
                   scale_px: np.ndarray, pictures: PictureSource, options: RefineOptions, progress: Callable[[int, int, str], None]) -> Refined:
-    """`x_object` (P, 3); `uvr` (M, 3), `slope` (M, 2), `scale_px` (M,) of the observations, as detected."""
-    reference = reference_observations(tracks, poses, x_object, uvr, slope)
+    """`x_object` (P, 3); `uvr` (M, 3), `slope` (M, 2), `scale_px` (M,) of the observations, as detected; predicted ones have NaN scale."""
+    detected = np.isfinite(scale_px)
+    max_shift = np.where(detected, options.max_shift_px, options.max_shift_predicted_px)
+    reference = reference_observations(tracks, poses, x_object, uvr, slope, detected)
     shape = (rig.height, rig.width)
     level = level_of(scale_px[reference], shape)[tracks.point]                     # level of the reference, per observation
     affine = predicted_affine(rig, tracks, poses, uvr, slope, reference)
@@ -70,7 +73,7 @@ def refine_tracks(rig: Rig, tracks: Tracks, poses: Mapping[int, np.ndarray], x_o
     def refine(frame: int) -> int:
         rows = np.flatnonzero(tracks.frame == frame)
         out[rows], sigma[rows], ok[rows] = _refine_frame(pictures, frame, templates[tracks.point[rows]], affine[rows], target[rows], uvr[rows],
-                                                         reference[tracks.point[rows]] == rows, options)
+                                                         reference[tracks.point[rows]] == rows, max_shift[rows], options.min_correlation)
         return frame
 
     for done, _ in enumerate(ordered_map(refine, frames, options.workers)):
@@ -78,14 +81,16 @@ def refine_tracks(rig: Rig, tracks: Tracks, poses: Mapping[int, np.ndarray], x_o
     return Refined(out, sigma, ok)
 
 
-def reference_observations(tracks: Tracks, poses: Mapping[int, np.ndarray], x_object: np.ndarray, uvr: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """(P,) row of the observation whose line of sight is closest to the mean of the track's; measured by both eyes where there is one."""
+def reference_observations(tracks: Tracks, poses: Mapping[int, np.ndarray], x_object: np.ndarray, uvr: np.ndarray, slope: np.ndarray,
+                           detected: np.ndarray) -> np.ndarray:
+    """(P,) row of the detected observation whose line of sight is closest to the mean of the track's; measured by both eyes where there
+    is one."""
     sight = np.stack([poses[f][:3, 3] for f in tracks.frame.tolist()]) - x_object[tracks.point]
     sight /= np.maximum(np.linalg.norm(sight, axis=1, keepdims=True), 1e-12)
     mean = np.stack([np.bincount(tracks.point, sight[:, i], tracks.count) for i in range(3)], 1)
     closeness = np.einsum("mi,mi->m", sight, mean[tracks.point]) / np.maximum(np.linalg.norm(mean, axis=1), 1e-12)[tracks.point]
-    closeness = closeness + 2.0 * (np.isfinite(uvr[:, 2]) & np.isfinite(slope).all(1))
-    order = np.lexsort((tracks.frame, -np.nan_to_num(closeness), tracks.point))
+    closeness = np.nan_to_num(closeness) + 2.0 * (np.isfinite(uvr[:, 2]) & np.isfinite(slope).all(1)) + 4.0 * detected
+    order = np.lexsort((tracks.frame, -closeness, tracks.point))
     first = np.r_[True, np.diff(tracks.point[order]) > 0]
     return order[first]
 
@@ -114,18 +119,18 @@ def predicted_affine(rig: Rig, tracks: Tracks, poses: Mapping[int, np.ndarray], 
 
 
 def _refine_frame(pictures: PictureSource, frame: int, templates: np.ndarray, affine: np.ndarray, level: np.ndarray, uvr: np.ndarray,
-                  is_reference: np.ndarray, options: RefineOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+                  is_reference: np.ndarray, max_shift: np.ndarray, min_correlation: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     left = pyramid(pictures(frame, "left"))
     zoom = 2.0**level
     uv, sigma, ok = _align_all(left, templates, np.ascontiguousarray(affine), level, uvr[:, :2] / zoom[:, None], is_reference,
-                               options.max_shift_px, options.min_correlation)
+                               max_shift, min_correlation)
     uv, sigma = uv * zoom[:, None], sigma * zoom
     out = np.column_stack([np.where(ok[:, None], uv, uvr[:, :2]), uvr[:, 2]])
     moved = out[:, 0] - uvr[:, 0]
     # the right eye is measured again at the new place; its old answer says where to look
     guess = uvr[:, 0] - uvr[:, 2]
     u_right, _, sigma_right = measure_right(left, pyramid(pictures(frame, "right")), out[:, :2], level, guess,
-                                            np.where(np.isfinite(guess), 0.5, np.nan), (0.0, 0.0), options.min_correlation)
+                                            np.where(np.isfinite(guess), 0.5, np.nan), (0.0, 0.0), min_correlation)
     out[:, 2] = np.where(np.abs(u_right - uvr[:, 2] - moved) < 2.0, u_right, np.nan)
     return out, np.where(is_reference, np.nan_to_num(sigma_right, nan=0.1), sigma), ok
 
@@ -154,10 +159,10 @@ def _align_all(left, templates, affine, level, uv, is_reference, max_shift, min_
         warp[4], warp[5] = uv[i, 0], uv[i, 1]
         template = templates[i].astype(np.float64)
         # position first: the shape of a window that is still off by a pixel would be fitted to its surroundings
-        coarse, _ = align(template, left[level[i]], warp, shift_only, max_shift, 6)
+        coarse, _ = align(template, left[level[i]], warp, shift_only, max_shift[i], 6)
         if coarse < 0:
             continue
-        correlation, deviation = align(template, left[level[i]], warp, free, max_shift, 12)
+        correlation, deviation = align(template, left[level[i]], warp, free, max_shift[i], 12)
         if correlation >= min_correlation:
             out[i, 0], out[i, 1], sigma[i], ok[i] = warp[4], warp[5], deviation, True
     return out, sigma, ok

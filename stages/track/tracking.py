@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,49 +11,15 @@ from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, rotation_angle, transform
 from stages.core.geometry.stereo_points import project_stereo
 from stages.core.parallel import ordered_map
+from stages.track.dense_view import DenseView
 from stages.track.frame_points import FramePoints
+from stages.track.linking import ViewGraph, object_centre
 from stages.track.multiview_tracks import Tracks, build_tracks, gather, guided_matches, locate
-from stages.track.view_graph import Edge, PairOptions, alike_pairs, choose_keyframes, compare, connected, near_pairs, neighbour_pairs, spanning_poses
+from stages.track.track_extension import predict, weak_frames
+from stages.track.view_graph import Edge, connected, near_pairs
 
 Progress = Callable[[int, int, str], None]
 FULL_TURN_RAD = np.radians(300)
-
-
-@dataclass(frozen=True)
-class LinkOptions:
-    """Which pairs to compare."""
-
-    gaps: tuple[int, ...]
-    keyframe_step_rad: float
-    alike_per_frame: int
-
-
-@dataclass
-class ViewGraph:
-    """What comparing frames gave: poses (root_from_left) of the largest connected part, its key frames, all edges, and the loops."""
-
-    poses: dict[int, np.ndarray]
-    keyframes: list[int]
-    edges: list[Edge]
-    loops: list[Edge] = field(default_factory=list)
-    """edges between frames far apart in time that the poses were not made from"""
-
-
-def link_frames(rig: Rig, points: Mapping[int, FramePoints], object_only: bool, pair: PairOptions, link: LinkOptions, workers: int,
-                progress: Progress) -> ViewGraph:
-    """Compare neighbours, then key frames that look alike (with every frame not connected so far), and pose the largest part."""
-    frames = sorted(points)
-    pairs = neighbour_pairs(frames, link.gaps)
-    edges = _compare_all(rig, points, pairs, object_only, pair, workers, progress, "comparing neighbours")
-    poses, _ = spanning_poses(frames, edges)
-    keyframes = choose_keyframes(poses, [f for f in frames if f not in poses], object_centre(rig, points, poses), link.keyframe_step_rad)
-    alike = alike_pairs(points, keyframes, set(pairs), object_only, link.alike_per_frame)
-    edges += _compare_all(rig, points, alike, object_only, pair, workers, progress, "comparing key frames")
-    poses, tree = spanning_poses(frames, edges)
-    reach = max(link.gaps)
-    place = {f: i for i, f in enumerate(frames)}
-    loops = [e for e in edges if e.a in poses and e.b in poses and (e.a, e.b) not in tree and place[e.b] - place[e.a] > reach]
-    return ViewGraph(poses, [k for k in keyframes if k in poses], edges, loops)
 
 
 def loop_discrepancy(rig: Rig, poses: Mapping[int, np.ndarray], loops: Sequence[Edge], points: Mapping[int, FramePoints]) -> tuple[float, float, float] | None:
@@ -73,17 +39,30 @@ def loop_discrepancy(rig: Rig, poses: Mapping[int, np.ndarray], loops: Sequence[
     return worst
 
 
-def make_tracks(rig: Rig, points: Mapping[int, FramePoints], graph: ViewGraph, object_only: bool, per_frame: int, max_angle_rad: float,
-                radius_px: float, ratio: float, max_error_px: float, workers: int, progress: Progress) -> Tracks:
+@dataclass(frozen=True)
+class TrackOptions:
+    """How tracks are made: pairs per frame, widest angle between views, search radius, ratio test, error limit, and how many to want."""
+
+    per_frame: int
+    max_angle_rad: float
+    radius_px: float
+    ratio: float
+    max_error_px: float
+    max_observations: int
+    enough_observations: int
+
+
+def make_tracks(rig: Rig, points: Mapping[int, FramePoints], graph: ViewGraph, object_only: bool, options: TrackOptions, workers: int,
+                progress: Progress) -> Tracks:
     """Match near views with their motion known, join the matches, and keep observations that fit their triangulated point."""
-    posed = {f: points[f] for f in graph.poses}
-    order = sorted(posed)
-    pairs = set(near_pairs(graph.poses, object_centre(rig, points, graph.poses), max_angle_rad, per_frame))
+    posed = {f: points[f] for f in sorted(graph.poses)}
+    pairs = set(near_pairs(graph.poses, object_centre(rig, points, graph.poses), options.max_angle_rad, options.per_frame))
     pairs |= {(e.a, e.b) for e in graph.edges if e.a in posed and e.b in posed}
 
     def match(p: tuple[int, int]) -> tuple[int, int, np.ndarray]:
         a, b = p
-        return a, b, guided_matches(rig, posed[a], posed[b], inverse(graph.poses[b]) @ graph.poses[a], object_only, radius_px, ratio, max_error_px)
+        b_from_a = inverse(graph.poses[b]) @ graph.poses[a]
+        return a, b, guided_matches(rig, posed[a], posed[b], b_from_a, object_only, options.radius_px, options.ratio, options.max_error_px)
 
     found = []
     for done, m in enumerate(ordered_map(match, sorted(pairs), workers)):
@@ -91,8 +70,23 @@ def make_tracks(rig: Rig, points: Mapping[int, FramePoints], graph: ViewGraph, o
         progress(done + 1, len(pairs), "building tracks")
     # edges of the graph first: they were matched without trusting any pose
     measured = [(e.a, e.b, e.matches) for e in sorted(graph.edges, key=lambda e: -e.inliers) if e.a in posed and e.b in posed]
-    tracks = build_tracks({f: posed[f] for f in order}, [*measured, *sorted(found, key=lambda m: -len(m[2]))])
-    return consistent(rig, posed, tracks, graph.poses, radius_px)
+    tracks = build_tracks(posed, [*measured, *sorted(found, key=lambda m: -len(m[2]))])
+    return longest(consistent(rig, posed, tracks, graph.poses, options.radius_px), options.max_observations)
+
+
+def extended(rig: Rig, points: Mapping[int, FramePoints], views: Mapping[int, DenseView], tracks: Tracks, poses: Mapping[int, np.ndarray],
+             object_only: bool, options: TrackOptions) -> tuple[Tracks, tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """The tracks with predicted observations added to weak frames; (uvr, slope, scale_px) of all observations, NaN slope and scale for
+    predicted ones; and the points (P, 3). Sorted by point, then frame."""
+    uvr, slope, scale = (gather(points, tracks, n) for n in ("uvr", "slope", "scale_px"))
+    xyz, _ = locate(rig, tracks, poses, uvr, np.full(len(uvr), 0.5))
+    weak = weak_frames(tracks, list(poses), options.enough_observations)
+    more, predicted = predict(rig, tracks, xyz, poses, views, object_only, weak, options.max_angle_rad)
+    order = np.lexsort((more.frame, more.point))
+    uvr = np.concatenate([uvr, predicted])[order]
+    slope = np.concatenate([slope, np.full((len(predicted), 2), np.nan, slope.dtype)])[order]
+    scale = np.concatenate([scale, np.full(len(predicted), np.nan, scale.dtype)])[order]
+    return Tracks(more.point[order], more.frame[order], more.feature[order]), (uvr, slope, scale), xyz
 
 
 def consistent(rig: Rig, points: Mapping[int, FramePoints], tracks: Tracks, poses: Mapping[int, np.ndarray], max_error_px: float) -> Tracks:
@@ -131,25 +125,3 @@ def full_turn(poses: Mapping[int, np.ndarray], centre: np.ndarray) -> bool:
 def part_sizes(frames: Sequence[int], edges: Sequence[Edge]) -> list[int]:
     """Sizes of the connected parts, largest first."""
     return [len(p) for p in connected(frames, edges)]
-
-
-def _compare_all(rig, points, pairs, object_only, options, workers, progress, note) -> list[Edge]:
-    found = []
-    for done, edge in enumerate(ordered_map(lambda p: compare(rig, points[p[0]], points[p[1]], object_only, options), pairs, workers)):
-        if edge is not None:
-            found.append(edge)
-        progress(done + 1, len(pairs), note)
-    return found
-
-
-def object_centre(rig: Rig, points: Mapping[int, FramePoints], poses: Mapping[int, np.ndarray]) -> np.ndarray:
-    """(3,) robust centre of the object's points (all points where no mask is known) over the posed frames, in the poses' frame."""
-    seen = []
-    for f, pose in poses.items():
-        p = points[f]
-        x = p.xyz(rig)[p.inside] if p.inside.any() else p.xyz(rig)
-        x = x[np.isfinite(x).all(1)]
-        if len(x):
-            seen.append(transform(pose, np.median(x, 0)))
-    return np.median(seen, 0) if seen else np.array([0.0, 0.0, 1.0])
-

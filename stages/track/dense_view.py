@@ -1,0 +1,99 @@
+"""A small dense picture of each frame (grey, disparity, mask) that is kept for all frames, and what it says about a claimed motion.
+
+A few matching points can lie: the same logo on both sides of a box, two equal tags. The whole visible surface lies less easily. If frame
+b is where a claimed motion puts it, no surface point of a may float in front of what b sees, and no point of the object may fall outside
+b's mask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from stages.core.camera import Rig
+from stages.core.geometry.rigid import transform
+
+VIEW_WIDTH = 256
+"""px; 2,000 frames then take about 400 MB"""
+MASK_MARGIN = 3
+"""px of the small picture that a mask may be off"""
+MAX_SIGMA_SHARE = 0.02
+"""a disparity with a larger standard deviation than this share of itself is not asked"""
+
+
+@dataclass(frozen=True)
+class DenseView:
+    """gray (h, w) uint8; disparity and sigma (h, w) float16, in px of the FULL picture, NaN = none; mask (h, w) bool; rig of the small picture."""
+
+    gray: np.ndarray
+    disparity: np.ndarray
+    sigma: np.ndarray
+    mask: np.ndarray
+    rig: Rig
+    zoom: float
+    """full width over small width"""
+
+    def surface(self, object_only: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels (N, 2) int of the small picture with a trusted disparity, and their points (N, 3) in the left camera, metres."""
+        d = self.disparity.astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            use = (d > 0) & (self.sigma.astype(np.float32) < np.maximum(MAX_SIGMA_SHARE * d, 0.5))
+        use &= self.mask if object_only else True
+        v, u = np.nonzero(use)
+        uv = np.column_stack([u, v])
+        return uv, self.rig.backproject(uv, self.depth(d[v, u]))
+
+    def depth(self, disparity_px: np.ndarray) -> np.ndarray:
+        """Depth in metres from disparity in px of the full picture."""
+        return self.rig.depth_from_disparity(np.asarray(disparity_px, np.float64) / self.zoom)
+
+    def predicted_disparity(self, x_left: np.ndarray) -> np.ndarray:
+        """(N,) px of the full picture; NaN behind the camera."""
+        return self.rig.disparity_from_depth(x_left[:, 2]) * self.zoom
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Shares of the asked surface points: on the seen surface; floating in front of it or outside the mask; and how many were asked."""
+
+    agree: float
+    violate: float
+    asked: int
+
+
+def small_view(rig: Rig, gray: np.ndarray, disparity: np.ndarray, sigma: np.ndarray, mask: np.ndarray) -> DenseView:
+    """From full-size maps. Disparities are medians of the block's centre pixels, so that no value is mixed across an edge."""
+    scale = min(1.0, VIEW_WIDTH / rig.width)
+    small = rig.scaled(scale)
+    size = (small.width, small.height)
+    pick = lambda a: cv2.resize(a, size, interpolation=cv2.INTER_NEAREST)  # noqa: E731
+    return DenseView(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), pick(disparity).astype(np.float16), pick(sigma).astype(np.float16),
+                     pick(mask.astype(np.uint8)) > 0, small, rig.width / small.width)
+
+
+def agreement(a: DenseView, b: DenseView, b_from_a: np.ndarray, object_only: bool) -> Agreement:
+    """What the surface of a says in b."""
+    _, x_a = a.surface(object_only)
+    if len(x_a) == 0:
+        return Agreement(0.0, 0.0, 0)
+    x_b = transform(b_from_a, x_a)
+    uv = b.rig.project(x_b)
+    seen = (uv[:, 0] > -0.5) & (uv[:, 1] > -0.5) & (uv[:, 0] < b.rig.width - 0.5) & (uv[:, 1] < b.rig.height - 0.5)      # False for NaN too
+    if seen.sum() == 0:
+        return Agreement(0.0, 0.0, 0)
+    pixel = np.rint(uv[seen]).astype(int)
+    at = (pixel[:, 1], pixel[:, 0])
+    predicted, there, spread = b.predicted_disparity(x_b[seen]), b.disparity[at].astype(np.float64), b.sigma[at].astype(np.float64)
+    tolerance = np.maximum(4 * spread, 0.03 * predicted)
+    outside = np.zeros(len(pixel), bool)
+    if object_only and b.mask.any():
+        wide = cv2.dilate(b.mask.astype(np.uint8), np.ones((2 * MASK_MARGIN + 1, 2 * MASK_MARGIN + 1), np.uint8)) > 0
+        outside = ~wide[at]
+    known = np.isfinite(there) & (~object_only | b.mask[at])
+    with np.errstate(invalid="ignore"):
+        in_front = known & (predicted > there + tolerance)
+        on = known & (np.abs(predicted - there) <= tolerance)
+    asked = int((known | outside).sum())
+    return Agreement(float(on.sum() / max(asked, 1)), float((in_front | outside).sum() / max(asked, 1)), asked)
