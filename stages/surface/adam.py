@@ -94,12 +94,12 @@ def _rates(lines, found, grad, steps, corrections, rate, rates):
     last = np.uint16(CORRECTIONS - 1)
     for n in range(found):
         at, entry, to = lines[n] * WIDTH, lines[n] * ENTRIES, n * WIDTH
-        for k in range(ENTRIES):
-            moved = (grad[at + k + k] != ZERO) | (grad[at + k + k + U1] != ZERO)
+        for k in range(ENTRIES):                # no branches: which entries have a gradient is as good as random
+            moved = np.uint16((grad[at + k + k] != ZERO) | (grad[at + k + k + U1] != ZERO))
             step = steps[entry + k]
-            step = np.uint16(step + np.uint16(moved)) if step < last else step
+            step = np.uint16(step + (moved & np.uint16(step < last)))
             steps[entry + k] = step
-            rated = rate * corrections[step] if moved else ZERO
+            rated = rate * corrections[step] * np.float32(moved)
             rates[to + k + k] = rated
             rates[to + k + k + U1] = rated
 
