@@ -16,6 +16,10 @@ EXPOSURE_WARNING = 0.1
 STILL = 0.0005
 """share of the picture width; frames that move less than this from the one before add nothing new"""
 FEW_FRAMES = 8
+ROW_SPREAD_WARNING_PX = 1.0
+"""of the corrected rows; matching noise alone is 0.1 to 0.4 px"""
+ROW_CHANGE_WARNING_PX = 0.5
+"""between frames; rows of a rigid, synchronised rig miss each other by the same amount in all of them"""
 _LEFT_OUT = {"missing_pair": "one picture of the pair is missing", "broken": "a picture cannot be read", "size": "pictures of another size",
              "blurred": "too blurred to use", "duplicate": "a repeat of the frame before"}
 
@@ -80,6 +84,17 @@ def refuse_row_offset(offset: RowOffset, most_px: float) -> None:
         raise CaptureError(f"the rows of the two views miss each other by {offset.median_px:+.1f} px (spread {offset.spread_px:.1f} px, "
                            f"{offset.matches} matches); at most {most_px:g} px can be corrected",
                            "calibrate again (a camera was moved, or the pictures are not rectified), or raise rectify.row_offset_max_px")
+
+
+def row_warnings(spread_px: float, per_frame_px: Sequence[float]) -> list[str]:
+    """What a correction cannot mend: rows that still scatter, or an offset that changes from frame to frame."""
+    out = []
+    if spread_px > ROW_SPREAD_WARNING_PX:
+        out.append(f"the rows of the two views still scatter by {spread_px:.1f} px: the calibration does not fit these pictures well")
+    change = float(np.ptp(per_frame_px)) if len(per_frame_px) else 0.0
+    if change > ROW_CHANGE_WARNING_PX:
+        out.append(f"the row offset changes by {change:.1f} px between frames: the cameras are not synchronised, or one is loose")
+    return out
 
 
 def listed(frames: Sequence[int], most: int = 12) -> str:

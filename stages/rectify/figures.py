@@ -15,6 +15,8 @@ from stages.rectify.raw_pairs import RawPair
 
 SMALL_WIDTH = 240
 """px; enough for optical flow to 0.2 % of the width"""
+EDGE_WIDTH = 1000
+"""px at most for the edges: what counts is blur relative to the picture, and noise averages out"""
 
 
 @dataclass
@@ -88,11 +90,12 @@ def measure_pair(pair: RawPair) -> tuple[FrameFigures, Small | None]:
 
 
 def edge_strength(gray: np.ndarray) -> tuple[float, float, float, float]:
-    """Mean slope of the steepest 5 % of the edges over brightness, across x, y and both diagonals, at half resolution (less noise).
+    """Mean slope of the steepest 5 % of the edges over brightness, across x, y and both diagonals, at half resolution or less.
 
     Relative to the mean brightness, so that exposure does not count as sharpness; edges only, so that flat background does not count.
     """
-    half = cv2.resize(gray, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    scale = min(0.5, EDGE_WIDTH / gray.shape[1])
+    half = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     dx, dy = cv2.Sobel(half, cv2.CV_32F, 1, 0), cv2.Sobel(half, cv2.CV_32F, 0, 1)
     bright = float(half.mean()) + 4.0
     return tuple(_steepest(np.abs(d)) / bright for d in (dx, dy, (dx + dy) * 0.7071, (dx - dy) * 0.7071))

@@ -62,7 +62,7 @@ def rectifying(c: StereoCalibration) -> Geometry:
     width, height = c.size
     if c.rectified:
         K = c.left.K
-        rig = Rig(width, height, K[0, 0], K[1, 1], K[0, 2], K[1, 2], c.baseline_m)
+        rig = Rig(width, height, *(float(K[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))), c.baseline_m)
         same = bool(np.allclose(c.right.K, K, rtol=0, atol=1e-6))
         return Geometry(View(c.left, np.eye(3)), View(c.right, np.eye(3)), rig, c.size, True, same)
     R, t = c.right_from_left[:3, :3], c.right_from_left[:3, 3:].copy()

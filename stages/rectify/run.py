@@ -113,7 +113,10 @@ class Run:
                                       f"the right camera was corrected ({model}), now {now}")
         by_frame_index = {r.frame: r for r in rows}
         for frame in np.unique(after.pair):
-            by_frame_index[int(frame)].row_offset_px = float(np.median(after.rows_px[after.pair == frame]))
+            if np.count_nonzero(after.pair == frame) >= MIN_MATCHES:
+                by_frame_index[int(frame)].row_offset_px = float(np.median(after.rows_px[after.pair == frame]))
+        per_frame = [r.row_offset_px for r in rows if np.isfinite(r.row_offset_px)]
+        self.done.warnings += checks.row_warnings(found.spread_px, per_frame)
 
     def _matches(self, rows: list[FrameFigures], geometry: Geometry) -> RowMatches:
         usable = [r.frame for r in rows if r.ok]
