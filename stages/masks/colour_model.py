@@ -15,6 +15,8 @@ UNIFORM = 256.0**-3
 """density of "any colour": the outlier part of every mixture"""
 OUTLIERS = 0.15
 """share of the uniform density in a histogram model: an unseen colour must not decide"""
+MIXING = 0.3
+"""scatter of a pixel on the outline, as a share of the difference between the two sides (a uniform mixture has 1 / sqrt(12))"""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class ColourModel:
         a, b = self.log_densities(colour)
         return a - b
 
+    def joined_by(self, background: np.ndarray) -> ColourModel:
+        """The model with half of its background from other (N, 3) colours: those round the object in the frame at hand."""
+        here = _log_density(histogram(background))
+        return ColourModel(self.log_object, np.logaddexp(self.log_background, here) - np.float32(np.log(2)))
+
 
 def colour_index(colour: np.ndarray) -> np.ndarray:
     """(..., 3) colours 0-255 -> (...) int32 flat bin."""
@@ -45,6 +52,11 @@ def colour_index(colour: np.ndarray) -> np.ndarray:
 def histogram(colour: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """(N, 3) colours -> (BINS,)*3 float32 counts."""
     return np.bincount(colour_index(colour), weight, BINS**3).astype(np.float32).reshape(BINS, BINS, BINS)
+
+
+def density_above_uniform(counts: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """(BINS,)*3 counts and (..., 3) colours -> (...) log of their density over the uniform density."""
+    return _log_density(counts).ravel()[colour_index(colour)] - np.float32(np.log(UNIFORM))
 
 
 def model_from_histograms(of_object: np.ndarray, of_background: np.ndarray) -> ColourModel:
@@ -90,6 +102,9 @@ def local_llr(
         mean_b[known] = exact[known]
         var_b[known] = np.maximum(background_sigma[ys, xs][known, None], noise) ** 2
         has_b |= known
+    # a pixel on the outline shows a mixture of both: as much scatter for either side, so that the halves meet in the middle
+    mixing = np.square(MIXING * (mean_o - mean_b))
+    var_o, var_b = var_o + mixing, var_b + mixing
     x = colour[ys, xs]
     return np.where(has_o & has_b, _log_gaussian(x, mean_o, var_o) - _log_gaussian(x, mean_b, var_b), np.float32(0))
 

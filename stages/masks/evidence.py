@@ -14,6 +14,8 @@ from stages.masks.colour_model import UNIFORM, ColourModel
 
 DISPARITY_OUTLIERS = 0.1
 """share of disparities that say nothing (mismatches that survived their check, borders of the object)"""
+WEAK_SIGMA_PX = 0.6
+"""at this standard deviation of the disparity its evidence counts half"""
 SHADOW_LOG_SIGMA = 0.12
 """a background pixel may darken or brighten by about 12 % (soft shadow, reflection, drift) and still be background"""
 
@@ -40,7 +42,9 @@ def depth_llr(
         r = (d - expected) / total
         term = np.exp(-0.5 * np.minimum(np.square(r), 50)) / (np.sqrt(2 * np.pi) * total)
         p_background += np.where(np.isfinite(expected), (0.9 / len(background)) * term, 0).astype(np.float32)
-    return np.where(np.isfinite(disparity), np.log(p_object / p_background), 0).astype(np.float32)
+    # where matching had little to hold on to, it copies its neighbours' disparity far beyond the object's border: wrong together
+    reliable = 1 / (1 + np.square(s / WEAK_SIGMA_PX))
+    return np.where(np.isfinite(disparity), reliable * np.log(p_object / p_background), 0).astype(np.float32)
 
 
 def colour_llr(

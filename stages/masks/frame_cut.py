@@ -37,7 +37,7 @@ def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, c
     h, w = view.shape
     window = _window(expected, (h, w))
     s = window.slices
-    llr = frame_llr(view, expected, colours, window)
+    llr = frame_llr(view, expected, _taught_here(view, expected, colours, window), window)
     colour = decorrelated(view.rgb[s])
     found = coarse_cut(colour, llr, cut) > 0.5
     found = connected(found, largest(found) if expected.anchor is None else expected.anchor[s])
@@ -64,6 +64,14 @@ def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, c
         _range(view, mask),
         expected.doubt,
     )
+
+
+def _taught_here(view: WorkingFrame, expected: Expectation, colours: ColourModel, window: Window) -> ColourModel:
+    """The colour model with what this frame itself shows round the place of the object, where the background's picture is not known."""
+    if expected.prior is None or expected.background is not None:
+        return colours
+    outside = expected.prior[window.slices][::2, ::2] < -3
+    return colours.joined_by(view.rgb[window.slices][::2, ::2][outside]) if outside.sum() > 500 else colours
 
 
 def frame_llr(view: WorkingFrame, expected: Expectation, colours: ColourModel, window: Window) -> np.ndarray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from stages.masks.colour_model import ColourModel, decorrelated, histogram, model_from_histograms
+from stages.masks.colour_model import ColourModel, decorrelated, density_above_uniform, histogram, model_from_histograms
 from stages.masks.evidence import colour_llr, depth_llr
 from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut
 from stages.masks.planes import DisparityPlane, fit_planes, plane_map, standing_out
@@ -20,6 +20,8 @@ from stages.masks.working_frame import WorkingFrame, noise_level
 ROUNDS = 4
 COLOUR_SHARE, COLOUR_ALONE = 0.7, 0.35
 """weight of the colour evidence beside depth, and without it: a colour model taught by its own result is over-confident"""
+COMMON = 2.0
+"""log of the density over the uniform one from which a colour is common round the box"""
 SMALLEST, LARGEST = 0.002, 0.6
 """share of the picture that an object pointed at may cover"""
 
@@ -65,11 +67,14 @@ def from_box(
     sure_outside = ~inside[crop]
     near = standing_out(view.disparity, view.sigma, surfaces) & inside
     forced = _forced(view.shape, marks)
-    mask = _first_guess(near, inside)
+    mask = _first_guess(near & (view.sigma < 1), inside)
     fitting = _fits_box(view.shape, (x0, y0, x1, y1))[crop]
     picture, colour = view.rgb[crop].astype(np.float32), decorrelated(view.rgb[crop])
-    for _ in range(ROUNDS):
-        of_object, of_background = histogram(picture[mask[crop]]), histogram(picture[~mask[crop]])
+    # colours as frequent round the box as they can be: depth that bled over the border must not teach them as the object's
+    common = density_above_uniform(histogram(picture[sure_outside]), picture) > COMMON
+    for step in range(ROUNDS):
+        teacher = mask[crop] & ~common if step == 0 and (mask[crop] & ~common).sum() > 0.2 * mask.sum() else mask[crop]
+        of_object, of_background = histogram(picture[teacher]), histogram(picture[~mask[crop]])
         near_range = disparity_range(view, mask)
         llr = colour_llr(picture, model_from_histograms(of_object, of_background))
         if near_range is not None:
