@@ -15,13 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.surface import colour_kernels, field_kernels
+from stages.surface.buffers import BufferPool
 from stages.surface.field_shape import FieldShape
 from stages.surface.hash_grid import BLOCK, FEATURES, aligned_zeros
 from stages.surface.optimiser import Optimiser, Pending
 from stages.surface.thread_team import ThreadTeam
 
 RUNS = 16                       # fixed cut of a batch: never a function of the number of threads
-LEVEL_RUNS = 4                  # as fixed: a level's table is shared by few
+LEVEL_BLOCKS = 64               # blocks that visit one level's table in one go, at least
 SLICE = 1 << 17                 # points of one inference pass: bounds memory
 
 
@@ -55,7 +56,8 @@ class Field:
         self.active_levels = float(shape.levels)
         self.team = ThreadTeam(threads)
         self._optimiser: Optimiser | None = None
-        self._spare: dict[tuple, list[np.ndarray]] = {}
+        self._pool = BufferPool()
+        self._levels = [(self.layout.part(grid, k), *self.layout.place(k)) for k in range(shape.levels)]
         self._sdf_widths = np.array(shape.sdf_mlp.widths, np.int64)
         self._colour_widths = np.array(shape.colour_mlp.widths, np.int64)
 
@@ -91,7 +93,7 @@ class Field:
             tape = self.forward(part, features=False)
             values.append(tape.sdf)
             gradients.append(self._backward(tape, np.ones(len(part), np.float32), None, weights=False, want_dx=True))
-            self._release(tape.buffers)
+            self._pool.give(*tape.buffers)
         return np.concatenate(values), np.concatenate(gradients)
 
     def colour(self, geo: np.ndarray, normal: np.ndarray, view: np.ndarray) -> np.ndarray:
@@ -100,12 +102,12 @@ class Field:
         for at in range(0, len(normal), SLICE):
             tape = self.colour_forward(geo[:, at : at + SLICE], normal[at : at + SLICE], view[at : at + SLICE])
             parts.append(tape.rgb)
-            self._release(tape.buffers)
+            self._pool.give(*tape.buffers)
         return np.concatenate(parts) if parts else np.empty((0, 3), np.float32)
 
     def _inference(self, x: np.ndarray, features: bool) -> tuple[np.ndarray, np.ndarray | None]:
         tape = self.forward(x, features)
-        self._release(tape.buffers)
+        self._pool.give(*tape.buffers)
         return tape.sdf, tape.geo
 
     # ---- training --------------------------------------------------------------------------------------------------------------
@@ -115,8 +117,8 @@ class Field:
         x = np.ascontiguousarray(x, np.float32)
         blocks = -(-len(x) // BLOCK)
         neurons = int(self._sdf_widths[1:-1].sum())
-        xs, enc = self._buffer(blocks, 3), self._buffer(blocks, int(self._sdf_widths[0]))
-        hidden = self._buffer(blocks, neurons)
+        xs, enc = self._rows(blocks, 3), self._rows(blocks, int(self._sdf_widths[0]))
+        hidden = self._rows(blocks, neurons)
         sdf = np.empty(len(x), np.float32)
         geo = np.empty((self.shape.geo_features if features else 0, len(x)), np.float32)
 
@@ -133,16 +135,16 @@ class Field:
 
     def _encode(self, xs: np.ndarray, enc: np.ndarray) -> None:
         active, blocks = self.active_weights(), len(xs)
+        runs = max(1, blocks // LEVEL_BLOCKS)
 
         def run(job: int) -> None:                # all runs of a level, then the next level: its table stays in the cache
-            level, (a, b) = job // LEVEL_RUNS, _run(job % LEVEL_RUNS, blocks, LEVEL_RUNS)
+            level, (a, b) = job // runs, _run(job % runs, blocks, runs)
             if active[level] == 0:
                 enc[a:b, level * FEATURES * BLOCK : (level + 1) * FEATURES * BLOCK] = 0
-            elif b > a:
-                table, place = self.layout.part(self.grid, level), self.layout.place(level)
-                field_kernels.encode_level(level, a, b, table, *place, active[level], xs, enc)
+            else:
+                field_kernels.encode_level(level, a, b, *self._levels[level], active[level], xs, enc)
 
-        self.team.run(run, self.shape.levels * LEVEL_RUNS)
+        self.team.run(run, self.shape.levels * runs if blocks else 0)
 
     def backward(self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None = None, want_dx: bool = False) -> np.ndarray | None:
         """Adds the parameters' gradients for d loss / d sdf (N,) and d loss / d geo (G, N); returns d loss / d x (N, 3) if wanted.
@@ -172,25 +174,26 @@ class Field:
 
     def _position_gradient(self, tape: Tape, d_sdf: np.ndarray) -> np.ndarray:
         xs, d_enc, _ = tape.buffers
-        d_xs, d_x, active, levels = self._buffer(len(xs), 3), np.empty_like(tape.x), self.active_weights(), self.shape.levels
+        d_xs, d_x, active, levels = self._rows(len(xs), 3), np.empty_like(tape.x), self.active_weights(), self.shape.levels
+
+        runs = max(1, len(xs) // LEVEL_BLOCKS)
 
         def run(job: int) -> None:
-            a, b = _run(job, len(xs))
+            a, b = _run(job, len(xs), runs)
             d_xs[a:b] = 0
-            for level in np.flatnonzero(active) if b > a else ():
-                table, place = self.layout.part(self.grid, level), self.layout.place(level)
-                field_kernels.position_gradient_level(level, a, b, table, *place, active[level], xs, d_enc, d_xs)
+            for level in np.flatnonzero(active):
+                field_kernels.position_gradient_level(level, a, b, *self._levels[level], active[level], xs, d_enc, d_xs)
             field_kernels.position_gradient(tape.x, d_sdf, a, b, levels, d_enc, d_xs, d_x)
 
-        self.team.run(run, RUNS)
-        self._release((d_xs,))
+        self.team.run(run, runs if len(xs) else 0)
+        self._pool.give(d_xs)
         return d_x
 
     def colour_forward(self, geo: np.ndarray, normal: np.ndarray, view: np.ndarray) -> ColourTape:
         """As `colour`, with what `colour_backward` needs."""
         geo, normal, view = (np.ascontiguousarray(a, np.float32) for a in (geo, normal, view))
         blocks = -(-len(normal) // BLOCK)
-        enc, hidden = self._buffer(blocks, int(self._colour_widths[0])), self._buffer(blocks, int(self._colour_widths[1:-1].sum()))
+        enc, hidden = self._rows(blocks, int(self._colour_widths[0])), self._rows(blocks, int(self._colour_widths[1:-1].sum()))
         rgb = np.empty((len(normal), 3), np.float32)
 
         def run(job: int) -> None:
@@ -214,14 +217,14 @@ class Field:
 
         self.team.run(run, RUNS)
         self._training().colour.grad += d_w.sum(0)
-        self._release(tape.buffers)
+        self._pool.give(*tape.buffers)
         tape.buffers = None
         return d_geo, d_normal
 
     def step(self, lr_grid: float = 1e-2, lr_mlp: float = 1e-3) -> None:
         """One Adam step with the gradients gathered since the last one; clears them."""
         for batch in self._training().step(self.team, lr_grid, lr_mlp):
-            self._release(batch.buffers)
+            self._pool.give(*batch.buffers)
 
     def gradients(self) -> dict[str, np.ndarray]:
         """The gradients gathered since the last step: "grid" (entries, 2), "sdf_weights", "colour_weights" (flat)."""
@@ -234,19 +237,12 @@ class Field:
             self._optimiser = Optimiser(self.layout, self.grid, self.sdf_weights, self.colour_weights, self.team.threads)
         return self._optimiser
 
+    def _rows(self, blocks: int, rows: int) -> np.ndarray:
+        return self._pool.take(blocks, rows * BLOCK)
+
     def active_weights(self) -> np.ndarray:
         """(levels,) float32 weight of each level for the present `active_levels`."""
         return np.clip(self.active_levels - np.arange(self.shape.levels), 0, 1).astype(np.float32)
-
-    def _buffer(self, blocks: int, rows: int) -> np.ndarray:
-        spare = self._spare.get((blocks, rows * BLOCK))
-        return spare.pop() if spare else aligned_zeros((blocks, rows * BLOCK))
-
-    def _release(self, buffers: tuple[np.ndarray, ...]) -> None:
-        if len(self._spare) > 64:                           # ever new batch sizes: forget the old ones
-            self._spare.clear()
-        for buffer in buffers:
-            self._spare.setdefault(buffer.shape, []).append(buffer)
 
 
 def _slices(x: np.ndarray) -> list[np.ndarray]:
