@@ -57,8 +57,9 @@ def eyes(views: Sequence[View]) -> list[tuple[np.ndarray, Rig]]:
     return [eye for v in views for eye in ((v.object_from_left, v.rig), (v.object_from_right, v.rig_right))]
 
 
-def visible(caster: Caster, views: Sequence[View], points: np.ndarray, normals: np.ndarray, least_cosine: float, slack: float,
-            workers: int = 1) -> np.ndarray:
+def visible(
+    caster: Caster, views: Sequence[View], points: np.ndarray, normals: np.ndarray, least_cosine: float, slack: float, workers: int = 1
+) -> np.ndarray:
     """(N, C) float32: cosine of the angle between normal and line of sight where camera c sees point n, else 0.
 
     A point is seen when it projects into the crop, faces the camera by more than `least_cosine`, and nothing of the mesh lies more
@@ -77,7 +78,7 @@ def visible(caster: Caster, views: Sequence[View], points: np.ndarray, normals: 
             ok = (cosine > least_cosine) & (uv[:, 0] > 1) & (uv[:, 1] > 1) & (uv[:, 0] < rig.width - 2) & (uv[:, 1] < rig.height - 2)
         near = np.flatnonzero(ok)
         if len(near):
-            hit = caster.cast(pose[:3, 3], -toward[near])          # t = 1 at the point
+            hit = caster.cast(pose[:3, 3], -toward[near])  # t = 1 at the point
             free = (1 - hit["t"]) * distance[near] < slack
             out[near[free], c] = cosine[near[free]]
 

@@ -38,9 +38,17 @@ class Stiffness:
     """weight that holds vertices without any reading near where they are"""
 
 
-def fitted_offsets(vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, offset: np.ndarray, weight: np.ndarray,
-                   stiffness: Stiffness, reach: float, rounds: int = 4) -> np.ndarray:
-    """(V,) metres to move each vertex along its normal, at most `reach`. `weight` (V,) is the inverse variance (1/m^2) of `offset`, 0 = none."""
+def fitted_offsets(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    normals: np.ndarray,
+    offset: np.ndarray,
+    weight: np.ndarray,
+    stiffness: Stiffness,
+    reach: float,
+    rounds: int = 4,
+) -> np.ndarray:
+    """(V,) metres to move each vertex along its normal, at most `reach`; `weight` (V,) is the inverse variance of `offset`, 0 = none."""
     laplacian, edge = umbrella(len(vertices), faces), mean_edge(vertices, faces)
     w = np.minimum(weight * stiffness.unit**2, stiffness.most)
     target = np.where(w > 0, offset, 0.0)
@@ -53,7 +61,7 @@ def fitted_offsets(vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray,
         right = w * target - lam * (laplacian.T @ (yielding * bend))
         delta = _solve(system, right, delta)
         now = (bend + laplacian @ delta) / (stiffness.edge * edge)
-        sure = w / (w + 1)                        # only a bend that readings confirm is an edge and not noise
+        sure = w / (w + 1)  # only a bend that readings confirm is an edge and not noise
         yielding = 1 / (1 + sure * now**2) ** 2
     return np.clip(delta, -reach, reach)
 

@@ -46,8 +46,24 @@ def fuse(views: Sequence[View], grid: Grid, truncation: float, floor: float, dou
             pose = view.left_from_object
             start, step = pose[:3, :3] @ grid.origin + pose[:3, 3], pose[:3, :3] * grid.voxel
             rig = view.rig
-            _fuse_slab(total, weight, smallest, a, b, start, step, np.array([rig.fx, rig.fy, rig.cx, rig.cy]), view.depth, view.sigma,
-                       view.outline, np.array(view.picture_box), view.trust >= 0.5, truncation, floor, doubt)
+            _fuse_slab(
+                total,
+                weight,
+                smallest,
+                a,
+                b,
+                start,
+                step,
+                np.array([rig.fx, rig.fy, rig.cx, rig.cy]),
+                view.depth,
+                view.sigma,
+                view.outline,
+                np.array(view.picture_box),
+                view.trust >= 0.5,
+                truncation,
+                floor,
+                doubt,
+            )
 
     list(ordered_map(work, slabs, workers))
     hull = np.where(np.isfinite(smallest[..., hull_rank - 1]), -smallest[..., hull_rank - 1], np.float32(grid.voxel))
@@ -56,7 +72,9 @@ def fuse(views: Sequence[View], grid: Grid, truncation: float, floor: float, dou
 
 
 @numba.njit(nogil=True, cache=True, fastmath=False)
-def _fuse_slab(total, weight, smallest, first, last, start, step, intrinsics, depth, sigma, outline, picture, silhouette, truncation, floor, doubt):
+def _fuse_slab(
+    total, weight, smallest, first, last, start, step, intrinsics, depth, sigma, outline, picture, silhouette, truncation, floor, doubt
+):
     fx, fy, cx, cy = intrinsics
     height, width = depth.shape
     for i in range(first, last):
@@ -105,7 +123,7 @@ def _keep_smallest(row, value):
 
 @numba.njit(nogil=True, cache=True)
 def _depth_near(depth, sigma, u, v):
-    """Inverse-variance mean over 3x3 pixels that agree with the centre, and the centre's variance (errors of neighbours are the same error)."""
+    """Inverse-variance mean over 3x3 pixels that agree with the centre, and the centre's variance: neighbours share their error."""
     centre, spread = depth[v, u], sigma[v, u]
     if not (centre > 0 and spread > 0):
         return 0.0, -1.0

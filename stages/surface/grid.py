@@ -21,7 +21,9 @@ class Grid:
     @staticmethod
     def covering(low: np.ndarray, high: np.ndarray, voxel: float) -> Grid:
         """The smallest grid whose first and last points enclose the box low..high."""
-        return Grid(np.asarray(low, float), float(voxel), tuple(int(n) for n in np.ceil((np.asarray(high) - low) / voxel - 1e-9).astype(int) + 1))
+        return Grid(
+            np.asarray(low, float), float(voxel), tuple(int(n) for n in np.ceil((np.asarray(high) - low) / voxel - 1e-9).astype(int) + 1)
+        )
 
     @property
     def high(self) -> np.ndarray:
@@ -53,16 +55,16 @@ class Grid:
 
         axes = [(target.origin[a] - self.origin[a] + target.voxel * np.arange(target.shape[a])) / self.voxel for a in range(3)]
         out = np.empty(target.shape, np.float32)
-        for i, x in enumerate(axes[0]):         # plane by plane: the coordinates of all voxels at once would be 12 bytes each
+        for i, x in enumerate(axes[0]):  # plane by plane: the coordinates of all voxels at once would be 12 bytes each
             plane = np.meshgrid([x], axes[1], axes[2], indexing="ij")
             out[i] = map_coordinates(values, np.stack(plane), order=1, mode="nearest", output=np.float32)[0]
         return out
 
 
 def object_box(views: Iterable[View], points: np.ndarray, margin: float = 0.06) -> tuple[np.ndarray, np.ndarray]:
-    """(low, high) of a box that holds the object: robust extent of depth inside the masks and of BA points, widened by `margin` of its diagonal.
+    """(low, high) of a box that holds the object: robust extent of depth inside the masks and of bundle-adjusted points.
 
-    The box is then cut where every view's mask says there is nothing. Raises ValueError without any depth.
+    Widened by `margin` of its diagonal on every side. Raises ValueError without any depth.
     """
     views = list(views)
     clouds = [c for v in views if len(c := back_projected(v, step=4)) > 0]

@@ -1,4 +1,4 @@
-"""The first surface: the visual hull of the masks, carved where confident depth saw through it. Closed, without inner shells or floaters."""
+"""The first surface: the visual hull of the masks, carved where confident depth saw through it. Closed, no inner shells or floaters."""
 
 from __future__ import annotations
 

@@ -32,8 +32,16 @@ def marching(distance: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     return vertices.astype(np.float64) * grid.voxel + grid.origin, faces.astype(np.int64)
 
 
-def keep_supported(vertices: np.ndarray, faces: np.ndarray, views: Sequence[View], read_at: np.ndarray, read_sigma: np.ndarray,
-                   footprint: float, least_part: float, workers: int) -> Mesh:
+def keep_supported(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    views: Sequence[View],
+    read_at: np.ndarray,
+    read_sigma: np.ndarray,
+    footprint: float,
+    least_part: float,
+    workers: int,
+) -> Mesh:
     """Cut what nobody saw and nothing closes, drop crumbs, rate the rest.
 
     Unseen surface is kept only when cameras looked from opposite sides (so the hull bounds it); else only next to seen surface.

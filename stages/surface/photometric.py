@@ -30,21 +30,39 @@ class Sweep:
 
 
 def choose_cameras(cosine: np.ndarray, points: np.ndarray, centres: np.ndarray, workers: int) -> np.ndarray:
-    """(N, MAX_CAMERAS) int32 camera indices (-1 = none) that see each point from well spread directions; `cosine` from `cameras.visible`."""
+    """(N, MAX_CAMERAS) int32 cameras (-1 = none) that see each point from well spread directions; `cosine` from `cameras.visible`."""
     out = np.full((len(points), MAX_CAMERAS), -1, np.int32)
     _in_blocks(lambda a, b: _choose(cosine[a:b], points[a:b], centres, out[a:b]), len(points), workers)
     return out
 
 
-def sweep_offsets(points: np.ndarray, normals: np.ndarray, chosen: np.ndarray, cameras: Cameras, sweep: Sweep,
-                  workers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sweep_offsets(
+    points: np.ndarray, normals: np.ndarray, chosen: np.ndarray, cameras: Cameras, sweep: Sweep, workers: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(offset (N,) metres, sigma (N,) metres, score (N,)); sigma is NaN where the colours decide nothing."""
     n = len(points)
     offset, sigma, score = np.zeros(n, np.float32), np.full(n, np.nan, np.float32), np.zeros(n, np.float32)
     points, normals = np.ascontiguousarray(points, np.float64), np.ascontiguousarray(normals, np.float64)
-    _in_blocks(lambda a, b: _sweep(points[a:b], normals[a:b], chosen[a:b], cameras.camera_from_object, cameras.intrinsics, cameras.size,
-                                   cameras.start, cameras.pixels, sweep.step, sweep.steps, sweep.spacing, offset[a:b], sigma[a:b], score[a:b]),
-               n, workers)
+    _in_blocks(
+        lambda a, b: _sweep(
+            points[a:b],
+            normals[a:b],
+            chosen[a:b],
+            cameras.camera_from_object,
+            cameras.intrinsics,
+            cameras.size,
+            cameras.start,
+            cameras.pixels,
+            sweep.step,
+            sweep.steps,
+            sweep.spacing,
+            offset[a:b],
+            sigma[a:b],
+            score[a:b],
+        ),
+        n,
+        workers,
+    )
     return offset, sigma, score
 
 
@@ -113,8 +131,12 @@ def _locate(scores, step, steps, n, offset, sigma, score):
     if top == 0 or top == scores.shape[0] - 1 or scores[top] < 0.5 or scores[top - 1] <= -1 or scores[top + 1] <= -1:
         return
     for t in range(scores.shape[0]):
-        if abs(t - top) > 2 and scores[t] > scores[top] - 0.05 and scores[t] > scores[t - 1 if t > 0 else 0] and \
-                (t == scores.shape[0] - 1 or scores[t] > scores[t + 1]):
+        if (
+            abs(t - top) > 2
+            and scores[t] > scores[top] - 0.05
+            and scores[t] > scores[t - 1 if t > 0 else 0]
+            and (t == scores.shape[0] - 1 or scores[t] > scores[t + 1])
+        ):
             return
     curvature = (2 * scores[top] - scores[top - 1] - scores[top + 1]) / (step * step)
     if curvature <= 0:
@@ -180,7 +202,7 @@ def _patch(x, a, b, spacing, pose, intrinsics, size, start, pixels, out):
         out[m + 1] -= cy
         out[m + 2] -= cz
         total += out[m] * out[m] + out[m + 1] * out[m + 1] + out[m + 2] * out[m + 2]
-    if total < 3 * samples * 0.25:                # half a grey level: blank
+    if total < 3 * samples * 0.25:  # half a grey level: blank
         return False
     scale = np.float32(1 / np.sqrt(total))
     for m in range(3 * samples):

@@ -27,7 +27,9 @@ class Pixels:
         return len(self.camera)
 
 
-def pick(views: Sequence[View], vertices: np.ndarray, faces: np.ndarray, per_camera: int, edge_px: float, seed: int, workers: int) -> Pixels:
+def pick(
+    views: Sequence[View], vertices: np.ndarray, faces: np.ndarray, per_camera: int, edge_px: float, seed: int, workers: int
+) -> Pixels:
     """Up to `per_camera` pixels of each eye that see the mesh, half of them drawn by image gradient.
 
     Pixels within `edge_px` of the mesh's silhouette or of a depth step are left out: there the colour mixes two surfaces.
@@ -45,8 +47,13 @@ def pick(views: Sequence[View], vertices: np.ndarray, faces: np.ndarray, per_cam
         v, u = rows[chosen], cols[chosen]
         ray = rig.rays(np.stack([u, v], -1)) @ pose[:3, :3].T
         length = np.linalg.norm(ray, axis=1)
-        return Pixels(np.full(len(u), c, np.int32), pictures[c][v, u].astype(np.float32) / 255, np.broadcast_to(pose[:3, 3], ray.shape).copy(),
-                      ray / length[:, None], hit["t"][v, u] * length)
+        return Pixels(
+            np.full(len(u), c, np.int32),
+            pictures[c][v, u].astype(np.float32) / 255,
+            np.broadcast_to(pose[:3, 3], ray.shape).copy(),
+            ray / length[:, None],
+            hit["t"][v, u] * length,
+        )
 
     parts = list(ordered_map(one, enumerate(eyes(views)), workers))
     return Pixels(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("camera", "colour", "eye", "ray", "depth")))

@@ -31,7 +31,9 @@ class Readings:
         return Readings(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("points", "normals", "sigma")))
 
 
-def depth_offsets(views: Sequence[View], points: np.ndarray, normals: np.ndarray, cosine: np.ndarray, gate: float) -> tuple[np.ndarray, np.ndarray]:
+def depth_offsets(
+    views: Sequence[View], points: np.ndarray, normals: np.ndarray, cosine: np.ndarray, gate: float
+) -> tuple[np.ndarray, np.ndarray]:
     """(offset, sigma) along the normal that the depth of all views says, robustly; sigma NaN where none does.
 
     `cosine` (N, 2V) from `cameras.visible`. A reading further than 3 sigma + gate from the surface is another surface. Two rounds of
@@ -65,8 +67,9 @@ def _gaps(view: View, points: np.ndarray, cosine: np.ndarray, gate: float) -> tu
     return index[ok], gap[ok], spread[ok]
 
 
-def rim_readings(views: Sequence[View], grid: Grid, distance: np.ndarray, sigma_px: float, gate: float, workers: int = 1,
-                 step_px: int = 2) -> Readings:
+def rim_readings(
+    views: Sequence[View], grid: Grid, distance: np.ndarray, sigma_px: float, gate: float, workers: int = 1, step_px: int = 2
+) -> Readings:
     """Where the rays through the masks' outlines must touch the surface: their closest approach to the present one.
 
     The ray of an outline pixel grazes the object, so the signed distance along it has its minimum at zero. `distance` on `grid` is the
@@ -97,7 +100,7 @@ def _rim_of(view: View, grid: Grid, distance: np.ndarray, sigma_px: float, gate:
     x = (eye + rays * z[best][:, None])[ok]
     normal = grid.gradient(distance, x)
     along = rays[ok] / np.linalg.norm(rays[ok], axis=1, keepdims=True)
-    normal -= np.sum(normal * along, 1, keepdims=True) * along          # the surface is tangent to the ray
+    normal -= np.sum(normal * along, 1, keepdims=True) * along  # the surface is tangent to the ray
     length = np.linalg.norm(normal, axis=1)
     keep = length > 0.3
     return Readings(x[keep], normal[keep] / length[keep, None], (sigma_px * z[best][ok] / view.rig.fx)[keep])
@@ -116,7 +119,7 @@ def outline_points(outline: np.ndarray, picture_box: tuple[float, float, float, 
 
 
 def onto_vertices(readings: Readings, vertices: np.ndarray, normals: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
-    """(offset (V,), inverse variance (V,)) of the readings at the vertices within `reach` metres of them that face the same way (within 45 degrees)."""
+    """(offset (V,), inverse variance (V,)) of readings at their nearest vertex, within `reach` metres and facing the same way (45 degrees)."""
     from scipy.spatial import cKDTree
 
     total, weight = np.zeros(len(vertices)), np.zeros(len(vertices))

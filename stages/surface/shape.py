@@ -67,8 +67,17 @@ def footprint_of(views: Sequence[View]) -> float:
     return float(np.median([np.nanmedian(v.depth) / v.rig.fx for v in views if np.isfinite(v.depth).any()]))
 
 
-def recover_shape(views: Sequence[View], points: np.ndarray, rounds: Sequence[Round], evidence: Evidence, smooth: float, hull_rank: int,
-                  coarse_cells: int, workers: int, progress: Callable[[str], None]) -> Shape:
+def recover_shape(
+    views: Sequence[View],
+    points: np.ndarray,
+    rounds: Sequence[Round],
+    evidence: Evidence,
+    smooth: float,
+    hull_rank: int,
+    coarse_cells: int,
+    workers: int,
+    progress: Callable[[str], None],
+) -> Shape:
     """The surface that depth, colours and outlines of all views agree on. Raises ValueError when the masks leave nothing."""
     footprint = footprint_of(views)
     low, high = object_box(views, points)
@@ -88,8 +97,18 @@ def recover_shape(views: Sequence[View], points: np.ndarray, rounds: Sequence[Ro
     return shape
 
 
-def _one_round(shape: Shape, views: Sequence[View], points: np.ndarray, cameras: Cameras, r: Round, evidence: Evidence, smooth: float,
-               footprint: float, box: tuple[np.ndarray, np.ndarray], workers: int) -> Shape:
+def _one_round(
+    shape: Shape,
+    views: Sequence[View],
+    points: np.ndarray,
+    cameras: Cameras,
+    r: Round,
+    evidence: Evidence,
+    smooth: float,
+    footprint: float,
+    box: tuple[np.ndarray, np.ndarray],
+    workers: int,
+) -> Shape:
     vertices, faces, grid = shape.vertices, shape.faces, shape.grid
     normals = vertex_normals(vertices, faces)
     offset, weight, shares = read_evidence(shape, normals, views, points, cameras, r, evidence, footprint, workers)
@@ -105,8 +124,17 @@ def _one_round(shape: Shape, views: Sequence[View], points: np.ndarray, cameras:
     return Shape(new_vertices, new_faces, finer, distance, moved, np.where(weight > 0, sigma, np.inf), [*shape.log, entry])
 
 
-def read_evidence(shape: Shape, normals: np.ndarray, views: Sequence[View], points: np.ndarray, cameras: Cameras, r: Round,
-                  evidence: Evidence, footprint: float, workers: int) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+def read_evidence(
+    shape: Shape,
+    normals: np.ndarray,
+    views: Sequence[View],
+    points: np.ndarray,
+    cameras: Cameras,
+    r: Round,
+    evidence: Evidence,
+    footprint: float,
+    workers: int,
+) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     """(offset (V,), inverse variance (V,), share of the vertices that each kind of evidence read)."""
     vertices, reach = shape.vertices, 2 * shape.grid.voxel
     cosine = visible(Caster(vertices, shape.faces), views, vertices, normals, 0.3, 6 * footprint, workers)

@@ -67,8 +67,17 @@ class Trained:
     log: list[dict[str, float]]
 
 
-def train(field: Field, cube: Cube, shape: Shape, pixels: Pixels | None, cameras: int, footprint: float, schedule: Schedule, seed: int,
-          progress: Callable[[int, int], None]) -> Trained:
+def train(
+    field: Field,
+    cube: Cube,
+    shape: Shape,
+    pixels: Pixels | None,
+    cameras: int,
+    footprint: float,
+    schedule: Schedule,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> Trained:
     """Train `field` in place. `pixels` None = geometry only."""
     rng = np.random.default_rng(seed)
     state = Trained(field, cube, np.ones((cameras, 3), np.float32), [])
@@ -78,6 +87,8 @@ def train(field: Field, cube: Cube, shape: Shape, pixels: Pixels | None, cameras
         warm = min(1.0, (step + 1) / max(1, 0.6 * schedule.geometry_steps))
         field.active_levels = schedule.first_levels + warm * (field.shape.levels - schedule.first_levels)
         entry = _geometry_step(field, source, schedule, footprint / cube.size, rng)
+        if pixels is not None and len(pixels) and warm > 0.5:
+            entry |= _surface_colour_step(field, cube, pixels, state.gain, schedule.rays, rng)
         if step >= schedule.geometry_steps:
             ramp = min(1.0, (step - schedule.geometry_steps + 1) / 50)
             entry |= _colour_step(state, pixels, schedule, footprint, ramp, rng)
@@ -136,7 +147,29 @@ def _geometry_step(field: Field, source: SurfaceSamples, schedule: Schedule, uni
     return {"distance": float(np.mean(np.abs(error) * weight)), "eikonal": float(np.mean(excess**2))}
 
 
-def _colour_step(state: Trained, pixels: Pixels, schedule: Schedule, footprint: float, ramp: float, rng: np.random.Generator) -> dict[str, float]:
+def _surface_colour_step(
+    field: Field, cube: Cube, pixels: Pixels, gain: np.ndarray, count: int, rng: np.random.Generator
+) -> dict[str, float]:
+    """Colour where each pixel's ray meets the present surface: one point a ray, so colour is known before rays are rendered."""
+    pick = rng.integers(0, len(pixels), count)
+    ray = pixels.ray[pick]
+    tape = field.forward(cube.inside(pixels.eye[pick] + pixels.depth[pick][:, None] * ray), features=True)
+    ctape = field.colour_forward(tape.geo, np.zeros((count, 3), np.float32), ray.astype(np.float32))
+    scale = gain[pixels.camera[pick]]
+    error = ctape.rgb * scale - pixels.colour[pick]
+    d_geo, _ = field.colour_backward(ctape, (_huber_slope(error) * scale / count).astype(np.float32))
+    field.backward(tape, np.zeros(count, np.float32), d_geo)
+    return {"surface_colour": float(np.abs(error).mean())}
+
+
+def _huber_slope(error: np.ndarray) -> np.ndarray:
+    """Quadratic below 5 % of full scale, linear above."""
+    return np.clip(error / 0.05, -1, 1)
+
+
+def _colour_step(
+    state: Trained, pixels: Pixels, schedule: Schedule, footprint: float, ramp: float, rng: np.random.Generator
+) -> dict[str, float]:
     """Render a batch of rays and push the difference into colour, geometry and gains. Accumulates gradients."""
     field, cube, unit = state.field, state.cube, footprint / state.cube.size
     pick = rng.integers(0, len(pixels), schedule.rays)
@@ -152,13 +185,13 @@ def _colour_step(state: Trained, pixels: Pixels, schedule: Schedule, footprint: 
     made = render(tape.sdf.reshape(n, s), rgb, steepness)
     gain = state.gain[pixels.camera[pick]]
     error = made.colour * gain - pixels.colour[pick]
-    slope = np.clip(error / 0.05, -1, 1)                      # Huber, quadratic below 5 % of full scale
+    slope = _huber_slope(error)
     d_colour = (slope * gain / n).astype(np.float32)
     d_sdf, d_rgb = render_backward(made, rgb, steepness, d_colour)
     d_inner, _ = field.colour_backward(ctape, np.ascontiguousarray(d_rgb.reshape(-1, 3), np.float32))
     d_geo = np.zeros_like(tape.geo)
     d_geo[:, inner] = d_inner
-    field.backward(tape, (ramp * schedule.colour_weight * unit * d_sdf.ravel() / unit).astype(np.float32), np.ascontiguousarray(d_geo))
+    field.backward(tape, (ramp * schedule.colour_weight * d_sdf.ravel()).astype(np.float32), np.ascontiguousarray(d_geo))
     _update_gain(state.gain, pixels.camera[pick], slope * made.colour)
     return {"colour": float(np.abs(error).mean())}
 

@@ -77,8 +77,18 @@ def choose_frames(poses: Mapping[int, np.ndarray], trust: Mapping[int, float], c
     return sorted(frames[k] for k in chosen)
 
 
-def make_view(frame: int, object_from_left: np.ndarray, rig: Rig, pair: tuple[np.ndarray, np.ndarray], mask: np.ndarray, trust: float,
-              disparity_px: np.ndarray, sigma_px: np.ndarray, max_pixels: int, erode_px: float) -> View | None:
+def make_view(
+    frame: int,
+    object_from_left: np.ndarray,
+    rig: Rig,
+    pair: tuple[np.ndarray, np.ndarray],
+    mask: np.ndarray,
+    trust: float,
+    disparity_px: np.ndarray,
+    sigma_px: np.ndarray,
+    max_pixels: int,
+    erode_px: float,
+) -> View | None:
     """Crop and scale one frame; None when its mask is empty. Disparity within `erode_px` of the outline is not trusted."""
     import cv2
 
@@ -104,8 +114,18 @@ def make_view(frame: int, object_from_left: np.ndarray, rig: Rig, pair: tuple[np
         depth, sigma = (cv2.resize(a, size, interpolation=cv2.INTER_NEAREST) for a in (depth, sigma))
         outline = cv2.resize(outline, size, interpolation=cv2.INTER_AREA) * np.float32(scale)
         cameras, picture = (small, small_right), picture * scale
-    return View(frame, np.asarray(object_from_left, float), *cameras, np.ascontiguousarray(left), np.ascontiguousarray(right),
-                np.ascontiguousarray(depth), np.ascontiguousarray(sigma), np.ascontiguousarray(outline), tuple(picture), float(trust))
+    return View(
+        frame,
+        np.asarray(object_from_left, float),
+        *cameras,
+        np.ascontiguousarray(left),
+        np.ascontiguousarray(right),
+        np.ascontiguousarray(depth),
+        np.ascontiguousarray(sigma),
+        np.ascontiguousarray(outline),
+        tuple(picture),
+        float(trust),
+    )
 
 
 def disparity_bias(views: Iterable[View], points: np.ndarray, max_residual_px: float = 1.0) -> tuple[float, int]:

@@ -1,0 +1,79 @@
+"""The neural method: a field trained on the recovered shape and the pictures; its zero set is the mesh, itself an artifact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.surface.config import SurfaceConfig
+from stages.surface.field import Field
+from stages.surface.field_files import save_field
+from stages.surface.field_shape import FieldShape
+from stages.surface.pixels import pick
+from stages.surface.shape import Shape
+from stages.surface.train import Cube, Schedule, Trained, project, train
+from stages.surface.views import View
+
+PIXELS_PER_CAMERA = 5000
+EDGE_PX = 3.0
+FINEST_CELL = 1.0
+"""cell of the finest level, footprints: finer than the pictures can say only fits noise"""
+REACH = 3.0
+"""footprints that a vertex may move onto the field's zero set; further away is another sheet"""
+
+
+def train_field(
+    views: Sequence[View],
+    shape: Shape,
+    footprint: float,
+    config: SurfaceConfig,
+    seed: int,
+    workers: int,
+    folder: Path,
+    progress: Callable[[int, int], None],
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """(vertices (V, 3) of the shape's mesh moved onto the field's zero set, metrics); writes the field into `folder`."""
+    cube = Cube.around(shape.grid.origin, shape.grid.high)
+    sizes = FieldShape(log2_entries=config.field_log2_entries, finest_resolution=max(64, round(cube.size / (FINEST_CELL * footprint))))
+    field = Field.create(sizes, seed, 0.3, workers)
+    pixels = pick(views, shape.vertices, shape.faces, PIXELS_PER_CAMERA, EDGE_PX, seed, workers)
+    schedule = Schedule(
+        config.geometry_steps, config.colour_steps, config.batch_points, config.batch_rays, colour_weight=config.colour_weight
+    )
+    trained = train(field, cube, shape, pixels, 2 * len(views), footprint, schedule, seed, progress)
+    vertices = project(field, cube, shape.vertices, REACH * footprint)
+    _write(trained, folder)
+    shift = np.linalg.norm(vertices - shape.vertices, axis=1)
+    last = trained.log[-1]
+    metrics = {
+        "field_distance_error_mm": 1000 * footprint * last["distance"],
+        "field_eikonal": last["eikonal"],
+        "field_colour_error": last.get("colour"),
+        "field_moved_mean_mm": 1000 * float(shift.mean()),
+        "exposure_spread": float(trained.gain.std()),
+        "training_points": _evaluations(schedule),
+    }
+    return vertices, {k: round(v, 5) if isinstance(v, float) else v for k, v in metrics.items()}
+
+
+def _evaluations(schedule: Schedule) -> int:
+    """Points put through the field in training, taps and samples of rays included."""
+    a_step = 2 * schedule.points + schedule.rays
+    return (schedule.geometry_steps + schedule.colour_steps) * a_step + schedule.colour_steps * schedule.rays * schedule.samples
+
+
+def _write(trained: Trained, folder: Path) -> None:
+    save_field(trained.field, folder)
+    path = folder / "field.json"
+    about = json.loads(path.read_text())
+    about |= {
+        "kind": "neural",
+        "cube_low_m": trained.cube.low.tolist(),
+        "cube_size_m": trained.cube.size,
+        "meaning": "signed distance in metres = cube_size_m * sdf((x_object - cube_low_m) / cube_size_m), positive outside",
+    }
+    path.write_text(json.dumps(about, indent=1))

@@ -1,0 +1,284 @@
+"""The surface stage: depth, masks, pictures and poses of all frames become one closed, metric mesh and a neural field."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stages.base import ArtifactRef, Resources, StageContext, StageError, StageReport
+from stages.core.camera import Rig
+from stages.core.frames import FrameReader, posed, read_poses, read_table, write_poses
+from stages.surface.config import SurfaceConfig
+
+if TYPE_CHECKING:
+    from stages.surface.meshing import Mesh
+    from stages.surface.shape import Shape
+    from stages.surface.views import View
+
+LEAST_FRAMES = 2
+PARTS = 100
+"""of the progress bar"""
+
+
+class SurfaceStage:
+    """pairs, depth, masks, poses -> mesh.ply, field, poses_refined.json, masks_final."""
+
+    name = "surface"
+    version = 1
+    needs = Resources(memory_gb=2.0, gpu=False)
+    Config = SurfaceConfig
+    inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "masks.parquet", "poses.json", "points.npz")
+    outputs = ("mesh.ply", "field", "poses_refined.json", "masks_final")
+
+    def check(self, inputs: Mapping[str, ArtifactRef], config: SurfaceConfig) -> None:
+        """At least two frames with a pose and a mask. Raises StageError."""
+        usable = _usable(inputs)
+        if len(usable) < LEAST_FRAMES:
+            raise StageError(
+                f"only {len(usable)} frames have both a pose and a mask; a surface needs {LEAST_FRAMES}",
+                "see the reports of masks and track for why frames were lost; capture more overlap, or give a box or masks",
+            )
+
+    def run(self, inputs: Mapping[str, ArtifactRef], config: SurfaceConfig, out: Path, context: StageContext) -> StageReport:
+        """Recover the shape, train the field on it, mesh, refine the masks."""
+        work = _Work(inputs, config, out, context)
+        views, points = work.load_views()
+        shape = work.recover(views, points)
+        mesh, metrics = METHODS[work.method](work, views, shape)
+        work.write_mesh(mesh, views)
+        work.write_poses()
+        frames = work.write_masks(mesh)
+        report = StageReport(work.method, work.reason, {**work.metrics, **metrics, **_mesh_metrics(mesh)}, work.warnings(mesh), [], frames)
+        report.pictures = work.write_pictures(mesh, views)
+        context.progress(PARTS, PARTS, "surface written")
+        return report
+
+
+class _Work:
+    """One run: what is read, and where it is written. The algorithms live in the other files of this folder."""
+
+    def __init__(self, inputs: Mapping[str, ArtifactRef], config: SurfaceConfig, out: Path, context: StageContext) -> None:
+        self.inputs, self.config, self.out, self.context = inputs, config, out, context
+        self.rig = Rig.load(inputs["rig.json"].path)
+        self.reader = FrameReader.of(inputs)
+        self.poses = posed(read_poses(inputs["poses.json"].path))
+        self.trust = _usable(inputs)
+        self.method = "neural" if config.method == "auto" else config.method
+        self.reason = "no CUDA device is needed: the kernels run on the CPU" if config.method == "auto" else ""
+        self.metrics: dict[str, Any] = {}
+        self.footprint = float("nan")
+
+    def load_views(self) -> tuple[list[View], np.ndarray]:
+        """The chosen frames as crops, and the bundle-adjusted points."""
+        from stages.core.parallel import ordered_map
+        from stages.surface.shape import footprint_of
+        from stages.surface.views import choose_frames, disparity_bias
+
+        frames = choose_frames(self.poses, self.trust, self.config.max_views)
+        views = []
+        for i, view in enumerate(ordered_map(self._view, frames, self.context.workers)):
+            self.context.progress(round(10 * i / len(frames)), PARTS, f"reading frame {frames[i]}")
+            if view is not None:
+                views.append(view)
+        if sum(np.isfinite(v.depth).any() for v in views) < LEAST_FRAMES:
+            raise StageError(
+                "almost no frame has depth inside its mask",
+                "see the report of depth; the object may have no texture, or the mask may be wrong",
+            )
+        points = np.load(self.inputs["points.npz"].path, allow_pickle=False)["xyz"]
+        bias, readings = disparity_bias(views, points)
+        self.metrics |= {"frames_used": len(views), "disparity_bias_px": round(bias, 4), "disparity_bias_readings": readings}
+        if self.config.correct_disparity_bias:
+            views = [v.shifted_disparity(bias) for v in views]
+        self.footprint = footprint_of(views)
+        self.metrics["pixel_on_object_mm"] = round(1000 * self.footprint, 4)
+        return views, points
+
+    def _view(self, frame: int) -> View | None:
+        from stages.surface.views import make_view
+
+        pair = self.reader.rgb(frame), self.reader.rgb(frame, "right")
+        return make_view(
+            frame,
+            self.poses[frame],
+            self.rig,
+            pair,
+            self.reader.mask(frame),
+            self.trust[frame],
+            self.reader.disparity_px(frame),
+            self.reader.sigma_px(frame),
+            self.config.max_pixels,
+            self.config.mask_margin_px,
+        )
+
+    def recover(self, views: list[View], points: np.ndarray) -> Shape:
+        """The grid's surface."""
+        from stages.surface.shape import Evidence, recover_shape
+
+        c = self.config
+        evidence = Evidence(c.use_depth, c.use_colour, c.use_outlines, c.use_points, right_eyes=c.use_right, outline_px=c.outline_sigma_px)
+        done = iter(range(10, 60, 10))
+        try:
+            shape = recover_shape(
+                views,
+                points,
+                schedule_rounds(c),
+                evidence,
+                c.smooth,
+                min(c.hull_rank, len(views)),
+                c.coarse_cells,
+                self.context.workers,
+                lambda note: self.context.progress(next(done, 60), PARTS, note),
+            )
+        except ValueError as e:
+            raise StageError(f"no surface could be found: {e}", "check the masks and poses in their reports") from e
+        for i, entry in enumerate(shape.log):
+            self.metrics |= {f"round_{i + 1}_{k}": round(v, 4) for k, v in entry.items()}
+        return shape
+
+    def write_mesh(self, mesh: Mesh, views: list[View]) -> None:
+        """mesh.ply."""
+        from stages.core.meshes import SurfaceMesh, write_ply
+        from stages.surface.colours import vertex_colours
+
+        if len(mesh.faces) == 0:
+            raise StageError("nothing of the surface was seen by any camera", "check the poses: the object may be outside the views")
+        self.colours = vertex_colours(mesh.vertices, mesh.faces, views, 3 * self.footprint, self.context.workers)
+        write_ply(self.out / "mesh.ply", SurfaceMesh(mesh.vertices, mesh.faces, self.colours, mesh.confidence.astype(np.float32)))
+
+    def write_poses(self) -> None:
+        """poses_refined.json: the poses of the bundle adjustment, which the surface did not improve on where it was measured."""
+        write_poses(self.out / "poses_refined.json", read_poses(self.inputs["poses.json"].path))
+
+    def write_masks(self, mesh: Mesh) -> dict[str, int]:
+        """masks_final, every frame; returns how many were refined, kept, or drawn from the silhouette."""
+        from stages.core.images import write_mask
+        from stages.core.parallel import ordered_map
+        from stages.core.render import Caster
+
+        caster, counts = Caster(mesh.vertices, mesh.faces), {}
+        frames = [r["frame"] for r in read_table(self.inputs["masks.parquet"].path)]
+        for i, (frame, mask, status) in enumerate(ordered_map(lambda f: self._final_mask(f, caster), frames, self.context.workers)):
+            write_mask(self.out / "masks_final" / f"{frame:06d}.png", mask)
+            counts[status] = counts.get(status, 0) + 1
+            self.context.progress(85 + round(12 * i / len(frames)), PARTS, f"mask of frame {frame}")
+        return counts
+
+    def _final_mask(self, frame: int, caster: Any) -> tuple[int, np.ndarray, str]:
+        from stages.surface.silhouettes import refined, silhouette
+
+        mask = self.reader.mask(frame)
+        if frame not in self.poses or frame not in self.reader.ids:
+            return frame, mask, "mask kept, no pose"
+        outline = silhouette(caster, self.poses[frame], self.rig)
+        if frame not in self.trust or not mask.any():
+            return frame, outline, "mask from silhouette"
+        mask, changed = refined(mask, outline, self.reader.rgb(frame), self.config.mask_band_px)
+        return frame, mask, "mask refined" if changed else "mask kept"
+
+    def write_pictures(self, mesh: Mesh, views: list[View]) -> list[tuple[str, str]]:
+        """Small JPEGs for the report."""
+        from stages.core.images import thumbnail_jpeg
+        from stages.core.render import Caster
+        from stages.surface.pictures import confidence_colours, depth_pair, four_sides
+
+        caster = Caster(mesh.vertices, mesh.faces)
+        shown = {
+            "mesh": ("Surface from four sides", four_sides(caster)),
+            "colours": ("The same with the colour of each vertex", four_sides(caster, self.colours)),
+            "confidence": (
+                "Confidence: green measured, red interpolated, grey never seen",
+                four_sides(caster, confidence_colours(mesh.confidence)),
+            ),
+            "depth": (
+                "Depth as measured, as the surface has it, and the difference in standard deviations (full colour: 3)",
+                depth_pair(caster, views[len(views) // 2]),
+            ),
+        }
+        for name, (_, picture) in shown.items():
+            thumbnail_jpeg(self.out / "pictures" / f"{name}.jpg", picture, 1280 if name != "depth" else 960)
+        return [(caption, f"pictures/{name}.jpg") for name, (caption, _) in shown.items()]
+
+    def warnings(self, mesh: Mesh) -> list[str]:
+        """What a user should know about this surface."""
+        said, unseen = [], float((mesh.seen == 0).mean())
+        if unseen > 0.25:
+            said.append(
+                f"{100 * unseen:.0f} % of the surface was never seen and is closed by the outlines alone: its shape there is a guess"
+            )
+        if (vague := float((mesh.confidence[mesh.seen > 0] < 0.4).mean()) if (mesh.seen > 0).any() else 1.0) > 0.3:
+            said.append(f"{100 * vague:.0f} % of the seen surface has no texture that fixes it: it is interpolated smoothly")
+        if self.metrics["frames_used"] < 8:
+            said.append(f"only {self.metrics['frames_used']} frames have a pose and a trusted mask: expect a coarse shape")
+        return said
+
+
+def schedule_rounds(config: SurfaceConfig) -> list:
+    """Rounds from coarse to fine: half-size pictures and wide sweeps first, full size and a narrow sweep last."""
+    from stages.surface.shape import Round
+
+    plan = [Round(0.5, 1.2, 10, 2.5, 6.0), Round(0.5, 0.9, 8, 2.0, 4.5), Round(1.0, 0.3, 8, 1.5, 2.4), Round(1.0, 0.25, 6, 1.2, 2.4)][
+        : config.rounds
+    ]
+    last = plan[-1]
+    return [*plan[:-1], Round(last.scale, last.step, last.steps, last.spacing, config.voxel_px)]
+
+
+def _fusion(work: _Work, views: list[View], shape: Shape) -> tuple[Mesh, dict[str, Any]]:
+    """The grid's own mesh; the field artifact is the grid."""
+    from stages.surface.field_grid import save_grid
+
+    save_grid(work.out / "field", shape.grid, shape.distance)
+    return _kept(work, views, shape, shape.vertices), {}
+
+
+def _neural(work: _Work, views: list[View], shape: Shape) -> tuple[Mesh, dict[str, Any]]:
+    """The neural field trained on shape and colours, and the mesh of its zero set."""
+    neural = importlib.import_module("stages.surface.neural")
+    progress = lambda i, n: work.context.progress(60 + round(25 * i / max(n, 1)), PARTS, f"training the field, step {i} of {n}")  # noqa: E731
+    vertices, metrics = neural.train_field(
+        views, shape, work.footprint, work.config, work.context.seed, work.context.workers, work.out / "field", progress
+    )
+    return _kept(work, views, shape, vertices), metrics
+
+
+def _kept(work: _Work, views: list[View], shape: Shape, vertices: np.ndarray) -> Mesh:
+    from stages.surface.meshing import keep_supported
+
+    return keep_supported(
+        vertices, shape.faces, views, shape.read_at, shape.read_sigma, work.footprint, work.config.least_part, work.context.workers
+    )
+
+
+METHODS = {"neural": _neural, "fusion": _fusion}
+
+
+def _mesh_metrics(mesh: Mesh) -> dict[str, Any]:
+    extent = 1000 * (mesh.vertices.max(0) - mesh.vertices.min(0))
+    return {
+        "vertices": len(mesh.vertices),
+        "faces": len(mesh.faces),
+        "unseen_share": round(float((mesh.seen == 0).mean()), 4),
+        "confidence_median": round(float(np.median(mesh.confidence)), 4),
+        **{f"extent_{a}_mm": round(float(e), 2) for a, e in zip("xyz", extent, strict=True)},
+    }
+
+
+def _usable(inputs: Mapping[str, ArtifactRef]) -> dict[int, float]:
+    """{frame: trust of its mask} of the frames with a pose, a picture and a mask."""
+    return dict(_usable_rows(inputs))
+
+
+def _usable_rows(inputs: Mapping[str, ArtifactRef]) -> Iterator[tuple[int, float]]:
+    poses = posed(read_poses(inputs["poses.json"].path))
+    readable = set(FrameReader.of(inputs).ids)
+    for row in read_table(inputs["masks.parquet"].path):
+        if row["frame"] in poses and row["frame"] in readable and row["status"] != "lost" and row["trust"] > 0 and row["area_px"] > 0:
+            yield row["frame"], float(row["trust"])
+
+
+STAGE = SurfaceStage()
