@@ -30,7 +30,7 @@ class RectifyConfig:
     png_megapixels: float = 4000.0
     """megapixels over all pictures; about 6 GB of PNG"""
 
-    row_pairs: int = 10
+    row_pairs: int = 8
     """pairs the row offset is measured on, evenly spaced: more add little once each has hundreds of matches"""
     row_offset_ignore_px: float = 0.1
     """px; a smaller offset stays: resampling would cost more sharpness than it mends"""

@@ -104,7 +104,8 @@ def _is_better(m: RowMatches, plain: tuple[int, ...], rich: tuple[int, ...]) -> 
     if np.quantile(effect, 0.9) < MIN_EFFECT_PX:
         return False
     errors = np.zeros(2)
-    even = m.pair % 2 == 0 if len(np.unique(m.pair)) > 1 else np.arange(len(m.pair)) % 2 == 0
+    order = np.unique(m.pair, return_inverse=True)[1]
+    even = (order if order.any() else np.arange(len(order))) % 2 == 0          # a single pair is halved by its matches
     for part in (even, ~even):
         if np.count_nonzero(part) < MIN_MATCHES or np.count_nonzero(~part) < MIN_MATCHES:
             return False

@@ -58,8 +58,8 @@ class Run:
         return self.done
 
     def _progress(self, steps: int, note: str) -> None:
-        """`steps` done of the current pass; the survey and the writing count once per frame each."""
-        total = 2 * max(self.reader.count, 1) + self.config.row_pairs
+        """`steps` done of the current pass; every frame counts once when checked and once when written."""
+        total = 2 * max(self.reader.count, self.steps, 1) + self.config.row_pairs
         self.context.progress(min(self.steps + steps, total), total, note)
 
     def _choose(self, rows: list[FrameFigures], size: tuple[int, int]) -> dict:
@@ -185,6 +185,7 @@ class Run:
         (folder / "given.json").write_text(json.dumps({"masks": bool(masks), "depth": bool(depth)}))
 
     def _finish(self, rows: list[FrameFigures], source: str, rig: Rig, prompt: dict) -> None:
+        self.context.progress(1, 1, f"{len(rows)} frames checked, {sum(r.ok for r in rows)} rectified")
         self.done.frames = checks.counts(rows)
         self.done.metrics |= {"calibration": source, "baseline_mm": round(rig.baseline_m * 1e3, 3), "focal_px": round(rig.fx, 2),
                               "width_px": rig.width, "height_px": rig.height}

@@ -44,6 +44,12 @@ def test_the_simplest_sufficient_model_is_chosen(truth, model):
     assert np.abs(rows[0] - rows[1]).max() < 0.12
 
 
+def test_the_model_does_not_depend_on_which_frames_were_sampled():
+    m = plausible(_matches(_turn(pitch=0.001, roll=0.002)), 720)
+    for frames in (m.pair * 2, m.pair * 10, m.pair * 0):
+        assert fit_right_camera(RowMatches(m.left, m.right, frames, K), "auto")[1] == "turn"
+
+
 def test_yaw_and_zoom_leave_the_mean_disparity_as_calibrated():
     m = plausible(_matches(_turn(pitch=0.001, yaw=-0.006, zoom=0.002)), 720)
     change, _ = fit_right_camera(m, "full")
