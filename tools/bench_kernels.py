@@ -164,7 +164,7 @@ class _Bench:
 
     def decode_backward(self) -> None:
         network = self.field.sdf_weights, self.widths, self.d_w
-        field_kernels.decode_backward(self.sdf, self.geo, 0, self.blocks, *network, self.enc, self.hidden)
+        field_kernels.decode_backward(self.sdf, self.geo, 0, self.blocks, *network, self.enc, self.hidden, self.enc)
 
     def scatter(self) -> None:
         for k in self.levels:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.surface import colour_kernels, field_kernels
+from stages.surface import colour_kernels, field_kernels, second_order
 from stages.surface.buffers import BufferPool
 from stages.surface.field_shape import FieldShape
 from stages.surface.hash_grid import BLOCK, FEATURES, aligned_zeros
@@ -34,6 +34,19 @@ class Tape:
     sdf: np.ndarray
     geo: np.ndarray | None
     buffers: tuple[np.ndarray, ...] | None
+    """blocks of positions, perceptron inputs, hidden activations (see field_kernels.py); None once used"""
+
+    @property
+    def xs(self) -> np.ndarray:
+        """Positions by block. Raises ValueError once the tape is used up."""
+        if self.buffers is None:
+            raise ValueError("this tape has been used by a backward pass already")
+        return self.buffers[0]
+
+    @property
+    def enc(self) -> np.ndarray:
+        """Inputs of the perceptron by block."""
+        return self.buffers[1]
 
 
 @dataclass
@@ -92,7 +105,7 @@ class Field:
         for part in _slices(x):
             tape = self.forward(part, features=False)
             values.append(tape.sdf)
-            gradients.append(self._backward(tape, np.ones(len(part), np.float32), None, weights=False, want_dx=True))
+            gradients.append(self.gradient(tape))
             self._pool.give(*tape.buffers)
         return np.concatenate(values), np.concatenate(gradients)
 
@@ -146,44 +159,73 @@ class Field:
 
         self.team.run(run, self.shape.levels * runs if blocks else 0)
 
-    def backward(self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None = None, want_dx: bool = False) -> np.ndarray | None:
-        """Adds the parameters' gradients for d loss / d sdf (N,) and d loss / d geo (G, N); returns d loss / d x (N, 3) if wanted.
-
-        Uses the tape up.
-        """
-        out = self._backward(tape, np.ascontiguousarray(d_sdf, np.float32), d_geo, weights=True, want_dx=want_dx)
-        self._training().pending.append(Pending(len(tape.x), self.active_weights(), tape.buffers))
-        tape.buffers = None
+    def gradient(self, tape: Tape) -> np.ndarray:
+        """(N, 3) exact d sdf / d x at the points of a forward pass, which stays usable."""
+        ones, none = np.ones(len(tape.x), np.float32), np.zeros((RUNS, 0), np.float32)
+        d_enc = self._rows(len(tape.xs), int(self._sdf_widths[0]))
+        self._decode_backward(tape, ones, None, none, d_enc)
+        out = self._position_gradient(tape, ones, d_enc)
+        self._pool.give(d_enc)
         return out
 
-    def _backward(self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None, weights: bool, want_dx: bool) -> np.ndarray | None:
-        if tape.buffers is None:
-            raise ValueError("this tape has been used by a backward pass already")
-        xs, enc, hidden = tape.buffers
-        blocks = len(xs)
-        d_geo = np.empty((0, len(d_sdf)), np.float32) if d_geo is None else np.ascontiguousarray(d_geo, np.float32)
-        d_w = np.zeros((RUNS, self.sdf_weights.size if weights else 0), np.float32)
+    def backward(self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None = None, d_gradient: np.ndarray | None = None,
+                 want_dx: bool = False) -> np.ndarray | None:
+        """Adds the parameters' gradients for d loss / d sdf (N,), d geo (G, N) and d `gradient(tape)` (N, 3).
+
+        Returns d loss / d x (N, 3) if wanted (for losses on sdf and features only). Uses the tape up.
+        """
+        if d_gradient is not None and want_dx:
+            raise ValueError("d loss / d x is not available for losses on the gradient")
+        d_sdf = np.ascontiguousarray(d_sdf, np.float32)
+        d_w = np.zeros((RUNS, self.sdf_weights.size), np.float32)
+        if d_gradient is None:
+            self._decode_backward(tape, d_sdf, d_geo, d_w, None)
+        else:
+            self._decode_backward_second(tape, d_sdf, d_geo, np.ascontiguousarray(d_gradient, np.float32), d_w)
+        self._training().sdf.grad += d_w.sum(0)
+        d_x = self._position_gradient(tape, d_sdf, tape.enc) if want_dx else None
+        self._training().pending.append(Pending(len(tape.x), self.active_weights(), tape.buffers))
+        tape.buffers = None
+        return d_x
+
+    def _decode_backward(self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None, d_w: np.ndarray, d_enc: np.ndarray | None) -> None:
+        """Into `d_enc`, or over the tape's own inputs if that is None."""
+        xs, (_, enc, hidden) = tape.xs, tape.buffers
+        d_geo, d_enc = _columns(d_geo, len(d_sdf)), enc if d_enc is None else d_enc
 
         def run(job: int) -> None:
-            field_kernels.decode_backward(d_sdf, d_geo, *_run(job, blocks), self.sdf_weights, self._sdf_widths, d_w[job], enc, hidden)
+            a, b = _run(job, len(xs))
+            field_kernels.decode_backward(d_sdf, d_geo, a, b, self.sdf_weights, self._sdf_widths, d_w[job], enc, hidden, d_enc)
 
         self.team.run(run, RUNS)
-        if weights:
-            self._training().sdf.grad += d_w.sum(0)
-        return self._position_gradient(tape, d_sdf) if want_dx else None
 
-    def _position_gradient(self, tape: Tape, d_sdf: np.ndarray) -> np.ndarray:
-        xs, d_enc, _ = tape.buffers
-        d_xs, d_x, active, levels = self._rows(len(xs), 3), np.empty_like(tape.x), self.active_weights(), self.shape.levels
+    def _decode_backward_second(self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None, d_gradient: np.ndarray,
+                                d_w: np.ndarray) -> None:
+        """As `_decode_backward` into the tape itself; appends directions and the gradient of the tangents to its buffers."""
+        xs, (_, enc, hidden) = tape.xs, tape.buffers
+        along, enc_t = self._rows(len(xs), 3), self._rows(len(xs), int(self._sdf_widths[0]))
+        d_geo, active, levels = _columns(d_geo, len(d_sdf)), self.active_weights(), self.shape.levels
 
-        runs = max(1, len(xs) // LEVEL_BLOCKS)
+        def run(job: int) -> None:
+            a, b = _run(job, len(xs))
+            second_order.load_directions(tape.x, d_gradient, a, b, levels, along, enc_t)
+            for level in range(levels if b > a else 0):
+                second_order.encode_tangent_level(level, a, b, *self._levels[level], active[level], xs, along, enc_t)
+            second_order.decode_backward(d_sdf, d_geo, a, b, self.sdf_weights, self._sdf_widths, d_w[job], enc, enc_t, hidden)
+
+        self.team.run(run, RUNS)
+        tape.buffers = (xs, enc, hidden, along, enc_t)
+
+    def _position_gradient(self, tape: Tape, d_sdf: np.ndarray, d_enc: np.ndarray) -> np.ndarray:
+        xs, d_xs, d_x = tape.xs, self._rows(len(tape.xs), 3), np.empty_like(tape.x)
+        active, runs = self.active_weights(), max(1, len(xs) // LEVEL_BLOCKS)
 
         def run(job: int) -> None:
             a, b = _run(job, len(xs), runs)
             d_xs[a:b] = 0
             for level in np.flatnonzero(active):
                 field_kernels.position_gradient_level(level, a, b, *self._levels[level], active[level], xs, d_enc, d_xs)
-            field_kernels.position_gradient(tape.x, d_sdf, a, b, levels, d_enc, d_xs, d_x)
+            field_kernels.position_gradient(tape.x, d_sdf, a, b, self.shape.levels, d_enc, d_xs, d_x)
 
         self.team.run(run, runs if len(xs) else 0)
         self._pool.give(d_xs)
@@ -248,6 +290,10 @@ class Field:
 def _slices(x: np.ndarray) -> list[np.ndarray]:
     x = np.ascontiguousarray(x, np.float32).reshape(-1, 3)
     return [x[at : at + SLICE] for at in range(0, max(len(x), 1), SLICE)]
+
+
+def _columns(d_geo: np.ndarray | None, n: int) -> np.ndarray:
+    return np.empty((0, n), np.float32) if d_geo is None else np.ascontiguousarray(d_geo, np.float32)
 
 
 def _run(job: int, blocks: int, runs: int = RUNS) -> tuple[int, int]:

@@ -71,22 +71,30 @@ def decode(x, block_from, block_to, w, widths, radius, enc, hidden, sdf, geo):
 
 
 @njit(**KERNEL)
-def decode_backward(d_sdf, d_geo, block_from, block_to, w, widths, d_w, enc, hidden):
-    """Adds to `d_w` (skipped if empty) and overwrites `enc` by its gradient."""
+def decode_backward(d_sdf, d_geo, block_from, block_to, w, widths, d_w, enc, hidden, d_enc):
+    """Adds to `d_w` (skipped if empty) and writes the gradient of `enc`, which may be `enc` itself, into `d_enc`."""
     out_rows = 1 + d_geo.shape[0]
     d_out = np.zeros(out_rows * BLOCK, np.float32)
-    d_hidden, d_enc = np.empty(hidden.shape[1], np.float32), np.empty(enc.shape[1], np.float32)
+    d_hidden, d_input = np.empty(hidden.shape[1], np.float32), np.empty(enc.shape[1], np.float32)
     for block in range(block_from, block_to):
-        first = block * BLOCK
-        count = min(BLOCK, d_sdf.size - first)
-        for r in range(out_rows):
-            for p in range(count):
-                d_out[r * BLOCK + p] = d_sdf[first + p] if r == 0 else d_geo[r - 1, first + p]
-            for p in range(count, BLOCK):
-                d_out[r * BLOCK + p] = ZERO
-        mlp.backward(w, widths, d_w, enc[block], hidden[block], d_out, out_rows, d_hidden, d_enc)
-        for k in range(d_enc.size):
-            enc[block, k] = d_enc[k]
+        load_output_gradient(d_sdf, d_geo, block, d_out)
+        mlp.backward(w, widths, d_w, enc[block], hidden[block], d_out, out_rows, d_hidden, d_input)
+        for k in range(np.uint64(d_input.size)):
+            d_enc[block, k] = d_input[k]
+
+
+@njit(**KERNEL)
+def load_output_gradient(d_sdf, d_geo, block, d_out):
+    """Rows of d loss / d output of a block, 0 past the last point."""
+    first, count = np.uint64(block * BLOCK), np.uint64(min(BLOCK, d_sdf.size - block * BLOCK))
+    for k in range(np.uint64(d_out.size)):
+        d_out[k] = ZERO
+    for p in range(count):
+        d_out[p] = d_sdf[first + p]
+    for g in range(d_geo.shape[0]):
+        row = np.uint64((g + 1) * BLOCK)
+        for p in range(count):
+            d_out[row + p] = d_geo[g, first + p]
 
 
 @njit(**KERNEL)

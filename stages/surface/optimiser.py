@@ -11,29 +11,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.surface import field_kernels, second_order
 from stages.surface.adam import AdamShape, step_dense, step_touched
-from stages.surface.field_kernels import scatter_level
 from stages.surface.hash_grid import FEATURES, LINE, GridLayout, aligned_zeros
 from stages.surface.thread_team import ThreadTeam
 
 
 @dataclass(frozen=True)
 class Pending:
-    """Gradient of the encoding of one batch, waiting to be scattered: blocks as in field_kernels.py, weights of the levels then."""
+    """Gradient of the encoding of one batch, waiting to be scattered, and the weights its levels had.
+
+    `buffers`: positions, gradient of the perceptron's inputs, a spent one; after a loss on the gradient of the signed distance also
+    directions and gradient of the tangents (second_order.py).
+    """
 
     points: int
     active: np.ndarray
     buffers: tuple[np.ndarray, ...]
 
-    @property
-    def xs(self) -> np.ndarray:
-        """(blocks, 3 * BLOCK) positions."""
-        return self.buffers[0]
-
-    @property
-    def d_enc(self) -> np.ndarray:
-        """(blocks, inputs * BLOCK) gradient of the perceptron's inputs."""
-        return self.buffers[1]
+    def scatter(self, level: int, place: tuple, grad: np.ndarray, touched: np.ndarray) -> None:
+        """Add the gradient of one level to `grad (>= size, 2)` and flag its lines."""
+        weight = self.active[level]
+        if weight == 0 or self.points == 0:
+            return
+        xs, d_enc, _, *second = self.buffers
+        if second:
+            along, d_enc_t = second
+            second_order.scatter_level(level, self.points, *place, weight, xs, along, d_enc, d_enc_t, grad, touched)
+        else:
+            field_kernels.scatter_level(level, self.points, *place, weight, xs, d_enc, grad, touched)
 
 
 class GridAdam:
@@ -74,8 +80,7 @@ class GridAdam:
     def gather(self, level: int, pending: list[Pending], grad: np.ndarray, touched: np.ndarray) -> None:
         """Add the pending gradients of one level to `grad (>= size, 2)` and flag its lines."""
         for batch in pending:
-            if batch.active[level] > 0 and batch.points:
-                scatter_level(level, batch.points, *self.layout.place(level), batch.active[level], batch.xs, batch.d_enc, grad, touched)
+            batch.scatter(level, self.layout.place(level), grad, touched)
 
 
 class DenseAdam:

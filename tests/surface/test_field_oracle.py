@@ -61,6 +61,27 @@ def test_forward_and_backward_match_the_twin(shape: FieldShape, active: float | 
         close(ours, theirs.grad)
 
 
+@pytest.mark.parametrize(("shape", "active"), [(SMALL, None), (SMALL, 3.25), (DEEP, None)])
+def test_losses_on_the_gradient_match_second_order_autograd(shape: FieldShape, active: float | None) -> None:
+    field = made(shape, active)
+    twin, x = TorchTwin(field, torch.float64), points(1000)
+    xt = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    sdf, geo = twin(xt)
+    gradient = torch.autograd.grad(sdf.sum(), xt, create_graph=True)[0]
+    target = torch.tensor(np.random.default_rng(8).normal(size=geo.shape))
+    (sdf.square().mean() + (geo * target).mean() + (gradient.norm(dim=1) - 1).square().mean()).backward()
+    tape, n = field.forward(x), len(x)
+    ours = field.gradient(tape)
+    close(ours, gradient)
+    length = np.linalg.norm(ours, axis=1, keepdims=True)
+    d_geo = (target.numpy() / geo.numel()).astype(np.float32)
+    field.backward(tape, 2 * tape.sdf / n, d_geo, d_gradient=2 * (length - 1) * ours / length / n)
+    gradients = field.gradients()
+    layers = shape.sdf_mlp.layers(gradients["sdf_weights"])
+    for ours, theirs in [(gradients["grid"], twin.grid), *zip(layers, twin.sdf_layers, strict=True)]:
+        assert np.abs(ours - theirs.grad.numpy()).max() <= 2e-5 * theirs.grad.abs().max()
+
+
 @pytest.mark.parametrize("shape", [SMALL, DEEP])
 def test_colour_head_matches_the_twin(shape: FieldShape) -> None:
     field, rng = made(shape), np.random.default_rng(6)
