@@ -37,7 +37,7 @@ class Run:
         self.done = StageReport(method="copied")
         self.reader = open_reader(files)
         self.done.warnings += self.reader.notes
-        self.steps = 0
+        self.steps, self.frames = 0, self.reader.count
 
     def report(self) -> StageReport:
         """Do it all."""
@@ -59,13 +59,13 @@ class Run:
 
     def _progress(self, steps: int, note: str) -> None:
         """`steps` done of the current pass; every frame counts once when checked and once when written."""
-        total = 2 * max(self.reader.count, self.steps, 1) + self.config.row_pairs
+        total = 2 * max(self.frames, 1) + self.config.row_pairs
         self.context.progress(min(self.steps + steps, total), total, note)
 
     def _choose(self, rows: list[FrameFigures], size: tuple[int, int]) -> dict:
         """Frame statuses and the prompt, in raw pixels."""
         c = self.config
-        self.steps = len(rows)
+        self.steps = self.frames = len(rows)
         refuse_unusable(rows, size, c.blurred_below, c.duplicate_below)
         require_enough(rows, c.min_usable)
         prompt = read_prompt(self.files.prompt, c.box, c.box_frame)
