@@ -36,8 +36,14 @@ class Adjusted:
     iterations: int
 
 
-def adjust(rig: Rig, left_from_object: np.ndarray, count: int, observations: Observations, options: AdjustOptions,
-           progress: Callable[[int, int, str], None]) -> Adjusted | None:
+def adjust(
+    rig: Rig,
+    left_from_object: np.ndarray,
+    count: int,
+    observations: Observations,
+    options: AdjustOptions,
+    progress: Callable[[int, int, str], None],
+) -> Adjusted | None:
     """The refined poses and points of `count` points; None when no round could be solved."""
     poses, solution, iterations = left_from_object, None, 0
     for done in range(options.rounds):
@@ -53,7 +59,9 @@ def adjust(rig: Rig, left_from_object: np.ndarray, count: int, observations: Obs
     return _finished(rig, solution, observations, use, iterations)
 
 
-def fitting(rig: Rig, left_from_object: np.ndarray, xyz: np.ndarray, observations: Observations, options: AdjustOptions) -> tuple[np.ndarray, np.ndarray]:
+def fitting(
+    rig: Rig, left_from_object: np.ndarray, xyz: np.ndarray, observations: Observations, options: AdjustOptions
+) -> tuple[np.ndarray, np.ndarray]:
     """(use_left, use_right), each (M,) bool: observations near their point, of points that two frames or more agree on."""
     residual = stereo_residuals(rig, left_from_object, observations.frame, xyz[observations.point], observations.uvr)
     limit = np.maximum(options.outlier_sigmas * observations.sigma_px, options.outlier_floor_px)
@@ -64,7 +72,9 @@ def fitting(rig: Rig, left_from_object: np.ndarray, xyz: np.ndarray, observation
     return left, right & left
 
 
-def focal_check(rig: Rig, adjusted: Adjusted, observations: Observations, robust_sigmas: float, max_frames: int) -> tuple[float, float] | None:
+def focal_check(
+    rig: Rig, adjusted: Adjusted, observations: Observations, robust_sigmas: float, max_frames: int
+) -> tuple[float, float] | None:
     """(focal_change, residual_change): what a free focal length would become (share) and how much less the cost would be (share).
 
     On a subset of frames with all observations weighted alike. Only a hint: the calibration is never changed.
@@ -76,7 +86,9 @@ def focal_check(rig: Rig, adjusted: Adjusted, observations: Observations, robust
     if len(frames) < 3 or keep.sum() < 200:
         return None
     sigma = float(np.median(observations.sigma_px[keep]))
-    chosen = Observations(observations.point[keep], np.searchsorted(frames, observations.frame[keep]), observations.uvr[keep], np.full(int(keep.sum()), sigma))
+    chosen = Observations(
+        observations.point[keep], np.searchsorted(frames, observations.frame[keep]), observations.uvr[keep], np.full(int(keep.sum()), sigma)
+    )
     use = np.ones(len(chosen.point), bool), adjusted.use_right[keep]
     held = solve(rig, adjusted.left_from_object[frames], adjusted.xyz, chosen, *use, robust_sigmas, 10, row_weight=1.0)
     free = solve(rig, adjusted.left_from_object[frames], adjusted.xyz, chosen, *use, robust_sigmas, 20, free_focal=True, row_weight=1.0)
@@ -105,8 +117,14 @@ def pose_sigmas(rig: Rig, adjusted: Adjusted, observations: Observations, centre
         x = adjusted.xyz[observations.point[rows]] @ pose[:3, :3].T + pose[:3, 3]
         middle = pose[:3, :3] @ centre + pose[:3, 3]
         z, zero = x[:, 2], np.zeros(len(x))
-        by_x = np.stack([np.stack([rig.fx / z, zero, -rig.fx * x[:, 0] / z**2], 1), np.stack([zero, rig.fy / z, -rig.fy * x[:, 1] / z**2], 1),
-                         np.stack([rig.fx / z, zero, -rig.fx * (x[:, 0] - rig.baseline_m) / z**2], 1)], 1)
+        by_x = np.stack(
+            [
+                np.stack([rig.fx / z, zero, -rig.fx * x[:, 0] / z**2], 1),
+                np.stack([zero, rig.fy / z, -rig.fy * x[:, 1] / z**2], 1),
+                np.stack([rig.fx / z, zero, -rig.fx * (x[:, 0] - rig.baseline_m) / z**2], 1),
+            ],
+            1,
+        )
         j = np.concatenate([np.cross((x - middle)[:, None], by_x), by_x], 2)
         weight = np.stack([np.ones(len(x)), np.ones(len(x)), adjusted.use_right[rows]], 1) / observations.sigma_px[rows, None] ** 2
         normal = np.einsum("nri,nrj,nr->ij", j, j, weight)

@@ -27,14 +27,17 @@ def choose_frame(xyz: np.ndarray, inside: np.ndarray, first_left: np.ndarray, sc
     if len(turned):
         low, high = np.percentile(turned, (3, 97), axis=0)
         out[:3, 3] = -(low + high) / 2
-    reason = "axes of the first frame's camera" if plane is None else "y points down, along the normal of the plane that the object stands on"
+    reason = (
+        "axes of the first frame's camera" if plane is None else "y points down, along the normal of the plane that the object stands on"
+    )
     return out, reason
 
 
 def support_plane(own: np.ndarray, around: np.ndarray, first_left: np.ndarray, seed: int) -> np.ndarray | None:
     """(4,) plane n.x + d = 0 that the object stands on, n unit and pointing away from the object (down); None without a clear one.
 
-    RANSAC over the points near the object (Fischler & Bolles 1981), then least squares; the object must lie on one side of it, and touch it.
+    RANSAC over the points near the object (Fischler & Bolles 1981), then least squares; the object must lie on one side of it
+    and touch it.
     """
     low, high = np.percentile(own, (3, 97), axis=0)
     centre, size = (low + high) / 2, float(np.linalg.norm(high - low))
@@ -75,7 +78,7 @@ def _axes(plane: np.ndarray, first_left: np.ndarray) -> np.ndarray:
     """(3, 3) rows x, y, z: y is the plane's normal, z as near as can be to the first camera's line of sight."""
     y = plane[:3]
     z = first_left[:3, 2] - (first_left[:3, 2] @ y) * y
-    if np.linalg.norm(z) < 0.1:                     # the first camera looks straight down
+    if np.linalg.norm(z) < 0.1:  # the first camera looks straight down
         z = first_left[:3, 1] - (first_left[:3, 1] @ y) * y
     z = z / np.linalg.norm(z)
     return np.stack([np.cross(y, z), y, z])

@@ -47,8 +47,18 @@ class Solution:
     focal_change: float = 0.0
 
 
-def solve(rig: Rig, left_from_object: np.ndarray, xyz: np.ndarray, observations: Observations, use_left: np.ndarray, use_right: np.ndarray,
-          robust_sigmas: float, max_iterations: int, free_focal: bool = False, row_weight: float = ROW_BLINDNESS) -> Solution | None:
+def solve(
+    rig: Rig,
+    left_from_object: np.ndarray,
+    xyz: np.ndarray,
+    observations: Observations,
+    use_left: np.ndarray,
+    use_right: np.ndarray,
+    robust_sigmas: float,
+    max_iterations: int,
+    free_focal: bool = False,
+    row_weight: float = ROW_BLINDNESS,
+) -> Solution | None:
     """Minimise the robust reprojection error over all poses (the first is held) and points; None if the solver failed.
 
     `use_left`, `use_right` (M,) bool choose the residuals. Points without any are returned as they came. With `free_focal` the focal
@@ -62,7 +72,9 @@ def solve(rig: Rig, left_from_object: np.ndarray, xyz: np.ndarray, observations:
     for image in problem.images:
         config.add_image(image)
     config.set_constant_rig_from_world_pose(1)
-    summary = pycolmap.create_default_ceres_bundle_adjuster(_options(len(left_from_object), robust_sigmas, max_iterations, free_focal), config, problem).solve()
+    summary = pycolmap.create_default_ceres_bundle_adjuster(
+        _options(len(left_from_object), robust_sigmas, max_iterations, free_focal), config, problem
+    ).solve()
     if not summary.is_solution_usable():
         return None
     poses, points = left_from_object.copy(), xyz.copy()
@@ -79,7 +91,7 @@ def sigma_classes(sigma_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(class (M,) 0..C-1, sigma of each class (C,) px) in steps of CLASS_STEP; only classes that occur."""
     step = np.rint(np.log(sigma_px) / np.log(CLASS_STEP)).astype(int)
     found, index = np.unique(step, return_inverse=True)
-    return index, CLASS_STEP**found.astype(float)
+    return index, CLASS_STEP ** found.astype(float)
 
 
 def _build(rig: Rig, poses: np.ndarray, xyz: np.ndarray, obs: Observations, use_left: np.ndarray, use_right: np.ndarray, row_weight: float):
@@ -97,8 +109,15 @@ def _build(rig: Rig, poses: np.ndarray, xyz: np.ndarray, obs: Observations, use_
     tracks: dict[int, Any] = {}
     for number, ((frame, eye, kind), rows) in enumerate(sorted(members.items()), 1):
         pixels = obs.uvr[rows][:, [2 if eye else 0, 1]] / sigmas[kind] * [1.0, row_weight if eye else 1.0]
-        images.setdefault(frame, []).append(pycolmap.Image(name=str(number), image_id=number, camera_id=sensors[eye][kind], frame_id=frame + 1,
-                                                           points2D=pycolmap.Point2DList([pycolmap.Point2D(p) for p in pixels])))
+        images.setdefault(frame, []).append(
+            pycolmap.Image(
+                name=str(number),
+                image_id=number,
+                camera_id=sensors[eye][kind],
+                frame_id=frame + 1,
+                points2D=pycolmap.Point2DList([pycolmap.Point2D(p) for p in pixels]),
+            )
+        )
         for i, p in enumerate(obs.point[rows].tolist()):
             tracks.setdefault(p, pycolmap.Track()).add_element(number, i)
     for k in range(len(poses)):
@@ -128,8 +147,13 @@ def _add_rig(problem, rig: Rig, sigmas: np.ndarray, row_weight: float) -> tuple[
     for eye in (0, 1):
         row = row_weight if eye else 1.0
         for s in sigmas:
-            camera = pycolmap.Camera(model="PINHOLE", width=rig.width, height=rig.height, camera_id=len(problem.cameras) + 1,
-                                     params=[rig.fx / s, row * rig.fy / s, rig.cx / s, row * rig.cy / s])
+            camera = pycolmap.Camera(
+                model="PINHOLE",
+                width=rig.width,
+                height=rig.height,
+                camera_id=len(problem.cameras) + 1,
+                params=[rig.fx / s, row * rig.fy / s, rig.cx / s, row * rig.cy / s],
+            )
             problem.add_camera(camera)
             eyes[eye].append(camera.camera_id)
             if camera.camera_id == 1:

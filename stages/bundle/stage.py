@@ -11,7 +11,7 @@ import numpy as np
 from stages.base import Resources, StageContext, StageError, StageReport
 from stages.bundle.config import BundleConfig
 from stages.core.camera import Rig
-from stages.core.frames import FramePose, posed, read_poses, write_poses
+from stages.core.frames import FramePose, frame_ranges, posed, read_poses, write_poses
 from stages.core.geometry.rigid import inverse, rotation_angle
 from stages.core.store import ArtifactRef
 
@@ -60,19 +60,29 @@ class BundleStage:
         rig, data = Rig.load(inputs["rig.json"].path), _load(inputs)
         observations = Observations(data.point, data.frame, data.uvr, np.maximum(data.sigma_px, config.sigma_floor_px))
         report = StageReport(method="ceres", reason="poses and points with the rig held, through pycolmap")
-        options = adjustment.AdjustOptions(config.rounds, config.max_iterations, config.robust_sigmas, config.outlier_sigmas, config.outlier_floor_px)
+        options = adjustment.AdjustOptions(
+            config.rounds, config.max_iterations, config.robust_sigmas, config.outlier_sigmas, config.outlier_floor_px
+        )
         adjusted = None
         if len(data.frames) > 1:
             adjusted = adjustment.adjust(rig, data.poses, len(data.xyz), observations, options, context.progress)
             if adjusted is None:
-                raise StageError("bundle adjustment found no solution: fewer than 6 observations agree with each other",
-                                 "the object may have too little texture; see track's report for inliers per frame")
+                raise StageError(
+                    "bundle adjustment found no solution: fewer than 6 observations agree with each other",
+                    "the object may have too little texture; see track's report for inliers per frame",
+                )
         adjusted = adjusted or _unchanged(data)
-        change, reason = object_frame.choose_frame(adjusted.xyz, data.inside, inverse(adjusted.left_from_object[0]), data.scope == "scene", context.seed)
+        change, reason = object_frame.choose_frame(
+            adjusted.xyz, data.inside, inverse(adjusted.left_from_object[0]), data.scope == "scene", context.seed
+        )
         before = data.poses @ inverse(data.poses[0]) @ adjusted.left_from_object[0] @ inverse(change)
         adjusted = adjustment.in_new_frame(adjusted, change)
         sigmas = adjustment.pose_sigmas(rig, adjusted, observations, np.zeros(3))
-        focal = adjustment.focal_check(rig, adjusted, observations, config.robust_sigmas, config.self_check_max_frames) if config.self_check else None
+        focal = (
+            adjustment.focal_check(rig, adjusted, observations, config.robust_sigmas, config.self_check_max_frames)
+            if config.self_check
+            else None
+        )
         rows = _rows(data, adjusted, config)
         write_poses(out / "poses.json", rows)
         _write_points(out / "points.npz", data, adjusted)
@@ -91,9 +101,18 @@ def _load(inputs: Mapping[str, ArtifactRef]) -> _Input:
     with np.load(inputs["tracks.npz"].path, allow_pickle=False) as t:
         keep = np.isin(t["frame"], frames)
         uvr = np.stack([t["u"], t["v"], t["u_right"]], 1).astype(np.float64)[keep]
-        return _Input(rows, frames, inverse(np.stack([known[f] for f in frames])), t["point_id"][keep].astype(np.int64),
-                      np.searchsorted(frames, t["frame"][keep]), uvr, t["sigma_px"][keep].astype(np.float64), t["point_xyz"].astype(np.float64),
-                      t["inside"].astype(bool), str(t["scope"]))
+        return _Input(
+            rows,
+            frames,
+            inverse(np.stack([known[f] for f in frames])),
+            t["point_id"][keep].astype(np.int64),
+            np.searchsorted(frames, t["frame"][keep]),
+            uvr,
+            t["sigma_px"][keep].astype(np.float64),
+            t["point_xyz"].astype(np.float64),
+            t["inside"].astype(bool),
+            str(t["scope"]),
+        )
 
 
 def _unchanged(data: _Input):
@@ -134,11 +153,18 @@ def _write_points(path: Path, data: _Input, adjusted) -> None:
     known = np.isfinite(adjusted.xyz).all(1)
     own = known & data.inside
     rms = np.sqrt(square / np.maximum(count, 1))
-    np.savez_compressed(path, xyz=adjusted.xyz[own], observations=count[own].astype(np.int32), rms_px=rms[own].astype(np.float32),
-                        scene_xyz=adjusted.xyz[known & ~data.inside])
+    np.savez_compressed(
+        path,
+        xyz=adjusted.xyz[own],
+        observations=count[own].astype(np.int32),
+        rms_px=rms[own].astype(np.float32),
+        scene_xyz=adjusted.xyz[known & ~data.inside],
+    )
 
 
-def _fill_report(report: StageReport, data: _Input, adjusted, before: np.ndarray, rows: list[FramePose], sigmas, focal, reason: str) -> None:
+def _fill_report(
+    report: StageReport, data: _Input, adjusted, before: np.ndarray, rows: list[FramePose], sigmas, focal, reason: str
+) -> None:
     turn, shift = [], []
     for old, new in zip(before, adjusted.left_from_object, strict=True):
         turn.append(np.degrees(rotation_angle(old @ inverse(new))))
@@ -146,20 +172,33 @@ def _fill_report(report: StageReport, data: _Input, adjusted, before: np.ndarray
     counts = [r.inliers for r in rows if r.object_from_left is not None]
     report.frames = {s: sum(r.status == s for r in rows) for s in ("ok", "uncertain", "lost", "unusable")}
     report.metrics = {
-        "rms_px": _round(_rms(adjusted, adjusted.use_left), 4), "observations": int(adjusted.use_left.sum()), "observations_right": int(adjusted.use_right.sum()),
-        "outliers_share": _round(1 - float(adjusted.use_left.mean()) if len(adjusted.use_left) else 0.0, 4), "cost_variances": _round(adjusted.cost, 3),
-        "iterations": adjusted.iterations, "points_object": int((np.isfinite(adjusted.xyz).all(1) & data.inside).sum()),
-        "points": int(np.isfinite(adjusted.xyz).all(1).sum()), "inliers_median": int(np.median(counts)), "inliers_min": int(min(counts)),
-        "drift_closed_deg": _round(max(turn), 4), "drift_closed_mm": _round(max(shift), 4),
-        "pose_sigma_median_deg": _round(np.degrees(_median(sigmas[0])), 5), "pose_sigma_median_mm": _round(1000 * _median(sigmas[1]), 4),
-        "focal_change_percent": focal and _round(100 * focal[0], 3), "focal_cost_change_percent": focal and _round(100 * focal[1], 2), "object_frame": reason}
+        "rms_px": _round(_rms(adjusted, adjusted.use_left), 4),
+        "observations": int(adjusted.use_left.sum()),
+        "observations_right": int(adjusted.use_right.sum()),
+        "outliers_share": _round(1 - float(adjusted.use_left.mean()) if len(adjusted.use_left) else 0.0, 4),
+        "cost_variances": _round(adjusted.cost, 3),
+        "iterations": adjusted.iterations,
+        "points_object": int((np.isfinite(adjusted.xyz).all(1) & data.inside).sum()),
+        "points": int(np.isfinite(adjusted.xyz).all(1).sum()),
+        "inliers_median": int(np.median(counts)),
+        "inliers_min": int(min(counts)),
+        "drift_closed_deg": _round(max(turn), 4),
+        "drift_closed_mm": _round(max(shift), 4),
+        "pose_sigma_median_deg": _round(np.degrees(_median(sigmas[0])), 5),
+        "pose_sigma_median_mm": _round(1000 * _median(sigmas[1]), 4),
+        "focal_change_percent": focal and _round(100 * focal[0], 3),
+        "focal_cost_change_percent": focal and _round(100 * focal[1], 2),
+        "object_frame": reason,
+    }
     for status, text in (("uncertain", "have an uncertain pose"), ("lost", "have no pose")):
         found = [r for r in rows if r.status == status]
         if found:
-            report.warnings.append(f"{len(found)} frames {text}: {', '.join(str(r.frame) for r in found[:20])}{' ...' if len(found) > 20 else ''} ({found[0].reason}).")
+            report.warnings.append(f"{len(found)} frames {text}: {frame_ranges([r.frame for r in found])} ({found[0].reason}).")
     if focal and abs(focal[0]) > FOCAL_WARNING and focal[1] > COST_WARNING:
-        report.warnings.append(f"The calibration looks off: the pictures fit {100 * focal[1]:.0f} % better with a focal length {100 * focal[0]:+.1f} % from the "
-                               "given one. It was not changed; calibrate again if size matters.")
+        report.warnings.append(
+            f"The calibration looks off: the pictures fit {100 * focal[1]:.0f} % better with a focal length {100 * focal[0]:+.1f} % "
+            "from the given one. It was not changed; calibrate again if size matters."
+        )
 
 
 def _median(values: np.ndarray) -> float:
@@ -178,4 +217,6 @@ def _draw(report: StageReport, data: _Input, adjusted, out: Path) -> None:
     own = adjusted.xyz[data.inside] if data.inside.any() else adjusted.xyz
     poses = {f: inverse(adjusted.left_from_object[k]) for k, f in enumerate(data.frames)}
     write_rgb(out / "pictures" / "path.jpg", draw_camera_path(poses, own), 88)
-    report.pictures.append(("Path of the left camera (red: first frame) round the object's points, after bundle adjustment", "pictures/path.jpg"))
+    report.pictures.append(
+        ("Path of the left camera (red: first frame) round the object's points, after bundle adjustment", "pictures/path.jpg")
+    )

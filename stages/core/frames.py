@@ -142,3 +142,14 @@ def read_poses(path: Path) -> list[FramePose]:
 def posed(poses: Sequence[FramePose]) -> dict[int, np.ndarray]:
     """{frame: object_from_left} of the frames that have a pose."""
     return {p.frame: p.object_from_left for p in poses if p.object_from_left is not None}
+
+
+def frame_ranges(frames: Sequence[int]) -> str:
+    """For messages: (1, 2, 3, 7) -> "1-3, 7"."""
+    parts: list[list[int]] = []
+    for f in sorted(frames):
+        if parts and f == parts[-1][1] + 1:
+            parts[-1][1] = f
+        else:
+            parts.append([f, f])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)

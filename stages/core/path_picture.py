@@ -11,8 +11,11 @@ _GREY, _BLUE, _RED = (190, 190, 190), (40, 90, 200), (210, 60, 40)
 
 
 def draw_camera_path(poses: Mapping[int, np.ndarray], points: np.ndarray, size: int = 460) -> np.ndarray:
-    """RGB picture: cameras (frame -> object_from_left) and points (N, 3), seen from above (x right, z up) and from the side (x right, y down)."""
-    panels = [_panel(poses, points, axes, title, size) for axes, title in (((0, 2), "from above: x right, z up"), ((0, 1), "from the side: x right, y down"))]
+    """RGB picture: cameras (frame -> object_from_left) and points (N, 3), from above (x right, z up) and from the side (x right, y down)."""
+    panels = [
+        _panel(poses, points, axes, title, size)
+        for axes, title in (((0, 2), "from above: x right, z up"), ((0, 1), "from the side: x right, y down"))
+    ]
     return np.concatenate(panels, 1)
 
 

@@ -15,7 +15,8 @@ class TrackConfig:
     method: Literal["auto", "sift"] = "auto"
     """Feature method. auto: the best one whose weights and device are there."""
     scope: Literal["auto", "scene", "object"] = "auto"
-    """What moves: "scene" uses points of the whole picture (camera round a still scene), "object" only those inside the mask. auto: decided from the data."""
+    """What moves: "scene" uses points of the whole picture (camera round a still scene), "object" only those inside the mask.
+    auto: decided from the data."""
     max_points_inside: int = 1500
     """Key points on the object per frame. More gain little accuracy and cost time with their square."""
     max_points_outside: int = 800

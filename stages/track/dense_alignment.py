@@ -32,7 +32,7 @@ CORRELATED = 25.0
 
 @dataclass(frozen=True)
 class Alignment:
-    """b_from_a (4, 4), the share of a's surface that found a partner, its grey correlation, and the standard deviation of the turn (rad)."""
+    """b_from_a (4, 4), the share of a's surface that found a partner, its grey correlation, the turn's standard deviation (rad)."""
 
     b_from_a: np.ndarray
     paired: float
@@ -59,7 +59,7 @@ def align_surfaces(a: DenseView, b: DenseView, start: np.ndarray, object_only: b
             delta = np.linalg.solve(last.normal + 1e-6 * np.diag(np.diag(last.normal)), -last.gradient)
             centre = last.centre
             update = exp_se3(delta)
-            update[:3, 3] += centre - update[:3, :3] @ centre          # the turn is about the surface's centre, not the camera
+            update[:3, 3] += centre - update[:3, :3] @ centre  # the turn is about the surface's centre, not the camera
             motion = update @ motion
             if np.abs(delta[:3]).max() < 1e-5:
                 break
@@ -88,7 +88,9 @@ class _Target:
         x, y = np.gradient(smooth, axis=1), np.gradient(smooth, axis=0)
         # a jump between two surfaces is no slope
         jump = np.hypot(x, y) > 0.05 * np.maximum(smooth, 1e-3)
-        return _Target(view, np.where(jump, np.nan, d), x, y, np.maximum(np.nan_to_num(view.sigma.astype(np.float32), nan=9.0), DISPARITY_SIGMA))
+        return _Target(
+            view, np.where(jump, np.nan, d), x, y, np.maximum(np.nan_to_num(view.sigma.astype(np.float32), nan=9.0), DISPARITY_SIGMA)
+        )
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class _System:
 
 def _linearise(target: _Target, gray_b: np.ndarray, gray_a: np.ndarray, x: np.ndarray, gate: float) -> _System | None:
     """Normal equations of both residuals for a small turn about the paired surface's centre and a shift."""
-    rig, zoom = target.view.rig, target.view.zoom
+    rig = target.view.rig
     uv = rig.project(x)
     inside = (uv[:, 0] > 1) & (uv[:, 1] > 1) & (uv[:, 0] < rig.width - 2) & (uv[:, 1] < rig.height - 2)
     pixel = np.rint(np.where(inside[:, None], uv, 1)).astype(int)

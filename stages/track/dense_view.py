@@ -25,7 +25,8 @@ MAX_SIGMA_SHARE = 0.02
 
 @dataclass(frozen=True)
 class DenseView:
-    """gray (h, w) uint8; disparity and sigma (h, w) float16, in px of the FULL picture, NaN = none; mask (h, w) bool; rig of the small picture."""
+    """gray (h, w) uint8; disparity and sigma (h, w) float16, in px of the FULL picture, NaN = none; mask (h, w) bool; rig of the
+    small picture."""
 
     gray: np.ndarray
     disparity: np.ndarray
@@ -69,8 +70,14 @@ def small_view(rig: Rig, gray: np.ndarray, disparity: np.ndarray, sigma: np.ndar
     small = rig.scaled(scale)
     size = (small.width, small.height)
     pick = lambda a: cv2.resize(a, size, interpolation=cv2.INTER_NEAREST)  # noqa: E731
-    return DenseView(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), pick(disparity).astype(np.float16), pick(sigma).astype(np.float16),
-                     pick(mask.astype(np.uint8)) > 0, small, rig.width / small.width)
+    return DenseView(
+        cv2.resize(gray, size, interpolation=cv2.INTER_AREA),
+        pick(disparity).astype(np.float16),
+        pick(sigma).astype(np.float16),
+        pick(mask.astype(np.uint8)) > 0,
+        small,
+        rig.width / small.width,
+    )
 
 
 def agreement(a: DenseView, b: DenseView, b_from_a: np.ndarray, object_only: bool) -> Agreement:
@@ -80,7 +87,7 @@ def agreement(a: DenseView, b: DenseView, b_from_a: np.ndarray, object_only: boo
         return Agreement(0.0, 0.0, 0)
     x_b = transform(b_from_a, x_a)
     uv = b.rig.project(x_b)
-    seen = (uv[:, 0] > -0.5) & (uv[:, 1] > -0.5) & (uv[:, 0] < b.rig.width - 0.5) & (uv[:, 1] < b.rig.height - 0.5)      # False for NaN too
+    seen = (uv[:, 0] > -0.5) & (uv[:, 1] > -0.5) & (uv[:, 0] < b.rig.width - 0.5) & (uv[:, 1] < b.rig.height - 0.5)  # False for NaN too
     if seen.sum() == 0:
         return Agreement(0.0, 0.0, 0)
     pixel = np.rint(uv[seen]).astype(int)

@@ -25,7 +25,9 @@ def match_mutual(a: np.ndarray, b: np.ndarray, ratio: float) -> np.ndarray:
     return np.column_stack([rows[keep], best[keep]])
 
 
-def match_guided(predicted: np.ndarray, a: np.ndarray, uv: np.ndarray, b: np.ndarray, radius_px: float, ratio: float, max_distance: float) -> np.ndarray:
+def match_guided(
+    predicted: np.ndarray, a: np.ndarray, uv: np.ndarray, b: np.ndarray, radius_px: float, ratio: float, max_distance: float
+) -> np.ndarray:
     """(M, 2) int matches between points whose place in the other picture is known to within `radius_px`.
 
     `predicted` (N, 2) is where the points of `a` (N, D) should lie in the other picture (NaN = unknown), `uv` (K, 2) where its points
@@ -39,8 +41,20 @@ def match_guided(predicted: np.ndarray, a: np.ndarray, uv: np.ndarray, b: np.nda
     key = (cell[:, 1] - low[1]) * columns + cell[:, 0] - low[0]
     order = np.argsort(key, kind="stable")
     start = np.searchsorted(key[order], np.arange(columns * rows + 1))
-    best, distance = _nearest_in_reach(np.ascontiguousarray(predicted, np.float64), a, np.ascontiguousarray(uv, np.float64), b, order, start, low,
-                                       columns, rows, radius_px, ratio**2, max_distance**2)
+    best, distance = _nearest_in_reach(
+        np.ascontiguousarray(predicted, np.float64),
+        a,
+        np.ascontiguousarray(uv, np.float64),
+        b,
+        order,
+        start,
+        low,
+        columns,
+        rows,
+        radius_px,
+        ratio**2,
+        max_distance**2,
+    )
     found = np.flatnonzero(best >= 0)
     found = found[np.lexsort((found, distance[found]))]
     _, first = np.unique(best[found], return_index=True)

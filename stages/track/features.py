@@ -48,7 +48,9 @@ class Sift:
 
     def __call__(self, gray: np.ndarray, inside: np.ndarray, max_inside: int, max_outside: int) -> Keypoints:
         """See FeatureMethod."""
-        sift = cv2.SIFT_create(nfeatures=0, nOctaveLayers=3, contrastThreshold=self.contrast, edgeThreshold=12, sigma=1.6, enable_precise_upscale=True)
+        sift = cv2.SIFT_create(
+            nfeatures=0, nOctaveLayers=3, contrastThreshold=self.contrast, edgeThreshold=12, sigma=1.6, enable_precise_upscale=True
+        )
         picture = equalised(gray)
         found = sift.detect(picture, None)
         if not found:
@@ -58,11 +60,19 @@ class Sift:
         first = _first_of_each_place(uv, response)
         pixel = np.clip(np.rint(uv[first]).astype(int), 0, [gray.shape[1] - 1, gray.shape[0] - 1])
         on_object = inside[pixel[:, 1], pixel[:, 0]]
-        keep = np.concatenate([first[on_object][spread(uv[first[on_object]], response[first[on_object]], max_inside)],
-                               first[~on_object][spread(uv[first[~on_object]], response[first[~on_object]], max_outside)]])
+        keep = np.concatenate(
+            [
+                first[on_object][spread(uv[first[on_object]], response[first[on_object]], max_inside)],
+                first[~on_object][spread(uv[first[~on_object]], response[first[~on_object]], max_outside)],
+            ]
+        )
         chosen, descriptor = sift.compute(picture, [found[i] for i in np.sort(keep)])
         descriptor = np.zeros((0, 128), np.float32) if descriptor is None else descriptor
-        return Keypoints(np.array([k.pt for k in chosen], np.float32).reshape(-1, 2), np.array([k.size / 2 for k in chosen], np.float32), root(descriptor))
+        return Keypoints(
+            np.array([k.pt for k in chosen], np.float32).reshape(-1, 2),
+            np.array([k.size / 2 for k in chosen], np.float32),
+            root(descriptor),
+        )
 
 
 METHODS = {"sift": Sift}

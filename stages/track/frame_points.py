@@ -59,8 +59,17 @@ class MeasureOptions:
     min_correlation: float
 
 
-def measure_frame(frame: int, left: np.ndarray, right: np.ndarray, mask: np.ndarray, mask_lost: bool, disparity: np.ndarray, sigma: np.ndarray,
-                  method: FeatureMethod, options: MeasureOptions) -> FramePoints:
+def measure_frame(
+    frame: int,
+    left: np.ndarray,
+    right: np.ndarray,
+    mask: np.ndarray,
+    mask_lost: bool,
+    disparity: np.ndarray,
+    sigma: np.ndarray,
+    method: FeatureMethod,
+    options: MeasureOptions,
+) -> FramePoints:
     """Detect in the left picture, measure in the right one. Pictures (H, W) uint8, mask bool, disparity and sigma px with NaN = none."""
     height, width = left.shape
     scale = min(1.0, options.max_width_px / width)
@@ -72,10 +81,27 @@ def measure_frame(frame: int, left: np.ndarray, right: np.ndarray, mask: np.ndar
     blob = points.scale_px * zoom[0]
     pixel = np.clip(np.rint(uv).astype(int), 0, [width - 1, height - 1])
     at = (pixel[:, 1], pixel[:, 0])
-    u_right, slope, deviation = measure_right(pyramid(left), pyramid(right), uv, level_of(blob, left.shape), disparity[at], sigma[at],
-                                              search_range(disparity, width), options.min_correlation)
-    return FramePoints(frame, uv, u_right, slope.astype(np.float32), deviation.astype(np.float32), blob.astype(np.float32), points.descriptor,
-                       mask[at], mask_lost)
+    u_right, slope, deviation = measure_right(
+        pyramid(left),
+        pyramid(right),
+        uv,
+        level_of(blob, left.shape),
+        disparity[at],
+        sigma[at],
+        search_range(disparity, width),
+        options.min_correlation,
+    )
+    return FramePoints(
+        frame,
+        uv,
+        u_right,
+        slope.astype(np.float32),
+        deviation.astype(np.float32),
+        blob.astype(np.float32),
+        points.descriptor,
+        mask[at],
+        mask_lost,
+    )
 
 
 def search_range(disparity: np.ndarray, width: int) -> tuple[float, float]:

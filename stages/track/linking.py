@@ -32,6 +32,9 @@ CHAIN_ERROR_DEG = 6.0
 SURFACE_AGREE, SURFACE_VIOLATION, SURFACE_CORRELATION, SURFACE_SIGMA_DEG = 0.7, 0.06, 0.7, 0.8
 """an alignment of surfaces counts when so much of both meets, so little floats, grey values go together, and the turn is so certain"""
 
+SURFACE_WORTH = 40
+"""matches that an alignment of surfaces is worth: it is good to 0.1 to 0.5 degrees, a dozen matches to 1 to 3"""
+
 
 @dataclass(frozen=True)
 class LinkOptions:
@@ -70,8 +73,16 @@ class _Frames:
     progress: Progress
 
 
-def link_frames(rig: Rig, points: Mapping[int, FramePoints], views: Mapping[int, DenseView], object_only: bool, pair: PairOptions,
-                link: LinkOptions, workers: int, progress: Progress) -> ViewGraph:
+def link_frames(
+    rig: Rig,
+    points: Mapping[int, FramePoints],
+    views: Mapping[int, DenseView],
+    object_only: bool,
+    pair: PairOptions,
+    link: LinkOptions,
+    workers: int,
+    progress: Progress,
+) -> ViewGraph:
     """Compare neighbours, bridge the gaps, then key frames that look alike; pose the largest connected part."""
     known = _Frames(rig, points, views, object_only, pair, link, workers, progress)
     frames = sorted(points)
@@ -124,22 +135,21 @@ def _believed(known: _Frames, frames: Sequence[int], chain: Sequence[Edge], loop
 
 
 def _bridges(known: _Frames, frames: Sequence[int], edges: Sequence[Edge]) -> list[Edge]:
-    """Edges between successive frames in different parts, by aligning their surfaces; each new one gives the next a start."""
-    motion = {(e.a, e.b): e.b_from_a for e in edges}
-    found: list[Edge] = []
-    for order in (range(len(frames) - 1), range(len(frames) - 2, -1, -1)):
-        for i in order:
-            a, b = frames[i], frames[i + 1]
-            parts = connected(frames, [*edges, *found])
-            if any(a in p and b in p for p in parts):
-                continue
-            starts = [motion[p] for p in ((frames[i - 1], a) if i else None, (b, frames[i + 2]) if i + 2 < len(frames) else None) if p in motion]
-            edge = _bridge(known, a, b, [*starts, np.eye(4)])
-            if edge is not None:
-                motion[a, b] = edge.b_from_a
-                found.append(edge)
-            known.progress(i, len(frames), "bridging gaps")
-    return found
+    """Edges by aligned surfaces between successive frames that share few points; each new one gives the next a start."""
+    own = {(e.a, e.b): e for e in edges}
+    motion = {p: e.b_from_a for p, e in own.items()}
+    found: dict[tuple[int, int], Edge] = {}
+    places = range(len(frames) - 1)
+    for i in (*places, *reversed(places)):  # the second time round, starts come from behind
+        a, b = frames[i], frames[i + 1]
+        if (a, b) in found or ((a, b) in own and own[a, b].inliers >= SURFACE_WORTH):
+            continue
+        beside = ((a, b), (frames[i - 1], a) if i else None, (b, frames[i + 2]) if i + 2 < len(frames) else None)
+        edge = _bridge(known, a, b, [*(motion[p] for p in beside if p in motion), np.eye(4)])
+        known.progress(i, len(frames), "bridging gaps")
+        if edge is not None:
+            motion[a, b], found[a, b] = edge.b_from_a, edge
+    return list(found.values())
 
 
 def _bridge(known: _Frames, a: int, b: int, starts: Iterable[np.ndarray]) -> Edge | None:
@@ -149,7 +159,7 @@ def _bridge(known: _Frames, a: int, b: int, starts: Iterable[np.ndarray]) -> Edg
         aligned = align_surfaces(known.views[a], known.views[b], start, known.object_only)
         if aligned is None or aligned.correlation < SURFACE_CORRELATION or np.degrees(aligned.sigma_rad) > SURFACE_SIGMA_DEG:
             continue
-        edge = Edge(a, b, aligned.b_from_a, np.zeros((0, 2), np.int64), float("nan"))
+        edge = Edge(a, b, aligned.b_from_a, np.zeros((0, 2), np.int64), SURFACE_WORTH)
         if aligned.correlation > score and _credible(known, edge, SURFACE_AGREE, SURFACE_VIOLATION):
             best, score = edge, aligned.correlation
     return best
@@ -165,4 +175,3 @@ def object_centre(rig: Rig, points: Mapping[int, FramePoints], poses: Mapping[in
         if len(x):
             seen.append(transform(pose, np.median(x, 0)))
     return np.median(seen, 0) if seen else np.array([0.0, 0.0, 1.0])
-

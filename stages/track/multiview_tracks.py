@@ -36,8 +36,9 @@ class Tracks:
         return Tracks(renumbered, self.frame[keep], self.feature[keep])
 
 
-def guided_matches(rig: Rig, a: FramePoints, b: FramePoints, b_from_a: np.ndarray, object_only: bool, radius_px: float, ratio: float,
-                   max_error_px: float) -> np.ndarray:
+def guided_matches(
+    rig: Rig, a: FramePoints, b: FramePoints, b_from_a: np.ndarray, object_only: bool, radius_px: float, ratio: float, max_error_px: float
+) -> np.ndarray:
     """(M, 2) point indices that match near where the known motion puts them and agree with the motion refined on them."""
     from_a = np.flatnonzero(np.isfinite(a.u_right) & (a.inside | a.mask_lost | (not object_only)))
     from_b = np.flatnonzero(b.inside) if object_only and not b.mask_lost else np.arange(len(b))
@@ -71,7 +72,7 @@ def build_tracks(points: Mapping[int, FramePoints], pair_matches: Iterable[tuple
         return n
 
     for a, b, matches in pair_matches:
-        for i, j in (matches + [offset[a], offset[b]]).tolist():
+        for i, j in np.add(matches, (offset[a], offset[b])).tolist():
             for n in (i, j):
                 if n not in parent:
                     parent[n], members[n] = n, {owner[n]: n}
@@ -92,7 +93,9 @@ def build_tracks(points: Mapping[int, FramePoints], pair_matches: Iterable[tuple
     return Tracks(point[order], frame[order], feature[order])
 
 
-def locate(rig: Rig, tracks: Tracks, poses: Mapping[int, np.ndarray], uvr: np.ndarray, sigma_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def locate(
+    rig: Rig, tracks: Tracks, poses: Mapping[int, np.ndarray], uvr: np.ndarray, sigma_px: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Points (P, 3) triangulated from their observations `uvr` (M, 3), and the residuals (M, 3) px."""
     frames = sorted(poses)
     index = np.searchsorted(frames, tracks.frame)

@@ -39,7 +39,7 @@ def sample_window(image: np.ndarray, warp: np.ndarray, out: np.ndarray) -> bool:
         for x in range(-RADIUS, RADIUS + 1):
             u = warp[4] + warp[0] * x + warp[1] * y
             v = warp[5] + warp[2] * x + warp[3] * y
-            iu, iv = int(math.floor(u)), int(math.floor(v))
+            iu, iv = math.floor(u), math.floor(v)
             a0, a1, a2, a3 = _cubic(u - iu)
             b0, b1, b2, b3 = _cubic(v - iv)
             total = 0.0
@@ -122,7 +122,9 @@ def _compose_inverse(warp: np.ndarray, step: np.ndarray) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def align(template: np.ndarray, image: np.ndarray, warp: np.ndarray, free: np.ndarray, max_shift: float, iterations: int) -> tuple[float, float]:
+def align(
+    template: np.ndarray, image: np.ndarray, warp: np.ndarray, free: np.ndarray, max_shift: float, iterations: int
+) -> tuple[float, float]:
     """Move `warp` (in place) so that the picture under it looks like `template` (SAMPLES,) float64.
 
     `free` (6,) bool names the parameters that may move (in window coordinates). Returns (correlation, sigma): the weighted normalised

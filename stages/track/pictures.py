@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 
 
-def draw_matches(left_a: np.ndarray, left_b: np.ndarray, uv_a: np.ndarray, uv_b: np.ndarray, width: int = 1100, at_most: int = 150) -> np.ndarray:
+def draw_matches(
+    left_a: np.ndarray, left_b: np.ndarray, uv_a: np.ndarray, uv_b: np.ndarray, width: int = 1100, at_most: int = 150
+) -> np.ndarray:
     """Two RGB pictures side by side with lines between matching points (M, 2) px."""
     scale = width / (2 * left_a.shape[1])
     small = [cv2.resize(p, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for p in (left_a, left_b)]

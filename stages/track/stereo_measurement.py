@@ -42,16 +42,36 @@ def level_of(scale_px: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return np.clip(level, 0, usable_levels(shape) - 1).astype(np.int64)
 
 
-def measure_right(left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...], uv: np.ndarray, level: np.ndarray, guess_px: np.ndarray,
-                  guess_sigma_px: np.ndarray, search_px: tuple[float, float], min_correlation: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def measure_right(
+    left: tuple[np.ndarray, ...],
+    right: tuple[np.ndarray, ...],
+    uv: np.ndarray,
+    level: np.ndarray,
+    guess_px: np.ndarray,
+    guess_sigma_px: np.ndarray,
+    search_px: tuple[float, float],
+    min_correlation: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """u_right (N,), disparity slope (N, 2) per px in x and y, sigma (N,) px; NaN where the right eye shows no unmistakable match.
 
     `left`, `right`: pyramids; `guess_px` (N,) dense disparity with `guess_sigma_px`, NaN = search all of `search_px` (least, most).
     """
     arrays = [np.ascontiguousarray(a, np.float64) for a in (uv, guess_px, guess_sigma_px)]
     u_right, slope, sigma = np.full(len(uv), np.nan), np.full((len(uv), 2), np.nan), np.full(len(uv), np.nan)
-    _measure_all(left, right, arrays[0], np.ascontiguousarray(level, np.int64), arrays[1], arrays[2], float(search_px[0]), float(search_px[1]),
-                 min_correlation, u_right, slope, sigma)
+    _measure_all(
+        left,
+        right,
+        arrays[0],
+        np.ascontiguousarray(level, np.int64),
+        arrays[1],
+        arrays[2],
+        float(search_px[0]),
+        float(search_px[1]),
+        min_correlation,
+        u_right,
+        slope,
+        sigma,
+    )
     return u_right, slope, sigma
 
 
@@ -92,7 +112,7 @@ def best_on_row(left: np.ndarray, right: np.ndarray, u: float, v: float, low: fl
     `max_ratio`: (1 - best) / (1 - second best elsewhere) must stay below it.
     """
     r, (height, width) = SEARCH_RADIUS, left.shape
-    iu, iv = int(round(u)), int(round(v))
+    iu, iv = round(u), round(v)
     if iu < r or iv < r or iu >= width - r or iv >= height - r:
         return np.nan
     first, last = max(int(np.floor(iu - high)), r), min(int(np.ceil(iu - low)), width - 1 - r)

@@ -40,8 +40,9 @@ def estimate_motion(rig: Rig, x_a: np.ndarray, uvr_b: np.ndarray, max_error_px: 
     return refine_motion(rig, start, x_a, uvr_b, max_error_px, min_inliers)
 
 
-def refine_motion(rig: Rig, b_from_a: np.ndarray, x_a: np.ndarray, uvr_b: np.ndarray, max_error_px: float, min_inliers: int = 4,
-                  iterations: int = 10) -> Motion | None:
+def refine_motion(
+    rig: Rig, b_from_a: np.ndarray, x_a: np.ndarray, uvr_b: np.ndarray, max_error_px: float, min_inliers: int = 4, iterations: int = 10
+) -> Motion | None:
     """Gauss-Newton with Cauchy weights from a start; None when fewer than `min_inliers` points stay within `max_error_px`."""
     pose = b_from_a.copy()
     robust = max_error_px / 3
@@ -90,9 +91,15 @@ def _normal_step(rig: Rig, x_b: np.ndarray, residual: np.ndarray, weight: np.nda
     """(6,) rotation vector and translation, applied from the left, that reduces the weighted residuals."""
     z = np.where(x_b[:, 2] > 0, x_b[:, 2], np.inf)
     zero = np.zeros(len(z))
-    by_x = np.stack([np.stack([rig.fx / z, zero, rig.fx / z], 1), np.stack([zero, rig.fy / z, zero], 1),
-                     np.stack([-rig.fx * x_b[:, 0] / z**2, -rig.fy * x_b[:, 1] / z**2, -rig.fx * (x_b[:, 0] - rig.baseline_m) / z**2], 1)], 2)
-    by_rotation = np.cross(x_b[:, None, :], by_x)            # d(w x X)/dw: row . (w x X) = w . (X x row)
+    by_x = np.stack(
+        [
+            np.stack([rig.fx / z, zero, rig.fx / z], 1),
+            np.stack([zero, rig.fy / z, zero], 1),
+            np.stack([-rig.fx * x_b[:, 0] / z**2, -rig.fy * x_b[:, 1] / z**2, -rig.fx * (x_b[:, 0] - rig.baseline_m) / z**2], 1),
+        ],
+        2,
+    )
+    by_rotation = np.cross(x_b[:, None, :], by_x)  # d(w x X)/dw: row . (w x X) = w . (X x row)
     j = np.concatenate([by_rotation, by_x], 2)
     normal = np.einsum("nri,nrj,nr->ij", j, j, weight)
     right = -np.einsum("nri,nr,nr->i", j, residual, weight)

@@ -14,6 +14,7 @@ from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, transform
 from stages.core.geometry.stereo_points import project_stereo
 from stages.track.dense_view import DenseView
+from stages.track.frame_points import FramePoints
 from stages.track.multiview_tracks import Tracks
 
 PREDICTED = -1
@@ -25,14 +26,49 @@ def weak_frames(tracks: Tracks, frames: Sequence[int], enough: int) -> list[int]
     return [f for f in frames if (tracks.frame == f).sum() < enough]
 
 
-def predict(rig: Rig, tracks: Tracks, xyz: np.ndarray, poses: Mapping[int, np.ndarray], views: Mapping[int, DenseView], object_only: bool,
-            frames: Sequence[int], max_angle_rad: float) -> tuple[Tracks, np.ndarray]:
-    """Tracks with the predicted observations appended, and their px (K, 3): points seen from a similar direction in another frame that
-    project onto the object in these frames, at the depth that the dense disparity shows there (so they are not hidden)."""
-    nearest = _sight_per_point(tracks, xyz, poses)
-    point, frame, uvr = [], [], []
+def with_single_views(
+    rig: Rig,
+    tracks: Tracks,
+    xyz: np.ndarray,
+    points: Mapping[int, FramePoints],
+    poses: Mapping[int, np.ndarray],
+    object_only: bool,
+    frames: Sequence[int],
+) -> tuple[Tracks, np.ndarray]:
+    """Tracks with every other stereo point of `frames` appended as a point of one observation, and all points (P', 3)."""
+    point, frame, feature, more = [tracks.point], [tracks.frame], [tracks.feature], [xyz]
+    count = len(xyz)
     for f in frames:
-        have = np.zeros(len(xyz), bool)
+        p = points[f]
+        free = np.isfinite(p.u_right) & (p.inside | (not object_only))
+        free[tracks.feature[tracks.frame == f]] = False
+        new = np.flatnonzero(free)
+        point.append(count + np.arange(len(new)))
+        frame.append(np.full(len(new), f))
+        feature.append(new)
+        more.append(transform(poses[f], p.xyz(rig)[new]))
+        count += len(new)
+    return Tracks(*(np.concatenate(a) for a in (point, frame, feature))), np.concatenate(more)
+
+
+def predict(
+    rig: Rig,
+    tracks: Tracks,
+    xyz: np.ndarray,
+    poses: Mapping[int, np.ndarray],
+    views: Mapping[int, DenseView],
+    object_only: bool,
+    wanted: Mapping[int, int],
+    max_angle_rad: float,
+) -> tuple[Tracks, np.ndarray]:
+    """Tracks with the predicted observations appended, and their px (K, 3): points seen from a similar direction in another frame that
+    project onto the object, at the depth that the dense disparity shows there (so they are not hidden).
+
+    `wanted` {frame: first point}: a frame is asked for the points from that number on."""
+    nearest = _sight_per_point(tracks, xyz, poses)
+    point, frame, uvr = [tracks.point], [tracks.frame], [np.zeros((0, 3))]
+    for f, first in wanted.items():
+        have = np.arange(len(xyz)) < first
         have[tracks.point[tracks.frame == f]] = True
         sight = poses[f][:3, 3] - xyz
         sight /= np.linalg.norm(sight, axis=1, keepdims=True)
@@ -44,9 +80,9 @@ def predict(rig: Rig, tracks: Tracks, xyz: np.ndarray, poses: Mapping[int, np.nd
         point.append(candidates[keep])
         frame.append(np.full(int(keep.sum()), f))
         uvr.append(predicted[keep])
-    point_all, frame_all = np.concatenate([tracks.point, *point]), np.concatenate([tracks.frame, *frame])
-    feature = np.concatenate([tracks.feature, np.full(len(point_all) - len(tracks.feature), PREDICTED)])
-    return Tracks(point_all, frame_all, feature), np.concatenate([np.zeros((0, 3)), *uvr])
+    new = np.concatenate(uvr)
+    feature = np.concatenate([tracks.feature, np.full(len(new), PREDICTED)])
+    return Tracks(np.concatenate(point), np.concatenate(frame), feature), new
 
 
 def _sight_per_point(tracks: Tracks, xyz: np.ndarray, poses: Mapping[int, np.ndarray]) -> np.ndarray:

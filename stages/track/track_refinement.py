@@ -44,14 +44,24 @@ class Refined:
     ok: np.ndarray
 
 
-def refine_tracks(rig: Rig, tracks: Tracks, poses: Mapping[int, np.ndarray], x_object: np.ndarray, uvr: np.ndarray, slope: np.ndarray,
-                  scale_px: np.ndarray, pictures: PictureSource, options: RefineOptions, progress: Callable[[int, int, str], None]) -> Refined:
+def refine_tracks(
+    rig: Rig,
+    tracks: Tracks,
+    poses: Mapping[int, np.ndarray],
+    x_object: np.ndarray,
+    uvr: np.ndarray,
+    slope: np.ndarray,
+    scale_px: np.ndarray,
+    pictures: PictureSource,
+    options: RefineOptions,
+    progress: Callable[[int, int, str], None],
+) -> Refined:
     """`x_object` (P, 3); `uvr` (M, 3), `slope` (M, 2), `scale_px` (M,) of the observations, as detected; predicted ones have NaN scale."""
     detected = np.isfinite(scale_px)
     max_shift = np.where(detected, options.max_shift_px, options.max_shift_predicted_px)
     reference = reference_observations(tracks, poses, x_object, uvr, slope, detected)
     shape = (rig.height, rig.width)
-    level = level_of(scale_px[reference], shape)[tracks.point]                     # level of the reference, per observation
+    level = level_of(scale_px[reference], shape)[tracks.point]  # level of the reference, per observation
     affine = predicted_affine(rig, tracks, poses, uvr, slope, reference)
     growth = np.sqrt(np.abs(np.linalg.det(affine)))
     target = np.clip(level + np.rint(np.log2(np.clip(growth, 0.1, 10))), 0, usable_levels(shape) - 1).astype(np.int64)
@@ -72,8 +82,17 @@ def refine_tracks(rig: Rig, tracks: Tracks, poses: Mapping[int, np.ndarray], x_o
 
     def refine(frame: int) -> int:
         rows = np.flatnonzero(tracks.frame == frame)
-        out[rows], sigma[rows], ok[rows] = _refine_frame(pictures, frame, templates[tracks.point[rows]], affine[rows], target[rows], uvr[rows],
-                                                         reference[tracks.point[rows]] == rows, max_shift[rows], options.min_correlation)
+        out[rows], sigma[rows], ok[rows] = _refine_frame(
+            pictures,
+            frame,
+            templates[tracks.point[rows]],
+            affine[rows],
+            target[rows],
+            uvr[rows],
+            reference[tracks.point[rows]] == rows,
+            max_shift[rows],
+            options.min_correlation,
+        )
         return frame
 
     for done, _ in enumerate(ordered_map(refine, frames, options.workers)):
@@ -81,8 +100,9 @@ def refine_tracks(rig: Rig, tracks: Tracks, poses: Mapping[int, np.ndarray], x_o
     return Refined(out, sigma, ok)
 
 
-def reference_observations(tracks: Tracks, poses: Mapping[int, np.ndarray], x_object: np.ndarray, uvr: np.ndarray, slope: np.ndarray,
-                           detected: np.ndarray) -> np.ndarray:
+def reference_observations(
+    tracks: Tracks, poses: Mapping[int, np.ndarray], x_object: np.ndarray, uvr: np.ndarray, slope: np.ndarray, detected: np.ndarray
+) -> np.ndarray:
     """(P,) row of the detected observation whose line of sight is closest to the mean of the track's; measured by both eyes where there
     is one."""
     sight = np.stack([poses[f][:3, 3] for f in tracks.frame.tolist()]) - x_object[tracks.point]
@@ -95,7 +115,9 @@ def reference_observations(tracks: Tracks, poses: Mapping[int, np.ndarray], x_ob
     return order[first]
 
 
-def predicted_affine(rig: Rig, tracks: Tracks, poses: Mapping[int, np.ndarray], uvr: np.ndarray, slope: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def predicted_affine(
+    rig: Rig, tracks: Tracks, poses: Mapping[int, np.ndarray], uvr: np.ndarray, slope: np.ndarray, reference: np.ndarray
+) -> np.ndarray:
     """(M, 2, 2) px per px: how the picture round the reference observation is warped in each observation's left picture.
 
     The surface is taken as the plane that the reference's disparity and its slope span; frontal where they were not measured.
@@ -118,19 +140,37 @@ def predicted_affine(rig: Rig, tracks: Tracks, poses: Mapping[int, np.ndarray], 
     return affine
 
 
-def _refine_frame(pictures: PictureSource, frame: int, templates: np.ndarray, affine: np.ndarray, level: np.ndarray, uvr: np.ndarray,
-                  is_reference: np.ndarray, max_shift: np.ndarray, min_correlation: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _refine_frame(
+    pictures: PictureSource,
+    frame: int,
+    templates: np.ndarray,
+    affine: np.ndarray,
+    level: np.ndarray,
+    uvr: np.ndarray,
+    is_reference: np.ndarray,
+    max_shift: np.ndarray,
+    min_correlation: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     left = pyramid(pictures(frame, "left"))
     zoom = 2.0**level
-    uv, sigma, ok = _align_all(left, templates, np.ascontiguousarray(affine), level, uvr[:, :2] / zoom[:, None], is_reference,
-                               max_shift, min_correlation)
+    uv, sigma, ok = _align_all(
+        left, templates, np.ascontiguousarray(affine), level, uvr[:, :2] / zoom[:, None], is_reference, max_shift, min_correlation
+    )
     uv, sigma = uv * zoom[:, None], sigma * zoom
     out = np.column_stack([np.where(ok[:, None], uv, uvr[:, :2]), uvr[:, 2]])
     moved = out[:, 0] - uvr[:, 0]
     # the right eye is measured again at the new place; its old answer says where to look
     guess = uvr[:, 0] - uvr[:, 2]
-    u_right, _, sigma_right = measure_right(left, pyramid(pictures(frame, "right")), out[:, :2], level, guess,
-                                            np.where(np.isfinite(guess), 0.5, np.nan), (0.0, 0.0), min_correlation)
+    u_right, _, sigma_right = measure_right(
+        left,
+        pyramid(pictures(frame, "right")),
+        out[:, :2],
+        level,
+        guess,
+        np.where(np.isfinite(guess), 0.5, np.nan),
+        (0.0, 0.0),
+        min_correlation,
+    )
     out[:, 2] = np.where(np.abs(u_right - uvr[:, 2] - moved) < 2.0, u_right, np.nan)
     return out, np.where(is_reference, np.nan_to_num(sigma_right, nan=0.1), sigma), ok
 

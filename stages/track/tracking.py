@@ -15,14 +15,16 @@ from stages.track.dense_view import DenseView
 from stages.track.frame_points import FramePoints
 from stages.track.linking import ViewGraph, object_centre
 from stages.track.multiview_tracks import Tracks, build_tracks, gather, guided_matches, locate
-from stages.track.track_extension import predict, weak_frames
+from stages.track.track_extension import predict, weak_frames, with_single_views
 from stages.track.view_graph import Edge, connected, near_pairs
 
 Progress = Callable[[int, int, str], None]
 FULL_TURN_RAD = np.radians(300)
 
 
-def loop_discrepancy(rig: Rig, poses: Mapping[int, np.ndarray], loops: Sequence[Edge], points: Mapping[int, FramePoints]) -> tuple[float, float, float] | None:
+def loop_discrepancy(
+    rig: Rig, poses: Mapping[int, np.ndarray], loops: Sequence[Edge], points: Mapping[int, FramePoints]
+) -> tuple[float, float, float] | None:
     """(degrees, millimetres at the object, px) by which poses chained along the capture miss the loops measured directly: the worst loop
     of those in the upper half of support. None without loops."""
     if not loops:
@@ -33,8 +35,11 @@ def loop_discrepancy(rig: Rig, poses: Mapping[int, np.ndarray], loops: Sequence[
         chained = inverse(poses[e.b]) @ poses[e.a]
         x = points[e.a].xyz(rig)[e.matches[:, 0]]
         there, here = transform(chained, x), transform(e.b_from_a, x)
-        gap = (np.degrees(rotation_angle(inverse(chained) @ e.b_from_a)), 1000 * float(np.median(np.linalg.norm(there - here, axis=1))),
-               float(np.nanmedian(np.linalg.norm((project_stereo(rig, there) - project_stereo(rig, here))[:, :2], axis=1))))
+        gap = (
+            np.degrees(rotation_angle(inverse(chained) @ e.b_from_a)),
+            1000 * float(np.median(np.linalg.norm(there - here, axis=1))),
+            float(np.nanmedian(np.linalg.norm((project_stereo(rig, there) - project_stereo(rig, here))[:, :2], axis=1))),
+        )
         worst = max(worst, gap, key=lambda g: g[1])
     return worst
 
@@ -52,8 +57,15 @@ class TrackOptions:
     enough_observations: int
 
 
-def make_tracks(rig: Rig, points: Mapping[int, FramePoints], graph: ViewGraph, object_only: bool, options: TrackOptions, workers: int,
-                progress: Progress) -> Tracks:
+def make_tracks(
+    rig: Rig,
+    points: Mapping[int, FramePoints],
+    graph: ViewGraph,
+    object_only: bool,
+    options: TrackOptions,
+    workers: int,
+    progress: Progress,
+) -> Tracks:
     """Match near views with their motion known, join the matches, and keep observations that fit their triangulated point."""
     posed = {f: points[f] for f in sorted(graph.poses)}
     pairs = set(near_pairs(graph.poses, object_centre(rig, points, graph.poses), options.max_angle_rad, options.per_frame))
@@ -74,14 +86,29 @@ def make_tracks(rig: Rig, points: Mapping[int, FramePoints], graph: ViewGraph, o
     return longest(consistent(rig, posed, tracks, graph.poses, options.radius_px), options.max_observations)
 
 
-def extended(rig: Rig, points: Mapping[int, FramePoints], views: Mapping[int, DenseView], tracks: Tracks, poses: Mapping[int, np.ndarray],
-             object_only: bool, options: TrackOptions) -> tuple[Tracks, tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+def extended(
+    rig: Rig,
+    points: Mapping[int, FramePoints],
+    views: Mapping[int, DenseView],
+    tracks: Tracks,
+    poses: Mapping[int, np.ndarray],
+    object_only: bool,
+    options: TrackOptions,
+) -> tuple[Tracks, tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
     """The tracks with predicted observations added to weak frames; (uvr, slope, scale_px) of all observations, NaN slope and scale for
-    predicted ones; and the points (P, 3). Sorted by point, then frame."""
-    uvr, slope, scale = (gather(points, tracks, n) for n in ("uvr", "slope", "scale_px"))
-    xyz, _ = locate(rig, tracks, poses, uvr, np.full(len(uvr), 0.5))
+    predicted ones; and the points (P, 3). Sorted by point, then frame.
+
+    Points that only one frame detected are predicted too, between weak frames and those with the most similar view.
+    """
+    xyz, _ = locate(rig, tracks, poses, gather(points, tracks, "uvr"), np.full(len(tracks.point), 0.5))
     weak = weak_frames(tracks, list(poses), options.enough_observations)
-    more, predicted = predict(rig, tracks, xyz, poses, views, object_only, weak, options.max_angle_rad)
+    known = tracks.count
+    near = {f for pair in near_pairs(poses, np.zeros(3), options.max_angle_rad, 2) if set(pair) & set(weak) for f in pair}
+    around = sorted({*weak, *near})
+    tracks, xyz = with_single_views(rig, tracks, xyz, points, poses, object_only, around)
+    uvr, slope, scale = (gather(points, tracks, n) for n in ("uvr", "slope", "scale_px"))
+    wanted = {f: 0 if f in weak else known for f in around}
+    more, predicted = predict(rig, tracks, xyz, poses, views, object_only, wanted, options.max_angle_rad)
     order = np.lexsort((more.frame, more.point))
     uvr = np.concatenate([uvr, predicted])[order]
     slope = np.concatenate([slope, np.full((len(predicted), 2), np.nan, slope.dtype)])[order]

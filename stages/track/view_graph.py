@@ -1,7 +1,7 @@
 """Which frames to compare, what each comparison said, and the poses that follow from the best of them.
 
 Frames are nodes, measured motions are edges. Neighbours in time are compared first; key frames that look alike are compared next, which
-closes loops and finds an object again after it was lost. The maximum spanning tree of the inlier counts gives every frame of the
+closes loops and finds an object again after it was lost. The maximum spanning tree of what the edges are worth gives every frame of the
 largest connected part its pose; the rest is lost, and said to be.
 """
 
@@ -21,18 +21,26 @@ from stages.track.stereo_pose import estimate_motion
 
 @dataclass(frozen=True)
 class Edge:
-    """The motion b_from_a (4, 4) between frames a and b, and the matches (M, 2) of point indices that agree with it."""
+    """The motion b_from_a (4, 4) between frames a and b, and the matches (M, 2) of point indices that agree with it.
+
+    `surface_worth`: how many matches the motion is worth if it comes from aligned surfaces, else 0.
+    """
 
     a: int
     b: int
     b_from_a: np.ndarray
     matches: np.ndarray
-    rms_px: float
+    surface_worth: int = 0
 
     @property
     def inliers(self) -> int:
         """Number of agreeing matches."""
         return len(self.matches)
+
+    @property
+    def worth(self) -> int:
+        """What decides between edges."""
+        return max(self.inliers, self.surface_worth)
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ def compare(rig: Rig, a: FramePoints, b: FramePoints, object_only: bool, options
     except in one of the frames when its mask was lost: the other frame's object points then find the object by themselves."""
     if object_only and a.mask_lost and not b.mask_lost:
         back = compare(rig, b, a, object_only, options)
-        return None if back is None else Edge(a.frame, b.frame, inverse(back.b_from_a), back.matches[:, ::-1], back.rms_px)
+        return None if back is None else Edge(a.frame, b.frame, inverse(back.b_from_a), back.matches[:, ::-1])
     if object_only and a.mask_lost:
         return None
     from_a = np.flatnonzero(np.isfinite(a.u_right) & (a.inside | (not object_only)))
@@ -60,7 +68,7 @@ def compare(rig: Rig, a: FramePoints, b: FramePoints, object_only: bool, options
     motion = estimate_motion(rig, a.xyz(rig)[ia], b.uvr[ib], options.max_error_px, options.min_inliers, options.seed)
     if motion is None:
         return None
-    return Edge(a.frame, b.frame, motion.b_from_a, np.column_stack([ia, ib])[motion.inliers], motion.rms_px)
+    return Edge(a.frame, b.frame, motion.b_from_a, np.column_stack([ia, ib])[motion.inliers])
 
 
 def neighbour_pairs(frames: Sequence[int], gaps: Sequence[int]) -> list[tuple[int, int]]:
@@ -101,7 +109,7 @@ def spanning_poses(frames: Iterable[int], edges: Sequence[Edge]) -> tuple[dict[i
             f = part[f]
         return f
 
-    for e in sorted(edges, key=lambda e: (-e.inliers, e.a, e.b)):
+    for e in sorted(edges, key=lambda e: (-e.worth, e.a, e.b)):
         if find(e.a) != find(e.b):
             part[find(e.a)] = find(e.b)
             tree.add((e.a, e.b))
@@ -135,8 +143,15 @@ def choose_keyframes(poses: Mapping[int, np.ndarray], unposed: Iterable[int], ce
     return sorted([*chosen, *unposed])
 
 
-def alike_pairs(points: Mapping[int, FramePoints], keyframes: Sequence[int], done: set[tuple[int, int]], object_only: bool, per_frame: int,
-                sample: int = 400, min_votes: int = 12) -> list[tuple[int, int]]:
+def alike_pairs(
+    points: Mapping[int, FramePoints],
+    keyframes: Sequence[int],
+    done: set[tuple[int, int]],
+    object_only: bool,
+    per_frame: int,
+    sample: int = 400,
+    min_votes: int = 12,
+) -> list[tuple[int, int]]:
     """Pairs of key frames not compared yet whose coarsest points match best: loops and relocalisation without a vocabulary.
 
     The coarsest points are the steadiest under changes of view; a sample of them is enough to rank frames.
@@ -144,7 +159,7 @@ def alike_pairs(points: Mapping[int, FramePoints], keyframes: Sequence[int], don
     coarse = {f: _coarsest(points[f], object_only, sample) for f in keyframes}
     votes: dict[int, list[tuple[int, int]]] = {f: [] for f in keyframes}
     for i, a in enumerate(keyframes):
-        for b in keyframes[i + 1:]:
+        for b in keyframes[i + 1 :]:
             if (a, b) in done:
                 continue
             count = len(match_mutual(coarse[a], coarse[b], 0.8))

@@ -1,0 +1,92 @@
+"""What `track` says of its result: figures, warnings in plain words, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stages.base import StageReport
+from stages.core.frames import FramePose, FrameReader, frame_ranges
+from stages.core.images import write_rgb
+from stages.core.path_picture import draw_camera_path
+from stages.track import tracking
+from stages.track.frame_points import FramePoints
+from stages.track.linking import ViewGraph
+from stages.track.pictures import draw_matches
+from stages.track.result import TrackResult
+
+FEW_POINTS = 50
+"""observations of a frame below which a user is told"""
+
+
+def figures(
+    points: Mapping[int, FramePoints], graph: ViewGraph, result: TrackResult, drift: tuple[float, float, float] | None
+) -> dict[str, float | int | str | None]:
+    """Figures of the report; `drift` is what `loop_discrepancy` measured before bundle adjustment."""
+    length = np.bincount(result.point) if len(result.point) else np.zeros(1)
+    count = np.array([(result.frame == f).sum() for f in result.poses])
+    return {
+        "points_inside_median": int(np.median([p.inside.sum() for p in points.values()])),
+        "points_median": int(np.median([len(p) for p in points.values()])),
+        "keyframes": len(graph.keyframes),
+        "pairs_linked": len(graph.edges),
+        "pairs_linked_by_surface": sum(e.surface_worth > 0 for e in graph.edges),
+        "loops": len(graph.loops),
+        "loops_refused": graph.refused,
+        "loop_gap_deg": drift and round(drift[0], 4),
+        "loop_gap_mm": drift and round(drift[1], 4),
+        "loop_gap_px": drift and round(drift[2], 3),
+        "full_turn": "yes" if tracking.full_turn(result.poses, np.zeros(3)) else "no",
+        "tracks": len(result.xyz),
+        "tracks_inside": int(result.inside.sum()),
+        "observations": len(result.point),
+        "track_length_mean": round(float(length.mean()), 2),
+        "rms_px": round(float(np.sqrt(np.nanmean(result.residual**2))), 4) if len(result.residual) else None,
+        "inliers_median": int(np.median(count)),
+        "inliers_min": int(count.min()),
+    }
+
+
+def warnings(points: Mapping[int, FramePoints], graph: ViewGraph, rows: Sequence[FramePose], scope: str) -> list[str]:
+    """What a user should know, in plain words."""
+    out = []
+    if len(points) == 1:
+        out.append("The capture has one frame: its pose is the identity, and only the side it shows can be reconstructed.")
+    lost = [r.frame for r in rows if r.status == "lost"]
+    if lost:
+        parts = tracking.part_sizes(sorted(points), graph.edges)[1:]
+        more = f" {parts[0]} of them fit together, but not with the rest." if parts and parts[0] > 1 else ""
+        out.append(
+            f"{len(lost)} of {len(points)} frames could not be posed: {frame_ranges(lost)}.{more} Their reasons stand in poses_initial.json."
+        )
+    posed = [r for r in rows if r.status == "ok"]
+    without = [r.frame for r in posed if points[r.frame].mask_lost]
+    if without and scope == "object":
+        out.append(f"{len(without)} frames had no mask ({frame_ranges(without)}); the object's points in other frames gave their poses.")
+    weak = [r.frame for r in posed if r.inliers < FEW_POINTS]
+    if weak and len(points) > 1:
+        out.append(f"{len(weak)} frames rest on fewer than {FEW_POINTS} points: {frame_ranges(weak)}. Their poses are less certain.")
+    surface = [f"{e.a}-{e.b}" for e in graph.edges if e.surface_worth]
+    if surface:
+        out.append(f"{len(surface)} pairs of frames share few points and were tied by their surfaces: {', '.join(surface[:12])}.")
+    return out
+
+
+def draw(
+    report: StageReport, reader: FrameReader, points: Mapping[int, FramePoints], graph: ViewGraph, result: TrackResult, out: Path
+) -> None:
+    """Matches of a middling pair, and the camera's path; added to the report."""
+    folder = out / "pictures"
+    edges = [e for e in graph.edges if e.inliers]
+    if edges:
+        e = sorted(edges, key=lambda e: (e.inliers, e.a))[len(edges) // 2]
+        pair = draw_matches(reader.rgb(e.a), reader.rgb(e.b), points[e.a].uv[e.matches[:, 0]], points[e.b].uv[e.matches[:, 1]])
+        write_rgb(folder / "matches.jpg", pair, 80)
+        report.pictures.append(
+            (f"Points that agree on one motion, frames {e.a} and {e.b} ({e.inliers}; lines show 150)", "pictures/matches.jpg")
+        )
+    cloud = result.xyz[result.inside] if result.inside.any() else result.xyz
+    write_rgb(folder / "path.jpg", draw_camera_path(result.poses, cloud), 88)
+    report.pictures.append(("Path of the left camera round the object's points, before bundle adjustment", "pictures/path.jpg"))
