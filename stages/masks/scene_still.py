@@ -15,7 +15,7 @@ from stages.masks.outline import signed_distance
 from stages.masks.seed import Seed
 from stages.masks.working_frame import WorkingFrame
 
-MOTION_SHARE = 0.15
+MOTION_SHARE = 0.3
 """from one frame to the next the outline moves by up to this share of the object's size (root of its area) without being doubted"""
 
 
@@ -44,9 +44,9 @@ class StillScene:
         if mask is None:
             return Expectation(near_range=self._near(None), **common)
         size = float(np.sqrt(mask.sum()))
-        reach = (0.04 if second_pass else MOTION_SHARE) * size + 4
+        reach = (0.08 if second_pass else MOTION_SHARE) * size + 6
         distance = signed_distance(mask)
-        prior = np.minimum(prior_llr(distance + reach, reach, 0.0, 4.0), 0)
+        prior = np.minimum(prior_llr(distance + reach, reach, 0.0, 3.0 if second_pass else 2.0), 0)
         if second_pass:
             prior = prior + prior_llr(distance, 0.03 * size + 2, 1.0, 1.0)
         return Expectation(

@@ -1,0 +1,91 @@
+"""Following an object: exposure drift, leaving the view and coming back, no depth, a wrong prompt; lost and doubtful frames must be said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stages.masks.stereo_method import StereoMethod
+from tests.masks.flat_scene import FlatScene, jaccard
+
+
+def path(count: int) -> list[tuple[float, float]]:
+    """Round a curve within the picture."""
+    t = np.linspace(0, 2 * np.pi, count)
+    return [(160 + 70 * np.sin(a), 120 + 40 * np.sin(2 * a)) for a in t]
+
+
+def segment(scene: FlatScene, **job):
+    outcome = StereoMethod().segment(scene.job(**job))
+    results = list(outcome.results)
+    return outcome, results, np.array([jaccard(r.mask, scene.mask(r.view.frame)) for r in results])
+
+
+def test_object_moving_before_a_wall():
+    outcome, results, j = segment(FlatScene(path(14)))
+    assert outcome.metrics["kind"].startswith("still camera")
+    assert j.min() > 97 and all(r.status == "ok" for r in results), j
+
+
+def test_exposure_drift_is_divided_out():
+    _, _, j = segment(FlatScene(path(14), gains=list(1 + 0.15 * np.sin(np.arange(14)))))
+    assert j.min() > 96, j
+
+
+def test_object_leaves_for_ten_frames_and_comes_back():
+    """Its frames without it are lost, with a reason; the ones after are good again."""
+    there = path(8)
+    leaving = [(160 + 45 * i, 120) for i in range(1, 6)]
+    scene = FlatScene([*there, *leaving, *[None] * 10, *leaving[::-1], *there])
+    _, results, j = segment(scene)
+    gone = [r for r in results if not scene.mask(r.view.frame).any()]
+    assert len(gone) >= 10 and all(r.status == "lost" and r.reason and not r.mask.any() for r in gone)
+    whole = [i for i, r in enumerate(results) if scene.mask(r.view.frame).sum() > 4800]
+    assert j[whole].min() > 95, j
+    assert all(results[i].status == "ok" for i in whole)
+
+
+def test_object_cut_off_by_the_picture_is_said():
+    scene = FlatScene([(160, 120), (230, 120), (290, 120), (305, 120)])
+    _, results, j = segment(scene)
+    assert j.min() > 90 and "border" in results[-1].reason and results[-1].trust < results[0].trust
+
+
+def test_without_depth_colour_and_flow_do():
+    """The camera pans and the object moves: nothing but pictures."""
+    centres = [(120 + 5 * i, 120 + 2 * i) for i in range(12)]
+    outcome, _, j = segment(FlatScene(centres, depth=False, shift_wall=4.0))
+    assert "flow" in outcome.metrics["kind"]
+    assert j.mean() > 93 and j.min() > 88, j
+
+
+def test_still_camera_without_depth():
+    outcome, _, j = segment(FlatScene(path(14), depth=False))
+    assert outcome.metrics["kind"].startswith("still camera")
+    assert j.min() > 95, j
+
+
+def test_box_on_bare_wall_is_not_passed_on_as_good():
+    scene = FlatScene([(80, 120)] * 6)
+    _, results, _ = segment(scene, box=(200.0, 60.0, 280.0, 180.0))
+    assert all(r.status in ("lost", "uncertain") for r in results), [(r.status, r.trust) for r in results]
+
+
+def test_alike_colours_are_told_apart_by_depth():
+    """Object and wall share their colours: only depth and motion tell."""
+    from tests.masks.flat_scene import texture
+
+    scene = FlatScene(path(10), thing=texture(5, (60, 70, 80), (120, 115, 110)))
+    _, _, j = segment(scene)
+    assert j.min() > 90, j
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_very_short_videos(count):
+    _, results, j = segment(FlatScene(path(14)[:count]))
+    assert len(results) == count and j.min() > 95, j
+
+
+def test_prompt_in_the_middle_goes_both_ways():
+    _, _, j = segment(FlatScene(path(12)), frame=6)
+    assert j.min() > 97, j
