@@ -96,7 +96,7 @@ def bake(
         raise ValueError("no picture shows any part of the mesh inside its mask")
     gains, figures = _agree(surveyed, t, rig, config, seed, lambda note: progress(len(views), total, note))
     texel_m = np.sqrt(_texel_area(shape, t))
-    reduce = reduction((1.2 * texel_m / median_footprint([s.view for s in surveyed], rig, shape.vertices.mean(0))) ** 2)
+    reduce = reduction(1.2 * texel_m / median_footprint([s.view for s in surveyed], rig, shape.vertices.mean(0)))
     best = collect(
         t,
         surveyed,

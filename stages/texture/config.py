@@ -42,8 +42,6 @@ class TextureConfig:
     """solve for the gain of every picture and colour channel; off = take the pictures as they are"""
     align_views: bool = True
     """correct each frame's pose by up to a few pixels so that the pictures agree on the surface; poses.json stays as it is"""
-    sharpen_passes: int = 1
-    """passes over the pictures in which what the texture fails to show is added back; each costs about as long as the first"""
     hold_out: int = 0
     """leave every n-th frame out and measure the texture on it; 0 = use all (and measure on those used)"""
 

@@ -71,7 +71,7 @@ def measure(
         window = object_window(View(frame, "left", np.linalg.inv(poses[frame])), rig, mesh.vertices)
         if window is None:
             return None
-        window = picture_window(window, reduction(window.width * window.height / _MOST_PIXELS))
+        window = picture_window(window, reduction(1.4 * np.sqrt(window.width * window.height / _MOST_PIXELS)))
         reduce = round(1 / window.scale)
         picture = window.cut(read_picture(frame, "left", reduce))
         mask = (

@@ -52,7 +52,7 @@ def survey(
         if window is None:
             return None
         seen = sight(view, rig, caster, window, read_mask(view.frame))
-        small = picture_window(window, reduction(window.width * window.height / MAX_RAYS))
+        small = picture_window(window, reduction(1.4 * np.sqrt(window.width * window.height / MAX_RAYS)))
         picture = small.cut(read_picture(view.frame, view.side, round(1 / small.scale)))
         colour, weight = np.zeros(points.shape, np.float32), np.zeros(len(points), np.float32)
         observe(points, normals, camera_vector(view, rig, seen, small, small), seen.depth, seen.border, limits, picture, colour, weight)
@@ -61,9 +61,9 @@ def survey(
     return ordered_map(one, views, workers)
 
 
-def reduction(area_ratio: float) -> int:
-    """1, 2, 4 or 8: the largest that still leaves `area_ratio` times fewer pixels or more (0.7 tolerance)."""
-    return int(2 ** np.clip(np.floor(np.log2(max(np.sqrt(area_ratio), 1e-9)) + 0.5), 0, 3))
+def reduction(ratio: float) -> int:
+    """1, 2, 4 or 8: the largest that is not above `ratio`, the number of pixels, along a line, that may become one."""
+    return int(2 ** np.clip(np.floor(np.log2(max(ratio, 1e-9))), 0, 3))
 
 
 def compensated_grey(picture: np.ndarray, tables: np.ndarray) -> np.ndarray:
