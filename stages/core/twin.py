@@ -41,10 +41,10 @@ def assemble_twin(
     that holds files but no twin is refused (StoreError).
     """
     out_dir = Path(out_dir).absolute()
-    strangers = _strangers(out_dir)
     partial, old = (out_dir.with_name(f".{out_dir.name}.{word}-{os.getpid()}") for word in ("partial", "old"))
     try:
         _remove_leftovers(out_dir)
+        strangers = _strangers(out_dir)
         partial.mkdir(parents=True)
         _copy_outputs(partial, refs)
         write_run_json(partial, manifests, extra or {})
