@@ -80,15 +80,15 @@ def _copy_outputs(folder: Path, refs: Mapping[str, ArtifactRef]) -> None:
         ("disparity", "disparity"),
     ):
         if kind in refs:
-            _copy(refs[kind].path, folder / name)
+            _copy(refs[kind].path, folder / name, without=("sigma",))
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file, or the files directly inside a folder's tree; never a link, because users edit what they are given."""
+def _copy(source: Path, target: Path, without: tuple[str, ...] = ()) -> None:
+    """Copy a file or a folder's tree but for the names `without`; never a link, because users edit what they are given."""
     if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("sigma"), copy_function=shutil.copyfile)
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns(*without))
     else:
-        shutil.copyfile(source, target)
+        shutil.copy2(source, target)
 
 
 def _strangers(out_dir: Path) -> list[Path]:
