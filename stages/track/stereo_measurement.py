@@ -18,6 +18,8 @@ LEVELS = 4
 """levels of the picture pyramid"""
 SEARCH_RADIUS = 5
 """half width of the window of the integer search, px of its level"""
+NOISE_FLOOR = 0.01
+"""added to 1 - correlation in the ratio of best to second best, so that two perfect matches count as equal"""
 FITTING_SCALE = 2.5
 """blob scale (px) that the window of `align` is made for; coarser points are measured higher up the pyramid"""
 
@@ -142,6 +144,6 @@ def best_on_row(left: np.ndarray, right: np.ndarray, u: float, v: float, low: fl
     for c in range(len(score)):
         if abs(c - best) > 3 and score[c] > second:
             second = score[c]
-    if score[best] < 0.5 or (1 - score[best]) > max_ratio * (1 - second):
+    if score[best] < 0.5 or (1 - score[best] + NOISE_FLOOR) > max_ratio * (1 - second + NOISE_FLOOR):
         return np.nan
     return float(iu - (first + best))
