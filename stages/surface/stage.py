@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from stages.surface.views import View
 
 LEAST_FRAMES = 2
+VIEWS_PER_HULL_RANK = 10
+"""with fewer views each outline bounds a part of its own: asking three of ten to agree would leave their cones standing as wings"""
 PARTS = 100
 """of the progress bar"""
 
@@ -28,7 +30,7 @@ class SurfaceStage:
     """pairs, depth, masks, poses -> mesh.ply, field, poses_refined.json, masks_final."""
 
     name = "surface"
-    version = 1
+    version = 2
     needs = Resources(memory_gb=2.0, gpu=False)
     Config = SurfaceConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "masks.parquet", "poses.json", "points.npz")
@@ -129,7 +131,7 @@ class _Work:
                 schedule_rounds(c),
                 evidence,
                 c.smooth,
-                min(c.hull_rank, len(views)),
+                max(1, min(c.hull_rank, len(views) // VIEWS_PER_HULL_RANK)),
                 c.coarse_cells,
                 self.context.workers,
                 lambda note: self.context.progress(next(done, 60), PARTS, note),
