@@ -16,6 +16,9 @@ EXPOSURE_WARNING = 0.1
 STILL = 0.0005
 """share of the picture width; frames that move less than this from the one before add nothing new"""
 FEW_FRAMES = 8
+MANY_FRAMES = 150
+SLOW = 0.01
+"""share of the width; the same frames again would be taken from a video"""
 ROW_SPREAD_WARNING_PX = 1.0
 """of the corrected rows; matching noise alone is 0.1 to 0.4 px"""
 ROW_CHANGE_WARNING_PX = 0.5
@@ -57,12 +60,15 @@ def frame_warnings(rows: Sequence[FrameFigures], blur_below: float) -> list[str]
     if ratio and abs(np.log(ratio)) > EXPOSURE_WARNING:
         how = "brighter" if ratio > 1 else "darker"
         out.append(f"the right view is {abs(ratio - 1):.0%} {how} than the left one: lock the exposure of both cameras together")
-    out += _too_few(rows)
+    out += _count_warnings(rows)
     return out
 
 
-def _too_few(rows: Sequence[FrameFigures]) -> list[str]:
+def _count_warnings(rows: Sequence[FrameFigures]) -> list[str]:
     usable = sum(r.ok for r in rows)
+    motion = _median([r.motion for r in rows if r.ok])
+    if usable > MANY_FRAMES and motion is not None and motion < SLOW:
+        return [f"{usable} frames that move by {motion:.1%} of the width each: rectify.select=motion keeps those that add something, much faster"]
     if usable == 1:
         return ["only 1 frame: the twin can show one side only, and no camera path exists"]
     if usable < FEW_FRAMES:

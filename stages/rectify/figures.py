@@ -98,6 +98,7 @@ def edge_strength(gray: np.ndarray) -> tuple[float, float, float, float]:
     half = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     dx, dy = cv2.Sobel(half, cv2.CV_32F, 1, 0), cv2.Sobel(half, cv2.CV_32F, 0, 1)
     bright = float(half.mean()) + 4.0
+    dx, dy = dx[::2, ::2], dy[::2, ::2]              # a quarter of the slopes ranks as well as all of them
     return tuple(_steepest(np.abs(d)) / bright for d in (dx, dy, (dx + dy) * 0.7071, (dx - dy) * 0.7071))
 
 
@@ -108,9 +109,14 @@ def _steepest(slope: np.ndarray, share: float = 0.05) -> float:
 
 def gain(left: np.ndarray, right: np.ndarray) -> float:
     """Brightness of the right view over the left by their quantiles, which a shift of the content hardly moves."""
-    q = np.linspace(0.1, 0.9, 17)
-    a, b = np.quantile(left, q), np.quantile(right, q)
+    a, b = _quantiles(left), _quantiles(right)
     return float(np.exp(np.median(np.log((b + 1.0) / (a + 1.0)))))
+
+
+def _quantiles(values: np.ndarray) -> np.ndarray:
+    """17 quantiles from 0.1 to 0.9 of uint8 values, from the histogram, a grey level being the interval of half a level round it."""
+    share = np.cumsum(np.bincount(values.ravel(), minlength=256)) / values.size
+    return np.interp(np.linspace(0.1, 0.9, 17), share, np.arange(256) + 0.5)
 
 
 def channel_gains(left: np.ndarray, right: np.ndarray) -> tuple[float, ...]:

@@ -18,6 +18,8 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.capture import last_number
 from stages.core.errors import CaptureError
+from stages.core.images import write_disparity, write_mask
+from stages.rectify.checks import listed
 from stages.rectify.geometry import Geometry
 from stages.rectify.write_pairs import Warp
 
@@ -60,6 +62,36 @@ def by_frame(files: tuple[Path, ...], numbers: list[int] | None, frames: int, wh
         raise CaptureError(f"none of the {len(files)} files of {what}/ belongs to one of the {frames} frames",
                            f"number {what}/ as the left pictures are, for example {what}/000012.png for left/left000012.jpg")
     return out
+
+
+@dataclass(frozen=True)
+class GivenMaps:
+    """Writes given/masks, given/disparity and given.json for a geometry and the rig that is written."""
+
+    geometry: Geometry
+    rig: Rig
+    encoding: DepthEncoding
+
+    def write(self, folder: Path, frames: list[int], masks: dict[int, Path], depth: dict[int, Path]) -> list[str]:
+        """One frame at a time; returns warnings. Raises CaptureError for a broken file, or for disparities of a raw capture."""
+        folder.mkdir(exist_ok=True)
+        (folder / "given.json").write_text(json.dumps({"masks": bool(masks), "depth": bool(depth)}))
+        if not masks and not depth:
+            return []
+        if depth and self.encoding.kind == "disparity" and not self.geometry.keep_left:
+            raise CaptureError("depth/ holds disparities, but the capture is not rectified",
+                               "give depth in millimetres, or a rectified capture")
+        g = self.geometry
+        warp = Warp.of(g.left, g.rig, g.size, (self.rig.width, self.rig.height), g.keep_left)
+        for k in frames:
+            name = f"{k:06d}.png"
+            if k in masks:
+                write_mask(folder / "masks" / name, rectified_mask(read_given(masks[k], g.size, cv2.IMREAD_GRAYSCALE), warp))
+            if k in depth:
+                raw = read_given(depth[k], g.size, cv2.IMREAD_UNCHANGED)
+                write_disparity(folder / "disparity" / name, rectified_disparity(raw, self.encoding, g, warp, self.rig))
+        missing = {kind: [k for k in frames if k not in found] for kind, found in (("masks", masks), ("depth", depth)) if found}
+        return [f"{kind}/ has nothing for frames {listed(absent)}" for kind, absent in missing.items() if absent]
 
 
 def rectified_mask(raw: np.ndarray, warp: Warp) -> np.ndarray:

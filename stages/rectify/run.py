@@ -5,26 +5,24 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from stages.base import StageContext, StageReport
 from stages.core.camera import Rig
 from stages.core.capture import CaptureFiles
-from stages.core.errors import CaptureError
 from stages.core.frames import write_table
-from stages.core.images import write_disparity, write_mask
 from stages.core.parallel import ordered_map
 from stages.core.stereo_calibration import check_calibration
 from stages.rectify import checks, pictures
+from stages.rectify.align_rows import align_rows
 from stages.rectify.capture_input import open_reader, read_rig
 from stages.rectify.config import RectifyConfig
 from stages.rectify.figures import FrameFigures
 from stages.rectify.geometry import Geometry, rectifying
-from stages.rectify.given import DepthEncoding, by_frame, read_given, rectified_disparity, rectified_mask
+from stages.rectify.given import DepthEncoding, GivenMaps, by_frame
 from stages.rectify.matches import MATCH_WORKERS, match_pair
 from stages.rectify.prompt import check_prompt, map_prompt, move_to_usable, read_prompt
-from stages.rectify.row_offset import MIN_MATCHES, RowMatches, RowOffset, fit_right_camera, plausible, swapped_share
+from stages.rectify.row_offset import RowMatches
 from stages.rectify.survey import expected_size, refuse_unusable, require_enough, select, survey
 from stages.rectify.write_pairs import PairWriter
 
@@ -78,45 +76,15 @@ class Run:
         return prompt
 
     def _align_rows(self, rows: list[FrameFigures], geometry: Geometry) -> Geometry:
-        """Measure the row offset; correct the right camera where it matters. Raises CaptureError if swapped or far off."""
-        matches = self._matches(rows, geometry)
-        checks.refuse_swapped(swapped_share(matches))
-        matches = plausible(matches, geometry.rig.height)
-        before = RowOffset.of(matches)
-        self.done.metrics |= {"row_matches": before.matches, "row_offset_before_px": _rounded(before.median_px),
-                              "row_spread_before_px": _rounded(before.spread_px)}
-        if before.matches < MIN_MATCHES:
-            self.done.warnings.append(f"the row offset between the views could not be measured ({before.matches} matches; "
-                                      f"{MIN_MATCHES} needed): the calibration is taken as it is")
-            return geometry
-        checks.refuse_row_offset(before, self.config.row_offset_max_px)
-        change, model = fit_right_camera(matches, self.config.row_model)
-        after = matches.corrected(change)
-        if not self._worth_it(before, matches, after):
-            after, model = matches, "none"
-        self._report_rows(rows, before, after, model)
-        pictures.row_errors(self.out, self.done, matches, after, geometry.rig)
-        return geometry if model == "none" else geometry.with_right(change)
-
-    def _worth_it(self, before: RowOffset, matches: RowMatches, after: RowMatches) -> bool:
-        """Whether rows move by more than the setting somewhere in a tenth of the matches."""
-        moved, ignore = np.abs(after.rows_px - matches.rows_px), self.config.row_offset_ignore_px
-        return abs(before.median_px) > ignore or float(np.quantile(moved, 0.9)) > 2 * ignore
-
-    def _report_rows(self, rows: list[FrameFigures], before: RowOffset, after: RowMatches, model: str) -> None:
-        found = RowOffset.of(after)
-        self.done.metrics |= {"row_correction": model, "row_offset_after_px": _rounded(found.median_px),
-                              "row_spread_after_px": _rounded(found.spread_px)}
-        if model != "none":
-            was, now = (f"{o.median_px:+.2f} px (spread {o.spread_px:.2f})" for o in (before, found))
-            self.done.warnings.append(f"the rows of the two views missed each other by {was}: "
-                                      f"the right camera was corrected ({model}), now {now}")
-        by_frame_index = {r.frame: r for r in rows}
-        for frame in np.unique(after.pair):
-            if np.count_nonzero(after.pair == frame) >= MIN_MATCHES:
-                by_frame_index[int(frame)].row_offset_px = float(np.median(after.rows_px[after.pair == frame]))
-        per_frame = [r.row_offset_px for r in rows if np.isfinite(r.row_offset_px)]
-        self.done.warnings += checks.row_warnings(found.spread_px, per_frame)
+        c = self.config
+        aligned = align_rows(self._matches(rows, geometry), geometry, c.row_model, c.row_offset_ignore_px, c.row_offset_max_px)
+        self.done.metrics |= aligned.metrics
+        self.done.warnings += aligned.warnings
+        for row in rows:
+            row.row_offset_px = aligned.per_frame_px.get(row.frame, float("nan"))
+        if aligned.before is not None and aligned.after is not None:
+            pictures.row_errors(self.out, self.done, aligned.before, aligned.after, geometry.rig)
+        return aligned.geometry
 
     def _matches(self, rows: list[FrameFigures], geometry: Geometry) -> RowMatches:
         usable = [r.frame for r in rows if r.ok]
@@ -161,28 +129,10 @@ class Run:
         write_table(self.out / "frames.parquet", table)
 
     def _write_given(self, rows: list[FrameFigures], geometry: Geometry, rig: Rig) -> None:
-        """given/: masks and disparity of the chosen frames, and given.json."""
-        folder, f = self.out / "given", self.files
-        folder.mkdir(exist_ok=True)
-        numbers = self.reader.numbers()
-        chosen = [r.frame for r in rows if r.ok]
-        masks = by_frame(f.masks, numbers, len(rows), "masks")
-        depth = by_frame(f.depth, numbers, len(rows), "depth")
-        if masks or depth:
-            writer = PairWriter.of(geometry, (rig.width, rig.height), folder, ".png")
-        for k in [k for k in chosen if k in masks]:
-            raw = read_given(masks[k], geometry.size, cv2.IMREAD_GRAYSCALE)
-            write_mask(folder / "masks" / f"{k:06d}.png", rectified_mask(raw, writer.left))
-        encoding = DepthEncoding.read(f.depth_notes)
-        if depth and encoding.kind == "disparity" and not geometry.keep_left:
-            raise CaptureError("depth/ holds disparities, but the capture is not rectified",
-                               "give depth in millimetres, or a rectified capture")
-        for k in [k for k in chosen if k in depth]:
-            raw = read_given(depth[k], geometry.size, cv2.IMREAD_UNCHANGED)
-            write_disparity(folder / "disparity" / f"{k:06d}.png", rectified_disparity(raw, encoding, geometry, writer.left, rig))
-        missing = {kind: [k for k in chosen if k not in found] for kind, found in (("masks", masks), ("depth", depth)) if found}
-        self.done.warnings += [f"{kind}/ has nothing for frames {checks.listed(frames)}" for kind, frames in missing.items() if frames]
-        (folder / "given.json").write_text(json.dumps({"masks": bool(masks), "depth": bool(depth)}))
+        frames, numbers = [r.frame for r in rows if r.ok], self.reader.numbers()
+        masks, depth = (by_frame(f, numbers, len(rows), kind) for f, kind in ((self.files.masks, "masks"), (self.files.depth, "depth")))
+        given = GivenMaps(geometry, rig, DepthEncoding.read(self.files.depth_notes))
+        self.done.warnings += given.write(self.out / "given", frames, masks, depth)
 
     def _finish(self, rows: list[FrameFigures], source: str, rig: Rig, prompt: dict) -> None:
         self.context.progress(1, 1, f"{len(rows)} frames checked, {sum(r.ok for r in rows)} rectified")
@@ -197,7 +147,3 @@ def _method(geometry: Geometry, rig: Rig) -> str:
     if geometry.keep_left and geometry.keep_right:
         return "copied" if (rig.width, rig.height) == geometry.size else "resized"
     return "right view resampled" if geometry.keep_left else "both views resampled"
-
-
-def _rounded(value: float) -> float | None:
-    return round(value, 4) if np.isfinite(value) else None

@@ -1,12 +1,15 @@
 """Frame choice: evenly thinned, the sharpest of near-duplicates, the prompt's frame always."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
 
-from stages.rectify.checks import listed
+from stages.rectify.checks import frame_warnings, listed
 from stages.rectify.figures import FrameFigures, compare, edge_strength, gain, small_pictures
-from stages.rectify.survey import select
+from stages.rectify.raw_pairs import Picture, RawPair
+from stages.rectify.survey import select, survey
 
 
 def _rows(motion, sharp=None):
@@ -58,9 +61,38 @@ def test_edges_fall_with_blur_across_it_not_with_exposure():
 
 def test_gain_survives_a_shift_of_the_content():
     rng = np.random.default_rng(0)
-    scene = np.kron(rng.integers(20, 180, (30, 60)).astype(float), np.ones((8, 8)))
-    assert gain(scene[:, :400], scene[:, 40:440] * 1.25) == pytest.approx(1.25, rel=0.03)
+    scene = np.kron(rng.integers(20, 180, (30, 60)), np.ones((8, 8), int)).astype(np.uint8)
+    assert gain(scene[:, :400], (scene[:, 40:440] * 1.25).astype(np.uint8)) == pytest.approx(1.25, rel=0.03)
 
 
 def test_frame_lists_are_short():
     assert listed([3, 7, 8, 9, 12]) == "3, 7-9, 12" and listed(range(0, 60, 2)).endswith("and 18 more")
+
+
+class _Endless:
+    """A reader that makes its pictures on the fly."""
+
+    sequential, notes = False, ()
+
+    def __init__(self, count):
+        self.count = count
+
+    def stream(self, wanted=lambda frame: True):
+        for k in range(self.count):
+            picture = np.full((300, 400, 3), k % 250, np.uint8)
+            yield RawPair(k, Picture(frame=picture), Picture(frame=picture.copy()), f"f{k}")
+
+
+def test_memory_does_not_grow_with_the_number_of_frames():
+    peaks = []
+    for count in (20, 200):
+        tracemalloc.start()
+        rows = survey(_Endless(count), 2, lambda done, note: None)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(rows) == count
+    assert peaks[1] < peaks[0] + 1_000_000          # one 400x300 pair is 0.7 MB
+
+
+def test_many_slow_frames_are_mentioned():
+    assert "select=motion" in frame_warnings(_rows([0.002] * 200), 0.6)[0] and not frame_warnings(_rows([0.02] * 200), 0.6)
