@@ -212,7 +212,7 @@ def print_kernels(kernels: dict[str, dict[str, float]], limits: dict[str, float]
 
 
 def time_step(shape: FieldShape, x: np.ndarray, threads: int, runs: int) -> dict[str, dict[str, float]]:
-    """Seconds of forward, backward and optimiser of one batch, of the colour head, and of pure inference."""
+    """Seconds of forward, backward and optimiser of one batch, colour head, a step on the eikonal loss, and inference."""
     field, n = Field.create(shape, threads=threads), len(x)
     view = np.tile(np.array([[0, 0, 1]], np.float32), (n, 1))
     parts = {k: {"wall": float("inf"), "core": float("inf")} for k in ("forward", "backward", "optimiser", "step", "colour")}
@@ -230,9 +230,19 @@ def time_step(shape: FieldShape, x: np.ndarray, threads: int, runs: int) -> dict
         for name, (a, b) in {"forward": (0, 1), "backward": (1, 2), "optimiser": (2, 3), "step": (0, 3), "colour": (3, 4)}.items():
             for k, unit in enumerate(("wall", "core")):
                 parts[name][unit] = min(parts[name][unit], clock[b][k] - clock[a][k])
+    parts["gradient loss"] = best(lambda: _gradient_loss_step(field, x), runs)
     parts["inference"] = best(lambda: field.sdf(x), runs)
     parts["sdf and gradient"] = best(lambda: field.sdf_and_gradient(x), runs)
     return parts
+
+
+def _gradient_loss_step(field: Field, x: np.ndarray) -> None:
+    """A step on the eikonal loss with its exact second-order backward pass."""
+    tape = field.forward(x, features=False)
+    gradient = field.gradient(tape)
+    length = np.linalg.norm(gradient, axis=1, keepdims=True)
+    field.backward(tape, np.zeros_like(tape.sdf), d_gradient=(length - 1) * gradient / length / len(x))
+    field.step(1e-6, 1e-7)
 
 
 def _clock() -> tuple[float, float]:

@@ -4,6 +4,8 @@ Layout, identical to tiny-cuda-nn's HashGrid so that parameters convert by resha
 - level l has scale_l = base * growth^l - 1 and resolution_l = ceil(scale_l) + 1; a point x in [0,1] lies at x * scale_l + 0.5 cells;
 - a level holds min(resolution^3 rounded up to 8, 2^log2_entries) entries of two features, levels one after another;
 - dense index x + y R + z R^2 (wrapped once at the end) where R^3 fits, else (x ^ 2654435761 y ^ 805459861 z) mod 2^log2_entries.
+One difference: scales are computed in float64 here and in float32 there, so they differ by up to 1e-6 of their value (a thousandth of a
+cell at 2048); field.json therefore lists them.
 
 Symbols: B = BLOCK points are worked on together; arrays over a block are flat, one run of B values per quantity ("row"), so that the
 inner loops run over points and vectorise. `xs` are clamped positions (3 rows), `enc` the encoding (2 rows a level, feature 0 first).

@@ -7,7 +7,7 @@ Which thread runs which job is left to chance, so a job must own what it writes;
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import count
 
 
@@ -31,6 +31,9 @@ class ThreadTeam:
                 function(job)
 
         helpers = [self._pool.submit(work) for _ in range(min(self.threads, jobs) - 1)]
-        work()
+        try:
+            work()
+        finally:
+            wait(helpers)                 # nobody may still be writing when an exception leaves here
         for helper in helpers:
             helper.result()
