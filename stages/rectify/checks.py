@@ -68,7 +68,7 @@ def _count_warnings(rows: Sequence[FrameFigures]) -> list[str]:
     usable = sum(r.ok for r in rows)
     motion = _median([r.motion for r in rows if r.ok])
     if usable > MANY_FRAMES and motion is not None and motion < SLOW:
-        return [f"{usable} frames that move by {motion:.1%} of the width each: rectify.select=motion keeps those that add something, much faster"]
+        return [f"{usable} frames that move by {motion:.1%} of the width each: rectify.select=motion keeps those that add something"]
     if usable == 1:
         return ["only 1 frame: the twin can show one side only, and no camera path exists"]
     if usable < FEW_FRAMES:
