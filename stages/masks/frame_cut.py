@@ -83,7 +83,7 @@ def frame_llr(view: WorkingFrame, expected: Expectation, colours: ColourModel, w
     known = None if expected.background is None else expected.background[s]
     share = np.float32(COLOUR_SHARE if expected.near_range is not None else COLOUR_ALONE)
     if known is not None:
-        share = np.where(np.isfinite(known[..., 0]), np.float32(COLOUR_SHARE), share)       # a known background needs no teaching
+        share = np.where(np.isfinite(known[..., 0]), np.float32(COLOUR_SHARE), share)  # a known background needs no teaching
     llr = share * np.clip(colour_llr(colour, colours, known, None if known is None else expected.background_sigma[s]), -8, 8)
     if expected.near_range is not None:
         surfaces = [(e[s], scatter) for e, scatter in expected.surfaces]

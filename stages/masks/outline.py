@@ -49,9 +49,11 @@ class Window:
 def signed_distance(mask: np.ndarray) -> np.ndarray:
     """(H, W) float32 px to the outline, positive inside (zero on the pixel edges between the two)."""
     m = mask.astype(np.uint8)
-    return np.where(mask, cv2.distanceTransform(m, cv2.DIST_L2, 3) - 0.5, 0.5 - cv2.distanceTransform(1 - m, cv2.DIST_L2, 3)).astype(
-        np.float32
-    )
+    return np.where(
+        mask,
+        cv2.distanceTransform(m, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) - 0.5,
+        0.5 - cv2.distanceTransform(1 - m, cv2.DIST_L2, cv2.DIST_MASK_PRECISE),
+    ).astype(np.float32)
 
 
 def coarse_cut(colour: np.ndarray, llr: np.ndarray, settings: CutSettings, start: np.ndarray | None = None) -> np.ndarray:

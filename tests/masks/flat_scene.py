@@ -1,4 +1,4 @@
-"""A stereo video without a camera: a textured thing moves before a textured wall, with true disparity and masks. Fast, and easy to spoil."""
+"""A stereo video without a camera: a textured thing moves before a textured wall, with true disparity and masks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ WALL_PX, THING_PX = 20.0, 60.0
 RIG = Rig(WIDTH, HEIGHT, 300.0, 300.0, 159.5, 119.5, 0.06)
 
 
-def texture(seed: int, low: tuple[float, float, float], high: tuple[float, float, float], size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
+def texture(
+    seed: int, low: tuple[float, float, float], high: tuple[float, float, float], size: tuple[int, int] = (HEIGHT, WIDTH)
+) -> np.ndarray:
     """(H, W, 3) float32 smooth random pattern between two colours."""
     noise = cv2.GaussianBlur(np.random.default_rng(seed).normal(0, 1, size).astype(np.float32), (0, 0), 2.0)
     t = np.clip(noise / (4 * noise.std()) + 0.5, 0, 1)[..., None]
@@ -65,7 +67,9 @@ class FlatScene:
     def job(self, frame: int = 0, kind: str = "auto", box: tuple[float, float, float, float] | None = None) -> Job:
         """The scene as a job with a box on `frame`."""
         prompt = Prompt(frame, box or self.box(frame))
-        return Job(list(range(len(self.centres))), self.load, RIG, prompt, CutSettings(), kind, 0.5, 1, np.random.default_rng(0), lambda *a: None)
+        return Job(
+            list(range(len(self.centres))), self.load, RIG, prompt, CutSettings(), kind, 0.5, 1, np.random.default_rng(0), lambda *a: None
+        )
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Following an object: exposure drift, leaving the view and coming back, no depth, a wrong prompt; lost and doubtful frames must be said."""
+"""Following an object: exposure drift, leaving the view and coming back, no depth, a wrong prompt. Lost frames must be said."""
 
 from __future__ import annotations
 

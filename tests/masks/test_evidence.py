@@ -1,0 +1,153 @@
+"""Evidence: the kernels against their twins, and what each cue says in clear cases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stages.masks.background import Samples, background_from, frame_gain, outside_masks
+from stages.masks.capture_kind import small, still_share
+from stages.masks.colour_model import histogram, local_llr, model_from_histograms
+from stages.masks.evidence import background_log_density, colour_llr, depth_llr, prior_llr
+from stages.masks.planes import fit_planes, plane_in_space, standing_out
+from tests.masks.flat_scene import RIG, FlatScene, texture
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def model(rng):
+    red, blue = rng.normal((200, 40, 40), 8, (4000, 3)), rng.normal((40, 40, 200), 8, (4000, 3))
+    return model_from_histograms(histogram(red), histogram(blue))
+
+
+def test_colour_model_knows_its_colours(model):
+    llr = model.llr(np.array([[200, 40, 40], [40, 40, 200], [40, 200, 40]], np.float32))
+    assert llr[0] > 3 and llr[1] < -3 and abs(llr[2]) < 0.5
+
+
+def test_known_background_kernel_equals_its_twin(model, rng):
+    colour = rng.uniform(0, 255, (12, 15, 3)).astype(np.float32)
+    background = (colour + rng.normal(0, 20, colour.shape)).astype(np.float32)
+    sigma = rng.uniform(1, 5, (12, 15)).astype(np.float32)
+    background[3, 4] = np.nan
+    got = colour_llr(colour, model, background, sigma)
+    expected = model.log_densities(colour)[0] - background_log_density(colour, np.nan_to_num(background), sigma)
+    expected[3, 4] = model.llr(colour[3, 4])
+    assert np.abs(got - expected).max() < 2e-3
+
+
+def test_shadow_is_background_and_another_colour_is_not(model):
+    background = np.full((1, 3, 3), 120, np.float32)
+    colour = np.array([[[120, 120, 120], [105, 105, 105], [150, 100, 60]]], np.float32)
+    value = background_log_density(colour, background, np.full((1, 3), 2, np.float32))[0]
+    assert value[0] - value[1] < 1.5 and value[0] - value[2] > 4
+
+
+def test_depth_speaks_for_what_is_near_and_is_silent_without_disparity():
+    d = np.array([[60.0, 20.0, np.nan, 5.0]], np.float32)
+    llr = depth_llr(d, np.full(d.shape, 0.3, np.float32), (50, 70), [(np.full(d.shape, 20, np.float32), 0.3)])
+    assert llr[0, 0] > 1 and llr[0, 1] < -2 and llr[0, 2] == 0 and llr[0, 3] < 0
+
+
+def test_uncertain_depth_counts_less():
+    d = np.full((1, 2), 60, np.float32)
+    llr = depth_llr(d, np.array([[0.2, 3.0]], np.float32), (50, 70), [(np.full(d.shape, 20, np.float32), 0.3)])
+    assert 0 < llr[0, 1] < 0.2 * llr[0, 0]
+
+
+def test_prior_is_bounded_and_signed():
+    p = prior_llr(np.array([-100.0, 0.0, 100.0]), 3.0, 2.0, 5.0)
+    assert np.allclose(p, [-5, 0, 2], atol=1e-3)
+
+
+def test_local_colours_put_the_outline_in_the_middle(rng):
+    """A soft step from dark to light: the sign changes at the half-way colour although one side varies much more."""
+    ramp = np.clip((np.arange(60) - 28) / 4, 0, 1)
+    colour = np.repeat((60 + 120 * ramp)[None, :, None], 40, 0).repeat(3, 2) + rng.normal(0, 1, (40, 60, 3))
+    colour[:, 32:] += rng.normal(0, 15, (40, 28, 3))
+    left = np.zeros((40, 60), bool)
+    left[:, :24] = True
+    right = np.zeros((40, 60), bool)
+    right[:, 36:] = True
+    band = ~(left | right)
+    llr = np.zeros((40, 60))
+    llr[band] = local_llr(colour.astype(np.float32), right, left, band, 8, 1.5)
+    assert (llr[:, 28].mean() < 0) and (llr[:, 31].mean() > 0)
+
+
+def test_background_is_the_wall_and_unknown_where_never_seen(rng):
+    wall = texture(3, (60, 60, 60), (140, 140, 140), (40, 50))
+    n = 9
+    gains = 1 + 0.1 * np.sin(np.arange(n))
+    rgb = np.stack([np.clip(wall * g + rng.normal(0, 2, wall.shape), 0, 255) for g in gains]).astype(np.uint8)
+    masks = []
+    for i in range(n):
+        mask = np.zeros((40, 50), bool)
+        mask[10:20, 3 * i : 3 * i + 12] = True
+        mask[30:34, 30:34] = True
+        rgb[i][mask] = 250
+        masks.append(mask)
+    disparity = np.full((n, 40, 50), 20, np.float16)
+    found = background_from(Samples(list(range(n)), rgb, disparity, np.repeat(gains[:, None], 3, 1)), ~np.stack(masks), 2.0)
+    known = np.isfinite(found.rgb[..., 0])
+    assert not known[30:34, 30:34].any() and known.mean() > 0.98
+    assert np.abs(found.rgb[known] - wall[known]).mean() < 1.5
+    assert np.nanmedian(found.disparity) == pytest.approx(20)
+
+
+def test_background_does_not_depend_on_the_workers(rng):
+    rgb = rng.integers(0, 255, (5, 70, 30, 3), dtype=np.uint8)
+    samples = Samples(list(range(5)), rgb, np.full((5, 70, 30), np.nan, np.float16), np.ones((5, 3)))
+    use = rng.uniform(size=(5, 70, 30)) < 0.8
+    a, b = background_from(samples, use, 2.0, 1), background_from(samples, use, 2.0, 3)
+    assert np.array_equal(a.rgb, b.rgb, equal_nan=True)
+
+
+def test_gain_ignores_the_object(rng):
+    picture = texture(4, (50, 50, 50), (160, 160, 160), (60, 80))
+    brighter = picture * 1.2
+    brighter[10:30, 10:40] = 30
+    gain = frame_gain(np.clip(brighter + rng.normal(0, 2, picture.shape), 0, 255).astype(np.uint8), picture, np.ones((60, 80), bool))
+    assert gain == pytest.approx(1.2, abs=0.015)
+
+
+def test_masks_are_widened_before_background_is_taken():
+    mask = np.zeros((60, 240), bool)
+    mask[20:40, 100:140] = True
+    outside = outside_masks([mask])[0]
+    assert not outside[20:40, 97:143].any() and outside[5, 5]
+
+
+def test_still_and_moving_cameras_are_told_apart():
+    centres = [(100 + 8 * i, 120) for i in range(6)]
+    still, moving = FlatScene(centres, gains=[1, 1.1, 0.9, 1, 1.05, 1]), FlatScene(centres, shift_wall=6)
+    share = lambda s: still_share([small(s.load(i).rgb) for i in range(6)])  # noqa: E731
+    assert share(still) > 0.8 and share(moving) < 0.4
+
+
+def test_planes_of_a_table_and_a_wall(rng):
+    v, u = np.mgrid[:100, :120].astype(np.float32)
+    d = np.where(v > 45, 0.8 * v, 30 + 0.05 * u).astype(np.float32) + rng.normal(0, 0.2, v.shape).astype(np.float32)
+    d[rng.uniform(size=d.shape) < 0.1] = 77
+    planes = fit_planes(u.ravel(), v.ravel(), d.ravel(), np.full(d.size, 0.3, np.float32), rng)
+    assert len(planes) == 2
+    assert planes[0].b == pytest.approx(0.8, abs=0.01) and planes[1].a == pytest.approx(0.05, abs=0.01)
+
+
+def test_plane_in_space_passes_through_its_points(rng):
+    v, u = np.mgrid[:100, :120].astype(np.float32)
+    d = 10 + 0.3 * v + 0.02 * u
+    plane = fit_planes(u.ravel(), v.ravel(), d.ravel(), np.full(d.size, 0.2, np.float32), rng)[0]
+    n, h = plane_in_space(plane, RIG.fx, RIG.baseline_m, RIG.cx, RIG.cy, RIG.fy)
+    x = RIG.backproject(np.stack([u, v], -1), RIG.depth_from_disparity(d))
+    assert np.abs(x @ n - h).max() < 1e-4 and h > 0
+
+
+def test_standing_out_needs_a_known_surface():
+    d, s = np.full((4, 4), 50, np.float32), np.full((4, 4), 0.3, np.float32)
+    assert not standing_out(d, s, []).any()
+    assert standing_out(d, s, [(np.full((4, 4), 20, np.float32), 0.3)]).all()
