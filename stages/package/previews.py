@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
+from stages.core.camera import Rig
 from stages.core.meshes import TexturedMesh
+from stages.core.parallel import ordered_map
 from stages.core.render import Caster, shade_view, turntable_rig
 from stages.core.render_textured import mip_levels, render_textured
 
@@ -12,25 +16,26 @@ SIDES = ("front", "right", "back", "left")
 _STRIP_VIEWS = 8
 
 
-def previews(mesh: TexturedMesh, size_px: int) -> dict[str, np.ndarray]:
+def previews(mesh: TexturedMesh, size_px: int, workers: int = 1) -> dict[str, np.ndarray]:
     """{name: (h, w, 3) uint8}: textured_<side>, shaded_<side>, textured_top, turntable (a strip of eight). Each rendered at twice its
     size and averaged, for smooth outlines."""
     caster, mips = Caster(mesh.vertices, mesh.faces), mip_levels(mesh.texture)
     rig, poses = turntable_rig(mesh.vertices, 2 * size_px)
-    out = {}
-    for side, pose in zip(SIDES, poses, strict=True):
-        out[f"textured_{side}"] = _halved(render_textured(mesh, pose, rig, caster, mips)[0])
-        out[f"shaded_{side}"] = _halved(shade_view(caster, pose, rig))
+    small_rig, small_poses = turntable_rig(mesh.vertices, size_px // 2 * 2)
     top = turntable_rig(mesh.vertices, 2 * size_px, elevation_deg=60.0)[1][0]
-    out["textured_top"] = _halved(render_textured(mesh, top, rig, caster, mips)[0])
-    out["turntable"] = _strip(mesh, size_px // 2, caster, mips)
-    return out
-
-
-def _strip(mesh: TexturedMesh, size_px: int, caster: Caster, mips: list[np.ndarray]) -> np.ndarray:
-    rig, poses = turntable_rig(mesh.vertices, 2 * size_px)
     centre = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
-    return np.hstack([_halved(render_textured(mesh, _turned(poses[0], centre, k), rig, caster, mips)[0]) for k in range(_STRIP_VIEWS)])
+    textured = lambda pose, at=rig: _halved(render_textured(mesh, pose, at, caster, mips)[0])  # noqa: E731
+    jobs = {f"textured_{side}": partial(textured, pose) for side, pose in zip(SIDES, poses, strict=True)}
+    jobs |= {f"shaded_{side}": partial(_shaded, caster, pose, rig) for side, pose in zip(SIDES, poses, strict=True)}
+    jobs |= {"textured_top": partial(textured, top)}
+    jobs |= {f"turn_{k}": partial(textured, _turned(small_poses[0], centre, k), small_rig) for k in range(_STRIP_VIEWS)}
+    done = dict(zip(jobs, ordered_map(lambda job: job(), jobs.values(), workers), strict=True))
+    done["turntable"] = np.hstack([done.pop(f"turn_{k}") for k in range(_STRIP_VIEWS)])
+    return done
+
+
+def _shaded(caster: Caster, pose: np.ndarray, rig: Rig) -> np.ndarray:
+    return _halved(shade_view(caster, pose, rig))
 
 
 def _turned(object_from_left: np.ndarray, centre: np.ndarray, step: int) -> np.ndarray:

@@ -51,7 +51,7 @@ class PackageStage:
         elif config.usd == "auto":
             warnings.append(f"twin.usdz was not written: usd-core is not installed. To have it: {INSTALL}")
         context.progress(3, 4, "pictures")
-        pictures = _write_pictures(out, twin, previews(mesh, config.preview_px))
+        pictures = _write_pictures(out, twin, previews(mesh, config.preview_px, context.workers))
         sizes = {f"{p.suffix[1:]}_mb": round(p.stat().st_size / 1e6, 2) for p in sorted(twin.iterdir()) if p.is_file()}
         extent = (mesh.vertices.max(0) - mesh.vertices.min(0)) * 1000
         metrics = {
