@@ -24,5 +24,7 @@ class BufferPool:
         """Return arrays that `take` lent; nobody may use them after this."""
         for array in arrays:
             capacity = 1 << max(10, (array.size - 1).bit_length())
-            start = (array.ctypes.data - array.base.ctypes.data) // array.itemsize
-            self._free[capacity].append(array.base[start : start + capacity])
+            owner = array.base
+            assert owner is not None, "not an array that `take` lent"
+            start = (array.ctypes.data - owner.ctypes.data) // array.itemsize
+            self._free[capacity].append(owner[start : start + capacity])

@@ -27,35 +27,35 @@ SLICE = 1 << 17                 # points of one inference pass: bounds memory
 
 
 @dataclass
-class Tape:
-    """A forward pass: results, and what one backward pass needs (its buffers are overwritten and reused by it)."""
-
-    x: np.ndarray
-    sdf: np.ndarray
-    geo: np.ndarray | None
+class _Held:
     buffers: tuple[np.ndarray, ...] | None
-    """blocks of positions, perceptron inputs, hidden activations (see field_kernels.py); None once used"""
+    """blocks by the kernels' order; None once a backward pass has used them"""
 
     @property
-    def xs(self) -> np.ndarray:
-        """Positions by block. Raises ValueError once the tape is used up."""
+    def parts(self) -> tuple[np.ndarray, ...]:
+        """The buffers. Raises ValueError once they are used up."""
         if self.buffers is None:
             raise ValueError("this tape has been used by a backward pass already")
-        return self.buffers[0]
-
-    @property
-    def enc(self) -> np.ndarray:
-        """Inputs of the perceptron by block."""
-        return self.buffers[1]
+        return self.buffers
 
 
 @dataclass
-class ColourTape:
-    """A forward pass of the colour head, for one backward pass."""
+class Tape(_Held):
+    """A forward pass: results, and what one backward pass needs: positions, perceptron inputs, hidden activations (field_kernels.py)."""
+
+    x: np.ndarray
+    active: np.ndarray
+    """weight of each level in this pass"""
+    sdf: np.ndarray
+    geo: np.ndarray | None
+
+
+@dataclass
+class ColourTape(_Held):
+    """A forward pass of the colour head, for one backward pass: inputs and hidden activations (colour_kernels.py)."""
 
     rgb: np.ndarray
     geo_features: int
-    buffers: tuple[np.ndarray, ...] | None
 
 
 class Field:
@@ -106,7 +106,7 @@ class Field:
             tape = self.forward(part, features=False)
             values.append(tape.sdf)
             gradients.append(self.gradient(tape))
-            self._pool.give(*tape.buffers)
+            self._pool.give(*tape.parts)
         return np.concatenate(values), np.concatenate(gradients)
 
     def colour(self, geo: np.ndarray, normal: np.ndarray, view: np.ndarray) -> np.ndarray:
@@ -115,12 +115,12 @@ class Field:
         for at in range(0, len(normal), SLICE):
             tape = self.colour_forward(geo[:, at : at + SLICE], normal[at : at + SLICE], view[at : at + SLICE])
             parts.append(tape.rgb)
-            self._pool.give(*tape.buffers)
+            self._pool.give(*tape.parts)
         return np.concatenate(parts) if parts else np.empty((0, 3), np.float32)
 
     def _inference(self, x: np.ndarray, features: bool) -> tuple[np.ndarray, np.ndarray | None]:
         tape = self.forward(x, features)
-        self._pool.give(*tape.buffers)
+        self._pool.give(*tape.parts)
         return tape.sdf, tape.geo
 
     # ---- training --------------------------------------------------------------------------------------------------------------
@@ -142,11 +142,12 @@ class Field:
             field_kernels.decode(x, *_run(job, blocks), self.sdf_weights, self._sdf_widths, np.float32(self.radius), enc, hidden, sdf, geo)
 
         self.team.run(prepare, RUNS)
-        self._encode(xs, enc)
+        active = self._encode(xs, enc)
         self.team.run(decode, RUNS)
-        return Tape(x, sdf, geo if features else None, (xs, enc, hidden))
+        return Tape((xs, enc, hidden), x, active, sdf, geo if features else None)
 
-    def _encode(self, xs: np.ndarray, enc: np.ndarray) -> None:
+    def _encode(self, xs: np.ndarray, enc: np.ndarray) -> np.ndarray:
+        """Fill the grid's rows of `enc`; returns the weights of the levels."""
         active, blocks = self.active_weights(), len(xs)
         runs = max(1, blocks // LEVEL_BLOCKS)
 
@@ -158,11 +159,12 @@ class Field:
                 field_kernels.encode_level(level, a, b, *self._levels[level], active[level], xs, enc)
 
         self.team.run(run, self.shape.levels * runs if blocks else 0)
+        return active
 
     def gradient(self, tape: Tape) -> np.ndarray:
         """(N, 3) exact d sdf / d x at the points of a forward pass, which stays usable."""
         ones, none = np.ones(len(tape.x), np.float32), np.zeros((RUNS, 0), np.float32)
-        d_enc = self._rows(len(tape.xs), int(self._sdf_widths[0]))
+        d_enc = self._rows(len(tape.parts[0]), int(self._sdf_widths[0]))
         self._decode_backward(tape, ones, None, none, d_enc)
         out = self._position_gradient(tape, ones, d_enc)
         self._pool.give(d_enc)
@@ -179,19 +181,18 @@ class Field:
         d_sdf = np.ascontiguousarray(d_sdf, np.float32)
         d_w = np.zeros((RUNS, self.sdf_weights.size), np.float32)
         if d_gradient is None:
-            self._decode_backward(tape, d_sdf, d_geo, d_w, None)
+            self._decode_backward(tape, d_sdf, d_geo, d_w, tape.parts[1])
         else:
             self._decode_backward_second(tape, d_sdf, d_geo, np.ascontiguousarray(d_gradient, np.float32), d_w)
         self._training().sdf.grad += d_w.sum(0)
-        d_x = self._position_gradient(tape, d_sdf, tape.enc) if want_dx else None
-        self._training().pending.append(Pending(len(tape.x), self.active_weights(), tape.buffers))
+        d_x = self._position_gradient(tape, d_sdf, tape.parts[1]) if want_dx else None
+        self._training().pending.append(Pending(len(tape.x), tape.active, tape.parts))
         tape.buffers = None
         return d_x
 
-    def _decode_backward(self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None, d_w: np.ndarray, d_enc: np.ndarray | None) -> None:
-        """Into `d_enc`, or over the tape's own inputs if that is None."""
-        xs, (_, enc, hidden) = tape.xs, tape.buffers
-        d_geo, d_enc = _columns(d_geo, len(d_sdf)), enc if d_enc is None else d_enc
+    def _decode_backward(self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None, d_w: np.ndarray, d_enc: np.ndarray) -> None:
+        xs, enc, hidden = tape.parts
+        d_geo = _columns(d_geo, len(d_sdf))
 
         def run(job: int) -> None:
             a, b = _run(job, len(xs))
@@ -202,9 +203,9 @@ class Field:
     def _decode_backward_second(self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None, d_gradient: np.ndarray,
                                 d_w: np.ndarray) -> None:
         """As `_decode_backward` into the tape itself; appends directions and the gradient of the tangents to its buffers."""
-        xs, (_, enc, hidden) = tape.xs, tape.buffers
+        xs, enc, hidden = tape.parts
         along, enc_t = self._rows(len(xs), 3), self._rows(len(xs), int(self._sdf_widths[0]))
-        d_geo, active, levels = _columns(d_geo, len(d_sdf)), self.active_weights(), self.shape.levels
+        d_geo, active, levels = _columns(d_geo, len(d_sdf)), tape.active, self.shape.levels
 
         def run(job: int) -> None:
             a, b = _run(job, len(xs))
@@ -217,8 +218,9 @@ class Field:
         tape.buffers = (xs, enc, hidden, along, enc_t)
 
     def _position_gradient(self, tape: Tape, d_sdf: np.ndarray, d_enc: np.ndarray) -> np.ndarray:
-        xs, d_xs, d_x = tape.xs, self._rows(len(tape.xs), 3), np.empty_like(tape.x)
-        active, runs = self.active_weights(), max(1, len(xs) // LEVEL_BLOCKS)
+        xs, d_x = tape.parts[0], np.empty_like(tape.x)
+        d_xs = self._rows(len(xs), 3)
+        active, runs = tape.active, max(1, len(xs) // LEVEL_BLOCKS)
 
         def run(job: int) -> None:
             a, b = _run(job, len(xs), runs)
@@ -242,13 +244,11 @@ class Field:
             colour_kernels.colour(geo, normal, view, *_run(job, blocks), self.colour_weights, self._colour_widths, enc, hidden, rgb)
 
         self.team.run(run, RUNS)
-        return ColourTape(rgb, len(geo), (enc, hidden))
+        return ColourTape((enc, hidden), rgb, len(geo))
 
     def colour_backward(self, tape: ColourTape, d_rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Adds the colour weights' gradient; returns d loss / d geo (G, N) and d loss / d normal (N, 3). Uses the tape up."""
-        if tape.buffers is None:
-            raise ValueError("this tape has been used by a backward pass already")
-        enc, hidden = tape.buffers
+        enc, hidden = tape.parts
         d_rgb = np.ascontiguousarray(d_rgb, np.float32)
         d_geo, d_normal = np.empty((tape.geo_features, len(d_rgb)), np.float32), np.empty((len(d_rgb), 3), np.float32)
         d_w = np.zeros((RUNS, self.colour_weights.size), np.float32)
@@ -259,7 +259,7 @@ class Field:
 
         self.team.run(run, RUNS)
         self._training().colour.grad += d_w.sum(0)
-        self._pool.give(*tape.buffers)
+        self._pool.give(*tape.parts)
         tape.buffers = None
         return d_geo, d_normal
 
