@@ -65,7 +65,7 @@ def coarse_cut(colour: np.ndarray, llr: np.ndarray, settings: CutSettings, start
     small = cv2.resize(np.clip(llr, -settings.clip, settings.clip), size, interpolation=cv2.INTER_AREA) * np.float32(scale)
     picture = cv2.resize(colour, size, interpolation=cv2.INTER_AREA)
     guess = (small > 0).astype(np.float32) if start is None else cv2.resize(start.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    u = solve_cut(small, *edge_weights(picture, settings.length), guess, iterations=150)
+    u = solve_cut(small, *edge_weights(picture, settings.length), guess, iterations=100)
     return cv2.resize(u, (w, h), interpolation=cv2.INTER_LINEAR)
 
 
@@ -93,7 +93,7 @@ def fine_cut(
     local = local_llr(colour, *certain, band, settings.local_radius_px, noise, background, background_sigma)
     total = np.zeros(mask.shape, np.float32)
     total[band] = np.clip(local, -settings.clip, settings.clip) + share * np.clip(llr[band], -settings.clip, settings.clip)
-    return solve_cut(total, *edge_weights(colour, settings.length), mask.astype(np.float32), band, iterations=200)
+    return solve_cut(total, *edge_weights(colour, settings.length), mask.astype(np.float32), band, iterations=80)
 
 
 def connected(mask: np.ndarray, keep: np.ndarray, min_share: float = 0.02) -> np.ndarray:
