@@ -57,7 +57,7 @@ class Sift:
             return Keypoints(np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros((0, 128), np.uint8))
         uv = np.array([k.pt for k in found], np.float32)
         response = np.array([k.response for k in found], np.float32)
-        first = _first_of_each_place(uv, response)
+        first = _first_of_each_place(uv, response, np.array([k.angle for k in found], np.float32))
         pixel = np.clip(np.rint(uv[first]).astype(int), 0, [gray.shape[1] - 1, gray.shape[0] - 1])
         on_object = inside[pixel[:, 1], pixel[:, 0]]
         keep = np.concatenate(
@@ -66,7 +66,7 @@ class Sift:
                 first[~on_object][spread(uv[first[~on_object]], response[first[~on_object]], max_outside)],
             ]
         )
-        chosen, descriptor = sift.compute(picture, [found[i] for i in np.sort(keep)])
+        chosen, descriptor = sift.compute(picture, [found[i] for i in keep])
         descriptor = np.zeros((0, 128), np.float32) if descriptor is None else descriptor
         return Keypoints(
             np.array([k.pt for k in chosen], np.float32).reshape(-1, 2),
@@ -103,9 +103,10 @@ def spread(uv: np.ndarray, response: np.ndarray, count: int) -> np.ndarray:
     return order[np.lexsort((-response[order], rank))][:count]
 
 
-def _first_of_each_place(uv: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """One index per place (SIFT repeats a point once per strong orientation); sorted, so that the order of detection does not matter."""
-    order = np.lexsort((-response, uv[:, 0], uv[:, 1]))
+def _first_of_each_place(uv: np.ndarray, response: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """One index per place (SIFT repeats a point once per strong orientation); sorted, so that the order of detection, which changes with
+    the number of threads, does not matter."""
+    order = np.lexsort((angle, -response, uv[:, 0], uv[:, 1]))
     place = np.rint(uv[order] * 4).astype(np.int64)
     new = np.r_[True, (np.diff(place, axis=0) != 0).any(1)]
     return order[new]

@@ -7,6 +7,7 @@ Robust start: LO-RANSAC for a generalised camera (both eyes vote), through pycol
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -14,6 +15,9 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import transform
 from stages.core.geometry.stereo_points import project_stereo
+
+_ONE_AT_A_TIME = Lock()
+"""pycolmap's random numbers are shared by all threads: two searches at a time would not repeat"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ def _ransac(rig: Rig, x_a: np.ndarray, uvr_b: np.ndarray, max_error_px: float, s
     points = np.concatenate([x_a, x_a[both]])
     index = [0] * len(x_a) + [1] * len(both)
     options = pycolmap.RANSACOptions(max_error=max_error_px, random_seed=seed, min_num_trials=200, max_num_trials=5000, confidence=0.9999)
-    found = pycolmap.estimate_generalized_absolute_pose(pixels, points, index, eyes, [camera, camera], options)
+    with _ONE_AT_A_TIME:
+        found = pycolmap.estimate_generalized_absolute_pose(pixels, points, index, eyes, [camera, camera], options)
     if found is None:
         return None
     out = np.eye(4)
