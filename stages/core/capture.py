@@ -151,8 +151,9 @@ def _refuse_incomplete(f: CaptureFiles) -> None:
         if have and not lack:
             raise CaptureError(f"{f.root / folder} holds no png or jpg pictures, its counterpart has {len(have)}",
                                "copy the other camera's pictures there")
-    if bool(f.left_video) != bool(f.right_video):
-        raise CaptureError(f"{f.root} has only {(f.left_video or f.right_video).name}",
+    videos = [v for v in (f.left_video, f.right_video) if v is not None]
+    if len(videos) == 1:
+        raise CaptureError(f"{f.root} has only {videos[0].name}",
                            "add the other camera's video, or name a side-by-side video stereo.mp4")
     if not f.calibration:
         raise CaptureError(f"{f.root} has no calibration (looked for {', '.join(CALIBRATIONS)}, intrinsics.yml + extrinsics.yml)",

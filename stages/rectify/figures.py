@@ -89,8 +89,8 @@ def measure_pair(pair: RawPair) -> tuple[FrameFigures, Small | None]:
     return row, small_pictures(gray[0])
 
 
-def edge_strength(gray: np.ndarray) -> tuple[float, float, float, float]:
-    """Mean slope of the steepest 5 % of the edges over brightness, across x, y and both diagonals, at half resolution or less.
+def edge_strength(gray: np.ndarray) -> tuple[float, ...]:
+    """Four values: mean slope of the steepest 5 % of the edges over brightness, across x, y and both diagonals, at half size or less.
 
     Relative to the mean brightness, so that exposure does not count as sharpness; edges only, so that flat background does not count.
     """

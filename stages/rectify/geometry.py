@@ -59,6 +59,8 @@ class Geometry:
 
 def rectifying(c: StereoCalibration) -> Geometry:
     """The geometry as the calibration states it."""
+    if c.size is None:
+        raise ValueError("the calibration needs the picture size: use sized()")
     width, height = c.size
     if c.rectified:
         K = c.left.K

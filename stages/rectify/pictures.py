@@ -61,7 +61,8 @@ def tile_medians(m: RowMatches, rig: Rig, least: int, tiles: int = 12) -> list[t
     side = rig.width / tiles
     key = (m.left[:, 1] // side).astype(int) * tiles + np.clip(m.left[:, 0] // side, 0, tiles - 1).astype(int)
     tiles_in = [key == k for k in np.unique(key)]
-    return [(*map(float, m.left[t].mean(0)), float(np.median(m.rows_px[t]))) for t in tiles_in if np.count_nonzero(t) >= least]
+    full = [t for t in tiles_in if np.count_nonzero(t) >= least]
+    return [(float(m.left[t, 0].mean()), float(m.left[t, 1].mean()), float(np.median(m.rows_px[t]))) for t in full]
 
 
 def _add(out: Path, report: StageReport, caption: str, name: str, image: np.ndarray) -> None:

@@ -25,7 +25,11 @@ class Picture:
 
     def pixels(self) -> np.ndarray:
         """(H, W) or (H, W, 3) BGR uint8. Raises CaptureError for a file that is truncated or no picture."""
-        return self.frame if self.file is None else decode(self.file)
+        if self.file is not None:
+            return decode(self.file)
+        if self.frame is None:
+            raise ValueError("a picture needs a file or pixels")
+        return self.frame
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class PairReader(Protocol):
 
     def stream(self, wanted: Callable[[int], bool] = lambda frame: True) -> Iterator[RawPair]:
         """The frames for which `wanted` holds, in order. May be called again; never keeps pictures."""
+        ...
 
 
 def decode(path: Path) -> np.ndarray:

@@ -23,9 +23,17 @@ class FolderReader:
         """See PairReader."""
         for k, (left, right) in enumerate(self.pairs):
             if wanted(k):
-                yield RawPair(k, left and Picture(left), right and Picture(right), (left or right).name)
+                yield RawPair(k, left and Picture(left), right and Picture(right), _either(left, right).name)
 
     def numbers(self) -> list[int] | None:
         """The number in each frame's file names, where they pair by number."""
-        found = [last_number(left or right) for left, right in self.pairs]
-        return found if None not in found and len(set(found)) == len(found) else None
+        found = [last_number(_either(*pair)) for pair in self.pairs]
+        distinct = {n for n in found if n is not None}
+        return [n for n in found if n is not None] if len(distinct) == len(found) else None
+
+
+def _either(left: Path | None, right: Path | None) -> Path:
+    """The one that is there; a pair has at least one."""
+    path = left or right
+    assert path is not None
+    return path

@@ -77,10 +77,11 @@ class PairWriter:
 
     def __call__(self, pair: RawPair) -> tuple[int, str, str]:
         """(frame, left name, right name) below the folder."""
-        return (pair.frame, *(self._write(pair.frame, side, picture, warp)
-                              for side, picture, warp in (("left", pair.left, self.left), ("right", pair.right, self.right))))
+        return pair.frame, self._write(pair.frame, "left", pair.left, self.left), self._write(pair.frame, "right", pair.right, self.right)
 
-    def _write(self, frame: int, side: str, picture: Picture, warp: Warp) -> str:
+    def _write(self, frame: int, side: str, picture: Picture | None, warp: Warp) -> str:
+        if picture is None:
+            raise ValueError(f"frame {frame} has no {side} picture; only whole pairs are written")
         if warp.copies and picture.file is not None and warp.size == self.raw_size:
             name = f"{side}/{frame:06d}{picture.file.suffix.lower()}"
             shutil.copyfile(picture.file, self.folder / name)
