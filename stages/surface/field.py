@@ -21,7 +21,8 @@ from stages.surface.hash_grid import BLOCK, FEATURES, aligned_zeros
 from stages.surface.optimiser import Optimiser, Pending
 from stages.surface.thread_team import ThreadTeam
 
-RUNS = 16                       # fixed cut of a batch: never a function of the number of threads
+MOST_RUNS = 16                  # parts of a batch, and so sums of weight gradients; never a function of the number of threads
+RUN_BLOCKS = 8                  # blocks of a part at least: hand-over costs about 10 us
 LEVEL_BLOCKS = 64               # blocks that visit one level's table in one go, at least
 SLICE = 1 << 17                 # points of one inference pass: bounds memory
 
@@ -135,35 +136,36 @@ class Field:
         sdf = np.empty(len(x), np.float32)
         geo = np.empty((self.shape.geo_features if features else 0, len(x)), np.float32)
 
+        cut = _cut(blocks)
+
         def prepare(job: int) -> None:
-            field_kernels.prepare(x, *_run(job, blocks), self.shape.levels, xs, enc)
+            field_kernels.prepare(x, *cut[job], self.shape.levels, xs, enc)
 
         def decode(job: int) -> None:
-            field_kernels.decode(x, *_run(job, blocks), self.sdf_weights, self._sdf_widths, np.float32(self.radius), enc, hidden, sdf, geo)
+            field_kernels.decode(x, *cut[job], self.sdf_weights, self._sdf_widths, np.float32(self.radius), enc, hidden, sdf, geo)
 
-        self.team.run(prepare, RUNS)
+        self.team.run(prepare, len(cut))
         active = self._encode(xs, enc)
-        self.team.run(decode, RUNS)
+        self.team.run(decode, len(cut))
         return Tape((xs, enc, hidden), x, active, sdf, geo if features else None)
 
     def _encode(self, xs: np.ndarray, enc: np.ndarray) -> np.ndarray:
         """Fill the grid's rows of `enc`; returns the weights of the levels."""
-        active, blocks = self.active_weights(), len(xs)
-        runs = max(1, blocks // LEVEL_BLOCKS)
+        active, cut = self.active_weights(), _cut(len(xs), LEVEL_BLOCKS)
 
         def run(job: int) -> None:                # all runs of a level, then the next level: its table stays in the cache
-            level, (a, b) = job // runs, _run(job % runs, blocks, runs)
+            level, (a, b) = job // len(cut), cut[job % len(cut)]
             if active[level] == 0:
                 enc[a:b, level * FEATURES * BLOCK : (level + 1) * FEATURES * BLOCK] = 0
             else:
                 field_kernels.encode_level(level, a, b, *self._levels[level], active[level], xs, enc)
 
-        self.team.run(run, self.shape.levels * runs if blocks else 0)
+        self.team.run(run, self.shape.levels * len(cut))
         return active
 
     def gradient(self, tape: Tape) -> np.ndarray:
         """(N, 3) exact d sdf / d x at the points of a forward pass, which stays usable."""
-        ones, none = np.ones(len(tape.x), np.float32), np.zeros((RUNS, 0), np.float32)
+        ones, none = np.ones(len(tape.x), np.float32), np.zeros((MOST_RUNS, 0), np.float32)
         d_enc = self._rows(len(tape.parts[0]), int(self._sdf_widths[0]))
         self._decode_backward(tape, ones, None, none, d_enc)
         out = self._position_gradient(tape, ones, d_enc)
@@ -179,7 +181,7 @@ class Field:
         if d_gradient is not None and want_dx:
             raise ValueError("d loss / d x is not available for losses on the gradient")
         d_sdf = np.ascontiguousarray(d_sdf, np.float32)
-        d_w = np.zeros((RUNS, self.sdf_weights.size), np.float32)
+        d_w = np.zeros((MOST_RUNS, self.sdf_weights.size), np.float32)
         if d_gradient is None:
             self._decode_backward(tape, d_sdf, d_geo, d_w, tape.parts[1])
         else:
@@ -192,44 +194,43 @@ class Field:
 
     def _decode_backward(self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None, d_w: np.ndarray, d_enc: np.ndarray) -> None:
         xs, enc, hidden = tape.parts
-        d_geo = _columns(d_geo, len(d_sdf))
+        d_geo, cut = _columns(d_geo, len(d_sdf)), _cut(len(xs))
 
         def run(job: int) -> None:
-            a, b = _run(job, len(xs))
-            field_kernels.decode_backward(d_sdf, d_geo, a, b, self.sdf_weights, self._sdf_widths, d_w[job], enc, hidden, d_enc)
+            field_kernels.decode_backward(d_sdf, d_geo, *cut[job], self.sdf_weights, self._sdf_widths, d_w[job], enc, hidden, d_enc)
 
-        self.team.run(run, RUNS)
+        self.team.run(run, len(cut))
 
     def _decode_backward_second(self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None, d_gradient: np.ndarray,
                                 d_w: np.ndarray) -> None:
         """As `_decode_backward` into the tape itself; appends directions and the gradient of the tangents to its buffers."""
         xs, enc, hidden = tape.parts
-        along, enc_t = self._rows(len(xs), 3), self._rows(len(xs), int(self._sdf_widths[0]))
+        cut, along, enc_t = _cut(len(xs)), self._rows(len(xs), 3), self._rows(len(xs), int(self._sdf_widths[0]))
         d_geo, active, levels = _columns(d_geo, len(d_sdf)), tape.active, self.shape.levels
 
         def run(job: int) -> None:
-            a, b = _run(job, len(xs))
+            a, b = cut[job]
             second_order.load_directions(tape.x, d_gradient, a, b, levels, along, enc_t)
-            for level in range(levels if b > a else 0):
+            for level in range(levels):
                 second_order.encode_tangent_level(level, a, b, *self._levels[level], active[level], xs, along, enc_t)
             second_order.decode_backward(d_sdf, d_geo, a, b, self.sdf_weights, self._sdf_widths, d_w[job], enc, enc_t, hidden)
 
-        self.team.run(run, RUNS)
+        self.team.run(run, len(cut))
         tape.buffers = (xs, enc, hidden, along, enc_t)
 
     def _position_gradient(self, tape: Tape, d_sdf: np.ndarray, d_enc: np.ndarray) -> np.ndarray:
         xs, d_x = tape.parts[0], np.empty_like(tape.x)
         d_xs = self._rows(len(xs), 3)
-        active, runs = tape.active, max(1, len(xs) // LEVEL_BLOCKS)
+        active, cut = tape.active, _cut(len(xs), LEVEL_BLOCKS)
 
         def run(job: int) -> None:
-            a, b = _run(job, len(xs), runs)
+            a, b = cut[job]
             d_xs[a:b] = 0
             for level in np.flatnonzero(active):
                 field_kernels.position_gradient_level(level, a, b, *self._levels[level], active[level], xs, d_enc, d_xs)
             field_kernels.position_gradient(tape.x, d_sdf, a, b, self.shape.levels, d_enc, d_xs, d_x)
 
-        self.team.run(run, runs if len(xs) else 0)
+        self.team.run(run, len(cut))
         self._pool.give(d_xs)
         return d_x
 
@@ -238,12 +239,12 @@ class Field:
         geo, normal, view = (np.ascontiguousarray(a, np.float32) for a in (geo, normal, view))
         blocks = -(-len(normal) // BLOCK)
         enc, hidden = self._rows(blocks, int(self._colour_widths[0])), self._rows(blocks, int(self._colour_widths[1:-1].sum()))
-        rgb = np.empty((len(normal), 3), np.float32)
+        rgb, cut = np.empty((len(normal), 3), np.float32), _cut(blocks)
 
         def run(job: int) -> None:
-            colour_kernels.colour(geo, normal, view, *_run(job, blocks), self.colour_weights, self._colour_widths, enc, hidden, rgb)
+            colour_kernels.colour(geo, normal, view, *cut[job], self.colour_weights, self._colour_widths, enc, hidden, rgb)
 
-        self.team.run(run, RUNS)
+        self.team.run(run, len(cut))
         return ColourTape((enc, hidden), rgb, len(geo))
 
     def colour_backward(self, tape: ColourTape, d_rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -251,13 +252,13 @@ class Field:
         enc, hidden = tape.parts
         d_rgb = np.ascontiguousarray(d_rgb, np.float32)
         d_geo, d_normal = np.empty((tape.geo_features, len(d_rgb)), np.float32), np.empty((len(d_rgb), 3), np.float32)
-        d_w = np.zeros((RUNS, self.colour_weights.size), np.float32)
+        d_w, cut = np.zeros((MOST_RUNS, self.colour_weights.size), np.float32), _cut(len(enc))
 
         def run(job: int) -> None:
-            colour_kernels.colour_backward(tape.rgb, d_rgb, *_run(job, len(enc)), self.colour_weights, self._colour_widths, d_w[job],
-                                           enc, hidden, d_geo, d_normal)
+            network = self.colour_weights, self._colour_widths, d_w[job]
+            colour_kernels.colour_backward(tape.rgb, d_rgb, *cut[job], *network, enc, hidden, d_geo, d_normal)
 
-        self.team.run(run, RUNS)
+        self.team.run(run, len(cut))
         self._training().colour.grad += d_w.sum(0)
         self._pool.give(*tape.parts)
         tape.buffers = None
@@ -296,5 +297,7 @@ def _columns(d_geo: np.ndarray | None, n: int) -> np.ndarray:
     return np.empty((0, n), np.float32) if d_geo is None else np.ascontiguousarray(d_geo, np.float32)
 
 
-def _run(job: int, blocks: int, runs: int = RUNS) -> tuple[int, int]:
-    return blocks * job // runs, blocks * (job + 1) // runs
+def _cut(blocks: int, least: int = RUN_BLOCKS) -> list[tuple[int, int]]:
+    """Runs (first, past the last) of at least `least` blocks that make up a batch."""
+    runs = min(MOST_RUNS, max(1, blocks // least)) if blocks else 0
+    return [(blocks * k // runs, blocks * (k + 1) // runs) for k in range(runs)]
