@@ -79,6 +79,7 @@ class StereoMethod:
             outcome.metrics["background_known_share"] = round(scene.background.known_share, 3)
             return scene
         if job.kind == "flow" or seed.near_range is None:
+            outcome.warnings.append("the masks follow colour and optical flow only, and nothing can check them: look at them before use")
             return FlowScene(seed)
         motion = _place_cameras(job, seed.frame, ticks.named("placing the camera"))
         share = sum(f in motion.scene_from_left for f in job.frames) / len(job.frames)
@@ -110,7 +111,9 @@ class StereoMethod:
             else second_pass(followed, job.frames, job.load, scene, job.cut, job.workers)
         )
         for view, cut in passes:
-            verdict = judge(cut, usual[view.frame], job.uncertain_below, followed.reasons[view.frame], seed.doubt)
+            verdict = judge(
+                cut, usual[view.frame], job.uncertain_below, followed.reasons[view.frame], seed.doubt, not isinstance(scene, FlowScene)
+            )
             tick()
             yield FrameMask(view, cut.mask, verdict.status, verdict.trust, verdict.reason)
 

@@ -11,6 +11,8 @@ from stages.masks.frame_cut import FrameCut
 
 DOUBTED = 0.45
 """most that a mask is trusted which was made without the usual means (unplaced frame, odd first mask)"""
+UNCHECKED = 0.6
+"""most that a mask is trusted which nothing but colour and flow speaks for: they may run away together"""
 BORDER_SHARE = 0.03
 """share of the outline on the picture's border from which the object counts as cut off"""
 
@@ -25,8 +27,14 @@ class Verdict:
     reason: str
 
 
-def judge(cut: FrameCut, usual_area: float, uncertain_below: float, lost_because: str = "", doubt: str = "") -> Verdict:
-    """The verdict on one frame. `usual_area`: median area of the neighbouring frames' masks (NaN = unknown), `doubt`: of the seed."""
+def judge(
+    cut: FrameCut, usual_area: float, uncertain_below: float, lost_because: str = "", doubt: str = "", checked: bool = True
+) -> Verdict:
+    """The verdict on one frame.
+
+    `usual_area`: median area of the neighbouring frames' masks (NaN = unknown); `doubt`: of the seed; `checked`: depth, a known
+    background or a hull could have contradicted the mask.
+    """
     area = int(cut.mask.sum())
     if area == 0:
         return Verdict("lost", 0.0, 0, lost_because or "no object found")
@@ -43,6 +51,7 @@ def judge(cut: FrameCut, usual_area: float, uncertain_below: float, lost_because
     trust = known.get(worst, 0.5)
     if doubt := doubt or cut.doubt:
         trust, worst = min(trust, DOUBTED), doubt
+    trust = trust if checked else min(trust, UNCHECKED)
     cut_off = border_share(cut.mask) > BORDER_SHARE
     trust *= 0.85 if cut_off else 1.0
     status = "uncertain" if trust < uncertain_below else "ok"
