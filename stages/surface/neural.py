@@ -20,7 +20,7 @@ from stages.surface.views import View
 
 PIXELS_PER_CAMERA = 5000
 EDGE_PX = 3.0
-FINEST_CELL = 1.0
+FINEST_CELL = 2.0
 """cell of the finest level, footprints: finer than the pictures can say only fits noise"""
 REACH = 3.0
 """footprints that a vertex may move onto the field's zero set; further away is another sheet"""

@@ -11,6 +11,9 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.render import Caster
 
+CLEARLY = 1.1
+"""how much stronger the picture's edges must be under the new outline than under the old one, on average"""
+
 
 def silhouette(caster: Caster, object_from_left: np.ndarray, rig: Rig, margin_px: int = 4) -> np.ndarray:
     """(H, W) bool: pixels whose ray hits the mesh. Only the box that the mesh projects to is cast."""
@@ -36,11 +39,13 @@ def refined(mask: np.ndarray, outline: np.ndarray, picture: np.ndarray, band_px:
     m = mask.astype(np.uint8)
     band = (cv2.dilate(m, disk) > 0) & ~(cv2.erode(m, disk) > 0)
     proposal = np.where(band, outline, mask)
-    edges = _edge_strength(picture)
-    before, after = _on_outline(edges, mask & ~proposal | proposal & ~mask, mask), _on_outline(edges, mask ^ proposal, proposal)
-    if (mask ^ proposal).sum() == 0 or after <= before:
+    before, after = _rim(mask), _rim(proposal)
+    gone, new = before & ~after, after & ~before
+    if not gone.any() or not new.any():
         return mask, False
-    return proposal, True
+    edges = _edge_strength(picture)
+    better = float(edges[new].mean()) > CLEARLY * float(edges[gone].mean())
+    return (proposal, True) if better else (mask, False)
 
 
 def agreement(mask: np.ndarray, outline: np.ndarray) -> float:
@@ -57,11 +62,9 @@ def _edge_strength(picture: np.ndarray) -> np.ndarray:
     return np.sqrt((dx**2 + dy**2).sum(-1))
 
 
-def _on_outline(edges: np.ndarray, changed: np.ndarray, mask: np.ndarray) -> float:
-    """Mean edge strength along the part of the mask's outline that the change touches; 0 when there is none."""
+def _rim(mask: np.ndarray) -> np.ndarray:
+    """Pixels on both sides of the mask's outline."""
     import cv2
 
-    near = cv2.dilate(changed.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    m = mask.astype(np.uint8)
-    rim = (cv2.dilate(m, np.ones((3, 3), np.uint8)) > 0) & ~(cv2.erode(m, np.ones((3, 3), np.uint8)) > 0) & near
-    return float(edges[rim].mean()) if rim.any() else 0.0
+    m, cross = mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    return (cv2.dilate(m, cross) > 0) & ~(cv2.erode(m, cross) > 0)
