@@ -119,7 +119,7 @@ def outline_points(outline: np.ndarray, picture_box: tuple[float, float, float, 
 
 
 def onto_vertices(readings: Readings, vertices: np.ndarray, normals: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
-    """(offset (V,), inverse variance (V,)) of readings at their nearest vertex, within `reach` metres and facing the same way (45 degrees)."""
+    """(offset (V,), inverse variance (V,)) of readings at their nearest vertex, within `reach` metres and facing the same way (45 deg)."""
     from scipy.spatial import cKDTree
 
     total, weight = np.zeros(len(vertices)), np.zeros(len(vertices))
