@@ -26,13 +26,13 @@ class RefineSettings:
 
     curvature: float
     """standard deviation of the second derivative of disparity on a surface, 1/px"""
-    match_error_px: float = 0.12
+    match_error_px: float = 0.1
     """error of one pixel's vote that no gradient makes smaller: sampling, blur and reflections that differ between the eyes"""
     correlation: float = 8.0
     """neighbouring votes per independent one: noise and match error are smooth over a few pixels"""
     offset_window_px: int = 31
     """brightness differences between the eyes are taken as smooth over this length"""
-    tension: float = 0.1
+    tension: float = 0.3
     """inverse variance of the slope of disparity: keeps surfaces without information from running away"""
     looseness: float = 16.0
     """the plate may locally bend this many times more"""
@@ -49,6 +49,8 @@ class Start:
     """information of the start itself, 1/px^2: 0 where it was not confirmed"""
     link_x: np.ndarray
     link_y: np.ndarray
+    support: np.ndarray
+    """0-1: share of the neighbourhood that matching confirmed on texture"""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,10 @@ def _inform(gg, gr, mean_gg, mean_gr, mean_rr, disparity, noise, noise_slope, ma
 
 @nb.njit(nogil=True, cache=True)
 def visible_in_right(disparity: np.ndarray, tolerance_px: float) -> np.ndarray:
-    """(H, W) bool: the match lies inside the right picture and no nearer surface lands on it (z-buffer of each row)."""
+    """(H, W) bool: the match lies inside the right picture and no nearer surface lands on it (z-buffer of each row).
+
+    Pixels of one steep surface crowd together in the right picture without hiding each other: the tolerance grows with the slope.
+    """
     h, w = disparity.shape
     out = np.zeros((h, w), np.bool_)
     for y in range(h):
@@ -120,15 +125,17 @@ def visible_in_right(disparity: np.ndarray, tolerance_px: float) -> np.ndarray:
         for x in range(w):
             d = disparity[y, x]
             position = x - d
-            if position >= 0:
+            if 0 <= position <= w - 1:
                 i = int(position)
                 nearest[i] = max(nearest[i], d)
                 nearest[i + 1] = max(nearest[i + 1], d)
         for x in range(w):
-            position = x - disparity[y, x]
+            d = disparity[y, x]
+            position = x - d
             if 0 <= position <= w - 1:
                 i = int(position)
-                out[y, x] = max(nearest[i], nearest[i + 1]) <= disparity[y, x] + tolerance_px
+                slope = min(abs(disparity[y, min(x + 1, w - 1)] - d), abs(d - disparity[y, max(x - 1, 0)]), np.float32(0.9))
+                out[y, x] = max(nearest[i], nearest[i + 1]) <= d + tolerance_px + 2 * slope / (1 - slope)
     return out
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.depth.census import census, hamming_volume
 from stages.depth.refine import Start, links
-from stages.depth.semi_global import aggregate, fill_from_background, hidden_in_right, jump_penalties, left_right_consistent, winners
+from stages.depth.semi_global import aggregate, fill_hidden, jump_penalties, left_right_consistent, winners
 from stages.depth.silhouettes import sharpen_depth_edges
 
 _SMALL_JUMP, _LARGE_JUMP, _JUMP_CONTRAST = 9, 140, 60.0
@@ -39,7 +39,6 @@ class Match:
 
     disparity_px: np.ndarray
     consistent: np.ndarray
-    hidden: np.ndarray
     texture: np.ndarray
     """0 = nothing but noise, 1 = contrast far above it"""
 
@@ -62,20 +61,20 @@ def match(level: Level, first: int, count: int) -> Match:
     consistent = left_right_consistent(left, right, 1.0)
     marked = np.where(consistent, left * 16, -16).astype(np.int16)
     cv2.filterSpeckles(marked, -16, 60, 24)
-    return Match(left, consistent & (marked > 0), hidden_in_right(left, right, 1.5), texture_strength(level))
+    return Match(left, consistent & (marked > 0), texture_strength(level))
 
 
 def disparity_range(level: Level) -> tuple[int, int]:
     """(first, count) of disparities in px of a level twice as fine, from a search over the whole range at this level.
 
-    Counts textured, confirmed pixels per disparity; keeps every run that holds more than one pixel in two thousand.
+    Counts textured, confirmed pixels per disparity; keeps every run that holds more than one pixel in a thousand.
     """
     limit = max(16, int(level.left.shape[1] * _MAX_SHARE))
     found = match(level, 0, limit)
     good = found.consistent & (found.texture > 0.5) & (found.disparity_px > 0.5)
     counts = np.bincount(np.rint(found.disparity_px[good]).astype(int), minlength=limit)
     runs = np.convolve(counts, np.ones(5), "same")
-    kept = np.flatnonzero(runs > max(8, level.left.size / 2000))
+    kept = np.flatnonzero(runs > max(8, level.left.size / 1000))
     low, high = (int(kept[0]), int(kept[-1])) if kept.size else (0, limit - 1)
     margin = 4 + (high - low) // 16
     first = max(0, 2 * (low - margin))
@@ -85,11 +84,11 @@ def disparity_range(level: Level) -> tuple[int, int]:
 def seed(level: Level, first: int, count: int) -> Start:
     """Where the refinement starts: disparities, what they are worth, and the links between pixels of one surface."""
     found = match(level, first, count)
-    d = cv2.medianBlur(fill_from_background(found.disparity_px, ~found.hidden), 5)
+    d = cv2.medianBlur(fill_hidden(found.disparity_px, found.consistent, 2 * _EDGE_PX), 5)
     confirmed = found.consistent & (found.texture > 0.5)
     supported = cv2.blur(confirmed.astype(np.float32), (5, 5)) > 0.5
     d = sharpen_depth_edges(level.left_rgb, level.right_rgb, d, supported, 2 * _EDGE_PX)
     support = np.clip(2 * cv2.blur(found.consistent * found.texture, (9, 9)), 0, 1)
     edge = (_EDGE_PX + (_EDGE_UNSUPPORTED_PX - _EDGE_PX) * (1 - support)).astype(np.float32)
     anchor = _ANCHOR * found.consistent * (found.texture + np.float32(0.01))
-    return Start(d, anchor.astype(np.float32), *links(d, edge))
+    return Start(d, anchor.astype(np.float32), *links(d, edge), support.astype(np.float32))

@@ -127,37 +127,31 @@ def left_right_consistent(left: np.ndarray, right: np.ndarray, tolerance_px: flo
 
 
 @nb.njit(nogil=True, cache=True)
-def fill_from_background(disparity: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Unknown pixels take the lower of the nearest known disparities left and right in their row: what is hidden lies behind."""
+def fill_hidden(disparity: np.ndarray, known: np.ndarray, jump_px: float) -> np.ndarray:
+    """(H, W) float32 disparities with unconfirmed runs mended along each row.
+
+    Where a run lies between something behind (left, disparity a) and something in front (right, disparity b), the b - a pixels next to
+    the left end are what only the left eye sees: they take a. The rest of the run, and runs without such a step, keep what matching
+    said, except that what is nearer to a takes b.
+    """
     h, w = disparity.shape
     out = disparity.copy()
     for y in range(h):
-        before = np.float32(np.nan)
-        for x in range(w):
+        x = 0
+        while x < w:
             if known[y, x]:
-                before = disparity[y, x]
-            else:
-                out[y, x] = before
-        after = np.float32(np.nan)
-        for x in range(w - 1, -1, -1):
-            if known[y, x]:
-                after = disparity[y, x]
-            elif not out[y, x] <= after and not np.isnan(after):
-                out[y, x] = after
-        for x in range(w):
-            if np.isnan(out[y, x]):
-                out[y, x] = disparity[y, x]
-    return out
-
-
-@nb.njit(nogil=True, cache=True)
-def hidden_in_right(left: np.ndarray, right: np.ndarray, tolerance_px: float) -> np.ndarray:
-    """(H, W) bool: the match falls outside the right picture or on a pixel that belongs to something nearer."""
-    h, w = left.shape
-    out = np.ones((h, w), np.bool_)
-    for y in range(h):
-        for x in range(w):
-            xr = int(np.rint(x - left[y, x]))
-            if 0 <= xr < w:
-                out[y, x] = right[y, xr] > left[y, x] + tolerance_px
+                x += 1
+                continue
+            end = x
+            while end < w and not known[y, end]:
+                end += 1
+            if 0 < x and end < w:
+                a, b = disparity[y, x - 1], disparity[y, end]
+                if b - a > jump_px:
+                    for k in range(x, end):
+                        if k - x < b - a:
+                            out[y, k] = a
+                        elif disparity[y, k] - a < b - disparity[y, k]:
+                            out[y, k] = b
+            x = end
     return out

@@ -31,7 +31,7 @@ def _cost(left, right, x, y, disparity, radius, gamma, nearest):
             weight = np.exp(-difference / gamma - np.float32((a - x) ** 2 + (b - y) ** 2) / np.float32(radius * radius))
             if weight < np.float32(0.02):
                 continue
-            if a - d < 0 or nearest[b, a - d] > disparity + np.float32(2):
+            if not 0 <= a - d < w or nearest[b, a - d] > disparity + np.float32(2):
                 cost = _UNSEEN
             else:
                 cost = np.float32(0)

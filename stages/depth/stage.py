@@ -11,7 +11,7 @@ import numpy as np
 
 from stages.base import ArtifactRef, Resources, StageContext, StageReport
 from stages.core.camera import Rig
-from stages.core.errors import CaptureError, StageError
+from stages.core.errors import CaptureError, ConfigError, StageError
 from stages.depth.config import DepthConfig
 from stages.depth.methods import METHODS, choose
 
@@ -38,7 +38,7 @@ class DepthStage:
     """See stages/depth/config.py for the settings and docs/methods/depth.md for how it works."""
 
     name = "depth"
-    version = 1
+    version = 2
     needs = Resources(memory_gb=1.5)
     Config = DepthConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "given")
@@ -51,7 +51,7 @@ class DepthStage:
         choose(config.method)
         for name in ("work_megapixels", "matching_megapixels", "max_sigma_px", "given_sigma_px", "steps"):
             if getattr(config, name) <= 0:
-                raise StageError(f"depth.{name} is {getattr(config, name)}", "give a number above 0")
+                raise ConfigError(f"depth.{name} is {getattr(config, name)}", "give a number above 0")
         if not any(r["status"] == "ok" for r in read_table(inputs["frames.parquet"].path)):
             raise StageError("no frame of this capture can be used", "see the report of `rectify` for the reason of each frame")
 

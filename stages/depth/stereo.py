@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 
 from stages.depth import seed as seeding
-from stages.depth.confidence import calibrated_sigma
+from stages.depth.confidence import calibrated_sigma, features
 from stages.depth.photometry import noise_level
 from stages.depth.refine import Refined, RefineSettings, Start, refine, visible_in_right
 from stages.depth.thin_plate import prolong
 
-_CURVATURE_TIMES_WIDTH = 32.0
+_CURVATURE_TIMES_WIDTH = 48.0
 """Standard deviation of a surface's second derivative of disparity times the picture's width: an object that fills a third of it."""
 _VOLUME_LIMIT = 120_000_000
 """Cells of a cost volume (3 bytes each) above which matching goes to a coarser level, so that memory is bounded."""
@@ -126,12 +126,14 @@ def _finer(refined: Refined, start: Start, shape: tuple[int, int]) -> Start:
     cut_x, cut_y = (np.repeat(l, 2, axis)[: shape[0], : shape[1]] for l, axis in ((start.link_x, 0), (start.link_y, 1)))
     link_x[:, 1::2] = cut_x[:, : link_x[:, 1::2].shape[1]]
     link_y[1::2] = cut_y[: link_y[1::2].shape[0]]
-    return Start(d, np.zeros(shape, np.float32), link_x, link_y)
+    link_x[:, -1] = link_y[-1] = 0
+    support = cv2.resize(start.support, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return Start(d, np.zeros(shape, np.float32), link_x, link_y, support)
 
 
 def _estimate(refined: Refined, start: Start, level: seeding.Level, max_sigma_px: float) -> Estimate:
     d = refined.disparity_px
-    sigma = calibrated_sigma(refined.plate_sigma_px, refined.misfit)
+    sigma = calibrated_sigma(features(refined.plate_sigma_px, refined.misfit, start.support, d))
     valid = visible_in_right(d, 1.0) & (sigma <= max_sigma_px) & (d > 0.25)
     return Estimate(np.where(valid, d, np.float32(np.nan)), np.where(valid, sigma, np.float32(np.nan)))
 
