@@ -20,7 +20,7 @@ from stages.texture.quality import ViewScore, score_view, seam_step
 from stages.texture.survey import ReadPicture, reduction
 from stages.texture.views import View, object_window, picture_window
 
-_MOST_VIEWS = 12
+_MOST_VIEWS = 8
 _MOST_PIXELS = 1_000_000
 """pictures are compared at a size of at most this many pixels round the object: ray casting costs 0.1 us a pixel"""
 
@@ -63,7 +63,7 @@ def measure(
     read_picture: ReadPicture,
     workers: int,
 ) -> Measured:
-    """Compare the rendered twin with at most 12 of the left pictures, evenly chosen from `frames`; poses as stored, object_from_left."""
+    """Compare the rendered twin with at most 8 of the left pictures, evenly chosen from `frames`; poses as stored, object_from_left."""
     chosen = [frames[k] for k in np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _MOST_VIEWS)).astype(int))]
     caster, mips = Caster(mesh.vertices, mesh.faces), mip_levels(mesh.texture)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -47,11 +48,13 @@ def survey(
 ) -> Iterator[Surveyed | None]:
     """One result per view, in order; None for a view in which nothing of the object can be used. points, normals (N, 3) float32."""
 
+    mask_of = lru_cache(maxsize=workers + 2)(read_mask)          # left and right of a frame come one after the other
+
     def one(view: View) -> Surveyed | None:
         window = object_window(view, rig, caster.vertices)
         if window is None:
             return None
-        seen = sight(view, rig, caster, window, read_mask(view.frame))
+        seen = sight(view, rig, caster, window, mask_of(view.frame))
         small = picture_window(window, reduction(1.4 * np.sqrt(window.width * window.height / MAX_RAYS)))
         picture = small.cut(read_picture(view.frame, view.side, round(1 / small.scale)))
         colour, weight = np.zeros(points.shape, np.float32), np.zeros(len(points), np.float32)
