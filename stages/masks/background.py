@@ -126,14 +126,19 @@ def anchored(samples: Samples, outside: np.ndarray, noise: float) -> np.ndarray:
     return out
 
 
-def behind(samples: Samples, surface: np.ndarray | None, where: np.ndarray) -> np.ndarray:
-    """(N, H, W) bool: samples inside `where` with the disparity of the background: `surface` (H, W) px, else the lowest seen there."""
+def behind(samples: Samples, surface: np.ndarray | None, where: np.ndarray, object_px: np.ndarray) -> np.ndarray:
+    """(N, H, W) bool: samples inside `where` with the disparity of the background: `surface` (H, W) px, else the lowest seen there.
+
+    `object_px` (H, W): disparity of the object at the prompt frame, NaN outside of it. What is not clearly farther than that is no
+    background: an object that hardly moves would be taken for it.
+    """
     d = samples.disparity.astype(np.float32)
     if surface is None:
         filled = np.sort(np.where(np.isfinite(d), d, np.inf), axis=0)
-        surface = filled[max(1, len(d) // 8)]
+        surface = filled[min(max(1, len(d) // 8), len(d) - 1)]
+    limit = np.where(np.isfinite(object_px), object_px - np.maximum(2.0, 0.03 * object_px), np.inf).astype(np.float32)
     with np.errstate(invalid="ignore"):
-        return where & np.isfinite(d) & (np.abs(d - surface) < 1.5 + 0.01 * np.abs(surface))
+        return where & np.isfinite(d) & (d < limit) & (np.abs(d - surface) < 1.5 + 0.01 * np.abs(surface))
 
 
 def outside_masks(masks: list[np.ndarray]) -> np.ndarray:

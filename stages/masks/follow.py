@@ -23,6 +23,8 @@ from stages.masks.working_frame import WorkingFrame
 
 SAME_COLOURS = 0.6
 """Bhattacharyya coefficient from which a region found anew may be the lost object"""
+SAME_MASK = 0.6
+"""overlap of the two passes below which the first is kept, and doubted"""
 
 
 class Scene(Protocol):
@@ -126,6 +128,10 @@ def _learn_colours(out: Followed, view: WorkingFrame, mask: np.ndarray, margin_p
     out.of_background += histogram(view.rgb[outer & sparse].astype(np.float32))
 
 
+def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / max(1, (a | b).sum()))
+
+
 def second_pass(
     followed: Followed, frames: list[int], load: Callable[[int], WorkingFrame], scene: Scene, cut: CutSettings, workers: int
 ) -> Iterator[tuple[WorkingFrame, FrameCut]]:
@@ -143,6 +149,8 @@ def second_pass(
         refined = cut_frame(view, expected, colours, cut, fine=True)
         if expected.prior is None and not _is_the_object(view, refined.mask, followed.of_object, seed_area):
             return view, own
+        if mask.any() and _jaccard(refined.mask, mask) < SAME_MASK:
+            return view, replace(own, doubt="the first and the second look at this frame disagree")
         return view, refined
 
     yield from ordered_map(one, frames, workers)

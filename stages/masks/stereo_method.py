@@ -43,15 +43,15 @@ class StereoMethod:
         view = job.load(job.prompt.frame)
         seed = self._seed(job, view, thumbnails, still, outcome)
         outcome.seed_mask, outcome.seed_frame = seed.mask, seed.frame
-        ticks = _Ticks(job, 3)
+        ticks = _Ticks(job)
         scene = self._scene(job, seed, view, still, ticks, outcome)
         followed = first_pass(
-            seed, job.frames, job.views, scene, job.cut, isinstance(scene, FlowScene), ticks.named("following the object")
+            seed, job.frames, job.views, scene, job.cut, isinstance(scene, FlowScene), ticks.named("following the object", 1)
         )
         if isinstance(scene, MovingScene) and job.kind == "auto" and _overlap(followed) < HULL_OVERLAP:
             outcome.warnings.append("the object moves in the scene while the camera moves too: followed by colour and optical flow instead")
             scene = FlowScene(seed)
-            followed = first_pass(seed, job.frames, job.views, scene, job.cut, True, lambda: None)
+            followed = first_pass(seed, job.frames, job.views, scene, job.cut, True, ticks.named("following the object", 1))
         self._between(job, scene, followed)
         outcome.metrics |= {"kind": scene.description, "still_background_share": round(share, 3), "prompt_frame": seed.frame}
         outcome.results = self._results(job, scene, followed, seed, ticks)
@@ -81,7 +81,7 @@ class StereoMethod:
         if job.kind == "flow" or seed.near_range is None:
             outcome.warnings.append("the masks follow colour and optical flow only, and nothing can check them: look at them before use")
             return FlowScene(seed)
-        motion = _place_cameras(job, seed.frame, ticks.named("placing the camera"))
+        motion = _place_cameras(job, seed.frame, ticks.named("placing the camera", 0))
         share = sum(f in motion.scene_from_left for f in job.frames) / len(job.frames)
         outcome.metrics["frames_placed_share"] = round(share, 3)
         scene = moving_scene(seed, view, job.rig, motion) if share >= PLACED_SHARE or job.kind == "moving_camera" else None
@@ -104,7 +104,7 @@ class StereoMethod:
 
     def _results(self, job: Job, scene: Scene, followed: Followed, seed: Seed, ticks: _Ticks) -> Iterator[FrameMask]:
         usual = dict(zip(job.frames, usual_areas([int(decode(followed.masks[f]).sum()) for f in job.frames]), strict=True))
-        tick = ticks.named("refining the outlines")
+        tick = ticks.named("refining the outlines", 2)
         passes = (
             _first_results(followed, job)
             if isinstance(scene, FlowScene)
@@ -120,14 +120,18 @@ class StereoMethod:
 
 @dataclass
 class _Ticks:
-    job: Job
-    passes: int
-    done: int = 0
+    """Progress over the three passes; a kind of capture that skips one jumps over its third."""
 
-    def named(self, note: str) -> Callable[[], None]:
+    job: Job
+
+    def named(self, note: str, number: int) -> Callable[[], None]:
+        count = len(self.job.frames)
+        done = number * count
+
         def tick() -> None:
-            self.done += 1
-            self.job.progress(min(self.done, self.passes * len(self.job.frames)), self.passes * len(self.job.frames), note)
+            nonlocal done
+            done = min(done + 1, (number + 1) * count)
+            self.job.progress(done, 3 * count, note)
 
         return tick
 
@@ -186,8 +190,16 @@ def _still_scene(job: Job, seed: Seed, view: WorkingFrame) -> StillScene:
     outside = cv2.dilate(seed.mask.astype(np.uint8), kernel) == 0
     samples = _samples(job, _sampled(job.frames, seed.frame), outside)
     surface = plane_map(seed.planes[0], view.shape) if seed.planes and seed.planes[0].share > 0.5 else None
-    use = bg.anchored(samples, outside, _noise(samples)) | bg.behind(samples, surface, ~outside)
+    use = bg.anchored(samples, outside, _noise(samples)) | bg.behind(samples, surface, ~outside, _object_disparity(seed, view))
     return StillScene(seed, bg.background_from(samples, use, _noise(samples), job.workers))
+
+
+def _object_disparity(seed: Seed, view: WorkingFrame) -> np.ndarray:
+    """(H, W) px inside the first mask (where there is none, the farthest the object reaches), NaN outside."""
+    if seed.near_range is None:
+        return np.full(view.shape, np.nan, np.float32)
+    inside = np.where(np.isfinite(view.disparity), view.disparity, np.float32(seed.near_range[0]))
+    return np.where(seed.mask, inside, np.float32(np.nan))
 
 
 def _place_cameras(job: Job, first: int, tick: Callable[[], None]) -> SceneMotion:

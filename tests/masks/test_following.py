@@ -65,6 +65,11 @@ def test_still_camera_without_depth():
     assert j.min() > 95, j
 
 
+def test_an_object_that_hardly_moves_is_not_taken_for_background():
+    _, results, j = segment(FlatScene([(160 + 0.5 * i, 120) for i in range(5)]))
+    assert j.min() > 97 and all(r.status == "ok" for r in results), j
+
+
 def test_box_on_bare_wall_is_not_passed_on_as_good():
     scene = FlatScene([(80, 120)] * 6)
     _, results, _ = segment(scene, box=(200.0, 60.0, 280.0, 180.0))
