@@ -60,14 +60,14 @@ def decode(x, block_from, block_to, w, widths, radius, enc, hidden, sdf, geo):
     out = np.empty(out_rows * BLOCK, np.float32)
     for block in range(block_from, block_to):
         mlp.forward(w, widths, enc[block], hidden[block], out, out_rows)
-        first = block * BLOCK
-        count = min(BLOCK, x.shape[0] - first)
+        first, count = np.uint64(block * BLOCK), np.uint64(min(BLOCK, x.shape[0] - block * BLOCK))
         for p in range(count):
             a, b, c = x[first + p, 0] - HALF, x[first + p, 1] - HALF, x[first + p, 2] - HALF
             sdf[first + p] = out[p] + np.sqrt(a * a + b * b + c * c) - radius
         for g in range(geo.shape[0]):
+            row = np.uint64((g + 1) * BLOCK)
             for p in range(count):
-                geo[g, first + p] = out[(g + 1) * BLOCK + p]
+                geo[g, first + p] = out[row + p]
 
 
 @njit(**KERNEL)
