@@ -36,9 +36,9 @@ class RectifyConfig:
     """px; a smaller offset stays: resampling would cost more sharpness than it mends"""
     row_offset_max_px: float = 6.0
     """px; a larger offset means a wrong calibration or unsynchronised cameras, which shifting rows would only hide"""
-    row_model: Literal["auto", "pitch", "turn", "full"] = "auto"
-    """how the right camera may be corrected: pitch (one offset), turn (pitch and roll), full (and keystone and zoom); auto: what
-    pairs left out of the fit confirm"""
+    row_model: Literal["auto", "pitch", "turn", "full", "lens"] = "auto"
+    """how the right camera may be corrected: pitch (one offset), turn (pitch and roll), full (and keystone and zoom), lens (and a smooth
+    shift of rows for wrong distortion); auto: what pairs left out of the fit confirm"""
 
     blurred_below: float = 0.25
     """strength of edges, across the direction that lost most, over the median of the neighbours; 0.25 is motion blur of some 3 % of the

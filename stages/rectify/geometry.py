@@ -13,6 +13,8 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.stereo_calibration import Camera, StereoCalibration
+from stages.rectify.row_field import RowField
+from stages.rectify.row_offset import RightChange
 
 MAX_GROWTH = 1.15
 """output size over raw size at most: barrel distortion unfolds to a larger picture whose far corners are stretched, not sharper"""
@@ -21,22 +23,31 @@ UNDISTORT = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 60, 1e-10)
 
 @dataclass(frozen=True)
 class View:
-    """One camera and the map from its rectified to the common rectified rays: a rotation, or for the right camera corrected also a
-    small homography (3, 3) of normalised coordinates."""
+    """One camera and what takes its undistorted rays to the common rectified ones: a rotation, for a corrected right camera (3, 3)
+    with a small homography in it, and perhaps a shift of rows."""
 
     camera: Camera
     rectified_from_raw: np.ndarray
+    rows: RowField | None = None
 
     def points(self, uv_raw: np.ndarray, K: np.ndarray) -> np.ndarray:
         """(N, 2) raw px -> (N, 2) rectified px."""
         if len(uv_raw) == 0:
             return np.zeros((0, 2))
-        return undistorted(np.asarray(uv_raw, np.float64), self.camera, self.rectified_from_raw, K)
+        xy = undistorted(np.asarray(uv_raw, np.float64), self.camera, self.rectified_from_raw, np.eye(3))
+        if self.rows is not None:
+            xy = self.rows.moved(xy)
+        return xy * [K[0, 0], K[1, 1]] + K[:2, 2]
 
     def maps(self, rig: Rig) -> tuple[np.ndarray, np.ndarray]:
         """(H, W) float32 raw x and y of each rectified pixel."""
         size = (rig.width, rig.height)
-        return cv2.initUndistortRectifyMap(self.camera.K, _coefficients(self.camera), self.rectified_from_raw, rig.K, size, cv2.CV_32FC1)
+        x, y = cv2.initUndistortRectifyMap(self.camera.K, _coefficients(self.camera), self.rectified_from_raw, rig.K, size, cv2.CV_32FC1)
+        if self.rows is None:
+            return x, y
+        u, v = np.meshgrid(np.arange(rig.width, dtype=np.float32), np.arange(rig.height, dtype=np.float32))
+        v += _row_error_px(self.rows, rig)
+        return tuple(cv2.remap(m, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for m in (x, y))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -52,9 +63,9 @@ class Geometry:
     """the left picture is already as it should be"""
     keep_right: bool
 
-    def with_right(self, change: np.ndarray) -> Geometry:
-        """The right view changed by a (3, 3) map of its normalised rectified coordinates."""
-        return replace(self, right=View(self.right.camera, change @ self.right.rectified_from_raw), keep_right=False)
+    def with_right(self, change: RightChange) -> Geometry:
+        """With the right view corrected."""
+        return replace(self, right=View(self.right.camera, change.turn @ self.right.rectified_from_raw, change.rows), keep_right=False)
 
 
 def rectifying(c: StereoCalibration) -> Geometry:
@@ -72,6 +83,15 @@ def rectifying(c: StereoCalibration) -> Geometry:
     found = cv2.stereoRectify(*eyes, c.size, R, t, flags=cv2.CALIB_ZERO_DISPARITY, alpha=0)
     left, right = View(c.left, found[0]), View(c.right, found[1])
     return Geometry(left, right, _canvas(left, right, c), c.size, False, False)
+
+
+def _row_error_px(field: RowField, rig: Rig) -> np.ndarray:
+    """(H, W) float32 of the rectified picture; row by row, so that the cubic's terms never fill memory."""
+    out = np.empty((rig.height, rig.width), np.float32)
+    x = (np.arange(rig.width) - rig.cx) / rig.fx
+    for v in range(rig.height):
+        out[v] = rig.fy * field(np.stack([x, np.full(rig.width, (v - rig.cy) / rig.fy)], 1))
+    return out
 
 
 def undistorted(uv: np.ndarray, camera: Camera, R: np.ndarray, K: np.ndarray) -> np.ndarray:

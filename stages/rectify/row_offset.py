@@ -4,24 +4,44 @@ A right camera that is turned by a small w = (pitch, yaw, roll) against its cali
 a point at normalised (x, y) in rows by   f (-pitch (1 + y^2) + yaw x y + roll x + z y)   (first order of K exp(w) K^-1).
 Rows tell pitch and roll without doubt. Yaw and zoom show only through the small terms x y and y, and they would change every depth; a
 calibration knows the mean disparity far better than it knows yaw apart from cx, so both are applied with the mean disparity kept.
+What then remains is the lenses' (row_field.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
+from stages.rectify.row_field import RowField, fit_row_field
+
 PITCH, YAW, ROLL, ZOOM = range(4)
-MODELS = {"pitch": (PITCH,), "turn": (PITCH, ROLL), "full": (PITCH, YAW, ROLL, ZOOM)}
+MODELS = {"pitch": (PITCH,), "turn": (PITCH, ROLL), "full": (PITCH, YAW, ROLL, ZOOM), "lens": (PITCH, YAW, ROLL, ZOOM)}
+"""from plain to rich; lens: full, and a row field"""
 BAND = 0.05
 """share of the height within which a match may miss its row before anything is corrected; the rest are wrong matches"""
 MIN_MATCHES = 30
+MIN_SPREAD_PX = 0.02
 MIN_GAIN = 0.06
 """a richer model must lower the row error of pairs it has not seen by this share"""
 MIN_EFFECT_PX = 0.05
 """and move rows by at least this much somewhere in the matched region"""
+
+
+@dataclass(frozen=True)
+class RightChange:
+    """How the right view must change: a (3, 3) map of its normalised coordinates, then perhaps a shift of rows."""
+
+    turn: np.ndarray = field(default_factory=lambda: np.eye(3))
+    rows: RowField | None = None
+
+    def __call__(self, uv_px: np.ndarray, K: np.ndarray) -> np.ndarray:
+        """(N, 2) px of the right view -> (N, 2) px after the change."""
+        xy = cv2.perspectiveTransform(cv2.perspectiveTransform(uv_px[:, None], np.linalg.inv(K)), self.turn)[:, 0]
+        if self.rows is not None:
+            xy = self.rows.moved(xy)
+        return xy * [K[0, 0], K[1, 1]] + K[:2, 2]
 
 
 @dataclass(frozen=True)
@@ -47,10 +67,9 @@ class RowMatches:
         """The subset `keep` (bool or index)."""
         return RowMatches(self.left[keep], self.right[keep], self.pair[keep], self.K)
 
-    def corrected(self, change: np.ndarray) -> RowMatches:
-        """With the right view changed by a (3, 3) map of normalised coordinates."""
-        H = self.K @ change @ np.linalg.inv(self.K)
-        return RowMatches(self.left, cv2.perspectiveTransform(self.right[:, None], H)[:, 0], self.pair, self.K)
+    def corrected(self, change: RightChange) -> RowMatches:
+        """With the right view changed."""
+        return RowMatches(self.left, change(self.right, self.K), self.pair, self.K)
 
 
 @dataclass(frozen=True)
@@ -87,18 +106,18 @@ def swapped_share(m: RowMatches) -> float:
     return float(np.mean(d[clear] < 0)) if np.count_nonzero(clear) >= MIN_MATCHES else float("nan")
 
 
-def fit_right_camera(m: RowMatches, model: str) -> tuple[np.ndarray, str]:
-    """The (3, 3) map of normalised right coordinates that makes rows meet, and the model used (`auto` picks by held-out pairs)."""
+def fit_right_camera(m: RowMatches, model: str) -> tuple[RightChange, str]:
+    """The change that makes rows meet, and the model used (`auto` picks by held-out pairs)."""
     if model != "auto":
-        return _fit(m, MODELS[model]), model
+        return _fit(m, model), model
     best = "pitch"
-    for richer in ("turn", "full"):
-        if _is_better(m, MODELS[best], MODELS[richer]):
+    for richer in list(MODELS)[1:]:
+        if _is_better(m, best, richer):
             best = richer
-    return _fit(m, MODELS[best]), best
+    return _fit(m, best), best
 
 
-def _is_better(m: RowMatches, plain: tuple[int, ...], rich: tuple[int, ...]) -> bool:
+def _is_better(m: RowMatches, plain: str, rich: str) -> bool:
     """Whether the richer model explains pairs it was not fitted to clearly better, and does something at all."""
     effect = np.abs(m.corrected(_fit(m, rich)).rows_px - m.corrected(_fit(m, plain)).rows_px)
     if np.quantile(effect, 0.9) < MIN_EFFECT_PX:
@@ -109,11 +128,20 @@ def _is_better(m: RowMatches, plain: tuple[int, ...], rich: tuple[int, ...]) -> 
     for part in (even, ~even):
         if np.count_nonzero(part) < MIN_MATCHES or np.count_nonzero(~part) < MIN_MATCHES:
             return False
-        errors += [np.mean(np.abs(m.chosen(~part).corrected(_fit(m.chosen(part), f)).rows_px)) for f in (plain, rich)]
+        errors += [np.mean(np.abs(m.chosen(~part).corrected(_fit(m.chosen(part), model)).rows_px)) for model in (plain, rich)]
     return bool(errors[1] < (1 - MIN_GAIN) * errors[0])
 
 
-def _fit(m: RowMatches, free: tuple[int, ...], rounds: int = 8) -> np.ndarray:
+def _fit(m: RowMatches, model: str) -> RightChange:
+    turn = _fit_turn(m, MODELS[model])
+    if model != "lens":
+        return turn
+    now, f = m.corrected(turn), m.K[1, 1]
+    xy = (now.right - m.K[:2, 2]) / [m.K[0, 0], f]
+    return RightChange(turn.turn, fit_row_field(xy, now.rows_px / f, MIN_SPREAD_PX / f))
+
+
+def _fit_turn(m: RowMatches, free: tuple[int, ...], rounds: int = 8) -> RightChange:
     """Gauss-Newton with Cauchy weights on the row errors."""
     p, f = np.zeros(4), m.K[1, 1]
     for _ in range(rounds):
@@ -122,21 +150,21 @@ def _fit(m: RowMatches, free: tuple[int, ...], rounds: int = 8) -> np.ndarray:
         x, y = xy.T
         columns = f * np.stack([-(1 + y * y), x * y, x, y], 1)[:, free]
         e = now.rows_px
-        spread = max(1.4826 * np.median(np.abs(e - np.median(e))), 0.02)
+        spread = max(1.4826 * np.median(np.abs(e - np.median(e))), MIN_SPREAD_PX)
         w = 1.0 / (1.0 + (e / (2.0 * spread)) ** 2)
         p[list(free)] -= np.linalg.solve((columns * w[:, None]).T @ columns + 1e-6 * np.eye(len(free)), (columns * w[:, None]).T @ e)
     change = _change(p)
     return _keep_mean_disparity(m, change) if YAW in free else change
 
 
-def _change(p: np.ndarray) -> np.ndarray:
+def _change(p: np.ndarray) -> RightChange:
     w = np.array([p[PITCH], p[YAW], p[ROLL]])
-    return np.diag([1 + p[ZOOM], 1 + p[ZOOM], 1.0]) @ cv2.Rodrigues(w)[0]
+    return RightChange(np.diag([1 + p[ZOOM], 1 + p[ZOOM], 1.0]) @ cv2.Rodrigues(w)[0])
 
 
-def _keep_mean_disparity(m: RowMatches, change: np.ndarray) -> np.ndarray:
+def _keep_mean_disparity(m: RowMatches, change: RightChange) -> RightChange:
     moved = np.median(m.corrected(change).right[:, 0] - m.right[:, 0]) / m.K[0, 0]
-    return np.array([[1, 0, -moved], [0, 1, 0], [0, 0, 1.0]]) @ change
+    return RightChange(np.array([[1, 0, -moved], [0, 1, 0], [0, 0, 1.0]]) @ change.turn)
 
 
 def _mode(values: np.ndarray, width: float = 1.0) -> float:

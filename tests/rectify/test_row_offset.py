@@ -4,7 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.rectify.row_offset import RowMatches, RowOffset, fit_right_camera, plausible, swapped_share
+from stages.core.camera import Rig
+from stages.core.stereo_calibration import Camera
+from stages.rectify.geometry import View
+from stages.rectify.row_field import fit_row_field
+from stages.rectify.row_offset import RightChange, RowMatches, RowOffset, fit_right_camera, plausible, swapped_share
 
 K = np.array([[1000.0, 0, 640], [0, 1000, 360], [0, 0, 1]])
 
@@ -40,7 +44,7 @@ def test_the_simplest_sufficient_model_is_chosen(truth, model):
     after = m.corrected(change)
     assert chosen == model and abs(RowOffset.of(after).median_px) < 0.02
     grid = np.stack(np.meshgrid(np.linspace(100, 1100, 6), np.linspace(80, 640, 5)), -1).reshape(-1, 1, 2)
-    rows = [cv2.perspectiveTransform(grid, K @ c @ np.linalg.inv(K))[:, 0, 1] for c in (change, truth)]
+    rows = [c(grid[:, 0], K)[:, 1] for c in (change, RightChange(truth))]
     assert np.abs(rows[0] - rows[1]).max() < 0.12
 
 
@@ -65,7 +69,43 @@ def test_pitch_alone_moves_no_disparity():
 def test_nothing_to_find_stays_near_the_identity():
     m = plausible(_matches(np.eye(3)), 720)
     change, model = fit_right_camera(m, "auto")
-    assert model == "pitch" and np.abs(change - np.eye(3)).max() < 2e-5
+    assert model == "pitch" and change.rows is None and np.abs(change.turn - np.eye(3)).max() < 2e-5
+
+
+def test_wrong_lens_distortion_is_a_row_field_that_leaves_columns_alone():
+    m = plausible(_lens_error(_matches(np.eye(3))), 720)
+    change, model = fit_right_camera(m, "auto")
+    after = m.corrected(change)
+    assert model == "lens" and RowOffset.of(m).spread_px > 0.4 and RowOffset.of(after).spread_px < 0.24
+    plain = m.corrected(RightChange(change.turn))
+    np.testing.assert_allclose(after.right[:, 0], plain.right[:, 0], atol=1e-9)
+
+
+def _lens_error(m):
+    """A right camera whose distortion is off by k1 = 0.02."""
+    xy = (m.right - K[:2, 2]) / 1000
+    return RowMatches(m.left, m.right + 1000 * 0.02 * xy * (xy**2).sum(1, keepdims=True), m.pair, K)
+
+
+def test_row_field_is_flat_outside_its_matches():
+    rng = np.random.default_rng(0)
+    xy = rng.uniform(-0.3, 0.3, (500, 2))
+    field = fit_row_field(xy, 1e-3 * (xy[:, 0] + 5 * xy[:, 1] ** 3), 1e-6)
+    inside = np.abs(field(xy) - 1e-3 * (xy[:, 0] + 5 * xy[:, 1] ** 3))
+    assert np.quantile(inside, 0.9) < 1e-5
+    far, edge = np.array([[5.0, 0], [0, -5.0]]), np.array([field.high * [1, 0], field.low * [0, 1]])
+    np.testing.assert_allclose(field(far), field(edge), atol=1e-9)
+
+
+def test_maps_and_points_of_a_changed_view_agree():
+    rng = np.random.default_rng(0)
+    xy = rng.uniform(-0.4, 0.4, (400, 2))
+    field = fit_row_field(xy, 1e-3 * (xy[:, 0] * xy[:, 1] + xy[:, 1] ** 2), 1e-6)
+    view = View(Camera(K, np.array([-0.1, 0.02, 0, 0, 0])), _turn(0.002, 0.001, 0.003), field)
+    raw_x, raw_y = view.maps(Rig(1280, 720, 1000, 1000, 640, 360, 0.1))
+    at = np.stack([rng.integers(100, 1180, 50), rng.integers(80, 640, 50)], 1)
+    raw = np.stack([raw_x[at[:, 1], at[:, 0]], raw_y[at[:, 1], at[:, 0]]], 1)
+    assert np.abs(view.points(raw, K) - at).max() < 0.02
 
 
 def test_swapped_sides_show_in_the_sign_of_the_disparity():
