@@ -82,22 +82,21 @@ def read_ply(path: Path) -> SurfaceMesh:
     if not data.startswith(b"ply") or end < 0:
         raise StageError(f"{path} is not a PLY file", "run the surface stage again")
     order, elements = _header(path, data[:end].decode("ascii", "replace"))
-    at, vertex, faces = data.index(b"\n", end) + 1, None, np.zeros((0, 3), np.int64)
+    at, tables = data.index(b"\n", end) + 1, {}
     for name, count, properties in elements:
-        if name == "face":
-            kind = np.dtype(
-                [("count", order + properties[0][1][0]), ("index", order + properties[0][1][1], (3,)), *_plain(order, properties[1:])]
-            )
-            table = np.frombuffer(data, kind, count, at)
-            if count and (table["count"] != 3).any():
-                raise StageError(f"{path} has faces that are not triangles", "triangulate the mesh first")
-            faces = table["index"].astype(np.int64)
-        else:
-            kind = np.dtype(_plain(order, properties))
-            table = np.frombuffer(data, kind, count, at)
-            vertex = table if name == "vertex" else vertex
+        kind = np.dtype(_triangle(order, properties) if name == "face" else _plain(order, properties))
+        if at + count * kind.itemsize > len(data):
+            raise StageError(f"{path} is truncated", "run the surface stage again")
+        tables[name] = np.frombuffer(data, kind, count, at)
         at += count * kind.itemsize
-    names = vertex.dtype.names
+    faces = tables.get("face", np.zeros(0, _FACE))
+    if (faces["count"] != 3).any():
+        raise StageError(f"{path} has faces that are not triangles", "triangulate the mesh first")
+    return _surface_mesh(tables["vertex"], faces["index"].astype(np.int64))
+
+
+def _surface_mesh(vertex: np.ndarray, faces: np.ndarray) -> SurfaceMesh:
+    names = vertex.dtype.names or ()
     columns = lambda keys: np.stack([vertex[k] for k in keys], 1)  # noqa: E731
     colour = columns(("red", "green", "blue")) if "red" in names else np.full((len(vertex), 3), 128, np.uint8)
     confidence = vertex["confidence"].astype(np.float32) if "confidence" in names else np.ones(len(vertex), np.float32)
@@ -140,6 +139,11 @@ def _header(path: Path, text: str) -> tuple[str, list]:
     if not order or not any(e[0] == "vertex" for e in elements):
         raise StageError(f"{path} is not a binary PLY with vertices", "export it as binary PLY")
     return order, elements
+
+
+def _triangle(order: str, properties: list) -> list:
+    (_, (count, index)), *rest = properties
+    return [("count", order + count), ("index", order + index, (3,)), *_plain(order, rest)]
 
 
 def _plain(order: str, properties: list) -> list:

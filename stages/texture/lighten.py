@@ -47,8 +47,8 @@ def _collapse(vertices: np.ndarray, faces: np.ndarray, budget: int) -> tuple[np.
     import fast_simplification
 
     centre = vertices.mean(0)  # float32 inside: keep the digits for the shape, not for where it stands
-    v, f = fast_simplification.simplify((vertices - centre).astype(np.float32), faces.astype(np.int32), target_count=budget, agg=3)
-    return tidy(np.asarray(v, np.float64) + centre, f)
+    light = fast_simplification.simplify((vertices - centre).astype(np.float32), faces.astype(np.int32), target_count=budget, agg=3)
+    return tidy(np.asarray(light[0], np.float64) + centre, light[1])
 
 
 def _deviation(vertices: np.ndarray, faces: np.ndarray, light_vertices: np.ndarray, light_faces: np.ndarray, samples: int = 20000) -> float:

@@ -71,7 +71,7 @@ def script_json(data: Any) -> str:
 
 
 def _picture(data: bytes) -> bytes:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    image = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
     if max(image.shape[:2]) > _MOST_TEXELS:
         image = cv2.resize(image, (_MOST_TEXELS, _MOST_TEXELS), interpolation=cv2.INTER_AREA)
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
