@@ -59,6 +59,12 @@ def density_above_uniform(counts: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return _log_density(counts).ravel()[colour_index(colour)] - np.float32(np.log(UNIFORM))
 
 
+def similarity(a: np.ndarray, b: np.ndarray) -> float:
+    """Bhattacharyya coefficient (0-1) of two histograms (BINS,)*3, on 8 bins a channel."""
+    coarse = lambda h: h.reshape(8, 4, 8, 4, 8, 4).sum((1, 3, 5)).ravel()  # noqa: E731
+    return float(np.sqrt(coarse(a) * coarse(b)).sum() / max(np.sqrt(float(a.sum()) * float(b.sum())), 1e-6))
+
+
 def model_from_histograms(of_object: np.ndarray, of_background: np.ndarray) -> ColourModel:
     """Blur the counts by one bin (the kernel of a density estimate) and mix in the uniform density."""
     return ColourModel(_log_density(of_object), _log_density(of_background))

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 
 from stages.core.parallel import ordered_map
-from stages.masks.colour_model import histogram, model_from_histograms
+from stages.masks.colour_model import histogram, model_from_histograms, similarity
 from stages.masks.expectation import Expectation
-from stages.masks.frame_cut import FrameCut, colour_similarity, cut_frame
+from stages.masks.frame_cut import FrameCut, cut_frame
 from stages.masks.outline import CutSettings
 from stages.masks.seed import Seed
 from stages.masks.working_frame import WorkingFrame
@@ -108,7 +108,9 @@ def _follow_one(view, scene, previous, out, cut, fine, expected_area, seed_area)
 
 def _is_the_object(view: WorkingFrame, mask: np.ndarray, of_object: np.ndarray, seed_area: float) -> bool:
     """Whether something found by searching the whole picture is the object: by its size and colours."""
-    return 0.2 * seed_area < mask.sum() < 5 * seed_area and colour_similarity(view.rgb, mask, of_object) > SAME_COLOURS
+    return (
+        0.2 * seed_area < mask.sum() < 5 * seed_area and similarity(histogram(view.rgb[mask].astype(np.float32)), of_object) > SAME_COLOURS
+    )
 
 
 def _record(out: Followed, frame: int, cut: FrameCut, reason: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from stages.masks.colour_model import ColourModel, decorrelated, histogram
+from stages.masks.colour_model import ColourModel, decorrelated
 from stages.masks.evidence import colour_llr, depth_llr
 from stages.masks.expectation import Expectation
 from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut, largest
@@ -37,7 +37,7 @@ def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, c
     h, w = view.shape
     window = _window(expected, (h, w))
     s = window.slices
-    llr = frame_llr(view, expected, _taught_here(view, expected, colours, window), window)
+    llr, proof = frame_llr(view, expected, _taught_here(view, expected, colours, window), window)
     colour = decorrelated(view.rgb[s])
     found = coarse_cut(colour, llr, cut) > 0.5
     found = connected(found, largest(found) if expected.anchor is None else expected.anchor[s])
@@ -55,7 +55,7 @@ def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, c
         )
         found = connected(u > 0.5, found, 0.01)
     mask = np.zeros((h, w), bool)
-    mask[s] = fill_holes(found, 0.002)
+    mask[s] = fill_holes(found, 0.002, None if expected.near_range is None else proof)
     return FrameCut(
         mask,
         _agreement(llr, found),
@@ -74,23 +74,25 @@ def _taught_here(view: WorkingFrame, expected: Expectation, colours: ColourModel
     return colours.joined_by(view.rgb[window.slices][::2, ::2][outside]) if outside.sum() > 500 else colours
 
 
-def frame_llr(view: WorkingFrame, expected: Expectation, colours: ColourModel, window: Window) -> np.ndarray:
-    """The evidence of colour, depth and prior in the window, (h, w) float32."""
+def frame_llr(view: WorkingFrame, expected: Expectation, colours: ColourModel, window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """The evidence of colour, depth and prior in the window, (h, w) float32, and its part that rests on depth or a known background."""
     s = window.slices
     colour = view.rgb[s].astype(np.float32)
     if expected.gain is not None:
         colour = colour / expected.gain
-    known = None if expected.background is None else expected.background[s]
-    share = np.float32(COLOUR_SHARE if expected.near_range is not None else COLOUR_ALONE)
-    if known is not None:
-        share = np.where(np.isfinite(known[..., 0]), np.float32(COLOUR_SHARE), share)  # a known background needs no teaching
-    llr = share * np.clip(colour_llr(colour, colours, known, None if known is None else expected.background_sigma[s]), -8, 8)
+    proof = np.zeros(colour.shape[:2], np.float32)
     if expected.near_range is not None:
         surfaces = [(e[s], scatter) for e, scatter in expected.surfaces]
-        llr += DEPTH_SHARE * depth_llr(view.disparity[s], view.sigma[s], expected.near_range, surfaces)
-    if expected.prior is not None:
-        llr += expected.prior[s]
-    return llr
+        proof += DEPTH_SHARE * depth_llr(view.disparity[s], view.sigma[s], expected.near_range, surfaces)
+    taught = np.float32(COLOUR_SHARE if expected.near_range is not None else COLOUR_ALONE)
+    if expected.background is None:
+        llr = proof + taught * np.clip(colours.llr(colour), -8, 8)
+    else:
+        known = np.isfinite(expected.background[s][..., 0])
+        by_colour = np.clip(colour_llr(colour, colours, expected.background[s], expected.background_sigma[s]), -8, 8)
+        proof += np.where(known, COLOUR_SHARE * by_colour, 0)
+        llr = proof + np.where(known, 0, taught * by_colour)
+    return llr if expected.prior is None else llr + expected.prior[s], proof
 
 
 def _window(expected: Expectation, shape: tuple[int, int]) -> Window:
@@ -144,10 +146,3 @@ def _range(view: WorkingFrame, mask: np.ndarray) -> tuple[float, float] | None:
         return None
     lo, hi = np.percentile(d, [2, 99])
     return float(lo), float(hi)
-
-
-def colour_similarity(rgb: np.ndarray, mask: np.ndarray, of_object: np.ndarray) -> float:
-    """Bhattacharyya coefficient (0-1) between the mask's colours and a histogram, on 8 bins a channel."""
-    coarse = lambda h: h.reshape(8, 4, 8, 4, 8, 4).sum((1, 3, 5)).ravel()  # noqa: E731
-    a, b = coarse(histogram(rgb[mask].astype(np.float32))), coarse(of_object)
-    return float(np.sqrt(a * b).sum() / max(np.sqrt(a.sum() * b.sum()), 1e-6))

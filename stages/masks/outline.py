@@ -13,6 +13,9 @@ import numpy as np
 from stages.masks.colour_model import decorrelated, local_llr
 from stages.masks.cut import edge_weights, solve_cut
 
+UNPROVEN, HOLE_PROOF = 0.1, -0.3
+"""largest hole (share of the mask) that must be proven, and the mean evidence that proves it"""
+
 
 @dataclass(frozen=True)
 class CutSettings:
@@ -117,13 +120,21 @@ def largest(mask: np.ndarray) -> np.ndarray:
     return labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) if count > 1 else mask
 
 
-def fill_holes(mask: np.ndarray, share: float) -> np.ndarray:
-    """Close holes smaller than `share` of the mask's area (larger ones are taken as real)."""
+def fill_holes(mask: np.ndarray, share: float, proof: np.ndarray | None = None) -> np.ndarray:
+    """Close holes smaller than `share` of the mask's area, larger ones are taken as real.
+
+    With `proof` (H, W), what speaks for background other than colours that only this picture taught (negative), a hole up to
+    `UNPROVEN` of the area is real only where its mean is below `HOLE_PROOF`: a flat patch of a label is no hole, a handle's is.
+    """
     count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
     if count <= 1:
         return mask
     border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    hole = stats[:, cv2.CC_STAT_AREA] < share * mask.sum()
+    area, whole = stats[:, cv2.CC_STAT_AREA], mask.sum()
+    hole = area < share * whole
+    if proof is not None:
+        mean = np.bincount(labels.ravel(), proof.ravel(), count) / np.maximum(area, 1)
+        hole |= (area < UNPROVEN * whole) & (mean > HOLE_PROOF)
     hole[border] = False
     hole[0] = False
     return mask | hole[labels]

@@ -6,12 +6,12 @@ planes (table, wall) from which the object must stand out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from stages.masks.colour_model import ColourModel, decorrelated, density_above_uniform, histogram, model_from_histograms
+from stages.masks.colour_model import ColourModel, decorrelated, density_above_uniform, histogram, model_from_histograms, similarity
 from stages.masks.evidence import colour_llr, depth_llr
 from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut
 from stages.masks.planes import DisparityPlane, fit_planes, plane_map, standing_out
@@ -22,6 +22,8 @@ COLOUR_SHARE, COLOUR_ALONE = 0.7, 0.35
 """weight of the colour evidence beside depth, and without it: a colour model taught by its own result is over-confident"""
 COMMON = 2.0
 """log of the density over the uniform one from which a colour is common round the box"""
+STANDS_OUT, ALIKE = 0.2, 0.75
+"""a first mask of which less stands out in depth, in colours more alike than this (Bhattacharyya) to its surroundings, is doubted"""
 SMALLEST, LARGEST = 0.002, 0.6
 """share of the picture that an object pointed at may cover"""
 
@@ -77,12 +79,10 @@ def from_box(
         of_object, of_background = histogram(picture[teacher]), histogram(picture[~mask[crop]])
         near_range = disparity_range(view, mask)
         llr = colour_llr(picture, model_from_histograms(of_object, of_background))
+        proof = None
         if near_range is not None:
-            llr = COLOUR_SHARE * llr + COLOUR_SHARE * depth_llr(
-                view.disparity[crop], view.sigma[crop], near_range, [(e[crop], s) for e, s in surfaces]
-            )
-        else:
-            llr = COLOUR_ALONE * llr + fitting
+            proof = COLOUR_SHARE * depth_llr(view.disparity[crop], view.sigma[crop], near_range, [(e[crop], s) for e, s in surfaces])
+        llr = COLOUR_ALONE * llr + fitting if proof is None else COLOUR_SHARE * llr + proof
         if motion is not None:
             llr = llr + motion[crop]
         llr[sure_outside] = -50
@@ -95,16 +95,10 @@ def from_box(
         mask[crop] = connected(found, found)
     u = fine_cut(view.rgb[crop], mask[crop], llr, cut, noise_level(view.rgb))
     final = np.zeros((h, w), bool)
-    final[crop] = fill_holes((u > 0.5) & inside[crop], 0.003 if disparity_range(view, mask) else 0.02)
-    return Seed(
-        view.frame,
-        final,
-        histogram(picture[final[crop]]),
-        histogram(picture[~final[crop]]),
-        disparity_range(view, final),
-        surface,
-        _doubt(final, (x0, y0, x1, y1)),
-    )
+    final[crop] = fill_holes((u > 0.5) & inside[crop], 0.02 if proof is None else 0.003, proof)
+    of_object, of_background = histogram(picture[final[crop]]), histogram(picture[~final[crop]])
+    seed = Seed(view.frame, final, of_object, of_background, disparity_range(view, final), surface, "")
+    return replace(seed, doubt=_doubt(seed, (x0, y0, x1, y1), float((near & final).sum() / max(1, final.sum()))))
 
 
 def from_points(view: WorkingFrame, marks: tuple[tuple[float, float, int], ...], cut: CutSettings, rng: np.random.Generator) -> Seed:
@@ -198,13 +192,13 @@ def _first_guess(near: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return out
 
 
-def _doubt(mask: np.ndarray, box: tuple[int, int, int, int]) -> str:
+def _doubt(seed: Seed, box: tuple[int, int, int, int], near_share: float) -> str:
+    """What is odd about the first mask; `near_share`: share of it that stands out in depth from the planes round the box."""
     x0, y0, x1, y1 = box
-    area = max(1, (x1 - x0) * (y1 - y0))
-    if mask.sum() < 0.03 * area:
+    if seed.mask.sum() < max(50, 0.03 * (x1 - x0) * (y1 - y0)):
         return "hardly anything inside the box differs from what surrounds it"
-    if mask.sum() > 0.97 * area:
-        return "the whole box came out as object"
-    found = Window.around(mask, 0)
-    slack = max(abs(found.x0 - x0) + abs(found.x1 - x1 - 1), 0) / (x1 - x0), max(abs(found.y0 - y0) + abs(found.y1 - y1 - 1), 0) / (y1 - y0)
+    if near_share < STANDS_OUT and similarity(seed.of_object, seed.of_background) > ALIKE:
+        return "what the box holds has the depth and the colours of what surrounds it"
+    found = Window.around(seed.mask, 0)
+    slack = (abs(found.x0 - x0) + abs(found.x1 - x1 - 1)) / (x1 - x0), (abs(found.y0 - y0) + abs(found.y1 - y1 - 1)) / (y1 - y0)
     return "the object found is much smaller than the box" if max(slack) > 0.35 else ""

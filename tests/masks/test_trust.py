@@ -81,6 +81,16 @@ def test_components_and_holes():
     assert Window.around(mask[:22], 1) == Window(1, 1, 21, 21)
 
 
+def test_a_hole_is_real_only_where_depth_proves_it():
+    mask = np.zeros((40, 40), bool)
+    mask[5:35, 5:35] = True
+    mask[15:20, 15:20] = False
+    proof = np.zeros(mask.shape, np.float32)
+    assert fill_holes(mask, 0.002, proof)[17, 17]
+    proof[15:20, 15:20] = -2
+    assert not fill_holes(mask, 0.002, proof)[17, 17]
+
+
 def test_mask_survives_packing():
     mask = np.random.default_rng(0).uniform(size=(33, 47)) < 0.4
     assert np.array_equal(decode(encode(mask)), mask)
