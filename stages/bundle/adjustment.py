@@ -11,6 +11,11 @@ from stages.bundle.rig_problem import Observations, Solution, solve
 from stages.core.camera import Rig
 from stages.core.geometry.stereo_points import stereo_residuals, triangulate
 
+RAYLEIGH_MEDIAN = 1.177
+"""median length of an error whose two coordinates have deviation 1"""
+WIDE_START = 1.5
+"""errors may be this much wider than promised before limits are widened: sigmas are estimates"""
+
 
 @dataclass(frozen=True)
 class AdjustOptions:
@@ -44,27 +49,42 @@ def adjust(
     options: AdjustOptions,
     progress: Callable[[int, int, str], None],
 ) -> Adjusted | None:
-    """The refined poses and points of `count` points; None when no round could be solved."""
-    poses, solution, iterations = left_from_object, None, 0
-    for done in range(options.rounds):
+    """The refined poses and points of `count` points; None when no round could be solved.
+
+    From a poor start, errors are first judged by their own median (graduated: wide limits and a wide loss, then narrow ones).
+    """
+    poses, solution, iterations, done, last = left_from_object, None, 0, 0, 2 * options.rounds
+    while done < last:
         xyz = triangulate(rig, poses, observations.frame, observations.point, observations.uvr, observations.sigma_px, count)
-        use = fitting(rig, poses, xyz, observations, options)
+        width = start_width(rig, poses, xyz, observations)
+        use = fitting(rig, poses, xyz, observations, options, width)
         if use[0].sum() < 6:
             return None
-        solution = solve(rig, poses, xyz, observations, *use, options.robust_sigmas, options.max_iterations)
+        solution = solve(rig, poses, xyz, observations, *use, options.robust_sigmas * width, options.max_iterations)
         if solution is None:
             return None
-        poses, iterations = solution.left_from_object, iterations + solution.iterations
-        progress(done + 1, options.rounds, "adjusting")
+        poses, iterations, done = solution.left_from_object, iterations + solution.iterations, done + 1
+        if width == 1.0 and last > options.rounds:
+            last = max(options.rounds, done)
+        progress(done, last, "adjusting")
     return _finished(rig, solution, observations, use, iterations)
 
 
+def start_width(rig: Rig, left_from_object: np.ndarray, xyz: np.ndarray, observations: Observations) -> float:
+    """By how much errors exceed what their sigmas promise (median, of two coordinates), at least 1."""
+    residual = stereo_residuals(rig, left_from_object, observations.frame, xyz[observations.point], observations.uvr)
+    ratio = np.hypot(residual[:, 0], residual[:, 1]) / observations.sigma_px
+    ratio = ratio[np.isfinite(ratio)]
+    width = float(np.median(ratio)) / RAYLEIGH_MEDIAN if len(ratio) else 1.0
+    return width if width > WIDE_START else 1.0
+
+
 def fitting(
-    rig: Rig, left_from_object: np.ndarray, xyz: np.ndarray, observations: Observations, options: AdjustOptions
+    rig: Rig, left_from_object: np.ndarray, xyz: np.ndarray, observations: Observations, options: AdjustOptions, width: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """(use_left, use_right), each (M,) bool: observations near their point, of points that two frames or more agree on."""
     residual = stereo_residuals(rig, left_from_object, observations.frame, xyz[observations.point], observations.uvr)
-    limit = np.maximum(options.outlier_sigmas * observations.sigma_px, options.outlier_floor_px)
+    limit = np.maximum(options.outlier_sigmas * width * observations.sigma_px, options.outlier_floor_px)
     with np.errstate(invalid="ignore"):
         left, right = np.hypot(residual[:, 0], residual[:, 1]) < limit, np.abs(residual[:, 2]) < limit
     seen = np.bincount(observations.point[left], minlength=len(xyz))
@@ -73,25 +93,24 @@ def fitting(
 
 
 def focal_check(
-    rig: Rig, adjusted: Adjusted, observations: Observations, robust_sigmas: float, max_frames: int
+    rig: Rig, adjusted: Adjusted, observations: Observations, robust_sigmas: float, max_observations: int
 ) -> tuple[float, float] | None:
-    """(focal_change, residual_change): what a free focal length would become (share) and how much less the cost would be (share).
+    """(focal_change, cost_change): what a free focal length would become (share) and how much less the cost would be (share).
 
-    On a subset of frames with all observations weighted alike. Only a hint: the calibration is never changed.
+    On evenly chosen points with all observations weighted alike. Only a hint: the calibration is never changed.
     """
-    frames = np.unique(np.linspace(0, len(adjusted.left_from_object) - 1, max_frames).round().astype(int))
-    keep = adjusted.use_left & np.isin(observations.frame, frames)
-    kept = np.bincount(observations.point[keep], minlength=len(adjusted.xyz))
-    keep &= kept[observations.point] >= 2
+    stride = 1 + int(adjusted.use_left.sum()) // max_observations
+    keep = adjusted.use_left & (observations.point % stride == 0)
+    frames = np.unique(observations.frame[keep])
     if len(frames) < 3 or keep.sum() < 200:
         return None
     sigma = float(np.median(observations.sigma_px[keep]))
     chosen = Observations(
         observations.point[keep], np.searchsorted(frames, observations.frame[keep]), observations.uvr[keep], np.full(int(keep.sum()), sigma)
     )
-    use = np.ones(len(chosen.point), bool), adjusted.use_right[keep]
-    held = solve(rig, adjusted.left_from_object[frames], adjusted.xyz, chosen, *use, robust_sigmas, 10, row_weight=1.0)
-    free = solve(rig, adjusted.left_from_object[frames], adjusted.xyz, chosen, *use, robust_sigmas, 20, free_focal=True, row_weight=1.0)
+    problem = rig, adjusted.left_from_object[frames], adjusted.xyz, chosen, np.ones(len(chosen.point), bool), adjusted.use_right[keep]
+    held = solve(*problem, robust_sigmas, 10, row_weight=1.0)
+    free = solve(*problem, robust_sigmas, 20, free_focal=True, row_weight=1.0)
     if held is None or free is None or held.cost <= 0:
         return None
     return free.focal_change, 1 - free.cost / held.cost

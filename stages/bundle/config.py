@@ -25,9 +25,9 @@ class BundleConfig:
     min_observations: int = 15
     """A frame with fewer good observations keeps its pose but is marked uncertain."""
     self_check: bool = True
-    """Also solve with a free focal length and a free turn of the right eye, only to report whether the calibration looks off."""
-    self_check_max_frames: int = 80
-    """Frames used for that check at most, evenly spaced; it is a hint and must stay cheap."""
+    """Also solve with a free focal length, only to report whether the calibration looks off."""
+    self_check_observations: int = 10_000
+    """Observations used for that check at most; it is a hint and must stay cheap."""
 
     def __post_init__(self) -> None:
         if self.rounds < 1:

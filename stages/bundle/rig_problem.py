@@ -19,6 +19,8 @@ from stages.core.camera import Rig
 CLASS_STEP = np.sqrt(2.0)
 ROW_BLINDNESS = 1e-3
 """factor on fy of the right eyes"""
+MIN_POINTS = 4
+"""a frame with fewer points keeps its pose: they leave it open"""
 DENSE_FRAMES = 150
 """up to here a dense Schur complement (6 unknowns a frame) is the fastest"""
 COST_TOLERANCE = 1e-4
@@ -59,11 +61,11 @@ def solve(
     free_focal: bool = False,
     row_weight: float = ROW_BLINDNESS,
 ) -> Solution | None:
-    """Minimise the robust reprojection error over all poses (the first is held) and points; None if the solver failed.
+    """Minimise the robust reprojection error over all poses (the first is held) and points.
 
-    `use_left`, `use_right` (M,) bool choose the residuals. Points without any are returned as they came. With `free_focal` the focal
-    lengths move too; give observations of one sigma then, so that there is one camera per eye, and `row_weight` 1, so that fy is
-    determined. One thread: sums in a fixed order, so that the result does not depend on the machine's cores.
+    None if the solver failed. `use_left`, `use_right` (M,) bool choose the residuals. Points without any are returned as they came.
+    With `free_focal` the focal lengths move too; give observations of one sigma then, so that there is one camera per eye, and
+    `row_weight` 1, so that fy is determined. One thread: sums in a fixed order, so that the result does not depend on the machine's cores.
     """
     import pycolmap
 
@@ -71,7 +73,9 @@ def solve(
     config = pycolmap.BundleAdjustmentConfig()
     for image in problem.images:
         config.add_image(image)
-    config.set_constant_rig_from_world_pose(1)
+    seen = np.bincount(observations.frame[use_left], minlength=len(left_from_object))
+    for k in np.flatnonzero((seen < MIN_POINTS) | (np.arange(len(seen)) == 0)).tolist():
+        config.set_constant_rig_from_world_pose(k + 1)
     summary = pycolmap.create_default_ceres_bundle_adjuster(
         _options(len(left_from_object), robust_sigmas, max_iterations, free_focal), config, problem
     ).solve()

@@ -79,7 +79,7 @@ class BundleStage:
         adjusted = adjustment.in_new_frame(adjusted, change)
         sigmas = adjustment.pose_sigmas(rig, adjusted, observations, np.zeros(3))
         focal = (
-            adjustment.focal_check(rig, adjusted, observations, config.robust_sigmas, config.self_check_max_frames)
+            adjustment.focal_check(rig, adjusted, observations, config.robust_sigmas, config.self_check_observations)
             if config.self_check
             else None
         )

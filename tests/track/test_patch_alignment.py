@@ -42,7 +42,7 @@ def warped(image: np.ndarray, affine: np.ndarray, centre: tuple[float, float], s
     inverse = np.linalg.inv(affine)
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(float)
     source = np.einsum("ij,jhw->ihw", inverse, np.stack([x, y]) - (c + shift)[:, None, None]) + c[:, None, None]
-    return map_coordinates(image, source[::-1], order=3, mode="nearest").astype(np.float32)      # not warpAffine: it rounds to 1/32 px
+    return map_coordinates(image, source[::-1], order=3, mode="nearest").astype(np.float32)  # not warpAffine: it rounds to 1/32 px
 
 
 def cut(image: np.ndarray, u: float, v: float) -> np.ndarray:
