@@ -75,7 +75,7 @@ def test_local_colours_put_the_outline_in_the_middle(rng):
     right[:, 36:] = True
     band = ~(left | right)
     llr = np.zeros((40, 60))
-    llr[band] = local_llr(colour.astype(np.float32), right, left, band, 8, 1.5)
+    llr[band] = local_llr(colour.astype(np.float32), right, left, band, 14, 1.5)
     assert (llr[:, 28].mean() < 0) and (llr[:, 31].mean() > 0)
 
 
