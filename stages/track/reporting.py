@@ -59,7 +59,7 @@ def warnings(points: Mapping[int, FramePoints], graph: ViewGraph, rows: Sequence
         parts = tracking.part_sizes(sorted(points), graph.edges)[1:]
         more = f" {parts[0]} of them fit together, but not with the rest." if parts and parts[0] > 1 else ""
         out.append(
-            f"{len(lost)} of {len(points)} frames could not be posed: {frame_ranges(lost)}.{more} Their reasons stand in poses_initial.json."
+            f"{len(lost)} of {len(points)} frames could not be posed: {frame_ranges(lost)}.{more} Reasons: poses_initial.json."
         )
     posed = [r for r in rows if r.status == "ok"]
     without = [r.frame for r in posed if points[r.frame].mask_lost]
