@@ -62,6 +62,7 @@ class Serving:
                "PREFECT_SERVER_API_PORT": str(self.port), "PREFECT_SERVER_UI_API_URL": f"{self.ui}/api",
                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
                "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+               "PREFECT_WORKER_QUERY_SECONDS": "3",
                "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S), "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,stages",
                "TWIN_FILES_URL": self.files, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
         return out | ({"PREFECT_SERVER_API_AUTH_STRING": self.auth, "PREFECT_API_AUTH_STRING": self.auth} if self.auth else {})

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from flows.places import captures_root, twins_root
 from flows.stage_child import die_with_parent
+from stages.core.store import Store
 
 LOOK_FOR_CAPTURES_EVERY_S = 3.0
 CONTENT_POLICY = "connect-src 'self' ws: wss:; img-src 'self' data: blob: http: https:"
@@ -73,20 +74,32 @@ class _TwinFiles(http.server.SimpleHTTPRequestHandler):
 
 
 def watcher() -> None:
-    """Starts a run for each capture whose READY marker appears; Prefect's idempotency key makes it one run per marker."""
+    """Starts a run for each capture whose READY marker appears, and brings back runs that lost their process."""
+    from prefect.client.orchestration import get_client
+
+    from flows.recovery import recover
+
+    seen: set[str] = set()
+    with get_client(sync_client=True) as client:
+        while True:
+            _start_new_captures(seen)
+            for line in recover(client, Store()):
+                print(line, flush=True)      # noqa: T201 - into the part's log
+            time.sleep(LOOK_FOR_CAPTURES_EVERY_S)
+
+
+def _start_new_captures(seen: set[str]) -> None:
+    """Prefect's idempotency key makes it one run per marker, whoever asks and however often."""
     from prefect.deployments import run_deployment
 
     from flows.batch import DEPLOYMENT, is_done, parameters_of, start_key
     from flows.ready import ready_captures
 
-    seen: set[str] = set()
-    while True:
-        for capture in ready_captures(captures_root()):
-            if capture.key not in seen and not is_done(capture, "standard", ()):
-                run_deployment(DEPLOYMENT, parameters=parameters_of(capture, "standard", ()), timeout=0,
-                               idempotency_key=start_key(capture, "standard", ()))
-            seen.add(capture.key)
-        time.sleep(LOOK_FOR_CAPTURES_EVERY_S)
+    for capture in ready_captures(captures_root()):
+        if capture.key not in seen and not is_done(capture, "standard", ()):
+            run_deployment(DEPLOYMENT, parameters=parameters_of(capture, "standard", ()), timeout=0,
+                           idempotency_key=start_key(capture, "standard", ()))
+        seen.add(capture.key)
 
 
 PARTS = {"server": server, "worker": worker, "register": register, "files": files, "watcher": watcher}

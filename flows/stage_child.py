@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import importlib
 import json
 import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -103,6 +106,32 @@ def device_for(stage: Any) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+@contextlib.contextmanager
+def my_turn_on(device: str, messages: Messages) -> Iterator[None]:
+    """One stage at a time on a GPU, over all runs of this machine: flock, which a dead process gives back at once."""
+    if device == "cpu":
+        yield
+        return
+    path = Path(os.environ.get("TWIN_GPU_LOCK") or Path(tempfile.gettempdir()) / "stereotwin-gpu0.lock")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        started = time.monotonic()
+        while not _try_lock(descriptor):
+            messages.progress(0, 0, f"another run uses the GPU: waiting {time.monotonic() - started:.0f} s")
+            time.sleep(PROGRESS_EVERY_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def run_job(job: dict[str, Any], messages: Messages) -> None:
     """Run the stage of the job and send its result."""
     stage = next(s for s in load_stages() if s.name == job["stage"])
@@ -111,8 +140,10 @@ def run_job(job: dict[str, Any], messages: Messages) -> None:
     fingerprint = fingerprint_of(stage, inputs, config, job["seed"])
     if fingerprint != job["fingerprint"]:
         raise StageError(f"the program or the weights of {stage.name} changed while the run was under way", "run the same command again")
-    context = StageContext(threads=job["threads"], seed=job["seed"], device=device_for(stage), progress=messages.progress)
-    result = run_stage(stage, inputs, config, Store(Path(job["store"])), context, force=job["force"])
+    device = device_for(stage)
+    context = StageContext(threads=job["threads"], seed=job["seed"], device=device, progress=messages.progress)
+    with my_turn_on(device, messages):
+        result = run_stage(stage, inputs, config, Store(Path(job["store"])), context, force=job["force"])
     messages.send("result", cached=result.cached)
 
 
