@@ -40,7 +40,7 @@ class Evidence:
     colour: bool = True
     outlines: bool = True
     points: bool = True
-    depth_floor: float = 3.0
+    depth_floor: float = 4.0
     colour_floor: float = 0.12
     outline_px: float = 1.5
     point_sigma: float = 0.6

@@ -52,6 +52,7 @@ class Schedule:
     """of the logistic, 1 / footprint"""
     colour_weight: float = 0.02
     eikonal_weight: float = 0.05
+    normal_weight: float = 0.2
     first_levels: int = 5
     rate_grid: float = 1e-2
     rate_mlp: float = 2e-3
@@ -82,12 +83,13 @@ def train(
     rng = np.random.default_rng(seed)
     state = Trained(field, cube, np.ones((cameras, 3), np.float32), [])
     source = SurfaceSamples(shape, cube, footprint)
-    total = schedule.geometry_steps + (schedule.colour_steps if pixels is not None and len(pixels) else 0)
+    coloured = pixels is not None and len(pixels) > 0
+    total = schedule.geometry_steps + (schedule.colour_steps if coloured else 0)
     for step in range(total):
         warm = min(1.0, (step + 1) / max(1, 0.6 * schedule.geometry_steps))
         field.active_levels = schedule.first_levels + warm * (field.shape.levels - schedule.first_levels)
         entry = _geometry_step(field, source, schedule, footprint / cube.size, rng)
-        if pixels is not None and len(pixels) and warm > 0.5:
+        if coloured and warm > 0.5:
             entry |= _surface_colour_step(field, cube, pixels, state.gain, schedule.rays, rng)
         if step >= schedule.geometry_steps:
             ramp = min(1.0, (step - schedule.geometry_steps + 1) / 50)
@@ -114,8 +116,11 @@ class SurfaceSamples:
         sure = (footprint / np.maximum(shape.read_sigma[nearest], 0.1 * footprint)) ** 2
         self.trust = (0.2 + 0.8 * sure / (1 + sure)).astype(np.float32)
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(x (count, 3) in the cube, target (count,), weight (count,)); 3 of 4 within two voxels of the surface."""
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(x (count, 3) in the cube, target (count,), weight (count,), normal (3 count // 4, 3) of those near the surface).
+
+        The first 3 of 4 lie within a few voxels of the surface, the others anywhere in the box.
+        """
         near = 3 * count // 4
         face = self.shape.faces[rng.integers(0, len(self.shape.faces), near)]
         corner = rng.dirichlet((1, 1, 1), near)
@@ -127,24 +132,31 @@ class SurfaceSamples:
         target = np.concatenate([away, self.shape.grid.sample(self.shape.distance, far)])
         trust = np.concatenate([self.trust[face[:, 0]], np.full(count - near, 0.1)])
         x = np.concatenate([on + away[:, None] * normal, far])
-        return self.cube.inside(x), (target / self.cube.size).astype(np.float32), trust.astype(np.float32)
+        return self.cube.inside(x), (target / self.cube.size).astype(np.float32), trust.astype(np.float32), normal
 
 
-def _geometry_step(field: Field, source: SurfaceSamples, schedule: Schedule, unit: float, rng: np.random.Generator) -> dict[str, float]:
-    """Huber loss on the signed distance (in footprints) and the eikonal loss at a quarter of the points. Accumulates gradients."""
-    x, target, weight = source.draw(schedule.points, rng)
+def _geometry_step(
+    field: Field, source: SurfaceSamples, schedule: Schedule, unit: float, rng: np.random.Generator
+) -> dict[str, float]:
+    """Huber loss on the signed distance (in footprints); gradient like the normal near the surface and of length 1 afar. Accumulates."""
+    x, target, weight, normal = source.draw(schedule.points, rng)
     tape = field.forward(x, features=False)
     error = (tape.sdf - target) / unit
-    d_sdf = weight * np.clip(error, -1, 1) / (unit * len(x))
-    field.backward(tape, d_sdf.astype(np.float32))
-    taps_at = x[: len(x) // 4]
-    taps = field.forward(tetrahedral_taps(taps_at, unit), features=False)
+    field.backward(tape, (weight * np.clip(error, -1, 1) / (unit * len(x))).astype(np.float32))
+    near, far = len(x) // 5, len(x) // 20
+    taps = field.forward(tetrahedral_taps(np.concatenate([x[:near], x[-far:]]), unit), features=False)
     gradient = tap_gradient(taps.sdf, unit)
     length = np.linalg.norm(gradient, axis=1, keepdims=True)
-    excess = length - 1
-    d_gradient = schedule.eikonal_weight * 2 * np.clip(excess, -1, 1) * gradient / np.maximum(length, 1e-6) / len(taps_at)
-    field.backward(taps, tap_gradient_backward(d_gradient.astype(np.float32), unit).astype(np.float32))
-    return {"distance": float(np.mean(np.abs(error) * weight)), "eikonal": float(np.mean(excess**2))}
+    turned, excess = gradient[:near] - normal[:near], length[near:] - 1
+    d_near = schedule.normal_weight * 2 * turned / near
+    d_far = schedule.eikonal_weight * 2 * np.clip(excess, -1, 1) * gradient[near:] / np.maximum(length[near:], 1e-6) / far
+    d_gradient = np.concatenate([d_near, d_far]).astype(np.float32)
+    field.backward(taps, tap_gradient_backward(d_gradient, unit).astype(np.float32))
+    return {
+        "distance": float(np.mean(np.abs(error) * weight)),
+        "normal": float(np.mean(turned**2)),
+        "eikonal": float(np.mean((length - 1) ** 2)),
+    }
 
 
 def _surface_colour_step(
