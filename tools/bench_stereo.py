@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 
 from stages.core.config import resolve
-from stages.depth.config import DepthConfig
 from stages.depth.methods import METHODS, choose
+from stages.graph import stages
 
 CAPTURES = ("bottle_orbit", "drill_inhand")
 REAL = ("motorcycle", "cones", "playground")
@@ -133,7 +133,7 @@ def _ours(case: Case, matcher) -> tuple[np.ndarray, np.ndarray]:
 def table(data: Path, frames: list[int], profile: str, overrides: list[str]) -> list[str]:
     """Lines of the Markdown table."""
     cv2.setNumThreads(1)
-    config = resolve({"depth": DepthConfig}, profile, overrides=overrides).stages["depth"]
+    config = resolve({s.name: s.Config for s in stages()}, profile, overrides=overrides).stages["depth"]
     matcher = METHODS[choose(config.method)[0]].matcher(config)
     lines = ["| pair | method | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
     groups = {name: [rendered(data, name, k) for k in frames] for name in CAPTURES} | {name: [real(data, name)] for name in REAL}

@@ -1,6 +1,6 @@
 """Fits the coefficients of stages/depth/confidence.py on generated scenes, and says how the result covers scenes left out.
 
-    python -m tools.calibrate_depth [--scenes 40] [--seed 7]
+    python -m tools.calibrate_depth [--scenes 24] [--seed 7]
 
 Scenes come from tools/stereo_training (random objects, textures and blank areas, with true disparity), then gain, white balance, noise,
 blur and real JPEG. No captured or rendered data set is used: those only verify (tools/bench_stereo.py). The fit is by maximum
@@ -112,7 +112,7 @@ def _comparable(found: np.ndarray, errors: np.ndarray, c: np.ndarray) -> tuple[n
 def main() -> None:
     """Fit on half of the scenes, report on the other half."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--scenes", type=int, default=40)
+    parser.add_argument("--scenes", type=int, default=24)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     found, errors = samples(args.scenes, args.seed)

@@ -3,7 +3,8 @@
 On a homogeneous plane the plate's posterior variance has a closed form: the integral over all frequencies of 1 / (information +
 stiffness |k|^4) is 1 / (8 sqrt(information * stiffness)), gathered from a radius of (stiffness / information)^(1/4) px. Information is
 not homogeneous, so the formula is evaluated at every level of a pyramid, and each pixel takes the finest level at which its
-surroundings hold enough information for that radius to fit.
+surroundings hold enough information for that radius to fit. What lies between is interpolated, and a plate that is free over a radius
+a has a variance of a^2 / (16 pi stiffness) in the middle: each empty level adds its share.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import numpy as np
 
 from stages.depth import thin_plate
 
+_FREE = np.float32(0.75 / (16 * np.pi))
+"""Variance times stiffness that one empty level adds in its own px: the sum over levels is that of a free disc reaching to the rim."""
 _EMPTY = 1e-7
 """Information of nothing at all, 1/px^2: bounds the logarithm; the sigma it gives is far above any that is kept."""
 
@@ -27,7 +30,8 @@ def _blend(information, stiffness, coarse_log):
             info, k = information[y, x] + np.float32(_EMPTY), stiffness[y, x]
             own = -np.log(np.float32(8) * np.sqrt(info * k))
             share = info / (info + k / np.float32(16))            # 1 where the radius is far below 2 px of this level
-            out[y, x] = share * own + (np.float32(1) - share) * coarse_log[y, x]
+            passed = np.log(np.exp(coarse_log[y, x]) + _FREE / k)
+            out[y, x] = share * own + (np.float32(1) - share) * passed
     return out
 
 

@@ -18,6 +18,7 @@ from stages.core.store import ArtifactRef
 from stages.depth.config import DepthConfig
 from stages.depth.methods import METHODS, choose
 from stages.depth.stage import STAGE
+from stages.graph import stages
 
 KINDS = STAGE.inputs
 
@@ -99,7 +100,7 @@ def test_impossible_settings_are_refused(setting: dict, truth: dict[str, Artifac
 
 def test_every_profile_resolves_and_auto_can_always_run() -> None:
     for profile in ("preview", "standard", "quality"):
-        config = resolve({"depth": DepthConfig}, profile).stages["depth"]
+        config = resolve({s.name: s.Config for s in stages()}, profile).stages["depth"]
         assert choose(config.method)[0] in METHODS
     with pytest.raises(ConfigError):
         resolve({"depth": DepthConfig}, overrides=["depth.method=magic"])
