@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from stages.core.camera import Rig
-from stages.core.geometry.rigid import exp_se3, inverse
+from stages.core.geometry.rigid import exp_se3, inverse, transform
 from stages.texture.sampling import sample_at
 from stages.texture.views import View, Window
 
@@ -21,6 +21,8 @@ _PRIOR_PX = 1.0
 _PRIOR_POINTS = 30.0
 _SCHEDULE = ((4.0, 3), (1.5, 3), (0.0, 3))
 """(blur in picture pixels, rounds): the blur widens the basin to errors of a few pixels"""
+_WORTH_IT = 0.99
+"""corrections that lower the disagreement by less than this are noise: the poses stay"""
 _MAX_SHIFT_PX = 8.0
 """a frame whose correction moves the surface further (median) is left as it was: that is no longer a correction"""
 
@@ -44,13 +46,25 @@ def align(views: list[View], rig: Rig, greys: list[np.ndarray], windows: list[Wi
         smooth = [cv2.GaussianBlur(g, None, blur_px * w.scale) if blur_px else g for g, w in zip(greys, windows, strict=True)]
         for _ in range(rounds):
             cameras = _round(cameras, views, rig, smooth, windows, points, weights)
+    cameras = _without_common_motion(start, cameras, points.mean(0))
     shift = np.array([_shift(a, b, rig, points[weights[k] > 0]) for k, (a, b) in enumerate(zip(start, cameras, strict=True))])
     for members in _pairs(views):
         if max(shift[k] for k in members) > _MAX_SHIFT_PX:
             for k in members:
                 cameras[k], shift[k] = start[k], 0.0
     after = _disagreement(_observe_all(cameras, rig, greys, windows, points, weights), weights)
-    return Aligned(cameras, shift, before, after) if after < before else Aligned(start, np.zeros(len(views)), before, before)
+    if after > _WORTH_IT * before:
+        return Aligned(start, np.zeros(len(views)), before, before)
+    return Aligned(cameras, shift, before, after)
+
+
+def _without_common_motion(start: list[np.ndarray], cameras: list[np.ndarray], centre: np.ndarray) -> list[np.ndarray]:
+    """Take back what all corrections have in common, seen from the object: it would only slide the texture over the mesh."""
+    moved = [inverse(a) @ b for a, b in zip(start, cameras, strict=True)]
+    turn = np.mean([cv2.Rodrigues(m[:3, :3])[0].ravel() for m in moved], 0)
+    common = exp_se3(np.concatenate([turn, np.zeros(3)]))
+    common[:3, 3] = np.mean([transform(m, centre) for m in moved], 0) - common[:3, :3] @ centre
+    return [camera @ inverse(common) for camera in cameras]
 
 
 def _pairs(views: list[View]) -> list[list[int]]:
