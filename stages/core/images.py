@@ -15,6 +15,7 @@ from stages.core.errors import CaptureError
 
 DISPARITY_SCALE = 64.0
 SIGMA_SCALE = 256.0
+THUMBNAIL_BYTES = 150_000
 
 
 _REDUCED = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
@@ -72,10 +73,13 @@ def read_sigma(path: Path) -> np.ndarray:
 
 
 def thumbnail_jpeg(path: Path, image: np.ndarray, width: int = 480, quality: int = 80) -> None:
-    """Write a small JPEG of an RGB picture for reports (area-resampled to `width`)."""
+    """Write a small JPEG of an RGB picture for reports (area-resampled to `width`), at a lower quality where it would pass 150 kB."""
     scale = min(1.0, width / image.shape[1])
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
-    write_rgb(path, small, quality)
+    for q in (quality, 60, 40, 20):
+        write_rgb(path, small, min(q, quality))
+        if path.stat().st_size <= THUMBNAIL_BYTES:
+            return
 
 
 def _quantise(values: np.ndarray, scale: float) -> np.ndarray:
