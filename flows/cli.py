@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     _look(commands)
     _evaluate(commands)
     _machine(commands)
+    _weights(commands)
     return top
 
 
@@ -132,6 +133,31 @@ def _machine(commands) -> None:
     p.add_argument("stage", nargs="?", help="only of this stage")
     p = _command(commands, "doctor", "cli_doctor:doctor", "what this machine has, and what `method: auto` would pick")
     p.add_argument("--json", action="store_true", help="for machines")
+
+
+def _weights(commands) -> None:
+    text = "trained weights that optional methods use"
+    p = commands.add_parser("weights", help=text, description=text)
+    what = p.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    p = _command(what, "list", "cli_weights:list_all", "every entry of the registry: there or not, licence, what uses it")
+    p.add_argument("--json", action="store_true", help="for machines")
+    p = _command(what, "fetch", "cli_weights:fetch", "download, verify and put in place; goes on where it was cut")
+    p.add_argument("names", nargs="+", metavar="NAME")
+    p.add_argument("--from", dest="mirror", metavar="FOLDER", help="copy from a folder that holds the downloads, without network")
+    _accept_option(p)
+    p = _command(what, "verify", "cli_weights:verify", "compute the sha256 of every file again")
+    p.add_argument("names", nargs="*", metavar="NAME", help="only these; they have to be there")
+    p = _command(what, "add", "cli_weights:add", "put a file that was downloaded by hand in place; known by its sha256 or name")
+    p.add_argument("file", metavar="FILE")
+    _accept_option(p)
+    p = _command(commands, "licences", "cli_weights:licences", "licence of every library and file of weights that a run stands on")
+    p.add_argument("which", nargs="?", metavar="RUN|TWIN", help="a run id or a twin folder; default: the default methods")
+    p.add_argument("--commercial", action="store_true", help="exit code 2 if one forbids commercial use")
+    p.add_argument("--json", action="store_true", help="for machines")
+
+
+def _accept_option(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--accept-unverified", action="store_true", help="take a file whose sha256 is not pinned, and pin the one it has")
 
 
 def _command(commands, name: str, target: str, help_text: str) -> argparse.ArgumentParser:

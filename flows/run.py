@@ -26,6 +26,7 @@ from stages.base import Stage, StageResult, identity_of
 from stages.core.config import Settings, resolve
 from stages.core.errors import ConfigError, TwinError
 from stages.core.fingerprint import digest_mapping
+from stages.core.licences import refuse_non_commercial
 from stages.core.store import ArtifactRef, Store
 from stages.core.twin import assemble_twin
 from stages.graph import downstream
@@ -53,6 +54,8 @@ class Run:
         self.stages: tuple[Stage, ...] = _until(every, request.until)
         self.settings: Settings = resolve({s.name: s.Config for s in every}, request.profile, Path(request.capture) / "twin.yaml",
                                           request.overrides())
+        if self.settings.licence == "commercial":
+            refuse_non_commercial(_weights_needed(self.stages, self.settings))
         self.records = RunRecords(store)
         self.record = beside.resumed or self.records.new(request.model_dump(mode="json"), [s.name for s in self.stages], flow_run)
         self._forced = _forced(every, request) - set(beside.resumed.done() if beside.resumed else ())
@@ -144,6 +147,10 @@ def _until(every: tuple[Stage, ...], until: str | None) -> tuple[Stage, ...]:
     if until is None:
         return every
     return every[: _index(every, until, "--until") + 1]
+
+
+def _weights_needed(stages: tuple[Stage, ...], settings: Settings) -> set[str]:
+    return {name for s in stages if hasattr(s, "needs_weights") for name in s.needs_weights(settings.stages[s.name])}
 
 
 def _forced(every: tuple[Stage, ...], request: Reconstruction) -> set[str]:

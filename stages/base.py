@@ -84,7 +84,8 @@ class StageReport:
 class Stage(Protocol):
     """A step of the pipeline; see stages/<name>/stage.py for each.
 
-    Optional members: `weights_used(config) -> {name: sha256}` of the weights that decide the result, and
+    Optional members: `weights_used(config) -> {name: sha256}` of the weights that decide the result, `needs_weights(config) -> names`
+    in weights/registry.yaml, whether they are there or not (`licence: commercial` refuses by them), and
     `auto_choice(config) -> (method, reason)`, what `method: auto` would pick on this machine (`twin doctor` prints it).
     """
 

@@ -20,6 +20,8 @@ from typing import Any
 from stages.core.errors import ConfigError
 
 PROFILES = ("preview", "standard", "quality")
+Licence = typing.Literal["any", "commercial"]
+TOP_LEVEL = ("seed", "licence")
 
 
 def setting(default: Any, *, only_for: tuple[str, ...] = ()) -> Any:
@@ -34,6 +36,8 @@ class Settings:
     profile: str
     seed: int
     stages: dict[str, Any]
+    licence: str = "any"
+    """with "commercial" a run refuses weights and libraries that may not be used commercially (stages/core/licences.py)"""
 
 
 def resolve(
@@ -48,19 +52,21 @@ def resolve(
         raise ConfigError(f"unknown profile {profile!r}", f"choose one of {', '.join(PROFILES)}")
     layers = [("configs/default.yaml", _packaged("default.yaml")), (f"profile {profile}", _packaged(f"profile/{profile}.yaml"))]
     if capture_file is not None and capture_file.exists():
-        layers.append((str(capture_file), _load_yaml(capture_file.read_text(), str(capture_file))))
+        layers.append((str(capture_file), load_yaml(capture_file.read_text(), str(capture_file))))
     layers.append(("the command line", _from_pairs(overrides)))
     values: dict[str, dict[str, Any]] = {name: {} for name in configs}
+    licence = "any"
     for origin, layer in layers:
         seed = int(layer.pop("seed", seed))
+        licence = _convert("licence", layer.pop("licence", licence), Licence)
         _merge(values, layer, configs, origin)
-    return Settings(profile, seed, {name: _build(name, cls, values[name]) for name, cls in configs.items()})
+    return Settings(profile, seed, {name: _build(name, cls, values[name]) for name, cls in configs.items()}, licence)
 
 
 def _merge(values: dict, layer: Mapping, configs: Mapping[str, type], origin: str) -> None:
     for stage, keys in layer.items():
         if stage not in configs:
-            raise _unknown(stage, list(configs), origin)
+            raise _unknown(stage, [*configs, *TOP_LEVEL], origin)
         if not isinstance(keys, Mapping):
             raise ConfigError(f"{origin}: {stage} needs keys below it, found {keys!r}", f"write {stage}.KEY=VALUE")
         fields = {f.name: f for f in dataclasses.fields(configs[stage])}
@@ -130,10 +136,11 @@ def _from_pairs(pairs: typing.Sequence[str]) -> dict:
 
 def _packaged(name: str) -> dict:
     path = resources.files("configs").joinpath(name)
-    return _load_yaml(path.read_text(), f"configs/{name}")
+    return load_yaml(path.read_text(), f"configs/{name}")
 
 
-def _load_yaml(text: str, origin: str) -> dict:
+def load_yaml(text: str, origin: str) -> dict[str, Any]:
+    """The mapping in a YAML text. Raises ConfigError that names `origin`."""
     from omegaconf import OmegaConf
 
     return _plain(OmegaConf.create(text or "{}"), origin)
