@@ -39,7 +39,7 @@ def find_by_depth(view: WorkingFrame, rng: np.random.Generator) -> Box | None:
     size = max(3, view.shape[1] // 160)
     near = cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_OPEN, np.ones((size, size), np.uint8))
     near = cv2.morphologyEx(near, cv2.MORPH_CLOSE, np.ones((3 * size, 3 * size), np.uint8))
-    return _best_box(near > 0, view.disparity, (view.shape[1], view.shape[0]), margin=0.06)
+    return _best_box(near > 0, view.disparity, (view.shape[1], view.shape[0]), margin=0.12)
 
 
 def _best_box(region: np.ndarray, disparity: np.ndarray | None, size: tuple[int, int], margin: float) -> Box | None:

@@ -37,7 +37,7 @@ class Job:
 
 @dataclass(frozen=True)
 class FrameMask:
-    """One frame's result: view and mask (H, W) bool at the working size, status, trust, reason, and the known background YCrCb or None."""
+    """One frame's result: view and mask (H, W) bool at the working size, status, trust, reason."""
 
     view: WorkingFrame
     mask: np.ndarray

@@ -199,6 +199,12 @@ def _doubt(seed: Seed, box: tuple[int, int, int, int], near_share: float) -> str
         return "hardly anything inside the box differs from what surrounds it"
     if near_share < STANDS_OUT and similarity(seed.of_object, seed.of_background) > ALIKE:
         return "what the box holds has the depth and the colours of what surrounds it"
-    found = Window.around(seed.mask, 0)
-    slack = (abs(found.x0 - x0) + abs(found.x1 - x1 - 1)) / (x1 - x0), (abs(found.y0 - y0) + abs(found.y1 - y1 - 1)) / (y1 - y0)
-    return "the object found is much smaller than the box" if max(slack) > 0.35 else ""
+    return ""
+
+
+def sides_filled(mask: np.ndarray, box: tuple[float, float, float, float]) -> float:
+    """Share (0-1) of the box's width or height, the smaller, that the mask spans; 0 for an empty mask."""
+    if not mask.any():
+        return 0.0
+    found = Window.around(mask, 0)
+    return min((found.x1 - found.x0) / max(box[2] - box[0], 1), (found.y1 - found.y0) / max(box[3] - box[1], 1))

@@ -21,12 +21,14 @@ from stages.masks.scene_flow import FlowScene
 from stages.masks.scene_motion import Features, SceneMotion, features
 from stages.masks.scene_moving import MovingScene, moving_scene
 from stages.masks.scene_still import StillScene
-from stages.masks.seed import Seed, from_box, from_points
+from stages.masks.seed import Seed, from_box, from_points, sides_filled
 from stages.masks.trust import judge, usual_areas
 from stages.masks.working_frame import WorkingFrame, noise_level
 
 PLACED_SHARE = 0.6
 """the camera's path is believed when this share of the frames could be placed"""
+FILLED = 0.66
+"""share of the given box's sides below which the first mask is mentioned"""
 HULL_OVERLAP = 0.5
 """below this overlap of masks and hull the object does not keep still in the scene"""
 
@@ -43,6 +45,10 @@ class StereoMethod:
         view = job.load(job.prompt.frame)
         seed = self._seed(job, view, thumbnails, still, outcome)
         outcome.seed_mask, outcome.seed_frame = seed.mask, seed.frame
+        if job.prompt.box and sides_filled(seed.mask, job.prompt.box) < FILLED:
+            outcome.warnings.append(
+                "the object found spans less than two thirds of the box: part of it may be missing, or the box is loose"
+            )
         ticks = _Ticks(job)
         scene = self._scene(job, seed, view, still, ticks, outcome)
         followed = first_pass(

@@ -76,6 +76,12 @@ def test_box_on_bare_wall_is_not_passed_on_as_good():
     assert all(r.status in ("lost", "uncertain") for r in results), [(r.status, r.trust) for r in results]
 
 
+def test_a_loose_box_is_mentioned_and_does_no_harm():
+    outcome, results, j = segment(FlatScene(path(8)), box=(60.0, 30.0, 270.0, 200.0))
+    assert any("box" in w for w in outcome.warnings)
+    assert j.min() > 96 and all(r.status == "ok" for r in results), j
+
+
 def test_alike_colours_are_told_apart_by_depth():
     """Object and wall share their colours: only depth and motion tell."""
     from tests.masks.flat_scene import texture
