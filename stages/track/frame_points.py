@@ -12,6 +12,9 @@ from stages.core.geometry.stereo_points import backproject_stereo
 from stages.track.features import FeatureMethod
 from stages.track.stereo_measurement import level_of, measure_right, pyramid
 
+LOST_MASK_FACTOR = 3
+"""more points are taken where the mask was lost: the object may be anywhere, and small; the best come first"""
+
 
 @dataclass(frozen=True)
 class FramePoints:
@@ -48,6 +51,10 @@ class FramePoints:
         names = ("uv", "u_right", "slope", "sigma_px", "scale_px", "descriptor", "inside")
         return replace(self, **{n: getattr(self, n)[keep] for n in names})
 
+    def first(self, count: int) -> FramePoints:
+        """The best `count` points."""
+        return self if len(self) <= count else self.only(np.arange(count))
+
 
 @dataclass(frozen=True)
 class MeasureOptions:
@@ -75,7 +82,8 @@ def measure_frame(
     scale = min(1.0, options.max_width_px / width)
     small = left if scale == 1 else cv2.resize(left, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     small_mask = mask if scale == 1 else cv2.resize(mask.astype(np.uint8), small.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
-    points = method(small, small_mask, options.max_inside, options.max_outside)
+    outside = LOST_MASK_FACTOR * (options.max_outside + options.max_inside) if mask_lost else options.max_outside
+    points = method(small, small_mask, options.max_inside, outside)
     zoom = np.array([width / small.shape[1], height / small.shape[0]])
     uv = (points.uv.astype(np.float64) + 0.5) * zoom - 0.5
     blob = points.scale_px * zoom[0]

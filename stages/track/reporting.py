@@ -49,7 +49,7 @@ def figures(
     }
 
 
-def warnings(points: Mapping[int, FramePoints], graph: ViewGraph, rows: Sequence[FramePose], scope: str) -> list[str]:
+def warnings(points: Mapping[int, FramePoints], graph: ViewGraph, rows: Sequence[FramePose], without_mask: Sequence[int]) -> list[str]:
     """What a user should know, in plain words."""
     out = []
     if len(points) == 1:
@@ -58,12 +58,10 @@ def warnings(points: Mapping[int, FramePoints], graph: ViewGraph, rows: Sequence
     if lost:
         parts = tracking.part_sizes(sorted(points), graph.edges)[1:]
         more = f" {parts[0]} of them fit together, but not with the rest." if parts and parts[0] > 1 else ""
-        out.append(
-            f"{len(lost)} of {len(points)} frames could not be posed: {frame_ranges(lost)}.{more} Reasons: poses_initial.json."
-        )
+        out.append(f"{len(lost)} of {len(points)} frames could not be posed: {frame_ranges(lost)}.{more} Reasons: poses_initial.json.")
     posed = [r for r in rows if r.status == "ok"]
-    without = [r.frame for r in posed if points[r.frame].mask_lost]
-    if without and scope == "object":
+    without = [r.frame for r in posed if r.frame in without_mask]
+    if without:
         out.append(f"{len(without)} frames had no mask ({frame_ranges(without)}); the object's points in other frames gave their poses.")
     weak = [r.frame for r in posed if r.inliers < FEW_POINTS]
     if weak and len(points) > 1:

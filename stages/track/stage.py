@@ -36,6 +36,7 @@ class TrackStage:
         from stages.track import tracking
         from stages.track.assembly import assemble
         from stages.track.linking import LinkOptions, link_frames
+        from stages.track.lost_masks import recover
         from stages.track.reporting import draw, figures, warnings
         from stages.track.result import pose_rows, write_tracks
         from stages.track.scope import decide_scope
@@ -47,6 +48,11 @@ class TrackStage:
         strong = replace(pair, min_inliers=config.strong_inliers)
         scope, reason, votes = decide_scope(rig, points, strong) if config.scope == "auto" else (config.scope, "set by track.scope", [])
         report = StageReport(method="sift", reason=f"scope {scope}: {reason}")
+        without_mask = [f for f, p in points.items() if p.mask_lost]
+        if scope == "object":
+            points, _ = recover(rig, points, views, strong)
+        else:
+            points = {f: p.first(config.max_points_inside + config.max_points_outside) for f, p in points.items()}
         link = LinkOptions(config.neighbour_gaps, np.radians(config.keyframe_step_deg), config.alike_pairs_per_frame, config.strong_inliers)
         graph = link_frames(rig, points, views, scope == "object", pair, link, context.workers, context.progress)
         if len(points) > 1 and len(graph.poses) < 2:
@@ -62,7 +68,7 @@ class TrackStage:
         write_tracks(out / "tracks.npz", result, scope)
         report.frames = {s: sum(r.status == s for r in rows) for s in ("ok", "lost", "unusable")}
         report.metrics = {"scope": scope, "scope_votes": len(votes), **figures(points, graph, result, drift)}
-        report.warnings = warnings(points, graph, rows, scope)
+        report.warnings = warnings(points, graph, rows, without_mask if scope == "object" else [])
         draw(report, reader, points, graph, result, out)
         return report
 

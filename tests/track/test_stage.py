@@ -141,6 +141,21 @@ def test_object_that_leaves_the_view_is_lost_and_found_again(truth_inhand, tmp_p
     assert errors(found, truth_inhand)[0].max() < 10, "a lost stretch must not turn the rest round"
 
 
+def test_a_frame_whose_mask_alone_was_lost_is_posed_by_its_neighbours(truth_inhand, tmp_path):
+    kept = altered(keep_frames(truth_inhand, tmp_path / "few", {14, 15, 0, 1}), tmp_path / "in", ("masks", "masks.parquet"))
+    rows = read_table(kept["masks.parquet"].path)
+    path = kept["masks"].path / "000001.png"
+    write_mask(path, np.zeros_like(read_mask(path)))
+    rows[1].update(status="lost", trust=0.0, area_px=0)
+    write_table(kept["masks.parquet"].path, rows)
+    report, found, _ = run(kept, tmp_path / "out", scope="object")
+    assert found[0].status == "ok" and found[1].status == "ok" and found[1].inliers > 30
+    assert any("had no mask (1)" in w for w in report.warnings)
+    true, est = posed(read_poses(truth_inhand["poses.json"].path)), posed(found)
+    off = inverse(inverse(true[1]) @ true[0]) @ inverse(est[1]) @ est[0]
+    assert np.degrees(rotation_angle(off)) < 3
+
+
 def test_one_frame_is_the_identity_and_says_so(truth, tmp_path):
     report, rows, tracks = run(keep_frames(truth, tmp_path / "in", {3}), tmp_path / "out")
     assert [r.status for r in rows].count("unusable") == 15 and rows[3].status == "ok" and rows[0].reason == "left out by the test"
