@@ -27,6 +27,9 @@ from flows.ui_progress import show_scores
 
 POOL, BATCH_POOL = "twin", "twin-batch"
 """a batch waits for its captures: in the same pool it would hold a place that they need"""
+FLOW_ENVIRONMENT = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
+"""A run outlives its worker. It must not print then: rich ends the process when its pipe to the worker is broken. Log lines reach the
+server and the run's own log all the same."""
 
 
 @flow(name="reconstruct-capture", flow_run_name="{capture}", persist_result=False)
@@ -113,7 +116,8 @@ def _make_deployment(client: SyncPrefectClient, d: _Deployment) -> str:
     schema = parameter_schema(d.flow).model_dump_for_openapi()
     d.amend(schema)
     client.create_deployment(flow_id=client.create_flow(d.flow), name="twin", entrypoint=d.entrypoint, work_pool_name=d.pool,
-                             description=d.flow.description, parameter_openapi_schema=schema, enforce_parameter_schema=True)
+                             job_variables={"env": FLOW_ENVIRONMENT}, description=d.flow.description, parameter_openapi_schema=schema,
+                             enforce_parameter_schema=True)
     return f"{d.flow.name}/twin"
 
 
