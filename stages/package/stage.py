@@ -8,7 +8,7 @@ from pathlib import Path
 from stages.base import Inputs, Resources, StageContext, StageReport
 from stages.core.errors import StageError
 from stages.package.config import PackageConfig
-from stages.package.usdz import INSTALL, usd_version, write_usdz
+from stages.package.usd_library import INSTALL, usd_version
 
 
 class PackageStage:
@@ -35,6 +35,7 @@ class PackageStage:
         from stages.core.meshes import read_ply, read_textured
         from stages.package.files import write_glb, write_obj
         from stages.package.previews import previews
+        from stages.package.usdz import write_usdz
 
         twin = out / "twin"
         twin.mkdir()

@@ -6,7 +6,6 @@ The stage says metersPerUnit = 1 itself: without it USD means centimetres, and t
 from __future__ import annotations
 
 import tempfile
-from importlib import metadata, util
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,6 @@ import numpy as np
 from stages.core.errors import StageError
 from stages.core.glb import gltf_from_object
 from stages.core.meshes import TexturedMesh
-
-INSTALL = "pip install 'stereotwin[usd]'"
-
-
-def usd_version() -> str:
-    """Version of usd-core, "" where it is not installed. Imports nothing."""
-    return metadata.version("usd-core") if util.find_spec("pxr") is not None else ""
 
 
 def write_usdz(path: Path, mesh: TexturedMesh, texture: Path, roughness: float) -> None:

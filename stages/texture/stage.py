@@ -6,7 +6,6 @@ from pathlib import Path
 
 from stages.base import Inputs, Resources, StageContext, StageReport
 from stages.core.errors import StageError
-from stages.core.frames import FrameReader, posed, read_poses, read_table
 from stages.texture.config import TextureConfig
 
 
@@ -22,6 +21,8 @@ class TextureStage:
 
     def check(self, inputs: Inputs, config: TextureConfig) -> None:
         """Raises StageError when there is nothing to colour from."""
+        from stages.core.frames import posed, read_poses, read_table
+
         usable = {r["frame"] for r in read_table(inputs["frames.parquet"].path) if r["status"] == "ok"}
         frames = sorted(usable & set(posed(read_poses(inputs["poses_refined.json"].path))))
         if not frames:
@@ -32,6 +33,7 @@ class TextureStage:
     def run(self, inputs: Inputs, config: TextureConfig, out: Path, context: StageContext) -> StageReport:
         """Bake, measure, write."""
         from stages.core.camera import Rig
+        from stages.core.frames import FrameReader, posed, read_poses, read_table
         from stages.core.meshes import read_ply, write_textured
         from stages.texture.bake import bake, median_footprint, prepare_shape
         from stages.texture.measure import measure

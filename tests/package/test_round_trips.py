@@ -16,7 +16,8 @@ from stages.core.images import write_rgb
 from stages.core.meshes import read_ply, read_textured, write_ply, write_textured
 from stages.package.corners import nearest_confidence, single_index
 from stages.package.files import encode_picture, write_glb, write_obj
-from stages.package.usdz import read_usdz, usd_version, write_usdz
+from stages.package.usd_library import usd_version
+from stages.package.usdz import read_usdz, write_usdz
 from tests.package.gltf_rules import broken_rules
 from tests.package.model import CENTRE_M, SIDES, SIZE_M, boxed, colour_towards, surface
 
