@@ -26,13 +26,13 @@ class RefineSettings:
 
     curvature: float
     """standard deviation of the second derivative of disparity on a surface, 1/px"""
-    match_error_px: float = 0.1
+    offset_window_px: int
+    """brightness differences between the eyes are taken as smooth over this length"""
+    match_error_px: float = 0.05
     """error of one pixel's vote that no gradient makes smaller: sampling, blur and reflections that differ between the eyes"""
     correlation: float = 8.0
     """neighbouring votes per independent one: noise and match error are smooth over a few pixels"""
-    offset_window_px: int = 31
-    """brightness differences between the eyes are taken as smooth over this length"""
-    tension: float = 0.3
+    tension: float = 0.1
     """inverse variance of the slope of disparity: keeps surfaces without information from running away"""
     looseness: float = 16.0
     """the plate may locally bend this many times more"""

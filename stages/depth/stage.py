@@ -12,9 +12,13 @@ import numpy as np
 from stages.base import ArtifactRef, Resources, StageContext, StageReport
 from stages.core.camera import Rig
 from stages.core.errors import CaptureError, ConfigError, StageError
+from stages.core.weights import identity
 from stages.depth.config import DepthConfig
-from stages.depth.methods import METHODS, choose
+from stages.depth.methods import METHODS, check_onnx, choose, needs_weights
 
+_POSITIVE = ("work_megapixels", "matching_megapixels", "max_sigma_px", "given_sigma_px", "steps", "onnx_megapixels",
+             "onnx_band_megapixels", "onnx_left_right_px", "onnx_floor_px")
+"""Settings that have to be above 0."""
 _PICTURES = 3
 """Frames shown in the report, spread over the capture."""
 
@@ -38,20 +42,30 @@ class DepthStage:
     """See stages/depth/config.py for the settings and docs/methods/depth.md for how it works."""
 
     name = "depth"
-    version = 2
+    version = 3
     needs = Resources(memory_gb=1.5)
     Config = DepthConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "given")
     outputs = ("disparity",)
+
+    def needs_weights(self, config: DepthConfig) -> tuple[str, ...]:
+        """Names in weights/registry.yaml."""
+        return needs_weights(config)
+
+    def weights_used(self, config: DepthConfig) -> dict[str, str]:
+        """Digests of the weights and of how they are fed. Raises WeightsError when they are not there."""
+        return {k: v for name in needs_weights(config) for k, v in identity(name).items()}
 
     def check(self, inputs: Mapping[str, ArtifactRef], config: DepthConfig) -> None:
         """Raises ConfigError for a method that cannot run here, StageError when no frame can be used."""
         from stages.core.frames import read_table
 
         choose(config.method)
-        for name in ("work_megapixels", "matching_megapixels", "max_sigma_px", "given_sigma_px", "steps"):
+        for name in _POSITIVE:
             if getattr(config, name) <= 0:
                 raise ConfigError(f"depth.{name} is {getattr(config, name)}", "give a number above 0")
+        if config.method == "onnx":
+            check_onnx(config)
         if not any(r["status"] == "ok" for r in read_table(inputs["frames.parquet"].path)):
             raise StageError("no frame of this capture can be used", "see the report of `rectify` for the reason of each frame")
 
@@ -65,7 +79,10 @@ class DepthStage:
         method, reason = ("given", "the capture brought its own depth") if given else choose(config.method)
         frames = reader.ids
         shown = set(frames[:: max(1, len(frames) // _PICTURES)][:_PICTURES])
-        source = _GivenDepth(inputs["given"].path, config.given_sigma_px) if given else _Measured(reader, METHODS[method].matcher(config))
+        if method == "onnx":
+            reason += f", with {config.onnx_weights}"
+        source = (_GivenDepth(inputs["given"].path, config.given_sigma_px) if given
+                  else _Measured(reader, METHODS[method].matcher(config, context.workers)))
         job = lambda frame: _one_frame(source, reader, frame, rig, out, frame in shown)  # noqa: E731
         results = []
         for result in ordered_map(job, frames, context.workers):

@@ -13,8 +13,10 @@ from stages.depth.photometry import noise_level
 from stages.depth.refine import Refined, RefineSettings, Start, refine, visible_in_right
 from stages.depth.thin_plate import prolong
 
-_CURVATURE_TIMES_WIDTH = 48.0
+_CURVATURE_TIMES_WIDTH = 56.0
 """Standard deviation of a surface's second derivative of disparity times the picture's width: an object that fills a third of it."""
+_OFFSET_SHARE = 0.05
+"""Window over which brightness differences between the eyes are smooth, as a share of the picture's width."""
 _VOLUME_LIMIT = 120_000_000
 """Cells of a cost volume (3 bytes each) above which matching goes to a coarser level, so that memory is bounded."""
 
@@ -42,7 +44,7 @@ class SemiGlobalStereo:
         """(H, W, 3) uint8 rectified pair -> estimate at the same size. Deterministic; one thread."""
         h, w = left_rgb.shape[:2]
         scale = min(1.0, float(np.sqrt(self.work_megapixels * 1e6 / (h * w))))
-        pair = _resized(left_rgb, right_rgb, scale)
+        pair = resized(left_rgb, right_rgb, scale)
         levels = _pyramid(*pair, self.matching_megapixels)
         levels, (first, count) = _fit_volume(levels)
         levels = _equal_brightness(levels)
@@ -50,11 +52,11 @@ class SemiGlobalStereo:
         refined, start = _coarse_to_fine(levels, start, self.steps)
         estimate = _estimate(refined, start, levels[0], self.max_sigma_px * scale)
         factor = 2 ** (len(levels) - 1) / scale
-        full = _enlarged(estimate, (h, w))
+        full = enlarged(estimate, (h, w))
         return Estimate(full.disparity_px, full.sigma_px, (first * factor, (first + count - 1) * factor), levels[0].noise)
 
 
-def _resized(left: np.ndarray, right: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+def resized(left: np.ndarray, right: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     if scale == 1.0:
         return left.astype(np.float32), right.astype(np.float32)
     size = round(left.shape[1] * scale), round(left.shape[0] * scale)
@@ -109,7 +111,8 @@ def _equal_brightness(levels: list[seeding.Level]) -> list[seeding.Level]:
 def _coarse_to_fine(levels: list[seeding.Level], start: Start, steps: int) -> tuple[Refined, Start]:
     for k in range(len(levels) - 1, -1, -1):
         level = levels[k]
-        settings = RefineSettings(curvature=_CURVATURE_TIMES_WIDTH / level.left.shape[1])
+        width = level.left.shape[1]
+        settings = RefineSettings(_CURVATURE_TIMES_WIDTH / width, 2 * round(_OFFSET_SHARE * width / 2) + 1)
         coarsest = k == len(levels) - 1
         blurs = (2.0, 0.7) if coarsest and k > 0 else (2.0,) + (0.7,) * steps if coarsest else (0.7,) * (steps if k == 0 else 1)
         refined = refine(level.left, level.right, start, level.noise, blurs, settings)
@@ -138,7 +141,7 @@ def _estimate(refined: Refined, start: Start, level: seeding.Level, max_sigma_px
     return Estimate(np.where(valid, d, np.float32(np.nan)), np.where(valid, sigma, np.float32(np.nan)))
 
 
-def _enlarged(estimate: Estimate, shape: tuple[int, int]) -> Estimate:
+def enlarged(estimate: Estimate, shape: tuple[int, int]) -> Estimate:
     """At full size: linear within a surface, nearest beside depth edges and holes; lengths in px of the full size."""
     d, sigma = estimate.disparity_px, estimate.sigma_px
     if d.shape == shape:
