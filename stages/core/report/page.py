@@ -37,6 +37,7 @@ def page(manifests: Manifests, stage_folders: Mapping[str, Path], twin_dir: Path
         f"<h1>{escape(title)}</h1><p class=soft>digital twin by stereotwin{escape(' · ' + ' · '.join(about) if about else '')}</p>",
         sections.cards(_headlines(manifests, rows, extra)),
         sections.warnings(manifests),
+        sections.links(list(manifests)),
         _viewer(twin_dir),
         "<h2>Time and memory</h2>" + sections.time_table(manifests, extra.get("cached", ())),
         *(sections.stage_section(name, m, stage_folders.get(name)) for name, m in manifests.items()),

@@ -37,6 +37,11 @@ def warnings(manifests: Manifests) -> str:
     return f'<div class="warnings"><b>Look at this first</b><ul>{items}</ul></div>'
 
 
+def links(names: Sequence[str]) -> str:
+    """Jumps to the stages."""
+    return '<nav class="soft">' + " · ".join(f'<a href="#{escape(n)}">{escape(n)}</a>' for n in names) + "</nav>"
+
+
 def time_table(manifests: Manifests, cached: Sequence[str]) -> str:
     """Seconds and peak memory per stage with a bar."""
     longest = max((m.get("seconds") or 0 for m in manifests.values()), default=0) or 1

@@ -244,7 +244,7 @@
   }
   toggle("cameras", () => {
     showCameras = !showCameras;
-    if (showCameras) state.distance = Math.max(state.distance, reach() / Math.sin(ANGLE / 2) * 0.75);
+    if (showCameras) state.distance = Math.max(state.distance, reach() / Math.sin(ANGLE / 2) * 1.02);
     return showCameras;
   });
   toggle("box", () => (showBox = !showBox));
