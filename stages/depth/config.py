@@ -12,8 +12,9 @@ from stages.core.config import setting
 class DepthConfig:
     """How disparities are measured. Lengths in px of the pictures as they come from `rectify`."""
 
-    method: Literal["auto", "sgm"] = "auto"
-    """`sgm`: semi-global matching refined by a thin plate, no weights needed. `auto` takes the best method this machine can run."""
+    method: Literal["auto", "sgm", "onnx"] = "auto"
+    """`sgm`: semi-global matching refined by a thin plate, no weights needed. `onnx`: a stereo network (docs/weights.md), only when asked
+    for. `auto` takes the best method that needs no weights"""
     work_megapixels: float = setting(2.0, only_for=("sgm",))
     """megapixels; larger pictures are refined at this size and the result enlarged: errors in px of the full picture grow with the
     reduction, time falls with its square. 2 keeps a 1600x1200 pair whole and a 12-megapixel pair below 2 s"""
@@ -24,5 +25,18 @@ class DepthConfig:
     """Gauss-Newton steps at the finest size; each costs about 0.3 s per megapixel, the third changes little"""
     max_sigma_px: float = setting(8.0, only_for=("sgm",))
     """px; a disparity less certain than this is left out: its depth would be worth less than the object's own size"""
+    onnx_weights: str = setting("c-fast-foundationstereo", only_for=("onnx",))
+    """name in `twin weights list`; the default may be used commercially"""
+    onnx_megapixels: float = setting(0.8, only_for=("onnx",))
+    """megapixels; larger pictures are reduced to this before the network, and to the width it was trained for, if that is less"""
+    onnx_band_megapixels: float = setting(0.8, only_for=("onnx",))
+    """megapixels given to the network at once; what is larger goes in bands of full width that share 64 rows. Lower it when memory runs
+    out"""
+    onnx_left_right_px: float = setting(1.0, only_for=("onnx",))
+    """px of the network's picture; a disparity that the right picture's own pass contradicts by more is left out, as hidden or wrong"""
+    onnx_floor_px: float = setting(0.2, only_for=("onnx",))
+    """px of the network's picture; least standard deviation stated, for errors that both passes share. Not calibrated per network yet"""
+    onnx_provider: Literal["auto", "cpu", "cuda", "tensorrt"] = setting("auto", only_for=("onnx",))
+    """`auto`: CUDA where the installed onnxruntime has it, else the CPU"""
     given_sigma_px: float = 0.25
     """px; standard deviation stated for depth that came with the capture, which says nothing about its own errors"""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stages.core.errors import ConfigError
+from stages.core.errors import ConfigError, StageError
+from stages.core.weights import entry, require
+from stages.depth.onnx_contract import contract
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,22 +25,62 @@ class Method:
     """A way to measure disparity: why it cannot run here ("" if it can), and its matcher for some settings."""
 
     missing: Callable[[], str]
-    matcher: Callable[[DepthConfig], Any]
+    matcher: Callable[..., Any]
+    """called with (settings, threads)"""
     summary: str
 
 
-def _semi_global(config: DepthConfig) -> Matcher:
+def _semi_global(config: DepthConfig, threads: int = 0) -> Matcher:
     from stages.depth.stereo import SemiGlobalStereo
 
     return SemiGlobalStereo(config.work_megapixels, config.matching_megapixels, config.steps, config.max_sigma_px)
 
 
+def _onnx(config: DepthConfig, threads: int = 0) -> Matcher:
+    from stages.depth.onnx_session import OnnxSession
+    from stages.depth.onnx_stereo import OnnxStereo
+
+    expects = contract(config.onnx_weights, entry(config.onnx_weights).model)
+    session = OnnxSession(require(config.onnx_weights).path, expects, config.onnx_provider, threads)
+    return OnnxStereo(session, expects, session.fixed_size, config.onnx_megapixels, config.onnx_band_megapixels,
+                      config.onnx_left_right_px, config.onnx_floor_px)
+
+
+def _onnx_missing() -> str:
+    there = importlib.util.find_spec("onnxruntime") is not None
+    return "" if there else "onnxruntime is not installed (pip install 'stereotwin[learned]', or onnxruntime-gpu for CUDA)"
+
+
 METHODS: dict[str, Method] = {
     "sgm": Method(lambda: "", _semi_global, "semi-global matching refined by a thin plate"),
+    "onnx": Method(_onnx_missing, _onnx, "a stereo network run by onnxruntime"),
 }
 """By the name used in the settings."""
 AUTO_ORDER = ("sgm",)
-"""Best first; the last one always runs."""
+"""Best first; the last one always runs. A network is not among them: on a CPU it takes minutes per frame, and weights that happen to
+lie on a machine should not change what a capture gives."""
+
+
+def needs_weights(config: DepthConfig) -> tuple[str, ...]:
+    """Names in the registry that these settings use."""
+    return (config.onnx_weights,) if config.method == "onnx" else ()
+
+
+def check_onnx(config: DepthConfig) -> None:
+    """Weights, provider and (on the CPU) memory before work. Raises WeightsError, StageError."""
+    import psutil
+
+    from stages.depth.onnx_session import pick_provider
+
+    expects = contract(config.onnx_weights, entry(config.onnx_weights).model)
+    size_gb = require(config.onnx_weights).path.stat().st_size / 1e9
+    if pick_provider(config.onnx_provider) != "cpu":
+        return
+    needed_gb = 2 * size_gb + expects.gigabytes_per_megapixel * min(config.onnx_band_megapixels, config.onnx_megapixels)
+    free_gb = psutil.virtual_memory().available / 1e9
+    if needed_gb > free_gb:
+        raise StageError(f"depth.method=onnx needs about {needed_gb:.1f} GB of memory, {free_gb:.1f} GB are free",
+                         f"lower depth.onnx_band_megapixels (now {config.onnx_band_megapixels:g}), or use depth.method=sgm")
 
 
 def choose(name: str) -> tuple[str, str]:

@@ -1,0 +1,90 @@
+"""onnxruntime: the file opened on a device, and what goes wrong there in words. The only file that imports it.
+
+Colour order, range and size multiple are the contract's; this file only checks that the model has those inputs and runs it.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from stages.core.errors import StageError, WeightsError
+from stages.depth.onnx_contract import Contract
+
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+}
+"""Operators that the first cannot run go to the next."""
+
+
+class OnnxSession:
+    """A stereo network ready to run; called from several threads, one picture pair at a time, so that memory holds one."""
+
+    def __init__(self, path: Path, contract: Contract, provider: str, threads: int) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=list(PROVIDERS[pick_provider(provider)]))
+        except _errors() as e:
+            raise WeightsError(f"onnxruntime cannot open {path.name}: {str(e).splitlines()[0][:200]}", "`twin weights verify`") from e
+        self._contract, self._one_at_a_time = contract, threading.Lock()
+        self._check_names(path)
+
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """(height, width) of an export for one size; None when it takes any."""
+        height, width = self._session.get_inputs()[0].shape[2:4]
+        return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+
+    @property
+    def device(self) -> str:
+        """What it runs on, for the report."""
+        return self._session.get_providers()[0].removesuffix("ExecutionProvider")
+
+    def __call__(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """(1, 3, H, W) float32 pictures -> (H, W) float32 disparity. Raises StageError."""
+        names = self._contract.inputs
+        try:
+            with self._one_at_a_time:
+                out = self._session.run([self._contract.output], {names[0]: left, names[1]: right})[0]
+        except _errors() as e:
+            raise StageError(f"the stereo network fails on {left.shape[3]}x{left.shape[2]} px: {str(e).splitlines()[0][:200]}",
+                             "if memory ran out, lower depth.onnx_band_megapixels or depth.onnx_megapixels") from e
+        if out.size != left.shape[2] * left.shape[3]:
+            raise StageError(f"the stereo network gave {out.shape} for {left.shape[3]}x{left.shape[2]} px",
+                             "correct model.output in registry.yaml")
+        return np.asarray(out, np.float32).reshape(left.shape[2:])
+
+    def _check_names(self, path: Path) -> None:
+        inputs, outputs = ([v.name for v in vs] for vs in (self._session.get_inputs(), self._session.get_outputs()))
+        if sorted(inputs) != sorted(self._contract.inputs) or self._contract.output not in outputs:
+            raise WeightsError(f"{path.name} has inputs {', '.join(inputs)} and outputs {', '.join(outputs)}; its registry entry says "
+                               f"{', '.join(self._contract.inputs)} and {self._contract.output}", "correct `model` in registry.yaml")
+
+
+def pick_provider(wanted: str) -> str:
+    """"auto" -> cuda where onnxruntime has it, else cpu. Raises StageError for one that this onnxruntime does not have."""
+    import onnxruntime as ort
+
+    there = [name for name, chain in PROVIDERS.items() if chain[0] in ort.get_available_providers()]
+    if wanted == "auto":
+        return "cuda" if "cuda" in there else "cpu"
+    if wanted not in there:
+        raise StageError(f"this onnxruntime cannot use {wanted}; it has {', '.join(there)}",
+                         "pip install onnxruntime-gpu, or depth.onnx_provider=auto")
+    return wanted
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """All that onnxruntime raises: a dozen classes that share no base but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = (v for v in vars(state).values() if isinstance(v, type) and issubclass(v, Exception))
+    return (*own, RuntimeError, MemoryError)
