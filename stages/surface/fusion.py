@@ -28,6 +28,10 @@ class Fused:
     grid: Grid
     distance: np.ndarray
     weight: np.ndarray
+    through: np.ndarray
+    """(.., uint16) readings that saw clearly past the voxel: more than 3 sigma and a voxel"""
+    beside: np.ndarray
+    """(.., uint16) readings that may have met the surface there"""
     hull: np.ndarray
     """signed distance to the visual hull, positive outside; where fewer than `hull_rank` trusted views looked: one voxel, so outside"""
 
@@ -37,6 +41,7 @@ def fuse(views: Sequence[View], grid: Grid, truncation: float, floor: float, dou
     if not 1 <= hull_rank <= MAX_HULL_RANK:
         raise ValueError(f"hull_rank {hull_rank} is not in 1..{MAX_HULL_RANK}")
     total, weight = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
+    through, beside = np.zeros(grid.shape, np.uint16), np.zeros(grid.shape, np.uint16)
     smallest = np.full((*grid.shape, hull_rank), np.inf, np.float32)
     slabs = np.array_split(np.arange(grid.shape[0]), min(grid.shape[0], 4 * workers))
 
@@ -49,6 +54,8 @@ def fuse(views: Sequence[View], grid: Grid, truncation: float, floor: float, dou
             _fuse_slab(
                 total,
                 weight,
+                through,
+                beside,
                 smallest,
                 a,
                 b,
@@ -63,17 +70,36 @@ def fuse(views: Sequence[View], grid: Grid, truncation: float, floor: float, dou
                 truncation,
                 floor,
                 doubt,
+                grid.voxel,
             )
 
     list(ordered_map(work, slabs, workers))
     hull = np.where(np.isfinite(smallest[..., hull_rank - 1]), -smallest[..., hull_rank - 1], np.float32(grid.voxel))
     distance = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
-    return Fused(grid, distance, weight, hull)
+    return Fused(grid, distance, weight, through, beside, hull)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=False)
 def _fuse_slab(
-    total, weight, smallest, first, last, start, step, intrinsics, depth, sigma, outline, picture, silhouette, truncation, floor, doubt
+    total,
+    weight,
+    through,
+    beside,
+    smallest,
+    first,
+    last,
+    start,
+    step,
+    intrinsics,
+    depth,
+    sigma,
+    outline,
+    picture,
+    silhouette,
+    truncation,
+    floor,
+    doubt,
+    voxel,
 ):
     fx, fy, cx, cy = intrinsics
     height, width = depth.shape
@@ -99,6 +125,10 @@ def _fuse_slab(
                 gap = measured - z
                 if variance <= 0 or gap < -truncation:
                     continue
+                if gap > 3 * np.sqrt(variance) + voxel:
+                    through[i, j, k] += 1
+                else:
+                    beside[i, j, k] += 1
                 if gap > truncation:
                     if gap < 3 * np.sqrt(variance):
                         continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,15 +15,22 @@ from stages.surface.views import View
 def initial_distance(views: Sequence[View], grid: Grid, footprint: float, hull_rank: int, workers: int) -> np.ndarray:
     """(I, J, K) float32 signed distance, metres, positive outside.
 
+    Where the hull is loose (few directions, hollows) the votes of the readings decide: a place is empty when at least three saw through it
+    and twice as many as stopped there, and the surface lies where three or more stopped.
     `footprint` is the size of a pixel on the object. Depth may carve only where its readings together are surer than one footprint,
     and only readings surer than four footprints count: what carves a hole by mistake is hard to close again.
     """
-    sure = [_confident(v, 4 * footprint) for v in views]
+    around = surrounded(views, (grid.origin + grid.high) / 2)
+    sure = [_confident(v, 4 * footprint) if around else _filled(_confident(v, 4 * footprint)) for v in views]
     fused = fuse(sure, grid, max(18 * footprint, 2 * grid.voxel), footprint, 1.5 * footprint, hull_rank, workers)
     far = 4 * grid.voxel
     distance = np.clip(fused.hull, -far, far)
     carving = fused.weight > 3 / footprint**2
     distance = np.where(carving, np.maximum(distance, np.minimum(fused.distance, far)), distance)
+    loose = (fused.hull < (-2 * grid.voxel if around else 0)) & (fused.weight > 0)
+    empty = (fused.through >= 3) & (fused.through > 2 * fused.beside.astype(int))
+    distance = np.where(loose & empty, np.clip(fused.distance, 0.5 * grid.voxel, far), distance)
+    distance = np.where(loose & ~empty & (fused.beside >= 3), np.maximum(distance, np.minimum(fused.distance, 0)), distance)
     return closed(_blurred(distance), grid.voxel)
 
 
@@ -40,6 +48,27 @@ def closed(distance: np.ndarray, voxel: float) -> np.ndarray:
     return np.where(regions == regions[0, 0, 0], np.maximum(out, tiny), np.minimum(out, -tiny)).astype(np.float32)
 
 
+def surrounded(views: Sequence[View], centre: np.ndarray) -> bool:
+    """Whether two cameras looked at the centre from directions at least 120 degrees apart, so that the hull bounds the object all round."""
+    d = np.array([v.object_from_left[:3, 3] - centre for v in views])
+    d /= np.linalg.norm(d, axis=1, keepdims=True)
+    return bool((d @ d.T).min() < np.cos(np.radians(120)))
+
+
+def _filled(view: View) -> View:
+    """Every pixel of the mask without depth takes that of the nearest pixel with one: looked at from one side only, the hull reaches to the
+    cameras, and what no depth carves would stand as pillars before the surface."""
+    from scipy.ndimage import distance_transform_edt
+
+    known = np.isfinite(view.depth)
+    if not known.any():
+        return view
+    v, u = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    inside = view.outline > 0
+    nan = np.float32(np.nan)
+    return replace(view, depth=np.where(inside, view.depth[v, u], nan), sigma=np.where(inside, view.sigma[v, u], nan))
+
+
 def _blurred(distance: np.ndarray) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
 
@@ -47,6 +76,4 @@ def _blurred(distance: np.ndarray) -> np.ndarray:
 
 
 def _confident(view: View, limit: float) -> View:
-    from dataclasses import replace
-
     return replace(view, depth=np.where(view.sigma < limit, view.depth, np.float32(np.nan)))

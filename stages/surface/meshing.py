@@ -11,6 +11,7 @@ from stages.core.render import Caster
 from stages.surface.cameras import visible
 from stages.surface.evolve import vertex_normals
 from stages.surface.grid import Grid
+from stages.surface.initial import surrounded
 from stages.surface.views import View
 
 
@@ -56,13 +57,6 @@ def keep_supported(
     number[used] = np.arange(len(used))
     vertices, faces, seen = vertices[used], number[faces[keep]], seen[used]
     return Mesh(vertices, faces, _confidence(vertices, seen, read_at, read_sigma, footprint), seen)
-
-
-def surrounded(views: Sequence[View], centre: np.ndarray) -> bool:
-    """Whether two cameras looked at the centre from directions at least 120 degrees apart."""
-    d = np.array([v.object_from_left[:3, 3] - centre for v in views])
-    d /= np.linalg.norm(d, axis=1, keepdims=True)
-    return bool((d @ d.T).min() < np.cos(np.radians(120)))
 
 
 def _near_seen(vertices: np.ndarray, seen: np.ndarray, reach: float) -> np.ndarray:
