@@ -16,6 +16,7 @@ from typing import Any
 
 from flows.stage_child import load_stages
 from stages.core.store import Store
+from stages.core.weights import weights_folder
 
 MODULES = {"opencv-python-headless": "cv2", "usd-core": "pxr"}
 """package -> module, where the names differ"""
@@ -77,8 +78,9 @@ def _libraries() -> dict[str, str]:
 
 def _weights() -> dict[str, str]:
     folder = Path(importlib.import_module("weights").__path__[0])
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".onnx", ".safetensors"))
-    return {p.name: f"{p.stat().st_size / 1e6:.1f} MB" for p in files} or {"none": "the default methods need none"}
+    files = sorted(p for f in (folder, weights_folder()) if f.is_dir() for p in f.iterdir() if p.suffix in (".onnx", ".safetensors"))
+    there = {p.name: f"{p.stat().st_size / 1e6:.1f} MB in {p.parent}" for p in files}
+    return there or {"none": "the default methods need none; `twin weights list` shows what there is"}
 
 
 def _methods() -> dict[str, str]:

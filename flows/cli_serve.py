@@ -29,10 +29,9 @@ def serve(args: argparse.Namespace) -> int:
 
 def schedule(args: argparse.Namespace) -> int:
     """A batch at fixed times, kept by the server; `--remove` takes all of them away."""
-    address = server_address(Store())
+    os.environ["PREFECT_API_URL"] = server_address(Store())       # before Prefect is imported, which reads it then
     from flows.schedules import clear_schedules, set_schedule
 
-    os.environ["PREFECT_API_URL"] = address
     if args.remove:
         print(f"removed {clear_schedules()} schedules of reconstruct-batch")
         return 0

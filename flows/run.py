@@ -29,6 +29,7 @@ from stages.core.fingerprint import digest_mapping
 from stages.core.licences import refuse_non_commercial
 from stages.core.store import ArtifactRef, Store
 from stages.core.twin import assemble_twin
+from stages.core.weights import require
 from stages.graph import downstream
 
 log = logging.getLogger(__name__)
@@ -54,8 +55,7 @@ class Run:
         self.stages: tuple[Stage, ...] = _until(every, request.until)
         self.settings: Settings = resolve({s.name: s.Config for s in every}, request.profile, Path(request.capture) / "twin.yaml",
                                           request.overrides())
-        if self.settings.licence == "commercial":
-            refuse_non_commercial(_weights_needed(self.stages, self.settings))
+        _check_weights(_weights_needed(self.stages, self.settings), self.settings.licence)
         self.records = RunRecords(store)
         self.record = beside.resumed or self.records.new(request.model_dump(mode="json"), [s.name for s in self.stages], flow_run)
         self._forced = _forced(every, request) - set(beside.resumed.done() if beside.resumed else ())
@@ -147,6 +147,14 @@ def _until(every: tuple[Stage, ...], until: str | None) -> tuple[Stage, ...]:
     if until is None:
         return every
     return every[: _index(every, until, "--until") + 1]
+
+
+def _check_weights(names: set[str], licence: str) -> None:
+    """Before the first stage, not after an hour. Raises ConfigError, WeightsError."""
+    if licence == "commercial":
+        refuse_non_commercial(names)
+    for name in sorted(names):
+        require(name)
 
 
 def _weights_needed(stages: tuple[Stage, ...], settings: Settings) -> set[str]:

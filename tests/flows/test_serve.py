@@ -168,7 +168,8 @@ def test_files_are_served_but_not_listed(served):
 
 def test_schedules(served):
     run = lambda *words: subprocess.run([sys.executable, "-m", "flows.cli", "schedule", *words], env=served.env, capture_output=True, text=True)  # noqa: E731,E501
-    assert run("--cron", "0 2 * * *", "--timezone", "Europe/Berlin").returncode == 0
+    first = run("--cron", "0 2 * * *", "--timezone", "Europe/Berlin")
+    assert first.returncode == 0, first.stderr
     assert run("--cron", "0 2 * * *", "--profile", "preview").returncode == 0
     found = served.api("/deployments/name/reconstruct-batch/twin")["schedules"]
     assert len(found) == 1 and found[0]["parameters"]["profile"] == "preview"

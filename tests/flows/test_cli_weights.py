@@ -1,0 +1,73 @@
+"""`twin weights` and `twin licences` as a user meets them. No network: what is fetched comes from a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from flows import cli
+from flows.run_record import RunRecords, StageRecord
+from stages.core.store import Store
+
+CONTENT = b"toy network"
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def twin(tmp_path, monkeypatch, capsys):
+    """Runs `twin` with an empty store and a weights folder that knows one toy; returns (exit code, stdout, stderr)."""
+    monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TWIN_WEIGHTS", str(tmp_path / "weights"))
+    (tmp_path / "weights").mkdir()
+    entry = {"title": "a toy", "page": "https://example.org", "licence": "Research only", "commercial": False, "download": "toy.onnx",
+             "sha256": DIGEST, "instead": "the plain method"}
+    (tmp_path / "weights/registry.yaml").write_text(json.dumps({"toy": entry}))
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = cli.main(list(words))
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
+
+
+def test_from_missing_to_verified(twin, tmp_path):
+    code, out, _ = twin("weights", "list")
+    assert code == 0 and "toy" in out and "missing" in out and "NOT for commercial use" in out
+    assert twin("weights", "verify", "toy")[0] == 6
+    code, _, err = twin("weights", "fetch", "toy")
+    assert code == 6 and "What to do: download toy.onnx" in err and DIGEST in err and "twin weights add toy.onnx" in err
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads/toy.onnx").write_bytes(CONTENT)
+    assert twin("weights", "fetch", "toy", "--from", str(tmp_path / "downloads"))[0] == 0
+    assert twin("weights", "verify", "toy")[1].split()[:2] == ["toy", "ok"]
+    (tmp_path / "weights/toy.onnx").write_bytes(b"damaged")
+    code, out, _ = twin("weights", "verify")
+    assert code == 6 and "WRONG" in out
+    assert twin("weights", "add", str(tmp_path / "downloads/toy.onnx"))[0] == 0 and twin("weights", "verify")[0] == 0
+
+
+def test_licences_of_the_default_and_of_a_run_that_used_weights(twin, tmp_path):
+    code, out, _ = twin("licences", "--commercial")
+    assert code == 0 and "numpy" in out and "toy" not in out
+    store, fingerprint = Store(), "a" * 64
+    with store.lock(fingerprint), store.workspace(fingerprint) as work:
+        (work / "x").write_text("x")
+        store.publish("depth", fingerprint, work, ("x",), {"weights": {"toy": DIGEST, "toy model": "0"}})
+    records = RunRecords(store)
+    record = records.new({"capture": str(tmp_path), "out": "o"}, ["depth"])
+    record.stages["depth"] = StageRecord(state="done", fingerprint=fingerprint)
+    records.save(record)
+    code, out, err = twin("licences", record.id, "--commercial")
+    assert code == 2 and "Research only" in out and "instead of toy use the plain method" in err
+
+
+def test_a_run_that_lacks_weights_says_so_before_any_work(twin, synthetic_capture, tmp_path):
+    words = ("reconstruct", str(synthetic_capture), "--out", str(tmp_path / "twin"), "--no-prefect", "depth.method=onnx")
+    code, out, err = twin(*words, "depth.onnx_weights=toy")
+    assert code == 6 and "rectify" not in out and "not on this machine" in err
+    code, _, err = twin(*words, "depth.onnx_weights=toy", "licence=commercial")
+    assert code == 2 and "does not permit weights toy" in err
