@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -54,7 +55,7 @@ class Run:
         every = load_stages()
         self.stages: tuple[Stage, ...] = _until(every, request.until)
         self.settings: Settings = resolve({s.name: s.Config for s in every}, request.profile, Path(request.capture) / "twin.yaml",
-                                          request.overrides())
+                                          request.overrides(), packaged="TWIN_STAGES" not in os.environ)
         _check_weights(_weights_needed(self.stages, self.settings), self.settings.licence)
         self.records = RunRecords(store)
         self.record = beside.resumed or self.records.new(request.model_dump(mode="json"), [s.name for s in self.stages], flow_run)

@@ -60,7 +60,8 @@ def resized(left: np.ndarray, right: np.ndarray, scale: float) -> tuple[np.ndarr
     if scale == 1.0:
         return left.astype(np.float32), right.astype(np.float32)
     size = round(left.shape[1] * scale), round(left.shape[0] * scale)
-    return tuple(cv2.resize(i, size, interpolation=cv2.INTER_AREA).astype(np.float32) for i in (left, right))
+    left, right = (cv2.resize(i, size, interpolation=cv2.INTER_AREA).astype(np.float32) for i in (left, right))
+    return left, right
 
 
 def _level(left_rgb: np.ndarray, right_rgb: np.ndarray) -> seeding.Level:
