@@ -9,7 +9,8 @@ The order of the stages is derived from what each reads and writes (stages/graph
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -30,6 +31,17 @@ RunStage = Callable[[Stage, Mapping[str, ArtifactRef]], StageResult]
 
 BESIDE: ContextVar[Beside | None] = ContextVar("beside", default=None)
 """what the command line hands to the flow beside its parameters"""
+
+
+@contextmanager
+def handing_over(beside: Beside) -> Iterator[None]:
+    """Runs inside this context get `beside`."""
+    token = BESIDE.set(beside)
+    try:
+        yield
+    finally:
+        BESIDE.reset(token)
+
 
 
 def walk(run: Run, run_stage: RunStage) -> Path | None:

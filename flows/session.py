@@ -45,15 +45,14 @@ def _as_flow(request: Reconstruction, beside: Beside, wait_ready: Callable[[], N
 
     from flows import reconstruct
 
-    reconstruct.BESIDE.set(beside)
     wait_ready()
     # the heartbeat thread is for servers that look for dead runs; here it would only delay the end by a second
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), reconstruct.handing_over(beside):
         return reconstruct.reconstruct_capture(request)
 
 
 def _directly(request: Reconstruction, beside: Beside) -> str | None:
     from flows import reconstruct
 
-    reconstruct.BESIDE.set(beside)
-    return reconstruct.reconstruct_directly(request)
+    with reconstruct.handing_over(beside):
+        return reconstruct.reconstruct_directly(request)

@@ -46,11 +46,17 @@ def resolve(
     capture_file: Path | None = None,
     overrides: typing.Sequence[str] = (),
     seed: int = 0,
+    packaged: bool = True,
 ) -> Settings:
-    """Merge all sources over the stage config classes `{stage name: dataclass}`. Raises ConfigError."""
+    """Merge all sources over the stage config classes `{stage name: dataclass}`. Raises ConfigError.
+
+    packaged: read configs/, which is written for the real stages; False for others, as in tests.
+    """
     if profile not in PROFILES:
         raise ConfigError(f"unknown profile {profile!r}", f"choose one of {', '.join(PROFILES)}")
-    layers = [("configs/default.yaml", _packaged("default.yaml")), (f"profile {profile}", _packaged(f"profile/{profile}.yaml"))]
+    layers = []
+    if packaged:
+        layers = [("configs/default.yaml", _packaged("default.yaml")), (f"profile {profile}", _packaged(f"profile/{profile}.yaml"))]
     if capture_file is not None and capture_file.exists():
         layers.append((str(capture_file), load_yaml(capture_file.read_text(), str(capture_file))))
     layers.append(("the command line", _from_pairs(overrides)))

@@ -54,7 +54,7 @@ def test_kill_in_the_middle_and_resume(toy, stage):
 
 def test_kill_of_the_parent_takes_the_stage_along_and_frees_its_lock(toy):
     toy.order("b", "sleep 60")
-    parent = multiprocessing.get_context("fork").Process(target=toy.run)
+    parent = multiprocessing.get_context("spawn").Process(target=toy.run)
     parent.start()
     child = toy.wait_started("b")
     fingerprint = wait_for(lambda: [p.name.split(".")[0] for p in (toy.store.root / "tmp").glob("*")])[0]
@@ -72,7 +72,7 @@ def test_kill_of_the_parent_takes_the_stage_along_and_frees_its_lock(toy):
 def test_two_processes_on_one_capture_compute_each_stage_once(toy):
     for stage in "abcd":
         toy.order(stage, "sleep 0.3")
-    runs = [multiprocessing.get_context("fork").Process(target=toy.run) for _ in range(2)]
+    runs = [multiprocessing.get_context("spawn").Process(target=toy.run) for _ in range(2)]
     for run in runs:
         run.start()
     for run in runs:
