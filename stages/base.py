@@ -101,6 +101,7 @@ class Stage(Protocol):
 
     def run(self, inputs: Inputs, config: Any, out: Path, context: StageContext) -> StageReport:
         """Compute and write every output below `out`."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure(capture: Path, profile: str, work: Path, settings: list[str]) -> dict:
-    """One cold run; every HOLD_OUT_EVERY-th frame is kept out of surface colour and texture so that PSNR is measured on unseen frames."""
+    """One cold run, timed and scored; then the texture once more with frames held out."""
     out, store = work / "twins" / f"{capture.name}-{profile}", work / "stores" / f"{capture.name}-{profile}"
     for folder in (out, store):
         shutil.rmtree(folder, ignore_errors=True)
@@ -91,6 +91,7 @@ def _measure(capture: Path, profile: str, work: Path, settings: list[str]) -> di
             "scores": {"log": log.read_text()[-2000:]},
         }
     run = json.loads((out / "run.json").read_text())
+    run["held_out"] = _held_out(command, store, work)
     scores = evaluate(capture, out) if (capture / "gt").is_dir() else turntable_scores(out, DEGREES_PER_FRAME[capture.name])
     shutil.rmtree(store, ignore_errors=True)
     return {
@@ -103,6 +104,17 @@ def _measure(capture: Path, profile: str, work: Path, settings: list[str]) -> di
         "scores": scores,
         "source": str(capture),
     }
+
+
+def _held_out(command: list[str], store: Path, work: Path) -> dict:
+    """Texture figures on every HOLD_OUT_EVERY-th frame, left out of surface and texture; the earlier stages come from the store."""
+    out = work / "held_out"
+    every = [f"surface.hold_out={HOLD_OUT_EVERY}", f"texture.hold_out={HOLD_OUT_EVERY}"]
+    again = [str(out) if before == "--out" else word for before, word in zip(["", *command], command, strict=False)]
+    subprocess.run([*again, *every], env={**os.environ, "TWIN_STORE": str(store)}, stdout=subprocess.DEVNULL, check=True)
+    metrics = json.loads((out / "run.json").read_text())["stages"]["texture"]["metrics"]
+    shutil.rmtree(out)
+    return metrics
 
 
 def _peak(run: dict) -> int:

@@ -146,5 +146,6 @@ def _check_baseline(c: StereoCalibration) -> None:
     slip = next(((unit, factor) for unit, factor in UNITS_M.items() if low <= b * factor <= high), None)
     remedy = "check its unit"
     if slip:
-        remedy = f"it looks like {slip[0]}: for OpenCV files set rectify.calibration_unit={slip[0]}, else multiply it by {slip[1]:g} in the file"
+        unit, factor = slip
+        remedy = f"it looks like {unit}: for OpenCV files set rectify.calibration_unit={unit}, else multiply it by {factor:g} in the file"
     raise CaptureError(f"{c.source}: the baseline is {b:.6g} m; expected {low} to {high:g} m", remedy)

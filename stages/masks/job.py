@@ -62,3 +62,4 @@ class Method(Protocol):
 
     def segment(self, job: Job) -> Outcome:
         """Masks of all frames of the job, in order."""
+        ...

@@ -83,6 +83,7 @@ class FlowScene:
         self._past.append(_Memory(view.rgb, cut.mask, gray))
 
     def _moves_as_object(self, predicted: np.ndarray) -> np.ndarray | None:
+        assert self._step is not None
         gray, step = self._step
         last = self._past[-1]
         if step is None:

@@ -43,7 +43,7 @@ def closed(distance: np.ndarray, voxel: float) -> np.ndarray:
         for end in (0, -1):
             face = np.moveaxis(out, axis, 0)[end]
             np.maximum(face, voxel, out=face)
-    regions, _ = label(out > 0)
+    regions = np.asarray(label(out > 0)[0])  # type: ignore[index]
     tiny = np.float32(1e-3 * voxel)
     return np.where(regions == regions[0, 0, 0], np.maximum(out, tiny), np.minimum(out, -tiny)).astype(np.float32)
 
@@ -63,7 +63,7 @@ def _filled(view: View) -> View:
     known = np.isfinite(view.depth)
     if not known.any():
         return view
-    v, u = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    v, u = np.asarray(distance_transform_edt(~known, return_distances=False, return_indices=True))
     inside = view.outline > 0
     nan = np.float32(np.nan)
     return replace(view, depth=np.where(inside, view.depth[v, u], nan), sigma=np.where(inside, view.sigma[v, u], nan))

@@ -51,7 +51,7 @@ def depth_offsets(
             np.add.at(weight[round_], index, w)
         centre = total[round_] / np.maximum(weight[round_], 1e-30)
     sigma = np.where(weight[1] > 0, 1 / np.sqrt(np.maximum(weight[1], 1e-30)), np.nan)
-    return centre, sigma
+    return np.asarray(centre), sigma
 
 
 def _gaps(view: View, points: np.ndarray, cosine: np.ndarray, gate: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

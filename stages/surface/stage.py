@@ -80,7 +80,9 @@ class _Work:
         from stages.surface.shape import footprint_of
         from stages.surface.views import choose_frames, disparity_bias
 
-        frames = choose_frames(self.poses, self.trust, self.config.max_views)
+        held_out = self.config.hold_out
+        used = {k: pose for k, pose in self.poses.items() if not held_out or k % held_out}
+        frames = choose_frames(used, self.trust, self.config.max_views)
         views = []
         for i, view in enumerate(ordered_map(self._view, frames, self.context.workers)):
             self.context.progress(round(10 * i / len(frames)), PARTS, f"reading frame {frames[i]}")

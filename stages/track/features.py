@@ -34,6 +34,7 @@ class FeatureMethod(Protocol):
 
     def __call__(self, gray: np.ndarray, inside: np.ndarray, max_inside: int, max_outside: int) -> Keypoints:
         """(H, W) uint8 and the object's mask -> at most `max_inside` points on the object and `max_outside` elsewhere."""
+        ...
 
 
 class Sift:
