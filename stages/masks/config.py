@@ -12,18 +12,20 @@ from stages.core.config import setting
 class MasksConfig:
     """How the object is separated from its background and followed."""
 
-    method: Literal["auto", "stereo"] = "auto"
-    """auto takes the best method whose weights are there; stereo = colour, depth and motion, no weights"""
+    method: Literal["auto", "stereo", "sam2"] = "auto"
+    """stereo = colour, depth and motion, no weights, which auto takes; sam2 = SAM 2 video (docs/weights.md), only when asked for"""
     kind: Literal["auto", "still_camera", "moving_camera", "flow"] = setting("auto", only_for=("stereo",))
     """what moves: still_camera = the object before a still background; moving_camera = the camera round a still scene; flow = unknown"""
-    max_pixels: int = setting(1_000_000, only_for=("stereo",))
+    max_pixels: int = setting(1_000_000, only_for=("stereo", "sam2"))
     """pixels of the working size; larger pictures are worked on at this size and only the outline is refined at full size"""
-    outline_length: float = setting(3.0, only_for=("stereo",))
+    outline_length: float = setting(3.0, only_for=("stereo", "sam2"))
     """cost of a pixel of outline in units of log likelihood: higher is smoother, lower keeps thinner parts"""
-    band_px: int = setting(8, only_for=("stereo",))
+    band_px: int = setting(8, only_for=("stereo", "sam2"))
     """half width in working px of the band in which the outline is placed by local colours"""
-    local_radius_px: int = setting(14, only_for=("stereo",))
+    local_radius_px: int = setting(14, only_for=("stereo", "sam2"))
     """radius in working px over which the local colours of object and background are gathered"""
+    sam2_weights: str = setting("sam2.1-small", only_for=("sam2",))
+    """name in `twin weights list`: sam2.1-tiny, -small, -base-plus or -large; each about twice as slow as the one before"""
     uncertain_below: float = 0.5
     """trust (0-1) below which a mask is marked uncertain"""
 

@@ -17,19 +17,26 @@ from stages.core.camera import Rig
 from stages.core.frames import FrameReader, write_table
 from stages.core.images import read_mask, write_mask
 from stages.core.store import ArtifactRef
+from stages.core.weights import identity
 from stages.masks.config import MasksConfig
 
 log = logging.getLogger(__name__)
 
 
-def _stereo_method() -> Any:
+def _stereo_method(config: MasksConfig) -> Any:
     from stages.masks.stereo_method import StereoMethod
 
     return StereoMethod()
 
 
-METHODS = {"stereo": _stereo_method}
-"""name -> maker of a `job.Method`; the heavy imports happen in the maker. `auto` takes the first whose weights are there."""
+def _sam2_method(config: MasksConfig) -> Any:
+    from stages.masks.sam2_method import Sam2Method
+
+    return Sam2Method(config.sam2_weights)
+
+
+METHODS = {"stereo": _stereo_method, "sam2": _sam2_method}
+"""name -> maker of a `job.Method`; the heavy imports happen in the maker. `auto` takes the first, which needs no weights."""
 
 
 class MasksStage:
@@ -42,9 +49,22 @@ class MasksStage:
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "prompt.json", "given")
     outputs = ("masks", "masks.parquet")
 
+    def needs_weights(self, config: MasksConfig) -> tuple[str, ...]:
+        """Names in weights/registry.yaml."""
+        return (config.sam2_weights,) if config.method == "sam2" else ()
+
+    def weights_used(self, config: MasksConfig) -> dict[str, str]:
+        """Digests of the weights and of how they are built. Raises WeightsError when they are not there."""
+        return {k: v for name in self.needs_weights(config) for k, v in identity(name).items()}
+
     def check(self, inputs: Mapping[str, ArtifactRef], config: MasksConfig) -> None:
-        """A usable frame and a prompt inside the picture."""
+        """A usable frame, a prompt inside the picture, and the weights."""
         from stages.masks.prompt import read_prompt
+
+        if config.method == "sam2" and not _given(inputs):
+            from stages.masks.sam2_method import check_weights
+
+            check_weights(config.sam2_weights)
 
         frames = FrameReader.of(inputs).ids
         if not frames:
@@ -123,7 +143,7 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
         np.random.default_rng(context.seed),
         context.progress,
     )
-    outcome = METHODS[name]().segment(job)
+    outcome = METHODS[name](config).segment(job)
     sheet, rows = pictures.Sheet(reader.ids), []
     for result in outcome.results:
         frame = result.view.frame
