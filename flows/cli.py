@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     _resume(commands)
     _look(commands)
     _evaluate(commands)
+    _calibrate(commands)
     _machine(commands)
     _weights(commands)
     return top
@@ -114,6 +115,21 @@ def _evaluate(commands) -> None:
     p.add_argument("capture")
     p.add_argument("twin", help="the twin folder")
     p.add_argument("--json", metavar="FILE", nargs="?", const="-", help="as JSON, to a file or to the terminal")
+
+
+def _calibrate(commands) -> None:
+    p = _command(commands, "calibrate", "cli_calibrate:calibrate", "calibrate a stereo camera from pictures of a chessboard")
+    p.add_argument("folder", help="left*.jpg and right*.jpg, or left/ and right/ below it")
+    p.add_argument("--board", required=True, type=_board, metavar="COLUMNSxROWS", help="inner corners, for example 9x6")
+    p.add_argument("--square", required=True, type=float, metavar="METRES", help="side of one square")
+    p.add_argument("--out", default="calibration.json", help="default: calibration.json")
+
+
+def _board(text: str) -> tuple[int, int]:
+    columns, _, rows = text.lower().partition("x")
+    if not (columns.isdigit() and rows.isdigit()):
+        raise argparse.ArgumentTypeError("give inner corners as COLUMNSxROWS, for example 9x6")
+    return int(columns), int(rows)
 
 
 def _machine(commands) -> None:

@@ -69,6 +69,10 @@ class DepthStage:
         if not any(r["status"] == "ok" for r in read_table(inputs["frames.parquet"].path)):
             raise StageError("no frame of this capture can be used", "see the report of `rectify` for the reason of each frame")
 
+    def auto_choice(self, config: DepthConfig) -> tuple[str, str]:
+        """The method that will run, and why. Raises ConfigError."""
+        return choose(config.method)
+
     def run(self, inputs: Mapping[str, ArtifactRef], config: DepthConfig, out: Path, context: StageContext) -> StageReport:
         """Writes disparity/NNNNNN.png and disparity/sigma/NNNNNN.png for every usable frame."""
         from stages.core.frames import FrameReader

@@ -49,7 +49,7 @@ class SurfaceConfig:
     mask_band_px: float = 3.0
     """how far from the mask's own outline the mesh's silhouette may move it"""
     hold_out: int = 0
-    """leave every n-th frame (0, n, 2n, ..) out of shape and colour, so that `texture.hold_out` measures on frames nothing has seen; 0 = none"""
+    """leave every n-th frame (0, n, 2n, ..) out, so that `texture.hold_out` measures on frames that nothing has seen; 0 = none"""
     geometry_steps: int = setting(300, only_for=("neural",))
     """training steps on the signed distance"""
     colour_steps: int = setting(150, only_for=("neural",))

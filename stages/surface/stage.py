@@ -45,6 +45,12 @@ class SurfaceStage:
                 "see the reports of masks and track for why frames were lost; capture more overlap, or give a box or masks",
             )
 
+    def auto_choice(self, config: SurfaceConfig) -> tuple[str, str]:
+        """The method that will run, and why."""
+        if config.method != "auto":
+            return config.method, "set by surface.method"
+        return "neural", "the field's kernels run on any CPU"
+
     def run(self, inputs: Mapping[str, ArtifactRef], config: SurfaceConfig, out: Path, context: StageContext) -> StageReport:
         """Recover the shape, train the field on it, mesh, refine the masks."""
         work = _Work(inputs, config, out, context)
@@ -69,8 +75,7 @@ class _Work:
         self.reader = FrameReader.of(inputs)
         self.poses = posed(read_poses(inputs["poses.json"].path))
         self.trust = _usable(inputs)
-        self.method = "neural" if config.method == "auto" else config.method
-        self.reason = "no CUDA device is needed: the kernels run on the CPU" if config.method == "auto" else ""
+        self.method, self.reason = STAGE.auto_choice(config)
         self.metrics: dict[str, Any] = {}
         self.footprint = float("nan")
 

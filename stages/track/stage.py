@@ -31,6 +31,12 @@ class TrackStage:
         if not any(r["status"] == "ok" for r in read_table(inputs["frames.parquet"].path)):
             raise StageError("no frame of the capture can be used", "see the reasons in rectify's report")
 
+    def auto_choice(self, config: TrackConfig) -> tuple[str, str]:
+        """The features that will be used, and why."""
+        if config.method != "auto":
+            return config.method, "set by track.method"
+        return "sift", "needs no weights"
+
     def run(self, inputs: Mapping[str, ArtifactRef], config: TrackConfig, out: Path, context: StageContext) -> StageReport:
         """See the module docstring; every frame gets a row in poses_initial.json, posed or not."""
         from stages.track import tracking
@@ -47,7 +53,7 @@ class TrackStage:
         pair = PairOptions(config.ratio, config.max_error_px, config.min_inliers, context.seed + 1)
         strong = replace(pair, min_inliers=config.strong_inliers)
         scope, reason, votes = decide_scope(rig, points, strong) if config.scope == "auto" else (config.scope, "set by track.scope", [])
-        report = StageReport(method="sift", reason=f"scope {scope}: {reason}")
+        report = StageReport(method=self.auto_choice(config)[0], reason=f"scope {scope}: {reason}")
         without_mask = [f for f, p in points.items() if p.mask_lost]
         if scope == "object":
             points, _ = recover(rig, points, views, strong)
@@ -85,7 +91,7 @@ def _measure(
     from stages.track.features import METHODS
     from stages.track.frame_points import MeasureOptions, measure_frame
 
-    method = METHODS["sift" if config.method == "auto" else config.method](config.contrast)
+    method = METHODS[STAGE.auto_choice(config)[0]](config.contrast)
     options = MeasureOptions(config.max_points_inside, config.max_points_outside, config.max_width_px, config.min_correlation)
     lost = {r["frame"] for r in mask_rows if r["status"] == "lost"}
 
