@@ -118,3 +118,15 @@ def test_weights_of_another_shape_are_refused(toy_folder) -> None:
     wider = {**sam2_toy.MODEL, "memory_fuser_num_layers": 3}
     with pytest.raises(WeightsError, match=r"lacks .* tensors"):
         load_network(toy_folder / "sam2-toy.safetensors", wider, "sam2-toy")
+
+
+@pytest.mark.parametrize(("size", "millions"), [("tiny", 38.9), ("small", 46.0), ("base-plus", 80.8), ("large", 224.4)])
+def test_the_registry_describes_the_published_sizes(size: str, millions: float) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed: SAM 2 is not tested")
+    import torch
+
+    from stages.core.weights import entry
+
+    with torch.device("meta"):                                     # shapes only, no memory
+        model = transformers.Sam2VideoModel(transformers.Sam2VideoConfig(**entry(f"sam2.1-{size}").model))
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.01)
