@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
@@ -37,18 +38,25 @@ def demo(args: argparse.Namespace) -> int:
     """Built-in capture, twin, and the twin's error against the known truth."""
     from flows.cli_status import print_scores
     from stages.core.metrics import evaluate
-    from stages.core.synthetic.capture import write_capture
+    from stages.core.synthetic.capture import CaptureSpec, write_capture
 
     folder = Path(args.out).resolve()
     capture, twin = folder / "capture", folder / "twin"
-    if not (capture / "gt" / "mesh.ply").exists():
-        print(f"rendering the built-in capture into {capture} ...", file=sys.stderr)
-        write_capture(capture, workers=2)
+    if not capture.exists():
+        partial = capture.with_name("capture.partial")
+        shutil.rmtree(partial, ignore_errors=True)                 # left by a demo that was ended while it rendered
+        write_capture(partial, CaptureSpec(frames=30, swings=2), workers=2, progress=_rendering)
+        partial.rename(capture)
     request = Reconstruction(capture=str(capture), out=str(twin), profile=args.profile, settings=tuple(args.settings))
     _go(request, not args.no_prefect)
     print("\nAgainst the known truth:")
     print_scores(evaluate(capture, twin))
     return 0
+
+
+def _rendering(done: int, total: int, note: str) -> None:
+    end = "\n" if done == total else ""
+    print(f"\r{note}: {done}/{total}", end=end, file=sys.stderr, flush=True)
 
 
 def _request(args: argparse.Namespace) -> Reconstruction:

@@ -38,6 +38,8 @@ class CaptureSpec:
     noise: float = 1.2
     """standard deviation of the sensor noise, grey levels"""
     jpeg_quality: int = 95
+    swings: int = 3
+    """how often the camera rises and sinks during one round of `orbit`"""
     seed: int = 0
     voxel_m: float = 0.0008
     """sampling of the true mesh"""
@@ -67,7 +69,7 @@ def _camera(spec: CaptureSpec, k: int) -> tuple[np.ndarray, np.ndarray]:
     """object_from_left and background_from_left of frame k."""
     a = 2 * np.pi * k / spec.frames
     if spec.kind == "orbit":
-        elevation = np.radians(24 + 20 * np.sin(3 * a))
+        elevation = np.radians(24 + 20 * np.sin(spec.swings * a))
         r = spec.distance_m * (1 + 0.03 * np.cos(2 * a))
         eye = r * np.array([np.sin(a) * np.cos(elevation), -np.sin(elevation), -np.cos(a) * np.cos(elevation)])
         pose = look_at(eye, np.array([0.002, 0.004, 0.0]), np.array([0.0, 1.0, 0.0]))
