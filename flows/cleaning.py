@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.result_use import Result, results_by_use
 from flows.run_record import RunRecords
 from stages.core.store import Store
 
@@ -43,22 +45,38 @@ def size_of(folder: Path) -> int:
     return total
 
 
-def clean_up(store: Store, older_than_days: float | None = None, only_corrupt: bool = False, dry_run: bool = False) -> Leftovers:
-    """Remove damaged results, dead work folders and idle Prefect slots; with `older_than_days` also results and records of that age."""
+@dataclass(frozen=True)
+class Wish:
+    """What should go beside leftovers and damaged results, which always go."""
+
+    older_than_days: float | None = None
+    """results not used, and records of runs started, for so long; idle Prefect slots too"""
+    keep_gb: float | None = None
+    """results that were not used for longest, until all results together are no larger"""
+    intermediate: bool = False
+    """every result but the twins themselves"""
+    twins_too: bool = False
+    """`keep_gb` may also take the twins' own results; the twin folders are copies and stay whatever happens"""
+    only_corrupt: bool = False
+    """nothing but damaged results"""
+
+
+def clean_up(store: Store, wish: Wish = Wish(), dry_run: bool = False) -> Leftovers:
+    """Remove damaged results, dead work folders, and what `wish` says. Results that a run under way holds are kept and counted."""
     removed = Leftovers()
     victims = list((store.root / "corrupt").glob("*"))
-    if not only_corrupt:
+    if not wish.only_corrupt:
         victims += _dead_work(store)
-        if older_than_days is not None:
-            limit = time.time() - older_than_days * DAY_S
-            victims += _old_results(store, limit, removed)
+        victims += _unwanted_results(store, wish, removed)
+        if wish.older_than_days is not None:
+            limit = time.time() - wish.older_than_days * DAY_S
             victims += _idle_slots(store.root / "prefect", limit)
             _forget_runs(store, limit, removed, dry_run)
     for folder in victims:
         removed.folders += 1
         removed.bytes += size_of(folder)
         if not dry_run:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(store, folder)
     return removed
 
 
@@ -66,14 +84,45 @@ def _dead_work(store: Store) -> list[Path]:
     return [p for p in (store.root / "tmp").glob("*") if not store.is_locked(p.name.rsplit(".", 1)[0])]
 
 
-def _old_results(store: Store, limit: float, removed: Leftovers) -> Iterator[Path]:
-    held = {s.fingerprint for r in RunRecords(store).all() if r.state == "running" for s in r.stages.values()}
-    for _, fingerprint, folder in store.results():
-        if folder.stat().st_mtime < limit:
-            if fingerprint in held or store.is_locked(fingerprint):
-                removed.held += 1
-            else:
-                yield folder
+def _unwanted_results(store: Store, wish: Wish, removed: Leftovers) -> list[Path]:
+    """Folders of results that go, each once."""
+    results = results_by_use(store)
+    due = {r.folder: r for r in [*_too_old(results, wish), *_not_final(results, wish), *_too_much(results, wish)]}
+    removed.held = sum(r.held for r in due.values())
+    return [r.folder for r in due.values() if not r.held]
+
+
+def _too_old(results: list[Result], wish: Wish) -> list[Result]:
+    if wish.older_than_days is None:
+        return []
+    limit = time.time() - wish.older_than_days * DAY_S
+    return [r for r in results if r.used < limit]
+
+
+def _not_final(results: list[Result], wish: Wish) -> list[Result]:
+    return [r for r in results if not r.final] if wish.intermediate else []
+
+
+def _too_much(results: list[Result], wish: Wish) -> list[Result]:
+    """Held results are passed over here, not listed: others go in their place."""
+    if wish.keep_gb is None:
+        return []
+    sizes = {r.folder: size_of(r.folder) for r in results}
+    excess, due = sum(sizes.values()) - wish.keep_gb * 1e9, []
+    for r in results:
+        if excess > 0 and not r.held and (wish.twins_too or not r.final):
+            due.append(r)
+            excess -= sizes[r.folder]
+    return due
+
+
+def _remove(store: Store, folder: Path) -> None:
+    """Out of sight by one rename first: a run that looks for a result finds all of it or nothing."""
+    if folder.is_relative_to(store.root / "artifacts"):
+        grave = store.root / "tmp" / f"{folder.name}.removed-{os.getpid()}"
+        grave.parent.mkdir(parents=True, exist_ok=True)
+        folder = folder.rename(grave)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _idle_slots(root: Path, limit: float) -> Iterator[Path]:

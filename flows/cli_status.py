@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from flows.cleaning import Leftovers, clean_up, usage
+from flows.cleaning import Leftovers, Wish, clean_up, size_of, usage
+from flows.metrics_file import write_metrics
 from flows.run_record import RunRecord, RunRecords
 from flows.time_left import in_words
 from stages.core.errors import ConfigError, StoreError
@@ -24,6 +25,7 @@ def status(args: argparse.Namespace) -> int:
     store = Store()
     records = RunRecords(store).all()
     used = usage(store)
+    write_metrics(store, records)
     if args.json:
         print(json.dumps({"store": str(store.root), "bytes": used, "runs": [asdict(r) for r in records]}, indent=1))
         return 0
@@ -77,10 +79,16 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def clean(args: argparse.Namespace) -> int:
     """What nobody needs any more."""
-    removed: Leftovers = clean_up(Store(), older_than_days=args.older_than, only_corrupt=args.corrupt, dry_run=args.dry_run)
+    wish = Wish(args.older_than, args.keep_gb, args.intermediate, args.twins_too, args.corrupt)
+    store = Store()
+    removed: Leftovers = clean_up(store, wish, args.dry_run)
     verb = "would remove" if args.dry_run else "removed"
     print(f"{verb} {removed.folders} folders and {removed.records} run records, {_size(removed.bytes)}"
           + (f"; kept {removed.held} that running runs hold" if removed.held else ""))
+    left = size_of(store.root / "artifacts")
+    if args.keep_gb is not None and not args.dry_run and left > args.keep_gb * 1e9:
+        advice = "" if args.twins_too else "; --twins-too lets the twins' results go as well"
+        print(f"results still take {_size(left)}: twins or running runs hold them{advice}")
     return 0
 
 
@@ -113,6 +121,8 @@ def _show_run(record: RunRecord) -> None:
     print(f"    {len(record.done())}/{len(record.stages)} stages done: {stages}")
     if record.error:
         print(f"    {record.error}\n    What to do: {record.advice or '`twin resume ' + record.id + '`'}")
+        if record.log:
+            print(f"    log: {record.log}")
 
 
 def _size(count: int) -> str:

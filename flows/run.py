@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from flows.metrics_file import write_metrics
 from flows.request import Reconstruction
 from flows.run_record import RunRecord, RunRecords, StageRecord
 from flows.stage_child import load_stages
@@ -84,8 +86,18 @@ class Run:
         self.records.save(self.record)
         self.watcher.run_ended(self.record)
         _close_log(self._log)
+        self._leave_behind()
         if self._hold is not None:
             self._hold.close()
+
+    def _leave_behind(self) -> None:
+        """The log beside the twin, and the store's metrics. The twin is there by now: a full disk must not fail its run."""
+        if self.record.state == "done" and not self.request.until:
+            try:
+                shutil.copyfile(self.log_file, Path(self.request.out) / "run.log")
+            except OSError as e:
+                log.warning("the log is not copied beside the twin: %s", e)
+        write_metrics(self.store, self.records.all())
 
     @property
     def log_file(self) -> Path:

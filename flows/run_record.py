@@ -58,6 +58,8 @@ class RunRecord:
     advice: str = ""
     flow_run: str = ""
     """id of the Prefect flow run, when there is one"""
+    log: str = ""
+    """file with all that the stages said; a finished run leaves a copy as run.log in its twin folder"""
 
     def done(self) -> list[str]:
         """Stages that are finished."""
@@ -75,7 +77,7 @@ class RunRecords:
         slug = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(request["capture"]).name) or "capture"
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{slug[:40]}-{secrets.token_hex(2)}"
         return RunRecord(name, request, stages={s: StageRecord() for s in stages}, pid=os.getpid(), host=socket.gethostname(),
-                         started=time.time(), flow_run=flow_run)
+                         started=time.time(), flow_run=flow_run, log=str(self.folder / f"{name}.log"))
 
     def save(self, record: RunRecord) -> None:
         """Write atomically. A full disk must not end a run that may still read its results: it is logged."""

@@ -26,6 +26,7 @@ OWN_FILES = (
     "rig.json",
     "report.html",
     "run.json",
+    "run.log",
     "evaluation.json",
 )
 OWN_FOLDERS = ("masks", "disparity", "previews")

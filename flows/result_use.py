@@ -1,0 +1,54 @@
+"""Which results the store holds, when each was last used, and which must not be removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.run_record import RunRecord, RunRecords
+from flows.stage_child import load_stages
+from stages.base import Stage
+from stages.core.store import Store
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished result of one stage."""
+
+    folder: Path
+    used: float
+    """end of the last run that made it or took it from the store; seconds since the epoch"""
+    held: bool
+    """a run under way has asked for it, or is making it"""
+    final: bool
+    """no stage reads what this one makes: it is the twin itself"""
+
+
+def results_by_use(store: Store) -> list[Result]:
+    """All results, the one that nobody has used for longest first."""
+    records = RunRecords(store).all()
+    used, held, last = _last_use(records), _held(records), final_stages(load_stages())
+    found = [Result(folder, max(folder.stat().st_mtime, used.get(fingerprint, 0.0)), fingerprint in held or store.is_locked(fingerprint),
+                    stage in last) for stage, fingerprint, folder in store.results()]
+    return sorted(found, key=lambda r: r.used)
+
+
+def final_stages(stages: Iterable[Stage]) -> set[str]:
+    """Names of the stages whose outputs no other stage reads."""
+    stages = tuple(stages)
+    read = {kind for s in stages for kind in s.inputs}
+    return {s.name for s in stages if not read & set(s.outputs)}
+
+
+def _last_use(records: Iterable[RunRecord]) -> dict[str, float]:
+    used: dict[str, float] = {}
+    for r in records:
+        for s in r.stages.values():
+            if s.state == "done":
+                used[s.fingerprint] = max(used.get(s.fingerprint, 0.0), r.started + r.seconds)
+    return used
+
+
+def _held(records: Iterable[RunRecord]) -> set[str]:
+    return {s.fingerprint for r in records if r.state == "running" for s in r.stages.values()}
