@@ -7,7 +7,8 @@ from pathlib import Path
 
 START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
 ROWS = (
-    ("frames posed", "pose.frames_posed", "{:d}"),
+    ("frames posed", "pose.frames_posed pose.frames", "{:d} / {:d}"),
+    ("frames posed (real capture)", "frames_posed frames", "{:d} / {:d}"),
     ("ADD AUC 5 mm", "pose.add_auc_5mm", "{:.1f}"),
     ("rotation median, degrees", "pose.rotation_median_deg", "{:.3f}"),
     ("worst frame, mm", "pose.add_max_mm", "{:.2f}"),
@@ -71,8 +72,9 @@ def _dig(scores: dict, key: str):
 
 
 def _held_out_psnr(run: dict) -> str:
-    found = {k: v for k, v in run["run"].get("held_out", {}).items() if "psnr" in k and isinstance(v, float)}
-    return "<br>".join(f"{k.replace('_', ' ')}: {v:.1f}" for k, v in found.items())
+    held_out = run["run"].get("held_out", {})
+    names = {"psnr_raw_db": "as rendered", "psnr_db": "exposure fitted", "psnr_worst_db": "worst frame"}
+    return "<br>".join(f"{held_out[k]:.1f} {name}" for k, name in names.items() if held_out.get(k) is not None)
 
 
 def _stages(run: dict) -> str:
