@@ -25,7 +25,8 @@ def twin(tmp_path):
         a, b, c, d = (i.ravel() for i in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
         faces = np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1)])
         trimesh.Trimesh(np.stack([x, y, z], -1).reshape(-1, 3), faces, process=False).export(tmp_path / "mesh.ply")
-        write_poses(tmp_path / "poses.json", [FramePose(k, exp_se3(np.array([0, 0, np.radians(step * k), 0, 0, 0])), "ok") for k in range(5)])
+        turns = [exp_se3(np.array([0, 0, np.radians(step * k), 0, 0, 0])) for k in range(5)]
+        write_poses(tmp_path / "poses.json", [FramePose(k, turn, "ok") for k, turn in enumerate(turns)])
         mask = np.zeros((480, 640), bool)
         mask[45:435, 125:515] = True
         write_mask(tmp_path / "masks/000000.png", mask)
