@@ -73,6 +73,12 @@ class MasksStage:
             rig = Rig.load(inputs["rig.json"].path)
             read_prompt(inputs["prompt.json"].path, frames, rig.width, rig.height)
 
+    def auto_choice(self, config: MasksConfig) -> tuple[str, str]:
+        """The method that will run, and why."""
+        if config.method != "auto":
+            return config.method, "set by masks.method"
+        return next(iter(METHODS)), "needs no weights"
+
     def run(self, inputs: Mapping[str, ArtifactRef], config: MasksConfig, out: Path, context: StageContext) -> StageReport:
         """See the module docstring; every usable frame gets a mask file (all zero when lost) and a row."""
         reader = FrameReader.of(inputs)
@@ -123,7 +129,7 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
     from stages.masks.prompt import read_prompt
     from stages.masks.working_frame import FrameCache, load, working_scale
 
-    name = next(iter(METHODS)) if config.method == "auto" else config.method
+    name = STAGE.auto_choice(config)[0]
     rig = Rig.load(inputs["rig.json"].path)
     scale = working_scale(rig.width, rig.height, config.max_pixels)
     small = rig.scaled(scale)
