@@ -1,0 +1,230 @@
+"""The files of deploy/, checked without running them: what they name exists, and their parts fit each other.
+
+No container is built and no cluster asked here. `docker compose config` and `kubectl kustomize` run where they are installed.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows import deployments
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+REDIS_NAMES = {f"PREFECT_REDIS_MESSAGING_{x}" for x in ("HOST", "PORT", "DB")}
+"""settings of prefect-redis, which is installed in the images only"""
+SHARED_BY_SERVERS = {"PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_EVENTS_MESSAGING_BROKER",
+                     "PREFECT_SERVER_EVENTS_MESSAGING_CACHE", "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING",
+                     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "PREFECT_SERVER_DOCKET_URL",
+                     "PREFECT_SERVER_API_AUTH_STRING", *REDIS_NAMES}
+TEXTS = sorted(p for p in DEPLOY.rglob("*") if p.is_file())
+MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+
+
+def _documents(path: Path) -> list[dict[str, Any]]:
+    return [d for d in yaml.safe_load_all(path.read_text()) if d]
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    return _documents(DEPLOY / "compose.yaml")[0]
+
+
+@pytest.fixture(scope="module")
+def objects() -> list[dict[str, Any]]:
+    return [d for p in MANIFESTS for d in _documents(p)]
+
+
+@pytest.fixture(scope="module")
+def prefect_names() -> set[str]:
+    from prefect.settings import Settings
+
+    return set(_names(Settings)) | REDIS_NAMES
+
+
+def _names(cls: Any) -> Iterator[str]:
+    """Environment names of a settings class and of those nested in it."""
+    for name, field in cls.model_fields.items():
+        if hasattr(field.annotation, "model_fields"):
+            yield from _names(field.annotation)
+        else:
+            yield f"{cls.model_config['env_prefix']}{name}".upper()
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: str(p.relative_to(DEPLOY)))
+def test_prefect_settings_exist(path, prefect_names):
+    used = set(re.findall(r"\bPREFECT_[A-Z0-9_]*[A-Z0-9]\b", path.read_text()))
+    assert used - prefect_names - set(deployments.FLOW_ENVIRONMENT) == set()       # that one overrides a line of Prefect's logging.yml
+
+
+def test_own_settings_exist():
+    """Each TWIN_ name is read by the program, or by the deploy files themselves."""
+    program = "".join(p.read_text() for folder in ("flows", "stages/core") for p in (ROOT / folder).glob("*.py"))
+    shown = (DEPLOY / "compose.env.example").read_text()
+    for path in TEXTS:
+        for name in set(re.findall(r"\bTWIN_[A-Z_]*[A-Z]\b", path.read_text())):
+            assert name in program or name in shown or name == "TWIN_RUNS", f"{path.name}: {name}"
+
+
+def test_compose_services_fit_together(compose):
+    services, volumes = compose["services"], set(compose["volumes"])
+    images_built = {s["image"] for s in services.values() if "build" in s}
+    for name, s in services.items():
+        for other, how in s.get("depends_on", {}).items():
+            assert other in services, f"{name} waits for {other}"
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in services[other], f"{other} is waited for but has no health check"
+        for volume in s.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source in volumes or source == "${TWIN_CAPTURES_DIR" or (DEPLOY / source).is_file(), volume
+        assert s["image"] in images_built or re.fullmatch(r"[a-z]+:\d+\.\d+[\w.-]*", s["image"]), f"{name}: not a pinned tag"
+        if "build" in s:
+            assert (DEPLOY / s["build"]["context"] / s["build"]["dockerfile"]).resolve().is_file()
+    assert volumes == {v.split(":")[0] for s in services.values() for v in s.get("volumes", [])} & volumes      # none is left over
+
+
+def test_compose_servers_share_what_they_must_and_workers_see_no_database(compose):
+    for name in ("migrate", "api-1", "api-2", "services"):
+        assert set(compose["services"][name]["environment"]) >= SHARED_BY_SERVERS, name
+    for name in ("worker-cpu", "worker-gpu", "worker-batch", "watcher", "register"):
+        settings = compose["services"][name]["environment"]
+        assert {"PREFECT_API_URL", "PREFECT_API_AUTH_STRING"} <= set(settings) and not any("DATABASE" in k for k in settings)
+    published = {name for name, s in compose["services"].items() if "ports" in s}
+    assert published == {"front"} and all(p.startswith("${TWIN_BIND:-127.0.0.1}") for p in compose["services"]["front"]["ports"])
+
+
+def test_compose_variables_are_in_the_example_or_have_a_default():
+    text, example = (DEPLOY / "compose.yaml").read_text(), (DEPLOY / "compose.env.example").read_text()
+    for name, rest in re.findall(r"(?<!\$)\$\{([A-Z_]+)([^}]*)\}", text):
+        assert re.search(rf"^{name}=", example, re.MULTILINE) or rest.startswith(":-"), name
+
+
+def test_workers_serve_the_pools_of_the_deployments(compose, objects):
+    commands = [s["command"] for n, s in compose["services"].items() if n.startswith("worker")]
+    commands += [o["spec"]["template"]["spec"]["containers"][0]["command"] for o in objects if o["metadata"]["name"].startswith("worker")]
+    pools = {c[c.index("--pool") + 1] for c in commands}
+    assert len(commands) == 6 and pools == {deployments.POOL, deployments.BATCH_POOL, "${GPU_POOL:-twin}"}
+
+
+@pytest.mark.parametrize("kind", ("cpu", "cuda"))
+def test_dockerfiles_copy_what_exists_and_is_not_ignored(kind):
+    text = (DEPLOY / f"Dockerfile.{kind}").read_text()
+    kept = {x[1:] for x in (DEPLOY / f"Dockerfile.{kind}.dockerignore").read_text().split() if x.startswith("!")}
+    for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE):
+        for source in line.split()[:-1]:
+            assert (ROOT / source).exists() and source in kept, source
+    assert re.search(r"^USER twin$", text, re.MULTILINE) and "-r constraints.txt" in text and "@sha256" not in text
+    assert set(re.findall(r"^COPY (\w+) \1$", text, re.MULTILINE)) == {"configs", "weights", "stages", "flows"}
+
+
+def test_cuda_kits_are_pinned_and_off():
+    text = (DEPLOY / "Dockerfile.cuda").read_text()
+    assert "ARG WITH_TINY_CUDA_NN=0" in text and "ARG WITH_NVDIFFRAST=0" in text
+    assert len(re.findall(r"^ARG \w+_COMMIT=[0-9a-f]{7,40}$", text, re.MULTILINE)) == 2
+    script = (DEPLOY / "build_cuda_kits.sh").read_text()
+    assert all(x in script for x in ("--no-build-isolation", "-std=c++17"))
+    assert all(x in text for x in ("MAX_JOBS=$MAX_JOBS", "TCNN_CUDA_ARCHITECTURES=", "TORCH_CUDA_ARCH_LIST="))
+
+
+@pytest.mark.parametrize("path", ("build_cuda_kits.sh", "nginx/users.sh"))
+def test_scripts_parse(path):
+    subprocess.run(["bash", "-n", str(DEPLOY / path)], check=True)
+
+
+def test_no_kit_is_built_unasked():
+    done = subprocess.run(["bash", str(DEPLOY / "build_cuda_kits.sh"), "0000000", "0000000"], capture_output=True, text=True, check=True)
+    assert "no CUDA kit was asked for" in done.stdout
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda p: p.name)
+def test_manifests_are_complete(path):
+    for o in _documents(path):
+        assert o["apiVersion"] and o["kind"] and o["metadata"]["name"]
+        if o["kind"] not in ("Namespace", "Kustomization"):
+            assert o["metadata"]["namespace"] == "stereotwin", f"{o['kind']} {o['metadata']['name']}"
+
+
+def test_manifests_fit_together(objects):
+    names = {kind: {o["metadata"]["name"] for o in objects if o["kind"] == kind}
+             for kind in ("ConfigMap", "Secret", "PersistentVolumeClaim", "Deployment")}
+    labels = {}
+    for o in objects:
+        if o["kind"] in ("Deployment", "Job"):
+            pod = o["spec"]["template"]
+            labels[o["metadata"]["name"]] = pod["metadata"]["labels"]
+            if o["kind"] == "Deployment":
+                assert o["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+            assert pod["spec"]["securityContext"]["runAsNonRoot"] and not pod["spec"]["automountServiceAccountToken"]
+            _check_pod(pod["spec"], names)
+    for o in objects:
+        if o["kind"] == "Service":
+            chosen = [n for n, have in labels.items() if o["spec"]["selector"].items() <= have.items()]
+            assert chosen == [o["metadata"]["name"]]
+
+
+def _check_pod(pod: dict[str, Any], names: dict[str, set[str]]) -> None:
+    volumes = {v["name"] for v in pod.get("volumes", [])}
+    for v in pod.get("volumes", []):
+        assert "emptyDir" in v or v["persistentVolumeClaim"]["claimName"] in names["PersistentVolumeClaim"]
+    for c in pod["containers"]:
+        assert {m["name"] for m in c.get("volumeMounts", [])} == volumes
+        for source in c.get("envFrom", []):
+            (kind, ref), = source.items()
+            assert ref["name"] in names[{"configMapRef": "ConfigMap", "secretRef": "Secret"}[kind]]
+        ports = {p["containerPort"] for p in c.get("ports", [])} | ({8080} if "--with-healthcheck" in c["command"] else set())
+        assert {c[k]["httpGet"]["port"] for k in c if k.endswith("Probe") and "httpGet" in c[k]} <= ports
+
+
+def test_manifests_set_what_servers_share(objects):
+    have = {k for o in objects if o["metadata"]["name"] == "stereotwin-server" for k in {**o.get("data", {}), **o.get("stringData", {})}}
+    assert have >= SHARED_BY_SERVERS
+
+
+def test_kustomization_names_every_manifest():
+    text = (DEPLOY / "kubernetes" / "kustomization.yaml").read_text()
+    assert all(p.name in text for p in MANIFESTS if p.name not in ("kustomization.yaml", "secrets.example.yaml"))
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda p: p.name)
+def test_units_have_their_sections(path):
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str
+    unit.read(path)
+    assert unit["Unit"]["Description"] and unit["Service"]["User"] == "twin" and unit["Service"]["ExecStart"].startswith("/")
+    assert "Install" in unit or path.with_suffix(".timer").exists()
+    for other in unit["Unit"].get("After", "").split():
+        assert not other.startswith("twin-") or (path.parent / other).exists()
+
+
+def test_prefect_file_points_at_flows():
+    described = _documents(DEPLOY / "prefect.yaml")[0]
+    flows = {f"{d.entrypoint.rpartition('.')[0].replace('.', '/')}.py:{d.entrypoint.rpartition('.')[2]}" for d in deployments.DEPLOYMENTS}
+    for d in described["deployments"]:
+        assert d["entrypoint"] in flows and d["name"] != "twin" and d["work_pool"]["job_variables"]["env"] == deployments.FLOW_ENVIRONMENT
+    assert "WORKDIR /opt/stereotwin" in (DEPLOY / "Dockerfile.cpu").read_text()
+    assert described["pull"][0]["prefect.deployments.steps.set_working_directory"]["directory"] == "/opt/stereotwin"
+
+
+def test_docker_compose_accepts_the_file():
+    if not shutil.which("docker") or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode:
+        pytest.skip("docker compose is not installed: compose.yaml is only checked by the tests above")
+    files = ["--env-file", str(DEPLOY / "compose.env.example"), "-f", str(DEPLOY / "compose.yaml")]
+    subprocess.run(["docker", "compose", *files, "config", "--quiet"], check=True, timeout=30)
+
+
+def test_kustomize_accepts_the_manifests():
+    if not shutil.which("kubectl"):
+        pytest.skip("kubectl is not installed: the manifests are only checked by the tests above")
+    built = subprocess.run(["kubectl", "kustomize", str(DEPLOY / "kubernetes")], capture_output=True, text=True, timeout=30)
+    assert built.returncode == 0, built.stderr
+    assert {"Deployment", "Job", "Service", "PersistentVolumeClaim"} <= {d["kind"] for d in yaml.safe_load_all(built.stdout)}
