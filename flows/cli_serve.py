@@ -30,6 +30,8 @@ def serve(args: argparse.Namespace) -> int:
 def schedule(args: argparse.Namespace) -> int:
     """A batch at fixed times, kept by the server; `--remove` takes all of them away."""
     os.environ["PREFECT_API_URL"] = server_address(Store())       # before Prefect is imported, which reads it then
+    if auth := os.environ.get("TWIN_AUTH"):
+        os.environ.setdefault("PREFECT_API_AUTH_STRING", auth)
     from flows.schedules import clear_schedules, set_schedule
 
     if args.remove:
