@@ -55,7 +55,7 @@ def real(root: Path, name: str) -> Case:
     left, right, truth = files.get(name, ("im0.png", "im1.png", "disp0.pfm"))
     d = cv2.imread(str(folder / truth), cv2.IMREAD_UNCHANGED).astype(float)
     if name == "motorcycle":
-        d *= 1 / 255                                   # this file's header carries a scale that the reader applies the wrong way
+        d *= 1 / 255  # this file's header carries a scale that the reader applies the wrong way
     d[~np.isfinite(d) | (d <= 0)] = np.nan
     scored = seen_by_both(d)
     if name == "motorcycle":
@@ -92,9 +92,16 @@ def score(case: Case, disparity: np.ndarray, sigma: np.ndarray | None, seconds: 
     valid = case.scored & np.isfinite(error)
     size, e = np.abs(error[valid]), error[valid]
     tex = textured(case.left)[valid]
-    out = {"density": valid.sum() / case.scored.sum(), "bad1": np.mean(size > 1), "bad2": np.mean(size > 2),
-           "bad2_all": 1 - np.sum(size <= 2) / case.scored.sum(), "median": np.median(size), "bias_tex": np.median(e[tex]),
-           "median_tex": np.median(size[tex]), "cpu_s": seconds}
+    out = {
+        "density": valid.sum() / case.scored.sum(),
+        "bad1": np.mean(size > 1),
+        "bad2": np.mean(size > 2),
+        "bad2_all": 1 - np.sum(size <= 2) / case.scored.sum(),
+        "median": np.median(size),
+        "bias_tex": np.median(e[tex]),
+        "median_tex": np.median(size[tex]),
+        "cpu_s": seconds,
+    }
     if sigma is not None:
         s = sigma[valid]
         out |= {"within1": np.mean(size < s), "within2": np.mean(size < 2 * s), "sigma": np.median(s)}
@@ -138,7 +145,7 @@ def table(data: Path, frames: list[int], profile: str, overrides: list[str]) -> 
     lines = ["| pair | method | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
     groups = {name: [rendered(data, name, k) for k in frames] for name in CAPTURES} | {name: [real(data, name)] for name in REAL}
     first = groups[REAL[1]][0]
-    matcher(first.left, first.right)                     # compiles before the clock runs
+    matcher(first.left, first.right)  # compiles before the clock runs
     for name, cases in groups.items():
         scores = [measure(case, matcher) for case in cases]
         for method in ("SGBM", "ours"):
