@@ -91,10 +91,14 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-30)
 
 
-def distance_near(vertices: np.ndarray, normals: np.ndarray, before: np.ndarray, grid: Grid, band: float) -> np.ndarray:
+def distance_near(
+    vertices: np.ndarray, normals: np.ndarray, moved: np.ndarray, before: np.ndarray, grid: Grid, band: float, spacing: float
+) -> np.ndarray:
     """Signed distance on `grid` to the oriented vertices within `band` metres of the surface `before`; further away `before` itself.
 
-    Each voxel takes the mean of n . (x - p) over its four nearest vertices, the nearer the heavier.
+    Each voxel takes the mean of n . (x - p) over its four nearest vertices, the nearer the heavier. Planes say nothing sure about places
+    further from the vertices than these are from one another (`spacing`), where a rough spot would put surface into thin air: there it
+    takes the distance `before` less what those vertices `moved` (V,) outward.
     """
     from scipy.spatial import cKDTree
 
@@ -103,8 +107,10 @@ def distance_near(vertices: np.ndarray, normals: np.ndarray, before: np.ndarray,
     x = grid.points(near)
     far, index = cKDTree(vertices).query(x, k=4)
     weight = 1 / np.maximum(far, 0.1 * grid.voxel) ** 2
-    value = np.einsum("nki,nki->nk", x[:, None] - vertices[index], normals[index])
-    value = np.sum(weight * value, 1) / weight.sum(1)
+    weight /= weight.sum(1, keepdims=True)
+    planes = np.sum(weight * np.einsum("nki,nki->nk", x[:, None] - vertices[index], normals[index]), 1)
+    carried = out.ravel()[near] - np.sum(weight * moved[index], 1)
+    value = planes + np.clip(far[:, 0] / spacing - 1, 0, 1) * (carried - planes)
     # past a sharp edge the planes of the nearest vertices lie: never further than the nearest vertex is
     limit = far[:, 0]
     out.ravel()[near] = np.clip(value, -limit, limit)

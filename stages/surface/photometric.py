@@ -18,6 +18,12 @@ from stages.surface.cameras import Cameras
 
 PATCH = 7
 MAX_CAMERAS = 10
+SAMPLES = 20.0
+"""independent samples of a patch: neighbouring pixels and the three channels share their noise"""
+RIVAL = 0.57
+"""a second peak is ruled out at three standard deviations: SAMPLES / 2 log((doubt + fall) / doubt) > 3^2 / 2"""
+GREY_LEVEL = 1.0
+"""that pictures always differ by: rounding, compression, shading"""
 
 
 @dataclass(frozen=True)
@@ -102,27 +108,36 @@ def _choose(cosine, points, centres, out):
 @numba.njit(nogil=True, cache=True)
 def _sweep(points, normals, chosen, poses, intrinsics, size, start, pixels, step, steps, spacing, offset, sigma, score):
     tries = 2 * steps + 1
-    scores = np.empty(tries, np.float64)
+    scores, contrast = np.empty(tries, np.float64), np.zeros(tries, np.float64)
     length = PATCH * PATCH * 3
     patches = np.empty((MAX_CAMERAS, length), np.float32)
     for n in range(points.shape[0]):
         a, b = _tangents(normals[n])
         for t in range(tries):
             x = points[n] + normals[n] * (step * (t - steps))
-            count = 0
+            count, energy = 0, 0.0
             for k in range(MAX_CAMERAS):
                 c = chosen[n, k]
                 if c < 0:
                     break
-                if _patch(x, a, b, spacing, poses[c], intrinsics[c], size[c], start[c], pixels, patches[count]):
+                power = _patch(x, a, b, spacing, poses[c], intrinsics[c], size[c], start[c], pixels, patches[count])
+                if power > 0:
                     count += 1
+                    energy += power
             scores[t] = _agreement(patches, count) if count >= 3 else -1.0
-        _locate(scores, step, steps, n, offset, sigma, score)
+            contrast[t] = energy / max(count, 1)
+        _locate(scores, contrast, step, steps, n, offset, sigma, score)
 
 
 @numba.njit(nogil=True, cache=True)
-def _locate(scores, step, steps, n, offset, sigma, score):
-    """Sub-step maximum by a parabola; its curvature and height give sigma. Nothing when it is at the end of the range or not unique."""
+def _locate(scores, contrast, step, steps, n, offset, sigma, score):
+    """Sub-step maximum by a parabola. Nothing when it is at the end of the range or not unique.
+
+    The doubt is the share of a patch's power on which the pictures differ: what they do differ on, and at least one grey level, which
+    shading and compression change alike in neighbouring pixels. A correlation of independent samples has its peak known to
+    variance = doubt / (curvature * number of them). The curvature is the lesser of that at the peak and of how far to either side the
+    score must be followed until it has fallen by the doubt: a flat top is not sure because of a ripple on it.
+    """
     top = 0
     for t in range(scores.shape[0]):
         if scores[t] > scores[top]:
@@ -130,21 +145,33 @@ def _locate(scores, step, steps, n, offset, sigma, score):
     score[n] = scores[top]
     if top == 0 or top == scores.shape[0] - 1 or scores[top] < 0.5 or scores[top - 1] <= -1 or scores[top + 1] <= -1:
         return
+    doubt = 1.02 - scores[top] + GREY_LEVEL**2 / contrast[top]
+    rival = scores[top] - max(0.05, RIVAL * doubt)
     for t in range(scores.shape[0]):
         if (
             abs(t - top) > 2
-            and scores[t] > scores[top] - 0.05
+            and scores[t] > rival
             and scores[t] > scores[t - 1 if t > 0 else 0]
             and (t == scores.shape[0] - 1 or scores[t] > scores[t + 1])
         ):
             return
-    curvature = (2 * scores[top] - scores[top - 1] - scores[top + 1]) / (step * step)
-    if curvature <= 0:
+    bend = 2 * scores[top] - scores[top - 1] - scores[top + 1]
+    if bend <= 0:
         return
-    shift = 0.5 * (scores[top + 1] - scores[top - 1]) / (2 * scores[top] - scores[top - 1] - scores[top + 1])
+    shift = 0.5 * (scores[top + 1] - scores[top - 1]) / bend
     offset[n] = step * (top - steps + shift)
-    # a correlation of independent samples: variance of the peak = (1 - s) / (curvature * number of them); neighbours share pixels
-    sigma[n] = np.sqrt((1.02 - scores[top]) / (curvature * 20.0))
+    curvature = min(bend, _fall(scores, top, -1, doubt), _fall(scores, top, 1, doubt)) / (step * step)
+    if curvature > 0:
+        sigma[n] = np.sqrt(doubt / (curvature * SAMPLES))
+
+
+@numba.njit(nogil=True, cache=True)
+def _fall(scores, top, side, doubt):
+    """Second difference per step of the parabola from the peak to where the score has fallen by `doubt`, or to the end of the range."""
+    t = top + side
+    while 0 < t < scores.shape[0] - 1 and scores[top] - scores[t] < doubt and scores[t + side] > -1:
+        t += side
+    return 2 * (scores[top] - scores[t]) / (t - top) ** 2
 
 
 @numba.njit(nogil=True, cache=True)
@@ -161,13 +188,14 @@ def _tangents(normal):
 
 @numba.njit(nogil=True, cache=True)
 def _patch(x, a, b, spacing, pose, intrinsics, size, start, pixels, out):
-    """Normalised colours on the patch, the projection taken as affine over it; False when it leaves the picture or is blank."""
+    """Normalised colours on the patch, the projection taken as affine over it; returns their mean square before that, grey levels,
+    0 when the patch leaves the picture or is blank."""
     cx, cy, cz = 0.0, 0.0, 0.0
     px = pose[0, 0] * x[0] + pose[0, 1] * x[1] + pose[0, 2] * x[2] + pose[0, 3]
     py = pose[1, 0] * x[0] + pose[1, 1] * x[1] + pose[1, 2] * x[2] + pose[1, 3]
     pz = pose[2, 0] * x[0] + pose[2, 1] * x[1] + pose[2, 2] * x[2] + pose[2, 3]
     if pz <= 1e-6:
-        return False
+        return 0.0
     fu, fv = intrinsics[0] / pz, intrinsics[1] / pz
     u0, v0 = fu * px + intrinsics[2], fv * py + intrinsics[3]
     au, av = _slope(pose, a, px / pz, py / pz, fu, fv, spacing)
@@ -176,7 +204,7 @@ def _patch(x, a, b, spacing, pose, intrinsics, size, start, pixels, out):
     reach_u, reach_v = half * (abs(au) + abs(bu)), half * (abs(av) + abs(bv))
     height, width = size
     if u0 - reach_u < 0 or v0 - reach_v < 0 or u0 + reach_u >= width - 1 or v0 + reach_v >= height - 1:
-        return False
+        return 0.0
     m = 0
     for i in range(-half, half + 1):
         for j in range(-half, half + 1):
@@ -203,11 +231,11 @@ def _patch(x, a, b, spacing, pose, intrinsics, size, start, pixels, out):
         out[m + 2] -= cz
         total += out[m] * out[m] + out[m + 1] * out[m + 1] + out[m + 2] * out[m + 2]
     if total < 3 * samples * 0.25:  # half a grey level: blank
-        return False
+        return 0.0
     scale = np.float32(1 / np.sqrt(total))
     for m in range(3 * samples):
         out[m] *= scale
-    return True
+    return total / (3 * samples)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -6,19 +6,22 @@ All lengths scale with the footprint, the size of a pixel on the object, so that
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from stages.core.render import Caster
 from stages.surface.cameras import Cameras, pack, visible
-from stages.surface.evolve import Stiffness, distance_near, fitted_offsets, vertex_normals
+from stages.surface.evolve import Stiffness, distance_near, fitted_offsets, mean_edge, vertex_normals
 from stages.surface.grid import Grid, object_box
 from stages.surface.initial import initial_distance
 from stages.surface.meshing import marching
 from stages.surface.photometric import Sweep, choose_cameras, sweep_offsets
 from stages.surface.readings import Readings, combine, depth_offsets, onto_vertices, rim_readings
 from stages.surface.views import View
+
+FAIRING = 0.2
+"""stiffness of the last smoothing, as a share of the rounds': it is to take out what meshing added, not to round edges once more"""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,19 @@ def recover_shape(
         if r.scale not in packed:
             packed[r.scale] = pack(views, r.scale)
         shape = _one_round(shape, views, points, packed[r.scale], r, evidence, smooth, footprint, (low, high), workers)
-    return shape
+    return _fair(shape, Stiffness(unit=3 * footprint, smooth=FAIRING * smooth))
+
+
+def _fair(shape: Shape, stiffness: Stiffness) -> Shape:
+    """The last mesh drawn smooth once more: meshing leaves the grid's ripple and the planes' kinks on it. Each vertex is held where it is
+    as surely as the surface was read there, so that label and edge keep what was measured and only the rest gives way."""
+    from scipy.spatial import cKDTree
+
+    vertices, faces = shape.vertices, shape.faces
+    normals = vertex_normals(vertices, faces)
+    weight = 1 / shape.read_sigma[cKDTree(shape.read_at).query(vertices)[1]] ** 2
+    delta = fitted_offsets(vertices, faces, normals, np.zeros(len(vertices)), weight, stiffness, reach=shape.grid.voxel, rounds=3)
+    return replace(shape, vertices=vertices + delta[:, None] * normals)
 
 
 def _one_round(
@@ -117,7 +132,8 @@ def _one_round(
     moved = vertices + delta[:, None] * normals
     finer = Grid.covering(*box, r.voxel * footprint)
     band = max(float(np.abs(delta).max()), 2 * grid.voxel) + 2 * finer.voxel
-    distance = distance_near(moved, vertex_normals(moved, faces), grid.resampled(shape.distance, finer), finer, band)
+    before, spacing = grid.resampled(shape.distance, finer), mean_edge(vertices, faces)
+    distance = distance_near(moved, vertex_normals(moved, faces), delta, before, finer, band, spacing)
     new_vertices, new_faces = marching(distance, finer)
     entry = {"vertices": len(vertices), "moved_mm": 1000 * float(np.abs(delta).mean()), **shares}
     sigma = 1 / np.sqrt(np.maximum(weight, 1e-30))

@@ -9,7 +9,7 @@ from stages.core.camera import Rig
 from stages.core.render import Caster
 from stages.surface import photometric
 from stages.surface.cameras import pack, visible
-from stages.surface.evolve import Stiffness, distance_near, fitted_offsets, vertex_normals
+from stages.surface.evolve import Stiffness, distance_near, fitted_offsets, mean_edge, vertex_normals
 from stages.surface.fusion import fuse
 from stages.surface.grid import Grid
 from stages.surface.initial import closed
@@ -148,8 +148,36 @@ def test_smooth_fit_follows_readings_bridges_gaps_and_ignores_outliers():
 def test_distance_near_is_the_distance_to_the_moved_surface():
     vertices, faces, distance, grid = _sphere_mesh(RADIUS)
     normals = vertex_normals(vertices, faces)
-    moved = distance_near(vertices + 0.001 * normals, normals, distance, grid, 0.006)
+    out = np.full(len(vertices), 0.001)
+    moved = distance_near(vertices + 0.001 * normals, normals, out, distance, grid, 0.006, mean_edge(vertices, faces))
     np.testing.assert_allclose(marching(moved, grid)[0].__abs__().max(), RADIUS + 0.001, atol=3e-4)
+
+
+def test_distance_near_puts_no_surface_into_thin_air_where_normals_are_wrong():
+    vertices, faces, distance, grid = _sphere_mesh(RADIUS)
+    normals, still = vertex_normals(vertices, faces), np.zeros(len(vertices))
+    crumpled = np.linalg.norm(vertices - [RADIUS, 0, 0], axis=1) < 0.006
+    normals[crumpled] *= -1
+    found, _ = marching(distance_near(vertices, normals, still, distance, grid, 0.02, mean_edge(vertices, faces)), grid)
+    assert np.abs(np.linalg.norm(found, axis=1) - RADIUS).max() < 2 * grid.voxel
+
+
+def _located(scores: np.ndarray, contrast: float) -> tuple[float, float]:
+    offset, sigma = np.zeros(1), np.full(1, np.nan)
+    photometric._locate(scores, np.full(len(scores), contrast), 1.0, len(scores) // 2, 0, offset, sigma, np.zeros(1))
+    return float(offset[0]), float(sigma[0])
+
+
+def test_a_peak_is_as_sure_as_it_is_sharp_strong_and_alone():
+    at = np.arange(-10, 11)
+    sharp = 0.9 - 0.01 * (at - 0.3) ** 2
+    offset, sigma = _located(sharp, 1e6)
+    assert abs(offset - 0.3) < 1e-6 and 1 <= sigma / np.sqrt(0.12 / (0.02 * photometric.SAMPLES)) < 1.15
+    assert _located(sharp, 1.0)[1] > 2.5 * sigma                                # a pattern of one grey level
+    rippled = 0.9 - 0.0005 * at**2 + np.where(at == 0, 0.01, 0)                 # a flat top with a ripple on it
+    assert _located(rippled, 1e6)[1] > 3 * sigma
+    stripes = 0.3 + 0.5 * np.cos(2 * np.pi * at / 7) - 0.001 * at**2
+    assert np.isnan(_located(stripes, 1e6)[1])
 
 
 def test_rims_touch_the_sphere(ring):
