@@ -18,6 +18,9 @@ COLOUR_SHARE, DEPTH_SHARE, COLOUR_ALONE = 0.7, 0.7, 0.4
 FINE_SHARE = 0.35
 """of the global evidence beside the local colours in the narrow band; without depth all of it, or the outline creeps along alike colours"""
 
+TEXTURE_TO_NOISE = 2.0
+"""grey levels vary by so many standard deviations of the noise where there is texture"""
+
 
 @dataclass(frozen=True)
 class FrameCut:
@@ -86,13 +89,23 @@ def frame_llr(view: WorkingFrame, expected: Expectation, colours: ColourModel, w
         proof += DEPTH_SHARE * depth_llr(view.disparity[s], view.sigma[s], expected.near_range, surfaces)
     taught = np.float32(COLOUR_SHARE if expected.near_range is not None else COLOUR_ALONE)
     if expected.background is None:
-        llr = proof + taught * np.clip(colours.llr(colour), -8, 8)
+        by_colour = taught * np.clip(colours.llr(colour), -8, 8)
+        llr = proof + by_colour
+        # colours of the background prove a hole where they come with its texture; a flat patch of a label has none
+        proof = proof + np.where(_textured(view.rgb[s]), np.minimum(by_colour, 0), 0)
     else:
         known = np.isfinite(expected.background[s][..., 0])
         by_colour = np.clip(colour_llr(colour, colours, expected.background[s], expected.background_sigma[s]), -8, 8)
         proof += np.where(known, COLOUR_SHARE * by_colour, 0)
         llr = proof + np.where(known, 0, taught * by_colour)
     return llr if expected.prior is None else llr + expected.prior[s], proof
+
+
+def _textured(rgb: np.ndarray) -> np.ndarray:
+    """(H, W) bool: grey levels vary over 7x7 pixels by clearly more than the picture's noise."""
+    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    spread = cv2.boxFilter(gray * gray, -1, (7, 7)) - cv2.boxFilter(gray, -1, (7, 7)) ** 2
+    return spread > (TEXTURE_TO_NOISE * max(1.0, noise_level(rgb))) ** 2
 
 
 def _window(expected: Expectation, shape: tuple[int, int]) -> Window:
