@@ -66,6 +66,21 @@ def fitted_offsets(
     return np.clip(delta, -reach, reach)
 
 
+def slid_apart(vertices: np.ndarray, faces: np.ndarray, passes: int = 3) -> np.ndarray:
+    """The vertices (V, 3) slid along the surface towards the middle of their neighbours: slivers that marching cubes leaves, and that a
+    small move turns over, become triangles again. Normals for this are averaged over neighbours, so that slivers have no say."""
+    average = umbrella(len(vertices), faces)
+    normals = vertex_normals(vertices, faces)
+    for _ in range(passes):
+        normals = normals + average @ normals
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
+    out = vertices
+    for _ in range(passes):
+        step = average @ out
+        out = out + 0.5 * (step - np.einsum("ij,ij->i", step, normals)[:, None] * normals)
+    return out
+
+
 def umbrella(count: int, faces: np.ndarray):
     """(V, V) sparse: mean of the neighbours minus the vertex; rows of vertices without neighbours are zero."""
     from scipy.sparse import csr_matrix, diags

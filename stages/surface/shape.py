@@ -12,7 +12,7 @@ import numpy as np
 
 from stages.core.render import Caster
 from stages.surface.cameras import Cameras, pack, visible
-from stages.surface.evolve import Stiffness, distance_near, fitted_offsets, mean_edge, vertex_normals
+from stages.surface.evolve import Stiffness, distance_near, fitted_offsets, mean_edge, slid_apart, vertex_normals
 from stages.surface.grid import Grid, object_box
 from stages.surface.initial import initial_distance
 from stages.surface.meshing import marching
@@ -109,7 +109,7 @@ def _fair(shape: Shape, stiffness: Stiffness) -> Shape:
     normals = vertex_normals(vertices, faces)
     weight = 1 / shape.read_sigma[cKDTree(shape.read_at).query(vertices)[1]] ** 2
     delta = fitted_offsets(vertices, faces, normals, np.zeros(len(vertices)), weight, stiffness, reach=shape.grid.voxel, rounds=3)
-    return replace(shape, vertices=vertices + delta[:, None] * normals)
+    return replace(shape, vertices=slid_apart(vertices + delta[:, None] * normals, faces))
 
 
 def _one_round(

@@ -30,7 +30,7 @@ class SurfaceStage:
     """pairs, depth, masks, poses -> mesh.ply, field, poses_refined.json, masks_final."""
 
     name = "surface"
-    version = 3
+    version = 4
     needs = Resources(memory_gb=2.0, gpu=False)
     Config = SurfaceConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "masks.parquet", "poses.json", "points.npz")

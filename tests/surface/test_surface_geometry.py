@@ -9,7 +9,7 @@ from stages.core.camera import Rig
 from stages.core.render import Caster
 from stages.surface import photometric
 from stages.surface.cameras import pack, visible
-from stages.surface.evolve import Stiffness, distance_near, fitted_offsets, mean_edge, vertex_normals
+from stages.surface.evolve import Stiffness, distance_near, fitted_offsets, mean_edge, slid_apart, vertex_normals
 from stages.surface.fusion import fuse
 from stages.surface.grid import Grid
 from stages.surface.initial import closed
@@ -151,6 +151,21 @@ def test_distance_near_is_the_distance_to_the_moved_surface():
     out = np.full(len(vertices), 0.001)
     moved = distance_near(vertices + 0.001 * normals, normals, out, distance, grid, 0.006, mean_edge(vertices, faces))
     np.testing.assert_allclose(marching(moved, grid)[0].__abs__().max(), RADIUS + 0.001, atol=3e-4)
+
+
+def test_slivers_become_triangles_and_stay_on_the_surface():
+    vertices, faces, *_ = _sphere_mesh(RADIUS)
+    rng = np.random.default_rng(0)
+    rough = vertices + rng.normal(0, 5e-5, vertices.shape)                      # turns slivers over
+
+    def least_shape(x):
+        corner = x[faces]
+        area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
+        return np.percentile(area / sum(((corner[:, i] - corner[:, i - 1]) ** 2).sum(1) for i in range(3)), 1)
+
+    slid = slid_apart(rough, faces)
+    assert least_shape(slid) > 2 * least_shape(rough)
+    assert np.abs(np.linalg.norm(slid, axis=1) - RADIUS).max() < 3e-4
 
 
 def test_distance_near_puts_no_surface_into_thin_air_where_normals_are_wrong():
