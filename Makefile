@@ -1,5 +1,5 @@
 # make demo: set-up and the main job.  make test: set-up and the tests.  The rest is for development.
-.PHONY: setup demo test lint bench bench-kernels clean
+.PHONY: setup demo test lint bench bench-kernels train-stereo clean
 BIN := .venv/bin
 DEMO := demo
 
@@ -25,6 +25,10 @@ bench: setup
 
 bench-kernels: setup
 	@$(BIN)/python tools/bench_kernels.py $(ARGS)
+
+# stops and resumes at any time; ARGS="--minutes 30 --device cuda" for example
+train-stereo: setup
+	@$(BIN)/python tools/train_stereo.py $(ARGS)
 
 clean:
 	rm -rf .venv demo .pytest_cache .ruff_cache
