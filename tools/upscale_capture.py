@@ -2,7 +2,7 @@
 
     python tools/upscale_capture.py CAPTURE OUT [--width 4000] [--height 3000] [--frames 36]
 
-The picture is enlarged to the width; rows are added by reflection above and below to reach the height. Calibration and prompt follow.
+The picture is enlarged to the width; grey rows are added above and below to reach the height. Calibration and prompt follow.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
 
     def enlarge(source: Path) -> None:
         image = cv2.resize(read_rgb(source), (large.width, large.height), interpolation=cv2.INTER_CUBIC)
-        padded = cv2.copyMakeBorder(image, above, args.height - large.height - above, 0, 0, cv2.BORDER_REFLECT)
+        padded = cv2.copyMakeBorder(image, above, args.height - large.height - above, 0, 0, cv2.BORDER_CONSTANT, value=(128, 128, 128))
         target = args.out / source.parent.name / source.name
         target.parent.mkdir(parents=True, exist_ok=True)
         write_rgb(target, padded, 92)
