@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from stages.core.errors import StoreError
-from stages.core.store import Store
+from stages.core.store import Store, is_held
 
 log = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
@@ -146,15 +146,7 @@ class RunRecords:
         return record
 
     def _lives(self, record: RunRecord) -> bool:
-        path = self.folder / f"{record.id}.lock"
-        if not path.exists():
-            return False
-        with path.open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return is_held(self.folder / f"{record.id}.lock")
 
 
 def _literal(text: str) -> str:

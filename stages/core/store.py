@@ -117,15 +117,7 @@ class Store:
 
     def is_locked(self, fingerprint: str) -> bool:
         """Whether a live process holds the lock of this result now."""
-        path = self.root / "locks" / f"{fingerprint}.lock"
-        if not path.exists():
-            return False
-        with path.open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return is_held(self.root / "locks" / f"{fingerprint}.lock")
 
     @contextlib.contextmanager
     def workspace(self, fingerprint: str) -> Iterator[Path]:
@@ -192,6 +184,18 @@ def _kind_digest(kind: str, files: dict[str, dict[str, Any]]) -> str:
     if not own:
         raise ValueError(f"the stage declared the output {kind!r} but wrote no such file or folder")
     return digest_mapping(own)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a live process holds the lock file `path` now; a dead one's lock is free."""
+    if not path.exists():
+        return False
+    with path.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _flock(handle: Any, path: Path, timeout_s: float | None) -> None:
