@@ -1,5 +1,5 @@
 # make demo: set-up and the main job.  make test: set-up and the tests.  The rest is for development.
-.PHONY: setup demo test lint bench bench-kernels train-stereo clean
+.PHONY: setup demo test lint bench bench-kernels bench-scaling bench-ablation profile train-stereo clean
 BIN := .venv/bin
 DEMO := demo
 
@@ -25,6 +25,16 @@ bench: setup
 
 bench-kernels: setup
 	@$(BIN)/python tools/bench_kernels.py $(ARGS)
+
+bench-scaling: setup
+	@$(BIN)/python tools/bench_scaling.py $(ARGS)
+
+bench-ablation: setup
+	@$(BIN)/python tools/bench_ablation.py $(ARGS)
+
+# where the time goes, by stage and function
+profile: setup
+	@$(BIN)/python tools/profile_run.py $(ARGS)
 
 # stops and resumes at any time; ARGS="--minutes 30 --device cuda" for example
 train-stereo: setup

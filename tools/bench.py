@@ -10,23 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
-import subprocess
 import sys
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
 from bench_pages import render_page
 from bench_pictures import comparison_pictures
+from bench_run import ROOT, circumstances, reconstruct
 
 from stages.core.metrics import evaluate
 from stages.core.turntable import turntable_scores
 
-ROOT = Path(__file__).resolve().parents[1]
 CAPTURES = ("bottle_orbit", "drill_inhand", "liver_phantom_rotation")
 DEGREES_PER_FRAME = {"liver_phantom_rotation": 1.0}
 HOLD_OUT_EVERY = 8
@@ -36,13 +30,8 @@ def main() -> int:
     args = _arguments()
     work = Path(args.work).absolute()
     results = [_measure(Path(args.data) / "captures" / name, args.profile, work, args.settings) for name in args.captures]
-    record = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "machine": _machine(),
-        "commit": _commit(),
-        "profile": args.profile,
-        "runs": results,
-    }
+    record = {**circumstances(), "profile": args.profile, "runs": results}
+    work.mkdir(parents=True, exist_ok=True)
     (work / "bench.json").write_text(json.dumps(record, indent=1))
     if not args.no_docs:
         if args.profile == "standard":
@@ -69,42 +58,26 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure(capture: Path, profile: str, work: Path, settings: list[str]) -> dict:
-    """One cold run, timed and scored; then the texture once more with frames held out."""
+    """One cold run, timed and scored; then surface and texture once more with frames held out."""
     out, store = work / "twins" / f"{capture.name}-{profile}", work / "stores" / f"{capture.name}-{profile}"
     for folder in (out, store):
         shutil.rmtree(folder, ignore_errors=True)
-    command = [sys.executable, "-m", "flows.cli", "reconstruct", str(capture), "--out", str(out), "--profile", profile, *settings]
-    started = time.perf_counter()
-    log = work / f"{capture.name}-{profile}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as stream:
-        code = subprocess.run(
-            command, env={**os.environ, "TWIN_STORE": str(store)}, stdout=stream, stderr=subprocess.STDOUT, check=False
-        ).returncode
-    wall = time.perf_counter() - started
-    if code != 0:
-        return {
-            "capture": capture.name,
-            "exit_code": code,
-            "wall_s": wall,
-            "peak_memory_mb": None,
-            "twin": str(out),
-            "scores": {"log": log.read_text()[-2000:]},
-        }
-    run = json.loads((out / "run.json").read_text())
-    run["held_out"] = _held_out(command, store, work)
+    timed = reconstruct(capture, out, store, profile, settings)
+    record = {
+        "capture": capture.name,
+        "exit_code": timed.exit_code,
+        "wall_s": timed.wall_s,
+        "peak_memory_mb": timed.peak_memory_mb,
+        "twin": str(out),
+        "source": str(capture),
+        "run": timed.run,
+    }
+    if timed.exit_code != 0:
+        return {**record, "scores": {"log": timed.log.read_text()[-2000:]}}
+    record["run"]["held_out"] = _held_out(capture, profile, store, work, settings)
     scores = evaluate(capture, out) if (capture / "gt").is_dir() else turntable_scores(out, DEGREES_PER_FRAME[capture.name])
     shutil.rmtree(store, ignore_errors=True)
-    return {
-        "capture": capture.name,
-        "exit_code": code,
-        "wall_s": round(wall, 1),
-        "peak_memory_mb": _peak(run),
-        "twin": str(out),
-        "run": run,
-        "scores": scores,
-        "source": str(capture),
-    }
+    return {**record, "scores": scores}
 
 
 def _for_the_page(record: dict) -> dict:
@@ -118,30 +91,16 @@ def _for_the_page(record: dict) -> dict:
     return {**record, "runs": runs}
 
 
-def _held_out(command: list[str], store: Path, work: Path) -> dict:
+def _held_out(capture: Path, profile: str, store: Path, work: Path, settings: list[str]) -> dict:
     """Texture figures on every HOLD_OUT_EVERY-th frame, left out of surface and texture; the earlier stages come from the store."""
     out = work / "held_out"
-    every = [f"surface.hold_out={HOLD_OUT_EVERY}", f"texture.hold_out={HOLD_OUT_EVERY}"]
-    again = [str(out) if before == "--out" else word for before, word in zip(["", *command], command, strict=False)]
-    subprocess.run([*again, *every], env={**os.environ, "TWIN_STORE": str(store)}, stdout=subprocess.DEVNULL, check=True)
-    metrics = json.loads((out / "run.json").read_text())["stages"]["texture"]["metrics"]
+    timed = reconstruct(
+        capture, out, store, profile, [*settings, *(f"{stage}.hold_out={HOLD_OUT_EVERY}" for stage in ("surface", "texture"))]
+    )
+    if timed.exit_code != 0:
+        raise SystemExit(f"the run with frames held out failed; see {timed.log}")
     shutil.rmtree(out)
-    return metrics
-
-
-def _peak(run: dict) -> int:
-    return max(int(stage["peak_memory_mb"]) for stage in run["stages"].values())
-
-
-def _machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    memory = round(psutil.virtual_memory().total / 2**30)
-    return f"{len(os.sched_getaffinity(0))} cores of {model}, {memory} GiB, Python {platform.python_version()}"
-
-
-def _commit() -> str:
-    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    return timed.run["stages"]["texture"]["metrics"]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
+PROFILES = ("preview", "standard", "quality")
 ROWS = (
     ("frames posed", "pose.frames_posed pose.frames", "{:d} / {:d}"),
     ("frames posed (real capture)", "frames_posed frames", "{:d} / {:d}"),
@@ -29,18 +29,19 @@ ROWS = (
 
 def render_page(docs: Path) -> None:
     """Write docs/benchmarks.md and refresh README.md's table."""
-    records = [json.loads(p.read_text()) for p in sorted(docs.glob("benchmarks-*.json"))]
-    measured = "\n\n".join(_section(r) for r in records)
-    _between_markers(docs / "benchmarks.md", measured)
+    pages = [docs / f"benchmarks-{profile}.json" for profile in PROFILES]
+    records = [json.loads(p.read_text()) for p in pages if p.is_file()]
+    between_markers(docs / "benchmarks.md", "benchmarks", "\n\n".join(_section(r) for r in records))
     standard = next((r for r in records if r["profile"] == "standard"), None)
     if standard:
-        _between_markers(docs.parent / "README.md", _section(standard))
+        between_markers(docs.parent / "README.md", "benchmarks", _section(standard))
 
 
-def _between_markers(path: Path, text: str) -> None:
-    page = path.read_text()
-    head, rest = page.split(START)
-    path.write_text(f"{head}{START}\n{text}\n{END}{rest.split(END)[1]}")
+def between_markers(path: Path, name: str, text: str) -> None:
+    """Replace what stands between `<!-- name:start -->` and `<!-- name:end -->` of a page."""
+    start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+    head, rest = path.read_text().split(start)
+    path.write_text(f"{head}{start}\n{text}\n{end}{rest.split(end)[1]}")
 
 
 def _section(record: dict) -> str:

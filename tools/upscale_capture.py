@@ -26,25 +26,30 @@ def main() -> None:
     p.add_argument("--height", type=int, default=3000)
     p.add_argument("--frames", type=int, default=36)
     args = p.parse_args()
-    small = Rig.load(args.capture / "calibration.json")
-    large = small.scaled(args.width / small.width)
-    above = (args.height - large.height) // 2
-    sources = [f for side in ("left", "right") for f in sorted((args.capture / side).iterdir())[: args.frames]]
+    resize_capture(args.capture, args.out, args.width, args.height, range(args.frames))
 
-    def enlarge(source: Path) -> None:
-        image = cv2.resize(read_rgb(source), (large.width, large.height), interpolation=cv2.INTER_CUBIC)
-        padded = cv2.copyMakeBorder(image, above, args.height - large.height - above, 0, 0, cv2.BORDER_CONSTANT, value=(128, 128, 128))
-        target = args.out / source.parent.name / source.name
+
+def resize_capture(capture: Path, out: Path, width: int, height: int, frames: range) -> None:
+    """Write the named `frames` of `capture` into `out`, scaled to `width`; rows that are missing up to `height` (px) are grey."""
+    source = Rig.load(capture / "calibration.json")
+    scale = width / source.width
+    rig = source.scaled(scale)
+    above = (height - rig.height) // 2
+    pictures = [f for side in ("left", "right") for f in [sorted((capture / side).iterdir())[k] for k in frames]]
+
+    def resize(picture: Path) -> None:
+        image = cv2.resize(read_rgb(picture), (rig.width, rig.height), interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+        padded = cv2.copyMakeBorder(image, above, height - rig.height - above, 0, 0, cv2.BORDER_CONSTANT, value=(128, 128, 128))
+        target = out / picture.parent.name / picture.name
         target.parent.mkdir(parents=True, exist_ok=True)
         write_rgb(target, padded, 92)
 
-    for _ in ordered_map(enlarge, sources, 2):
+    for _ in ordered_map(resize, pictures, 2):
         pass
-    large.cropped(0, -above, args.width, args.height).save(args.out / "calibration.json")
-    prompt = json.loads((args.capture / "prompt.json").read_text())
-    scale = args.width / small.width
+    rig.cropped(0, -above, width, height).save(out / "calibration.json")
+    prompt = json.loads((capture / "prompt.json").read_text())
     x0, y0, x1, y1 = (v * scale for v in prompt["box_xyxy"])
-    (args.out / "prompt.json").write_text(json.dumps({"frame": prompt["frame"], "box_xyxy": [x0, y0 + above, x1, y1 + above]}))
+    (out / "prompt.json").write_text(json.dumps({"frame": prompt["frame"], "box_xyxy": [x0, y0 + above, x1, y1 + above]}))
 
 
 if __name__ == "__main__":

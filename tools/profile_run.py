@@ -1,0 +1,105 @@
+"""Where the time of a reconstruction goes, by stage and function: a sampling profiler over every stage process.
+
+    make profile [ARGS="--capture ../shared/captures/bottle_orbit --top 6"]
+
+Needs py-spy (extra `dev`). Seconds are processor time of all threads together, sampled 50 times a second while a thread runs; a compiled
+kernel counts for the function that calls it. Writes docs/benchmarks-profile.json and the table between the markers of docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from bench_pages import between_markers
+from bench_run import ROOT, circumstances
+
+RATE = 50
+FRAME = re.compile(r"(?P<function>[^;]+?) \((?P<file>[^();]+?)(?::\d+)?\)$")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--capture", type=Path, default=ROOT.parent / "shared" / "captures" / "bottle_orbit")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "profile")
+    parser.add_argument("--top", type=int, default=6, help="functions named per stage")
+    parser.add_argument("--no-docs", action="store_true")
+    args = parser.parse_args()
+    work = args.work.absolute()
+    if shutil.which("py-spy") is None:
+        raise SystemExit("py-spy is missing: pip install -e '.[dev]'")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    stacks = _record(args.capture, work)
+    order = list(json.loads((work / "twin" / "run.json").read_text())["stages"])
+    by_stage = {name: counts for name, counts in ((name, _by_stage(stacks).get(name, Counter())) for name in order) if counts}
+    record = {**circumstances(), "capture": args.capture.name, "stages": {n: _shares(c, args.top) for n, c in by_stage.items()}}
+    print(_section(record))
+    if not args.no_docs:
+        (ROOT / "docs" / "benchmarks-profile.json").write_text(json.dumps(record, indent=1))
+        between_markers(ROOT / "docs" / "benchmarks.md", "profile", _section(record))
+    return 0
+
+
+def _record(capture: Path, work: Path) -> list[tuple[list[str], int]]:
+    """Stacks (outermost frame first) with the number of samples of each."""
+    raw = work / "stacks.txt"
+    profiler = ["py-spy", "record", "--subprocesses", "--format", "raw", "--rate", str(RATE), "--output", str(raw), "--"]
+    twin = [sys.executable, "-m", "flows.cli", "reconstruct", str(capture), "--out", str(work / "twin")]
+    with (work / "log").open("w") as log:
+        subprocess.run(
+            [*profiler, *twin],
+            env={**os.environ, "TWIN_STORE": str(work / "store"), "PYTHONPATH": str(ROOT)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=True,
+        )
+    lines = (line.rsplit(" ", 1) for line in raw.read_text().splitlines())
+    return [(stack.split(";"), int(count)) for stack, count in lines]
+
+
+def _by_stage(stacks: list[tuple[list[str], int]]) -> dict[str, Counter]:
+    """Samples of each stage by the innermost function of ours."""
+    counts: dict[str, Counter] = {}
+    for frames, count in stacks:
+        ours = [m for f in frames if (m := FRAME.search(f)) and "stages/" in m["file"]]
+        owner = next((s for m in ours if (s := _stage_of(m["file"]))), None)
+        if owner is not None:
+            counts.setdefault(owner, Counter())[f"{_short(ours[-1]['file'])}: {ours[-1]['function']}"] += count
+    return counts
+
+
+def _stage_of(file: str) -> str | None:
+    match = re.search(r"stages/(\w+)/", file)
+    return match.group(1) if match and match.group(1) != "core" else None
+
+
+def _short(file: str) -> str:
+    return file[file.index("stages/") + len("stages/") :]
+
+
+def _shares(counts: Counter, top: int) -> dict:
+    return {
+        "core_seconds": round(sum(counts.values()) / RATE, 1),
+        "functions": [[name, round(n / RATE, 1)] for name, n in counts.most_common(top)],
+    }
+
+
+def _section(record: dict) -> str:
+    head = f"{record['capture']}, profile `standard`, {record['date']}, commit {record['commit']}, {record['machine']}."
+    lines = [f"{head} Command: `make profile`.", "", "| stage | core seconds | of these, by function |", "|---|---|---|"]
+    for name, stage in record["stages"].items():
+        functions = ", ".join(f"`{function}` {seconds:.1f}" for function, seconds in stage["functions"])
+        lines.append(f"| {name} | {stage['core_seconds']:.1f} | {functions} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
