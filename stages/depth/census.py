@@ -26,10 +26,10 @@ def _popcount(typingctx, value):
 
 
 @nb.njit(nogil=True, cache=True)
-def census(image: np.ndarray, threshold: float, offsets: np.ndarray = OFFSETS) -> np.ndarray:
+def census(image: np.ndarray, threshold: float) -> np.ndarray:
     """(H, W) float32 picture -> (H, W) uint64 ternary census words; neighbours outside the picture repeat its border."""
     h, w = image.shape
-    n = min(len(offsets), 32)
+    n = len(OFFSETS)          # a constant of the module: as a default argument it would be compiled anew in every process
     out = np.zeros((h, w), np.uint64)
     pad = np.empty((h + 6, w + 8), np.float32)
     for y in range(h + 6):
@@ -41,7 +41,7 @@ def census(image: np.ndarray, threshold: float, offsets: np.ndarray = OFFSETS) -
         row = out[y]
         centre = image[y]
         for k in range(n):
-            other = pad[y + 3 + offsets[k, 0], 4 + offsets[k, 1] : 4 + offsets[k, 1] + w]
+            other = pad[y + 3 + OFFSETS[k, 0], 4 + OFFSETS[k, 1] : 4 + OFFSETS[k, 1] + w]
             bright, dark = np.uint64(1) << np.uint64(2 * k), np.uint64(2) << np.uint64(2 * k)
             for x in range(w):
                 difference = other[x] - centre[x]
