@@ -30,6 +30,13 @@ OWN_FILES = (
     "evaluation.json",
 )
 OWN_FOLDERS = ("masks", "disparity", "previews")
+COPIES = {
+    "rig.json": ("rig.json",),
+    "poses.json": ("poses_refined.json",),
+    "masks": ("masks_final",),
+    "disparity": ("disparity_final", "disparity"),
+}
+"""file or folder of the twin: the outputs that it may be, best first (a run that stopped early has only the later ones)"""
 
 
 def assemble_twin(
@@ -74,13 +81,8 @@ def _copy_outputs(folder: Path, refs: Mapping[str, ArtifactRef]) -> None:
             _copy(path, folder / path.name)
     elif "mesh.ply" in refs:
         _copy(refs["mesh.ply"].path, folder / "mesh.ply")
-    for kind, name in (
-        ("rig.json", "rig.json"),
-        ("poses_refined.json", "poses.json"),
-        ("masks_final", "masks"),
-        ("disparity", "disparity"),
-    ):
-        if kind in refs:
+    for name, kinds in COPIES.items():
+        if kind := next((k for k in kinds if k in refs), None):
             _copy(refs[kind].path, folder / name, without=("sigma",))
 
 

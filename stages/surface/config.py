@@ -48,6 +48,8 @@ class SurfaceConfig:
     """a separate part is kept when its seen area is at least this share of the largest part's; smaller ones are crumbs"""
     mask_band_px: float = 3.0
     """how far from the mask's own outline the mesh's silhouette may move it"""
+    complete_disparity: bool = True
+    """give the twin the disparity of its surface inside the masks, where a single pair is wrong or silent; false keeps what was matched"""
     hold_out: int = 0
     """leave every n-th frame (0, n, 2n, ..) out, so that `texture.hold_out` measures on frames that nothing has seen; 0 = none"""
     geometry_steps: int = setting(300, only_for=("neural",))

@@ -1,10 +1,12 @@
-"""Masks refined by the silhouette of the mesh: all views together know the outline better than one picture's segmentation.
+"""Masks and disparity refined by the mesh as each camera sees it: all views together know more than one picture or one pair.
 
-Only a thin band round the mask's own outline changes, and only when the silhouette lies on stronger picture edges than the mask does;
+Of a mask only a thin band round its own outline changes, and only when the silhouette lies on stronger picture edges than the mask does;
 where the two disagree by more than the band, one of them misses a part, and the mask stays as it was judged by its own stage.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,9 +17,24 @@ CLEARLY = 1.1
 """how much stronger the picture's edges must be under the new outline than under the old one, on average"""
 
 
-def silhouette(caster: Caster, object_from_left: np.ndarray, rig: Rig, margin_px: int = 4) -> np.ndarray:
-    """(H, W) bool: pixels whose ray hits the mesh. Only the box that the mesh projects to is cast."""
-    out = np.zeros((rig.height, rig.width), bool)
+@dataclass(frozen=True)
+class Sight:
+    """What a left camera sees of the mesh."""
+
+    depth: np.ndarray
+    """(H, W) float32 metres along the optical axis, inf where the mesh is not hit"""
+    confidence: np.ndarray
+    """(H, W) float32 0-1, of the mesh where it is hit"""
+
+    @property
+    def outline(self) -> np.ndarray:
+        """(H, W) bool: pixels whose ray hits the mesh."""
+        return np.isfinite(self.depth)
+
+
+def sight(caster: Caster, confidence: np.ndarray, object_from_left: np.ndarray, rig: Rig, margin_px: int = 4) -> Sight:
+    """The mesh from one frame; `confidence` (V,) per vertex. Only the box that the mesh projects to is cast."""
+    out = Sight(np.full((rig.height, rig.width), np.inf, np.float32), np.zeros((rig.height, rig.width), np.float32))
     x = (caster.vertices - object_from_left[:3, 3]) @ object_from_left[:3, :3]
     uv = rig.project(x)
     uv = uv[np.isfinite(uv).all(1)]
@@ -26,7 +43,22 @@ def silhouette(caster: Caster, object_from_left: np.ndarray, rig: Rig, margin_px
     x0, y0 = np.maximum(np.floor(uv.min(0)).astype(int) - margin_px, 0)
     x1, y1 = np.minimum(np.ceil(uv.max(0)).astype(int) + margin_px + 1, (rig.width, rig.height))
     if x1 > x0 and y1 > y0:
-        out[y0:y1, x0:x1] = caster.view(object_from_left, rig.cropped(int(x0), int(y0), int(x1 - x0), int(y1 - y0)))["face"] >= 0
+        hit = caster.view(object_from_left, rig.cropped(int(x0), int(y0), int(x1 - x0), int(y1 - y0)))
+        out.depth[y0:y1, x0:x1] = hit["t"]
+        out.confidence[y0:y1, x0:x1] = caster.interpolate(hit, confidence[:, None])[..., 0]
+    return out
+
+
+def completed_disparity(matched: np.ndarray, seen: Sight, mask: np.ndarray, rig: Rig) -> np.ndarray:
+    """(H, W) disparity in px: the surface's inside `mask`, the pair's own (`matched`, NaN = none) elsewhere.
+
+    All views together know flat and shiny parts that a single pair cannot match. Where no view saw the surface (confidence 0), the
+    pair's own value stays if it has one.
+    """
+    own = np.isfinite(matched) & (seen.confidence <= 0)
+    use = mask & seen.outline & ~own
+    out = matched.copy()
+    out[use] = rig.disparity_from_depth(seen.depth[use])
     return out
 
 

@@ -27,14 +27,14 @@ PARTS = 100
 
 
 class SurfaceStage:
-    """pairs, depth, masks, poses -> mesh.ply, field, poses_refined.json, masks_final."""
+    """pairs, depth, masks, poses -> mesh.ply, field, poses_refined.json, masks_final, disparity_final."""
 
     name = "surface"
-    version = 4
+    version = 5
     needs = Resources(memory_gb=2.0, gpu=False)
     Config = SurfaceConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "masks.parquet", "poses.json", "points.npz")
-    outputs = ("mesh.ply", "field", "poses_refined.json", "masks_final")
+    outputs = ("mesh.ply", "field", "poses_refined.json", "masks_final", "disparity_final")
 
     def check(self, inputs: Mapping[str, ArtifactRef], config: SurfaceConfig) -> None:
         """At least two frames with a pose and a mask. Raises StageError."""
@@ -52,14 +52,14 @@ class SurfaceStage:
         return "neural", "the field's kernels run on any CPU"
 
     def run(self, inputs: Mapping[str, ArtifactRef], config: SurfaceConfig, out: Path, context: StageContext) -> StageReport:
-        """Recover the shape, train the field on it, mesh, refine the masks."""
+        """Recover the shape, train the field on it, mesh, refine masks and disparity."""
         work = _Work(inputs, config, out, context)
         views, points = work.load_views()
         shape = work.recover(views, points)
         mesh, metrics = METHODS[work.method](work, views, shape)
         work.write_mesh(mesh, views)
         work.write_poses()
-        frames = work.write_masks(mesh)
+        frames = work.write_frames(mesh)
         report = StageReport(work.method, work.reason, {**work.metrics, **metrics, **_mesh_metrics(mesh)}, work.warnings(mesh), [], frames)
         report.pictures = work.write_pictures(mesh, views)
         context.progress(PARTS, PARTS, "surface written")
@@ -163,31 +163,41 @@ class _Work:
         """poses_refined.json: the poses of the bundle adjustment, which the surface did not improve on where it was measured."""
         write_poses(self.out / "poses_refined.json", read_poses(self.inputs["poses.json"].path))
 
-    def write_masks(self, mesh: Mesh) -> dict[str, int]:
-        """masks_final, every frame; returns how many were refined, kept, or drawn from the silhouette."""
-        from stages.core.images import write_mask
+    def write_frames(self, mesh: Mesh) -> dict[str, int]:
+        """masks_final and disparity_final, every frame; returns how many masks were refined, kept, or drawn from the silhouette."""
         from stages.core.parallel import ordered_map
         from stages.core.render import Caster
 
         caster, counts = Caster(mesh.vertices, mesh.faces), {}
         frames = [r["frame"] for r in read_table(self.inputs["masks.parquet"].path)]
-        for i, (frame, mask, status) in enumerate(ordered_map(lambda f: self._final_mask(f, caster), frames, self.context.workers)):
-            write_mask(self.out / "masks_final" / f"{frame:06d}.png", mask)
+        for i, status in enumerate(ordered_map(lambda f: self._write_frame(f, caster, mesh.confidence), frames, self.context.workers)):
             counts[status] = counts.get(status, 0) + 1
-            self.context.progress(85 + round(12 * i / len(frames)), PARTS, f"mask of frame {frame}")
+            self.context.progress(85 + round(12 * i / len(frames)), PARTS, f"mask and disparity of frame {frames[i]}")
         return counts
 
-    def _final_mask(self, frame: int, caster: Any) -> tuple[int, np.ndarray, str]:
-        from stages.surface.silhouettes import refined, silhouette
+    def _write_frame(self, frame: int, caster: Any, confidence: np.ndarray) -> str:
+        from stages.core.images import write_disparity, write_mask
+        from stages.surface.silhouettes import completed_disparity, sight
 
-        mask = self.reader.mask(frame)
-        if frame not in self.poses or frame not in self.reader.ids:
-            return frame, mask, "mask kept, no pose"
-        outline = silhouette(caster, self.poses[frame], self.rig)
+        mask, status, seen = self.reader.mask(frame), "mask kept, no pose", None
+        if frame in self.poses and frame in self.reader.ids:
+            seen = sight(caster, confidence, self.poses[frame], self.rig)
+            mask, status = self._final_mask(frame, mask, seen.outline)
+        write_mask(self.out / "masks_final" / f"{frame:06d}.png", mask)
+        if frame in self.reader.ids:
+            disparity = self.reader.disparity_px(frame)
+            if seen is not None and self.config.complete_disparity:
+                disparity = completed_disparity(disparity, seen, mask, self.rig)
+            write_disparity(self.out / "disparity_final" / f"{frame:06d}.png", disparity)
+        return status
+
+    def _final_mask(self, frame: int, mask: np.ndarray, outline: np.ndarray) -> tuple[np.ndarray, str]:
+        from stages.surface.silhouettes import refined
+
         if frame not in self.trust or not mask.any():
-            return frame, outline, "mask from silhouette"
+            return outline, "mask from silhouette"
         mask, changed = refined(mask, outline, self.reader.rgb(frame), self.config.mask_band_px)
-        return frame, mask, "mask refined" if changed else "mask kept"
+        return mask, "mask refined" if changed else "mask kept"
 
     def write_pictures(self, mesh: Mesh, views: list[View]) -> list[tuple[str, str]]:
         """Small JPEGs for the report."""

@@ -15,7 +15,7 @@ from stages.surface.grid import Grid
 from stages.surface.initial import closed
 from stages.surface.meshing import keep_supported, marching
 from stages.surface.readings import combine, rim_readings
-from stages.surface.silhouettes import agreement, refined, silhouette
+from stages.surface.silhouettes import agreement, completed_disparity, refined, sight
 from stages.surface.views import View, choose_frames, disparity_bias, make_view
 from stages.surface.volume_rendering import render, render_backward
 
@@ -233,11 +233,27 @@ def test_silhouette_repairs_a_ragged_outline(ring):
     pose = _looking_at_origin(0.0)
     picture, depth = _picture(pose)
     true = np.isfinite(depth)
-    outline = silhouette(Caster(vertices, faces), pose, RIG)
+    outline = sight(Caster(vertices, faces), np.ones(len(vertices)), pose, RIG).outline
     ragged = true.copy()
     ragged[::4] &= np.roll(true, 2, 1)[::4]
     mask, changed = refined(ragged, outline, picture, 3.0)
     assert changed and agreement(mask, true) > max(agreement(ragged, true), 0.97)
+
+
+def test_disparity_is_the_surfaces_inside_the_mask_and_the_pairs_elsewhere():
+    vertices, faces, *_ = _sphere_mesh(RADIUS, 0.0015)
+    pose = _looking_at_origin(0.0)
+    _, depth = _picture(pose)
+    mask, true = np.isfinite(depth), RIG.disparity_from_depth(depth)
+    matched = np.full(depth.shape, np.float32(7.0))
+    confident = (vertices @ pose[:3, :3])[:, 1] < 0          # the upper half of what this camera sees
+    seen = sight(Caster(vertices, faces), confident.astype(float), pose, RIG)
+    final = completed_disparity(matched, seen, mask, RIG)
+    upper, lower = mask & (seen.confidence > 0.5), mask & seen.outline & (seen.confidence == 0)
+    assert upper.sum() > 1000 and np.percentile(np.abs(final - true)[upper], 99) < 0.1
+    assert lower.sum() > 1000 and (final[lower] == 7).all() and (final[~mask] == 7).all()
+    nothing = completed_disparity(np.full_like(matched, np.nan), seen, mask, RIG)
+    assert np.nanmedian(np.abs(nothing - true)[lower]) < 0.05    # better a guess than none
 
 
 def test_frames_are_spread_and_bias_is_found(ring):

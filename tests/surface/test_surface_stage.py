@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from stages.base import StageContext, StageError
 from stages.core.frames import posed, read_poses, write_poses
-from stages.core.images import read_mask
+from stages.core.images import read_disparity, read_mask
 from stages.core.meshes import read_ply
 from stages.core.store import ArtifactRef
 from stages.surface.config import SurfaceConfig
@@ -72,6 +72,16 @@ def test_masks_are_no_worse_than_before(neural, synthetic_capture):
     for path in sorted((neural[0] / "masks_final").glob("*.png")):
         true, ours = read_mask(synthetic_capture / "gt/masks" / path.name), read_mask(path)
         assert (true & ours).sum() / (true | ours).sum() > 0.98
+
+
+def test_the_twins_disparity_is_dense_and_right(neural, synthetic_capture):
+    error = []
+    for path in sorted((neural[0] / "disparity_final").glob("*.png")):
+        mask = read_mask(synthetic_capture / "gt/masks" / path.name)
+        error.append(np.abs(read_disparity(path)[mask] - read_disparity(synthetic_capture / "gt/disparity" / path.name)[mask]))
+    error = np.concatenate(error)
+    assert np.isfinite(error).mean() > 0.99
+    assert np.nanmean(error) < 0.15 and np.nanmean(error > 1) < 0.02
 
 
 def test_the_field_evaluates_to_the_mesh(neural):
