@@ -18,7 +18,7 @@ from stages.core.frames import FramePose, write_poses
 from stages.core.geometry.rigid import inverse
 from stages.core.images import write_disparity, write_mask, write_rgb
 from stages.core.parallel import ordered_map
-from stages.core.synthetic.render import Scene, View, look_at
+from stages.core.synthetic.render import Scene, look_at
 from stages.core.synthetic.shape import object_mesh
 
 
@@ -56,11 +56,11 @@ def write_capture(folder: Path, spec: CaptureSpec = CaptureSpec(), workers: int 
     vertices, faces = object_mesh(spec.voxel_m)
     scene = Scene(vertices, faces, spec.kind)
     poses = [_camera(spec, k) for k in range(spec.frames)]
-    _write_static(folder, spec, vertices, faces, [p[0] for p in poses])
+    write_static(folder, spec.rig, vertices, faces, [p[0] for p in poses])
     job = lambda k: _write_frame(folder, spec, scene, k, *poses[k])  # noqa: E731
     for k, mask in enumerate(ordered_map(job, range(spec.frames), workers)):
         if k == 0:
-            _write_prompt(folder, mask)
+            write_prompt(folder, mask)
         progress(k + 1, spec.frames, "rendering the built-in capture")
     return folder
 
@@ -100,25 +100,28 @@ def _write_frame(
         write_rgb(path, np.clip(np.rint(noisy), 0, 255).astype(np.uint8), spec.jpeg_quality)
         if side == "left":
             truth = view
-    _write_truth(folder, spec, k, truth)
+    write_truth(folder, spec.rig, k, truth.depth_m, truth.mask)
     return truth.mask
 
 
-def _write_truth(folder: Path, spec: CaptureSpec, k: int, view: View) -> None:
-    write_mask(folder / "gt/masks" / f"{k:06d}.png", view.mask)
-    write_disparity(folder / "gt/disparity" / f"{k:06d}.png", spec.rig.disparity_from_depth(view.depth_m))
+def write_truth(folder: Path, rig: Rig, k: int, depth_m: np.ndarray, mask: np.ndarray) -> None:
+    """gt/masks and gt/disparity of frame k, from what the left eye sees, both (H, W)."""
+    write_mask(folder / "gt/masks" / f"{k:06d}.png", mask)
+    write_disparity(folder / "gt/disparity" / f"{k:06d}.png", rig.disparity_from_depth(depth_m))
 
 
-def _write_static(folder: Path, spec: CaptureSpec, vertices: np.ndarray, faces: np.ndarray, poses: list[np.ndarray]) -> None:
+def write_static(folder: Path, rig: Rig, vertices: np.ndarray, faces: np.ndarray, poses: list[np.ndarray]) -> None:
+    """calibration.json, gt/mesh.ply (V, 3 metres, F, 3) and gt/poses.json (object_from_left of every frame)."""
     import trimesh
 
     (folder / "gt").mkdir(parents=True, exist_ok=True)
-    spec.rig.save(folder / "calibration.json")
+    rig.save(folder / "calibration.json")
     trimesh.Trimesh(vertices, faces, process=False).export(folder / "gt/mesh.ply")
     write_poses(folder / "gt/poses.json", [FramePose(k, p, "truth") for k, p in enumerate(poses)])
 
 
-def _write_prompt(folder: Path, mask: np.ndarray) -> None:
+def write_prompt(folder: Path, mask: np.ndarray) -> None:
+    """prompt.json: a box a few pixels round the (H, W) bool mask of frame 0."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = [int(columns[0]) - 4, int(rows[0]) - 4, int(columns[-1]) + 5, int(rows[-1]) + 5]
     (folder / "prompt.json").write_text(json.dumps({"frame": 0, "box_xyxy": box}))

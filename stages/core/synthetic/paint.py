@@ -19,26 +19,26 @@ def object_albedo(x: np.ndarray, normal: np.ndarray) -> np.ndarray:
     side = (np.abs(normal[:, 0]) > 0.75)[:, None]
     out = np.where(side, np.array([0.72, 0.70, 0.62]), out)
     cap = (x[:, 1] < -0.043)[:, None]
-    speckle = _sample_tile(_noise_tile(3, 1.5), np.arctan2(x[:, 2], x[:, 0]) * 0.013, x[:, 1], 0.03)
+    speckle = sample_tile(noise_tile(3, 1.5), np.arctan2(x[:, 2], x[:, 0]) * 0.013, x[:, 1], 0.03)
     out = np.where(cap, np.array([0.35, 0.05, 0.08]) + 0.25 * speckle[:, None] * np.array([1.0, 0.6, 0.2]), out)
     handle = (np.hypot(x[:, 0] - 0.036, x[:, 1] - 0.004) > 0.010)[:, None] & (x[:, :1] > 0.037)
-    grain = _sample_tile(_noise_tile(4, 2.0), x[:, 0] + x[:, 2], x[:, 1], 0.04)
+    grain = sample_tile(noise_tile(4, 2.0), x[:, 0] + x[:, 2], x[:, 1], 0.04)
     return np.where(handle, np.array([0.05, 0.20, 0.30]) + 0.18 * grain[:, None], out)
 
 
 def table_albedo(u_m: np.ndarray, v_m: np.ndarray) -> np.ndarray:
     """(N,) metres on the table -> (N, 3) linear RGB: planks with grain."""
-    grain = _sample_tile(_noise_tile(5, (14.0, 1.2)), u_m, v_m, 0.25)
-    fine = _sample_tile(_noise_tile(6, 1.2), u_m, v_m, 0.12)
+    grain = sample_tile(noise_tile(5, (14.0, 1.2)), u_m, v_m, 0.25)
+    fine = sample_tile(noise_tile(6, 1.2), u_m, v_m, 0.12)
     plank = (np.floor(v_m / 0.09) % 3) * 0.06
     return np.array([0.42, 0.25, 0.12]) * (0.55 + 0.6 * grain + 0.35 * fine + plank)[:, None]
 
 
 def wall_albedo(u_m: np.ndarray, v_m: np.ndarray) -> np.ndarray:
     """(N,) metres on the wall -> (N, 3) linear RGB: dark stone with bright veins."""
-    cloud = _sample_tile(_noise_tile(7, 9.0), u_m, v_m, 0.5)
-    vein = np.exp(-40 * np.abs(_sample_tile(_noise_tile(8, 12.0), u_m, v_m, 0.4) - 0.5))
-    fine = _sample_tile(_noise_tile(9, 1.2), u_m, v_m, 0.15)
+    cloud = sample_tile(noise_tile(7, 9.0), u_m, v_m, 0.5)
+    vein = np.exp(-40 * np.abs(sample_tile(noise_tile(8, 12.0), u_m, v_m, 0.4) - 0.5))
+    fine = sample_tile(noise_tile(9, 1.2), u_m, v_m, 0.15)
     return np.array([0.10, 0.10, 0.11]) * (0.5 + cloud + 2.5 * vein + 0.6 * fine)[:, None]
 
 
@@ -85,11 +85,11 @@ def _label(title: str, line: str, seed: int) -> np.ndarray:
 def _sample_label(sheet: np.ndarray, x_m: np.ndarray, y_m: np.ndarray) -> np.ndarray:
     u = ((x_m + _LABEL_HALF_M[0]) * LABEL_PX_PER_M).astype(np.float32)
     v = ((y_m + _LABEL_HALF_M[1]) * LABEL_PX_PER_M).astype(np.float32)
-    return _remap(sheet, u, v, cv2.BORDER_REPLICATE).astype(np.float64)
+    return sample_list(sheet, u, v, cv2.BORDER_REPLICATE).astype(np.float64)
 
 
 @cache
-def _noise_tile(seed: int, smooth_px: float | tuple[float, float]) -> np.ndarray:
+def noise_tile(seed: int, smooth_px: float | tuple[float, float]) -> np.ndarray:
     """(512, 512) float32 periodic smooth noise in 0..1."""
     sx, sy = smooth_px if isinstance(smooth_px, tuple) else (smooth_px, smooth_px)
     noise = np.random.default_rng(seed).standard_normal((512, 512)).astype(np.float32)
@@ -98,17 +98,18 @@ def _noise_tile(seed: int, smooth_px: float | tuple[float, float]) -> np.ndarray
     return np.clip(0.5 + 0.22 * smooth / smooth.std(), 0, 1)
 
 
-def _sample_tile(tile: np.ndarray, u_m: np.ndarray, v_m: np.ndarray, size_m: float) -> np.ndarray:
+def sample_tile(tile: np.ndarray, u_m: np.ndarray, v_m: np.ndarray, size_m: float) -> np.ndarray:
+    """(N,) metres on a tile of `size_m` that repeats -> (N,) values."""
     n = tile.shape[0]
     wrap = np.pad(tile, ((0, 1), (0, 1)), mode="wrap")
     u, v = (np.mod(a / size_m, 1.0) * n for a in (u_m, v_m))
-    return _remap(wrap, u.astype(np.float32), v.astype(np.float32), cv2.BORDER_REPLICATE).astype(np.float64)
+    return sample_list(wrap, u.astype(np.float32), v.astype(np.float32), cv2.BORDER_REPLICATE).astype(np.float64)
 
 
-def _remap(image: np.ndarray, u: np.ndarray, v: np.ndarray, border: int) -> np.ndarray:
-    """cv2.remap for flat lists of points; it wants maps below 32767 rows, so the list is folded."""
+def sample_list(image: np.ndarray, u: np.ndarray, v: np.ndarray, border: int) -> np.ndarray:
+    """Bilinear values of `image` at (N,) px; cv2.remap wants maps below 32767 rows, so the list is folded."""
     n, width = len(u), 8192
-    pad = (-n) % width
+    pad = (-n) % width if n else width
     fold = lambda a: np.pad(a, (0, pad)).reshape(-1, width)  # noqa: E731
     out = cv2.remap(image, fold(u), fold(v), cv2.INTER_LINEAR, borderMode=border)
     return out.reshape(-1, *image.shape[2:])[:n]
