@@ -17,6 +17,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
+from flows.lease import Lease
 from flows.request import Reconstruction
 from flows.run import Beside, Run
 from flows.run_record import RunRecords
@@ -60,10 +61,16 @@ def reconstruct_capture(request: Reconstruction) -> str | None:
 
 
 def reconstruct_as_flow(request: Reconstruction, beside: Beside | None = None) -> str | None:
-    """Inside a flow run, each stage a task. A retry of the flow run goes on with its record: what it has done is not forced again."""
+    """Inside a flow run, each stage a task. A flow run of a worker holds a lease, and a retry goes on with the run's record: what it has
+    done is not forced again."""
     this = str(flow_run.id)
-    if beside is None:
-        beside = Beside(UiProgress(get_run_logger()), RunRecords(Store()).find(flow_run=this))
+    if beside is not None:
+        return _walk_as_tasks(request, beside, this)
+    with Lease(Store(), this):
+        return _walk_as_tasks(request, Beside(UiProgress(get_run_logger()), RunRecords(Store()).find(flow_run=this)), this)
+
+
+def _walk_as_tasks(request: Reconstruction, beside: Beside, this: str) -> str | None:
     with Run(request, Store(), beside, flow_run=this) as run:
         out = walk(run, as_task(run))
     return str(out) if out else None

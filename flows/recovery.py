@@ -1,59 +1,171 @@
-"""Flow runs that lost their worker or their process are brought back, without waiting for a heartbeat to stay away.
+"""Runs that lost their process or their machine are brought back: set to AwaitingRetry, so that any worker of the pool goes on with them.
 
-A run whose submission was cut short stays Pending for ever, and one whose process died with everything else stays Running: Prefect picks
-up neither. On this host the lock of a run's record tells at once whether it lives. What a run has done lies in the store.
+Prefect picks up neither a run whose submission was cut short (Pending for ever) nor one whose process died with its worker (Running for
+ever). The lease of a run (lease.py) tells whether it lives:
+
+    lock held                                       alive, however late its beats are
+    lock free, its holder had this machine's kernel dead: on one kernel flock does not deceive. Two looks, because it may just have ended
+    lock free, its holder was another machine       dead when it has not beaten for `lost_after_s`, seen from here
+
+Silence is counted by this process's own clock and only while it looks, so neither clocks that differ nor a pause of the judge or of the
+filesystem make a healthy run look dead. One process at a time judges, over all machines: the one that holds <store>/leases/judge.lock.
 """
 
 from __future__ import annotations
 
 import logging
-import socket
-from datetime import UTC, datetime, timedelta
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.states import Crashed, Scheduled
+from prefect.states import Cancelled, Crashed, Scheduled
 
-from flows.run_record import RunRecords
+from flows.crash_watch import CRASH_MESSAGE
+from flows.lease import BEAT_S, SUFFIX, Holder, leases_folder, read_holder, this_machine, try_lock, write_holder
+from stages.core.errors import ConfigError
 from stages.core.store import Store
 
 log = logging.getLogger(__name__)
-SUBMITTED_WITHIN = timedelta(seconds=90)
+LOST_AFTER_S = 60.0
+"""twelve beats"""
+FEWEST_BEATS = 3
+CONFIRMED_AFTER_S = 1.0
+SUBMITTED_WITHIN_S = 90.0
 """a worker starts a process within seconds, on a loaded machine within half a minute"""
-RECORDED_WITHIN = timedelta(seconds=30)
-"""from the state Running to the lock of the record"""
+LONGEST_STEP_S = 6.0
+"""what one look adds to a silence at the most, however long ago the look before was"""
 MOST_ATTEMPTS = 3
 """a run that takes the machine down is not tried for ever"""
 
 
-def recover(client: SyncPrefectClient, store: Store, now: datetime | None = None) -> list[str]:
-    """Look once; returns a line for each run that was brought back or given up."""
-    now, records = now or datetime.now(UTC), RunRecords(store)
-    states = FlowRunFilter.model_validate({"state": {"type": {"any_": [StateType.PENDING, StateType.RUNNING]}}})
-    done = []
-    for run in client.read_flow_runs(flow_run_filter=states):
-        if why := _lost(run, records, now):
-            done.append(_bring_back(client, run, why))
-    return done
+def lost_after_s() -> float:
+    """TWIN_LOST_AFTER_S, else a minute. Raises ConfigError if it is no number or less than three beats."""
+    text = os.environ.get("TWIN_LOST_AFTER_S") or str(LOST_AFTER_S)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    least = FEWEST_BEATS * BEAT_S
+    if not seconds >= least:
+        raise ConfigError(f"TWIN_LOST_AFTER_S={text}", f"give seconds, at least {least:.0f}: a run beats every {BEAT_S:.0f} s")
+    return seconds
 
 
-def _lost(run: FlowRun, records: RunRecords, now: datetime) -> str:
-    """Why the run is lost; empty if it is not, or if another host has to judge."""
-    if run.state is None or run.deployment_id is None:
-        return ""
-    age = now - run.state.timestamp
-    if run.state.is_pending():
-        return "its worker was gone before it started" if age > SUBMITTED_WITHIN else ""
-    record = records.find(flow_run=str(run.id))
-    if record is None or record.host != socket.gethostname() or age < RECORDED_WITHIN:
-        return ""
-    return "its process is gone" if record.state == "died" else ""
+@dataclass
+class Stillness:
+    """For how many seconds each of several things has stayed as it is, while somebody looked."""
+
+    _now: dict[str, tuple[Any, float]] = field(default_factory=dict)
+    _before: dict[str, tuple[Any, float]] = field(default_factory=dict)
+    _looked: float | None = None
+    _step: float = 0.0
+
+    def look(self, now: float) -> None:
+        """Begin a look; what is not asked for in it is forgotten."""
+        self._step = 0.0 if self._looked is None else min(now - self._looked, LONGEST_STEP_S)
+        self._looked, self._before, self._now = now, self._now, {}
+
+    def seconds(self, name: str, value: Any) -> float:
+        """0 when it is seen for the first time or has changed."""
+        old, still = self._before.get(name, (None, 0.0))
+        still = still + self._step if old == value else 0.0
+        self._now[name] = (value, still)
+        return still
 
 
-def _bring_back(client: SyncPrefectClient, run: FlowRun, why: str) -> str:
-    if run.run_count < MOST_ATTEMPTS:
-        client.set_flow_run_state(run.id, Scheduled(name="AwaitingRetry", message=f"{why}: started again"), force=True)
-        return f"{run.name}: {why}, started again"
-    client.set_flow_run_state(run.id, Crashed(message=f"{why}, for the {run.run_count}th time. Press Retry to try once more."), force=True)
-    return f"{run.name}: {why}, given up after {run.run_count} attempts"
+class Recovery:
+    """Looks after the runs of one server and one store; call `look` every few seconds."""
+
+    def __init__(self, client: SyncPrefectClient, store: Store) -> None:
+        self._client, self._folder, self._lost_after = client, leases_folder(store), lost_after_s()
+        self._leases, self._pending = Stillness(), Stillness()
+        self._judge: IO[bytes] | None = None
+
+    def look(self, now: float | None = None) -> list[str]:
+        """A line for each run that was brought back or given up. `now`: monotonic seconds."""
+        if not self._may_judge():
+            return []
+        now = time.monotonic() if now is None else now
+        self._leases.look(now)
+        self._pending.look(now)
+        return [line for line in [*self._look_at_leases(), *self._look_at_pending()] if line]
+
+    def _may_judge(self) -> bool:
+        if self._judge is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._judge = try_lock(self._folder / "judge.lock", make=True)
+        return self._judge is not None
+
+    def _look_at_leases(self) -> list[str]:
+        free = {UUID(p.stem): h for p in self._folder.glob(f"*{SUFFIX}") if (h := _holder_if_free(p)) is not None}
+        return [self._look_at_lease(run, free[run.id]) for run in self._read(id={"any_": list(free)})] if free else []
+
+    def _look_at_lease(self, run: FlowRun, holder: Holder) -> str:
+        if run.state is None or run.state.is_scheduled() or run.state.is_pending():     # brought back: it waits for a worker
+            return ""
+        path = self._folder / f"{run.id}{SUFFIX}"
+        if run.state.is_final() and not _marked_by_watch(run):
+            path.unlink(missing_ok=True)
+            return ""
+        here = holder.machine == this_machine()
+        silent = self._leases.seconds(str(run.id), (holder, run.state.id))
+        if silent < (CONFIRMED_AFTER_S if here else self._lost_after) or not _take(path, holder):
+            return ""
+        return self._bring_back(run, "its process is gone" if here else f"its machine {holder.host} is gone")
+
+    def _look_at_pending(self) -> list[str]:
+        pending = [r for r in self._read(state={"type": {"any_": [StateType.PENDING]}}) if r.state and r.deployment_id]
+        lost = [r for r in pending if self._pending.seconds(str(r.id), r.state.id) > SUBMITTED_WITHIN_S]
+        return [self._bring_back(r, "its worker was gone before it started") for r in lost]
+
+    def _bring_back(self, run: FlowRun, why: str) -> str:
+        if run.state and run.state.is_cancelling():
+            self._client.set_flow_run_state(run.id, Cancelled(message=why), force=True)
+            return f"{run.name}: {why} while it was cancelled"
+        if run.run_count < MOST_ATTEMPTS:
+            self._client.set_flow_run_state(run.id, Scheduled(name="AwaitingRetry", message=f"{why}: started again"), force=True)
+            return f"{run.name}: {why}, started again"
+        self._client.set_flow_run_state(run.id, Crashed(message=f"{why}, for the {run.run_count}th time. Press Retry to try once more."),
+                                        force=True)
+        return f"{run.name}: {why}, given up after {run.run_count} attempts"
+
+    def _read(self, **what: dict[str, Any]) -> list[FlowRun]:
+        return list(self._client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(what)))
+
+
+def _marked_by_watch(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_crashed() and run.state.message == CRASH_MESSAGE
+
+
+def _holder_if_free(path: Path) -> Holder | None:
+    """Who held it last; None while its lock is held, or when it is gone or cannot be read."""
+    try:
+        handle = try_lock(path)
+        if handle is None:
+            return None
+        with handle:
+            return read_holder(path)
+    except OSError:
+        return None
+
+
+def _take(path: Path, seen: Holder) -> bool:
+    """Write nobody's name into a lease that is still as it was seen: should its holder come back, it finds that and ends."""
+    try:
+        handle = try_lock(path)
+        if handle is None:
+            return False
+        with handle:
+            if read_holder(path) != seen:
+                return False
+            write_holder(path, Holder("", ""))
+    except OSError as e:
+        log.warning("%s cannot be taken over: %s", path.name, e)
+        return False
+    return True

@@ -92,18 +92,22 @@ class RunRecords:
             log.warning("cannot write the record of this run (%s); `twin status` will not show its progress", e.strerror)
 
     def hold(self, record: RunRecord) -> IO[str] | None:
-        """Open lock file that says this run lives; close it at the end. None if it cannot be written."""
+        """Open lock file that says this run lives, here from now on; close it at the end. None if it cannot be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             handle = (self.folder / f"{record.id}.lock").open("a+")
         except OSError:
             return None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.close()
-            raise StoreError(f"run {record.id} is under way in another process", "wait for it; `twin status` shows how far it is") from None
-        return handle
+        for wait_s in (0.05, 0.2, 0.5, None):        # whoever asks whether it is held, holds it for a moment
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                record.pid, record.host = os.getpid(), socket.gethostname()
+                return handle
+            except BlockingIOError:
+                if wait_s is not None:
+                    time.sleep(wait_s)
+        handle.close()
+        raise StoreError(f"run {record.id} is under way in another process", "wait for it; `twin status` shows how far it is")
 
     def load(self, run: str) -> RunRecord:
         """By id or by the beginning of one. Raises StoreError for none or several."""

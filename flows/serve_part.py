@@ -77,13 +77,14 @@ def watcher() -> None:
     """Starts a run for each capture whose READY marker appears, and brings back runs that lost their process."""
     from prefect.client.orchestration import get_client
 
-    from flows.recovery import recover
+    from flows.recovery import Recovery
 
     seen: set[str] = set()
     with get_client(sync_client=True) as client:
+        recovery = Recovery(client, Store())
         while True:
             _start_new_captures(seen)
-            for line in recover(client, Store()):
+            for line in recovery.look():
                 print(line, flush=True)      # noqa: T201 - into the part's log
             time.sleep(LOOK_FOR_CAPTURES_EVERY_S)
 

@@ -1,25 +1,19 @@
-"""The parts of operation that need no server: arriving captures, places, the form's meaning, lost runs, turns on a GPU."""
+"""The parts of operation that need no server: arriving captures, places, the form's meaning, turns on a GPU."""
 
 from __future__ import annotations
 
 import itertools
 import os
-import socket
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from flows.places import capture_folder, twin_folder
 from flows.ready import ready_captures
-from flows.request import Reconstruction
-from flows.run_record import RunRecords
 from stages.core.errors import CaptureError
-from stages.core.store import Store
 from tests.flows.conftest import REPOSITORY, make_capture
 
 
@@ -72,43 +66,6 @@ def test_every_real_stage_with_a_choice_has_a_dropdown():
     fields = Methods.model_json_schema()["properties"]
     assert {"depth", "masks"} <= set(fields) and "auto" in fields["depth"]["enum"]
     assert len(StageName) == 8
-
-
-class _Client:
-    """The two calls of `recover`."""
-
-    def __init__(self, *runs: SimpleNamespace) -> None:
-        self.runs, self.set = runs, []
-
-    def read_flow_runs(self, flow_run_filter) -> tuple:
-        return self.runs
-
-    def set_flow_run_state(self, run_id, state, force) -> None:
-        self.set.append((run_id, state.name))
-
-
-def _flow_run(name: str, seconds_ago: float, run_count: int, pending: bool = False) -> SimpleNamespace:
-    state = SimpleNamespace(timestamp=datetime.now(UTC) - timedelta(seconds=seconds_ago), is_pending=lambda: pending)
-    return SimpleNamespace(id=name, name=name, state=state, deployment_id="d", run_count=run_count)
-
-
-def test_lost_runs_are_brought_back_and_healthy_ones_left_alone(tmp_path):
-    from flows.recovery import recover
-
-    store = Store(tmp_path)
-    records, holds = RunRecords(store), []
-    for name in ("alive", "dead", "dead-again", "fresh", "elsewhere"):
-        record = records.new(Reconstruction(capture="/c", out="/o").model_dump(mode="json"), ["a"], flow_run=name)
-        record.host = "other" if name == "elsewhere" else socket.gethostname()
-        records.save(record)
-        if name == "alive":
-            holds.append(records.hold(record))
-    client = _Client(_flow_run("alive", 500, 1), _flow_run("dead", 500, 1), _flow_run("dead-again", 500, 3), _flow_run("fresh", 5, 1),
-                     _flow_run("elsewhere", 500, 1), _flow_run("unknown", 500, 1), _flow_run("stuck", 500, 0, pending=True),
-                     _flow_run("submitting", 20, 0, pending=True))
-    assert len(recover(client, store)) == 3
-    assert client.set == [("dead", "AwaitingRetry"), ("dead-again", "Crashed"), ("stuck", "AwaitingRetry")]
-    holds[0].close()
 
 
 def test_gpu_stages_take_turns(tmp_path):

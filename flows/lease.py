@@ -1,0 +1,168 @@
+"""A run that a worker started holds a lease in the store, from which any machine can tell whether it still lives.
+
+A lease is one small file, <store>/leases/<flow run>.lease. Its holder keeps flock on it and rewrites it every five seconds. Two signs of
+life, because each alone deceives: a filesystem whose flock does not reach other machines shows a free lock of a healthy run, and a machine
+under heavy load may write late while it holds the lock. recovery.py judges by both.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Self
+
+from stages.core.store import Store
+
+log = logging.getLogger(__name__)
+BEAT_S = 5.0
+LOOK_AGAIN_S, TELL_AFTER_S = 0.25, 2.0
+LENGTH = 512
+"""bytes of every lease: rewritten in place, so that a full disk does not silence a run"""
+SUFFIX = ".lease"
+
+
+def this_machine() -> str:
+    """Same for all processes that share a kernel, and so its locks: TWIN_MACHINE, else the boot's id, else the host's name.
+
+    The boot's id, not the host's name: cloned machines share names, and containers of one machine do not.
+    """
+    if name := os.environ.get("TWIN_MACHINE"):
+        return name
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
+
+
+def leases_folder(store: Store) -> Path:
+    """Where the leases of all machines lie."""
+    return store.root / "leases"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """What a lease says."""
+
+    token: str
+    """who holds it; another one means that the run was taken over"""
+    machine: str
+    """as `this_machine`; empty when the run was taken from a dead machine and waits for another"""
+    host: str = ""
+    beats: int = 0
+
+    def text(self) -> bytes:
+        """As it stands in the file."""
+        return json.dumps(asdict(self)).encode().ljust(LENGTH)
+
+
+def read_holder(path: Path) -> Holder | None:
+    """None if the lease is gone or is being written for the first time."""
+    try:
+        return Holder(**json.loads(path.read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def write_holder(path: Path, holder: Holder) -> None:
+    """In place; opened and closed each time, so that a network filesystem hands it on."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        os.pwrite(descriptor, holder.text(), 0)
+    finally:
+        os.close(descriptor)
+
+
+class Lease:
+    """Opened as a context by the process of a flow run. Waits while another process holds it: then a run was started twice, and the
+    second finds in the store what the first has made. A store that cannot be written is logged, and the run goes on without a lease."""
+
+    def __init__(self, store: Store, flow_run: str, beat_s: float = BEAT_S, taken: Callable[[], None] | None = None) -> None:
+        self.path = leases_folder(store) / f"{flow_run}{SUFFIX}"
+        self._holder = Holder(secrets.token_hex(8), this_machine(), socket.gethostname())
+        self._beat_s, self._taken = beat_s, taken or _leave
+        self._stop = threading.Event()
+        self._handle: IO[bytes] | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = _wait_for_lock(self.path)
+            write_holder(self.path, self._holder)
+        except OSError as e:
+            log.warning("no lease (%s): if this machine dies, the run is not brought back by itself", e)
+            return self
+        self._thread = threading.Thread(target=self._beat_on, name="lease", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle is None:
+            return
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            if self._mine():
+                self.path.unlink(missing_ok=True)
+        self._handle.close()
+
+    def _beat_on(self) -> None:
+        while not self._stop.wait(self._beat_s):
+            try:
+                self._beat()
+            except OSError as e:
+                log.warning("the lease cannot be renewed: %s", e)
+
+    def _beat(self) -> None:
+        if not self._mine():
+            self._taken()
+            return
+        self._holder = replace(self._holder, beats=self._holder.beats + 1)
+        write_holder(self.path, self._holder)
+
+    def _mine(self) -> bool:
+        """False once another machine has written its name; a file that is gone is written anew."""
+        found = read_holder(self.path)
+        return found is None or found.token == self._holder.token
+
+
+def _leave() -> None:
+    """This machine was cut off for so long that another one has the run. Exit code 0, or the worker would mark that one's run Crashed."""
+    log.error("this run was taken over by another machine: this process ends")
+    os._exit(0)
+
+
+def _wait_for_lock(path: Path) -> IO[bytes]:
+    """The file, made if need be, opened and locked; waits for whoever holds it."""
+    began, told = time.monotonic(), False
+    while (handle := try_lock(path, make=True)) is None:
+        if not told and time.monotonic() - began > TELL_AFTER_S:
+            log.warning("another process still runs this: waiting for it")
+            told = True
+        time.sleep(LOOK_AGAIN_S)
+    return handle
+
+
+def try_lock(path: Path, make: bool = False) -> IO[bytes] | None:
+    """The file, opened and locked, or None while another process holds it. Raises FileNotFoundError if it is not there nor to be made."""
+    handle = path.open("ab" if make else "r+b")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(path.stat(), os.fstat(handle.fileno())):
+            return handle
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except OSError:
+        handle.close()
+        raise
+    handle.close()            # held, or removed by its last holder between opening and locking
+    return None
