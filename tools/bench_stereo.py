@@ -1,6 +1,8 @@
 """Scores the stereo of this project against tuned OpenCV SGBM, on pairs with true disparity.
 
-    python -m tools.bench_stereo [--data ../shared] [--frames 0,13,26] [--profile standard]
+    python -m tools.bench_stereo [--data ../shared] [--frames 0,13,26] [--profile standard] [--also depth.cost=mc_cnn]
+
+`--also` adds a row per pair with further settings, as often as it is given: methods and costs side by side.
 
 Pixels scored: seen by both eyes (z-buffer of the truth, or the set's own mask) and inside the object's true mask where there is one.
 `textured`: RMS horizontal gradient of 3 grey levels over 9x9 pixels. Bias and median of `textured` say what matching itself is worth,
@@ -12,10 +14,12 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from stages.core.config import resolve
 from stages.depth.methods import METHODS, choose
@@ -122,10 +126,10 @@ def _rgb(path: Path) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def measure(case: Case, matcher) -> dict[str, dict[str, float]]:
-    """Scores of SGBM and of ours for one pair; CPU seconds of one thread."""
+def measure(case: Case, matchers: dict) -> dict[str, dict[str, float]]:
+    """Scores of SGBM and of our matchers by name for one pair; CPU seconds of one thread."""
     out = {}
-    for name, run in (("SGBM", sgbm), ("ours", lambda c: _ours(c, matcher))):
+    for name, run in {"SGBM": sgbm, **{name: partial(_ours, matcher=m) for name, m in matchers.items()}}.items():
         started = time.process_time()
         result = run(case)
         out[name] = score(case, *result, time.process_time() - started)
@@ -137,18 +141,24 @@ def _ours(case: Case, matcher) -> tuple[np.ndarray, np.ndarray]:
     return estimate.disparity_px, estimate.sigma_px
 
 
-def table(data: Path, frames: list[int], profile: str, overrides: list[str]) -> list[str]:
+def _matcher(profile: str, overrides: list[str]):
+    config = resolve({s.name: s.Config for s in stages()}, profile, overrides=overrides).stages["depth"]
+    return METHODS[choose(config.method)[0]].matcher(config, 1)
+
+
+def table(data: Path, frames: list[int], profile: str, overrides: list[str], also: list[str]) -> list[str]:
     """Lines of the Markdown table."""
     cv2.setNumThreads(1)
-    config = resolve({s.name: s.Config for s in stages()}, profile, overrides=overrides).stages["depth"]
-    matcher = METHODS[choose(config.method)[0]].matcher(config)
+    torch.set_num_threads(1)
+    matchers = {"ours": _matcher(profile, overrides)} | {more: _matcher(profile, [*overrides, *more.split()]) for more in also}
     lines = ["| pair | method | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
     groups = {name: [rendered(data, name, k) for k in frames] for name in CAPTURES} | {name: [real(data, name)] for name in REAL}
     first = groups[REAL[1]][0]
-    matcher(first.left, first.right)  # compiles before the clock runs
+    for matcher in matchers.values():
+        matcher(first.left, first.right)  # compiles before the clock runs
     for name, cases in groups.items():
-        scores = [measure(case, matcher) for case in cases]
-        for method in ("SGBM", "ours"):
+        scores = [measure(case, matchers) for case in cases]
+        for method in ("SGBM", *matchers):
             cells = [np.mean([s[method].get(c, np.nan) for s in scores]) for c in COLUMNS]
             lines.append(f"| {name} | {method} | " + " | ".join("" if np.isnan(v) else f"{v:.3f}" for v in cells) + " |")
     return lines
@@ -161,8 +171,9 @@ def main() -> None:
     parser.add_argument("--frames", default="0,13,26")
     parser.add_argument("--profile", default="standard")
     parser.add_argument("overrides", nargs="*", help="settings such as depth.steps=3")
+    parser.add_argument("--also", action="append", default=[], help="settings of a further row, for example depth.cost=mc_cnn")
     args = parser.parse_args()
-    print("\n".join(table(args.data, [int(k) for k in args.frames.split(",")], args.profile, args.overrides)))
+    print("\n".join(table(args.data, [int(k) for k in args.frames.split(",")], args.profile, args.overrides, args.also)))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ class DepthConfig:
     matching_megapixels: float = setting(0.5, only_for=("sgm",))
     """megapixels; the search over all disparities runs at the first halving at or below this size, where blank areas are smaller and
     the noise is lower; sub-pixel precision comes from the refinement"""
+    cost: Literal["census", "mc_cnn"] = setting("census", only_for=("sgm",))
+    """what makes two pixels alike: `census`, no weights needed, or `mc_cnn`, features of the network MC-CNN-fast (docs/methods/depth.md):
+    fewer mismatches for several times the CPU time"""
     steps: int = setting(2, only_for=("sgm",))
     """Gauss-Newton steps at the finest size; each costs about 0.3 s per megapixel, the third changes little"""
     max_sigma_px: float = setting(8.0, only_for=("sgm",))

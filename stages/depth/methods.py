@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     Matcher = Callable[[np.ndarray, np.ndarray], Estimate]
 
 
+MC_CNN = "mc-cnn-fast"
+"""Name in the registry of the weights of depth.cost=mc_cnn."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A way to measure disparity: why it cannot run here ("" if it can), and its matcher for some settings."""
@@ -33,7 +37,12 @@ class Method:
 def _semi_global(config: DepthConfig, threads: int = 0) -> Matcher:
     from stages.depth.stereo import SemiGlobalStereo
 
-    return SemiGlobalStereo(config.work_megapixels, config.matching_megapixels, config.steps, config.max_sigma_px)
+    settings = (config.work_megapixels, config.matching_megapixels, config.steps, config.max_sigma_px)
+    if config.cost == "census":
+        return SemiGlobalStereo(*settings)
+    from stages.depth.learned_cost import LearnedCost
+
+    return SemiGlobalStereo(*settings, LearnedCost(require(MC_CNN).path))
 
 
 def _onnx(config: DepthConfig, threads: int = 0) -> Matcher:
@@ -63,7 +72,9 @@ lie on a machine should not change what a capture gives."""
 
 def needs_weights(config: DepthConfig) -> tuple[str, ...]:
     """Names in the registry that these settings use."""
-    return (config.onnx_weights,) if config.method == "onnx" else ()
+    if config.method == "onnx":
+        return (config.onnx_weights,)
+    return (MC_CNN,) if config.cost == "mc_cnn" and choose(config.method)[0] == "sgm" else ()
 
 
 def check_onnx(config: DepthConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -50,11 +51,20 @@ def texture_strength(level: Level) -> np.ndarray:
     return np.maximum(0, 1 - 2 * (0.45 * level.noise) ** 2 / (energy + 1e-6)).astype(np.float32)
 
 
-def match(level: Level, first: int, count: int) -> Match:
-    """Semi-global matching over disparities first .. first + count - 1, px of this level."""
+Cost = Callable[[Level, int, int], np.ndarray]
+"""(level, first, count) -> (H, W, count) uint8 cost, 0 to 60, of disparities first .. first + count - 1."""
+
+
+def census_cost(level: Level, first: int, count: int) -> np.ndarray:
+    """The cost that needs no weights: differing bits of the census."""
     threshold = max(3.0, 2.0 * level.noise)
     words = [census(image, threshold) for image in (level.left, level.right)]
-    volume = hamming_volume(*words, first, count)
+    return hamming_volume(*words, first, count)
+
+
+def match(level: Level, first: int, count: int, cost: Cost = census_cost) -> Match:
+    """Semi-global matching over disparities first .. first + count - 1, px of this level."""
+    volume = cost(level, first, count)
     guide = np.clip(level.left, 0, 255).astype(np.uint8)
     total = aggregate(volume, guide, _SMALL_JUMP, jump_penalties(_SMALL_JUMP, _LARGE_JUMP, _JUMP_CONTRAST))
     left, right, _ = winners(total, first)
@@ -64,13 +74,13 @@ def match(level: Level, first: int, count: int) -> Match:
     return Match(left, consistent & (marked > 0), texture_strength(level))
 
 
-def disparity_range(level: Level) -> tuple[int, int]:
+def disparity_range(level: Level, cost: Cost = census_cost) -> tuple[int, int]:
     """(first, count) of disparities in px of a level twice as fine, from a search over the whole range at this level.
 
     Counts textured, confirmed pixels per disparity; keeps every run that holds more than one pixel in a thousand.
     """
     limit = max(16, int(level.left.shape[1] * _MAX_SHARE))
-    found = match(level, 0, limit)
+    found = match(level, 0, limit, cost)
     good = found.consistent & (found.texture > 0.5) & (found.disparity_px > 0.5)
     counts = np.bincount(np.rint(found.disparity_px[good]).astype(int), minlength=limit)
     runs = np.convolve(counts, np.ones(5), "same")
@@ -81,9 +91,9 @@ def disparity_range(level: Level) -> tuple[int, int]:
     return first, max(16, 2 * (high + margin) + 1 - first)
 
 
-def seed(level: Level, first: int, count: int) -> Start:
+def seed(level: Level, first: int, count: int, cost: Cost = census_cost) -> Start:
     """Where the refinement starts: disparities, what they are worth, and the links between pixels of one surface."""
-    found = match(level, first, count)
+    found = match(level, first, count, cost)
     d = cv2.medianBlur(fill_hidden(found.disparity_px, found.consistent, 2 * _EDGE_PX), 5)
     confirmed = found.consistent & (found.texture > 0.5)
     supported = cv2.blur(confirmed.astype(np.float32), (5, 5)) > 0.5

@@ -66,6 +66,7 @@ class DepthStage:
                 raise ConfigError(f"depth.{name} is {getattr(config, name)}", "give a number above 0")
         if config.method == "onnx":
             check_onnx(config)
+        self.weights_used(config)
         if not any(r["status"] == "ok" for r in read_table(inputs["frames.parquet"].path)):
             raise StageError("no frame of this capture can be used", "see the report of `rectify` for the reason of each frame")
 
@@ -83,8 +84,8 @@ class DepthStage:
         method, reason = ("given", "the capture brought its own depth") if given else choose(config.method)
         frames = reader.ids
         shown = set(frames[:: max(1, len(frames) // _PICTURES)][:_PICTURES])
-        if method == "onnx":
-            reason += f", with {config.onnx_weights}"
+        if not given and (names := needs_weights(config)):
+            reason += f", with {', '.join(names)}"
         source = (_GivenDepth(inputs["given"].path, config.given_sigma_px) if given
                   else _Measured(reader, METHODS[method].matcher(config, context.workers)))
         job = lambda frame: _one_frame(source, reader, frame, rig, out, frame in shown)  # noqa: E731

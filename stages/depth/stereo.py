@@ -39,6 +39,7 @@ class SemiGlobalStereo:
     matching_megapixels: float
     steps: int
     max_sigma_px: float
+    cost: seeding.Cost = seeding.census_cost
 
     def __call__(self, left_rgb: np.ndarray, right_rgb: np.ndarray) -> Estimate:
         """(H, W, 3) uint8 rectified pair -> estimate at the same size. Deterministic; one thread."""
@@ -46,9 +47,9 @@ class SemiGlobalStereo:
         scale = min(1.0, float(np.sqrt(self.work_megapixels * 1e6 / (h * w))))
         pair = resized(left_rgb, right_rgb, scale)
         levels = _pyramid(*pair, self.matching_megapixels)
-        levels, (first, count) = _fit_volume(levels)
+        levels, (first, count) = _fit_volume(levels, self.cost)
         levels = _equal_brightness(levels)
-        start = seeding.seed(levels[-1], first, count)
+        start = seeding.seed(levels[-1], first, count, self.cost)
         refined, start = _coarse_to_fine(levels, start, self.steps)
         estimate = _estimate(refined, start, levels[0], self.max_sigma_px * scale)
         factor = 2 ** (len(levels) - 1) / scale
@@ -89,11 +90,11 @@ def _pyramid(left_rgb: np.ndarray, right_rgb: np.ndarray, matching_megapixels: f
     return levels
 
 
-def _fit_volume(levels: list[seeding.Level]) -> tuple[list[seeding.Level], tuple[int, int]]:
+def _fit_volume(levels: list[seeding.Level], cost: seeding.Cost) -> tuple[list[seeding.Level], tuple[int, int]]:
     """Levels down to one whose cost volume fits the memory limit, with the range of disparities at that level."""
     while True:
         coarse = _halved(levels[-1])
-        first, count = seeding.disparity_range(coarse)
+        first, count = seeding.disparity_range(coarse, cost)
         if levels[-1].left.size * count <= _VOLUME_LIMIT:
             return levels, (first, count)
         levels = [*levels, coarse]
