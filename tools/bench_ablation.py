@@ -14,22 +14,25 @@ import sys
 from pathlib import Path
 
 from bench_pages import between_markers
-from bench_run import ROOT, circumstances, reconstruct
+from bench_run import ROOT, circumstances
 
+from flows.request import Reconstruction
+from flows.run import Run
+from stages.core.capture import capture_ref
 from stages.core.metrics import evaluate
+from stages.core.store import Store
+from stages.core.twin import assemble_twin
+from stages.graph import SOURCE
 
-VARIANTS: dict[str, list[str]] = {
-    "all evidence (the default)": [],
-    "without depth": ["surface.use_depth=false"],
-    "without agreement of colours": ["surface.use_colour=false"],
-    "without outlines": ["surface.use_outlines=false"],
-    "without bundle-adjusted points": ["surface.use_points=false"],
-    "without the right pictures": ["surface.use_right=false"],
-    "disparity bias left in": ["surface.correct_disparity_bias=false"],
-    "smoothness / 3": ["surface.smooth=333"],
-    "smoothness x 3": ["surface.smooth=3000"],
-    "no neural field": ["surface.method=fusion"],
-    "field without rendered colour": ["surface.colour_steps=0"],
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "all evidence (the default)": (),
+    "without depth": ("surface.use_depth=false",),
+    "without agreement of colours": ("surface.use_colour=false",),
+    "without outlines": ("surface.use_outlines=false",),
+    "without bundle-adjusted points": ("surface.use_points=false",),
+    "smoothness / 3": ("surface.smooth=333",),
+    "smoothness x 3": ("surface.smooth=3000",),
+    "no neural field": ("surface.method=fusion",),
 }
 COLUMNS = {
     "chamfer mm": "chamfer_mm",
@@ -58,12 +61,15 @@ def main() -> int:
 
 
 def _measure(capture: Path, title: str, work: Path) -> dict:
-    out = work / "twin"
-    timed = reconstruct(capture, out, work / "store", settings=VARIANTS[title])
-    if timed.exit_code != 0:
-        raise SystemExit(f"{capture.name}, {title}: {timed.log.read_text()[-2000:]}")
-    scores = evaluate(capture, out)["surface_pose_aligned"]
-    shutil.rmtree(out)
+    twin = work / "twin"
+    request = Reconstruction(capture=str(capture), out=str(twin), until="surface", settings=VARIANTS[title])
+    made = {SOURCE: capture_ref(capture, work / "store" / "digests")}
+    with Run(request, Store(work / "store")) as run:
+        for stage in run.stages:
+            made |= run.compute(stage, {kind: made[kind] for kind in stage.inputs}).refs
+    assemble_twin(twin, made, {})
+    scores = evaluate(capture, twin)["surface_pose_aligned"]
+    shutil.rmtree(twin)
     row = {"capture": capture.name, "variant": title, **{key: scores[key] for key in COLUMNS.values()}}
     print(json.dumps(row), flush=True)
     return row
