@@ -26,7 +26,7 @@ NAME = "twin: mark runs without heartbeat as crashed"
 
 def register_crash_watch() -> None:
     """Create the automation, or bring the one that is there up to date."""
-    described = _automation().model_dump(mode="json")
+    described = _automation().model_dump(mode="json", exclude={"owner_resource"})       # an update may not name it
     with get_client(sync_client=True) as client:
         found = client.request("POST", "/automations/filter", json={"automations": {"name": {"any_": [NAME]}}}).json()
         if found:
