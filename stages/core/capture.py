@@ -2,7 +2,7 @@
 
     left/*.{png,jpg,jpeg} right/*...   or left.mp4 + right.mp4, or stereo.mp4 (side by side, left half = left camera)
     calibration.{json,yaml,yml,xml}, calib.txt, or intrinsics.yml + extrinsics.yml
-    prompt.json, masks/*.png, depth/*.png with depth/depth.json         (optional)
+    prompt.json with prompt/*.png, masks/*.png, depth/*.png with depth/depth.json         (optional)
 
 Names count in the digest, as they decide which pictures pair up; where the folder lies and the age of its files do not.
 """
@@ -47,6 +47,8 @@ class CaptureFiles:
     calibration: tuple[Path, ...] = ()
     """one file, or intrinsics and extrinsics"""
     prompt: Path | None = None
+    prompt_masks: tuple[Path, ...] = ()
+    """that prompt.json may name"""
     masks: tuple[Path, ...] = ()
     depth: tuple[Path, ...] = ()
     depth_notes: Path | None = None
@@ -54,7 +56,8 @@ class CaptureFiles:
     def all(self) -> tuple[Path, ...]:
         """Every file that can change a result."""
         single = (self.left_video, self.right_video, self.stereo_video, self.prompt, self.depth_notes)
-        return (*self.left, *self.right, *(p for p in single if p is not None), *self.calibration, *self.masks, *self.depth)
+        folders = (*self.left, *self.right, *self.calibration, *self.masks, *self.depth, *self.prompt_masks)
+        return (*folders, *(p for p in single if p is not None))
 
 
 def find_files(root: Path) -> CaptureFiles:
@@ -65,8 +68,9 @@ def find_files(root: Path) -> CaptureFiles:
     if not any(root.iterdir()):
         raise CaptureError(f"{root} is empty", LAYOUT_ADVICE)
     found = CaptureFiles(root, _pictures(root / "left"), _pictures(root / "right"), _video(root, "left"), _video(root, "right"),
-                         _video(root, "stereo"), _calibration(root), _file(root / "prompt.json"), _pictures(root / "masks"),
-                         _pictures(root / "depth"), _file(root / "depth" / "depth.json"))
+                         _video(root, "stereo"), _calibration(root), _file(root / "prompt.json"),
+                         _pictures(root / "prompt"), _pictures(root / "masks"), _pictures(root / "depth"),
+                         _file(root / "depth" / "depth.json"))
     _refuse_incomplete(found)
     return found
 

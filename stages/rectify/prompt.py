@@ -1,38 +1,81 @@
-"""Where the user marked the object, from raw left pixels to pixels of the rectified left picture."""
+"""Where the user marked the object, from raw left pixels to pixels of the rectified left picture.
+
+prompt.json names one frame and what is known there: a box, points on the object (1) and beside it (0), a box and points, or a mask (a
+picture in the capture's folder prompt/, bright = object). `corrections` holds further frames with the same, in any order; there, points
+beside the object may stand alone.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from stages.core.errors import CaptureError
+from stages.core.images import write_mask
+from stages.rectify.checks import listed
 from stages.rectify.geometry import edges
+from stages.rectify.given import read_given, rectified_mask
+from stages.rectify.write_pairs import Warp
 
 MIN_BOX_PX = 8
 REACH = 3
 """frames; a prompt on a frame that cannot be used moves to a usable one at most this far away, where the box still fits"""
+FOLDER = "prompt"
+"""of the capture, with the masks that prompt.json names; and of `given`, with the same masks rectified"""
+KINDS = ("box_xyxy", "points", "mask")
+Prompt = dict[str, Any]
 
 
-def read_prompt(path: Path | None, box: tuple[float, ...] | None, box_frame: int) -> dict[str, Any]:
-    """{"frame", "box_xyxy"} or {"frame", "points"} in raw left px, or {}. A box given by setting comes first. Raises CaptureError."""
+def read_prompt(path: Path | None, box: tuple[float, ...] | None, box_frame: int, masks: Sequence[Path] = ()) -> Prompt:
+    """In raw left px, as the module describes it; {} where there is none. A box given by setting takes the place of the file.
+
+    `masks`: the pictures in the capture's folder prompt/. Raises CaptureError.
+    """
     if box is not None:
         return {"frame": box_frame, "box_xyxy": list(box)}
     if path is None:
         return {}
     try:
         data = json.loads(path.read_text())
-        frame = int(data.get("frame", 0))
-        if data.get("box_xyxy") is not None:
-            return {"frame": frame, "box_xyxy": _numbers(data["box_xyxy"], 4)}
-        if data.get("points"):
-            return {"frame": frame, "points": [_numbers(p, 3) for p in data["points"]]}
+        first, more = _entry(data), [_entry(entry) for entry in data.get("corrections", ())]
     except (ValueError, TypeError, AttributeError) as e:
         raise CaptureError(f"{path.name} cannot be understood: {e}", 'write {"frame": 0, "box_xyxy": [x0, y0, x1, y1]}') from e
-    return {}
+    if more and len(first) == 1:
+        raise CaptureError(f"{path.name} has corrections, but says nowhere what the object is", "add box_xyxy, points or mask beside them")
+    prompt = ({**first, "corrections": more} if more else first) if len(first) > 1 else {}
+    there = {p.name for p in masks}
+    for entry in entries(prompt):
+        if len(entry) == 1:
+            raise CaptureError(f"{path.name}: the correction of frame {entry['frame']} says nothing", f"give one of {', '.join(KINDS)}")
+        if entry.get("mask", "") not in (*there, ""):
+            raise CaptureError(f"{path.name} names the mask {entry['mask']}, which is not in the capture's folder {FOLDER}/",
+                               f"copy it there; found {', '.join(sorted(there)) or 'nothing'}")
+    return prompt
+
+
+def entries(prompt: Prompt) -> Iterator[Prompt]:
+    """The prompt and its corrections, each with its frame."""
+    if prompt:
+        yield {k: v for k, v in prompt.items() if k != "corrections"}
+        yield from prompt.get("corrections", ())
+
+
+def _entry(data: dict[str, Any]) -> Prompt:
+    out: Prompt = {"frame": int(data.get("frame", 0))}
+    if data.get("box_xyxy") is not None:
+        out["box_xyxy"] = _numbers(data["box_xyxy"], 4)
+    if data.get("points"):
+        out["points"] = [_numbers(p, 3) for p in data["points"]]
+    if data.get("mask"):
+        if len(out) > 1:
+            raise ValueError(f"frame {out['frame']} has a mask and a box or points: a mask says it all")
+        out["mask"] = str(data["mask"]).removeprefix(f"{FOLDER}/")
+    return out
 
 
 def _numbers(values: Any, count: int) -> list[float]:
@@ -42,53 +85,92 @@ def _numbers(values: Any, count: int) -> list[float]:
     return out
 
 
-def check_prompt(prompt: dict[str, Any], size: tuple[int, int], frames: int) -> None:
+def check_prompt(prompt: Prompt, size: tuple[int, int], frames: int) -> None:
     """Raise CaptureError for a box or point outside the (width, height) raw picture, or a frame that the capture does not have."""
-    if not prompt:
-        return
-    if not 0 <= prompt["frame"] < frames:
-        raise CaptureError(f"the prompt is for frame {prompt['frame']}; the capture has frames 0 to {frames - 1}",
-                           "correct the frame in prompt.json, or rectify.box_frame")
-    if "points" in prompt:
-        outside = [p for p in prompt["points"] if not (-0.5 <= p[0] <= size[0] - 0.5 and -0.5 <= p[1] <= size[1] - 0.5)]
-        if outside or not any(p[2] for p in prompt["points"]):
-            what = f"lie outside the {size[0]}x{size[1]} px picture" if outside else "mark no object"
-            raise CaptureError(f"the prompt's points {outside or prompt['points']} {what}",
-                               "give at least one point [x, y, 1] on the object, in px of the left picture as captured")
-        return
-    x0, y0, x1, y1 = prompt["box_xyxy"]
+    for k, entry in enumerate(entries(prompt)):
+        if not 0 <= entry["frame"] < frames:
+            raise CaptureError(f"the prompt is for frame {entry['frame']}; the capture has frames 0 to {frames - 1}",
+                               "correct the frame in prompt.json, or rectify.box_frame")
+        if "points" in entry:
+            _check_points(entry["points"], size, k == 0 and "box_xyxy" not in entry)
+        if "box_xyxy" in entry:
+            _check_box(entry["box_xyxy"], size)
+    seen = [entry["frame"] for entry in entries(prompt)]
+    if twice := sorted({f for f in seen if seen.count(f) > 1}):
+        raise CaptureError(f"the prompt speaks of frame {twice[0]} twice", "put what it says of one frame into one entry")
+
+
+def _check_points(points: list, size: tuple[int, int], needs_object: bool) -> None:
+    outside = [p for p in points if not (-0.5 <= p[0] <= size[0] - 0.5 and -0.5 <= p[1] <= size[1] - 0.5)]
+    if outside or (needs_object and not any(p[2] for p in points)):
+        what = f"lie outside the {size[0]}x{size[1]} px picture" if outside else "mark no object"
+        raise CaptureError(f"the prompt's points {outside or points} {what}",
+                           "give at least one point [x, y, 1] on the object, in px of the left picture as captured")
+
+
+def _check_box(box: list[float], size: tuple[int, int]) -> None:
+    x0, y0, x1, y1 = box
     if x1 - x0 < MIN_BOX_PX or y1 - y0 < MIN_BOX_PX:
-        raise CaptureError(f"the box {prompt['box_xyxy']} is empty or turned round; expected x0 < x1, y0 < y1 and {MIN_BOX_PX} px at least",
+        raise CaptureError(f"the box {box} is empty or turned round; expected x0 < x1, y0 < y1 and {MIN_BOX_PX} px at least",
                            "give [x0, y0, x1, y1]: top left corner, then bottom right corner")
     if x0 < -1 or y0 < -1 or x1 > size[0] + 1 or y1 > size[1] + 1:
-        raise CaptureError(f"the box {prompt['box_xyxy']} does not lie inside the {size[0]}x{size[1]} px picture",
+        raise CaptureError(f"the box {box} does not lie inside the {size[0]}x{size[1]} px picture",
                            "give it in px of the left picture as captured (not of a smaller preview)")
 
 
-def move_to_usable(prompt: dict[str, Any], usable: Sequence[int]) -> tuple[dict[str, Any], str]:
-    """The prompt on the nearest usable frame, and a warning ("" if it did not move). Raises CaptureError where none is near."""
+def move_to_usable(prompt: Prompt, usable: Sequence[int]) -> tuple[Prompt, str]:
+    """The prompt on the nearest usable frame, and a warning ("" if nothing changed). Raises CaptureError where none is near.
+
+    A mask does not fit another frame, nor does a correction: the first is refused, the others are left out.
+    """
+    kept = [c for c in prompt.get("corrections", ()) if c["frame"] in usable]
+    gone = [c["frame"] for c in prompt.get("corrections", ()) if c["frame"] not in usable]
+    warning = f"corrections of frames that cannot be used are left out: {listed(gone)}" if gone else ""
+    moved = {k: v for k, v in prompt.items() if k != "corrections"} | ({"corrections": kept} if kept else {})
     if not prompt or prompt["frame"] in usable:
-        return prompt, ""
+        return moved, warning
     nearest = min(usable, key=lambda f: abs(f - prompt["frame"]))
-    if abs(nearest - prompt["frame"]) > REACH:
+    if abs(nearest - prompt["frame"]) > REACH or "mask" in prompt or any(c["frame"] == nearest for c in kept):
         raise CaptureError(f"the prompt's frame {prompt['frame']} cannot be used, and the nearest usable one is frame {nearest}",
                            "draw the box on a usable frame (the report lists them)")
-    return {**prompt, "frame": nearest}, f"the prompt's frame {prompt['frame']} cannot be used: the box is taken for frame {nearest}"
+    words = f"the prompt's frame {prompt['frame']} cannot be used: the box is taken for frame {nearest}"
+    return {**moved, "frame": nearest}, "; ".join(w for w in (words, warning) if w)
 
 
-def map_prompt(prompt: dict[str, Any], mapped: Callable[[np.ndarray], np.ndarray], size: tuple[int, int]) -> dict[str, Any]:
+def map_prompt(prompt: Prompt, mapped: Callable[[np.ndarray], np.ndarray], size: tuple[int, int]) -> Prompt:
     """In rectified px. `mapped` takes (N, 2) raw px to rectified px; a box becomes the hull of its mapped edges, cut to `size`."""
-    if "points" in prompt:
-        uv = mapped(np.array([p[:2] for p in prompt["points"]]))
-        return {"frame": prompt["frame"], "points": [[*_rounded(p), int(q[2] > 0)] for p, q in zip(uv, prompt["points"], strict=True)]}
-    if not prompt:
+    made = [_mapped_entry(entry, mapped, size) for entry in entries(prompt)]
+    if not made:
         return {}
-    uv = mapped(np.concatenate(edges(tuple(prompt["box_xyxy"]))))
-    low, high = np.maximum(uv.min(0), -0.5), np.minimum(uv.max(0), np.array(size) - 0.5)
-    if np.any(high - low < MIN_BOX_PX):
-        raise CaptureError(f"nothing of the box {prompt['box_xyxy']} is left in the rectified picture",
-                           "the object must be well inside the picture")
-    return {"frame": prompt["frame"], "box_xyxy": [*_rounded(low), *_rounded(high)]}
+    return {**made[0], "corrections": made[1:]} if made[1:] else made[0]
+
+
+def _mapped_entry(entry: Prompt, mapped: Callable[[np.ndarray], np.ndarray], size: tuple[int, int]) -> Prompt:
+    out: Prompt = {"frame": entry["frame"]}
+    if "box_xyxy" in entry:
+        uv = mapped(np.concatenate(edges(tuple(entry["box_xyxy"]))))
+        low, high = np.maximum(uv.min(0), -0.5), np.minimum(uv.max(0), np.array(size) - 0.5)
+        if np.any(high - low < MIN_BOX_PX):
+            raise CaptureError(f"nothing of the box {entry['box_xyxy']} is left in the rectified picture",
+                               "the object must be well inside the picture")
+        out["box_xyxy"] = [*_rounded(low), *_rounded(high)]
+    if "points" in entry:
+        uv = mapped(np.array([p[:2] for p in entry["points"]]))
+        out["points"] = [[*_rounded(p), int(q[2] > 0)] for p, q in zip(uv, entry["points"], strict=True)]
+    if "mask" in entry:
+        out["mask"] = f"{FOLDER}/{entry['frame']:06d}.png"
+    return out
+
+
+def write_masks(prompt: Prompt, masks: Sequence[Path], warp: Warp, raw_size: tuple[int, int], given: Path) -> None:
+    """The masks that the prompt (in raw px) names, rectified, below `given`. Raises CaptureError for one that is broken or empty."""
+    files = {p.name: p for p in masks}
+    for entry in entries(prompt):
+        if "mask" in entry:
+            mask = rectified_mask(read_given(files[entry["mask"]], raw_size, cv2.IMREAD_GRAYSCALE), warp)
+            if not mask.any():
+                raise CaptureError(f"the prompt's mask {entry['mask']} shows no object", "paint the object white on black")
+            write_mask(given / FOLDER / f"{entry['frame']:06d}.png", mask)
 
 
 def _rounded(uv: np.ndarray) -> list[float]:

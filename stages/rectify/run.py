@@ -21,10 +21,10 @@ from stages.rectify.figures import FrameFigures
 from stages.rectify.geometry import Geometry, rectifying
 from stages.rectify.given import DepthEncoding, GivenMaps, by_frame
 from stages.rectify.matches import MATCH_WORKERS, match_pair
-from stages.rectify.prompt import check_prompt, map_prompt, move_to_usable, read_prompt
+from stages.rectify.prompt import check_prompt, entries, map_prompt, move_to_usable, read_prompt, write_masks
 from stages.rectify.row_offset import RowMatches
 from stages.rectify.survey import expected_size, refuse_unusable, require_enough, select, survey
-from stages.rectify.write_pairs import PairWriter
+from stages.rectify.write_pairs import PairWriter, Warp
 
 
 class Run:
@@ -49,9 +49,8 @@ class Run:
         rig = self._write(rows, geometry)
         scale = np.array([rig.fx / geometry.rig.fx, rig.fy / geometry.rig.fy])
         mapped = lambda uv: (geometry.left.points(uv, geometry.rig.K) + 0.5) * scale - 0.5  # noqa: E731
-        prompt = map_prompt(prompt, mapped, (rig.width, rig.height))
-        (self.out / "prompt.json").write_text(json.dumps(prompt))
-        self._write_given(rows, geometry, rig)
+        (self.out / "prompt.json").write_text(json.dumps(map_prompt(prompt, mapped, (rig.width, rig.height))))
+        self._write_given(rows, geometry, rig, prompt)
         self._finish(rows, calibration.source, rig, prompt)
         return self.done
 
@@ -66,11 +65,11 @@ class Run:
         self.steps = self.frames = len(rows)
         refuse_unusable(rows, size, c.blurred_below, c.duplicate_below)
         require_enough(rows, c.min_usable)
-        prompt = read_prompt(self.files.prompt, c.box, c.box_frame)
+        prompt = read_prompt(self.files.prompt, c.box, c.box_frame, self.files.prompt_masks)
         check_prompt(prompt, size, len(rows))
         prompt, moved = move_to_usable(prompt, [r.frame for r in rows if r.ok])
         by_motion = c.select == "motion" or (c.select == "auto" and self.reader.sequential)
-        select(rows, by_motion, c.motion_step, c.max_frames, prompt.get("frame"))
+        select(rows, by_motion, c.motion_step, c.max_frames, {entry["frame"] for entry in entries(prompt)})
         self.done.warnings += [w for w in [moved, *checks.frame_warnings(rows, c.blur_warning_below)] if w]
         self.done.metrics |= checks.frame_metrics(rows)
         return prompt
@@ -128,11 +127,14 @@ class Run:
                           "exposure_ratio": r.exposure_ratio, "row_offset_px": r.row_offset_px})
         write_table(self.out / "frames.parquet", table)
 
-    def _write_given(self, rows: list[FrameFigures], geometry: Geometry, rig: Rig) -> None:
+    def _write_given(self, rows: list[FrameFigures], geometry: Geometry, rig: Rig, prompt: dict) -> None:
         frames, numbers = [r.frame for r in rows if r.ok], self.reader.numbers()
         masks, depth = (by_frame(f, numbers, len(rows), kind) for f, kind in ((self.files.masks, "masks"), (self.files.depth, "depth")))
         given = GivenMaps(geometry, rig, DepthEncoding.read(self.files.depth_notes))
         self.done.warnings += given.write(self.out / "given", frames, masks, depth)
+        if self.files.prompt_masks:
+            warp = Warp.of(geometry.left, geometry.rig, geometry.size, (rig.width, rig.height), geometry.keep_left)
+            write_masks(prompt, self.files.prompt_masks, warp, geometry.size, self.out / "given")
 
     def _finish(self, rows: list[FrameFigures], source: str, rig: Rig, prompt: dict) -> None:
         self.context.progress(1, 1, f"{len(rows)} frames checked, {sum(r.ok for r in rows)} rectified")

@@ -34,7 +34,7 @@ class RectifyStage:
 
         files = find_files(inputs["capture"].path)
         read_rig(files, config.calibration_unit)
-        read_prompt(files.prompt, config.box, config.box_frame)
+        read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks)
         open_reader(files)
 
     def run(self, inputs: Mapping[str, ArtifactRef], config: RectifyConfig, out: Path, context: StageContext) -> StageReport:

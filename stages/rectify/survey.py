@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -76,8 +76,8 @@ def require_enough(rows: Sequence[FrameFigures], least_share: float) -> None:
                            f"mend or remove these files; at least {least_share:.0%} must be usable (rectify.min_usable)")
 
 
-def select(rows: Sequence[FrameFigures], by_motion: bool, motion_step: float, most: int | None, keep: int | None) -> None:
-    """Mark the frames that are not taken "not_selected"; the frame `keep` (the prompt's) always stays.
+def select(rows: Sequence[FrameFigures], by_motion: bool, motion_step: float, most: int | None, keep: Collection[int] = ()) -> None:
+    """Mark the frames that are not taken "not_selected"; the frames `keep` (the prompt's) always stay.
 
     By motion: the picture's motion is added up; each time it reaches `motion_step`, the sharpest frame since the last is taken.
     `most`: of what remains, evenly spaced in motion order, the first always.
@@ -88,10 +88,10 @@ def select(rows: Sequence[FrameFigures], by_motion: bool, motion_step: float, mo
     if most is not None and len(chosen) > most:
         chosen = [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, most).round().astype(int))]
     frames = {r.frame for r in chosen}
-    if keep is not None and keep not in frames and any(r.frame == keep and r.ok for r in rows):
-        if most is not None and len(frames) >= most:
-            frames.remove(min(frames, key=lambda f: abs(f - keep)))
-        frames.add(keep)
+    for frame in (r.frame for r in rows if r.ok and r.frame in keep and r.frame not in frames):
+        if most is not None and len(frames) >= most and (spare := frames - set(keep)):
+            frames.remove(min(spare, key=lambda f: abs(f - frame)))
+        frames.add(frame)
     for row in rows:
         if row.ok and row.frame not in frames:
             row.refuse("not_selected", "a neighbour shows the same" if by_motion else "thinned to rectify.max_frames")

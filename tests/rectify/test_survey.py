@@ -22,20 +22,20 @@ def _used(rows):
 
 def test_one_sharpest_frame_per_step_of_motion():
     rows = _rows([np.nan] + [0.005] * 19, [1 + (k % 4 == 2) for k in range(20)])
-    select(rows, True, 0.02, None, None)
+    select(rows, True, 0.02, None)
     assert _used(rows) == [2, 6, 10, 14, 18]
     assert {r.status for r in rows} == {"ok", "not_selected"}
 
 
 def test_a_pause_gives_one_frame_and_fast_motion_keeps_all():
     rows = _rows([np.nan] + [0.0] * 5 + [0.03] * 4)
-    select(rows, True, 0.02, None, None)
+    select(rows, True, 0.02, None)
     assert len(_used(rows)) == 5 and _used(rows)[1:] == [6, 7, 8, 9]
 
 
 def test_thinning_is_even_and_keeps_the_prompt():
     rows = _rows([0.01] * 100)
-    select(rows, False, 0.02, 10, 37)
+    select(rows, False, 0.02, 10, {37})
     used = _used(rows)
     assert len(used) == 10 and 37 in used and used[0] == 0 and used[-1] == 99 and max(np.diff(used)) <= 16
 
