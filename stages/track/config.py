@@ -12,8 +12,12 @@ from stages.core.config import setting
 class TrackConfig:
     """Lengths in px hold for the rectified picture at full size unless said otherwise."""
 
-    method: Literal["auto", "sift"] = "auto"
-    """Feature method. auto: the best one whose weights and device are there."""
+    method: Literal["auto", "sift", "aliked", "xfeat", "disk", "dedode", "loftr", "roma"] = "auto"
+    """How points are found and matched. auto: SIFT, which needs no weights and was the best of those measured (docs/methods/tracking.md).
+    loftr and roma match the pictures densely and hand their matches to SIFT's points."""
+    matcher: Literal["auto", "mutual", "lightglue"] = setting("auto", only_for=("aliked", "xfeat", "disk"))
+    """How the points of two frames are matched. mutual: nearest descriptors; lightglue: the network made for these features (LighterGlue
+    for XFeat). auto: what measured best with the features, or what their authors use."""
     scope: Literal["auto", "scene", "object"] = "auto"
     """What moves: "scene" uses points of the whole picture (camera round a still scene), "object" only those inside the mask.
     auto: decided from the data."""
@@ -23,9 +27,9 @@ class TrackConfig:
     """Key points off the object per frame; they carry the pose when the scope is the scene."""
     max_width_px: int = 1600
     """Pictures are searched at this width at most; positions are measured at full size afterwards."""
-    contrast: float = setting(0.01, only_for=("sift",))
+    contrast: float = setting(0.01, only_for=("sift", "loftr", "roma"))
     """SIFT contrast threshold (grey levels / 255). Low, because a dull object needs its weak corners; the strongest of each cell win."""
-    ratio: float = 0.85
+    ratio: float = setting(0.85, only_for=("sift", "loftr", "roma"))
     """Lowe's ratio test. Loose, because the geometric check follows."""
     max_error_px: float = 3.0
     """An observation farther than this from its prediction does not support a motion (detector scatter is about 0.5 px)."""

@@ -1,6 +1,6 @@
-"""Key points of the left picture with their descriptors. One class per method; `METHODS` is the list to extend.
+"""Key points of the left picture with their descriptors: what every feature method gives, and SIFT. Learned ones are in `learned`.
 
-A method takes a grey picture and returns `Keypoints` in that picture's pixels (centres at integers).
+A method takes a picture and returns `Keypoints` in that picture's pixels (centres at integers).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy as np
 
 GRID_PX = 48
 """cell of the grid over which points are spread, px of the picture that is searched"""
+ROOT_ONE = 512
+"""stored length of a root descriptor"""
 LOW_CONTRAST = 24.0
 """grey levels between the 5th and 95th percentile below which a picture is equalised before detection"""
 
@@ -29,11 +31,28 @@ class Keypoints:
         return len(self.uv)
 
 
-class FeatureMethod(Protocol):
-    """What `METHODS` holds."""
+@dataclass(frozen=True)
+class Likeness:
+    """When two descriptors of a method count as alike. Distances are L2, in units of the stored descriptors."""
 
-    def __call__(self, gray: np.ndarray, inside: np.ndarray, max_inside: int, max_outside: int) -> Keypoints:
-        """(H, W) uint8 and the object's mask -> at most `max_inside` points on the object and `max_outside` elsewhere."""
+    ratio: float
+    """best over second best distance that a match of two frames may have"""
+    max_distance: float
+    """largest distance of a match near its predicted place"""
+    alike_ratio: float = 0.8
+    """`ratio` of the votes that tell which key frames look alike"""
+
+
+class FeatureMethod(Protocol):
+    """Finds and describes points. `colour`: it sees (H, W, 3) RGB, else (H, W) grey; `max_width_px`: of the picture it was made for, 0 =
+    any."""
+
+    colour: bool
+    max_width_px: int
+    likeness: Likeness
+
+    def __call__(self, picture: np.ndarray, inside: np.ndarray, max_inside: int, max_outside: int) -> Keypoints:
+        """uint8 and the object's mask (H, W) -> at most `max_inside` points on the object and `max_outside` elsewhere."""
         ...
 
 
@@ -44,30 +63,27 @@ class Sift:
     each grid cell win. One orientation per point, so that a track never holds one point twice.
     """
 
-    def __init__(self, contrast: float) -> None:
-        self.contrast = contrast
+    colour = False
+    max_width_px = 0
 
-    def __call__(self, gray: np.ndarray, inside: np.ndarray, max_inside: int, max_outside: int) -> Keypoints:
-        """See FeatureMethod."""
+    def __init__(self, contrast: float, ratio: float) -> None:
+        self.contrast = contrast
+        self.likeness = Likeness(ratio, 0.8 * ROOT_ONE)
+
+    def __call__(self, picture: np.ndarray, inside: np.ndarray, max_inside: int, max_outside: int) -> Keypoints:
+        """See FeatureMethod; grey."""
         sift = cv2.SIFT_create(
             nfeatures=0, nOctaveLayers=3, contrastThreshold=self.contrast, edgeThreshold=12, sigma=1.6, enable_precise_upscale=True
         )
-        picture = equalised(gray)
-        found = sift.detect(picture, None)
+        gray = equalised(picture)
+        found = sift.detect(gray, None)
         if not found:
             return Keypoints(np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros((0, 128), np.uint8))
         uv = np.array([k.pt for k in found], np.float32)
         response = np.array([k.response for k in found], np.float32)
         first = _first_of_each_place(uv, response, np.array([k.angle for k in found], np.float32))
-        pixel = np.clip(np.rint(uv[first]).astype(int), 0, [gray.shape[1] - 1, gray.shape[0] - 1])
-        on_object = inside[pixel[:, 1], pixel[:, 0]]
-        keep = np.concatenate(
-            [
-                first[on_object][spread(uv[first[on_object]], response[first[on_object]], max_inside)],
-                first[~on_object][spread(uv[first[~on_object]], response[first[~on_object]], max_outside)],
-            ]
-        )
-        chosen, descriptor = sift.compute(picture, [found[i] for i in keep])
+        keep = first[choose(uv[first], response[first], inside, max_inside, max_outside)]
+        chosen, descriptor = sift.compute(gray, [found[i] for i in keep])
         descriptor = np.zeros((0, 128), np.float32) if descriptor is None else descriptor
         return Keypoints(
             np.array([k.pt for k in chosen], np.float32).reshape(-1, 2),
@@ -76,7 +92,12 @@ class Sift:
         )
 
 
-METHODS = {"sift": Sift}
+def choose(uv: np.ndarray, response: np.ndarray, inside: np.ndarray, max_inside: int, max_outside: int) -> np.ndarray:
+    """Indices of the points to keep, spread over the picture, those on the object first. `inside` (H, W) is its mask."""
+    pixel = np.clip(np.rint(uv).astype(int), 0, [inside.shape[1] - 1, inside.shape[0] - 1])
+    on_object = inside[pixel[:, 1], pixel[:, 0]]
+    parts = ((np.flatnonzero(on_object), max_inside), (np.flatnonzero(~on_object), max_outside))
+    return np.concatenate([part[spread(uv[part], response[part], most)] for part, most in parts])
 
 
 def equalised(gray: np.ndarray) -> np.ndarray:
@@ -86,9 +107,9 @@ def equalised(gray: np.ndarray) -> np.ndarray:
 
 
 def root(descriptor: np.ndarray) -> np.ndarray:
-    """Square root of the L1-normalised histogram, (N, 128) -> uint8 with 1.0 stored as 512 (entries above 0.5 are saturated)."""
+    """Square root of the L1-normalised histogram, (N, 128) -> uint8 with 1.0 stored as ROOT_ONE (entries above 0.5 are saturated)."""
     total = np.maximum(descriptor.sum(1, keepdims=True), 1e-6)
-    return np.minimum(np.rint(512 * np.sqrt(descriptor / total)), 255).astype(np.uint8)
+    return np.minimum(np.rint(ROOT_ONE * np.sqrt(descriptor / total)), 255).astype(np.uint8)
 
 
 def spread(uv: np.ndarray, response: np.ndarray, count: int) -> np.ndarray:

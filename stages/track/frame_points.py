@@ -68,6 +68,7 @@ class MeasureOptions:
 
 def measure_frame(
     frame: int,
+    picture: np.ndarray,
     left: np.ndarray,
     right: np.ndarray,
     mask: np.ndarray,
@@ -77,11 +78,12 @@ def measure_frame(
     method: FeatureMethod,
     options: MeasureOptions,
 ) -> FramePoints:
-    """Detect in the left picture, measure in the right one. Pictures (H, W) uint8, mask bool, disparity and sigma px with NaN = none."""
+    """Detect in the left picture, measure in the right one. Pictures uint8: `picture` is the left one as the method sees it, grey or RGB,
+    `left` and `right` (H, W) are grey; mask bool, disparity and sigma px with NaN = none."""
     height, width = left.shape
-    scale = min(1.0, options.max_width_px / width)
-    small = left if scale == 1 else cv2.resize(left, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    small_mask = mask if scale == 1 else cv2.resize(mask.astype(np.uint8), small.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    scale = min(1.0, min(options.max_width_px, method.max_width_px or options.max_width_px) / width)
+    small = picture if scale == 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small_mask = mask if scale == 1 else cv2.resize(mask.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
     outside = LOST_MASK_FACTOR * (options.max_outside + options.max_inside) if mask_lost else options.max_outside
     points = method(small, small_mask, options.max_inside, outside)
     zoom = np.array([width / small.shape[1], height / small.shape[0]])

@@ -38,11 +38,12 @@ SURFACE_WORTH = 40
 
 @dataclass(frozen=True)
 class LinkOptions:
-    """Which pairs to compare; `strong_inliers` points make a motion where surfaces cannot be asked."""
+    """Which pairs to compare (`alike_ratio`: see Likeness); `strong_inliers` points make a motion where surfaces cannot be asked."""
 
     gaps: tuple[int, ...]
     keyframe_step_rad: float
     alike_per_frame: int
+    alike_ratio: float
     strong_inliers: int
 
 
@@ -91,7 +92,8 @@ def link_frames(
     edges += _bridges(known, frames, edges)
     poses, _ = spanning_poses(frames, edges)
     keyframes = choose_keyframes(poses, [f for f in frames if f not in poses], object_centre(rig, points, poses), link.keyframe_step_rad)
-    alike = _compare_all(known, alike_pairs(points, keyframes, set(pairs), object_only, link.alike_per_frame), "comparing key frames")
+    similar = alike_pairs(points, keyframes, set(pairs), object_only, link.alike_per_frame, link.alike_ratio)
+    alike = _compare_all(known, similar, "comparing key frames")
     loops = _believed(known, frames, edges, alike)
     edges += loops
     poses, tree = spanning_poses(frames, edges)

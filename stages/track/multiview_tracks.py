@@ -11,6 +11,7 @@ from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, transform
 from stages.core.geometry.stereo_points import project_stereo, stereo_residuals, triangulate
 from stages.track.descriptor_matching import match_guided
+from stages.track.features import Likeness
 from stages.track.frame_points import FramePoints
 from stages.track.stereo_pose import refine_motion
 
@@ -37,14 +38,22 @@ class Tracks:
 
 
 def guided_matches(
-    rig: Rig, a: FramePoints, b: FramePoints, b_from_a: np.ndarray, object_only: bool, radius_px: float, ratio: float, max_error_px: float
+    rig: Rig,
+    a: FramePoints,
+    b: FramePoints,
+    b_from_a: np.ndarray,
+    object_only: bool,
+    radius_px: float,
+    likeness: Likeness,
+    max_error_px: float,
 ) -> np.ndarray:
     """(M, 2) point indices that match near where the known motion puts them and agree with the motion refined on them."""
     from_a = np.flatnonzero(np.isfinite(a.u_right) & (a.inside | a.mask_lost | (not object_only)))
     from_b = np.flatnonzero(b.inside) if object_only and not b.mask_lost else np.arange(len(b))
     x = a.xyz(rig)[from_a]
     predicted = project_stereo(rig, transform(b_from_a, x))
-    matches = match_guided(predicted[:, :2], a.descriptor[from_a], b.uv[from_b], b.descriptor[from_b], radius_px, ratio, 0.8 * 512)
+    descriptors = a.descriptor[from_a], b.uv[from_b], b.descriptor[from_b]
+    matches = match_guided(predicted[:, :2], *descriptors, radius_px, likeness.ratio, likeness.max_distance)
     if len(matches) == 0:
         return matches
     motion = refine_motion(rig, b_from_a, x[matches[:, 0]], b.uvr[from_b[matches[:, 1]]], max_error_px)

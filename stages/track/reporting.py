@@ -27,11 +27,14 @@ def figures(
     """Figures of the report; `drift` is what `loop_discrepancy` measured before bundle adjustment."""
     length = np.bincount(result.point) if len(result.point) else np.zeros(1)
     count = np.array([(result.frame == f).sum() for f in result.poses])
+    matched = [e for e in graph.edges if e.inliers]
     return {
         "points_inside_median": int(np.median([p.inside.sum() for p in points.values()])),
         "points_median": int(np.median([len(p) for p in points.values()])),
         "keyframes": len(graph.keyframes),
         "pairs_linked": len(graph.edges),
+        "pair_matches_median": int(np.median([e.proposed for e in matched])) if matched else None,
+        "pair_inliers_median": int(np.median([e.inliers for e in matched])) if matched else None,
         "pairs_linked_by_surface": sum(e.surface_worth > 0 for e in graph.edges),
         "loops": len(graph.loops),
         "loops_refused": graph.refused,

@@ -15,7 +15,6 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import transform
 from stages.core.geometry.stereo_points import project_stereo
-from stages.track.descriptor_matching import match_mutual
 from stages.track.frame_points import FramePoints
 from stages.track.stereo_pose import Motion, agreeing, estimate_motion
 from stages.track.view_graph import PairOptions
@@ -78,9 +77,9 @@ def _ask(rig: Rig, a: FramePoints, b: FramePoints, options: PairOptions) -> Scop
 
 
 def _motion(rig: Rig, a: FramePoints, b: FramePoints, inside: bool, options: PairOptions) -> tuple[Motion | None, np.ndarray, np.ndarray]:
-    pa, pb = a.only((a.inside == inside) & np.isfinite(a.u_right)), b.only(b.inside == inside)
-    matches = match_mutual(pa.descriptor, pb.descriptor, options.ratio)
-    x, uvr = pa.xyz(rig)[matches[:, 0]], pb.uvr[matches[:, 1]]
+    from_a, from_b = np.flatnonzero((a.inside == inside) & np.isfinite(a.u_right)), np.flatnonzero(b.inside == inside)
+    ia, ib = options.matcher(a, b, from_a, from_b).T
+    x, uvr = a.xyz(rig)[ia], b.uvr[ib]
     return estimate_motion(rig, x, uvr, options.max_error_px, options.min_inliers, options.seed), x, uvr
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,12 @@ from stages.base import Resources, StageContext, StageError, StageReport
 from stages.core.camera import Rig
 from stages.core.frames import FrameReader, read_table, write_poses
 from stages.core.store import ArtifactRef
+from stages.core.weights import identity
+from stages.track import methods
 from stages.track.config import TrackConfig
+
+if TYPE_CHECKING:
+    from stages.track.features import FeatureMethod, Likeness
 
 
 class TrackStage:
@@ -27,15 +32,22 @@ class TrackStage:
     outputs = ("poses_initial.json", "tracks.npz")
 
     def check(self, inputs: Mapping[str, ArtifactRef], config: TrackConfig) -> None:
-        """At least one usable frame."""
+        """At least one usable frame, and what the method needs. Raises StageError, ConfigError, WeightsError."""
+        methods.check(config)
         if not any(r["status"] == "ok" for r in read_table(inputs["frames.parquet"].path)):
             raise StageError("no frame of the capture can be used", "see the reasons in rectify's report")
 
     def auto_choice(self, config: TrackConfig) -> tuple[str, str]:
-        """The features that will be used, and why."""
-        if config.method != "auto":
-            return config.method, "set by track.method"
-        return "sift", "needs no weights"
+        """The method that will be used, and why."""
+        return methods.choice(config)
+
+    def needs_weights(self, config: TrackConfig) -> tuple[str, ...]:
+        """Names in weights/registry.yaml."""
+        return methods.needs_weights(config)
+
+    def weights_used(self, config: TrackConfig) -> dict[str, str]:
+        """Digests of the weights and of how they are fed. Raises WeightsError when they are not there."""
+        return {k: v for name in methods.needs_weights(config) for k, v in identity(name).items()}
 
     def run(self, inputs: Mapping[str, ArtifactRef], config: TrackConfig, out: Path, context: StageContext) -> StageReport:
         """See the module docstring; every frame gets a row in poses_initial.json, posed or not."""
@@ -49,8 +61,9 @@ class TrackStage:
         from stages.track.view_graph import PairOptions
 
         rig, reader = Rig.load(inputs["rig.json"].path), FrameReader.of(inputs)
-        points, views = _measure(rig, reader, read_table(inputs["masks.parquet"].path), config, context)
-        pair = PairOptions(config.ratio, config.max_error_px, config.min_inliers, context.seed + 1)
+        features, matcher = methods.build(config, context.device, rig.width, rig.height, reader.rgb)
+        points, views = _measure(rig, reader, read_table(inputs["masks.parquet"].path), features, config, context)
+        pair = PairOptions(matcher, config.max_error_px, config.min_inliers, context.seed + 1)
         strong = replace(pair, min_inliers=config.strong_inliers)
         scope, reason, votes = decide_scope(rig, points, strong) if config.scope == "auto" else (config.scope, "set by track.scope", [])
         report = StageReport(method=self.auto_choice(config)[0], reason=f"scope {scope}: {reason}")
@@ -59,13 +72,27 @@ class TrackStage:
             points, _ = recover(rig, points, views, strong)
         else:
             points = {f: p.first(config.max_points_inside + config.max_points_outside) for f, p in points.items()}
-        link = LinkOptions(config.neighbour_gaps, np.radians(config.keyframe_step_deg), config.alike_pairs_per_frame, config.strong_inliers)
+        link = LinkOptions(
+            config.neighbour_gaps,
+            np.radians(config.keyframe_step_deg),
+            config.alike_pairs_per_frame,
+            features.likeness.alike_ratio,
+            config.strong_inliers,
+        )
         graph = link_frames(rig, points, views, scope == "object", pair, link, context.workers, context.progress)
         if len(points) > 1 and len(graph.poses) < 2:
             raise _too_few(points, scope, config)
         drift = tracking.loop_discrepancy(rig, graph.poses, graph.loops, points)
         result = assemble(
-            rig, points, views, graph, scope == "object", *_options(config, drift, context), reader.gray, context.workers, context.progress
+            rig,
+            points,
+            views,
+            graph,
+            scope == "object",
+            *_options(config, features.likeness, drift, context),
+            reader.gray,
+            context.workers,
+            context.progress,
         )
         if result is None:
             raise _too_few(points, scope, config)
@@ -83,15 +110,13 @@ STAGE = TrackStage()
 
 
 def _measure(
-    rig: Rig, reader: FrameReader, mask_rows: list[dict[str, Any]], config: TrackConfig, context: StageContext
+    rig: Rig, reader: FrameReader, mask_rows: list[dict[str, Any]], method: FeatureMethod, config: TrackConfig, context: StageContext
 ) -> tuple[dict, dict]:
     """{frame: FramePoints} and {frame: DenseView} of every usable frame, streamed."""
     from stages.core.parallel import ordered_map
     from stages.track.dense_view import small_view
-    from stages.track.features import METHODS
     from stages.track.frame_points import MeasureOptions, measure_frame
 
-    method = METHODS[STAGE.auto_choice(config)[0]](config.contrast)
     options = MeasureOptions(config.max_points_inside, config.max_points_outside, config.max_width_px, config.min_correlation)
     lost = {r["frame"] for r in mask_rows if r["status"] == "lost"}
 
@@ -99,7 +124,8 @@ def _measure(
         mask, disparity, sigma, left = reader.mask(frame), reader.disparity_px(frame), reader.sigma_px(frame), reader.gray(frame)
         if frame in lost:
             mask = np.zeros_like(mask)
-        points = measure_frame(frame, left, reader.gray(frame, "right"), mask, not mask.any(), disparity, sigma, method, options)
+        picture = reader.rgb(frame) if method.colour else left
+        points = measure_frame(frame, picture, left, reader.gray(frame, "right"), mask, not mask.any(), disparity, sigma, method, options)
         return points, small_view(rig, left, disparity, sigma, mask)
 
     points, views = {}, {}
@@ -121,7 +147,7 @@ def _too_few(points: dict, scope: str, config: TrackConfig) -> StageError:
     )
 
 
-def _options(config: TrackConfig, drift: tuple[float, float, float] | None, context: StageContext) -> tuple:
+def _options(config: TrackConfig, likeness: Likeness, drift: tuple[float, float, float] | None, context: StageContext) -> tuple:
     """Options of the tracks and of their refinement; the search widens to what loops showed as drift."""
     from stages.track.track_refinement import RefineOptions
     from stages.track.tracking import TrackOptions
@@ -131,7 +157,7 @@ def _options(config: TrackConfig, drift: tuple[float, float, float] | None, cont
         config.track_pairs_per_frame,
         np.radians(config.track_max_angle_deg),
         least if drift is None else float(np.clip(2 * drift[2], least, 5 * least)),
-        config.ratio,
+        likeness,
         config.max_error_px,
         config.max_observations,
         config.enough_observations,

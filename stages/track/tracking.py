@@ -12,6 +12,7 @@ from stages.core.geometry.rigid import inverse, rotation_angle, transform
 from stages.core.geometry.stereo_points import project_stereo
 from stages.core.parallel import ordered_map
 from stages.track.dense_view import DenseView
+from stages.track.features import Likeness
 from stages.track.frame_points import FramePoints
 from stages.track.linking import ViewGraph, object_centre
 from stages.track.multiview_tracks import Tracks, build_tracks, gather, guided_matches, locate
@@ -46,12 +47,12 @@ def loop_discrepancy(
 
 @dataclass(frozen=True)
 class TrackOptions:
-    """How tracks are made: pairs per frame, widest angle between views, search radius, ratio test, error limit, and how many to want."""
+    """How tracks are made: pairs per frame, widest angle between views, search radius, alike descriptors, error limit, how many to want."""
 
     per_frame: int
     max_angle_rad: float
     radius_px: float
-    ratio: float
+    likeness: Likeness
     max_error_px: float
     max_observations: int
     enough_observations: int
@@ -74,7 +75,8 @@ def make_tracks(
     def match(p: tuple[int, int]) -> tuple[int, int, np.ndarray]:
         a, b = p
         b_from_a = inverse(graph.poses[b]) @ graph.poses[a]
-        return a, b, guided_matches(rig, posed[a], posed[b], b_from_a, object_only, options.radius_px, options.ratio, options.max_error_px)
+        known = (b_from_a, object_only, options.radius_px, options.likeness, options.max_error_px)
+        return a, b, guided_matches(rig, posed[a], posed[b], *known)
 
     found = []
     for done, m in enumerate(ordered_map(match, sorted(pairs), workers)):

@@ -16,6 +16,7 @@ from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, rotation_angle
 from stages.track.descriptor_matching import match_mutual
 from stages.track.frame_points import FramePoints
+from stages.track.pair_matching import PairMatcher
 from stages.track.stereo_pose import estimate_motion
 
 
@@ -23,7 +24,8 @@ from stages.track.stereo_pose import estimate_motion
 class Edge:
     """The motion b_from_a (4, 4) between frames a and b, and the matches (M, 2) of point indices that agree with it.
 
-    `surface_worth`: how many matches the motion is worth if it comes from aligned surfaces, else 0.
+    `surface_worth`: how many matches the motion is worth if it comes from aligned surfaces, else 0. `proposed`: how many matches the
+    matcher proposed.
     """
 
     a: int
@@ -31,6 +33,7 @@ class Edge:
     b_from_a: np.ndarray
     matches: np.ndarray
     surface_worth: int = 0
+    proposed: int = 0
 
     @property
     def inliers(self) -> int:
@@ -45,9 +48,9 @@ class Edge:
 
 @dataclass(frozen=True)
 class PairOptions:
-    """What makes a comparison count."""
+    """How two frames are matched, and what makes the comparison count."""
 
-    ratio: float
+    matcher: PairMatcher
     max_error_px: float
     min_inliers: int
     seed: int
@@ -58,17 +61,16 @@ def compare(rig: Rig, a: FramePoints, b: FramePoints, object_only: bool, options
     except in one of the frames when its mask was lost: the other frame's object points then find the object by themselves."""
     if object_only and a.mask_lost and not b.mask_lost:
         back = compare(rig, b, a, object_only, options)
-        return None if back is None else Edge(a.frame, b.frame, inverse(back.b_from_a), back.matches[:, ::-1])
+        return None if back is None else Edge(a.frame, b.frame, inverse(back.b_from_a), back.matches[:, ::-1], proposed=back.proposed)
     if object_only and a.mask_lost:
         return None
     from_a = np.flatnonzero(np.isfinite(a.u_right) & (a.inside | (not object_only)))
     from_b = np.flatnonzero(b.inside) if object_only and not b.mask_lost else np.arange(len(b))
-    matches = match_mutual(a.descriptor[from_a], b.descriptor[from_b], options.ratio)
-    ia, ib = from_a[matches[:, 0]], from_b[matches[:, 1]]
+    ia, ib = options.matcher(a, b, from_a, from_b).T
     motion = estimate_motion(rig, a.xyz(rig)[ia], b.uvr[ib], options.max_error_px, options.min_inliers, options.seed)
     if motion is None:
         return None
-    return Edge(a.frame, b.frame, motion.b_from_a, np.column_stack([ia, ib])[motion.inliers])
+    return Edge(a.frame, b.frame, motion.b_from_a, np.column_stack([ia, ib])[motion.inliers], proposed=len(ia))
 
 
 def neighbour_pairs(frames: Sequence[int], gaps: Sequence[int]) -> list[tuple[int, int]]:
@@ -149,6 +151,7 @@ def alike_pairs(
     done: set[tuple[int, int]],
     object_only: bool,
     per_frame: int,
+    ratio: float,
     sample: int = 400,
     min_votes: int = 12,
 ) -> list[tuple[int, int]]:
@@ -162,7 +165,7 @@ def alike_pairs(
         for b in keyframes[i + 1 :]:
             if (a, b) in done:
                 continue
-            count = len(match_mutual(coarse[a], coarse[b], 0.8))
+            count = len(match_mutual(coarse[a], coarse[b], ratio))
             if count >= min_votes:
                 votes[a].append((-count, b))
                 votes[b].append((-count, a))

@@ -1,0 +1,190 @@
+"""Which ways to find and match points there are, what each needs, and which one `method: auto` takes.
+
+A method is features and a pair matcher. `track.matcher` exchanges the matcher where a learned one exists for the features.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from stages.core.errors import ConfigError
+from stages.core.weights import require
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from stages.track.config import TrackConfig
+    from stages.track.features import FeatureMethod
+    from stages.track.pair_matching import PairMatcher
+
+    Pictures = Callable[[int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Place:
+    """What an adapter is given: the files of its weights, the device ("cpu" or "cuda"), the size of the full rectified picture, and the
+    left pictures by frame (H, W, 3) RGB."""
+
+    weights: tuple[Path, ...]
+    device: str
+    width: int
+    height: int
+    pictures: Pictures
+
+
+@dataclass(frozen=True)
+class Part:
+    """Features or a matcher: the weights and modules it needs (module, what brings it), and how it is made."""
+
+    make: Callable[[TrackConfig, Place], object]
+    weights: tuple[str, ...] = ()
+    modules: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Method:
+    """Features, and matchers that go with them by the name used in the settings; `matcher: auto` takes the first."""
+
+    summary: str
+    features: Part
+    matchers: Mapping[str, Part]
+
+
+LEARNED = "pip install 'stereotwin[learned]'"
+_KORNIA = (("kornia", LEARNED),)
+_ONNX = (("onnxruntime", LEARNED),)
+_ROMA = "pip install 'stereotwin[roma]', which brings the torchvision that fits the installed torch"
+
+
+def _sift(config: TrackConfig, place: Place) -> FeatureMethod:
+    from stages.track.features import Sift
+
+    return Sift(config.contrast, config.ratio)
+
+
+def _aliked(config: TrackConfig, place: Place) -> FeatureMethod:
+    from stages.track.learned.aliked import AlikedFeatures
+
+    return AlikedFeatures.load(place.weights[0], place.device)
+
+
+def _xfeat(config: TrackConfig, place: Place) -> FeatureMethod:
+    from stages.track.learned.xfeat import XFeatFeatures
+
+    return XFeatFeatures(place.weights[0])
+
+
+def _disk(config: TrackConfig, place: Place) -> FeatureMethod:
+    from stages.track.learned.disk import DiskFeatures
+
+    return DiskFeatures.load(place.weights[0], place.device)
+
+
+def _dedode(config: TrackConfig, place: Place) -> FeatureMethod:
+    from stages.track.learned.dedode import DedodeFeatures
+
+    return DedodeFeatures.load(place.weights[0], place.weights[1], place.device)
+
+
+def _lighterglue(config: TrackConfig, place: Place) -> PairMatcher:
+    from stages.track.learned.lighterglue import LighterGlue
+
+    return LighterGlue(place.weights[0], place.width, place.height)
+
+
+def _lightglue(config: TrackConfig, place: Place) -> PairMatcher:
+    from stages.track.learned.lightglue import LightGlueMatcher
+
+    return LightGlueMatcher.load(place.weights[0], place.device, place.width, place.height)
+
+
+def _loftr(config: TrackConfig, place: Place) -> PairMatcher:
+    from stages.track.learned.dense import DenseMatcher
+    from stages.track.learned.loftr import Loftr
+
+    return DenseMatcher(Loftr.load(place.weights[0], place.device), place.pictures)
+
+
+def _roma(config: TrackConfig, place: Place) -> PairMatcher:
+    from stages.track.learned.dense import DenseMatcher
+    from stages.track.learned.roma import Roma
+
+    return DenseMatcher(Roma.load(place.weights[0], place.weights[1], place.device), place.pictures)
+
+
+def _nearest(config: TrackConfig, place: Place) -> PairMatcher:
+    from stages.track.pair_matching import MutualNearest
+
+    return MutualNearest(config.ratio if config.method in ("auto", "sift") else LEARNED_RATIO)
+
+
+LEARNED_RATIO = 0.95
+"""ratio test of learned descriptors: they spread less than SIFT's, so a good match lies nearer to the second best"""
+NEAREST = Part(_nearest)
+METHODS: dict[str, Method] = {
+    "sift": Method("SIFT", Part(_sift), {"mutual": NEAREST}),
+    "aliked": Method(
+        "ALIKED", Part(_aliked, ("aliked-n16",)), {"mutual": NEAREST, "lightglue": Part(_lightglue, ("lightglue-aliked",), _KORNIA)}
+    ),
+    "xfeat": Method(
+        "XFeat", Part(_xfeat, ("xfeat",), _ONNX), {"mutual": NEAREST, "lightglue": Part(_lighterglue, ("lighterglue",), _ONNX)}
+    ),
+    "disk": Method(
+        "DISK", Part(_disk, ("disk-depth",), _KORNIA), {"lightglue": Part(_lightglue, ("lightglue-disk",), _KORNIA), "mutual": NEAREST}
+    ),
+    "dedode": Method("DeDoDe", Part(_dedode, ("dedode-detector", "dedode-descriptor"), _KORNIA), {"mutual": NEAREST}),
+    "loftr": Method("LoFTR between SIFT points", Part(_sift), {"loftr": Part(_loftr, ("loftr-outdoor",), _KORNIA)}),
+    "roma": Method(
+        "RoMa between SIFT points",
+        Part(_sift),
+        {"roma": Part(_roma, ("roma-outdoor", "dinov2-vitl14"), (("torchvision", _ROMA), ("romatch", _ROMA)))},
+    ),
+}
+"""By the name used in the settings."""
+AUTO = "sift"
+AUTO_REASON = "needs no weights"
+
+
+def choice(config: TrackConfig) -> tuple[str, str]:
+    """(method, why) for these settings."""
+    return (AUTO, AUTO_REASON) if config.method == "auto" else (config.method, "set by track.method")
+
+
+def parts(config: TrackConfig) -> tuple[Part, Part]:
+    """Features and matcher. Raises ConfigError for a matcher that does not go with the features."""
+    name, _ = choice(config)
+    method = METHODS[name]
+    if config.matcher == "auto":
+        return method.features, next(iter(method.matchers.values()))
+    if config.matcher not in method.matchers:
+        raise ConfigError(f"track.matcher={config.matcher} does not go with track.method={name}",
+                          f"use track.matcher=auto (for {name}: {' or '.join(method.matchers)})")
+    return method.features, method.matchers[config.matcher]
+
+
+def needs_weights(config: TrackConfig) -> tuple[str, ...]:
+    """Names in the registry that these settings use."""
+    return tuple(name for part in parts(config) for name in part.weights)
+
+
+def check(config: TrackConfig) -> None:
+    """Raises ConfigError for a library that is not there, WeightsError for weights that are not."""
+    for part in parts(config):
+        for module, brought_by in part.modules:
+            if importlib.util.find_spec(module) is None:
+                raise ConfigError(f"track.method={config.method} needs {module}, which is not installed",
+                                  f"{brought_by}; or use track.method=auto")
+        for name in part.weights:
+            require(name)
+
+
+def build(config: TrackConfig, device: str, width: int, height: int, pictures: Pictures) -> tuple[FeatureMethod, PairMatcher]:
+    """Features and matcher, their networks loaded; see Place for the arguments."""
+    places = (Place(tuple(require(n).path for n in part.weights), device, width, height, pictures) for part in parts(config))
+    features, matcher = (part.make(config, place) for part, place in zip(parts(config), places, strict=True))
+    return cast("FeatureMethod", features), cast("PairMatcher", matcher)
