@@ -202,7 +202,7 @@ def _tensors(values: object) -> dict:
     if not isinstance(values, dict):
         return {}
     tensors = {str(k): v for k, v in values.items() if isinstance(v, torch.Tensor)}
-    inner = (values[key] for key in ("state_dict", "model", "params") if key in values)
+    inner = (values[key] for key in ("state_dict", "model", "params", "extractor") if key in values)
     return tensors or next((found for v in inner if (found := _tensors(v))), {})
 
 
