@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from stages.core.errors import StoreError
 from stages.core.fingerprint import digest_file, digest_mapping
@@ -108,9 +108,8 @@ class Store:
         path = self.root / "locks" / f"{fingerprint}.lock"
         with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle = path.open("a+")
+        handle = _open_locked(path, timeout_s)
         try:
-            _flock(handle, path, timeout_s)
             yield
         finally:
             handle.close()
@@ -158,6 +157,16 @@ class Store:
             _fsync(target.parent)
         return manifest
 
+    def forget_locks(self, older_than_s: float) -> int:
+        """Remove lock files that nobody holds and that were not taken for so long: there is one for every result ever made."""
+        limit, count = time.time() - older_than_s, 0
+        for path in (self.root / "locks").glob("*.lock"):
+            with contextlib.suppress(FileNotFoundError), path.open("r+") as handle:
+                if path.stat().st_mtime < limit and _try_flock(handle):
+                    path.unlink()
+                    count += 1
+        return count
+
     def sweep(self) -> int:
         """Remove work folders that no live process holds; returns how many."""
         count = 0
@@ -188,29 +197,47 @@ def _kind_digest(kind: str, files: dict[str, dict[str, Any]]) -> str:
 
 def is_held(path: Path) -> bool:
     """Whether a live process holds the lock file `path` now; a dead one's lock is free."""
-    if not path.exists():
+    try:
+        with path.open("r+") as handle:
+            return not _try_flock(handle)
+    except FileNotFoundError:
         return False
-    with path.open("a+") as handle:
+
+
+def _open_locked(path: Path, timeout_s: float | None) -> IO[str]:
+    """The lock file, opened and held. One that was removed between the two steps is opened anew: its lock would guard nothing."""
+    while True:
+        with _writing(path):
+            handle = path.open("a+")
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+            _flock(handle, path, timeout_s)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(path.stat(), os.fstat(handle.fileno())):
+                    os.utime(handle.fileno())
+                    return handle
+        except BaseException:
+            handle.close()
+            raise
+        handle.close()
 
 
-def _flock(handle: Any, path: Path, timeout_s: float | None) -> None:
+def _try_flock(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _flock(handle: IO[str], path: Path, timeout_s: float | None) -> None:
     if timeout_s is None:
         fcntl.flock(handle, fcntl.LOCK_EX)
         return
     deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise StoreError(f"another process has held {path} for {timeout_s:.0f} s", "wait for it, or end it") from None
-            time.sleep(0.2)
+    while not _try_flock(handle):
+        if time.monotonic() > deadline:
+            raise StoreError(f"another process has held {path} for {timeout_s:.0f} s", "wait for it, or end it")
+        time.sleep(0.2)
 
 
 def _fsync(path: Path) -> None:

@@ -6,6 +6,8 @@ import errno
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,27 @@ def test_sweep_spares_what_is_held(tmp_path):
     with store.lock("1" * 64):
         assert store.sweep() == 1
     assert [p.name[0] for p in (tmp_path / "tmp").iterdir()] == ["1"]
+
+
+def test_old_locks_are_forgotten_and_whoever_waited_for_one_still_excludes_others(tmp_path):
+    store, order = Store(tmp_path), []
+    lock_file = tmp_path / "locks" / f"{NAME}.lock"
+
+    def wait_and_hold() -> None:
+        with store.lock(NAME):
+            order.append(store.is_locked(NAME))            # of the file that others see, not of the one that was removed
+
+    with store.lock(NAME):
+        assert store.forget_locks(-1.0) == 0
+        waiter = threading.Thread(target=wait_and_hold)
+        waiter.start()
+        time.sleep(0.3)                                    # it has opened the file and waits
+        lock_file.unlink()
+    waiter.join(10)
+    assert order == [True]
+    assert store.forget_locks(3600.0) == 0 and lock_file.exists()
+    assert store.forget_locks(-1.0) == 1 and not lock_file.exists()
+    assert not store.is_locked(NAME) and not lock_file.exists()      # asking makes no file
 
 
 def test_fingerprints_hold_plain_data_only():
