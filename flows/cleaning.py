@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.lease import forget_leases
 from flows.result_use import Result, results_by_use
 from flows.run_record import RunRecords
 from stages.core.store import Store
@@ -72,6 +73,8 @@ def clean_up(store: Store, wish: Wish = Wish(), dry_run: bool = False) -> Leftov
             limit = time.time() - wish.older_than_days * DAY_S
             victims += _idle_slots(store.root / "prefect", limit)
             _forget_runs(store, limit, removed, dry_run)
+            if not dry_run:
+                forget_leases(store, limit)
     for folder in victims:
         removed.folders += 1
         removed.bytes += size_of(folder)

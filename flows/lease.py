@@ -135,6 +135,17 @@ class Lease:
         return found is None or found.token == self._holder.token
 
 
+def forget_leases(store: Store, limit: float) -> None:
+    """Remove those that nobody holds and that were not written since `limit`, seconds since the epoch: of servers that are no more."""
+    for path in leases_folder(store).glob(f"*{SUFFIX}"):
+        try:
+            if path.stat().st_mtime < limit and (handle := try_lock(path)) is not None:
+                with handle:
+                    path.unlink()
+        except OSError as e:
+            log.warning("%s cannot be removed: %s", path, e)
+
+
 def _leave() -> None:
     """This machine was cut off for so long that another one has the run. Exit code 0, or the worker would mark that one's run Crashed."""
     log.error("this run was taken over by another machine: this process ends")

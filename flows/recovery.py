@@ -129,7 +129,9 @@ class Recovery:
             self._client.set_flow_run_state(run.id, Cancelled(message=why), force=True)
             return f"{run.name}: {why} while it was cancelled"
         if run.run_count < MOST_ATTEMPTS:
-            self._client.set_flow_run_state(run.id, Scheduled(name="AwaitingRetry", message=f"{why}: started again"), force=True)
+            # at its old time: it comes before those that have not begun
+            again = Scheduled(name="AwaitingRetry", message=f"{why}: started again", scheduled_time=run.expected_start_time)
+            self._client.set_flow_run_state(run.id, again, force=True)
             return f"{run.name}: {why}, started again"
         self._client.set_flow_run_state(run.id, Crashed(message=f"{why}, for the {run.run_count}th time. Press Retry to try once more."),
                                         force=True)

@@ -21,7 +21,7 @@ from flows import deployments
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 REDIS_NAMES = {f"PREFECT_REDIS_MESSAGING_{x}" for x in ("HOST", "PORT", "DB")}
-"""settings of prefect-redis, which is installed in the images only"""
+"""settings of prefect-redis, which Prefect does not know"""
 SHARED_BY_SERVERS = {"PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_EVENTS_MESSAGING_BROKER",
                      "PREFECT_SERVER_EVENTS_MESSAGING_CACHE", "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING",
                      "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "PREFECT_SERVER_DOCKET_URL",
@@ -188,6 +188,24 @@ def _check_pod(pod: dict[str, Any], names: dict[str, set[str]]) -> None:
 def test_manifests_set_what_servers_share(objects):
     have = {k for o in objects if o["metadata"]["name"] == "stereotwin-server" for k in {**o.get("data", {}), **o.get("stringData", {})}}
     assert have >= SHARED_BY_SERVERS
+
+
+def test_systemd_and_kubernetes_set_what_compose_sets(compose, objects):
+    """compose.yaml is the one that a test starts for real (tests/flows/test_two_machines.py): the others may differ in addresses only."""
+    addresses = {"PREFECT_API_URL", "PREFECT_SERVER_API_HOST", "PREFECT_SERVER_UI_API_URL", "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS",
+                 "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DOCKET_URL", "PREFECT_REDIS_MESSAGING_HOST", "TWIN_FILES_URL",
+                 "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"}
+    services = compose["services"]
+    wanted = {"server": services["api-1"]["environment"], "client": services["watcher"]["environment"]}
+    unit = dict(line.split("=", 1) for line in (DEPLOY / "systemd" / "stereotwin.env.example").read_text().splitlines()
+                if "=" in line and not line.startswith("#"))
+    for side, settings in wanted.items():
+        cluster = {k: v for o in objects if o["metadata"]["name"] == f"stereotwin-{side}"
+                   for k, v in {**o.get("data", {}), **o.get("stringData", {})}.items()}
+        for name, value in settings.items():
+            plain = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
+            for place, found in (("systemd", unit), ("kubernetes", cluster)):
+                assert name in found and (name in addresses or found[name] == plain), f"{place}: {name}={found.get(name)}, compose: {plain}"
 
 
 def test_kustomization_names_every_manifest():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID, uuid4
@@ -15,6 +16,7 @@ from uuid import UUID, uuid4
 import pytest
 from prefect.client.schemas.objects import State, StateType
 
+from flows.cleaning import Wish, clean_up
 from flows.lease import Holder, Lease, leases_folder, read_holder, this_machine, write_holder
 from flows.recovery import Recovery, Stillness, lost_after_s
 from stages.core.errors import ConfigError
@@ -22,6 +24,7 @@ from stages.core.store import Store
 from tests.flows.conftest import REPOSITORY, wait_for
 
 LOOK_S = 3.0
+SCHEDULED = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)
 
 
 class _Client:
@@ -33,7 +36,8 @@ class _Client:
     def add(self, kind: StateType = StateType.RUNNING, run_count: int = 1, message: str = "") -> UUID:
         name = uuid4()
         state = State(type=kind, message=message)
-        self.runs[name] = SimpleNamespace(id=name, name=str(name), state=state, deployment_id="d", run_count=run_count)
+        self.runs[name] = SimpleNamespace(id=name, name=str(name), state=state, deployment_id="d", run_count=run_count,
+                                          expected_start_time=SCHEDULED)
         return name
 
     def read_flow_runs(self, flow_run_filter) -> list[SimpleNamespace]:
@@ -78,6 +82,7 @@ def test_a_run_of_a_dead_machine_is_brought_back_once_after_the_window(watch):
     watch.lease(run)
     assert watch.pass_time(57) == [] and watch.client.names(run) == ["Running"]
     assert len(watch.pass_time(12)) == 1 and watch.client.names(run) == ["AwaitingRetry"]
+    assert watch.client.runs[run].state.state_details.scheduled_time == SCHEDULED        # before those that have not begun
     assert watch.pass_time(600) == []                       # waits for a worker, however long
 
 
@@ -202,6 +207,17 @@ def test_who_was_cut_off_and_comes_back_ends(tmp_path):
         write_holder(lease.path, Holder("another", "elsewhere"))
         assert taken.wait(5.0)
     assert lease.path.exists()                              # it is the other one's by now
+
+
+def test_cleaning_forgets_old_leases_that_nobody_holds(tmp_path):
+    store = Store(tmp_path)
+    with Lease(store, "held") as held:
+        for name in ("old", "new"):
+            write_holder(leases_folder(store) / f"{name}.lease", Holder("x", "elsewhere"))
+        for name in ("held", "old"):
+            os.utime(leases_folder(store) / f"{name}.lease", (1, 1))
+        clean_up(store, Wish(older_than_days=1.0))
+        assert held.path.exists() and not (leases_folder(store) / "old.lease").exists() and (leases_folder(store) / "new.lease").exists()
 
 
 def test_a_store_that_cannot_be_written_costs_the_lease_only(tmp_path, caplog):
