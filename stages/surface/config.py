@@ -62,6 +62,14 @@ class SurfaceConfig:
     """rays per colour step, 8 samples each"""
     colour_weight: float = setting(0.05, only_for=("neural",))
     """pull of rendered colour on the geometry against the distance loss"""
+    backend: Literal["auto", "numba", "torch", "triton", "tcnn"] = setting("auto", only_for=("neural",))
+    """what trains the field: auto takes the fastest that works here (docs/gpu.md), numba without a CUDA GPU"""
+    precision: Literal["auto", "mixed"] = setting("auto", only_for=("neural",))
+    """auto: float32, tcnn its own float16; mixed: hidden layers in float16 on a GPU (backends torch and triton)"""
+    memory: Literal["auto", "fixed"] = setting("auto", only_for=("neural",))
+    """auto: cut a batch that does not fit the GPU's free memory into parts, same result; fixed: refuse, naming the estimate"""
+    capture_step: bool = setting(False, only_for=("neural",))
+    """replay training steps as CUDA graphs; off until `make gpu-check` has shown on a GPU what it saves"""
     field_log2_entries: int = setting(17, only_for=("neural",))
     """entries per level of the hash grid, as a power of two; a surface in a shell needs few"""
 

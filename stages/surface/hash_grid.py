@@ -48,7 +48,11 @@ class GridLayout:
         """Levels in geometric progression from the base to the finest resolution (cells along an edge of the cube)."""
         log2_growth = math.log2(finest_resolution / base_resolution) / (levels - 1) if levels > 1 else 0.0
         scale = np.exp2(np.arange(levels) * log2_growth) * base_resolution - 1
-        scale = scale.astype(np.float32)
+        return GridLayout.from_scales(scale.astype(np.float32), log2_entries)
+
+    @staticmethod
+    def from_scales(scale: np.ndarray, log2_entries: int) -> GridLayout:
+        """What follows from the levels' scales (L,) float32."""
         resolution = np.ceil(scale).astype(np.int64) + 1
         dense = -(-(resolution**3) // LINE) * LINE
         size = np.minimum(dense, 1 << log2_entries)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.surface.backend import Choice, make_steps
 from stages.surface.config import SurfaceConfig
 from stages.surface.evolve import umbrella
 from stages.surface.field import Field
@@ -16,7 +17,7 @@ from stages.surface.field_files import save_field
 from stages.surface.field_shape import FieldShape
 from stages.surface.pixels import pick
 from stages.surface.shape import Shape
-from stages.surface.train import Cube, Schedule, Trained, project, train
+from stages.surface.train import Cube, Schedule, SurfaceSamples, Trained, project, train
 from stages.surface.views import View
 
 PIXELS_PER_CAMERA = 5000
@@ -32,6 +33,7 @@ def train_field(
     shape: Shape,
     footprint: float,
     config: SurfaceConfig,
+    backend: Choice,
     seed: int,
     workers: int,
     folder: Path,
@@ -45,11 +47,13 @@ def train_field(
     schedule = Schedule(
         config.geometry_steps, config.colour_steps, config.batch_points, config.batch_rays, colour_weight=config.colour_weight
     )
-    trained = train(field, cube, shape, pixels, 2 * len(views), footprint, schedule, seed, progress)
-    shift = _without_ripple(project(field, cube, shape.vertices, REACH * footprint) - shape.vertices, shape.faces)
+    steps = make_steps(backend, field, cube, pixels, 2 * len(views), footprint, schedule, config, workers)
+    trained = train(steps, SurfaceSamples(shape, cube, footprint), len(pixels), sizes.levels, footprint, schedule, seed, progress)
+    shift = _without_ripple(project(trained.field, cube, shape.vertices, REACH * footprint) - shape.vertices, shape.faces)
     _write(trained, folder)
     last = trained.log[-1]
     metrics = {
+        "field_backend": f"{backend.name}: {backend.reason}",
         "field_distance_error_mm": 1000 * footprint * last["distance"],
         "field_eikonal": last["eikonal"],
         "field_colour_error": next((e["colour"] for e in reversed(trained.log) if "colour" in e), None),

@@ -32,24 +32,29 @@ class SurfaceStage:
     name = "surface"
     version = 5
     needs = Resources(memory_gb=2.0, gpu=False)
+    """training uses a GPU for seconds and a few hundred MB, so it does not queue for it with the CPU\'s minutes around it"""
     Config = SurfaceConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "masks.parquet", "poses.json", "points.npz")
     outputs = ("mesh.ply", "field", "poses_refined.json", "masks_final", "disparity_final")
 
     def check(self, inputs: Mapping[str, ArtifactRef], config: SurfaceConfig) -> None:
-        """At least two frames with a pose and a mask. Raises StageError."""
+        """At least two frames with a pose and a mask, and a backend that works here. Raises StageError."""
         usable = _usable(inputs)
         if len(usable) < LEAST_FRAMES:
             raise StageError(
                 f"only {len(usable)} frames have both a pose and a mask; a surface needs {LEAST_FRAMES}",
                 "see the reports of masks and track for why frames were lost; capture more overlap, or give a box or masks",
             )
+        self.auto_choice(config)
 
     def auto_choice(self, config: SurfaceConfig) -> tuple[str, str]:
-        """The method that will run, and why."""
-        if config.method != "auto":
+        """The method that will run, and why. Raises StageError for a backend that cannot run here."""
+        from stages.surface.backend import choose
+
+        if config.method == "fusion":
             return config.method, "set by surface.method"
-        return "neural", "the field's kernels run on any CPU"
+        backend = choose(config.backend)
+        return "neural", f"its field is trained by {backend.name}: {backend.reason}"
 
     def run(self, inputs: Mapping[str, ArtifactRef], config: SurfaceConfig, out: Path, context: StageContext) -> StageReport:
         """Recover the shape, train the field on it, mesh, refine masks and disparity."""
@@ -257,10 +262,18 @@ def _fusion(work: _Work, views: list[View], shape: Shape) -> tuple[Mesh, dict[st
 
 def _neural(work: _Work, views: list[View], shape: Shape) -> tuple[Mesh, dict[str, Any]]:
     """The neural field trained on shape and colours, and the mesh of its zero set."""
-    neural = importlib.import_module("stages.surface.neural")
+    neural, backend = importlib.import_module("stages.surface.neural"), importlib.import_module("stages.surface.backend")
     progress = lambda i, n: work.context.progress(60 + round(25 * i / max(n, 1)), PARTS, f"training the field, step {i} of {n}")  # noqa: E731
     vertices, metrics = neural.train_field(
-        views, shape, work.footprint, work.config, work.context.seed, work.context.workers, work.out / "field", progress
+        views,
+        shape,
+        work.footprint,
+        work.config,
+        backend.choose(work.config.backend),
+        work.context.seed,
+        work.context.workers,
+        work.out / "field",
+        progress,
     )
     return _kept(work, views, shape, vertices), metrics
 

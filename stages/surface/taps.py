@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 
-_TETRAHEDRON = np.array([(1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)], np.float32)
+TETRAHEDRON = np.array([(1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)], np.float32)
 
 
 def tetrahedral_taps(x: np.ndarray, epsilon: float) -> np.ndarray:
     """(N, 3) -> (4 N, 3): x + epsilon k for the four corners k of a tetrahedron, corner by corner."""
-    return (x[None] + np.float32(epsilon) * _TETRAHEDRON[:, None]).reshape(-1, 3)
+    return (x[None] + np.float32(epsilon) * TETRAHEDRON[:, None]).reshape(-1, 3)
 
 
 def tap_gradient(sdf: np.ndarray, epsilon: float) -> np.ndarray:
     """(4 N,) values at `tetrahedral_taps` -> (N, 3) gradient, exact for linear functions."""
-    return (sdf.reshape(4, -1).T @ _TETRAHEDRON) / np.float32(4 * epsilon)
+    return (sdf.reshape(4, -1).T @ TETRAHEDRON) / np.float32(4 * epsilon)
 
 
 def tap_gradient_backward(d_gradient: np.ndarray, epsilon: float) -> np.ndarray:
     """Adjoint of `tap_gradient`: (N, 3) -> (4 N,)."""
-    return (_TETRAHEDRON @ d_gradient.T).reshape(-1) / np.float32(4 * epsilon)
+    return (TETRAHEDRON @ d_gradient.T).reshape(-1) / np.float32(4 * epsilon)

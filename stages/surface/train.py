@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from stages.surface.field import Field
-from stages.surface.pixels import Pixels
 from stages.surface.shape import Shape
-from stages.surface.taps import tap_gradient, tap_gradient_backward, tetrahedral_taps
-from stages.surface.volume_rendering import render, render_backward
 
 
 @dataclass(frozen=True)
@@ -68,38 +66,71 @@ class Trained:
     log: list[dict[str, float]]
 
 
+class Steps(Protocol):
+    """The arithmetic of a training step on one backend: numba_steps.py, device_steps.py. Random draws come from `train`, so all backends
+    see the same points and rays."""
+
+    def levels(self, active: float) -> None:
+        """Levels that take part in the coming step, the last one by its fraction."""
+        ...
+
+    def geometry(self, x: np.ndarray, target: np.ndarray, weight: np.ndarray, normal: np.ndarray) -> None:
+        """Losses on the samples of `SurfaceSamples.draw`."""
+        ...
+
+    def surface_colour(self, pick: np.ndarray) -> None:
+        """Colour where the rays of pixels `pick` meet the present surface."""
+        ...
+
+    def rendered_colour(self, pick: np.ndarray, along: np.ndarray, ramp: float) -> None:
+        """Volume rendering: samples `along (n, S)` metres before and behind the present surface; `ramp` 0-1 scales its pull on geometry."""
+        ...
+
+    def finish(self, lr_grid: float, lr_mlp: float) -> dict[str, Any]:
+        """Move the parameters; the losses of the step as numbers or tensors."""
+        ...
+
+    def result(self) -> tuple[Field, np.ndarray]:
+        """(the trained field, gains (C, 3))."""
+        ...
+
+
 def train(
-    field: Field,
-    cube: Cube,
-    shape: Shape,
-    pixels: Pixels | None,
-    cameras: int,
+    steps: Steps,
+    source: SurfaceSamples,
+    pixels: int,
+    levels: int,
     footprint: float,
     schedule: Schedule,
     seed: int,
     progress: Callable[[int, int], None],
 ) -> Trained:
-    """Train `field` in place. `pixels` None = geometry only."""
-    rng = np.random.default_rng(seed)
-    state = Trained(field, cube, np.ones((cameras, 3), np.float32), [])
-    source = SurfaceSamples(shape, cube, footprint)
-    coloured = pixels is not None and len(pixels) > 0
-    total = schedule.geometry_steps + (schedule.colour_steps if coloured else 0)
+    """Train the field of `steps`, which has `levels`, with colours drawn from so many `pixels` (0 = geometry only)."""
+    rng, log = np.random.default_rng(seed), []
+    total = schedule.geometry_steps + (schedule.colour_steps if pixels else 0)
     for step in range(total):
         warm = min(1.0, (step + 1) / max(1, 0.6 * schedule.geometry_steps))
-        field.active_levels = schedule.first_levels + warm * (field.shape.levels - schedule.first_levels)
-        entry = _geometry_step(field, source, schedule, footprint / cube.size, rng)
-        if coloured and warm > 0.5:
-            entry |= _surface_colour_step(field, cube, pixels, state.gain, schedule.rays, rng)
+        steps.levels(schedule.first_levels + warm * (levels - schedule.first_levels))
+        steps.geometry(*source.draw(schedule.points, rng))
+        if pixels and warm > 0.5:
+            steps.surface_colour(rng.integers(0, pixels, schedule.rays))
         if step >= schedule.geometry_steps:
             ramp = min(1.0, (step - schedule.geometry_steps + 1) / 50)
-            entry |= _colour_step(state, pixels, schedule, footprint, ramp, rng)
+            steps.rendered_colour(rng.integers(0, pixels, schedule.rays), _samples_along(schedule, footprint, rng), ramp)
         decay = 0.1 ** (step / total)
-        field.step(lr_grid=schedule.rate_grid * decay, lr_mlp=schedule.rate_mlp * decay)
+        losses = steps.finish(schedule.rate_grid * decay, schedule.rate_mlp * decay)
         if step % 25 == 0 or step == total - 1:
-            state.log.append({"step": step, **entry})
+            log.append({"step": step, **{k: float(v) for k, v in losses.items()}})
             progress(step + 1, total)
-    return state
+    field, gain = steps.result()
+    return Trained(field, source.cube, gain, log)
+
+
+def _samples_along(schedule: Schedule, footprint: float, rng: np.random.Generator) -> np.ndarray:
+    """(rays, samples) metres from the present surface, stratified over the shell."""
+    n, s = schedule.rays, schedule.samples
+    jitter = rng.random((n, 1)) - 0.5
+    return footprint * schedule.shell * (2 * (np.arange(s) + 0.5 + 0.5 * jitter) / s - 1)
 
 
 class SurfaceSamples:
@@ -133,87 +164,6 @@ class SurfaceSamples:
         trust = np.concatenate([self.trust[face[:, 0]], np.full(count - near, 0.1)])
         x = np.concatenate([on + away[:, None] * normal, far])
         return self.cube.inside(x), (target / self.cube.size).astype(np.float32), trust.astype(np.float32), normal
-
-
-def _geometry_step(
-    field: Field, source: SurfaceSamples, schedule: Schedule, unit: float, rng: np.random.Generator
-) -> dict[str, float]:
-    """Huber loss on the signed distance (in footprints); gradient like the normal near the surface and of length 1 afar. Accumulates."""
-    x, target, weight, normal = source.draw(schedule.points, rng)
-    tape = field.forward(x, features=False)
-    error = (tape.sdf - target) / unit
-    field.backward(tape, (weight * np.clip(error, -1, 1) / (unit * len(x))).astype(np.float32))
-    near, far = len(x) // 5, len(x) // 20
-    taps = field.forward(tetrahedral_taps(np.concatenate([x[:near], x[-far:]]), unit), features=False)
-    gradient = tap_gradient(taps.sdf, unit)
-    length = np.linalg.norm(gradient, axis=1, keepdims=True)
-    turned, excess = gradient[:near] - normal[:near], length[near:] - 1
-    d_near = schedule.normal_weight * 2 * turned / near
-    d_far = schedule.eikonal_weight * 2 * np.clip(excess, -1, 1) * gradient[near:] / np.maximum(length[near:], 1e-6) / far
-    d_gradient = np.concatenate([d_near, d_far]).astype(np.float32)
-    field.backward(taps, tap_gradient_backward(d_gradient, unit).astype(np.float32))
-    return {
-        "distance": float(np.mean(np.abs(error) * weight)),
-        "normal": float(np.mean(turned**2)),
-        "eikonal": float(np.mean((length - 1) ** 2)),
-    }
-
-
-def _surface_colour_step(
-    field: Field, cube: Cube, pixels: Pixels, gain: np.ndarray, count: int, rng: np.random.Generator
-) -> dict[str, float]:
-    """Colour where each pixel's ray meets the present surface: one point a ray, so colour is known before rays are rendered."""
-    pick = rng.integers(0, len(pixels), count)
-    ray = pixels.ray[pick]
-    tape = field.forward(cube.inside(pixels.eye[pick] + pixels.depth[pick][:, None] * ray), features=True)
-    ctape = field.colour_forward(tape.geo, np.zeros((count, 3), np.float32), ray.astype(np.float32))
-    scale = gain[pixels.camera[pick]]
-    error = ctape.rgb * scale - pixels.colour[pick]
-    d_geo, _ = field.colour_backward(ctape, (_huber_slope(error) * scale / count).astype(np.float32))
-    field.backward(tape, np.zeros(count, np.float32), d_geo)
-    return {"surface_colour": float(np.abs(error).mean())}
-
-
-def _huber_slope(error: np.ndarray) -> np.ndarray:
-    """Quadratic below 5 % of full scale, linear above."""
-    return np.clip(error / 0.05, -1, 1)
-
-
-def _colour_step(
-    state: Trained, pixels: Pixels, schedule: Schedule, footprint: float, ramp: float, rng: np.random.Generator
-) -> dict[str, float]:
-    """Render a batch of rays and push the difference into colour, geometry and gains. Accumulates gradients."""
-    field, cube, unit = state.field, state.cube, footprint / state.cube.size
-    pick = rng.integers(0, len(pixels), schedule.rays)
-    n, s = schedule.rays, schedule.samples
-    jitter = rng.random((n, 1)) - 0.5
-    along = footprint * schedule.shell * (2 * (np.arange(s) + 0.5 + 0.5 * jitter) / s - 1)
-    x = pixels.eye[pick][:, None] + (pixels.depth[pick][:, None] + along)[..., None] * pixels.ray[pick][:, None]
-    tape = field.forward(cube.inside(x.reshape(-1, 3)), features=True)
-    inner = (np.arange(n * s).reshape(n, s)[:, :-1]).ravel()
-    view = np.repeat(pixels.ray[pick].astype(np.float32), s - 1, 0)
-    ctape = field.colour_forward(np.ascontiguousarray(tape.geo[:, inner]), np.zeros_like(view), view)
-    rgb, steepness = ctape.rgb.reshape(n, s - 1, 3), schedule.steepness / unit
-    made = render(tape.sdf.reshape(n, s), rgb, steepness)
-    gain = state.gain[pixels.camera[pick]]
-    error = made.colour * gain - pixels.colour[pick]
-    slope = _huber_slope(error)
-    d_colour = (slope * gain / n).astype(np.float32)
-    d_sdf, d_rgb = render_backward(made, rgb, steepness, d_colour)
-    d_inner, _ = field.colour_backward(ctape, np.ascontiguousarray(d_rgb.reshape(-1, 3), np.float32))
-    d_geo = np.zeros_like(tape.geo)
-    d_geo[:, inner] = d_inner
-    field.backward(tape, (ramp * schedule.colour_weight * d_sdf.ravel()).astype(np.float32), np.ascontiguousarray(d_geo))
-    _update_gain(state.gain, pixels.camera[pick], slope * made.colour)
-    return {"colour": float(np.abs(error).mean())}
-
-
-def _update_gain(gain: np.ndarray, camera: np.ndarray, slope: np.ndarray, rate: float = 0.02) -> None:
-    """A small step of each camera's gain against its mean slope; the mean gain of all cameras stays 1, or colour and gain would drift."""
-    for channel in range(3):
-        total = np.bincount(camera, slope[:, channel], len(gain))
-        gain[:, channel] -= rate * total / np.maximum(np.bincount(camera, minlength=len(gain)), 1)
-    gain /= gain.mean(0)
 
 
 def project(field: Field, cube: Cube, vertices: np.ndarray, reach: float, iterations: int = 3) -> np.ndarray:

@@ -1,0 +1,93 @@
+"""Optional libraries that make stages faster or better: whether each works here, what is missing, and the one command that mends it.
+
+`twin doctor` prints the table; stages ask `KITS[name].problem()` before they choose a method. Nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+
+from stages.core.devices import has_cuda
+
+BUILD = "bash deploy/build_cuda_kits.sh"
+_NO_GPU = "torch sees no CUDA GPU"
+
+
+@dataclass(frozen=True)
+class Kit:
+    """A library and what is told of it."""
+
+    name: str
+    module: str
+    package: str
+    serves: str
+    command: str
+    """mends it"""
+    gpu: bool = False
+    """only useful with a CUDA or ROCm GPU"""
+    more: Callable[[], str] | None = None
+    """a further check once it imports: "" or what is missing"""
+
+    def problem(self) -> str:
+        """ "" if it works here, else what is missing."""
+        return _problem(self)
+
+    def version(self) -> str:
+        """Of the installed package, "" if it is not."""
+        try:
+            return metadata.version(self.package)
+        except metadata.PackageNotFoundError:
+            return ""
+
+    def says(self) -> str:
+        """One line for `twin doctor`."""
+        if problem := self.problem():
+            mend = "" if problem == _NO_GPU else f"; {self.command}"
+            return f"no: {problem}{mend} ({self.serves})"
+        return f"yes, {self.version()} ({self.serves})"
+
+
+@functools.cache
+def _problem(kit: Kit) -> str:
+    if kit.gpu and not has_cuda():
+        return _NO_GPU
+    if not kit.version():
+        return "not installed"
+    try:
+        importlib.import_module(kit.module)
+    except Exception as e:      # noqa: BLE001 - a kit built for another torch, driver or GPU may raise anything, and that is the finding
+        return f"installed ({kit.version()}) but does not import: {(str(e).splitlines() or [type(e).__name__])[0][:150]}"
+    return kit.more() if kit.more else ""
+
+
+def _c_compiler() -> str:
+    """Triton compiles a stub of C for the driver, once: with CC, gcc or clang."""
+    if os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"):
+        return ""
+    return "no C compiler (gcc or clang) for its launcher: install gcc and Python's headers"
+
+
+def _onnx_cuda() -> str:
+    import onnxruntime
+
+    there = onnxruntime.get_available_providers()
+    return "" if "CUDAExecutionProvider" in there else f"this build has no CUDA provider ({', '.join(there)})"
+
+
+_KITS = (
+    Kit("torch", "torch", "torch", "tensors of every learned method", "make setup"),
+    Kit("onnxruntime", "onnxruntime", "onnxruntime", "learned stereo on any machine", "pip install 'stereotwin[learned]'"),
+    Kit("transformers", "transformers", "transformers", "masks by SAM 2", "pip install 'stereotwin[learned]'"),
+    Kit("kornia", "kornia", "kornia", "learned matching", "pip install 'stereotwin[learned]'"),
+    Kit("triton", "triton", "triton", "surface.backend=triton", "pip install 'stereotwin[cuda]'", True, _c_compiler),
+    Kit("tinycudann", "tinycudann", "tinycudann", "surface.backend=tcnn", f"WITH_TINY_CUDA_NN=1 {BUILD}", True),
+    Kit("nvdiffrast", "nvdiffrast.torch", "nvdiffrast", "texture.refine=nvdiffrast, non-commercial", f"WITH_NVDIFFRAST=1 {BUILD}", True),
+    Kit("onnxruntime-gpu", "onnxruntime", "onnxruntime-gpu", "learned stereo on the GPU", "pip install onnxruntime-gpu", True, _onnx_cuda),
+)
+KITS = {k.name: k for k in _KITS}

@@ -1,0 +1,85 @@
+"""Which backend trains the field, and its training step: `surface.backend` = numba, torch, triton, tcnn, or auto.
+
+All share the draws of points and rays (train.py), the numba field's parameters (start and result) and the torch twin as their oracle.
+
+| backend | runs on | encoding | perceptrons |
+|---|---|---|---|
+| numba | any CPU; same bits for any number of threads | hash_grid.py | mlp.py |
+| torch | any torch device: CPU, CUDA, ROCm, MPS | device_grid.py | cuBLAS and the like (device_mlp.py) |
+| triton | CUDA, ROCm | triton_grid.py | the same |
+| tcnn | CUDA with tiny-cuda-nn built | tiny-cuda-nn's HashGrid | its fully fused ones, float16 |
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stages.core.backends import KITS, Kit
+from stages.core.devices import has_cuda
+from stages.core.errors import StageError
+from stages.surface.config import SurfaceConfig
+
+if TYPE_CHECKING:
+    from stages.surface.field import Field
+    from stages.surface.pixels import Pixels
+    from stages.surface.train import Cube, Schedule, Steps
+
+CPU_BACKENDS = ("numba", "torch")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A backend and why."""
+
+    name: str
+    reason: str
+
+
+def choose(wanted: str, cuda: bool | None = None) -> Choice:
+    """The backend that will run. `auto`: tcnn where it imports, else triton, on a CUDA or ROCm GPU; numba without one.
+
+    Raises StageError for one asked for by name that cannot run here, with the command that mends it.
+    """
+    if wanted in CPU_BACKENDS:
+        return Choice(wanted, f"set by surface.backend={wanted}")
+    cuda = has_cuda() if cuda is None else cuda
+    if wanted == "auto":
+        return _best(cuda)
+    if not cuda and not (wanted == "triton" and _interpreted()):
+        raise StageError(f"surface.backend={wanted} needs a CUDA GPU, and torch sees none",
+                         "use surface.backend=auto (numba on this machine), or see `twin doctor`")
+    kit = _kit(wanted)
+    if problem := kit.problem():
+        raise StageError(f"surface.backend={wanted}: {problem}", f"{kit.command}; or use surface.backend=auto")
+    return Choice(wanted, f"set by surface.backend={wanted}")
+
+
+def _best(cuda: bool) -> Choice:
+    if not cuda:
+        return Choice("numba", "no CUDA GPU; its kernels run on any CPU")
+    for name in ("tcnn", "triton"):
+        if not _kit(name).problem():
+            return Choice(name, "CUDA GPU" + (", tiny-cuda-nn imports" if name == "tcnn" else "; Triton's kernels need nothing built"))
+    return Choice("torch", "CUDA GPU, but neither tiny-cuda-nn nor triton works here (`twin doctor` says why)")
+
+
+def _kit(backend: str) -> Kit:
+    return KITS["tinycudann" if backend == "tcnn" else backend]
+
+
+def _interpreted() -> bool:
+    import os
+
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def make_steps(choice: Choice, field: Field, cube: Cube, pixels: Pixels | None, cameras: int, footprint: float, schedule: Schedule,
+               config: SurfaceConfig, threads: int) -> Steps:
+    """The training step of a backend, starting from `field`. Raises StageError where memory does not suffice (memory=fixed)."""
+    if choice.name == "numba":
+        numba_steps = importlib.import_module("stages.surface.numba_steps")
+        return numba_steps.NumbaSteps(field, cube, pixels, cameras, footprint, schedule)
+    build = importlib.import_module("stages.surface.device_build")
+    return build.device_steps(choice.name, field, cube, pixels, cameras, footprint, schedule, config, threads)

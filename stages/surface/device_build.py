@@ -1,0 +1,90 @@
+"""Puts a device backend together: its parts on the device, the batch cut to what memory holds, the step."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+
+import torch
+
+from stages.core.devices import computes_well_in_half, free_memory, torch_device
+from stages.core.errors import StageError
+from stages.surface.config import SurfaceConfig
+from stages.surface.device_field import DeviceField, Parts, TorchParts
+from stages.surface.device_steps import DeviceSteps
+from stages.surface.field import Field
+from stages.surface.field_shape import FieldShape
+from stages.surface.pixels import Pixels
+from stages.surface.train import Cube, Schedule
+
+log = logging.getLogger(__name__)
+FREE_SHARE = 0.8
+"""of the free memory that training may take: other programs use the GPU too"""
+MOST_PARTS = 64
+
+
+def device_steps(backend: str, field: Field, cube: Cube, pixels: Pixels | None, cameras: int, footprint: float, schedule: Schedule,
+                 config: SurfaceConfig, threads: int) -> DeviceSteps:
+    """The step of `torch`, `triton` or `tcnn`."""
+    device = torch_device(_device_of(backend))
+    parts = divided(field.shape, schedule, backend, free_memory(device), config.memory)
+    made = make_parts(backend, field, device, mixed=config.precision == "mixed")
+    on_device = DeviceField(field.shape, field.radius, made, device)
+    capture = config.capture_step and device.type == "cuda" and backend != "tcnn"
+    return DeviceSteps(on_device, cube, pixels, cameras, footprint, schedule, threads, parts, fused=backend == "triton", capture=capture)
+
+
+def _device_of(backend: str) -> str:
+    """Triton in its interpreter works on the CPU's tensors."""
+    if backend == "triton" and importlib.import_module("stages.surface.triton_grid").INTERPRETED:
+        return "cpu"
+    return "auto"
+
+
+def make_parts(backend: str, field: Field, device: torch.device, mixed: bool = False) -> Parts:
+    """Encoding and perceptrons of a backend with the field's parameters. Raises StageError where `mixed` gains nothing."""
+    if mixed and not computes_well_in_half(device):
+        raise StageError(f"surface.precision=mixed needs a GPU that computes faster in float16; the device is {device.type}",
+                         "leave surface.precision at auto")
+    if backend == "tcnn":
+        return importlib.import_module("stages.surface.tcnn_parts").TcnnParts(field, device)
+    if backend == "triton":
+        return TorchParts(field, device, importlib.import_module("stages.surface.triton_grid").encode, mixed)
+    return TorchParts(field, device, mixed=mixed)
+
+
+def bytes_a_point(shape: FieldShape, backend: str) -> int:
+    """Memory of one point in a forward and backward pass, colour included: rows that autograd keeps and their gradients, float32.
+
+    Counted from the code, plus a third for what allocators round up; `make gpu-check` prints it beside what a step really took.
+    """
+    rows = 3 * shape.sdf_mlp.widths[0] + 4 * sum(shape.sdf_mlp.widths[1:]) + 3 * shape.colour_mlp.widths[0]
+    rows += 4 * sum(shape.colour_mlp.widths[1:]) + 40
+    corners = 8 * shape.levels * (8 * 4 + 4 * 16) if backend == "torch" else 0          # indices and weights of every corner
+    return (4 * rows + corners) * 4 // 3
+
+
+def bytes_of_parameters(shape: FieldShape) -> int:
+    """Grid with its gradient, two moments and step counts."""
+    return shape.grid().entries * (4 * 8 + 4)
+
+
+def divided(shape: FieldShape, schedule: Schedule, backend: str, free: int, memory: str) -> int:
+    """Into how many parts a batch is cut so that it fits into FREE_SHARE of `free` bytes; the sum of their gradients is the batch's.
+
+    Raises StageError where even that does not help, or where `memory` is "fixed" and one part does not fit.
+    """
+    largest = max(schedule.points, schedule.rays * schedule.samples if schedule.colour_steps else 0)
+    room = FREE_SHARE * free - bytes_of_parameters(shape)
+    need = largest * bytes_a_point(shape, backend)
+    for parts in (2**k for k in range(MOST_PARTS.bit_length())):
+        if need / parts <= room:
+            if parts > 1:
+                log.warning("%.1f GB of memory are free: each batch of the field is worked on in %d parts (same result)", free / 1e9, parts)
+            return parts
+        if memory == "fixed":
+            break
+    raise StageError(
+        f"training the field needs about {(need + bytes_of_parameters(shape)) / 1e9:.2f} GB on the device, {free / 1e9:.2f} GB are free",
+        "set surface.memory=auto, or lower surface.batch_points, surface.batch_rays or surface.field_log2_entries",
+    )
