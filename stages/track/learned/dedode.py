@@ -53,7 +53,7 @@ class DedodeFeatures:
         with self._one_at_a_time, torch.inference_mode():
             image = as_tensor(picture, self._device)
             at, score = self._network.detect(image, n=CANDIDATES_PER_POINT * (max_inside + max_outside))
-            uv, score = (at[0].cpu().numpy() + 1) * size / 2 - 0.5, score[0].float().cpu().numpy()
+            uv, score = np.rint((at[0].cpu().numpy() + 1) * size / 2 - 0.5), score[0].float().cpu().numpy()
             best = best_of_each_cell(uv, score)
 
             def describe(keep: np.ndarray) -> np.ndarray:

@@ -1,0 +1,420 @@
+"""Learned features and matchers: each adapter runs for real, on random or toy networks of the published shapes, through the whole stage
+where they can track; and what is said when weights or libraries are not there."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from stages.core.config import resolve
+from stages.core.errors import ConfigError, WeightsError
+from stages.core.weight_files import add
+from stages.track import methods
+from stages.track.config import TrackConfig
+from stages.track.frame_points import FramePoints
+from stages.track.learned.dense import Correspondences, carried, join
+from stages.track.learned.packing import packed, unpacked
+from stages.track.learned.xfeat import nearest_tile, tiles
+from stages.track.stage import STAGE
+from tests import truth_inputs
+from tests.track import wall_scene
+from tests.track.test_stage import errors, run
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def wall(tmp_path_factory):
+    return wall_scene.make(tmp_path_factory.mktemp("wall"))
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch) -> Path:
+    """An empty weights folder."""
+    monkeypatch.setenv("TWIN_WEIGHTS", str(tmp_path / "weights"))
+    (tmp_path / "weights").mkdir()
+    return tmp_path / "weights"
+
+
+def tracked(wall, out: Path, **settings) -> dict:
+    """Figures of a run on the wall whose poses are right to half a degree and half a millimetre (no bundle adjustment)."""
+    report, rows, _ = run(wall, out, **settings)
+    assert report.method == settings["method"] and [r.status for r in rows] == ["ok"] * 4
+    turn, shift = errors(rows, wall)
+    assert np.median(turn) < 0.5 and np.median(shift) < 0.6, (turn, shift)
+    return report.metrics
+
+
+def saved(network, path: Path) -> Path:
+    from safetensors.torch import save_file
+
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, str(path))
+    return path
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """(H, W, 3) uint8 of coloured blots."""
+    noise = cv2.GaussianBlur(np.random.default_rng(seed).normal(size=(height, width, 3)), (0, 0), 2.0)
+    return np.clip(128 + 50 * noise / noise.std(), 0, 255).astype(np.uint8)
+
+
+def as_image(rgb: np.ndarray):
+    return torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
+
+
+# --- ALIKED
+
+
+def test_aliked_equals_the_one_in_kornia():
+    """Scores, places and descriptors, on a size that is no multiple of 32, with random weights."""
+    kornia = pytest.importorskip("kornia.feature", reason="kornia is not installed: the ALIKED twin is not tested")
+    if not hasattr(kornia, "ALIKED"):
+        pytest.skip("this kornia has no ALIKED")
+    from stages.track.learned.aliked_network import Aliked, detect
+
+    torch.manual_seed(1)
+    twin = kornia.ALIKED(model_name="aliked-n16", detection_threshold=0.2).eval()
+    own = Aliked.from_state({k: v for k, v in twin.state_dict().items() if not k.startswith("dkd.")})
+    image = as_image(picture(123, 150))
+    with torch.inference_mode():
+        score, features = own(image)
+        _, want_score = twin.extract_dense_map(image)
+        assert torch.allclose(score, want_score[0, 0], atol=1e-5)
+        want = twin(image)[0]
+        uv, _ = detect(score, 0.2)
+        order = [np.lexsort(p.numpy().round(2).T) for p in (uv, want.keypoints)]
+        assert np.allclose(uv[order[0]], want.keypoints[order[1]], atol=1e-3) and len(uv) > 20
+        assert np.allclose(own.desc_head(features, uv)[order[0]], want.descriptors[order[1]], atol=1e-3)
+
+
+def test_deformable_convolution_without_offsets_is_a_convolution_and_with_whole_ones_a_shift():
+    from stages.track.learned.aliked_network import DeformableConv
+
+    torch.manual_seed(0)
+    layer, x = DeformableConv(3, 5), torch.randn(2, 3, 12, 17)
+    torch.nn.init.zeros_(layer.offset_conv.weight)
+    torch.nn.init.zeros_(layer.offset_conv.bias)
+    plain = torch.nn.functional.conv2d(x, layer.regular_conv.weight, padding=1)
+    assert torch.allclose(layer(x), plain, atol=1e-4)
+    with torch.no_grad():
+        layer.offset_conv.bias[0::2], layer.offset_conv.bias[1::2] = 1.0, 2.0          # one row down, two columns right
+    assert torch.allclose(layer(x)[:, :, 1:-2, 1:-3], plain[:, :, 2:-1, 3:-1], atol=1e-4)
+
+
+def test_aliked_detection_is_sub_pixel():
+    from stages.track.learned.aliked_network import detect
+
+    v, u = np.mgrid[:40, :60]
+    centres = np.array([[20.3, 11.6], [41.75, 28.2]])
+    score = sum(np.exp(-((u - x) ** 2 + (v - y) ** 2) / (2 * 1.2**2)) for x, y in centres)
+    uv, strength = detect(torch.tensor(score, dtype=torch.float32), 0.3)
+    assert np.abs(uv.numpy() - centres).max() < 0.12 and strength.min() > 0.9
+
+
+def test_whole_stage_with_a_random_aliked(wall, weights, tmp_path):
+    pytest.importorskip("onnx", reason="the toy registry is written with onnx's module")
+    from stages.track.learned.aliked_network import Aliked
+    from tests.track.toy_networks import register
+
+    torch.manual_seed(1)
+    register(weights, aliked_n16=saved(Aliked((8, 16, 32, 64), 8), weights / "a.safetensors"))
+    figures = tracked(wall, tmp_path / "out", method="aliked")
+    assert figures["pair_inliers_median"] > 100 and figures["observations"] > 500
+
+
+# --- XFeat and LighterGlue
+
+
+def test_tiles_cover_the_picture_and_every_place_belongs_to_one():
+    for length in (100, 160, 161, 320, 1280):
+        starts = tiles(length, 160, 32)
+        assert starts[0] == 0 and starts[-1] == max(length - 160, 0)
+        assert all(b - a <= 160 - 32 for a, b in itertools.pairwise(starts))
+        at = np.linspace(0, length - 1, 999)
+        owner = nearest_tile(at, starts, 160)
+        assert ((at >= owner) & (at <= owner + 159)).all()
+
+
+@pytest.mark.parametrize("matcher", ["mutual", "lightglue"])
+def test_whole_stage_with_a_toy_xfeat(wall, weights, tmp_path, matcher):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from tests.track import toy_networks
+
+    files = {"xfeat": toy_networks.write_xfeat(weights / "x.onnx"), "lighterglue": toy_networks.write_lighterglue(weights / "l.onnx")}
+    toy_networks.register(weights, **files)
+    figures = tracked(wall, tmp_path / "out", method="xfeat", matcher=matcher)
+    assert figures["pair_inliers_median"] > 100
+    config = TrackConfig(method="xfeat", matcher=matcher)
+    assert set(STAGE.weights_used(config)) >= {"xfeat"} and ("lighterglue" in STAGE.weights_used(config)) == (matcher == "lightglue")
+
+
+def test_xfeat_points_lie_on_their_spots_across_tiles(weights):
+    """Bright dots in a picture of six tiles: each is found once, where it is."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from stages.track.learned.xfeat import XFeatFeatures
+    from tests.track.toy_networks import write_xfeat
+
+    dots = np.array([[u, v] for u in range(20, 340, 23) for v in range(20, 200, 29)])
+    rgb = np.full((220, 360, 3), 20, np.uint8)
+    rgb[dots[:, 1], dots[:, 0]] = 255
+    found = XFeatFeatures(write_xfeat(weights / "x.onnx"))(rgb, np.zeros(rgb.shape[:2], bool), 10, 5000)
+    bright = found.uv[[any(np.hypot(*(uv - dots).T) < 0.5) for uv in found.uv]]
+    assert len(bright) == len(dots) == len(np.unique(bright.round(), axis=0))
+
+
+# --- kornia
+
+
+def test_whole_stage_with_a_random_disk(wall, weights, tmp_path):
+    kornia = pytest.importorskip("kornia.feature", reason="kornia is not installed: its adapters are not tested")
+    pytest.importorskip("onnx")
+    from tests.track.toy_networks import register
+
+    torch.manual_seed(1)
+    register(weights, disk_depth=saved(kornia.DISK(), weights / "d.safetensors"))
+    assert tracked(wall, tmp_path / "out", method="disk", matcher="mutual")["pair_inliers_median"] > 50
+
+
+def test_disk_takes_any_size_and_obeys_the_mask():
+    kornia = pytest.importorskip("kornia.feature")
+    from stages.track.learned.disk import DiskFeatures
+
+    torch.manual_seed(0)
+    inside = np.zeros((75, 101), bool)
+    inside[20:60, 30:70] = True
+    found = DiskFeatures(kornia.DISK())(picture(75, 101), inside, 7, 9)
+    on = inside[found.uv[:, 1].astype(int), found.uv[:, 0].astype(int)]
+    assert on.tolist() == [True] * 7 + [False] * 9
+    assert (found.uv == found.uv.round()).all() and (found.uv < [101, 75]).all() and found.descriptor.shape == (16, 128)
+
+
+def test_dedode_points_are_whole_pixels_and_spread():
+    pytest.importorskip("kornia.feature")
+    from stages.track.learned.dedode import SUPPRESS_PX, DedodeFeatures, new_network
+
+    found = DedodeFeatures(new_network())(picture(60, 85), np.zeros((60, 85), bool), 0, 40)
+    assert 15 < len(found) <= 40 and (found.uv == found.uv.round()).all() and found.uv.min() >= 0
+    assert len(np.unique(found.uv // SUPPRESS_PX, axis=0)) == len(found)
+    assert np.allclose(np.linalg.norm(found.descriptor.astype(float) - 128, axis=1), 256, rtol=0.03)
+
+
+def points(uv: np.ndarray, descriptor: np.ndarray, frame: int = 0) -> FramePoints:
+    n = len(uv)
+    nothing = np.zeros(n)
+    return FramePoints(frame, uv, nothing, np.zeros((n, 2)), nothing, nothing, packed(descriptor), np.ones(n, bool), False)
+
+
+def test_lightglue_takes_its_shape_from_the_file_and_matches_as_kornia_does(weights):
+    kornia = pytest.importorskip("kornia.feature")
+    from stages.track.learned.lightglue import LightGlueMatcher
+
+    torch.manual_seed(0)
+    made = kornia.LightGlue(None, input_dim=64, descriptor_dim=32, n_layers=2, num_heads=2).eval()
+    state = {k.replace("transformers.0.self_attn.", "self_attn.0."): v for k, v in made.state_dict().items() if "thresholds" not in k}
+    from safetensors.torch import save_file
+
+    save_file(state, str(weights / "lg.safetensors"))
+    matcher = LightGlueMatcher.load(weights / "lg.safetensors", "cpu", 320, 256)
+    for network in (made, matcher._network):
+        network.conf.filter_threshold = 0.0
+    rng = np.random.default_rng(0)
+    a, b = (points(rng.uniform(0, 250, (n, 2)), _unit(rng.normal(size=(n, 64)))) for n in (60, 50))
+    use_a, use_b = np.arange(5, 60), np.arange(0, 50, 2)
+    found = matcher(a, b, use_a, use_b)
+    given = lambda p, use: {  # noqa: E731
+        "keypoints": torch.tensor(p.uv[use], dtype=torch.float32)[None],
+        "descriptors": torch.from_numpy(unpacked(p.descriptor[use]))[None],
+        "image_size": torch.tensor([[320, 256]]),
+    }
+    with torch.inference_mode():
+        want = made({"image0": given(a, use_a), "image1": given(b, use_b)})["matches"][0].numpy()
+    assert len(found) > 0 and (found == np.column_stack([use_a[want[:, 0]], use_b[want[:, 1]]])).all()
+    assert matcher(a, b, use_a[:3], use_b).shape == (0, 2)
+
+
+def test_loftr_places_follow_the_pixel_convention():
+    """Untrained, so what it matches means nothing; but in picture a its points are the corners of cells of 8 px."""
+    kornia = pytest.importorskip("kornia.feature")
+    import copy
+
+    from stages.track.learned.loftr import Loftr
+
+    config = copy.deepcopy(kornia.loftr.loftr.default_cfg)
+    config["match_coarse"] |= {"thr": 0.0, "border_rm": 0}
+    torch.manual_seed(0)
+    found = Loftr(kornia.LoFTR(pretrained=None, config=config), width_px=96)(picture(144, 192), picture(144, 192, 1))
+    assert len(found.uv_a) > 0 and found.step_px == 16
+    assert np.allclose((found.uv_a + 0.5) % 16, 0, atol=1e-6)
+
+
+# --- dense matchers and key points
+
+
+def test_dense_correspondences_bring_the_key_points_together():
+    """A slanted flow with 15 % nonsense among the correspondences: points that have a partner find it, others find none."""
+    rng = np.random.default_rng(0)
+    uv_a = rng.uniform(20, 480, (300, 2))
+    move = lambda uv: uv @ np.array([[1.04, 0.03], [-0.05, 0.97]]).T + [6.0, -9.0]  # noqa: E731
+    uv_b = np.concatenate([move(uv_a[:200]) + rng.normal(0, 0.3, (200, 2)), rng.uniform(0, 500, (60, 2))])
+    v, u = np.mgrid[8:500:8, 8:500:8]
+    grid = np.column_stack([u.ravel(), v.ravel()]).astype(float)
+    there = move(grid) + rng.normal(0, 0.4, grid.shape)
+    there[rng.random(len(grid)) < 0.15] += rng.uniform(30, 90)
+    pairs = join(Correspondences(grid, there, np.ones(len(grid)), 8.0), uv_a, uv_b)
+    right = pairs[:, 0] == pairs[:, 1]
+    assert right.sum() > 180 and (~right).sum() < 12
+    assert np.isnan(carried(grid[:50], there[:50], np.array([[400.0, 400.0]]), 16.0)).all()
+
+
+def test_whole_stage_with_a_dense_matcher(wall, weights, tmp_path, monkeypatch):
+    """The true flow with noise stands for LoFTR's network: its correspondences reach tracks and poses through SIFT's points."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("kornia")
+    from stages.track.learned import loftr
+    from tests.track.toy_networks import register
+
+    (weights / "nothing.safetensors").write_bytes(b"not read")
+    register(weights, loftr_outdoor=weights / "nothing.safetensors")
+    rng, seen = np.random.default_rng(0), []
+
+    def network(a: np.ndarray, b: np.ndarray) -> Correspondences:
+        first, second = (next(k for k, p in enumerate(shown) if (p == x).all()) for x in (a, b))
+        seen.append((first, second))
+        v, u = np.mgrid[4:256:8, 4:320:8]
+        uv = np.column_stack([u.ravel(), v.ravel()]).astype(float)
+        return Correspondences(uv, wall_scene.flow(first, second, uv) + rng.normal(0, 0.5, uv.shape), np.ones(len(uv)), 8.0)
+
+    from stages.core.images import read_rgb
+
+    shown = [read_rgb(wall["pairs"].path / f"left/{k:06d}.jpg") for k in range(4)]
+    monkeypatch.setattr(loftr.Loftr, "load", classmethod(lambda cls, path, device: network))
+    figures = tracked(wall, tmp_path / "out", method="loftr", threads=1)
+    assert figures["pair_inliers_median"] > 200 and set(seen) >= {(0, 1), (1, 2), (2, 3)}
+
+
+def test_roma_warp_becomes_places():
+    """A network that answers with a known shift, symmetric as RoMa is: (1, H, 2 W, 4) over the outer edges."""
+    from stages.track.learned.roma import Roma
+
+    class Shift:
+        def match(self, a, b):
+            h, w = 60, 80
+            y, x = torch.meshgrid((torch.arange(h) + 0.5) / h * 2 - 1, (torch.arange(w) + 0.5) / w * 2 - 1, indexing="ij")
+            moved = x + 2 * 10 / a.size[0]
+            there, back = torch.stack([x, y, moved, y], -1), torch.stack([x - 2 * 10 / a.size[0], y, x, y], -1)
+            certainty = (moved.abs() < 1).float()
+            return torch.cat([there, back], 1)[None], torch.cat([certainty, certainty], 1)[None]
+
+    found = Roma(Shift())(picture(240, 320), picture(240, 320))
+    assert np.allclose(found.uv_b - found.uv_a, [10, 0], atol=1e-3) and found.step_px == 24
+    assert found.uv_a[:, 0].max() < 310 and np.allclose(found.uv_a[0], [3.5 * 4 - 0.5, 3.5 * 4 - 0.5])
+
+
+# --- what is said
+
+
+def test_missing_and_wrong_weights_are_named(wall, weights):
+    mine = {k: wall[k] for k in STAGE.inputs}
+    with pytest.raises(WeightsError) as e:
+        STAGE.check(mine, TrackConfig(method="aliked"))
+    assert "twin weights fetch aliked-n16" in e.value.advice
+    if importlib.util.find_spec("onnxruntime"):
+        with pytest.raises(WeightsError) as e:
+            STAGE.check(mine, TrackConfig(method="xfeat"))
+        assert "twin weights add xfeat_1024_640x360.onnx" in e.value.advice and "1cedb0936" in e.value.advice
+        (weights / "xfeat_1024_640x360.onnx").write_bytes(b"something else")
+        with pytest.raises(WeightsError, match=r"sha256 expected 1cedb0936.*found [0-9a-f]{64}"):
+            STAGE.check(mine, TrackConfig(method="xfeat"))
+
+
+def test_another_networks_file_is_refused_in_words(weights):
+    from stages.track.learned.aliked import AlikedFeatures
+
+    path = saved(torch.nn.Linear(3, 4), weights / "other.safetensors")
+    with pytest.raises(WeightsError, match=r"other\.safetensors does not hold this network"):
+        AlikedFeatures.load(path, "cpu")
+
+
+def test_an_onnx_file_with_other_names_is_refused_in_words(weights):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from stages.track.learned.xfeat import XFeatFeatures
+    from tests.track.toy_networks import write_lighterglue
+
+    with pytest.raises(WeightsError, match=r"has inputs kpts0.* wanted are images"):
+        XFeatFeatures(write_lighterglue(weights / "x.onnx"))
+    (weights / "broken.onnx").write_bytes(b"no network")
+    with pytest.raises(WeightsError, match=r"onnxruntime cannot open broken\.onnx"):
+        XFeatFeatures(weights / "broken.onnx")
+
+
+def test_a_missing_library_is_named_with_what_brings_it(wall, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(methods.importlib.util, "find_spec", lambda name: None if name == "torchvision" else find(name))
+    with pytest.raises(ConfigError) as e:
+        STAGE.check({k: wall[k] for k in STAGE.inputs}, TrackConfig(method="roma"))
+    assert "torchvision" in e.value.message and "stereotwin[roma]" in e.value.advice
+
+
+def test_settings_that_do_not_go_together_are_refused():
+    with pytest.raises(ConfigError, match=r"track\.matcher has no effect with track\.method=dedode"):
+        resolve({"track": TrackConfig}, overrides=["track.method=dedode", "track.matcher=lightglue"])
+    with pytest.raises(ConfigError, match=r"lightglue does not go with track\.method=sift"):
+        methods.parts(TrackConfig(matcher="lightglue"))
+
+
+def test_auto_says_what_it_takes_and_why():
+    method, reason = STAGE.auto_choice(TrackConfig())
+    assert method == "sift" and "weights" in reason and STAGE.needs_weights(TrackConfig()) == ()
+
+
+def test_descriptors_survive_their_storage():
+    x = _unit(np.random.default_rng(0).normal(size=(50, 128)))
+    assert (x * unpacked(packed(x))).sum(1).min() > 0.999
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+# --- the published weights that lie beside the checkout
+
+
+@pytest.fixture(scope="module")
+def five_frames(shared_dir, tmp_path_factory):
+    """Inputs from the truth of frames 4 to 8 of bottle_orbit."""
+    import shutil
+
+    from stages.core.frames import FramePose, posed, read_poses, write_poses
+
+    source, capture = shared_dir / "captures/bottle_orbit", tmp_path_factory.mktemp("bottle")
+    for name in ("calibration.json", "prompt.json", "gt/mesh.ply"):
+        (capture / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source / name, capture / name)
+    for folder, name in (("left", "left{:06d}.jpg"), ("right", "right{:06d}.jpg"), ("gt/masks", "{:06d}.png"), ("gt/disparity", "{:06d}.png")):
+        (capture / folder).mkdir(parents=True)
+        for k in range(5):
+            shutil.copyfile(source / folder / name.format(k + 4), capture / folder / name.format(k))
+    poses = posed(read_poses(source / "gt/poses.json"))
+    write_poses(capture / "gt/poses.json", [FramePose(k, poses[k + 4], "ok") for k in range(5)])
+    return truth_inputs.make(capture, tmp_path_factory.mktemp("bottle_inputs"))
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["aliked", "xfeat:mutual", "xfeat:lightglue"])
+def test_published_weights_track_the_bottle(five_frames, shared_dir, weights, tmp_path, method):
+    pytest.importorskip("onnxruntime")
+    for name in ("aliked-n16.pth", "xfeat_1024_640x360.onnx", "lighterglue_L3.onnx"):
+        add(shared_dir / "weights" / name)
+    name, _, matcher = method.partition(":")
+    report, rows, _ = run(five_frames, tmp_path / "out", method=name, matcher=matcher or "auto")
+    assert [r.status for r in rows] == ["ok"] * 5 and report.metrics["pair_inliers_median"] > 60
+    assert np.median(errors(rows, five_frames)[0]) < 0.15
