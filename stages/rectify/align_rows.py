@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.rectify import checks
 from stages.rectify.geometry import Geometry
-from stages.rectify.row_offset import MIN_MATCHES, RowMatches, RowOffset, fit_right_camera, plausible, swapped_share
+from stages.rectify.row_offset import CERTAIN, MIN_MATCHES, RowMatches, RowOffset, fit_right_camera, plausible, swapped_share
 
 
 @dataclass
@@ -38,7 +38,7 @@ def align_rows(found: RowMatches, geometry: Geometry, model: str, ignore_px: flo
     checks.refuse_row_offset(before, most_px)
     change, used = fit_right_camera(matches, model)
     after = matches.corrected(change)
-    if not worth_it(before, matches, after, ignore_px):
+    if not worth_it(before, matches, after, ignore_px) or (used == "pitch" and abs(before.median_px) < CERTAIN * before.error_px):
         after, used = matches, "none"
     out = RowAlignment(geometry if used == "none" else geometry.with_right(change), matches, after, _per_frame(after))
     now = RowOffset.of(after)

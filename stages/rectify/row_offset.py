@@ -25,6 +25,8 @@ MIN_MATCHES = 30
 MIN_SPREAD_PX = 0.02
 MIN_GAIN = 0.06
 """a richer model must lower the row error of pairs it has not seen by this share"""
+CERTAIN = 3.0
+"""and by so many standard errors: a few matches on a small object would otherwise turn a good camera"""
 MIN_EFFECT_PX = 0.05
 """and move rows by at least this much somewhere in the matched region"""
 
@@ -88,6 +90,11 @@ class RowOffset:
         e = m.rows_px
         return RowOffset(float(np.median(e)), float(1.4826 * np.median(np.abs(e - np.median(e)))), len(e))
 
+    @property
+    def error_px(self) -> float:
+        """Standard error of the median of as many errors of that spread (pi / 2 of the mean's variance)."""
+        return 1.2533 * self.spread_px / max(1, self.matches) ** 0.5
+
 
 def plausible(m: RowMatches, height: int) -> RowMatches:
     """Matches near the bulk of the row errors and of the right disparity sign; the wrong ones are spread over the whole picture."""
@@ -122,14 +129,16 @@ def _is_better(m: RowMatches, plain: str, rich: str) -> bool:
     effect = np.abs(m.corrected(_fit(m, rich)).rows_px - m.corrected(_fit(m, plain)).rows_px)
     if np.quantile(effect, 0.9) < MIN_EFFECT_PX:
         return False
-    errors = np.zeros(2)
     order = np.unique(m.pair, return_inverse=True)[1]
     even = (order if order.any() else np.arange(len(order))) % 2 == 0          # a single pair is halved by its matches
+    errors = []
     for part in (even, ~even):
         if np.count_nonzero(part) < MIN_MATCHES or np.count_nonzero(~part) < MIN_MATCHES:
             return False
-        errors += [np.mean(np.abs(m.chosen(~part).corrected(_fit(m.chosen(part), model)).rows_px)) for model in (plain, rich)]
-    return bool(errors[1] < (1 - MIN_GAIN) * errors[0])
+        errors.append([np.abs(m.chosen(~part).corrected(_fit(m.chosen(part), model)).rows_px) for model in (plain, rich)])
+    before, after = np.concatenate(errors, axis=1)
+    gain = before - after
+    return bool(gain.mean() > MIN_GAIN * before.mean() and gain.mean() > CERTAIN * gain.std() / np.sqrt(len(gain)))
 
 
 def _fit(m: RowMatches, model: str) -> RightChange:

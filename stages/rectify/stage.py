@@ -21,7 +21,7 @@ class RectifyStage:
     """See the module."""
 
     name = "rectify"
-    version = 1
+    version = 2
     needs = Resources(memory_gb=1.0)
     Config = RectifyConfig
     inputs = ("capture",)

@@ -112,3 +112,10 @@ def test_swapped_sides_show_in_the_sign_of_the_disparity():
     m = _matches(np.eye(3))
     assert swapped_share(m) < 0.2 and swapped_share(RowMatches(m.right, m.left, m.pair, K)) > 0.8
     assert np.isnan(swapped_share(m.chosen(np.arange(5))))
+
+
+def test_a_few_matches_do_not_turn_a_good_camera():
+    for seed in range(25, 45):  # without the standard error in the decision, 34 is taken for a turned and zoomed camera
+        m = _matches(np.eye(3), noise=0.0, wrong=0.0, pairs=8, per_pair=10, seed=seed)
+        rows = np.random.default_rng(seed).normal(0, 0.1, len(m.pair))
+        assert fit_right_camera(RowMatches(m.left, m.right + np.c_[0 * rows, rows], m.pair, K), "auto")[1] == "pitch"
