@@ -38,7 +38,7 @@ profile: setup
 
 # stops and resumes at any time; ARGS="--minutes 30 --device cuda" for example
 train-stereo: setup
-	@$(BIN)/python tools/train_stereo.py $(ARGS)
+	@$(BIN)/python -m tools.train_stereo $(ARGS)
 
 clean:
 	rm -rf .venv demo .pytest_cache .ruff_cache

@@ -5,11 +5,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from stages.depth.guess import Guess
+
 NAMES = ("constant", "log plate sigma", "log misfit", "missing support", "missing support around", "log slope")
 COEFFICIENTS = (0.164, 1.197, 0.251, 1.640, 0.606, 1.155)
 """Of the logarithm of sigma in px, for the features of the same place. Fitted by `python -m tools.calibrate_depth` on 24 generated scenes
 (seed 7), never on captures: the likelihood of a Gaussian of this sigma mixed with gross mismatches, then the constant raised until
 2 sigma cover 95 % of what is not grossly wrong."""
+GUESSED_NAMES = (*NAMES, "log network sigma", "log distance from the network")
+GUESSED = (0.164, 1.197, 0.251, 1.640, 0.606, 1.155, 0.0, 0.0)
+"""The same where a network's guess took part."""
 FLOOR_PX = 0.05
 """px; what no texture takes away"""
 
@@ -24,7 +29,14 @@ def features(plate_sigma_px: np.ndarray, misfit: np.ndarray, support: np.ndarray
     return np.stack((np.ones_like(support), *measured), -1)
 
 
-def calibrated_sigma(found: np.ndarray) -> np.ndarray:
-    """(H, W, len(NAMES)) features -> (H, W) float32 standard deviation of the disparity, px."""
-    model = np.exp(found @ np.array(COEFFICIENTS, np.float32))
+def with_guess(found: np.ndarray, disparity_px: np.ndarray, guess: Guess) -> np.ndarray:
+    """(H, W, len(NAMES)) features and what a network says at the same size -> (H, W, len(GUESSED_NAMES)) float32."""
+    sigma = np.sqrt(guess.variance)
+    distance = np.abs(disparity_px - guess.disparity_px)
+    return np.dstack((found, np.log(sigma), np.log1p(distance / sigma))).astype(np.float32)
+
+
+def calibrated_sigma(found: np.ndarray, coefficients: tuple[float, ...] = COEFFICIENTS) -> np.ndarray:
+    """(H, W, n) features and their coefficients -> (H, W) float32 standard deviation of the disparity, px."""
+    model = np.exp(found @ np.array(coefficients, np.float32))
     return np.sqrt(FLOOR_PX**2 + model**2).astype(np.float32)

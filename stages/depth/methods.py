@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from stages.core.errors import ConfigError, StageError
 from stages.core.weights import entry, require
 from stages.depth.onnx_contract import contract
+from stages.depth.stereo_net.contract import WEIGHTS as STEREO_NET
 
 if TYPE_CHECKING:
     import numpy as np
 
     from stages.depth.config import DepthConfig
-    from stages.depth.stereo import Estimate
+    from stages.depth.stereo import Estimate, Prior
+    from stages.depth.stereo_net.matcher import NetworkStereo
 
     Matcher = Callable[[np.ndarray, np.ndarray], Estimate]
 
@@ -34,15 +36,27 @@ class Method:
     summary: str
 
 
-def _semi_global(config: DepthConfig, threads: int = 0) -> Matcher:
+def _semi_global(config: DepthConfig, threads: int = 0, prior: Prior | None = None) -> Matcher:
+    from stages.depth.seed import census_cost
     from stages.depth.stereo import SemiGlobalStereo
 
-    settings = (config.work_megapixels, config.matching_megapixels, config.steps, config.max_sigma_px)
-    if config.cost == "census":
-        return SemiGlobalStereo(*settings)
-    from stages.depth.learned_cost import LearnedCost
+    cost = census_cost
+    if config.cost == "mc_cnn":
+        from stages.depth.learned_cost import LearnedCost
 
-    return SemiGlobalStereo(*settings, LearnedCost(require(MC_CNN).path))
+        cost = LearnedCost(require(MC_CNN).path)
+    return SemiGlobalStereo(config.work_megapixels, config.matching_megapixels, config.steps, config.max_sigma_px, cost, prior)
+
+
+def _stereo_net(config: DepthConfig, threads: int = 0) -> NetworkStereo:
+    from stages.depth.stereo_net.matcher import NetworkStereo, onnx_network
+
+    network = onnx_network(require(STEREO_NET).path, config.onnx_provider, threads)
+    return NetworkStereo(network, config.net_megapixels, config.max_sigma_px)
+
+
+def _hybrid(config: DepthConfig, threads: int = 0) -> Matcher:
+    return _semi_global(config, threads, _stereo_net(config, threads).guess)
 
 
 def _onnx(config: DepthConfig, threads: int = 0) -> Matcher:
@@ -62,6 +76,8 @@ def _onnx_missing() -> str:
 
 METHODS: dict[str, Method] = {
     "sgm": Method(lambda: "", _semi_global, "semi-global matching refined by a thin plate"),
+    "stereo_net": Method(_onnx_missing, _stereo_net, "the project's own stereo network"),
+    "hybrid": Method(_onnx_missing, _hybrid, "the project's own stereo network joined with semi-global matching, refined by a thin plate"),
     "onnx": Method(_onnx_missing, _onnx, "a stereo network run by onnxruntime"),
 }
 """By the name used in the settings."""
@@ -74,7 +90,9 @@ def needs_weights(config: DepthConfig) -> tuple[str, ...]:
     """Names in the registry that these settings use."""
     if config.method == "onnx":
         return (config.onnx_weights,)
-    return (MC_CNN,) if config.cost == "mc_cnn" and choose(config.method)[0] == "sgm" else ()
+    method = choose(config.method)[0]
+    own = (STEREO_NET,) if method in ("stereo_net", "hybrid") else ()
+    return (*own, MC_CNN) if config.cost == "mc_cnn" and method in ("sgm", "hybrid") else own
 
 
 def check_onnx(config: DepthConfig) -> None:

@@ -22,6 +22,8 @@ class Contract:
     inputs: tuple[str, str]
     """names: left, right"""
     output: str
+    sigma: str = ""
+    """output that holds the standard deviation of the disparity, px; "" where the network predicts none"""
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     colour: str = "rgb"

@@ -50,23 +50,29 @@ class OnnxSession:
 
     def __call__(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """(1, 3, H, W) float32 pictures -> (H, W) float32 disparity. Raises StageError."""
+        return self.outputs((self._contract.output,), left, right)[0]
+
+    def outputs(self, wanted: tuple[str, ...], left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, ...]:
+        """(1, 3, H, W) float32 pictures -> (H, W) float32 of each output wanted. Raises StageError."""
         names = self._contract.inputs
         try:
             with self._one_at_a_time:
-                out = self._session.run([self._contract.output], {names[0]: left, names[1]: right})[0]
+                found = self._session.run(list(wanted), {names[0]: left, names[1]: right})
         except _errors() as e:
             raise StageError(f"the stereo network fails on {left.shape[3]}x{left.shape[2]} px: {str(e).splitlines()[0][:200]}",
                              "if memory ran out, lower depth.onnx_band_megapixels or depth.onnx_megapixels") from e
-        if out.size != left.shape[2] * left.shape[3]:
-            raise StageError(f"the stereo network gave {out.shape} for {left.shape[3]}x{left.shape[2]} px",
-                             "correct model.output in registry.yaml")
-        return np.asarray(out, np.float32).reshape(left.shape[2:])
+        for out in found:
+            if out.size != left.shape[2] * left.shape[3]:
+                raise StageError(f"the stereo network gave {out.shape} for {left.shape[3]}x{left.shape[2]} px",
+                                 "correct model.output in registry.yaml")
+        return tuple(np.asarray(out, np.float32).reshape(left.shape[2:]) for out in found)
 
     def _check_names(self, path: Path) -> None:
         inputs, outputs = ([v.name for v in vs] for vs in (self._session.get_inputs(), self._session.get_outputs()))
-        if sorted(inputs) != sorted(self._contract.inputs) or self._contract.output not in outputs:
+        wanted = {self._contract.output, self._contract.sigma} - {""}
+        if sorted(inputs) != sorted(self._contract.inputs) or not wanted <= set(outputs):
             raise WeightsError(f"{path.name} has inputs {', '.join(inputs)} and outputs {', '.join(outputs)}; its registry entry says "
-                               f"{', '.join(self._contract.inputs)} and {self._contract.output}", "correct `model` in registry.yaml")
+                               f"{', '.join(self._contract.inputs)} and {', '.join(sorted(wanted))}", "correct `model` in registry.yaml")
 
 
 def pick_provider(wanted: str) -> str:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from stages.depth.census import census, hamming_volume
+from stages.depth.guess import Guess, joined
 from stages.depth.refine import Start, links
 from stages.depth.semi_global import aggregate, fill_hidden, jump_penalties, left_right_consistent, winners
 from stages.depth.silhouettes import sharpen_depth_edges
@@ -91,14 +92,26 @@ def disparity_range(level: Level, cost: Cost = census_cost) -> tuple[int, int]:
     return first, max(16, 2 * (high + margin) + 1 - first)
 
 
-def seed(level: Level, first: int, count: int, cost: Cost = census_cost) -> Start:
-    """Where the refinement starts: disparities, what they are worth, and the links between pixels of one surface."""
+def seed(level: Level, first: int, count: int, cost: Cost = census_cost, guess: Guess | None = None) -> Start:
+    """Where the refinement starts: disparities, what they are worth, and the links between pixels of one surface.
+
+    A network's guess, of this level's size, takes over where matching has nothing to go by.
+    """
     found = match(level, first, count, cost)
-    d = cv2.medianBlur(fill_hidden(found.disparity_px, found.consistent, 2 * _EDGE_PX), 5)
-    confirmed = found.consistent & (found.texture > 0.5)
+    d, known = found.disparity_px, found.consistent
+    if guess is not None:
+        d, known = joined(d, known, found.texture, guess)
+    d = cv2.medianBlur(fill_hidden(d, known, 2 * _EDGE_PX), 5)
+    confirmed = known & (found.texture > 0.5)
     supported = cv2.blur(confirmed.astype(np.float32), (5, 5)) > 0.5
     d = sharpen_depth_edges(level.left_rgb, level.right_rgb, d, supported, 2 * _EDGE_PX)
     support = np.clip(2 * cv2.blur(found.consistent * found.texture, (9, 9)), 0, 1)
-    edge = (_EDGE_PX + (_EDGE_UNSUPPORTED_PX - _EDGE_PX) * (1 - support)).astype(np.float32)
     anchor = _ANCHOR * found.consistent * (found.texture + np.float32(0.01))
+    sure = support
+    if guess is not None:
+        # where the disparity that came out is the network's, its information holds it
+        near = np.abs(d - guess.disparity_px) < 1 + 2 * guess.sigma_px
+        anchor = np.where(near, np.maximum(anchor, guess.information), anchor * (np.abs(d - found.disparity_px) < 2))
+        sure = np.maximum(support, np.where(near, guess.certainty, 0))
+    edge = (_EDGE_PX + (_EDGE_UNSUPPORTED_PX - _EDGE_PX) * (1 - sure)).astype(np.float32)
     return Start(d, anchor.astype(np.float32), *links(d, edge), support.astype(np.float32))

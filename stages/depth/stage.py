@@ -16,7 +16,7 @@ from stages.core.weights import identity
 from stages.depth.config import DepthConfig
 from stages.depth.methods import METHODS, check_onnx, choose, needs_weights
 
-_POSITIVE = ("work_megapixels", "matching_megapixels", "max_sigma_px", "given_sigma_px", "steps", "onnx_megapixels",
+_POSITIVE = ("work_megapixels", "matching_megapixels", "max_sigma_px", "given_sigma_px", "steps", "net_megapixels", "onnx_megapixels",
              "onnx_band_megapixels", "onnx_left_right_px", "onnx_floor_px")
 """Settings that have to be above 0."""
 _PICTURES = 3

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from stages.depth import seed as seeding
-from stages.depth.confidence import calibrated_sigma, features
+from stages.depth.confidence import GUESSED, calibrated_sigma, features, with_guess
+from stages.depth.guess import Guess
 from stages.depth.photometry import noise_level
 from stages.depth.refine import Refined, RefineSettings, Start, refine, visible_in_right
 from stages.depth.thin_plate import prolong
@@ -31,6 +33,10 @@ class Estimate:
     noise: float = 0.0
 
 
+Prior = Callable[[np.ndarray, np.ndarray], Guess]
+"""(H, W, 3) uint8 rectified pair -> guess, of any size."""
+
+
 @dataclass(frozen=True)
 class SemiGlobalStereo:
     """Semi-global matching at reduced size, refined by Gauss-Newton and a thin plate up to `work_megapixels`."""
@@ -40,6 +46,8 @@ class SemiGlobalStereo:
     steps: int
     max_sigma_px: float
     cost: seeding.Cost = seeding.census_cost
+    prior: Prior | None = None
+    """a network asked first, whose guess joins the matching"""
 
     def __call__(self, left_rgb: np.ndarray, right_rgb: np.ndarray) -> Estimate:
         """(H, W, 3) uint8 rectified pair -> estimate at the same size. Deterministic; one thread."""
@@ -49,9 +57,10 @@ class SemiGlobalStereo:
         levels = _pyramid(*pair, self.matching_megapixels)
         levels, (first, count) = _fit_volume(levels, self.cost)
         levels = _equal_brightness(levels)
-        start = seeding.seed(levels[-1], first, count, self.cost)
-        refined, start = _coarse_to_fine(levels, start, self.steps)
-        estimate = _estimate(refined, start, levels[0], self.max_sigma_px * scale)
+        guess = self.prior(left_rgb, right_rgb) if self.prior else None
+        start = seeding.seed(levels[-1], first, count, self.cost, guess and guess_at(guess, levels[-1].left.shape))
+        refined, start = _coarse_to_fine(levels, start, self.steps, guess is not None)
+        estimate = _estimate(refined, start, guess and guess_at(guess, pair[0].shape[:2]), self.max_sigma_px * scale)
         factor = 2 ** (len(levels) - 1) / scale
         full = enlarged(estimate, (h, w))
         return Estimate(full.disparity_px, full.sigma_px, (first * factor, (first + count - 1) * factor), levels[0].noise)
@@ -110,7 +119,7 @@ def _equal_brightness(levels: list[seeding.Level]) -> list[seeding.Level]:
     return out
 
 
-def _coarse_to_fine(levels: list[seeding.Level], start: Start, steps: int) -> tuple[Refined, Start]:
+def _coarse_to_fine(levels: list[seeding.Level], start: Start, steps: int, anchored: bool) -> tuple[Refined, Start]:
     for k in range(len(levels) - 1, -1, -1):
         level = levels[k]
         width = level.left.shape[1]
@@ -119,12 +128,15 @@ def _coarse_to_fine(levels: list[seeding.Level], start: Start, steps: int) -> tu
         blurs = (2.0, 0.7) if coarsest and k > 0 else (2.0,) + (0.7,) * steps if coarsest else (0.7,) * (steps if k == 0 else 1)
         refined = refine(level.left, level.right, start, level.noise, blurs, settings)
         if k > 0:
-            start = _finer(refined, start, levels[k - 1].left.shape)
+            start = _finer(refined, start, levels[k - 1].left.shape, anchored)
     return refined, start
 
 
-def _finer(refined: Refined, start: Start, shape: tuple[int, int]) -> Start:
-    """The start of the next finer level: disparities interpolated along links, links repeated."""
+def _finer(refined: Refined, start: Start, shape: tuple[int, int], anchored: bool) -> Start:
+    """The start of the next finer level: disparities interpolated along links, links repeated.
+
+    What matching knew has been used; what a network knew of flat areas still holds (`anchored`), in four pixels of half the size each.
+    """
     whole = np.ones_like(start.disparity_px)
     d = 2 * prolong(refined.disparity_px, whole, start.link_x, start.link_y, np.zeros(shape, np.float32))
     link_x, link_y = np.ones(shape, np.float32), np.ones(shape, np.float32)
@@ -133,14 +145,23 @@ def _finer(refined: Refined, start: Start, shape: tuple[int, int]) -> Start:
     link_y[1::2] = cut_y[: link_y[1::2].shape[0]]
     link_x[:, -1] = link_y[-1] = 0
     support = cv2.resize(start.support, shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return Start(d, np.zeros(shape, np.float32), link_x, link_y, support)
+    anchor = cv2.resize(start.anchor, shape[::-1], interpolation=cv2.INTER_NEAREST) / 16 if anchored else np.zeros(shape, np.float32)
+    return Start(d, anchor, link_x, link_y, support)
 
 
-def _estimate(refined: Refined, start: Start, level: seeding.Level, max_sigma_px: float) -> Estimate:
+def _estimate(refined: Refined, start: Start, guess: Guess | None, max_sigma_px: float) -> Estimate:
     d = refined.disparity_px
-    sigma = calibrated_sigma(features(refined.plate_sigma_px, refined.misfit, start.support, d))
+    found = features(refined.plate_sigma_px, refined.misfit, start.support, d)
+    sigma = calibrated_sigma(found) if guess is None else calibrated_sigma(with_guess(found, d, guess), GUESSED)
     valid = visible_in_right(d, 1.0) & (sigma <= max_sigma_px) & (d > 0.25)
     return Estimate(np.where(valid, d, np.float32(np.nan)), np.where(valid, sigma, np.float32(np.nan)))
+
+
+def guess_at(guess: Guess, shape: tuple[int, int]) -> Guess:
+    """The same at another size, in its px."""
+    estimate = enlarged(Estimate(guess.disparity_px, guess.sigma_px), shape)
+    confirmed = cv2.resize(guess.confirmed.view(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    return Guess(estimate.disparity_px, estimate.sigma_px, confirmed)
 
 
 def enlarged(estimate: Estimate, shape: tuple[int, int]) -> Estimate:

@@ -1,8 +1,10 @@
-"""Endless stereo scenes with true disparity, made in torch on any device: many layered objects, then the faults of real cameras.
+"""Endless stereo scenes with true disparity, made in torch on any device, before any camera (see camera.py).
 
-Each object has an outline (superellipse with Fourier wobble: discs, boxes, planks, rods, blobs), a disparity surface (slant, bulge,
-noise) and a texture. Objects are composed from far to near in both eyes: left pixel x sees right pixel x - d(x, y), which for the right
-eye is solved by fixed-point iteration (slants stay below 0.45 px per px). Same seed and batch index, same data.
+Each object has an outline (superellipse with Fourier wobble: discs, boxes, planks, rods, blobs), a surface (slanted plane; dome,
+superquadric or cylinder on it; noise-like waves) scaled as a real one of its disparity would be, and a texture. A wall and often a
+floor lie behind. A light shades all by its normals and throws soft shadows; highlights sit elsewhere in the other eye. Objects are
+composed from far to near with a depth test, in both eyes: left pixel x sees right pixel x - d(x, y), which for the right eye is solved
+by fixed-point iteration (slopes stay below 0.45 px per px). Same seed, same data.
 """
 
 from __future__ import annotations
@@ -12,9 +14,16 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-OBJECTS = 11
+from tools.stereo_training.textures import BLANK, KINDS, RICH
+
+OBJECTS = 13
+BACKGROUND = 2
+"""The first ones: wall and floor."""
 HARMONICS = 2
-_SOLVE_STEPS = 4
+STEEPEST = 0.45
+_SOLVE_STEPS = 6
+
+Parameters = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -27,199 +36,248 @@ class Batch:
     visible: torch.Tensor
 
 
-class SceneMaker:
-    """Makes batches from a texture bank (N, 3, S, S)."""
+@dataclass(frozen=True)
+class Clean:
+    """Scenes before any camera: pictures (B, 3, H, W) in 0..1; of the left and of the right eye disparity px (B, 1, H, W) and bool seen."""
 
-    def __init__(self, bank: torch.Tensor, height: int, width: int, max_disparity: float = 200.0) -> None:
+    left: torch.Tensor
+    right: torch.Tensor
+    disparities: tuple[torch.Tensor, torch.Tensor]
+    seen: tuple[torch.Tensor, torch.Tensor]
+    """by both eyes"""
+
+    @property
+    def disparity(self) -> torch.Tensor:
+        """Of the left eye."""
+        return self.disparities[0]
+
+    @property
+    def visible(self) -> torch.Tensor:
+        """Of the left eye's pixels, those that the right eye sees too."""
+        return self.seen[0]
+
+
+class SceneMaker:
+    """Makes scenes from a texture bank (N, 3, S, S)."""
+
+    def __init__(self, bank: torch.Tensor, height: int, width: int, max_disparity: float = 160.0) -> None:
         self.bank, self.device = bank, bank.device
         self.height, self.width, self.max_disparity = height, width, max_disparity
         y, x = torch.meshgrid(torch.arange(height, device=self.device), torch.arange(width, device=self.device), indexing="ij")
         self.x, self.y = x.float()[None], y.float()[None]
 
-    def batch(self, size: int, seed: int) -> Batch:
-        """`size` scenes drawn from `seed`, as a camera would deliver them."""
-        clean = self.clean(size, seed)
-        g = torch.Generator(self.device).manual_seed(seed + 1)
-        left, right = camera_faults(clean.left, clean.right, g)
-        return Batch(left, right, clean.disparity, clean.visible)
-
-    def clean(self, size: int, seed: int) -> Batch:
-        """`size` scenes drawn from `seed`, before any camera."""
+    def clean(self, size: int, seed: int) -> Clean:
+        """`size` scenes drawn from `seed`."""
         g = torch.Generator(self.device).manual_seed(seed)
-        scene = _draw(size, self.height, self.width, self.max_disparity, len(self.bank), g, self.device)
-        left, disparity = self._compose(scene, right=False)
-        right, right_disparity = self._compose(scene, right=True)
-        return Batch(left, right, disparity, _visible(disparity, right_disparity))
+        objects, light = _draw(size, self.height, self.width, self.max_disparity, len(self.bank), g, self.device)
+        left, disparity = self._compose(objects, light, right=False)
+        right, right_disparity = self._compose(objects, light, right=True)
+        seen = _visible(disparity, right_disparity, -1), _visible(right_disparity, disparity, 1)
+        return Clean(left, right, (disparity, right_disparity), seen)
 
-    def _compose(self, s: dict[str, torch.Tensor], right: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        b = len(s["d0"])
+    def _compose(self, objects: Parameters, light: Parameters, right: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        b = len(objects["d0"])
         colour = torch.zeros(b, 3, self.height, self.width, device=self.device)
-        disparity = torch.zeros(b, self.height, self.width, device=self.device)
+        disparity = torch.full((b, self.height, self.width), -1e3, device=self.device)
         for i in range(OBJECTS):
-            p = {k: v[:, i] for k, v in s.items() if k != "gloss"}
-            x, d = self._surface(p, right)
-            alpha = self._outline(p, x)
-            shade = self._shade(p, s["gloss"][:, i], x, right)
-            picked = self._paint(p, x) * shade[:, None]
-            colour = colour * (1 - alpha[:, None]) + picked * alpha[:, None]
-            disparity = torch.where(alpha > 0.5, d, disparity)
-        return colour.clamp(0, 1), disparity[:, None]
+            p = {k: v[:, i] for k, v in objects.items()}
+            if i >= BACKGROUND and bool(light["shadow"].any()):
+                colour *= self._shadow(p, light, disparity, right)[:, None]
+            rows, columns = self._window(p, right)
+            behind, near = colour[..., rows, columns], disparity[..., rows, columns]
+            y = self.y[:, rows, columns]
+            x, d = self._surface(p, self.x[:, rows, columns].expand(b, -1, -1), y, right)
+            alpha = self._outline(p, x, y) * (d > near)
+            paint = self._light_up(p, light, self._paint(p, x, y), d, right)
+            behind.copy_(behind * (1 - alpha[:, None]) + paint * alpha[:, None])
+            near.copy_(torch.where(alpha > 0.5, d, near))
+        return colour.clamp(0, 1), disparity.clamp(min=0)[:, None]
 
-    def _surface(self, p: dict[str, torch.Tensor], right: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Left x seen at each pixel of the chosen eye, and the disparity there."""
-        x = self.x.expand(len(p["d0"]), -1, -1)
+    def _window(self, p: Parameters, right: bool) -> tuple[slice, slice]:
+        """Rows and columns that hold an object: nothing else has to be computed."""
+        if bool((p["everywhere"] > 0).any()):
+            return slice(None), slice(None)
+        reach = 1.9 * p["size"]
+        bend = (p["slant_x"].abs() + p["slant_y"].abs()) * reach + p["bulge"].abs() + p["wave"]
+        near, far = (p["d0"] + bend, p["d0"] - bend) if right else (0, 0)
+        return (_inside((p["cy"] - reach).min(), (p["cy"] + reach).max(), self.height),
+                _inside((p["cx"] - reach - near).min(), (p["cx"] + reach - far).max(), self.width))
+
+    def _surface(self, p: Parameters, x: torch.Tensor, y: torch.Tensor, right: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Left x seen at each pixel x of the chosen eye, and the disparity there."""
         if not right:
-            return x, self._disparity(p, x)
+            return x, self._disparity(p, x, y)
         d = _view(p["d0"]).expand_as(x)
         for _ in range(_SOLVE_STEPS):
-            d = self._disparity(p, self.x + d)
-        return self.x + d, d
+            d = self._disparity(p, x + d, y)
+        return x + d, d
 
-    def _disparity(self, p: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-        dx, dy = x - _view(p["cx"]), self.y - _view(p["cy"])
-        radius = (dx**2 + dy**2) / _view(p["size"]) ** 2
-        bulge = _view(p["bulge"]) * torch.exp(-0.7 * radius)
-        wave = _view(p["wave"]) * torch.sin(dx * _view(p["wave_x"]) + dy * _view(p["wave_y"]))
-        d = _view(p["d0"]) + _view(p["slant_x"]) * dx + _view(p["slant_y"]) * dy + bulge + wave
-        return d.clamp(min=0.0)
+    def _disparity(self, p: Parameters, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        dx, dy = x - _view(p["cx"]), y - _view(p["cy"])
+        d = _view(p["d0"]) + _view(p["slant_x"]) * dx + _view(p["slant_y"]) * dy
+        if bool(p["bulge"].any()):
+            u, v = _turned(p, dx, dy)
+            # the distance from the middle: across a dome or box in both directions, across a cylinder in one
+            far = (u.abs() ** _view(p["square"]) + (_view(p["round"]) * v).abs() ** _view(p["square"])) ** _view(1 / p["square"])
+            d = d + _view(p["bulge"]) * (1 - far.clamp(max=1.2) ** _view(p["fall"]))
+        if bool(p["wave"].any()):
+            d = d + _view(p["wave"]) * torch.sin(dx * _view(p["wave_x"]) + dy * _view(p["wave_y"]))
+        return d
 
-    def _outline(self, p: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-        """Soft coverage (B, H, W): 1 inside, half on the outline; the first object is the background and covers all."""
-        c, s = torch.cos(p["turn"]), torch.sin(p["turn"])
-        dx, dy = x - _view(p["cx"]), self.y - _view(p["cy"])
-        u = (_view(c) * dx + _view(s) * dy) / _view(p["size"])
-        v = (_view(c) * dy - _view(s) * dx) / _view(p["size"] * p["aspect"])
-        r, angle = torch.sqrt(u**2 + v**2 + 1e-9), torch.atan2(v, u)
+    def _outline(self, p: Parameters, x: torch.Tensor, y: torch.Tensor, soft_px: torch.Tensor | float = 1.0) -> torch.Tensor:
+        """Soft coverage (B, H, W): 1 inside, half on the outline; the background covers all."""
+        u, v = _turned(p, x - _view(p["cx"]), y - _view(p["cy"]))
         power = _view(p["power"])
-        rim = (torch.cos(angle).abs().clamp(min=1e-4) ** power + torch.sin(angle).abs().clamp(min=1e-4) ** power) ** (-1 / power)
-        for k in range(HARMONICS):
-            rim = rim * (1 + _view(p["wobble"][:, k]) * torch.cos((k + 2) * angle + _view(p["phase"][:, k])))
-        thin = _view(p["size"] * p["aspect"].clamp(max=1.0))
-        return torch.where(_view(p["everywhere"]) > 0, torch.ones_like(r), ((rim - r) * thin + 0.5).clamp(0, 1))
+        r = ((u.abs() + 1e-6) ** power + (v.abs() + 1e-6) ** power) ** (1 / power)
+        rim = _rim(p, u, v)
+        inside = ((rim - r) * _view(p["size"] * p["aspect"]) / soft_px + 0.5).clamp(0, 1)
+        return torch.where(_view(p["everywhere"]) > 0, torch.ones_like(inside), inside)
 
-    def _paint(self, p: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    def _shadow(self, p: Parameters, light: Parameters, disparity: torch.Tensor, right: bool) -> torch.Tensor:
+        """What the shadow of an object leaves of the light on the surfaces behind it."""
+        height = (_view(p["d0"]) - disparity).clamp(0, 200)
+        x = self.x + disparity if right else self.x
+        soft = 2 + height * _view(light["soft"])
+        cover = self._outline(p, x - _view(light["shadow_x"]) * height, self.y - _view(light["shadow_y"]) * height, soft)
+        return 1 - _view(light["shadow"]) * cover * (height > 0.5)
+
+    def _paint(self, p: Parameters, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         c, s = torch.cos(p["texture_turn"]) * p["texture_scale"], torch.sin(p["texture_turn"]) * p["texture_scale"]
-        dx, dy = x - _view(p["cx"]), self.y - _view(p["cy"])
+        dx, dy = x - _view(p["cx"]), y - _view(p["cy"])
         u, v = _view(c) * dx + _view(s) * dy, _view(c) * dy - _view(s) * dx
         n = self.bank.shape[-1]
-        fold = lambda a: 2 * (a / n - torch.floor(a / n)) - 1  # noqa: E731
-        tiles = self.bank[p["texture"].long()]
-        return F.grid_sample(tiles, torch.stack([fold(u), fold(v)], -1), align_corners=False, padding_mode="border")
+        # folded, not repeated: no seams
+        fold = lambda a: 2 * ((a / (2 * n) - torch.floor(a / (2 * n)) - 0.5).abs() * 2) - 1  # noqa: E731
+        where = torch.stack([fold(u), fold(v)], -1)
+        return F.grid_sample(self.bank[p["texture"].long()], where, align_corners=False, padding_mode="border")
 
-    def _shade(self, p: dict[str, torch.Tensor], gloss: torch.Tensor, x: torch.Tensor, right: bool) -> torch.Tensor:
-        """Smooth light over the object, and a highlight that sits elsewhere in the other eye."""
-        dx, dy = (x - _view(p["cx"])) / _view(p["size"]), (self.y - _view(p["cy"])) / _view(p["size"])
-        light = 1 + _view(p["light_x"]) * torch.tanh(dx) + _view(p["light_y"]) * torch.tanh(dy)
-        shift = _view(gloss[:, 3]) if right else 0.0
-        spot = (dx - _view(gloss[:, 0]) - shift) ** 2 + (dy - _view(gloss[:, 1])) ** 2
-        return light + _view(gloss[:, 2]) * torch.exp(-spot / _view(gloss[:, 4]))
+    def _light_up(self, p: Parameters, light: Parameters, paint: torch.Tensor, d: torch.Tensor, right: bool) -> torch.Tensor:
+        """Lambert's law and a highlight, whose direction differs between the eyes."""
+        gx, gy = (F.pad(torch.diff(d, dim=axis), pad, mode="replicate") for axis, pad in ((2, (0, 1)), (1, (0, 0, 0, 1))))
+        if right:  # from px of the right picture to px of the left one, in which the surface is defined
+            gx = gx / (1 + gx)
+        relief = _view(p["relief"])
+        nx, ny = gx / relief, gy / relief
+        length = torch.rsqrt(nx**2 + ny**2 + 1)
+        cosine = ((nx * _view(light["x"]) + ny * _view(light["y"]) + 1) * length * _view(light["z"])).clamp(min=0)
+        ambient = _view(light["ambient"])
+        hx = 0.5 * _view(light["x"]) + (_view(p["parallax"]) if right else 0.0)
+        hy = 0.5 * _view(light["y"])
+        towards = (nx * hx + ny * hy + 1) * length * torch.rsqrt(hx**2 + hy**2 + 1)
+        spot = _view(p["gloss"]) * towards.clamp(min=1e-3) ** _view(p["shine"])
+        return paint * (ambient + (1 - ambient) * cosine)[:, None] + spot[:, None]
+
+
+def _inside(low: torch.Tensor, high: torch.Tensor, length: int) -> slice:
+    """At least two pixels, so that gradients exist."""
+    return slice(max(0, min(int(low), length - 2)), max(2, min(int(high) + 2, length)))
 
 
 def _view(v: torch.Tensor) -> torch.Tensor:
     return v.view(-1, 1, 1)
 
 
-def _draw(b: int, h: int, w: int, top: float, textures: int, g: torch.Generator, device: torch.device) -> dict[str, torch.Tensor]:
+def _turned(p: Parameters, dx: torch.Tensor, dy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Coordinates along the object's axes, in its half lengths."""
+    c, s = _view(torch.cos(p["turn"])), _view(torch.sin(p["turn"]))
+    return (c * dx + s * dy) / _view(p["size"]), (c * dy - s * dx) / _view(p["size"] * p["aspect"])
+
+
+def _rim(p: Parameters, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor | float:
+    """Radius of the outline over that of the superellipse: Fourier terms of two and more waves round it."""
+    if not bool(p["wobble"].any()):
+        return 1.0
+    length = torch.rsqrt(u**2 + v**2 + 1e-9)
+    c1, s1 = u * length, v * length
+    c, s, rim = c1, s1, 1.0
+    for k in range(HARMONICS):
+        c, s = c * c1 - s * s1, s * c1 + c * s1
+        rim = rim * (1 + _view(p["wobble"][:, k]) * (c * _view(torch.cos(p["phase"][:, k])) - s * _view(torch.sin(p["phase"][:, k]))))
+    return rim
+
+
+def _draw(b: int, h: int, w: int, top: float, textures: int, g: torch.Generator, device: torch.device) -> tuple[Parameters, Parameters]:
+    """All objects (B, OBJECTS) of the scenes, far to near, and their lights (B,)."""
     u = lambda lo, hi, *more: lo + (hi - lo) * torch.rand(b, OBJECTS, *more, generator=g, device=device)  # noqa: E731
     chance = lambda p: (torch.rand(b, OBJECTS, generator=g, device=device) < p).float()  # noqa: E731
+    one = lambda lo, hi: lo + (hi - lo) * torch.rand(b, generator=g, device=device)  # noqa: E731
     # the scene spans a band of disparities: captures of one object do too, and it may lie anywhere in the range
-    far = torch.rand(b, 1, generator=g, device=device) ** 1.5 * (top - 20)
-    span = 4 + torch.rand(b, 1, generator=g, device=device) * (top - far - 4)
+    far = one(0, 1)[:, None] ** 1.5 * (top - 30)
+    span = torch.exp(one(1.4, 5.0))[:, None].clamp(max=top) * (1 - far / top)
     d0 = far + span * u(0.0, 1.0).sort(1).values
-    size = torch.exp(u(2.3, 5.0)) * (h / 256)
-    rod = chance(0.15)
-    calm = chance(0.4)
-    out = {
-        "d0": d0,
+    d0[:, 0] = far[:, 0]
+    focal = one(0.7, 2.0)[:, None] * w
+    relief = (d0 + 2) / focal
+    rod = chance(0.12) > 0
+    size = torch.exp(u(2.7, 5.3)) * (h / 320) * (0.6 + 0.8 * one(0, 1))[:, None]
+    aspect = torch.where(rod, u(0.02, 0.12), u(0.3, 1.0))
+    tilt = torch.tan(u(-1.2, 1.2)) * (1 - chance(0.3)), torch.tan(u(-1.2, 1.2)) * (1 - chance(0.3))
+    fall = torch.exp(u(0.7, 1.8))
+    steep = (STEEPEST * 0.8 * size * aspect / fall).clamp(max=60)
+    objects = {
+        "d0": d0, "relief": relief, "size": size, "aspect": aspect, "fall": fall,
         "cx": u(-0.1, 1.1) * w + d0 * 0.5,
         "cy": u(-0.1, 1.1) * h,
-        "size": size,
         "turn": u(0, 6.28),
-        "aspect": torch.where(rod > 0, u(0.02, 0.12), u(0.3, 1.0)),
-        "power": torch.exp(u(0.4, 2.8)),
-        "wobble": u(-1, 1, HARMONICS) * (chance(0.4)[..., None] * 0.12),
+        "power": torch.exp(u(0.3, 2.8)),
+        "square": torch.exp(u(0.5, 1.6)),
+        "round": 1 - chance(0.4),
+        "wobble": u(-1, 1, HARMONICS) * (chance(0.4)[..., None] * 0.15),
         "phase": u(0, 6.28, HARMONICS),
-        "slant_x": u(-0.3, 0.3) * (1 - calm),
-        "slant_y": u(-0.4, 0.4) * (1 - calm),
-        "bulge": u(-0.1, 0.3) * size * chance(0.6),
-        "wave": u(0, 1.2) * chance(0.3),
-        "wave_x": u(-0.12, 0.12),
-        "wave_y": u(-0.12, 0.12),
-        "light_x": u(-0.35, 0.35),
-        "light_y": u(-0.35, 0.35),
-        "texture": torch.floor(u(0, textures - 1e-3)),
+        "slant_x": (relief * tilt[0]).clamp(-STEEPEST / 2, STEEPEST / 2),
+        "slant_y": (relief * tilt[1]).clamp(-STEEPEST, STEEPEST),
+        "bulge": torch.minimum(relief * size * aspect * u(0.2, 2.0), steep) * chance(0.7) * torch.where(chance(0.85) > 0, 1.0, -1.0),
+        "wave": u(0, 1.0) * chance(0.35) * (relief * 20).clamp(max=1.5),
+        "wave_x": u(-0.15, 0.15),
+        "wave_y": u(-0.15, 0.15),
+        "texture": _textures(u, textures),
         "texture_turn": u(0, 6.28),
-        "texture_scale": torch.exp(u(-1.5, 0.25)),
+        "texture_scale": torch.exp(u(-1.4, 0.25)),
         "everywhere": torch.zeros(b, OBJECTS, device=device),
+        "gloss": u(0.05, 0.7) * chance(0.3),
+        "shine": torch.exp(u(2.3, 5.5)),
+        "parallax": -relief * u(0.3, 0.7),
     }
-    gloss = u(-0.8, 0.8, 5)
-    gloss[..., 2] = gloss[..., 2].abs() * chance(0.3) * 1.2
-    gloss[..., 3] *= 0.15
-    gloss[..., 4] = 0.01 + gloss[..., 4].abs() * 0.2
-    out["gloss"] = gloss
-    for key, value in (("everywhere", 1.0), ("bulge", 0.0), ("wave", 0.0), ("slant_x", 0.0)):
-        out[key][:, 0] = value
-    out["slant_y"][:, 0] = out["slant_y"][:, 0].clamp(min=0) * 0.8  # a table recedes upwards
-    out["slant_x"] = out["slant_x"].clamp(-0.3, 0.3)
-    return out
+    _set_background(objects, h, w, far[:, 0], one)
+    return objects, _lights(one)
 
 
-def _visible(disparity: torch.Tensor, right_disparity: torch.Tensor) -> torch.Tensor:
-    """Whether the right eye sees the same surface where the left pixel lands (within 1 px + 2 %)."""
+def _textures(u, textures: int) -> torch.Tensor:
+    """Index of each object's texture: things may be blank, walls and floors are mostly not."""
+    groups = textures // len(KINDS)
+    kind = torch.floor(u(0, len(KINDS) - 1e-3))
+    rich = torch.tensor(RICH, device=kind.device)[torch.floor(u(0, len(RICH) - 1e-3)).long()]
+    blank = torch.isin(kind, torch.tensor(BLANK, device=kind.device, dtype=kind.dtype))
+    back = torch.arange(kind.shape[1], device=kind.device)[None] < BACKGROUND
+    kind = torch.where(blank & ((back & (u(0, 1) < 0.8)) | (u(0, 1) < 0.2)), rich.to(kind.dtype), kind)
+    return kind + len(KINDS) * torch.floor(u(0, groups - 1e-3))
+
+
+def _set_background(objects: Parameters, h: int, w: int, far: torch.Tensor, one) -> None:
+    """The wall, and a floor that comes nearer downwards; in two scenes of five it lies below the picture."""
+    for key in ("bulge", "wave", "slant_y"):
+        objects[key][:, :BACKGROUND] *= 0
+    objects["everywhere"][:, :BACKGROUND] = 1
+    objects["slant_x"][:, 0] = objects["slant_x"][:, 0].clamp(-0.1, 0.1)
+    objects["slant_x"][:, 1] = one(-0.06, 0.06)
+    objects["d0"][:, 1] = far
+    objects["cx"][:, :BACKGROUND] = 0.5 * w
+    objects["cy"][:, 1] = torch.where(one(0, 1) < 0.6, one(0.0, 0.9) * h, torch.full_like(far, 10.0 * h))
+    objects["slant_y"][:, 1] = one(0.02, 0.5) * (0.2 + objects["relief"][:, 0] * 4).clamp(max=0.9)
+    objects["relief"][:, 1] = objects["slant_y"][:, 1] * one(0.3, 1.0)
+    objects["parallax"][:, :BACKGROUND] *= 0.5
+
+
+def _lights(one) -> Parameters:
+    x, y = one(-1.5, 1.5), one(-1.8, 0.6)
+    z = torch.rsqrt(x**2 + y**2 + 1)
+    return {"x": x, "y": y, "z": z * (1 + 0.5 * (1 / z - 1)), "ambient": one(0.2, 0.8), "shadow": one(0, 0.7) * (one(0, 1) < 0.7),
+            "shadow_x": -x * one(0.3, 1.5), "shadow_y": -y * one(0.3, 1.5), "soft": one(0.05, 1.0)}
+
+
+def _visible(disparity: torch.Tensor, other: torch.Tensor, sign: int) -> torch.Tensor:
+    """Whether the other eye sees the same surface where a pixel lands, at x + sign * disparity (within 1 px + 2 %)."""
     w = disparity.shape[-1]
-    x = torch.arange(w, device=disparity.device).view(1, 1, 1, w) - disparity
-    found = right_disparity.gather(3, x.round().clamp(0, w - 1).long())
-    return (x >= 0) & ((found - disparity).abs() < 1 + 0.02 * disparity)
-
-
-def camera_faults(left: torch.Tensor, right: torch.Tensor, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gain, white balance and gamma per eye, vignetting, blur, rows off by up to 1 px, noise, blocky compression, 8 bits."""
-    b, _, h, w = left.shape
-    u = lambda lo, hi, *s: lo + (hi - lo) * torch.rand(b, *(s or (1, 1, 1)), generator=g, device=left.device)  # noqa: E731
-    gamma, dark = u(0.6, 1.6), torch.where(u(0, 1) < 0.15, u(0.1, 0.4), u(0.7, 1.2))
-    y, x = torch.meshgrid(torch.linspace(-1, 1, h, device=left.device), torch.linspace(-1, 1, w, device=left.device), indexing="ij")
-    vignette = 1 - u(0, 0.25) * (x**2 + y**2)[None, None] / 2
-    noise = u(0.0, 0.02) ** 1.0
-    rows = u(-1, 1) * (u(0, 1) < 0.4).float()
-    out = []
-    for eye, image in enumerate((left, right)):
-        if eye == 1:
-            image = _move_rows(image, rows[:, 0, 0, 0])
-        gain = 1 + (u(-0.12, 0.12) + u(-0.06, 0.06, 3, 1, 1)) * eye
-        image = (image.clamp(1e-3, 1) ** gamma * dark * vignette * gain).clamp(0, 1)
-        image = _blur(image, u(0.0, 0.9))
-        image = image + noise * (0.3 + image.sqrt()) * torch.randn(image.shape, generator=g, device=image.device)
-        image = _compress(image.clamp(0, 1), u(0.0, 0.05) * (u(0, 1) < 0.7).float())
-        out.append((image.clamp(0, 1) * 255).round() / 255)
-    return out[0], out[1]
-
-
-def _move_rows(image: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    b, _, h, _ = image.shape
-    theta = torch.zeros(b, 2, 3, device=image.device)
-    theta[:, 0, 0] = theta[:, 1, 1] = 1
-    theta[:, 1, 2] = 2 * rows / h
-    return F.grid_sample(image, F.affine_grid(theta, list(image.shape), align_corners=False), align_corners=False, padding_mode="border")
-
-
-def _blur(image: torch.Tensor, amount: torch.Tensor) -> torch.Tensor:
-    """Mix with a 3x3 binomial blur."""
-    kernel = torch.tensor([0.25, 0.5, 0.25], device=image.device)
-    k = (kernel[:, None] * kernel[None]).expand(3, 1, 3, 3)
-    soft = F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), k, groups=3)
-    return image * (1 - amount) + soft * amount
-
-
-def _compress(image: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-    """8x8 cosine transform with coefficients rounded to multiples of step * (1 + frequency), as JPEG does."""
-    b, c, h, w = image.shape
-    n = torch.arange(8, device=image.device, dtype=torch.float32)
-    basis = torch.cos((2 * n[None] + 1) * n[:, None] * torch.pi / 16) * 0.5
-    basis[0] *= 0.5**0.5
-    blocks = image[..., : h // 8 * 8, : w // 8 * 8].reshape(b, c, h // 8, 8, w // 8, 8).transpose(3, 4)
-    coefficient = basis @ blocks @ basis.T
-    width = (step.view(b, 1, 1, 1, 1, 1) * (1 + 0.35 * (n[:, None] + n[None]))).clamp(min=1e-4)
-    restored = basis.T @ ((coefficient / width).round() * width) @ basis
-    out = image.clone()
-    out[..., : h // 8 * 8, : w // 8 * 8] = restored.transpose(3, 4).reshape(b, c, h // 8 * 8, w // 8 * 8)
-    return out
+    x = torch.arange(w, device=disparity.device).view(1, 1, 1, w) + sign * disparity
+    found = other.gather(3, x.round().clamp(0, w - 1).long())
+    return (x >= 0) & (x <= w - 1) & ((found - disparity).abs() < 1 + 0.02 * disparity)
