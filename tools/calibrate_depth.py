@@ -1,6 +1,6 @@
 """Fits the coefficients of stages/depth/confidence.py on generated scenes, and says how the result covers scenes left out.
 
-    python -m tools.calibrate_depth [--scenes 24] [--seed 7]
+    python -m tools.calibrate_depth [--scenes 24] [--seed 7] [--method sgm|hybrid]
 
 Scenes come from tools/stereo_training (random objects, textures and blank areas, with true disparity), then gain, white balance, noise,
 blur and real JPEG. No captured or rendered data set is used: those only verify (tools/bench_stereo.py). The fit is by maximum
@@ -18,6 +18,8 @@ import torch
 from scipy.optimize import minimize
 
 from stages.depth import confidence, stereo
+from stages.depth.config import DepthConfig
+from stages.depth.methods import METHODS
 from tools.stereo_training.scenes import SceneMaker
 from tools.stereo_training.textures import texture_bank
 
@@ -51,14 +53,15 @@ def _camera(image: np.ndarray, gain: np.ndarray | float, noise: float, quality: 
     return cv2.imdecode(data, cv2.IMREAD_COLOR)
 
 
-def samples(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def samples(count: int, seed: int, method: str) -> tuple[np.ndarray, np.ndarray]:
     """(N, features), (N,) errors in px at random pixels that both eyes see and the matcher kept."""
     kept: list[np.ndarray] = []
-    matcher = stereo.SemiGlobalStereo(2.0, 0.5, 2, 1e9)
+    matcher = METHODS[method].matcher(DepthConfig(method=method, max_sigma_px=1e9), 1)
+    last_step = {"sgm": "features", "hybrid": "with_guess"}[method]
     found, errors = [], []
     rng = np.random.default_rng(seed)
-    original = stereo.features
-    stereo.features = lambda *a: kept.append(original(*a)) or kept[-1]          # the matcher's own features, caught on the way
+    original = getattr(stereo, last_step)
+    setattr(stereo, last_step, lambda *a: kept.append(original(*a)) or kept[-1])          # the matcher's own features, caught on the way
     try:
         for left, right, truth, visible in scenes(count, seed):
             kept.clear()
@@ -68,7 +71,7 @@ def samples(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
             found.append(kept[-1].reshape(-1, kept[-1].shape[-1])[where])
             errors.append((estimate.disparity_px - truth).ravel()[where])
     finally:
-        stereo.features = original
+        setattr(stereo, last_step, original)
     return np.concatenate(found).astype(np.float64), np.concatenate(errors).astype(np.float64)
 
 
@@ -87,7 +90,7 @@ def fit(found: np.ndarray, errors: np.ndarray) -> np.ndarray:
         wrong = np.exp(-np.abs(errors) / GROSS_SPREAD_PX) / (2 * GROSS_SPREAD_PX)
         return -float(np.mean(np.log((1 - GROSS_SHARE) * right + GROSS_SHARE * wrong)))
 
-    start = np.array([0.0, 0.8, *[0.3] * (found.shape[1] - 2)])
+    start = np.array([0.0, 0.6, *[0.3] * (found.shape[1] - 2)])
     best = minimize(loss, start, method="L-BFGS-B", bounds=[(-5, 5)] + [(0, 4)] * (found.shape[1] - 1)).x
     kept, errors_kept = _comparable(found, errors, best)
     low, high = -2.0, 3.0
@@ -114,13 +117,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--scenes", type=int, default=24)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--method", choices=("sgm", "hybrid"), default="sgm")
     args = parser.parse_args()
-    found, errors = samples(args.scenes, args.seed)
+    found, errors = samples(args.scenes, args.seed, args.method)
     c = fit(found, errors)
-    print("COEFFICIENTS = (" + ", ".join(f"{v:.3f}" for v in c) + ")")
-    for name, (f, e) in (("fitted", (found, errors)), ("left out", samples(args.scenes // 2, args.seed + 1))):
-        good, sizes = _comparable(f, e, c)
-        share = [np.mean(np.abs(sizes) < k * _sigma(good, c)) for k in (1, 2)]
+    in_use = {"sgm": confidence.COEFFICIENTS, "hybrid": confidence.GUESSED}[args.method]
+    print("(" + ", ".join(f"{v:.3f}" for v in c) + ")")
+    left_out = samples(args.scenes // 2, args.seed + 1, args.method)
+    rows = ("fitted", (found, errors), c), ("left out", left_out, c), ("left out, those in use", left_out, np.array(in_use))
+    for name, (f, e), used in rows:
+        good, sizes = _comparable(f, e, used)
+        share = [np.mean(np.abs(sizes) < k * _sigma(good, used)) for k in (1, 2)]
         print(f"{name}: {len(e)} pixels, {1 - len(sizes) / len(e):.3f} grossly wrong or left out; of the others median error "
               f"{np.median(np.abs(sizes)):.3f} px, within 1 sigma {share[0]:.3f}, within 2 sigma {share[1]:.3f}")
 
