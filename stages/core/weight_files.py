@@ -20,7 +20,6 @@ from pathlib import Path
 
 from stages.core.errors import WeightsError
 from stages.core.fingerprint import digest_file
-from stages.core.store import store_error
 from stages.core.weights import Entry, by_hand, entry, find, origin_file, registry, weights_folder
 
 _CHUNK = 1 << 18
@@ -61,7 +60,7 @@ def fetch(name: str, mirror: Path | None = None, accept_unverified: bool = False
             _download(wanted, part, progress)
         return _take_in(wanted, part, accept_unverified)
     except OSError as e:
-        raise store_error(e, part) from e
+        raise _disk_error(e, part) from e
 
 
 def add(file: Path, accept_unverified: bool = False) -> Added:
@@ -81,7 +80,7 @@ def add(file: Path, accept_unverified: bool = False) -> Added:
         _copy(file, part)
         return _take_in(wanted, part, accept_unverified)
     except OSError as e:
-        raise store_error(e, part) from e
+        raise _disk_error(e, part) from e
     finally:
         part.unlink(missing_ok=True)
 
@@ -142,7 +141,7 @@ def _receive(wanted: Entry, part: Path, progress: Progress) -> bool:
         if tag_file.exists():
             request.add_header("If-Range", tag_file.read_text())         # a changed file is sent from its beginning
     try:
-        answer = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+        answer = urllib.request.build_opener().open(request, timeout=_TIMEOUT_S)     # proxies as the environment says now
     except urllib.error.HTTPError as e:
         if e.code == 416 and e.headers.get("Content-Range", "").rpartition("/")[2] == str(start):
             return True                                                  # it was whole already
@@ -204,6 +203,13 @@ def _tensors(values: object) -> dict:
     tensors = {str(k): v for k, v in values.items() if isinstance(v, torch.Tensor)}
     inner = (values[key] for key in ("state_dict", "model", "params", "extractor") if key in values)
     return tensors or next((found for v in inner if (found := _tensors(v))), {})
+
+
+def _disk_error(e: OSError, path: Path) -> WeightsError:
+    if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        return WeightsError(f"no space left writing {path}",
+                            "free space, or set TWIN_WEIGHTS to a folder on a larger disk; what was downloaded is kept")
+    return WeightsError(f"cannot write {path}: {e}", "check the permissions of the folder, or set TWIN_WEIGHTS")
 
 
 def _forget(part: Path) -> None:

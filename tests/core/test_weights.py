@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.server
 import json
@@ -29,6 +30,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.ranges: list[str | None] = []
+        self.asked: list[str] = []
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -37,6 +39,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         content, wanted = self.server.content, self.headers.get("Range")
         self.server.ranges.append(wanted)
+        self.server.asked.append(self.path)
         tag = f'"{hashlib.sha256(content).hexdigest()[:8]}"'
         start = int(wanted[6:-1]) if wanted and self.headers.get("If-Range", tag) == tag else 0
         if start >= len(content):
@@ -134,6 +137,37 @@ def test_no_network_says_what_to_do_by_hand(folder):
     assert "cannot be reached" in e.value.message
     for part in ("HTTPS_PROXY", "--from FOLDER", "1,024,000 bytes", DIGEST, "http://127.0.0.1:9/toy.onnx", "`twin weights add toy.onnx`"):
         assert part in e.value.advice
+
+
+def test_through_a_proxy(server, folder, monkeypatch):
+    """The proxy is asked for the whole address; a host that only it can reach is reached."""
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_address[1]}")
+    register(folder, "http://weights.invalid/files/toy.onnx")
+    server.cut_after = 400_000
+    assert fetch("toy").path.read_bytes() == CONTENT
+    assert set(server.asked) == {"http://weights.invalid/files/toy.onnx"} and server.ranges == [None, "bytes=400000-", "bytes=800000-"]
+
+
+def test_nothing_half_made_is_ever_in_place(server, folder, monkeypatch):
+    """Until the digest is checked the file has another name, and a disk that fills up leaves what was there before."""
+    register(folder, address_of(server))
+    (folder / "toy.onnx").write_bytes(b"an older file")
+    seen = []
+    fetch("toy", progress=lambda done, total: seen.append((folder / "toy.onnx").read_bytes()))
+    assert set(seen) == {b"an older file"} and (folder / "toy.onnx").read_bytes() == CONTENT
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device", "toy.onnx.part")
+
+    (folder / "toy.onnx").write_bytes(b"an older file")
+    monkeypatch.setattr("stages.core.weight_files._copy", full)
+    (folder / "mirror").mkdir()
+    (folder / "mirror/toy.onnx").write_bytes(CONTENT)
+    with pytest.raises(WeightsError, match=r"no space left[\s\S]*TWIN_WEIGHTS"):
+        fetch("toy", mirror=folder / "mirror")
+    assert (folder / "toy.onnx").read_bytes() == b"an older file"
 
 
 def test_from_a_mirror_folder(folder, tmp_path):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 
 import pytest
 
 from flows import cli
 from flows.run_record import RunRecords, StageRecord
 from stages.core.store import Store
+from tests.core.test_weights import Server
 
 CONTENT = b"toy network"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -48,6 +50,40 @@ def test_from_missing_to_verified(twin, tmp_path):
     code, out, _ = twin("weights", "verify")
     assert code == 6 and "WRONG" in out
     assert twin("weights", "add", str(tmp_path / "downloads/toy.onnx"))[0] == 0 and twin("weights", "verify")[0] == 0
+
+
+def test_fetch_as_a_user_does_it(twin, tmp_path, monkeypatch):
+    """From a server that breaks off: the command says that it goes on, and does; then the file is verified, and a second fetch is free."""
+    monkeypatch.setattr("stages.core.weight_files.time.sleep", lambda seconds: None)
+    content = bytes(range(256)) * 500
+    digest = hashlib.sha256(content).hexdigest()
+    entry = {"title": "a toy", "page": "https://example.org/toy", "licence": "MIT", "commercial": True, "download": "big.onnx",
+             "sha256": digest, "bytes": len(content)}
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/big.onnx"
+        (tmp_path / "weights/registry.yaml").write_text(json.dumps({"big": {**entry, "address": address}}))
+        server.content, server.cut_after = content, 10_000
+        code, _, err = twin("weights", "fetch", "big")
+        assert code == 6 and "broke after 50,000 bytes" in err and "goes on from there" in err
+        assert (tmp_path / "weights/big.onnx.part").stat().st_size == 50_000 and not (tmp_path / "weights/big.onnx").exists()
+        server.cut_after = None
+        code, out, _ = twin("weights", "fetch", "big")
+        assert code == 0 and "MIT" in out and server.ranges[-1] == "bytes=50000-"
+        assert twin("weights", "verify", "big")[1].split()[1:] == ["ok", "sha256", digest]
+        code, out, _ = twin("weights", "fetch", "big")
+        assert code == 0 and "already there" in out and len(server.ranges) == 6
+        server.shutdown()
+    (tmp_path / "weights/big.onnx").unlink()
+    code, _, err = twin("weights", "fetch", "big")                                 # nobody answers any more
+    assert code == 6 and "cannot be reached" in err
+    for part in ("HTTPS_PROXY", "--from FOLDER", f"{len(content):,} bytes", digest, address, "`twin weights add big.onnx`"):
+        assert part in err, part
+    (tmp_path / "stick").mkdir()
+    (tmp_path / "stick/big.onnx").write_bytes(b"not it")
+    code, _, err = twin("weights", "fetch", "big", "--from", str(tmp_path / "stick"))
+    assert code == 6 and f"sha256 expected {digest}, found {hashlib.sha256(b'not it').hexdigest()}" in err
+    assert not (tmp_path / "weights/big.onnx").exists()
 
 
 def test_licences_of_the_default_and_of_a_run_that_used_weights(twin, tmp_path):
