@@ -15,6 +15,8 @@ from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, rotation_angle, transform
 
 FEATURES = 1200
+CONTRAST = 0.006
+"""SIFT threshold, low: a dull table and a dull object need their weak corners; where there are many, the strongest FEATURES are kept"""
 FEATURE_WIDTH = 640
 """px; features are sought at this width at most"""
 RATIO = 0.8
@@ -39,7 +41,7 @@ def features(gray: np.ndarray, disparity: np.ndarray, sigma: np.ndarray, rig: Ri
     """SIFT (Lowe 2004) where the disparity is good to a pixel and known to about 2 %."""
     feature_scale = min(1.0, FEATURE_WIDTH / gray.shape[1])
     small = cv2.resize(gray, None, fx=feature_scale, fy=feature_scale, interpolation=cv2.INTER_AREA)
-    points, descriptors = cv2.SIFT_create(FEATURES, contrastThreshold=0.02).detectAndCompute(small, None)
+    points, descriptors = cv2.SIFT_create(FEATURES, contrastThreshold=CONTRAST).detectAndCompute(small, None)
     if descriptors is None:
         return Features(np.zeros((0, 2)), np.zeros((0, 3)), np.zeros((0, 128), np.float32))
     uv = (np.array([p.pt for p in points]) + 0.5) / feature_scale - 0.5
@@ -90,26 +92,31 @@ class SceneMotion:
     def _place(self, found: Features, partners: list[int]) -> tuple[np.ndarray | None, int]:
         uv, xyz = [], []
         for k in partners:
-            here, there = _match(found.descriptors, self._kept[k].descriptors)
+            here, there = matched(found.descriptors, self._kept[k].descriptors)
             uv.append(found.uv[here])
             xyz.append(transform(self.scene_from_left[k], self._kept[k].xyz[there]))
-        uv, xyz = np.concatenate(uv), np.concatenate(xyz)
-        if len(uv) < MIN_INLIERS:
-            return None, 0
-        cv2.setRNGSeed(0)
-        ok, rvec, tvec, inlier = cv2.solvePnPRansac(
-            xyz, uv, self.rig.K, None, iterationsCount=300, reprojectionError=REPROJECTION_PX, flags=cv2.SOLVEPNP_SQPNP
-        )
-        if not ok or inlier is None or len(inlier) < MIN_INLIERS:
-            return None, 0
-        i = inlier.ravel()
-        rvec, tvec = cv2.solvePnPRefineLM(xyz[i], uv[i], self.rig.K, None, rvec, tvec)
-        left_from_scene = np.eye(4)
-        left_from_scene[:3, :3], left_from_scene[:3, 3] = cv2.Rodrigues(rvec)[0], tvec.ravel()
-        return inverse(left_from_scene), len(i)
+        return place(np.concatenate(xyz), np.concatenate(uv), self.rig)
 
 
-def _match(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def place(xyz: np.ndarray, uv: np.ndarray, rig: Rig) -> tuple[np.ndarray | None, int]:
+    """(scene_from_left, inliers) of a camera that sees points (N, 3) metres of the scene at uv (N, 2) px; None when too few agree."""
+    if len(uv) < MIN_INLIERS:
+        return None, 0
+    cv2.setRNGSeed(0)
+    ok, rvec, tvec, inlier = cv2.solvePnPRansac(
+        xyz, uv, rig.K, None, iterationsCount=300, reprojectionError=REPROJECTION_PX, flags=cv2.SOLVEPNP_SQPNP
+    )
+    if not ok or inlier is None or len(inlier) < MIN_INLIERS:
+        return None, 0
+    i = inlier.ravel()
+    rvec, tvec = cv2.solvePnPRefineLM(xyz[i], uv[i], rig.K, None, rvec, tvec)
+    left_from_scene = np.eye(4)
+    left_from_scene[:3, :3], left_from_scene[:3, 3] = cv2.Rodrigues(rvec)[0], tvec.ravel()
+    return inverse(left_from_scene), len(i)
+
+
+def matched(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices into descriptors (N, 128) and (M, 128) that are each other's nearest and pass the ratio test."""
     if len(a) < 2 or len(b) < 2:
         return np.zeros(0, int), np.zeros(0, int)
     similarity = a @ b.T  # SIFT vectors have nearly equal length: the product ranks like the distance

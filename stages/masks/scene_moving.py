@@ -18,12 +18,16 @@ from stages.masks.scene_motion import SceneMotion
 from stages.masks.seed import Seed
 from stages.masks.working_frame import WorkingFrame
 
-FIRST_VOXELS, FINAL_VOXELS = 1_500_000, 1_500_000
+FIRST_VOXELS, FINAL_VOXELS = 2_500_000, 1_500_000
+UNSEEN_DEPTH = 1.5
+"""how far the unseen side may lie behind the seen one, in extents of what is seen: a box seen from its end is longer than it is wide"""
+RARELY_SEEN = 0.25
+"""share of the frames that must have had a voxel of the finished hull inside their picture"""
 MAX_BEHIND = 0.05
+"""a plane of which more of the object than this lies behind is not its support"""
 UNPLACED = "the camera could not be placed in this frame: outlined without a prediction"
 PLANE_SEEN = 0.15
 """a plane is used in a frame where this share of the disparities round the object lies on it (it may not be part of the still scene)"""
-"""a plane of which more of the object than this lies behind is not its support"""
 
 
 @dataclass
@@ -102,6 +106,8 @@ class MovingScene:
                 hull.vote(mask, self.motion.scene_from_left[frame], self.rig)
             if i in (4, 12, 30):
                 hull.keep(hull.against < np.maximum(4, 0.5 * hull.seen))  # hopeless already: spare the time
+        # what lies outside most pictures nobody could carve away; the object does not
+        hull.keep(hull.seen >= RARELY_SEEN * hull.seen.max(initial=0))
         self.hull = hull
 
     def _plane_disparity(self, plane: tuple[np.ndarray, float], scene_from_left: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -125,9 +131,7 @@ def moving_scene(seed: Seed, view: WorkingFrame, rig: Rig, motion: SceneMotion) 
     scene_from_left = motion.scene_from_left[seed.frame]
     x = transform(scene_from_left, rig.backproject(np.stack([u[keep], v[keep]], 1), rig.depth_from_disparity(d[keep])))
     planes = [plane_in_space(p, rig.fx, rig.baseline_m, rig.cx, rig.cy, rig.fy) for p in seed.planes]
-    low, high = np.percentile(x, 1, axis=0), np.percentile(x, 99, axis=0)
-    reach = 0.6 * float(np.max(high - low))  # how far the unseen side may lie behind the seen one
-    hull = Hull.box(low - np.array([0.1, 0.1, 0.2]) * reach, high + np.array([0.1, 0.1, 1.0]) * reach, FIRST_VOXELS)
+    hull = Hull.box(*_room(x, seed.mask, rig), FIRST_VOXELS)  # the scene's frame is this camera's
     behind = [float(np.mean(x @ n > h + 0.003)) for n, h in planes]
     trusted = [p for p, share in zip(planes, behind, strict=True) if share < MAX_BEHIND]
     hull.keep(_in_front(hull.centres, trusted))
@@ -135,6 +139,21 @@ def moving_scene(seed: Seed, view: WorkingFrame, rig: Rig, motion: SceneMotion) 
     hull.keep(hull.certain == 0)
     scatter = [max(q.sigma_px, 0.3) for q, share in zip(seed.planes, behind, strict=True) if share < MAX_BEHIND]
     return MovingScene(seed, rig, motion, hull, trusted, scatter)
+
+
+def _room(x: np.ndarray, mask: np.ndarray, rig: Rig) -> tuple[np.ndarray, np.ndarray]:
+    """Corners of a box in the seed's camera that holds the object: the cone of its mask from before what is seen of it, (N, 3) points,
+    to well behind. A mask that the picture's border cuts may go on beyond it."""
+    low, high = np.percentile(x, 1, axis=0), np.percentile(x, 99, axis=0)
+    extent = float(np.max(high - low))
+    near, far = low[2] - 0.12 * extent, high[2] + UNSEEN_DEPTH * extent
+    row, column = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    corners = np.array([[column[0] - 2, row[0] - 2], [column[-1] + 2, row[-1] + 2]], float)
+    rays = rig.rays(corners)[:, :2]
+    cut = np.array([[column[0] == 0, row[0] == 0], [column[-1] == rig.width - 1, row[-1] == rig.height - 1]])
+    beyond = np.where(cut, extent, 0.0)
+    first, last = np.minimum(rays[0] * near, rays[0] * far) - beyond[0], np.maximum(rays[1] * near, rays[1] * far) + beyond[1]
+    return np.array([*first, near]), np.array([*last, far])
 
 
 def _seen_share(view: WorkingFrame, surface: tuple[np.ndarray, float], distance: np.ndarray) -> float:
