@@ -9,6 +9,7 @@ from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, transform
 from stages.masks.hull import Hull
 from stages.masks.outline import signed_distance
+from stages.masks.scene_moving import _room
 from tests.masks.flat_scene import jaccard
 
 RIG = Rig(160, 120, 200.0, 200.0, 79.5, 59.5, 0.06)
@@ -114,3 +115,16 @@ def test_features_of_a_flat_picture_are_none():
     assert len(found.uv) == 0
     assert motion.add(0, features(textured, np.full(flat.shape, 20, np.float32), np.full(flat.shape, 0.2, np.float32), RIG))
     assert not motion.add(1, found)
+
+
+def test_the_hull_starts_with_room_for_the_side_that_is_not_seen():
+    """A slanted box of which the first frame sees three faces: all of it must lie in the room, in perspective too."""
+    corners = np.stack(np.meshgrid([-0.05, 0.05], [-0.03, 0.03], [-0.06, 0.06], indexing="ij"), -1).reshape(-1, 3)
+    x = corners @ cv2.Rodrigues(np.array([0.5, 0.7, 0.1]))[0].T + [0, 0, 0.34]
+    mask = np.zeros((RIG.height, RIG.width), np.uint8)
+    cv2.fillConvexPoly(mask, cv2.convexHull(np.rint(RIG.project(x)).astype(np.int32)), 1)
+    seen = x[np.argsort(x[:, 2])[:6]]
+    low, high = _room(seen, mask > 0, RIG)
+    assert (x.min(0) > low).all() and (x.max(0) < high).all()
+    mask[:, RIG.width // 2 :] = 1  # cut by the border: it may go on beyond it
+    assert _room(seen, mask > 0, RIG)[1][0] > high[0] + 0.05
