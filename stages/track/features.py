@@ -45,10 +45,11 @@ class Likeness:
 
 class FeatureMethod(Protocol):
     """Finds and describes points. `colour`: it sees (H, W, 3) RGB, else (H, W) grey; `max_width_px`: of the picture it was made for, 0 =
-    any."""
+    any; `gigabytes_per_megapixel`: working memory worth a check before work."""
 
     colour: bool
     max_width_px: int
+    gigabytes_per_megapixel: float
     likeness: Likeness
 
     def __call__(self, picture: np.ndarray, inside: np.ndarray, max_inside: int, max_outside: int) -> Keypoints:
@@ -65,6 +66,7 @@ class Sift:
 
     colour = False
     max_width_px = 0
+    gigabytes_per_megapixel = 0.0
 
     def __init__(self, contrast: float, ratio: float) -> None:
         self.contrast = contrast
@@ -90,6 +92,11 @@ class Sift:
             np.array([k.size / 2 for k in chosen], np.float32),
             root(descriptor),
         )
+
+
+def working_scale(method: FeatureMethod, max_width_px: int, width: int) -> float:
+    """By how much a picture `width` px wide is reduced before it is searched, at most 1."""
+    return min(1.0, min(max_width_px, method.max_width_px or max_width_px) / width)
 
 
 def choose(uv: np.ndarray, response: np.ndarray, inside: np.ndarray, max_inside: int, max_outside: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.geometry.stereo_points import backproject_stereo
-from stages.track.features import FeatureMethod
+from stages.track.features import FeatureMethod, working_scale
 from stages.track.stereo_measurement import level_of, measure_right, pyramid
 
 LOST_MASK_FACTOR = 3
@@ -81,7 +81,7 @@ def measure_frame(
     """Detect in the left picture, measure in the right one. Pictures uint8: `picture` is the left one as the method sees it, grey or RGB,
     `left` and `right` (H, W) are grey; mask bool, disparity and sigma px with NaN = none."""
     height, width = left.shape
-    scale = min(1.0, min(options.max_width_px, method.max_width_px or options.max_width_px) / width)
+    scale = working_scale(method, options.max_width_px, width)
     small = picture if scale == 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     small_mask = mask if scale == 1 else cv2.resize(mask.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
     outside = LOST_MASK_FACTOR * (options.max_outside + options.max_inside) if mask_lost else options.max_outside

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from stages.core.errors import ConfigError
+from stages.core.errors import ConfigError, StageError
 from stages.core.weights import require
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ METHODS: dict[str, Method] = {
 }
 """By the name used in the settings."""
 AUTO = "sift"
-AUTO_REASON = "needs no weights"
+AUTO_REASON = "the most accurate and the fastest of those measured, and it needs no weights (docs/methods/tracking.md)"
 
 
 def choice(config: TrackConfig) -> tuple[str, str]:
@@ -184,7 +184,22 @@ def check(config: TrackConfig) -> None:
 
 
 def build(config: TrackConfig, device: str, width: int, height: int, pictures: Pictures) -> tuple[FeatureMethod, PairMatcher]:
-    """Features and matcher, their networks loaded; see Place for the arguments."""
+    """Features and matcher, their networks loaded; see Place for the arguments. Raises StageError if memory is short."""
     places = (Place(tuple(require(n).path for n in part.weights), device, width, height, pictures) for part in parts(config))
     features, matcher = (part.make(config, place) for part, place in zip(parts(config), places, strict=True))
+    if device == "cpu":
+        _enough_memory(cast("FeatureMethod", features), config, width, height)
     return cast("FeatureMethod", features), cast("PairMatcher", matcher)
+
+
+def _enough_memory(features: FeatureMethod, config: TrackConfig, width: int, height: int) -> None:
+    import psutil
+
+    from stages.track.features import working_scale
+
+    scale = working_scale(features, config.max_width_px, width)
+    size = (round(width * scale), round(height * scale))
+    needed, free = features.gigabytes_per_megapixel * size[0] * size[1] / 1e6, psutil.virtual_memory().available / 1e9
+    if needed > free:
+        raise StageError(f"track.method={config.method} needs about {needed:.1f} GB of memory for {size[0]}x{size[1]} px, "
+                         f"{free:.1f} GB are free", f"lower track.max_width_px (now {config.max_width_px}), or use track.method=auto")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from stages.core.config import resolve
-from stages.core.errors import ConfigError, WeightsError
+from stages.core.errors import ConfigError, StageError, WeightsError
 from stages.core.weight_files import add
 from stages.track import methods
 from stages.track.config import TrackConfig
@@ -363,6 +363,20 @@ def test_a_missing_library_is_named_with_what_brings_it(wall, monkeypatch):
     assert "torchvision" in e.value.message and "stereotwin[roma]" in e.value.advice
 
 
+def test_too_little_memory_is_said_with_the_setting_to_lower(monkeypatch):
+    psutil = pytest.importorskip("psutil")
+    from types import SimpleNamespace
+
+    from stages.track.learned.dedode import DedodeFeatures
+
+    part = methods.Part(lambda config, place: DedodeFeatures(torch.nn.Identity()))
+    monkeypatch.setitem(methods.METHODS, "dedode", methods.Method("DeDoDe", part, {"mutual": methods.NEAREST}))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1e9))
+    with pytest.raises(StageError) as e:
+        methods.build(TrackConfig(method="dedode"), "cpu", 4000, 3000, lambda frame: np.zeros((3000, 4000, 3), np.uint8))
+    assert "2.0 GB of memory for 1024x768 px" in e.value.message and "track.max_width_px" in e.value.advice
+
+
 def test_settings_that_do_not_go_together_are_refused():
     with pytest.raises(ConfigError, match=r"track\.matcher has no effect with track\.method=dedode"):
         resolve({"track": TrackConfig}, overrides=["track.method=dedode", "track.matcher=lightglue"])
@@ -398,7 +412,8 @@ def five_frames(shared_dir, tmp_path_factory):
     for name in ("calibration.json", "prompt.json", "gt/mesh.ply"):
         (capture / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(source / name, capture / name)
-    for folder, name in (("left", "left{:06d}.jpg"), ("right", "right{:06d}.jpg"), ("gt/masks", "{:06d}.png"), ("gt/disparity", "{:06d}.png")):
+    names = {"left": "left{:06d}.jpg", "right": "right{:06d}.jpg", "gt/masks": "{:06d}.png", "gt/disparity": "{:06d}.png"}
+    for folder, name in names.items():
         (capture / folder).mkdir(parents=True)
         for k in range(5):
             shutil.copyfile(source / folder / name.format(k + 4), capture / folder / name.format(k))

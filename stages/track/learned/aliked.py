@@ -28,6 +28,7 @@ class AlikedFeatures:
 
     colour = True
     max_width_px = 1600
+    gigabytes_per_megapixel = 0.6
     likeness = LIKENESS
 
     def __init__(self, network: Aliked, device: str = "cpu") -> None:

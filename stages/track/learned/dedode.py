@@ -30,7 +30,8 @@ class DedodeFeatures:
 
     colour = True
     max_width_px = 1024
-    """its VGG takes about 3 GB a megapixel, and it was trained at 784"""
+    """it was trained at 784"""
+    gigabytes_per_megapixel = 2.6
     likeness = LIKENESS
 
     def __init__(self, network: torch.nn.Module, device: str = "cpu") -> None:

@@ -24,6 +24,7 @@ class DiskFeatures:
 
     colour = True
     max_width_px = 1600
+    gigabytes_per_megapixel = 2.3
     likeness = LIKENESS
 
     def __init__(self, network: torch.nn.Module, device: str = "cpu") -> None:

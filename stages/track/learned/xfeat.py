@@ -29,6 +29,7 @@ class XFeatFeatures:
 
     colour = True
     max_width_px = 1600
+    gigabytes_per_megapixel = 0.0
     likeness = LIKENESS
 
     def __init__(self, path: Path) -> None:
