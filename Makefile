@@ -1,5 +1,5 @@
 # make demo: set-up and the main job.  make test: set-up and the tests.  The rest is for development.
-.PHONY: setup demo test lint bench bench-kernels bench-scaling bench-ablation profile train-stereo clean
+.PHONY: setup demo test lint bench bench-kernels bench-tracking bench-scaling bench-ablation profile train-stereo clean
 BIN := .venv/bin
 DEMO := demo
 
@@ -22,6 +22,10 @@ lint: setup
 
 bench: setup
 	@$(BIN)/python tools/bench.py $(ARGS)
+
+# methods of finding and matching points; ARGS="--methods sift aliked" for example
+bench-tracking: setup
+	@$(BIN)/python tools/bench_tracking.py $(ARGS)
 
 bench-kernels: setup
 	@$(BIN)/python tools/bench_kernels.py $(ARGS)
