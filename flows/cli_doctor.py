@@ -15,19 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from flows.stage_child import load_stages
+from stages.core.backends import KITS
+from stages.core.devices import driver_there
 from stages.core.store import Store
 from stages.core.weights import weights_folder
 
 MODULES = {"opencv-python-headless": "cv2", "usd-core": "pxr"}
 """package -> module, where the names differ"""
 NEEDED = ("numpy", "opencv-python-headless", "numba", "scipy", "pycolmap", "embreex", "xatlas", "torch", "trimesh", "pyarrow", "prefect")
-OPTIONAL = {"open3d": "", "onnxruntime": "learned", "kornia": "learned", "transformers": "learned", "triton": "cuda", "usd-core": "usd"}
-"""package -> the extra of this project that brings it"""
+OPTIONAL = {"usd-core": "usd"}
+"""package -> the extra of this project that brings it; those that a method needs are in stages/core/backends.py"""
 
 
 def doctor(args: argparse.Namespace) -> int:
     """Print it; 1 if something that is needed does not import."""
-    found = {"machine": _machine(), "libraries": _libraries(), "weights": _weights(), "methods": _methods()}
+    found = {"machine": _machine(), "libraries": _libraries(), "backends": _backends(), "weights": _weights(), "methods": _methods()}
     missing = [n for n, text in found["libraries"].items() if text.startswith("FAILS")]
     if args.json:
         print(json.dumps(found, indent=1))
@@ -53,7 +55,7 @@ def _machine() -> dict[str, str]:
 
 def _gpu() -> str:
     if shutil.which("nvidia-smi") is None:
-        return "none (no nvidia-smi)"
+        return "none (no nvidia-smi)" if not driver_there() else "one with AMD's driver; see backends"
     command = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=20)
     return answer.stdout.strip().replace("\n", "; ") or f"nvidia-smi fails: {answer.stderr.strip()[:100]}"
@@ -74,6 +76,11 @@ def _libraries() -> dict[str, str]:
         except Exception as e:      # noqa: BLE001 - a broken library may raise anything, and that is the finding
             out[package] = f"FAILS to import ({version}): {str(e).splitlines()[0][:150]}"
     return out
+
+
+def _backends() -> dict[str, str]:
+    """Each optional library that methods choose by: whether it works here, what is missing, and the one command that mends it."""
+    return {name: kit.says() for name, kit in KITS.items()}
 
 
 def _weights() -> dict[str, str]:

@@ -98,12 +98,10 @@ def restore_config(cls: type, values: dict[str, Any]) -> Any:
 
 
 def device_for(stage: Any) -> str:
-    """ "cuda" for a stage that can use it on a machine that has it; torch is imported only where a driver is."""
-    if not (stage.needs.gpu and Path("/dev/nvidiactl").exists()):
-        return "cpu"
-    import torch
+    """The GPU for a stage that can use it on a machine that has one; torch is imported only where a driver is."""
+    from stages.core.devices import best_device, driver_there
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return best_device() if stage.needs.gpu and driver_there() else "cpu"
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ class StageContext:
     """worker threads; 0 = all cores this process may use"""
     seed: int = 0
     device: str = "cpu"
-    """"cpu" or "cuda" """
+    """"cpu" or a GPU by torch's name for it (stages/core/devices.py)"""
     progress: Progress = lambda done, total, note: None
     """called as progress(done, total, note); cheap, call it per frame or per 100 steps"""
 

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
-from stages.core.devices import has_cuda
+from stages.core.devices import driver_there, has_cuda
 
 BUILD = "bash deploy/build_cuda_kits.sh"
-_NO_GPU = "torch sees no CUDA GPU"
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,15 @@ class Kit:
     def says(self) -> str:
         """One line for `twin doctor`."""
         if problem := self.problem():
-            mend = "" if problem == _NO_GPU else f"; {self.command}"
-            return f"no: {problem}{mend} ({self.serves})"
+            useless = self.gpu and not driver_there()                   # nothing to mend on a machine without a GPU
+            return f"no: {problem}{'' if useless else f'; {self.command}'} ({self.serves})"
         return f"yes, {self.version()} ({self.serves})"
 
 
 @functools.cache
 def _problem(kit: Kit) -> str:
     if kit.gpu and not has_cuda():
-        return _NO_GPU
+        return _no_gpu() + (f" ({kit.package} {kit.version()} is installed)" if kit.version() else "")
     if not kit.version():
         return "not installed"
     try:
@@ -64,6 +63,16 @@ def _problem(kit: Kit) -> str:
     except Exception as e:      # noqa: BLE001 - a kit built for another torch, driver or GPU may raise anything, and that is the finding
         return f"installed ({kit.version()}) but does not import: {(str(e).splitlines() or [type(e).__name__])[0][:150]}"
     return kit.more() if kit.more else ""
+
+
+def _no_gpu() -> str:
+    """Why torch sees none: there is none, or torch cannot use it."""
+    if not driver_there():
+        return "no GPU here"
+    import torch
+
+    built_for = torch.version.cuda or torch.version.hip
+    return f"a GPU's driver is here, but torch {torch.__version__} {'does not get on with it' if built_for else 'is a CPU build'}"
 
 
 def _c_compiler() -> str:
@@ -81,7 +90,8 @@ def _onnx_cuda() -> str:
 
 
 _KITS = (
-    Kit("torch", "torch", "torch", "tensors of every learned method", "make setup"),
+    Kit("torch on the GPU", "torch", "torch", "every learned method, faster",
+        "TORCH_INDEX=<index with torch's CUDA or ROCm build> make setup", True),
     Kit("onnxruntime", "onnxruntime", "onnxruntime", "learned stereo on any machine", "pip install 'stereotwin[learned]'"),
     Kit("transformers", "transformers", "transformers", "masks by SAM 2", "pip install 'stereotwin[learned]'"),
     Kit("kornia", "kornia", "kornia", "learned matching", "pip install 'stereotwin[learned]'"),

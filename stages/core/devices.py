@@ -61,6 +61,11 @@ def free_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
+def captures_graphs(device: torch.device) -> bool:
+    """Whether steps can be recorded as CUDA graphs there."""
+    return device.type == "cuda"
+
+
 def computes_well_in_half(device: torch.device) -> bool:
     """Whether float16 products are faster than float32 ones there."""
     return device.type == "cuda"

@@ -38,7 +38,7 @@ class Choice:
 
 
 def choose(wanted: str, cuda: bool | None = None) -> Choice:
-    """The backend that will run. `auto`: tcnn where it imports, else triton, on a CUDA or ROCm GPU; numba without one.
+    """The backend that will run. `auto`: triton on a CUDA or ROCm GPU, tcnn where only that works; numba without a GPU.
 
     Raises StageError for one asked for by name that cannot run here, with the command that mends it.
     """
@@ -59,10 +59,11 @@ def choose(wanted: str, cuda: bool | None = None) -> Choice:
 def _best(cuda: bool) -> Choice:
     if not cuda:
         return Choice("numba", "no CUDA GPU; its kernels run on any CPU")
-    for name in ("tcnn", "triton"):
-        if not _kit(name).problem():
-            return Choice(name, "CUDA GPU" + (", tiny-cuda-nn imports" if name == "tcnn" else "; Triton's kernels need nothing built"))
-    return Choice("torch", "CUDA GPU, but neither tiny-cuda-nn nor triton works here (`twin doctor` says why)")
+    if not _kit("triton").problem():
+        return Choice("triton", "CUDA GPU; in float32, and needs nothing built")
+    if not _kit("tcnn").problem():                  # after triton: its float16 outputs leave four times the error (docs/gpu.md)
+        return Choice("tcnn", "CUDA GPU, and tiny-cuda-nn imports where triton does not work")
+    return Choice("torch", "CUDA GPU, but neither triton nor tiny-cuda-nn works here (`twin doctor` says why)")
 
 
 def _kit(backend: str) -> Kit:

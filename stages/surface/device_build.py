@@ -7,7 +7,7 @@ import logging
 
 import torch
 
-from stages.core.devices import computes_well_in_half, free_memory, torch_device
+from stages.core.devices import captures_graphs, computes_well_in_half, free_memory, torch_device
 from stages.core.errors import StageError
 from stages.surface.config import SurfaceConfig
 from stages.surface.device_field import DeviceField, Parts, TorchParts
@@ -30,7 +30,7 @@ def device_steps(backend: str, field: Field, cube: Cube, pixels: Pixels | None, 
     parts = divided(field.shape, schedule, backend, free_memory(device), config.memory)
     made = make_parts(backend, field, device, mixed=config.precision == "mixed")
     on_device = DeviceField(field.shape, field.radius, made, device)
-    capture = config.capture_step and device.type == "cuda" and backend != "tcnn"
+    capture = config.capture_step and captures_graphs(device) and backend != "tcnn"
     return DeviceSteps(on_device, cube, pixels, cameras, footprint, schedule, threads, parts, fused=backend == "triton", capture=capture)
 
 

@@ -62,6 +62,10 @@ class DeviceSteps:
         """See train.Steps."""
         self._stage("rendered_colour", pick=pick, along=(along / self._cube.size).astype(np.float32), ramp=np.float32(ramp))
 
+    def again(self, kind: str) -> None:
+        """What was staged last for a part of the step ("geometry", ..), once more: for timing."""
+        self._kinds.append(kind)
+
     def finish(self, lr_grid: float, lr_mlp: float) -> dict[str, torch.Tensor]:
         """See train.Steps."""
         self._rates.copy_(torch.tensor([lr_grid, lr_mlp]))

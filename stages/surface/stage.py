@@ -32,7 +32,7 @@ class SurfaceStage:
     name = "surface"
     version = 5
     needs = Resources(memory_gb=2.0, gpu=False)
-    """training uses a GPU for seconds and a few hundred MB, so it does not queue for it with the CPU\'s minutes around it"""
+    """training uses a GPU for seconds and a few hundred MB, so it does not queue for it with the CPU's minutes around it"""
     Config = SurfaceConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "masks.parquet", "poses.json", "points.npz")
     outputs = ("mesh.ply", "field", "poses_refined.json", "masks_final", "disparity_final")

@@ -14,9 +14,13 @@ import numpy as np
 import pytest
 import torch
 
+from stages.core.backends import Kit
+from stages.core.errors import StageError
 from stages.surface import device_grid
 from stages.surface.adam import AdamShape
+from stages.surface.backend import choose
 from stages.surface.device_adam import RowAdam
+from stages.surface.device_build import bytes_a_point, bytes_of_parameters, divided, make_parts
 from stages.surface.device_field import DeviceField, TorchParts
 from stages.surface.device_grid import DeviceLayout
 from stages.surface.device_steps import DeviceSteps
@@ -246,3 +250,44 @@ def test_the_kernels_compile_for_real_gpus(tmp_path) -> None:
     done = subprocess.run([sys.executable, "-c", COMPILE], env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(done.stdout.splitlines()) == 7 + 2 + 2
+
+
+def test_the_choice_follows_what_the_machine_has(monkeypatch) -> None:
+    works: set[str] = set()
+    monkeypatch.setattr(Kit, "problem", lambda kit: "" if kit.name in works else "not installed")
+    assert choose("auto", cuda=False).name == "numba" and choose("torch", cuda=False).name == "torch"
+    assert choose("auto", cuda=True).name == "torch"
+    works.add("tinycudann")
+    assert choose("auto", cuda=True).name == "tcnn"
+    works.symmetric_difference_update({"tinycudann", "triton"})
+    assert choose("auto", cuda=True).name == "triton" and choose("triton", cuda=True).name == "triton"
+    with pytest.raises(StageError, match=r"(?s)tcnn: not installed.*build_cuda_kits"):
+        choose("tcnn", cuda=True)
+    with pytest.raises(StageError, match=r"(?s)needs a CUDA GPU.*surface.backend=auto"):
+        choose("triton", cuda=False)
+
+
+def test_a_batch_is_cut_to_the_memory_there_is() -> None:
+    shape, schedule = FieldShape(log2_entries=15), Schedule(1, 1, 65536, 1024)
+    need = 65536 * bytes_a_point(shape, "triton")
+    assert divided(shape, schedule, "triton", 10 * need, "auto") == 1
+    less = int(0.3 * need + bytes_of_parameters(shape)) / 0.8
+    assert divided(shape, schedule, "triton", less, "auto") == 4
+    with pytest.raises(StageError, match=r"(?s)needs about .* GB.*surface.batch_points"):
+        divided(shape, schedule, "triton", less, "fixed")
+    with pytest.raises(StageError, match="needs about"):
+        divided(shape, schedule, "triton", 1000, "auto")
+
+
+def test_mixed_precision_is_refused_where_it_gains_nothing() -> None:
+    with pytest.raises(StageError, match="precision=mixed needs a GPU"):
+        make_parts("torch", made(), CPU, mixed=True)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("backend", COMMON)
+def test_on_a_gpu_the_backends_match_the_twin(cuda, backend: str) -> None:
+    field, x = made(FieldShape(log2_entries=14)), points(5000)
+    device = DeviceField(field.shape, field.radius, make_parts(backend, field, cuda), cuda)
+    close = (device.forward(x.to(cuda))[0].cpu() - TorchTwin(field)(x)[0]).abs().max()
+    assert close < 1e-4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from stages.core.errors import StageError
 from stages.surface import tcnn_layout
-from stages.surface.device_field import DeviceField
+from stages.surface.device_field import DeviceField, TorchParts
 from stages.surface.device_steps import DeviceSteps
 from stages.surface.field import Field
 from stages.surface.field_shape import FieldShape
@@ -18,6 +19,7 @@ from stages.surface.tcnn_parts import TcnnParts
 from stages.surface.torch_twin import TorchTwin
 from stages.surface.train import Cube, Schedule
 from tests.surface import fake_tinycudann
+from tools.gpu_checks import shapes
 
 CPU = torch.device("cpu")
 SHAPE = FieldShape(levels=8, log2_entries=13, base_resolution=8, finest_resolution=150, hidden=32, colour_hidden=16)
@@ -93,6 +95,24 @@ def test_a_field_trained_there_renders_here() -> None:
     here = trained.sdf(x.numpy())
     assert np.abs(here - there.forward(x)[0].detach().numpy()).max() < 3e-3
     assert np.abs(here - made(SHAPE).sdf(x.numpy())).max() > 0.1
+
+
+def test_half_precision_leaves_more_error_which_is_why_auto_takes_triton() -> None:
+    """Figures of docs/gpu.md: 160 steps of 2,048 points there, a quarter of it here."""
+    steps, batch = int(os.environ.get("STEPS", "50")), int(os.environ.get("BATCH", "1024"))
+    shape, errors = FieldShape(levels=8, log2_entries=14, base_resolution=8, finest_resolution=128), {}
+    for name in ("float32", "mixed", "tcnn"):
+        field, rng = Field.create(shape, 1, threads=1), np.random.default_rng(0)
+        parts = TcnnParts(field, CPU) if name == "tcnn" else TorchParts(field, CPU, mixed=name == "mixed")
+        on_device = DeviceField(shape, field.radius, parts, CPU)
+        trainer = DeviceSteps(on_device, Cube(np.zeros(3), 1.0), None, 1, 0.0012, Schedule(1, 0, batch, 0), threads=1)
+        for k in range(steps):
+            trainer.levels(4 + 4 * min(1, (k + 1) / (0.6 * steps)))
+            trainer.geometry(*shapes.draw(batch, rng))
+            trainer.finish(1e-2 * 0.1 ** (k / steps), 2e-3 * 0.1 ** (k / steps))
+        errors[name] = shapes.error(trainer.result()[0].sdf)
+    print({k: f"{100 * e:.4f} % of the edge" for k, e in errors.items()})
+    assert errors["float32"] < 0.001 and errors["mixed"] < 2 * errors["float32"] and errors["tcnn"] > 1.1 * errors["float32"]
 
 
 def test_layouts_agree_and_one_that_may_round_otherwise_is_refused() -> None:

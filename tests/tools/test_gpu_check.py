@@ -1,0 +1,65 @@
+"""`make gpu-check` without a GPU: every check runs at toy size, a wrong kernel is found, no GPU is told apart from a wrong result."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from stages.surface.hash_grid import GridLayout
+from tools.gpu_checks import grid, shapes
+from tools.gpu_checks.rows import OK, WRONG, Sizes, compared, table
+
+SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "gpu_check.py"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The script in a process of its own: Triton's interpreter is chosen before triton is imported."""
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=400, env=env)
+
+
+def test_every_check_runs_at_toy_size(tmp_path) -> None:
+    done = run("--device", "cpu", "--tiny", "--json", str(tmp_path / "out.json"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {r["name"]: r for r in json.loads((tmp_path / "out.json").read_text())}
+    wanted = {"grid torch: second order, table", "step torch: gradients", "training torch", "step torch: speed", "SAM 2, random weights"}
+    assert wanted <= rows.keys() and all(rows[n]["state"] != "skipped" for n in wanted)
+    pytest.importorskip("triton", reason="triton is not installed: its rows are not checked")
+    assert {"grid triton: second order, points", "step triton: gradients"} <= rows.keys()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_machine_without_a_gpu_has_its_own_exit_status() -> None:
+    done = run()
+    assert done.returncode == 3 and "Nothing was checked" in done.stderr
+
+
+def test_a_kernel_that_forgets_half_a_pixel_is_wrong(monkeypatch) -> None:
+    from stages.surface import device_grid
+
+    broken = lambda x, t, a, g: device_grid.encode((x + 1e-3).clamp(max=1), t, a, g)  # noqa: E731
+    monkeypatch.setattr(grid, "encoders", lambda: {"broken": broken, "torch": device_grid.encode})
+    rows = list(grid.check(torch.device("cpu"), Sizes.tiny(), 1e9))
+    states = {r.name: r.state for r in rows}
+    assert states["grid broken: features"] == WRONG and states["grid torch: features"] == OK
+    assert "WRONG" in table(rows)
+    assert compared("nan", float("nan"), 1.0).state == WRONG
+
+
+def test_points_on_the_sides_of_cells_are_left_out() -> None:
+    layout = GridLayout.of(3, 10, 4, 16)
+    x = torch.tensor([[0.5 / float(layout.scale[0]), 0.3, 0.3], [0.31, 0.37, 0.29]])
+    assert torch.equal(grid.inside_cells(x, layout), x[1:])
+
+
+def test_the_known_shape_has_the_distance_it_says() -> None:
+    assert shapes.error(lambda x: 0 * x[:, 0]) > 1e-3
+    centre_away = lambda x: ((x - shapes.CENTRE) ** 2).sum(1) ** 0.5  # noqa: E731
+    exact = lambda x: centre_away(x) - shapes.radius((x - shapes.CENTRE) / centre_away(x)[:, None])[:, 0]  # noqa: E731
+    assert shapes.error(exact) < 1e-6
