@@ -15,6 +15,7 @@ from stages.core.backends import KITS, Kit
 def gpu(monkeypatch):
     """A machine with a GPU, and nothing remembered of this one."""
     monkeypatch.setattr(backends, "has_cuda", lambda: True)
+    monkeypatch.setattr(backends, "driver_there", lambda: True)
     backends._problem.cache_clear()
     yield
     backends._problem.cache_clear()
