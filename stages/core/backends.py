@@ -9,11 +9,12 @@ import functools
 import importlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import metadata
 
 from stages.core.devices import driver_there, has_cuda
+from stages.core.errors import StageError
 
 BUILD = "bash deploy/build_cuda_kits.sh"
 
@@ -50,6 +51,13 @@ class Kit:
             useless = self.gpu and not driver_there()                   # nothing to mend on a machine without a GPU
             return f"no: {problem}{'' if useless else f'; {self.command}'} ({self.serves})"
         return f"yes, {self.version()} ({self.serves})"
+
+
+def check_libraries(names: Iterable[str], wanted_by: str) -> None:
+    """Raises StageError for the first that does not work here, with what mends it; `wanted_by`: the setting that asks for it."""
+    for kit in (KITS[n] for n in names):
+        if problem := kit.problem():
+            raise StageError(f"{wanted_by} needs {kit.name}: {problem}", f"{kit.command}; or leave the setting out")
 
 
 @functools.cache
@@ -95,6 +103,7 @@ _KITS = (
     Kit("onnxruntime", "onnxruntime", "onnxruntime", "learned stereo on any machine", "pip install 'stereotwin[learned]'"),
     Kit("transformers", "transformers", "transformers", "masks by SAM 2", "pip install 'stereotwin[learned]'"),
     Kit("kornia", "kornia", "kornia", "learned matching", "pip install 'stereotwin[learned]'"),
+    Kit("romatch", "romatch", "romatch", "track.method=roma; it needs torchvision", "pip install 'stereotwin[roma]'"),
     Kit("triton", "triton", "triton", "surface.backend=triton", "pip install 'stereotwin[cuda]'", True, _c_compiler),
     Kit("tinycudann", "tinycudann", "tinycudann", "surface.backend=tcnn", f"WITH_TINY_CUDA_NN=1 {BUILD}", True),
     Kit("nvdiffrast", "nvdiffrast.torch", "nvdiffrast", "texture.refine=nvdiffrast, non-commercial", f"WITH_NVDIFFRAST=1 {BUILD}", True),

@@ -5,11 +5,11 @@ A method is features and a pair matcher. `track.matcher` exchanges the matcher w
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from stages.core.backends import KITS
 from stages.core.errors import ConfigError, StageError
 from stages.core.weights import require
 
@@ -39,11 +39,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Part:
-    """Features or a matcher: the weights and modules it needs (module, what brings it), and how it is made."""
+    """Features or a matcher: how it is made, and the weights and libraries (names in stages/core/backends.py) it needs."""
 
     make: Callable[[TrackConfig, Place], object]
     weights: tuple[str, ...] = ()
-    modules: tuple[tuple[str, str], ...] = ()
+    libraries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,6 @@ class Method:
     summary: str
     features: Part
     matchers: Mapping[str, Part]
-
-
-LEARNED = "pip install 'stereotwin[learned]'"
-_KORNIA = (("kornia", LEARNED),)
-_ONNX = (("onnxruntime", LEARNED),)
-_ROMA = "pip install 'stereotwin[roma]', which brings the torchvision that fits the installed torch"
 
 
 def _sift(config: TrackConfig, place: Place) -> FeatureMethod:
@@ -118,31 +112,34 @@ def _roma(config: TrackConfig, place: Place) -> PairMatcher:
 
 
 def _nearest(config: TrackConfig, place: Place) -> PairMatcher:
+    from stages.track.learned.packing import LIKENESS
     from stages.track.pair_matching import MutualNearest
 
-    return MutualNearest(config.ratio if config.method in ("auto", "sift") else LEARNED_RATIO)
+    return MutualNearest(config.ratio if choice(config)[0] == "sift" else LIKENESS.ratio)
 
 
-LEARNED_RATIO = 0.95
-"""ratio test of learned descriptors: they spread less than SIFT's, so a good match lies nearer to the second best"""
 NEAREST = Part(_nearest)
 METHODS: dict[str, Method] = {
     "sift": Method("SIFT", Part(_sift), {"mutual": NEAREST}),
     "aliked": Method(
-        "ALIKED", Part(_aliked, ("aliked-n16",)), {"mutual": NEAREST, "lightglue": Part(_lightglue, ("lightglue-aliked",), _KORNIA)}
+        "ALIKED", Part(_aliked, ("aliked-n16",)), {"mutual": NEAREST, "lightglue": Part(_lightglue, ("lightglue-aliked",), ("kornia",))}
     ),
     "xfeat": Method(
-        "XFeat", Part(_xfeat, ("xfeat",), _ONNX), {"mutual": NEAREST, "lightglue": Part(_lighterglue, ("lighterglue",), _ONNX)}
+        "XFeat",
+        Part(_xfeat, ("xfeat",), ("onnxruntime",)),
+        {"mutual": NEAREST, "lightglue": Part(_lighterglue, ("lighterglue",), ("onnxruntime",))},
     ),
     "disk": Method(
-        "DISK", Part(_disk, ("disk-depth",), _KORNIA), {"lightglue": Part(_lightglue, ("lightglue-disk",), _KORNIA), "mutual": NEAREST}
+        "DISK",
+        Part(_disk, ("disk-depth",), ("kornia",)),
+        {"lightglue": Part(_lightglue, ("lightglue-disk",), ("kornia",)), "mutual": NEAREST},
     ),
-    "dedode": Method("DeDoDe", Part(_dedode, ("dedode-detector", "dedode-descriptor"), _KORNIA), {"mutual": NEAREST}),
-    "loftr": Method("LoFTR between SIFT points", Part(_sift), {"loftr": Part(_loftr, ("loftr-outdoor",), _KORNIA)}),
+    "dedode": Method("DeDoDe", Part(_dedode, ("dedode-detector", "dedode-descriptor"), ("kornia",)), {"mutual": NEAREST}),
+    "loftr": Method("LoFTR between SIFT points", Part(_sift), {"loftr": Part(_loftr, ("loftr-outdoor",), ("kornia",))}),
     "roma": Method(
         "RoMa between SIFT points",
         Part(_sift),
-        {"roma": Part(_roma, ("roma-outdoor", "dinov2-vitl14"), (("torchvision", _ROMA), ("romatch", _ROMA)))},
+        {"roma": Part(_roma, ("roma-outdoor", "dinov2-vitl14"), ("romatch",))},
     ),
 }
 """By the name used in the settings."""
@@ -152,7 +149,7 @@ AUTO_REASON = "the most accurate and the fastest of those measured, and it needs
 
 def choice(config: TrackConfig) -> tuple[str, str]:
     """(method, why) for these settings."""
-    return (AUTO, AUTO_REASON) if config.method == "auto" else (config.method, "set by track.method")
+    return (AUTO, AUTO_REASON) if config.method == "auto" else (config.method, f"{METHODS[config.method].summary}, set by track.method")
 
 
 def parts(config: TrackConfig) -> tuple[Part, Part]:
@@ -162,8 +159,10 @@ def parts(config: TrackConfig) -> tuple[Part, Part]:
     if config.matcher == "auto":
         return method.features, next(iter(method.matchers.values()))
     if config.matcher not in method.matchers:
-        raise ConfigError(f"track.matcher={config.matcher} does not go with track.method={name}",
-                          f"use track.matcher=auto (for {name}: {' or '.join(method.matchers)})")
+        raise ConfigError(
+            f"track.matcher={config.matcher} does not go with track.method={name}",
+            f"use track.matcher=auto (for {name}: {' or '.join(method.matchers)})",
+        )
     return method.features, method.matchers[config.matcher]
 
 
@@ -175,10 +174,11 @@ def needs_weights(config: TrackConfig) -> tuple[str, ...]:
 def check(config: TrackConfig) -> None:
     """Raises ConfigError for a library that is not there, WeightsError for weights that are not."""
     for part in parts(config):
-        for module, brought_by in part.modules:
-            if importlib.util.find_spec(module) is None:
-                raise ConfigError(f"track.method={config.method} needs {module}, which is not installed",
-                                  f"{brought_by}; or use track.method=auto")
+        for name in part.libraries:
+            if problem := KITS[name].problem():
+                raise ConfigError(
+                    f"track.method={config.method} needs {name}: {problem}", f"{KITS[name].command}; or use track.method=auto"
+                )
         for name in part.weights:
             require(name)
 
@@ -201,5 +201,7 @@ def _enough_memory(features: FeatureMethod, config: TrackConfig, width: int, hei
     size = (round(width * scale), round(height * scale))
     needed, free = features.gigabytes_per_megapixel * size[0] * size[1] / 1e6, psutil.virtual_memory().available / 1e9
     if needed > free:
-        raise StageError(f"track.method={config.method} needs about {needed:.1f} GB of memory for {size[0]}x{size[1]} px, "
-                         f"{free:.1f} GB are free", f"lower track.max_width_px (now {config.max_width_px}), or use track.method=auto")
+        raise StageError(
+            f"track.method={config.method} needs about {needed:.1f} GB of memory for {size[0]}x{size[1]} px, {free:.1f} GB are free",
+            f"lower track.max_width_px (now {config.max_width_px}), or use track.method=auto",
+        )

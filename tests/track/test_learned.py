@@ -102,7 +102,7 @@ def test_deformable_convolution_without_offsets_is_a_convolution_and_with_whole_
     plain = torch.nn.functional.conv2d(x, layer.regular_conv.weight, padding=1)
     assert torch.allclose(layer(x), plain, atol=1e-4)
     with torch.no_grad():
-        layer.offset_conv.bias[0::2], layer.offset_conv.bias[1::2] = 1.0, 2.0          # one row down, two columns right
+        layer.offset_conv.bias[0::2], layer.offset_conv.bias[1::2] = 1.0, 2.0  # one row down, two columns right
     assert torch.allclose(layer(x)[:, :, 1:-2, 1:-3], plain[:, :, 2:-1, 3:-1], atol=1e-4)
 
 
@@ -356,11 +356,12 @@ def test_an_onnx_file_with_other_names_is_refused_in_words(weights):
 
 
 def test_a_missing_library_is_named_with_what_brings_it(wall, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(methods.importlib.util, "find_spec", lambda name: None if name == "torchvision" else find(name))
-    with pytest.raises(ConfigError) as e:
-        STAGE.check({k: wall[k] for k in STAGE.inputs}, TrackConfig(method="roma"))
-    assert "torchvision" in e.value.message and "stereotwin[roma]" in e.value.advice
+    mine = {k: wall[k] for k in STAGE.inputs}
+    monkeypatch.setattr(type(methods.KITS["kornia"]), "problem", lambda kit: "not installed")
+    for method, library, extra in (("roma", "romatch", "roma"), ("loftr", "kornia", "learned"), ("xfeat", "onnxruntime", "learned")):
+        with pytest.raises(ConfigError) as e:
+            STAGE.check(mine, TrackConfig(method=method))
+        assert f"needs {library}: not installed" in e.value.message and f"pip install 'stereotwin[{extra}]'" in e.value.advice
 
 
 def test_too_little_memory_is_said_with_the_setting_to_lower(monkeypatch):

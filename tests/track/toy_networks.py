@@ -27,7 +27,7 @@ def write_xfeat(path: Path) -> Path:
     g.add("Conv", ["grey", g.constant("blur", kernel[None, None].astype(np.float32))], "smooth", pads=[4] * 4)
     g.add("MaxPool", ["smooth"], "highest", kernel_shape=[9, 9], pads=[4] * 4)
     g.add("Equal", ["smooth", "highest"], "peak")
-    g.add("NonZero", ["peak"], "where")                                  # (4, N): batch, channel, row, column
+    g.add("NonZero", ["peak"], "where")  # (4, N): batch, channel, row, column
     g.add("Gather", ["where", g.constant("xy", np.array([3, 2]))], "columns_rows", axis=0)
     g.add("Transpose", ["columns_rows"], "whole", perm=[1, 0])
     g.add("Cast", ["whole"], "keypoints", to=TensorProto.FLOAT)

@@ -27,8 +27,12 @@ class LighterGlue:
         if min(len(from_a), len(from_b)) < 2:
             return np.zeros((0, 2), np.int64)
         place = lambda p, use: ((p.uv[use] - self._size / 2) / (self._size.max() / 2)).astype(np.float32)[None]  # noqa: E731
-        matches, _ = self._session({
-            "kpts0": place(a, from_a), "kpts1": place(b, from_b),
-            "desc0": unpacked(a.descriptor[from_a])[None], "desc1": unpacked(b.descriptor[from_b])[None],
-        })
+        matches, _ = self._session(
+            {
+                "kpts0": place(a, from_a),
+                "kpts1": place(b, from_b),
+                "desc0": unpacked(a.descriptor[from_a])[None],
+                "desc1": unpacked(b.descriptor[from_b])[None],
+            }
+        )
         return np.column_stack([from_a[matches[:, 0]], from_b[matches[:, 1]]])

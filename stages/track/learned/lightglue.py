@@ -49,8 +49,11 @@ class LightGlueMatcher:
 
         uv = np.clip(points.uv[use], 0, self._size).astype(np.float32)
         tensor = lambda x: torch.from_numpy(x)[None].to(self._device)  # noqa: E731
-        return {"keypoints": tensor(uv), "descriptors": tensor(unpacked(points.descriptor[use])),
-                "image_size": torch.tensor([self._size], device=self._device)}
+        return {
+            "keypoints": tensor(uv),
+            "descriptors": tensor(unpacked(points.descriptor[use])),
+            "image_size": torch.tensor([self._size], device=self._device),
+        }
 
 
 def _network(state: dict) -> torch.nn.Module:

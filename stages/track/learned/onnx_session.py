@@ -25,8 +25,11 @@ class OnnxSession:
         self._outputs, self._name = list(outputs), path.name
         has = [v.name for v in self._session.get_inputs()], [v.name for v in self._session.get_outputs()]
         if set(has[0]) != set(inputs) or not set(outputs) <= set(has[1]):
-            raise WeightsError(f"{path.name} has inputs {', '.join(has[0])} and outputs {', '.join(has[1])}; wanted are "
-                               f"{', '.join(inputs)} and {', '.join(outputs)}", "`twin weights list` shows the file that belongs there")
+            raise WeightsError(
+                f"{path.name} has inputs {', '.join(has[0])} and outputs {', '.join(has[1])}; wanted are "
+                f"{', '.join(inputs)} and {', '.join(outputs)}",
+                "`twin weights list` shows the file that belongs there",
+            )
 
     def shape(self, name: str) -> tuple:
         """Of an input: whole numbers, or names where it is free."""

@@ -43,8 +43,9 @@ def as_tensor(picture: np.ndarray, device: str) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(layers.transpose(2, 0, 1)))[None].to(device).float() / 255
 
 
-def keypoints(uv: np.ndarray, score: np.ndarray, describe: Callable[[np.ndarray], np.ndarray], inside: np.ndarray, max_inside: int,
-              max_outside: int) -> Keypoints:
+def keypoints(
+    uv: np.ndarray, score: np.ndarray, describe: Callable[[np.ndarray], np.ndarray], inside: np.ndarray, max_inside: int, max_outside: int
+) -> Keypoints:
     """The strongest points, spread over the picture, with descriptors made only for them: `describe` (indices) -> (K, D) of length 1."""
     order = np.lexsort((uv[:, 0], uv[:, 1]))
     keep = order[choose(uv[order], score[order], inside, max_inside, max_outside)]
@@ -58,5 +59,7 @@ def filled(make: Callable[[dict], Network], path: Path, device: str) -> Network:
     try:
         return make(load_file(str(path))).to(device).eval()
     except (KeyError, RuntimeError) as e:
-        raise WeightsError(f"{path.name} does not hold this network: {str(e).splitlines()[0][:200]}",
-                           "`twin weights list` shows the file that belongs there; `twin weights verify` checks it") from e
+        raise WeightsError(
+            f"{path.name} does not hold this network: {str(e).splitlines()[0][:200]}",
+            "`twin weights list` shows the file that belongs there; `twin weights verify` checks it",
+        ) from e
