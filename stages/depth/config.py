@@ -45,5 +45,8 @@ class DepthConfig:
     """px of the network's picture; least standard deviation stated, for errors that both passes share. Not calibrated per network yet"""
     onnx_provider: Literal["auto", "cpu", "cuda", "tensorrt"] = setting("auto", only_for=("onnx", "stereo_net", "hybrid"))
     """`auto`: CUDA where the installed onnxruntime has it, else the CPU"""
+    memory: Literal["fixed", "auto"] = setting("fixed", only_for=("onnx",))
+    """fixed: refuse to start where memory will not suffice, naming the estimate; auto: lower onnx_band_megapixels, then onnx_megapixels,
+    until it does, and say so"""
     given_sigma_px: float = 0.25
     """px; standard deviation stated for depth that came with the capture, which says nothing about its own errors"""

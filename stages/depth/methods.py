@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stages.core.errors import ConfigError, StageError
+from stages.core.errors import ConfigError
 from stages.core.weights import entry, require
 from stages.depth.onnx_contract import contract
 from stages.depth.stereo_net.contract import WEIGHTS as STEREO_NET
@@ -93,23 +93,6 @@ def needs_weights(config: DepthConfig) -> tuple[str, ...]:
     method = choose(config.method)[0]
     own = (STEREO_NET,) if method in ("stereo_net", "hybrid") else ()
     return (*own, MC_CNN) if config.cost == "mc_cnn" and method in ("sgm", "hybrid") else own
-
-
-def check_onnx(config: DepthConfig) -> None:
-    """Weights, provider and (on the CPU) memory before work. Raises WeightsError, StageError."""
-    import psutil
-
-    from stages.depth.onnx_session import pick_provider
-
-    expects = contract(config.onnx_weights, entry(config.onnx_weights).model)
-    size_gb = require(config.onnx_weights).path.stat().st_size / 1e9
-    if pick_provider(config.onnx_provider) != "cpu":
-        return
-    needed_gb = 2 * size_gb + expects.gigabytes_per_megapixel * min(config.onnx_band_megapixels, config.onnx_megapixels)
-    free_gb = psutil.virtual_memory().available / 1e9
-    if needed_gb > free_gb:
-        raise StageError(f"depth.method=onnx needs about {needed_gb:.1f} GB of memory, {free_gb:.1f} GB are free",
-                         f"lower depth.onnx_band_megapixels (now {config.onnx_band_megapixels:g}), or use depth.method=sgm")
 
 
 def choose(name: str) -> tuple[str, str]:

@@ -31,6 +31,8 @@ class Contract:
     multiple: int = 32
     best_width_px: int = 0
     """wider pictures are reduced to it first: networks lose accuracy beyond the sizes they were trained on; 0 = no limit"""
+    max_disparity_px: int = 0
+    """largest disparity it can find, px of its own picture: pairs with larger ones are reduced until they fit; 0 = no limit"""
     gigabytes_per_megapixel: float = 6.0
     """of working memory, for the estimate that `check` makes; on top of the file's own size"""
 

@@ -30,10 +30,12 @@ class OnnxSession:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        picked = pick_provider(provider)
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=list(PROVIDERS[pick_provider(provider)]))
+            self._session = ort.InferenceSession(str(path), options, providers=list(PROVIDERS[picked]))
         except _errors() as e:
             raise WeightsError(f"onnxruntime cannot open {path.name}: {str(e).splitlines()[0][:200]}", "`twin weights verify`") from e
+        self._refuse_another(picked)
         self._contract, self._one_at_a_time = contract, threading.Lock()
         self._check_names(path)
 
@@ -66,6 +68,13 @@ class OnnxSession:
                 raise StageError(f"the stereo network gave {out.shape} for {left.shape[3]}x{left.shape[2]} px",
                                  "correct model.output in registry.yaml")
         return tuple(np.asarray(out, np.float32).reshape(left.shape[2:]) for out in found)
+
+    def _refuse_another(self, picked: str) -> None:
+        """onnxruntime falls back without a word where a provider that it was built with cannot be loaded. Raises StageError."""
+        if (got := self._session.get_providers()[0]) != PROVIDERS[picked][0]:
+            raise StageError(f"onnxruntime cannot load {picked}: it would run on {got.removesuffix('ExecutionProvider')}",
+                             "install the CUDA, cuDNN or TensorRT libraries of the version it was built for (`twin doctor`), "
+                             "or set depth.onnx_provider=cpu")
 
     def _check_names(self, path: Path) -> None:
         inputs, outputs = ([v.name for v in vs] for vs in (self._session.get_inputs(), self._session.get_outputs()))

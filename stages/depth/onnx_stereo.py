@@ -15,12 +15,16 @@ import cv2
 import numpy as np
 
 from stages.depth.onnx_contract import Contract
-from stages.depth.stereo import Estimate, enlarged, resized
+from stages.depth.seed import disparity_range
+from stages.depth.stereo import Estimate, enlarged, level_of, resized
 
 _OVERLAP_PX = 64
 """Rows that neighbouring bands share: beyond it the context of a band's edge is cross-faded away."""
 _WINDOW_PX = 9
 """Side of the square over which the difference of both passes is averaged: fewer pixels would call an accidental agreement certain."""
+
+_SEARCH_PIXELS = 120_000
+"""Size at which the largest disparity is looked for."""
 
 Network = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -50,7 +54,7 @@ class OnnxStereo:
     def __call__(self, left_rgb: np.ndarray, right_rgb: np.ndarray) -> Estimate:
         """(H, W, 3) uint8 rectified pair -> estimate at the same size; NaN where both passes disagree or the right eye sees nothing."""
         h, w = left_rgb.shape[:2]
-        plan = self.plan(h, w)
+        plan = self.plan(h, w, largest_disparity(left_rgb, right_rgb) if self.contract.max_disparity_px else 0.0)
         left, right = resized(left_rgb, right_rgb, plan.scale)
         d_left = self._in_bands(left, right, plan.band_rows)
         d_right = self._in_bands(right[:, ::-1], left[:, ::-1], plan.band_rows)[:, ::-1]
@@ -60,11 +64,13 @@ class OnnxStereo:
         found = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
         return Estimate(full.disparity_px, full.sigma_px, found, float("nan"))
 
-    def plan(self, height: int, width: int) -> Plan:
-        """For pictures of this size."""
+    def plan(self, height: int, width: int, largest_px: float = 0.0) -> Plan:
+        """For pictures of this size, of which `largest_px` is the largest disparity (0 = not asked)."""
+        reach = self.contract.max_disparity_px
+        fitting = reach / largest_px if reach and largest_px > reach else 1.0
         if self.fixed_size is not None:
-            return Plan(min(1.0, self.fixed_size[1] / width), self.fixed_size[0])
-        scale = min(1.0, float(np.sqrt(self.megapixels * 1e6 / (height * width))))
+            return Plan(min(fitting, self.fixed_size[1] / width), self.fixed_size[0])
+        scale = min(fitting, float(np.sqrt(self.megapixels * 1e6 / (height * width))))
         if self.contract.best_width_px:
             scale = min(scale, self.contract.best_width_px / width)
         return Plan(scale, band_rows(round(width * scale), self.band_megapixels, self.contract.multiple))
@@ -90,6 +96,13 @@ class OnnxStereo:
         picture = (picture - np.array(self.contract.mean, np.float32)) / np.array(self.contract.std, np.float32)
         channels = picture if self.contract.colour == "rgb" else picture[..., ::-1]
         return np.ascontiguousarray(channels.transpose(2, 0, 1)[None], np.float32)
+
+
+def largest_disparity(left_rgb: np.ndarray, right_rgb: np.ndarray) -> float:
+    """px; of what a coarse search without weights finds in the pair, with its margin (0.2 s)."""
+    scale = min(1.0, float(np.sqrt(_SEARCH_PIXELS / (left_rgb.shape[0] * left_rgb.shape[1]))))
+    first, count = disparity_range(level_of(*resized(left_rgb, right_rgb, scale)))
+    return (first + count - 1) / (2 * scale)                       # the range is that of a level twice as fine
 
 
 def band_rows(width: int, megapixels: float, multiple: int) -> int:

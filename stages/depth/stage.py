@@ -14,7 +14,7 @@ from stages.core.camera import Rig
 from stages.core.errors import CaptureError, ConfigError, StageError
 from stages.core.weights import identity
 from stages.depth.config import DepthConfig
-from stages.depth.methods import METHODS, check_onnx, choose, needs_weights
+from stages.depth.methods import METHODS, choose, needs_weights
 
 _POSITIVE = ("work_megapixels", "matching_megapixels", "max_sigma_px", "given_sigma_px", "steps", "net_megapixels", "onnx_megapixels",
              "onnx_band_megapixels", "onnx_left_right_px", "onnx_floor_px")
@@ -65,7 +65,9 @@ class DepthStage:
             if getattr(config, name) <= 0:
                 raise ConfigError(f"depth.{name} is {getattr(config, name)}", "give a number above 0")
         if config.method == "onnx":
-            check_onnx(config)
+            from stages.depth.onnx_memory import fitting
+
+            fitting(config)
         self.weights_used(config)
         if not any(r["status"] == "ok" for r in read_table(inputs["frames.parquet"].path)):
             raise StageError("no frame of this capture can be used", "see the report of `rectify` for the reason of each frame")
@@ -82,6 +84,11 @@ class DepthStage:
         reader, rig = FrameReader.of(inputs), Rig.load(inputs["rig.json"].path)
         given = json.loads((inputs["given"].path / "given.json").read_text()).get("depth", False)
         method, reason = ("given", "the capture brought its own depth") if given else choose(config.method)
+        lowered = ""
+        if method == "onnx":
+            from stages.depth.onnx_memory import fitting
+
+            config, lowered = fitting(config)
         frames = reader.ids
         shown = set(frames[:: max(1, len(frames) // _PICTURES)][:_PICTURES])
         if not given and (names := needs_weights(config)):
@@ -93,7 +100,9 @@ class DepthStage:
         for result in ordered_map(job, frames, context.workers):
             results.append(result)
             context.progress(len(results), len(frames), f"frame {result.frame}: {result.density:.0%} of the pixels have depth")
-        return _report(method, reason, results)
+        report = _report(method, reason, results)
+        report.warnings[:0] = [lowered] if lowered else []
+        return report
 
 
 @dataclass(frozen=True)

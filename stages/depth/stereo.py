@@ -74,7 +74,8 @@ def resized(left: np.ndarray, right: np.ndarray, scale: float) -> tuple[np.ndarr
     return left, right
 
 
-def _level(left_rgb: np.ndarray, right_rgb: np.ndarray) -> seeding.Level:
+def level_of(left_rgb: np.ndarray, right_rgb: np.ndarray) -> seeding.Level:
+    """Of a pair of (H, W, 3) float32 RGB pictures."""
     left, right = (cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in (left_rgb, right_rgb))
     noise = float(np.sqrt(0.5 * (noise_level(left) ** 2 + noise_level(right) ** 2)))
     return seeding.Level(left_rgb, right_rgb, left, right, noise)
@@ -88,12 +89,12 @@ def _halved(level: seeding.Level) -> seeding.Level:
     for image in (level.left_rgb, level.right_rgb):
         even = cv2.copyMakeBorder(image, 0, odd_h, 0, odd_w, cv2.BORDER_REPLICATE) if odd_h or odd_w else image
         out.append(cv2.resize(even, size, interpolation=cv2.INTER_AREA))
-    return _level(*out)
+    return level_of(*out)
 
 
 def _pyramid(left_rgb: np.ndarray, right_rgb: np.ndarray, matching_megapixels: float) -> list[seeding.Level]:
     """Finest first; each level half the one before; the last is the one to match at."""
-    levels = [_level(left_rgb, right_rgb)]
+    levels = [level_of(left_rgb, right_rgb)]
     while levels[-1].left.size > matching_megapixels * 1e6:
         levels.append(_halved(levels[-1]))
     return levels

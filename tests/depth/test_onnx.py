@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from stages.core.errors import ConfigError, StageError, WeightsError
 from stages.core.images import read_disparity, read_mask, read_sigma
 from stages.depth.config import DepthConfig
 from stages.depth.onnx_contract import contract
+from stages.depth.onnx_memory import fitting
 from stages.depth.onnx_stereo import OnnxStereo, band_rows, bands, judge
 from stages.depth.stage import STAGE
 from tests.depth import block_matcher
@@ -148,6 +150,66 @@ def test_too_little_memory_names_the_setting(truth, folder, tmp_path, network) -
     register(folder, network, gigabytes_per_megapixel=1e6)
     with pytest.raises(StageError, match=r"needs about \d+.* GB of memory[\s\S]*depth\.onnx_band_megapixels"):
         STAGE.check(_copy(truth, tmp_path / "in", 1), CONFIG)
+
+
+def test_too_little_memory_lowers_the_bands_then_the_size(truth, synthetic_capture, folder, tmp_path, network, monkeypatch) -> None:
+    register(folder, network, gigabytes_per_megapixel=10.0)
+    whole = DepthConfig(method="onnx", onnx_weights="toy", onnx_megapixels=0.8, onnx_band_megapixels=0.8, memory="auto")
+    free = {"GB": 100.0}
+    monkeypatch.setattr("stages.depth.onnx_memory.free_gb", lambda device: free["GB"])
+    assert fitting(whole) == (whole, "")
+    free["GB"] = 5.0
+    lowered, warning = fitting(whole)
+    assert lowered.onnx_band_megapixels == 0.4 and lowered.onnx_megapixels == 0.8
+    assert "needs about 8.0 GB of memory, 5.0 GB are free: run with depth.onnx_band_megapixels=0.4" in warning
+    with pytest.raises(StageError, match=r"depth\.memory=auto, which lowers it by itself"):
+        fitting(replace(whole, memory="fixed"))
+    free["GB"] = 0.1
+    with pytest.raises(StageError, match="at the lowest settings"):
+        fitting(whole)
+    free["GB"] = 1.5                                                # the built-in capture is smaller than a band, so nothing is lost
+    report = STAGE.run(_copy(truth, tmp_path / "in", 1), whole, tmp_path / "out", StageContext(threads=1))
+    assert "depth.onnx_band_megapixels=0.1" in report.warnings[0]
+    share, error, _ = scores(tmp_path / "out", synthetic_capture)
+    assert share > 0.5 and error < 0.7
+
+
+def test_a_pair_with_larger_disparities_than_the_network_finds_is_reduced(truth, synthetic_capture, folder, tmp_path) -> None:
+    """A matcher of 48 disparities on a capture whose object lies at 70 px and more: useless at full size, good at the size chosen."""
+    small = block_matcher.write(tmp_path / "small.onnx", 48)
+    (folder / "toy.onnx").unlink()
+    (folder / "toy.onnx").symlink_to(small)
+    inputs, shares = _copy(truth, tmp_path / "in", 1), []
+    for reach in (0, 48):
+        register(folder, small, max_disparity_px=reach)
+        STAGE.run(inputs, CONFIG, tmp_path / f"out{reach}", StageContext(threads=1))
+        shares.append(scores(tmp_path / f"out{reach}", synthetic_capture)[:2])
+    assert shares[1][0] > 0.5 and shares[1][1] < 1.0 and (shares[0][1] > 3 * shares[1][1] or shares[0][0] < 0.2)
+
+
+def test_plan_follows_what_the_network_reaches() -> None:
+    expects = contract("toy", {"inputs": ["a", "b"], "output": "c", "max_disparity_px": 192, "best_width_px": 1000})
+    matcher = OnnxStereo(lambda left, right: left, expects, None, 4.0, 4.0, 1.0, 0.1)
+    assert matcher.plan(720, 1280, 100.0).scale == pytest.approx(1000 / 1280) and matcher.plan(720, 1280, 320.0).scale == pytest.approx(0.6)
+    fixed = OnnxStereo(lambda left, right: left, expects, (480, 736), 4.0, 4.0, 1.0, 0.1)
+    assert fixed.plan(720, 1280, 100.0).scale == pytest.approx(736 / 1280) and fixed.plan(720, 1280, 640.0).scale == pytest.approx(0.3)
+
+
+def test_a_provider_that_cannot_be_loaded_is_not_replaced_in_silence(network, monkeypatch) -> None:
+    import onnxruntime as ort
+
+    from stages.depth.onnx_session import OnnxSession, pick_provider
+
+    expects = contract("toy", block_matcher.MODEL)
+    assert OnnxSession(network, expects, "cpu", 1).device == "CPU"
+    with pytest.raises(StageError, match=r"cannot use tensorrt; it has cpu[\s\S]*onnxruntime-gpu"):
+        pick_provider("tensorrt")
+    # built with CUDA, but its libraries are not there: the session comes up on the CPU
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    real = ort.InferenceSession
+    monkeypatch.setattr(ort, "InferenceSession", lambda path, options, providers: real(path, options, providers=["CPUExecutionProvider"]))
+    with pytest.raises(StageError, match=r"cannot load cuda: it would run on CPU[\s\S]*depth\.onnx_provider=cpu"):
+        OnnxSession(network, expects, "auto", 1)
 
 
 def test_weights_and_their_feeding_are_part_of_the_fingerprint(truth, folder, network) -> None:
