@@ -6,18 +6,21 @@ colours of all frames, the finished background or hull, and the fine outline.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Protocol
 
 import cv2
 import numpy as np
 
 from stages.core.parallel import ordered_map
-from stages.masks.colour_model import histogram, model_from_histograms, similarity
+from stages.masks.colour_model import BINS, histogram, model_from_histograms, similarity
 from stages.masks.expectation import Expectation
 from stages.masks.frame_cut import FrameCut, cut_frame
+from stages.masks.hints import hinted
 from stages.masks.outline import CutSettings
+from stages.masks.prompt import Prompt
 from stages.masks.seed import Seed
 from stages.masks.working_frame import WorkingFrame
 
@@ -25,6 +28,7 @@ SAME_COLOURS = 0.6
 """Bhattacharyya coefficient from which a region found anew may be the lost object"""
 SAME_MASK = 0.6
 """overlap of the two passes below which the first is kept, and doubted"""
+NO_HINTS: Mapping[int, Prompt] = MappingProxyType({})
 
 
 class Scene(Protocol):
@@ -50,6 +54,11 @@ class Followed:
     of_object: np.ndarray | None = None
     of_background: np.ndarray | None = None
 
+    @staticmethod
+    def empty() -> Followed:
+        """Nothing seen yet."""
+        return Followed(of_object=np.zeros((BINS,) * 3, np.float32), of_background=np.zeros((BINS,) * 3, np.float32))
+
 
 def encode(mask: np.ndarray) -> bytes:
     """A bool mask as PNG bytes: a few kB, so that thousands fit in memory."""
@@ -69,8 +78,9 @@ def first_pass(
     cut: CutSettings,
     fine: bool,
     tick: Callable[[], None],
+    hints: Mapping[int, Prompt] = NO_HINTS,
 ) -> Followed:
-    """Masks of all frames, forward and then backward from the seed's."""
+    """Masks of all frames, forward and then backward from the seed's; `hints`: what the user says of some frames."""
     at = frames.index(seed.frame)
     out = Followed(of_object=seed.of_object.copy(), of_background=seed.of_background.copy())
     first = FrameCut(seed.mask, 1.0, 1.0, float("nan"), seed.near_range)
@@ -81,10 +91,12 @@ def first_pass(
             scene.start(next(iter(views([seed.frame]))), seed.mask)
         expected_area = float(seed.mask.sum())
         for view in views(run):
-            found, reason = _follow_one(view, scene, previous, out, cut, fine, expected_area, float(seed.mask.sum()))
+            expected = hinted(scene.expect(view, previous), hints.get(view.frame), view.shape)
+            area = float("nan") if view.frame in hints else expected_area
+            found, reason = _follow_one(view, expected, previous, out, cut, fine, area, float(seed.mask.sum()))
             if not reason:
                 scene.learn(view, found)
-                _learn_colours(out, view, found.mask)
+                learn_colours(out, view, found.mask)
                 expected_area = float(found.mask.sum())
             previous = found
             _record(out, view.frame, found, reason)
@@ -92,8 +104,7 @@ def first_pass(
     return out
 
 
-def _follow_one(view, scene, previous, out, cut, fine, expected_area, seed_area) -> tuple[FrameCut, str]:
-    expected = scene.expect(view, previous)
+def _follow_one(view, expected, previous, out, cut, fine, expected_area, seed_area) -> tuple[FrameCut, str]:
     nothing = FrameCut(np.zeros(view.shape, bool), 0.0, float("nan"), float("nan"), previous.near_range)
     if expected.lost:
         return nothing, expected.lost
@@ -119,8 +130,8 @@ def _record(out: Followed, frame: int, cut: FrameCut, reason: str) -> None:
     out.reasons[frame] = reason
 
 
-def _learn_colours(out: Followed, view: WorkingFrame, mask: np.ndarray, margin_px: int = 5) -> None:
-    """Add the colours well inside and well outside the outline."""
+def learn_colours(out: Followed, view: WorkingFrame, mask: np.ndarray, margin_px: int = 5) -> None:
+    """Add to `out` the colours well inside and well outside the outline."""
     kernel = np.ones((2 * margin_px + 1, 2 * margin_px + 1), np.uint8)
     inner, outer = cv2.erode(mask.astype(np.uint8), kernel) > 0, cv2.dilate(mask.astype(np.uint8), kernel) == 0
     sparse = np.zeros(view.shape, bool)
@@ -135,7 +146,13 @@ def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def second_pass(
-    followed: Followed, frames: list[int], load: Callable[[int], WorkingFrame], scene: Scene, cut: CutSettings, workers: int
+    followed: Followed,
+    frames: list[int],
+    load: Callable[[int], WorkingFrame],
+    scene: Scene,
+    cut: CutSettings,
+    workers: int,
+    hints: Mapping[int, Prompt] = NO_HINTS,
 ) -> Iterator[tuple[WorkingFrame, FrameCut]]:
     """(frame, refined cut) of every frame in order; frames without a first mask come back empty where nothing is found again."""
     colours = model_from_histograms(followed.of_object, followed.of_background)
@@ -145,7 +162,7 @@ def second_pass(
     def one(frame: int) -> tuple[WorkingFrame, FrameCut]:
         view, mask = load(frame), decode(followed.masks[frame])
         own = replace(followed.cuts[frame], mask=mask)
-        expected = scene.expect(view, own, second_pass=True)
+        expected = hinted(scene.expect(view, own, second_pass=True), hints.get(frame), view.shape)
         if expected.lost:
             return view, own
         refined = cut_frame(view, expected, colours, cut, fine=True)

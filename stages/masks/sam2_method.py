@@ -1,30 +1,55 @@
-"""Masks by SAM 2 video: prompted on one frame, followed forward and backward, doubted by several cues, prompted again where it falls.
+"""Masks by SAM 2 video: prompted where the user says, followed both ways, doubted by several cues, prompted again where trust falls.
 
 SAM 2 does not say when it has lost the object: its mask may swell over the whole picture or shrink to nothing. So each mask is held
-against what SAM 2 scores itself, how much the mask depends on the threshold, and how area and depth change against the last good frame.
+against what SAM 2 scores itself, how much the mask depends on the threshold, where the object's own motion carries its last good shape, and
+how area and depth change. At the end every outline is placed again by depth and colours.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from stages.core.devices import has_cuda
 from stages.core.errors import StageError
+from stages.core.memory import Memory, choose_plan, free_gb
+from stages.core.parallel import ordered_map
 from stages.core.weights import entry, require
+from stages.masks.carried_shape import CarriedShape, overlap
+from stages.masks.colour_model import ColourModel, model_from_histograms
+from stages.masks.depth_outline import placed_again
 from stages.masks.finding import find_by_depth
-from stages.masks.follow import decode, encode
+from stages.masks.follow import Followed, decode, encode, learn_colours
 from stages.masks.job import FrameMask, Job, Outcome
+from stages.masks.prompt import Box, Prompt, outline_box
+from stages.masks.sam2_model import memory_plans, trained_size
+from stages.masks.scene_motion import Features
 from stages.masks.trust import border_share, ramp, usual_areas
 from stages.masks.working_frame import WorkingFrame
 
 AGAIN_BELOW = 0.5
-"""trust (0-1) below which a frame is prompted again with the place of the last good mask"""
-GROWN = 0.1
-"""share by which the last good mask's box is enlarged on each side for it: the object has moved since"""
+"""trust (0-1) below which a frame is prompted again where the object should be"""
+GROWN, GROWN_CARRIED = 0.1, 0.04
+"""share by which the box for it is enlarged on each side: round the last good mask (the object has moved since), round the carried shape"""
+NOT_FOUND = "the nearest compact thing that stands off the dominant plane"
+
+
+def fitting_size(name: str, size_px: int, memory: Memory) -> tuple[int, str]:
+    """Side of the square (0 asked for: the trained one) that fits into the free memory, and a warning ("" if it is the one asked for).
+
+    Raises as `check_weights` does, and StageError where memory does not suffice.
+    """
+    check_weights(name)
+    size_px = size_px or trained_size(entry(name).model)
+    device = "cuda" if has_cuda() else "cpu"
+    plans = memory_plans(require(name).path.stat().st_size, size_px, half=device == "cuda")
+    plan, warning = choose_plan("masks.method=sam2", plans, free_gb(device), memory,
+                                f"lower masks.sam2_size_px (now {size_px}), or take smaller masks.sam2_weights (now {name})")
+    return plan.changes.get("masks.sam2_size_px", size_px), warning
 
 
 def check_weights(name: str) -> None:
@@ -36,80 +61,130 @@ def check_weights(name: str) -> None:
 
 @dataclass(frozen=True)
 class Seen:
-    """What is kept of a frame: the mask as PNG bytes and the cues; depth_px: median disparity inside, NaN = none."""
+    """What is kept of a frame: the mask as PNG bytes and the cues; depth_px: median disparity inside, overlap with the carried shape."""
 
     mask: bytes
     area: int
     present: float
     steady: float
     depth_px: float
+    overlap: float = float("nan")
 
 
 class Sam2Method:
-    """See the module docstring. `network` is for tests; without it the weights `name` are loaded."""
+    """See the module docstring. `network` is for tests; without it the weights `name` are loaded, for a square of `size_px` (0: theirs)."""
 
-    def __init__(self, name: str, network: Any = None) -> None:
-        self._name, self._network = name, network
+    def __init__(self, name: str, network: Any = None, size_px: int = 0, by_depth: bool = True) -> None:
+        self._name, self._network, self._size_px, self._by_depth = name, network, size_px, by_depth
 
     def segment(self, job: Job) -> Outcome:
         """Raises StageError without a prompt and anything that stands off a plane, WeightsError."""
-        view = job.load(job.prompt.frame)
-        box, how = job.prompt.box, "given"
-        if box is None and not job.prompt.points:
-            box, how = find_by_depth(view, job.rng), "the nearest compact thing that stands off the dominant plane"
-            if box is None:
-                raise StageError("no object could be found automatically", "give a box round it (--box x0,y0,x1,y1, or prompt.json)")
-        network = self._network or self._load()
-        start = job.frames.index(view.frame)
-        first = _seen(network.prompt(start, view.rgb, list(job.prompt.points), box), view)
+        prompt, how = _prompt(job)
+        following = _Following(self._network or self._load(), job, CarriedShape(job.rig))
+        first = following.prompted(prompt)
         if first.area == 0:
-            raise StageError(f"SAM 2 finds no object at the prompt on frame {view.frame}",
+            raise StageError(f"SAM 2 finds no object at the prompt on frame {prompt.frame}",
                              "give a box that fits the object, or points on it")
-        following = _Following(network, job, {start: first})
-        following.run(range(start + 1, len(job.frames)), first, reverse=False)
-        network.turn_back()
-        following.run(range(start - 1, -1, -1), first, reverse=True)
-        outcome = Outcome(_results(job, following.seen), seed_mask=decode(first.mask), seed_frame=view.frame)
-        outcome.metrics |= {"kind": "SAM 2 video", "prompt": how, "prompt_frame": view.frame, "frames_prompted_again": following.again}
+        for correction in job.prompt.corrections:
+            if correction.says_it_all:
+                following.prompted(correction)
+        start = job.frames.index(prompt.frame)
+        following.run(range(start, len(job.frames)), first, reverse=False)
+        following.network.turn_back()
+        following.run(range(start, -1, -1), first, reverse=True)
+        results = _results(job, following.seen, following.colours if self._by_depth else None)
+        outcome = Outcome(results, seed_mask=decode(first.mask), seed_frame=prompt.frame)
+        outcome.metrics |= {"kind": "SAM 2 video", "prompt": how, "prompt_frame": prompt.frame, "frames_prompted_again": following.again,
+                            "frames_corrected": len(job.prompt.corrections), "frames_with_carried_shape": following.carried_frames}
         return outcome
 
     def _load(self) -> Any:
         from stages.masks.sam2_network import load_network
 
-        return load_network(require(self._name).path, entry(self._name).model, self._name)
+        return load_network(require(self._name).path, entry(self._name).model, self._name, self._size_px)
+
+
+def _prompt(job: Job) -> tuple[Prompt, str]:
+    """What to start from, and where it comes from in words."""
+    given = job.prompt
+    if given.says_it_all or given.points:
+        return given, "given"
+    box = find_by_depth(job.load(given.frame), job.rng)
+    if box is None:
+        raise StageError("no object could be found automatically", "give a box round it (--box x0,y0,x1,y1, or prompt.json)")
+    return replace(given, box=box), NOT_FOUND
 
 
 @dataclass
 class _Following:
     network: Any
     job: Job
-    seen: dict[int, Seen]
+    shape: CarriedShape
+    seen: dict[int, Seen] = field(default_factory=dict)
     """by position in job.frames"""
     again: int = 0
+    carried_frames: int = 0
+    _colours: Followed = field(default_factory=Followed.empty)
+
+    def prompted(self, prompt: Prompt) -> Seen:
+        """The object on a frame of which the user says all; it stays in memory for the whole video."""
+        view, position = self.job.load(prompt.frame), self.job.frames.index(prompt.frame)
+        self.seen[position] = _seen(self.network.prompt(position, view.rgb, prompt.points, prompt.box, prompt.mask), view)
+        return self.seen[position]
 
     def run(self, positions: range, good: Seen, reverse: bool) -> None:
-        frames = [self.job.frames[p] for p in positions]
-        for position, view in zip(positions, self.job.views(frames), strict=True):
-            found = _seen(self.network.follow(position, view.rgb, reverse), view)
-            if _trust(found, good)[0] < AGAIN_BELOW:
-                found = self._once_more(position, view, found, good, reverse)
+        """Follow from the first of `positions`, which is known."""
+        hints = {c.frame: c.points for c in self.job.prompt.corrections if not c.says_it_all}
+        for position, (view, features) in zip(positions, self._prepared(positions), strict=True):
+            found = self.seen.get(position)
+            if found is None:
+                found = self._followed(position, view, features, good, reverse, hints.get(view.frame, ()))
             self.seen[position] = found
-            good = found if _trust(found, good)[0] >= AGAIN_BELOW else good
+            if _trust(found, good)[0] >= AGAIN_BELOW:
+                good = found
+                mask = decode(found.mask)
+                self.shape.remember(view, mask, features)
+                learn_colours(self._colours, view, mask)
             self.job.progress(len(self.seen), 2 * len(self.job.frames), "SAM 2 follows the object")
 
-    def _once_more(self, position: int, view: WorkingFrame, found: Seen, good: Seen, reverse: bool) -> Seen:
-        better: Callable[[Any], bool] = lambda answer: _trust(_seen(answer, view), good)[0] > _trust(found, good)[0]  # noqa: E731
-        answer = self.network.correct(position, view.rgb, _box_round(decode(good.mask)), reverse, better)
+    @property
+    def colours(self) -> ColourModel:
+        """Of the object and of what is round it, in all trusted frames."""
+        return model_from_histograms(self._colours.of_object, self._colours.of_background)
+
+    def _prepared(self, positions: range) -> Iterator[tuple[WorkingFrame, Features]]:
+        def one(position: int) -> tuple[WorkingFrame, Features]:
+            view = self.job.load(self.job.frames[position])
+            return view, self.shape.features(view)
+
+        return ordered_map(one, list(positions), self.job.workers)
+
+    def _followed(self, position: int, view: WorkingFrame, features: Features, good: Seen, reverse: bool, points: tuple) -> Seen:
+        expected = self.shape.expected(features)
+        self.carried_frames += expected is not None
+        if points:
+            return _seen(self.network.amend(position, view.rgb, points, reverse), view, expected)
+        found = _seen(self.network.follow(position, view.rgb, reverse), view, expected)
+        if _trust(found, good)[0] >= AGAIN_BELOW:
+            return found
+        better = lambda answer: _trust(_seen(answer, view, expected), good)[0] > _trust(found, good)[0]  # noqa: E731
+        answer = self.network.correct(position, view.rgb, (), _place(expected, good), reverse, better)
         self.again += answer is not None
-        return found if answer is None else _seen(answer, view)
+        return found if answer is None else _seen(answer, view, expected)
 
 
-def _seen(answer: Any, view: WorkingFrame) -> Seen:
+def _place(expected: np.ndarray | None, good: Seen) -> Box:
+    """Where to look again."""
+    return outline_box(decode(good.mask), GROWN) if expected is None or not expected.any() else outline_box(expected, GROWN_CARRIED)
+
+
+def _seen(answer: Any, view: WorkingFrame, expected: np.ndarray | None = None) -> Seen:
     """Answer at the size of the view -> what is kept of it."""
     mask, sure, loose = (answer.logits > level for level in (0, 1, -1))
     inside = view.disparity[mask & np.isfinite(view.disparity)]
     steady = sure.sum() / max(1, loose.sum())
-    return Seen(encode(mask), int(mask.sum()), answer.present, float(steady), float(np.median(inside)) if inside.size else float("nan"))
+    depth = float(np.median(inside)) if inside.size else float("nan")
+    return Seen(encode(mask), int(mask.sum()), answer.present, float(steady), depth, overlap(mask, expected))
 
 
 def _trust(seen: Seen, good: Seen, usual_area: float = float("nan")) -> tuple[float, str]:
@@ -121,6 +196,7 @@ def _trust(seen: Seen, good: Seen, usual_area: float = float("nan")) -> tuple[fl
     cues = {
         "SAM 2 doubts that the object is in the picture": ramp(seen.present, 0.5, 0.9),
         "the outline depends on the threshold: object and background look alike": ramp(seen.steady, 0.5, 0.85),
+        "the outline differs from the last good shape, carried along by the object's motion": ramp(seen.overlap, 0.4, 0.75),
         "the area jumps against the neighbouring frames": ramp(change(seen.area, area), -0.8, -0.25),
         "the depth inside the mask jumps against the last good frame": ramp(change(seen.depth_px, good.depth_px), -0.5, -0.15),
     }
@@ -129,23 +205,20 @@ def _trust(seen: Seen, good: Seen, usual_area: float = float("nan")) -> tuple[fl
     return known[worst], worst
 
 
-def _results(job: Job, seen: dict[int, Seen]) -> Iterator[FrameMask]:
+def _results(job: Job, seen: dict[int, Seen], colours: ColourModel | None) -> Iterator[FrameMask]:
     usual = usual_areas([seen[p].area for p in range(len(job.frames))])
+    hints = {c.frame: c for c in (job.prompt, *job.prompt.corrections)}
+
+    def exact(position: int) -> tuple[WorkingFrame, np.ndarray]:
+        view, mask = job.load(job.frames[position]), decode(seen[position].mask)
+        return view, mask if colours is None else placed_again(view, mask, colours, job.cut, hints.get(view.frame))
+
     good = seen[job.frames.index(job.prompt.frame)]
-    for position, view in enumerate(job.views(job.frames)):
+    for position, (view, mask) in enumerate(ordered_map(exact, list(range(len(job.frames))), job.workers)):
         now = seen[position]
-        mask = decode(now.mask)
         trust, reason = _trust(now, good, usual[position])
         trust *= 0.85 if border_share(mask) > 0.03 else 1.0
         good = now if trust >= job.uncertain_below else good
         status = "lost" if now.area == 0 else "uncertain" if trust < job.uncertain_below else "ok"
         job.progress(len(job.frames) + position + 1, 2 * len(job.frames), "writing the masks")
         yield FrameMask(view, mask, status, round(float(trust), 3), "" if status == "ok" else reason)
-
-
-def _box_round(mask: np.ndarray) -> tuple[float, float, float, float]:
-    """Of a mask that is not empty, enlarged by GROWN, inside the picture."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    dx, dy = GROWN * (columns[-1] - columns[0] + 1), GROWN * (rows[-1] - rows[0] + 1)
-    h, w = mask.shape
-    return (max(0.0, columns[0] - dx), max(0.0, rows[0] - dy), min(w - 1.0, columns[-1] + dx), min(h - 1.0, rows[-1] + dy))

@@ -110,6 +110,15 @@ def from_points(view: WorkingFrame, marks: tuple[tuple[float, float, int], ...],
     return from_box(view, (window.x0, window.y0, window.x1 - 1, window.y1 - 1), cut, rng, marks)
 
 
+def from_mask(view: WorkingFrame, mask: np.ndarray, rng: np.random.Generator) -> Seed:
+    """The user's own mask (H, W) bool, taken as it is; colours and planes are learnt from it and from what is round it."""
+    ring = Window.around(mask, round(0.3 * float(np.sqrt(mask.sum()))))
+    planes = surrounding_planes(view, ring, mask, rng)
+    crop = ring.slices
+    picture, inside = view.rgb[crop].astype(np.float32), mask[crop]
+    return Seed(view.frame, mask, histogram(picture[inside]), histogram(picture[~inside]), disparity_range(view, mask), planes, "")
+
+
 def _off_the_planes(view: WorkingFrame, rng: np.random.Generator) -> np.ndarray:
     """(H, W) bool: what stands off the dominant plane of the picture, with its pinholes closed."""
     v, u = np.nonzero(np.isfinite(view.disparity))

@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def _stereo_method(config: MasksConfig) -> Any:
 def _sam2_method(config: MasksConfig) -> Any:
     from stages.masks.sam2_method import Sam2Method
 
-    return Sam2Method(config.sam2_weights)
+    return Sam2Method(config.sam2_weights, size_px=config.sam2_size_px, by_depth=config.sam2_by_depth)
 
 
 METHODS = {"stereo": _stereo_method, "sam2": _sam2_method}
@@ -62,16 +63,16 @@ class MasksStage:
         from stages.masks.prompt import read_prompt
 
         if config.method == "sam2" and not _given(inputs):
-            from stages.masks.sam2_method import check_weights
+            from stages.masks.sam2_method import fitting_size
 
-            check_weights(config.sam2_weights)
+            fitting_size(config.sam2_weights, config.sam2_size_px, config.memory)
 
         frames = FrameReader.of(inputs).ids
         if not frames:
             raise StageError("no frame of the capture can be used", "see the reasons in rectify's report")
         if not _given(inputs):
             rig = Rig.load(inputs["rig.json"].path)
-            read_prompt(inputs["prompt.json"].path, frames, rig.width, rig.height)
+            read_prompt(inputs["prompt.json"].path, frames, rig.width, rig.height, inputs["given"].path)
 
     def auto_choice(self, config: MasksConfig) -> tuple[str, str]:
         """The method that will run, and why."""
@@ -130,12 +131,12 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
     from stages.masks.working_frame import FrameCache, load, working_scale
 
     name = STAGE.auto_choice(config)[0]
+    config, lowered = _fitting(config) if name == "sam2" else (config, "")
     rig = Rig.load(inputs["rig.json"].path)
     scale = working_scale(rig.width, rig.height, config.max_pixels)
     small = rig.scaled(scale)
-    prompt = read_prompt(inputs["prompt.json"].path, reader.ids, rig.width, rig.height).scaled(
-        small.width / rig.width, small.height / rig.height
-    )
+    given = read_prompt(inputs["prompt.json"].path, reader.ids, rig.width, rig.height, inputs["given"].path)
+    prompt = given.scaled(small.width / rig.width, small.height / rig.height)
     cut = CutSettings(config.outline_length, config.band_px, config.local_radius_px)
     job = Job(
         reader.ids,
@@ -158,10 +159,18 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
         rows.append(_row(frame, result.status, result.trust, int(mask.sum()), result.reason))
         sheet.add(frame, lambda result=result: result.view.rgb, result.mask, result.status)
     why = f"{outcome.metrics.get('kind')}; no weights needed" if config.method == "auto" else "set by masks.method"
-    report = StageReport(method=name, reason=why, metrics=dict(outcome.metrics), warnings=list(outcome.warnings))
+    report = StageReport(method=name, reason=why, metrics=dict(outcome.metrics), warnings=[*filter(None, [lowered]), *outcome.warnings])
     if outcome.seed_mask is not None:
         sheet.seed(job.load(outcome.seed_frame).rgb, outcome.seed_mask, prompt.box)
     return _finish(rows, report, sheet, out)
+
+
+def _fitting(config: MasksConfig) -> tuple[MasksConfig, str]:
+    """The settings that fit into memory, and a warning where they are not the ones asked for."""
+    from stages.masks.sam2_method import fitting_size
+
+    size_px, warning = fitting_size(config.sam2_weights, config.sam2_size_px, config.memory)
+    return (replace(config, sam2_size_px=size_px) if warning else config), warning
 
 
 def _finish(rows: list[dict[str, Any]], report: StageReport, sheet: Any, out: Path) -> StageReport:

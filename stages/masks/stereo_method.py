@@ -21,7 +21,7 @@ from stages.masks.scene_flow import FlowScene
 from stages.masks.scene_motion import Features, SceneMotion, features
 from stages.masks.scene_moving import MovingScene, moving_scene
 from stages.masks.scene_still import StillScene
-from stages.masks.seed import Seed, from_box, from_points, sides_filled
+from stages.masks.seed import Seed, from_box, from_mask, from_points, sides_filled
 from stages.masks.trust import judge, usual_areas
 from stages.masks.working_frame import WorkingFrame, noise_level
 
@@ -51,20 +51,23 @@ class StereoMethod:
             )
         ticks = _Ticks(job)
         scene = self._scene(job, seed, view, still, ticks, outcome)
+        hints = {c.frame: c for c in job.prompt.corrections}
         followed = first_pass(
-            seed, job.frames, job.views, scene, job.cut, isinstance(scene, FlowScene), ticks.named("following the object", 1)
+            seed, job.frames, job.views, scene, job.cut, isinstance(scene, FlowScene), ticks.named("following the object", 1), hints
         )
         if isinstance(scene, MovingScene) and job.kind == "auto" and _overlap(followed) < HULL_OVERLAP:
             outcome.warnings.append("the object moves in the scene while the camera moves too: followed by colour and optical flow instead")
             scene = FlowScene(seed)
-            followed = first_pass(seed, job.frames, job.views, scene, job.cut, True, ticks.named("following the object", 1))
+            followed = first_pass(seed, job.frames, job.views, scene, job.cut, True, ticks.named("following the object", 1), hints)
         self._between(job, scene, followed)
         outcome.metrics |= {"kind": scene.description, "still_background_share": round(share, 3), "prompt_frame": seed.frame}
         outcome.results = self._results(job, scene, followed, seed, ticks)
         return outcome
 
     def _seed(self, job: Job, view: WorkingFrame, thumbnails: list[np.ndarray], still: bool, outcome: Outcome) -> Seed:
-        if job.prompt.points:
+        if job.prompt.mask is not None:
+            return from_mask(view, job.prompt.mask, job.rng)
+        if job.prompt.points and job.prompt.box is None:
             return from_points(view, job.prompt.points, job.cut, job.rng)
         box, how = job.prompt.box, "the given box"
         if box is None and still:
@@ -77,7 +80,8 @@ class StereoMethod:
                 "give a box round the object on the first frame (--box x0 y0 x1 y1, or prompt.json)",
             )
         outcome.metrics["prompt"] = how
-        return from_box(view, box, job.cut, job.rng, motion=None if np.isfinite(view.disparity).any() else _seed_motion(job, view, box))
+        motion = None if np.isfinite(view.disparity).any() else _seed_motion(job, view, box)
+        return from_box(view, box, job.cut, job.rng, job.prompt.points, motion)
 
     def _scene(self, job: Job, seed: Seed, view: WorkingFrame, still: bool, ticks: _Ticks, outcome: Outcome) -> Scene:
         if still:
@@ -114,7 +118,9 @@ class StereoMethod:
         passes = (
             _first_results(followed, job)
             if isinstance(scene, FlowScene)
-            else second_pass(followed, job.frames, job.load, scene, job.cut, job.workers)
+            else second_pass(
+                followed, job.frames, job.load, scene, job.cut, job.workers, {c.frame: c for c in job.prompt.corrections}
+            )
         )
         for view, cut in passes:
             verdict = judge(
