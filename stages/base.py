@@ -85,8 +85,9 @@ class Stage(Protocol):
     """A step of the pipeline; see stages/<name>/stage.py for each.
 
     Optional members: `weights_used(config) -> {name: sha256}` of the weights that decide the result, `needs_weights(config) -> names`
-    in weights/registry.yaml, whether they are there or not (`licence: commercial` refuses by them), and
-    `auto_choice(config) -> (method, reason)`, what `method: auto` would pick on this machine (`twin doctor` prints it).
+    in weights/registry.yaml, whether they are there or not, `needs_libraries(config) -> names` of optional libraries
+    (`licence: commercial` refuses by both), and `auto_choice(config) -> (method, reason)`, what `method: auto` would pick on this
+    machine (`twin doctor` prints it).
     """
 
     name: str

@@ -14,7 +14,7 @@ PROJECT = "stereotwin"
 _NON_COMMERCIAL = re.compile(r"non-?commercial|cc[- ]by(-|[- ]sa-)?nc|research (use|only|purposes)|1-way commercial", re.IGNORECASE)
 _KNOWN = {"nvdiffrast": "NVIDIA Source Code Licence (1-way commercial): non-commercial use only"}
 """Licences of distributions that do not state them in their metadata."""
-_INSTEAD = {"nvdiffrast": "the ray-cast texture of the default (texture.method=auto)"}
+_INSTEAD = {"nvdiffrast": "texture.refine=raycast, or the default none"}
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,13 @@ class Licence:
     instead: str = ""
 
 
-def of_run(weights: Iterable[str]) -> list[Licence]:
-    """Of everything a run with these weights (by name) stands on: the weights first, then libraries by name."""
+def of_run(weights: Iterable[str], libraries: Iterable[str] = ()) -> list[Licence]:
+    """Of everything a run with these weights and optional libraries (by name) stands on: the weights first, then libraries by name."""
     entries = [entry(name) for name in sorted(set(weights))]
-    needed = {name for e in entries for name in e.libraries}
-    return [of_weights(e) for e in entries] + of_libraries({PROJECT, *needed})
+    needed = {name for e in entries for name in e.libraries} | set(libraries)
+    found = of_libraries({PROJECT, *needed})
+    missing = sorted(_KNOWN.keys() & needed - {l.name for l in found})         # asked for, not installed: its licence is known all the same
+    return [of_weights(e) for e in entries] + found + [Licence("library", n, "", _KNOWN[n], False, _INSTEAD.get(n, "")) for n in missing]
 
 
 def of_weights(wanted: Entry) -> Licence:
@@ -49,9 +51,9 @@ def of_libraries(roots: Iterable[str]) -> list[Licence]:
     return [_of_distribution(d) for name, d in sorted(_closure(roots).items()) if name != PROJECT]
 
 
-def refuse_non_commercial(weights: Iterable[str]) -> None:
+def refuse_non_commercial(weights: Iterable[str], libraries: Iterable[str] = ()) -> None:
     """Raises ConfigError that names everything not licensed for commercial use, and what to use instead."""
-    refused = [l for l in of_run(weights) if not l.commercial]
+    refused = [l for l in of_run(weights, libraries) if not l.commercial]
     if not refused:
         return
     named = "; ".join(f"{l.kind} {l.name} ({l.text})" for l in refused)

@@ -42,6 +42,11 @@ class TextureConfig:
     """solve for the gain of every picture and colour channel; off = take the pictures as they are"""
     align_views: bool = True
     """correct each frame's pose by up to a few pixels so that the pictures agree on the surface; poses.json stays as it is"""
+    refine: Literal["none", "raycast", "nvdiffrast"] = "none"
+    """after blending, fit texture, exposure and poses to all pictures together and keep it where it shows left-out pixels better;
+    nvdiffrast renders on a CUDA GPU and may not be used commercially (`licence: commercial` refuses it)"""
+    refine_steps: int = 120
+    """steps of that fit, four pictures each"""
     hold_out: int = 0
     """leave every n-th frame out and measure the texture on it; 0 = use all (and measure on those used)"""
 
@@ -52,5 +57,7 @@ class TextureConfig:
             raise ValueError(f"candidates is {self.candidates}, expected 1 to 32")
         if self.face_budget < 100 or self.max_views < 2 or self.padding_px < 2:
             raise ValueError("face_budget must be at least 100, max_views 2, padding_px 2")
+        if self.refine_steps < 1:
+            raise ValueError(f"refine_steps is {self.refine_steps}, expected at least 1")
         if not 0 < self.min_facing < 1 or self.hold_out < 0 or self.hold_out == 1:
             raise ValueError("min_facing must lie between 0 and 1; hold_out is 0 or at least 2")

@@ -19,10 +19,16 @@ class TextureStage:
     inputs = ("pairs", "frames.parquet", "rig.json", "masks_final", "poses_refined.json", "mesh.ply")
     outputs = ("textured",)
 
+    def needs_libraries(self, config: TextureConfig) -> tuple[str, ...]:
+        """Optional libraries that these settings use."""
+        return ("nvdiffrast",) if config.refine == "nvdiffrast" else ()
+
     def check(self, inputs: Inputs, config: TextureConfig) -> None:
-        """Raises StageError when there is nothing to colour from."""
+        """Raises StageError when there is nothing to colour from, or a library that is asked for does not work here."""
+        from stages.core.backends import check_libraries
         from stages.core.frames import posed, read_poses, read_table
 
+        check_libraries(self.needs_libraries(config), f"texture.refine={config.refine}")
         usable = {r["frame"] for r in read_table(inputs["frames.parquet"].path) if r["status"] == "ok"}
         frames = sorted(usable & set(posed(read_poses(inputs["poses_refined.json"].path))))
         if not frames:
@@ -53,6 +59,11 @@ class TextureStage:
             baked = bake(shape, views, rig, reader.mask, reader.rgb, config, context.workers, context.seed, context.progress)
         except ValueError as e:
             raise StageError(str(e), "look at the masks and poses in the report: they and the mesh do not fit together") from e
+        if config.refine != "none":
+            from stages.texture.refine_views import refined
+
+            note = lambda k: context.progress(k, config.refine_steps, "fitting the texture to all pictures")  # noqa: E731
+            baked = refined(baked, rig, config, reader.mask, reader.rgb, context.workers, context.seed, note)
         context.progress(0, 1, "measuring the texture")
         held = sorted(set(poses) - set(used))
         measured = measure(baked.mesh, held or sorted(used), poses, rig, reader.mask, reader.rgb, context.workers)
