@@ -2,8 +2,9 @@
 
     python -m tools.export_stereo [--checkpoint build/stereo_net/checkpoint.pt] [--out weights/stereo_net.onnx] [--levels 48]
 
-The file holds the moving average of the weights as float16 (computed with in float32), the calibration as part of the graph, and as
-metadata how it came about. It takes pictures of any size that is a multiple of 32.
+The ONNX file holds the moving average of the weights as float16 (computed with in float32), the calibration as part of the graph, and as
+metadata how it came about; it takes pictures of any size that is a multiple of 32. Beside it, stereo_net.safetensors holds the same
+weights for training to go on from.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from stages.depth.stereo_net.network import StereoNet
 from tools.stereo_training.export import Calibration, calibrate, write_onnx
 from tools.stereo_training.pool import Sizes
-from tools.stereo_training.trainer import TEXTURES, held_back_batches, scene_maker
+from tools.stereo_training.trainer import TEXTURES, held_back_batches, scene_maker, write_weights
 
 
 def main() -> None:
@@ -35,6 +36,7 @@ def main() -> None:
     notes = {"steps": str(saved["step"]), "training_seconds": f"{saved['seconds']:.0f}", "seed": str(args.seed), "levels": str(args.levels),
              "sigma": f"sqrt({found.floor_px:.3f}^2 + ({found.factor:.3f} scale^{found.power:.3f})^2) px", "licence": "Apache-2.0"}
     write_onnx(net, found, Path(args.out), notes)
+    write_weights(saved["average"], Path(args.out).with_suffix(".safetensors"))
     print(f"{notes} | {Path(args.out).stat().st_size:,} bytes | of {len(batches) - half} batches left out, "
           f"{covered[0]:.3f} within 1 sigma, {covered[1]:.3f} within 2 sigma")
 

@@ -2,9 +2,10 @@
 
     python -m tools.train_stereo [--out build/stereo_net] (--steps 20000 | --minutes M) [--device cpu|cuda] [--batch 4]
                                  [--processes 1] [--threads 1] [--rate 1.5e-3] [--seed 0] [--validate-every 250] [--save-every 100]
+                                 [--start weights/stereo_net.safetensors]
 
-Resumes from <out>/checkpoint.pt, logs one JSON line per 20 steps to <out>/log.jsonl and validates on held-back scenes (their seeds are
-never drawn for training). The learning rate rises over the first twentieth and falls as a cosine to the end of the steps or minutes,
+Resumes from <out>/checkpoint.pt (where there is none, begins with the weights of --start instead of random ones), logs one JSON line
+per 20 steps to <out>/log.jsonl and validates on held-back scenes (their seeds are never drawn for training). The learning rate rises over the first twentieth and falls as a cosine to the end of the steps or minutes,
 whichever comes first; a run that is resumed goes on where it stood in that schedule. On the CPU it computes in bfloat16; several
 processes share the work of a step and average their gradients, each with its own scenes.
 """
@@ -28,7 +29,7 @@ def main() -> None:
     """Train as the arguments say."""
     args = _arguments()
     plan = Plan(Path(args.out), args.steps, args.minutes, args.device, args.batch, args.processes, args.threads, args.rate, args.seed,
-                args.validate_every, args.save_every)
+                args.validate_every, args.save_every, Path(args.start) if args.start else None)
     plan.out.mkdir(parents=True, exist_ok=True)
     if plan.processes == 1:
         train(0, plan, "")
@@ -50,6 +51,7 @@ def _arguments() -> argparse.Namespace:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--validate-every", type=int, default=250)
     p.add_argument("--save-every", type=int, default=100)
+    p.add_argument("--start", default="", help="weights of an earlier training")
     return p.parse_args()
 
 

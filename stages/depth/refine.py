@@ -38,6 +38,9 @@ class RefineSettings:
     """the plate may locally bend this many times more"""
     excess: float = 1.0
     """how many variances loose and stiff plate differ by where the stiffness has halved"""
+    anchored: bool = False
+    """whether the start's own information counts in what the result is worth: a network's does, a matching result is made of the same
+    pixels as the votes"""
 
 
 @dataclass(frozen=True)
@@ -200,5 +203,6 @@ def refine(left: np.ndarray, right: np.ndarray, start: Start, noise: float, blur
         target = (vote.target_px * vote.information + start.disparity_px * start.anchor) / (information + np.float32(1e-9))
         bend = local_stiffness(target, information, start, s)
         d = thin_plate.solve(target, information, start.link_x, start.link_y, s.tension, stiffness, bend_weight=bend)
-    sigma = posterior_sigma(vote.information, bend * np.float32(stiffness), start.link_x, start.link_y)
+    worth = vote.information + start.anchor if s.anchored else vote.information
+    sigma = posterior_sigma(worth, bend * np.float32(stiffness), start.link_x, start.link_y)
     return Refined(d, sigma, vote.misfit, vote.information)

@@ -124,7 +124,7 @@ def _coarse_to_fine(levels: list[seeding.Level], start: Start, steps: int, ancho
     for k in range(len(levels) - 1, -1, -1):
         level = levels[k]
         width = level.left.shape[1]
-        settings = RefineSettings(_CURVATURE_TIMES_WIDTH / width, 2 * round(_OFFSET_SHARE * width / 2) + 1)
+        settings = RefineSettings(_CURVATURE_TIMES_WIDTH / width, 2 * round(_OFFSET_SHARE * width / 2) + 1, anchored=anchored)
         coarsest = k == len(levels) - 1
         blurs = (2.0, 0.7) if coarsest and k > 0 else (2.0,) + (0.7,) * steps if coarsest else (0.7,) * (steps if k == 0 else 1)
         refined = refine(level.left, level.right, start, level.noise, blurs, settings)

@@ -14,7 +14,7 @@ from tools.stereo_training.export import calibrate, write_onnx
 from tools.stereo_training.pool import Pool, Scene, Sizes, make_scene, resized_disparity, training_pair
 from tools.stereo_training.scenes import SceneMaker
 from tools.stereo_training.textures import KINDS
-from tools.stereo_training.trainer import Learner, Plan, held_back_batches, scene_maker, schedule
+from tools.stereo_training.trainer import Learner, Plan, held_back_batches, scene_maker, schedule, write_weights
 
 SIZES = Sizes(height=64, width=128, levels=16)
 
@@ -131,6 +131,10 @@ def test_a_few_steps_learn_and_a_resumed_run_is_the_same_run(maker: SceneMaker, 
     after, again = _losses(straight, batch, 2), _losses(resumed, batch, 2)
     assert again[0] == pytest.approx(after[0], rel=1e-4) and again[1] == pytest.approx(after[1], rel=0.05)
     assert after[-1] < 0.7 * first[0]
+    write_weights(straight.average.state_dict(), tmp_path / "start.safetensors")
+    further = Learner(Plan(tmp_path / "further", steps=12, sizes=SIZES, start=tmp_path / "start.safetensors"))
+    for a, b in zip(straight.average.state_dict().values(), further.net.state_dict().values(), strict=True):
+        assert torch.allclose(a.float(), b.float(), rtol=1e-3, atol=1e-4)
 
 
 def _losses(learner: Learner, batch, steps: int) -> list[float]:

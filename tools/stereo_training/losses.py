@@ -10,6 +10,8 @@ from tools.stereo_training.scenes import Batch
 
 HIDDEN_WEIGHT = 0.15
 """Of pixels that only the left eye sees: they are guesses, and a result marks them as hidden anyway."""
+HOPE = 0.5
+"""1/px; pixels whose predicted scale is 1 / HOPE count half: blank surfaces that nobody could measure shall not drown the others."""
 SIGMA_PER_SCALE = 2.0**0.5
 """Standard deviation of a Laplace distribution over its scale."""
 
@@ -23,17 +25,19 @@ def stereo_loss(p: Prediction, batch: Batch) -> dict[str, torch.Tensor]:
     levels = p.logits.shape[1]
     weight = torch.where(batch.visible, 1.0, HIDDEN_WEIGHT) * ((batch.disparity >= 0) & (batch.disparity < 4 * (levels - 1)))
     truth4, sure4 = _smaller(batch.disparity, weight, 4, 3.0)
-    truth2, sure2 = _smaller(batch.disparity, weight, 2, 1.5)
     seen4 = (sure4 > 0.9).float()
-    rounds = [_mean(F.smooth_l1_loss(4 * q, truth4, reduction="none", beta=0.5).clamp(max=40), sure4) for q in p.quarters]
     error = (p.disparity_px - batch.disparity).abs()
     scale = p.log_scale.clamp(-5, 5)
+    hopeful = weight / (1 + HOPE * torch.exp(scale.detach()))
+    truth2, hopeful2 = _smaller(batch.disparity, hopeful, 2, 1.5)
+    hopeful4 = _smaller(batch.disparity, hopeful, 4, 3.0)[1]
+    rounds = [_mean(F.smooth_l1_loss(4 * q, truth4, reduction="none", beta=0.5).clamp(max=40), hopeful4) for q in p.quarters]
     return {
         "features": 0.3 * _mean(_cross_entropy(p.similarity, truth4 / 4), seen4),
         "volume": 0.5 * _mean(_cross_entropy(p.logits, truth4 / 4), sure4),
         "quarter": 0.1 * rounds[0] + 0.15 * sum(rounds[1:]),
-        "half": 0.3 * _mean(F.smooth_l1_loss(2 * p.half, truth2, reduction="none", beta=0.5).clamp(max=40), sure2),
-        "full": 0.5 * _mean(F.smooth_l1_loss(p.disparity_px, batch.disparity, reduction="none", beta=0.5).clamp(max=40), weight),
+        "half": 0.3 * _mean(F.smooth_l1_loss(2 * p.half, truth2, reduction="none", beta=0.5).clamp(max=40), hopeful2),
+        "full": 0.5 * _mean(F.smooth_l1_loss(p.disparity_px, batch.disparity, reduction="none", beta=0.5).clamp(max=40), hopeful),
         "sigma": 0.2 * _mean(error.detach().clamp(max=60) * torch.exp(-scale) + scale, weight),
     }
 

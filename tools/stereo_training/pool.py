@@ -45,7 +45,7 @@ class Sizes:
 class Pool:
     """The newest `capacity` scenes; a new one joins every `renew_every` steps. What a step gets depends on seed, rank and step only."""
 
-    def __init__(self, maker: SceneMaker, seed: int, rank: int, sizes: Sizes, capacity: int = 96, renew_every: int = 6, first: int = 12):
+    def __init__(self, maker: SceneMaker, seed: int, rank: int, sizes: Sizes, capacity: int = 48, renew_every: int = 6, first: int = 12):
         self.maker, self.seed, self.rank, self.sizes = maker, seed, rank, sizes
         self.capacity, self.renew_every, self.first = capacity, renew_every, first
         self._scenes: deque[tuple[int, Scene]] = deque(maxlen=capacity)

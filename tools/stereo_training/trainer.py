@@ -42,6 +42,8 @@ class Plan:
     seed: int = 0
     validate_every: int = 250
     save_every: int = 100
+    start: Path | None = None
+    """weights to begin with"""
     sizes: Sizes = field(default_factory=Sizes)
     textures: int = TEXTURES
 
@@ -89,6 +91,8 @@ class Learner:
         self.plan, self.device = plan, torch.device(plan.device)
         torch.manual_seed(plan.seed)
         self.net = channels_last(StereoNet(plan.sizes.levels).to(self.device)).train()
+        if plan.start is not None:
+            self.net.load_state_dict(read_weights(plan.start))
         self.average = channels_last(StereoNet(plan.sizes.levels).to(self.device)).eval()
         self.average.load_state_dict(self.net.state_dict())
         self.optimiser = torch.optim.AdamW(self.net.parameters(), lr=plan.rate, weight_decay=WEIGHT_DECAY)
@@ -168,6 +172,20 @@ class Learner:
         with torch.no_grad():
             for a, b in zip(self.average.state_dict().values(), self.net.state_dict().values(), strict=True):
                 a.lerp_(b, 1 - keep) if a.is_floating_point() else a.copy_(b)
+
+
+def write_weights(state: dict[str, torch.Tensor], path: Path) -> None:
+    """A network's weights as float16, to go on from: half the size, and rounding is far below what a step changes."""
+    from safetensors.torch import save_file
+
+    save_file({k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}, path)
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """What `write_weights` wrote, as float32."""
+    from safetensors.torch import load_file
+
+    return {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
 
 
 def schedule(progress: float) -> float:
