@@ -5,9 +5,10 @@
                                  [--start weights/stereo_net.safetensors]
 
 Resumes from <out>/checkpoint.pt (where there is none, begins with the weights of --start instead of random ones), logs one JSON line
-per 20 steps to <out>/log.jsonl and validates on held-back scenes (their seeds are never drawn for training). The learning rate rises over the first twentieth and falls as a cosine to the end of the steps or minutes,
-whichever comes first; a run that is resumed goes on where it stood in that schedule. On the CPU it computes in bfloat16; several
-processes share the work of a step and average their gradients, each with its own scenes.
+per 20 steps to <out>/log.jsonl and validates on held-back scenes (their seeds are never drawn for training). The learning rate rises
+over the first twentieth and falls as a cosine to the end of the steps or minutes, whichever comes first; a run that is resumed goes on
+where it stood in that schedule. On the CPU it computes in bfloat16; several processes share the work of a step and average their
+gradients, each with its own scenes.
 """
 
 from __future__ import annotations
