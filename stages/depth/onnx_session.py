@@ -1,4 +1,4 @@
-"""onnxruntime: the file opened on a device, and what goes wrong there in words. The only file that imports it.
+"""A stereo network in onnxruntime: the file opened on a device, and what goes wrong there in words.
 
 Colour order, range and size multiple are the contract's; this file only checks that the model has those inputs and runs it.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.core.errors import StageError, WeightsError
+from stages.core.onnx_files import first_line, onnx_errors, open_onnx
 from stages.depth.onnx_contract import Contract
 
 PROVIDERS = {
@@ -25,16 +26,8 @@ class OnnxSession:
     """A stereo network ready to run; called from several threads, one picture pair at a time, so that memory holds one."""
 
     def __init__(self, path: Path, contract: Contract, provider: str, threads: int) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
         picked = pick_provider(provider)
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=list(PROVIDERS[picked]))
-        except _errors() as e:
-            raise WeightsError(f"onnxruntime cannot open {path.name}: {str(e).splitlines()[0][:200]}", "`twin weights verify`") from e
+        self._session = open_onnx(path, PROVIDERS[picked], threads)
         self._refuse_another(picked)
         self._contract, self._one_at_a_time = contract, threading.Lock()
         self._check_names(path)
@@ -60,8 +53,8 @@ class OnnxSession:
         try:
             with self._one_at_a_time:
                 found = self._session.run(list(wanted), {names[0]: left, names[1]: right})
-        except _errors() as e:
-            raise StageError(f"the stereo network fails on {left.shape[3]}x{left.shape[2]} px: {str(e).splitlines()[0][:200]}",
+        except onnx_errors() as e:
+            raise StageError(f"the stereo network fails on {left.shape[3]}x{left.shape[2]} px: {first_line(e)}",
                              "if memory ran out, lower depth.onnx_band_megapixels or depth.onnx_megapixels") from e
         for out in found:
             if out.size != left.shape[2] * left.shape[3]:
@@ -95,11 +88,3 @@ def pick_provider(wanted: str) -> str:
         raise StageError(f"this onnxruntime cannot use {wanted}; it has {', '.join(there)}",
                          "pip install onnxruntime-gpu, or depth.onnx_provider=auto")
     return wanted
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    """All that onnxruntime raises: a dozen classes that share no base but Exception."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    own = (v for v in vars(state).values() if isinstance(v, type) and issubclass(v, Exception))
-    return (*own, RuntimeError, MemoryError)

@@ -8,20 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from stages.core.errors import StageError, WeightsError
+from stages.core.onnx_files import first_line, onnx_errors, open_onnx
 
 
 class OnnxSession:
     """A network with known names; runs on one thread, since frames run side by side."""
 
     def __init__(self, path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = 1, 3
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except _errors() as e:
-            raise WeightsError(f"onnxruntime cannot open {path.name}: {str(e).splitlines()[0][:200]}", "`twin weights verify`") from e
+        self._session = open_onnx(path, ["CPUExecutionProvider"], threads=1)
         self._outputs, self._name = list(outputs), path.name
         has = [v.name for v in self._session.get_inputs()], [v.name for v in self._session.get_outputs()]
         if set(has[0]) != set(inputs) or not set(outputs) <= set(has[1]):
@@ -39,13 +33,5 @@ class OnnxSession:
         """The outputs in the order named. Raises StageError."""
         try:
             return [np.asarray(v) for v in self._session.run(self._outputs, dict(inputs))]
-        except _errors() as e:
-            raise StageError(f"{self._name} fails: {str(e).splitlines()[0][:200]}", "if memory ran out, lower max_points_inside") from e
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    """All that onnxruntime raises: a dozen classes that share no base but Exception."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    own = (v for v in vars(state).values() if isinstance(v, type) and issubclass(v, Exception))
-    return (*own, RuntimeError, MemoryError)
+        except onnx_errors() as e:
+            raise StageError(f"{self._name} fails: {first_line(e)}", "if memory ran out, lower max_points_inside") from e
