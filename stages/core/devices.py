@@ -38,6 +38,11 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def cuda_or_cpu() -> str:
+    """For libraries that know no other device: "cuda" where torch sees an NVIDIA or AMD GPU, else "cpu"."""
+    return "cuda" if has_cuda() else "cpu"
+
+
 def torch_device(wanted: str = "auto") -> torch.device:
     """The device of that name, or the best. Raises StageError if it is asked for by name and not there."""
     import torch

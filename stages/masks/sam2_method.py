@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.core.devices import has_cuda
+from stages.core.devices import cuda_or_cpu
 from stages.core.errors import StageError
 from stages.core.memory import Memory, choose_plan, free_gb
 from stages.core.parallel import ordered_map
@@ -45,8 +45,8 @@ def fitting_size(name: str, size_px: int, memory: Memory) -> tuple[int, str]:
     """
     check_weights(name)
     size_px = size_px or trained_size(entry(name).model)
-    device = "cuda" if has_cuda() else "cpu"
-    plans = memory_plans(require(name).path.stat().st_size, size_px, half=device == "cuda")
+    device = cuda_or_cpu()
+    plans = memory_plans(require(name).path.stat().st_size, size_px, half=device != "cpu")
     plan, warning = choose_plan("masks.method=sam2", plans, free_gb(device), memory,
                                 f"lower masks.sam2_size_px (now {size_px}), or take smaller masks.sam2_weights (now {name})")
     return plan.changes.get("masks.sam2_size_px", size_px), warning

@@ -19,7 +19,7 @@ import torch
 import transformers
 from transformers.utils.logging import disable_progress_bar
 
-from stages.core.devices import has_cuda
+from stages.core.devices import cuda_or_cpu
 from stages.core.errors import StageError, WeightsError
 from stages.masks.prompt import Box, Points
 from stages.masks.sam2_model import FAMILIES, family_of, resized_model
@@ -41,8 +41,9 @@ class Answer:
 class Sam2Network:
     """Follows one object; positions count the frames in the order of time."""
 
-    def __init__(self, model: Any, device: str) -> None:
-        kind = torch.bfloat16 if device == "cuda" else torch.float32
+    def __init__(self, model: Any, device: str, dtype: torch.dtype | None = None) -> None:
+        """`dtype`: of weights and pictures, by default bfloat16 on a GPU, float32 elsewhere."""
+        kind = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
         self._model, self._device, self._dtype = model.to(device, kind).eval(), device, kind
         self._size = int(model.config.image_size)
         self._reach = max(model.config.num_maskmem, model.config.max_object_pointers_in_encoder)
@@ -173,4 +174,4 @@ def load_network(path: Path, model: Mapping[str, Any], name: str, size_px: int =
     if missing := sorted(info["missing_keys"]):
         raise WeightsError(f"{path.name} lacks {len(missing)} tensors of {kind} as its entry describes it, for example {missing[0]}",
                            "`twin weights verify`, or correct `model` in registry.yaml")
-    return Sam2Network(found, "cuda" if has_cuda() else "cpu")
+    return Sam2Network(found, cuda_or_cpu())

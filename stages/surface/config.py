@@ -66,7 +66,7 @@ class SurfaceConfig:
     """what trains the field: auto takes the fastest that works here (docs/gpu.md), numba without a CUDA GPU"""
     precision: Literal["auto", "mixed"] = setting("auto", only_for=("neural",))
     """auto: float32, tcnn its own float16; mixed: hidden layers in float16 on a GPU (backends torch and triton)"""
-    memory: Literal["auto", "fixed"] = setting("auto", only_for=("neural",))
+    memory: Literal["fixed", "auto"] = setting("auto", only_for=("neural",))
     """auto: cut a batch that does not fit the GPU's free memory into parts, same result; fixed: refuse, naming the estimate"""
     capture_step: bool = setting(False, only_for=("neural",))
     """replay training steps as CUDA graphs; off until `make gpu-check` has shown on a GPU what it saves"""

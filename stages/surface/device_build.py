@@ -7,8 +7,9 @@ import logging
 
 import torch
 
-from stages.core.devices import captures_graphs, computes_well_in_half, free_memory, torch_device
+from stages.core.devices import captures_graphs, computes_well_in_half, torch_device
 from stages.core.errors import StageError
+from stages.core.memory import Memory, Plan, choose_plan, free_gb
 from stages.surface.config import SurfaceConfig
 from stages.surface.device_field import DeviceField, Parts, TorchParts
 from stages.surface.device_steps import DeviceSteps
@@ -18,8 +19,6 @@ from stages.surface.pixels import Pixels
 from stages.surface.train import Cube, Schedule
 
 log = logging.getLogger(__name__)
-FREE_SHARE = 0.8
-"""of the free memory that training may take: other programs use the GPU too"""
 MOST_PARTS = 64
 
 
@@ -27,7 +26,7 @@ def device_steps(backend: str, field: Field, cube: Cube, pixels: Pixels | None, 
                  config: SurfaceConfig, threads: int) -> DeviceSteps:
     """The step of `torch`, `triton` or `tcnn`."""
     device = torch_device(_device_of(backend))
-    parts = divided(field.shape, schedule, backend, free_memory(device), config.memory)
+    parts = divided(field.shape, schedule, backend, free_gb(device.type), config.memory)
     made = make_parts(backend, field, device, mixed=config.precision == "mixed")
     on_device = DeviceField(field.shape, field.radius, made, device)
     capture = config.capture_step and captures_graphs(device) and backend != "tcnn"
@@ -69,22 +68,17 @@ def bytes_of_parameters(shape: FieldShape) -> int:
     return shape.grid().entries * (4 * 8 + 4)
 
 
-def divided(shape: FieldShape, schedule: Schedule, backend: str, free: int, memory: str) -> int:
-    """Into how many parts a batch is cut so that it fits into FREE_SHARE of `free` bytes; the sum of their gradients is the batch's.
+def divided(shape: FieldShape, schedule: Schedule, backend: str, free: float, memory: Memory) -> int:
+    """Into how many parts a batch is cut so that it fits into `free` GB; the sum of their gradients is the batch's, so nothing changes.
 
-    Raises StageError where even that does not help, or where `memory` is "fixed" and one part does not fit.
+    Raises StageError where even that does not help, or where `memory` is "fixed" and the whole does not fit.
     """
     largest = max(schedule.points, schedule.rays * schedule.samples if schedule.colour_steps else 0)
-    room = FREE_SHARE * free - bytes_of_parameters(shape)
-    need = largest * bytes_a_point(shape, backend)
-    for parts in (2**k for k in range(MOST_PARTS.bit_length())):
-        if need / parts <= room:
-            if parts > 1:
-                log.warning("%.1f GB of memory are free: each batch of the field is worked on in %d parts (same result)", free / 1e9, parts)
-            return parts
-        if memory == "fixed":
-            break
-    raise StageError(
-        f"training the field needs about {(need + bytes_of_parameters(shape)) / 1e9:.2f} GB on the device, {free / 1e9:.2f} GB are free",
-        "set surface.memory=auto, or lower surface.batch_points, surface.batch_rays or surface.field_log2_entries",
-    )
+    need, always = largest * bytes_a_point(shape, backend) / 1e9, bytes_of_parameters(shape) / 1e9
+    counts = [2**k for k in range(MOST_PARTS.bit_length())]
+    plans = [Plan({"each batch in parts": k} if k > 1 else {}, need / k + always) for k in counts]
+    advice = "lower surface.batch_points, surface.batch_rays or surface.field_log2_entries"
+    plan, warning = choose_plan(f"surface.backend={backend}", plans, free, memory, advice)
+    if warning:
+        log.warning("%s; the result is the same", warning)
+    return plan.changes.get("each batch in parts", 1)

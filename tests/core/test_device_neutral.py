@@ -16,9 +16,8 @@ ADAPTERS = {
     "stages/core/devices.py": "the helper itself",
     "stages/surface/cuda_graphs.py": "CUDA graphs exist nowhere else",
     "stages/depth/config.py": "the name of a provider of onnxruntime",
+    "stages/depth/onnx_memory.py": "onnxruntime's providers other than the CPU's are CUDA's",
     "stages/depth/onnx_session.py": "providers of onnxruntime",
-    "stages/masks/sam2_network.py": "adapter of transformers",
-    "stages/texture/nvdiffrast_renderer.py": "adapter of a CUDA library",
 }
 NAMES = ("cuda", "mps", "hip", "rocm")
 

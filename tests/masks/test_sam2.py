@@ -192,6 +192,37 @@ def test_a_worse_answer_changes_nothing(toy_folder) -> None:
     np.testing.assert_allclose(*answers, atol=1e-5)
 
 
+def all_prompts(network) -> list[np.ndarray]:
+    """Logits of a video that uses every kind of prompt."""
+    rgb = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    mask = np.zeros((60, 80), bool)
+    mask[20:40, 20:60] = True
+    answers = [network.prompt(2, rgb, ((40.0, 30.0, 1), (3.0, 3.0, 0)), (10, 10, 70, 50)), network.prompt(6, rgb, (), None, mask)]
+    answers += [network.follow(3, rgb, False), network.amend(4, rgb, ((50.0, 30.0, 0),), False)]
+    network.turn_back()
+    answers += [network.follow(1, rgb, True), network.correct(1, rgb, (), (5, 5, 70, 50), True, lambda answer: True)]
+    return [a.logits for a in answers]
+
+
+@pytest.mark.parametrize("described", [sam2_toy.MODEL, sam2_toy.EDGE_MODEL], ids=["sam2", "edgetam"])
+def test_every_prompt_in_16_bit_numbers(toy_folder, described) -> None:
+    """What runs on a GPU, on the CPU: no mixture of types, and nearly the same answers."""
+    from stages.masks.sam2_network import Sam2Network
+
+    exact, rough = (all_prompts(Sam2Network(sam2_toy.random_model(described=described), "cpu", kind)) for kind in (None, torch.bfloat16))
+    for a, b in zip(exact, rough, strict=True):
+        assert np.isfinite(b).all() and np.abs(a - b).mean() < 0.1 * max(1.0, a.std())
+
+
+@pytest.mark.cuda
+def test_every_prompt_on_a_gpu(toy_folder, cuda) -> None:
+    from stages.masks.sam2_network import Sam2Network
+
+    exact, there = all_prompts(Sam2Network(sam2_toy.random_model(), "cpu")), all_prompts(Sam2Network(sam2_toy.random_model(), "cuda"))
+    for a, b in zip(exact, there, strict=True):
+        assert np.isfinite(b).all() and np.abs(a - b).mean() < 0.1 * max(1.0, a.std())
+
+
 def test_masks_and_later_points_become_prompted_frames(toy_folder) -> None:
     from stages.masks.sam2_network import Sam2Network
 
@@ -251,7 +282,7 @@ def test_too_little_memory_is_said_or_the_square_made_smaller(truth, toy_folder,
     monkeypatch.setenv("TWIN_WEIGHTS", str(toy_folder))
     inputs = {k: truth[k] for k in STAGE.inputs}
     file_bytes = (toy_folder / "sam2-toy.safetensors").stat().st_size
-    monkeypatch.setattr("stages.masks.sam2_method.has_cuda", lambda: False)
+    monkeypatch.setattr("stages.masks.sam2_method.cuda_or_cpu", lambda: "cpu")
     monkeypatch.setattr("stages.masks.sam2_method.free_gb", lambda device: 1.2 * memory_gb(file_bytes, 768))
     with pytest.raises(StageError, match=r"needs about .* GB of memory[\s\S]*masks\.sam2_size_px \(now 1024\)[\s\S]*masks\.memory=auto"):
         STAGE.check(inputs, STAGE.Config(method="sam2", sam2_weights="sam2-toy", sam2_size_px=1024))

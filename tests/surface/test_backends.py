@@ -269,14 +269,14 @@ def test_the_choice_follows_what_the_machine_has(monkeypatch) -> None:
 
 def test_a_batch_is_cut_to_the_memory_there_is() -> None:
     shape, schedule = FieldShape(log2_entries=15), Schedule(1, 1, 65536, 1024)
-    need = 65536 * bytes_a_point(shape, "triton")
+    need = 65536 * bytes_a_point(shape, "triton") / 1e9
     assert divided(shape, schedule, "triton", 10 * need, "auto") == 1
-    less = int(0.3 * need + bytes_of_parameters(shape)) / 0.8
+    less = (0.3 * need + bytes_of_parameters(shape) / 1e9) / 0.9
     assert divided(shape, schedule, "triton", less, "auto") == 4
-    with pytest.raises(StageError, match=r"(?s)needs about .* GB.*surface.batch_points"):
+    with pytest.raises(StageError, match=r"(?s)needs about .* GB.*surface.batch_points.*surface.memory=auto"):
         divided(shape, schedule, "triton", less, "fixed")
     with pytest.raises(StageError, match="needs about"):
-        divided(shape, schedule, "triton", 1000, "auto")
+        divided(shape, schedule, "triton", 1e-6, "auto")
 
 
 def test_mixed_precision_is_refused_where_it_gains_nothing() -> None:
