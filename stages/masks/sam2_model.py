@@ -17,8 +17,8 @@ STRIDE = 16
 """Of the coarsest features, which the memory holds."""
 SMALLER_PX = (896, 768, 640, 512)
 """Squares that `memory: auto` may fall back to; below half the trained one the network sees too little."""
-FEATURES_GB = 1.5
-"""At TRAINED_PX, in 32-bit numbers."""
+FEATURES_GB = 1.2
+"""At TRAINED_PX, in 32-bit numbers: 0.76 measured with sam2.1-tiny; the large one's features are half as wide again."""
 
 
 def family_of(model: Mapping[str, Any], name: str) -> str:
@@ -62,7 +62,7 @@ def memory_plans(file_bytes: int, size_px: int, half: bool) -> list[Plan]:
 def memory_gb(file_bytes: int, size_px: int, half: bool = False) -> float:
     """Rough working memory: the weights (read, then held), and features of the square in the network and in its memory of the video.
 
-    Measured with random weights of the published sizes on the CPU (docs/methods/masks.md); half of it in 16-bit numbers.
+    Half of it in 16-bit numbers.
     """
     whole = 2 * file_bytes / 1e9 + FEATURES_GB * (size_px / TRAINED_PX) ** 2
     return whole / 2 if half else whole
