@@ -111,6 +111,9 @@ def main() -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
+    from flows.sqlite_database import lock_transactions_from_the_beginning
+
+    lock_transactions_from_the_beginning()
     app = create_app(ephemeral=True, final=True)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on", access_log=False))
     server.run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
