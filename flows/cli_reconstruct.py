@@ -15,6 +15,9 @@ from flows.session import reconstruct_here
 from stages.core.errors import ConfigError, StoreError
 from stages.core.store import Store
 
+LATEST = 20
+"""runs that began in the same second are told apart by their records"""
+
 
 def reconstruct(args: argparse.Namespace) -> int:
     """Run the flow on one capture and name the twin."""
@@ -27,7 +30,7 @@ def resume(args: argparse.Namespace) -> int:
     records = RunRecords(Store())
     if args.which and args.last:
         raise ConfigError("both a run and --last are given", "give one of them")
-    record = records.load(args.which) if args.which else next(iter(records.all()), None)
+    record = records.load(args.which) if args.which else next(iter(records.recent(LATEST)), None)
     if record is None:
         raise StoreError(f"there is no run in {records.folder}", "start one with `twin reconstruct`; TWIN_STORE names the store")
     _go(Reconstruction.model_validate(record.request), not args.no_prefect, record)

@@ -6,6 +6,7 @@ A run holds flock on <id>.lock while it lives: that, not the process id, tells w
 from __future__ import annotations
 
 import fcntl
+import heapq
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ import re
 import secrets
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -73,9 +75,8 @@ class RunRecords:
         self.folder = store.root / "runs"
 
     def new(self, request: dict[str, Any], stages: list[str], flow_run: str = "") -> RunRecord:
-        """A record with an id that tells when and what."""
-        slug = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(request["capture"]).name) or "capture"
-        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{slug[:40]}-{secrets.token_hex(2)}"
+        """A record with an id that tells when and what, so that `find` opens a few files and not those of ten thousand runs."""
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{_slug(request['capture'])}-{flow_run[:8] or secrets.token_hex(4)}"
         return RunRecord(name, request, stages={s: StageRecord() for s in stages}, pid=os.getpid(), host=socket.gethostname(),
                          started=time.time(), flow_run=flow_run, log=str(self.folder / f"{name}.log"))
 
@@ -118,21 +119,40 @@ class RunRecords:
 
     def all(self) -> list[RunRecord]:
         """Newest first; unreadable records are left out with a warning."""
+        return self._load_all(self.folder.glob("*.json"))
+
+    def recent(self, count: int) -> list[RunRecord]:
+        """The newest, newest first."""
+        return self._load_all(heapq.nlargest(count, self.folder.glob("*.json"), key=lambda p: p.name))
+
+    def of_capture(self, capture: Path) -> list[RunRecord]:
+        """All runs of one capture, newest first."""
+        found = self._load_all(self.folder.glob(f"*-{_slug(str(capture))}-*.json"))
+        return [r for r in found if r.request["capture"] == str(capture)]
+
+    def by_capture(self) -> dict[str, list[RunRecord]]:
+        """All runs of each capture, newest first."""
+        found: dict[str, list[RunRecord]] = {}
+        for r in self.all():
+            found.setdefault(r.request["capture"], []).append(r)
+        return found
+
+    def find(self, *, capture: Path | None = None, out: Path | None = None, flow_run: str = "") -> RunRecord | None:
+        """The newest run of a capture, for a twin folder, or of a Prefect flow run."""
+        if flow_run:
+            found = [r for r in self._load_all(self.folder.glob(f"*-{flow_run[:8]}.json")) if r.flow_run == flow_run]
+        else:
+            found = self.of_capture(capture) if capture else [r for r in self.all() if r.request["out"] == str(out)]
+        return next(iter(found), None)
+
+    def _load_all(self, paths: Iterable[Path]) -> list[RunRecord]:
         found = []
-        for path in self.folder.glob("*.json"):
+        for path in paths:
             try:
                 found.append(self._read(path))
             except (OSError, ValueError, TypeError, KeyError) as e:
                 log.warning("%s is not a readable run record (%s)", path, e)
         return sorted(found, key=lambda r: r.started, reverse=True)
-
-    def find(self, *, capture: Path | None = None, out: Path | None = None, flow_run: str = "") -> RunRecord | None:
-        """The newest run of a capture, for a twin folder, or of a Prefect flow run."""
-        for r in self.all():
-            if (capture and r.request["capture"] == str(capture)) or (out and r.request["out"] == str(out)) \
-                    or (flow_run and r.flow_run == flow_run):
-                return r
-        return None
 
     def remove(self, record: RunRecord) -> None:
         """Forget a run."""
@@ -151,6 +171,10 @@ class RunRecords:
 
     def _lives(self, record: RunRecord) -> bool:
         return is_held(self.folder / f"{record.id}.lock")
+
+
+def _slug(capture: str) -> str:
+    return (re.sub(r"[^A-Za-z0-9_-]+", "-", Path(capture).name) or "capture")[:40]
 
 
 def _literal(text: str) -> str:
