@@ -7,16 +7,20 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from flows.lease import forget_leases
 from flows.result_use import Result, results_by_use
 from flows.run_record import RunRecords
+from stages.core.errors import ConfigError
 from stages.core.store import Store
 
 PARTS = ("artifacts", "corrupt", "tmp", "runs", "prefect", "digests")
 DAY_S = 86400.0
+KEPT_EVERY_S = 600.0
 
 
 @dataclass
@@ -36,12 +40,18 @@ def usage(store: Store) -> dict[str, int]:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files below; files that vanish meanwhile count nothing."""
-    total = 0
-    for path in folder.rglob("*"):
+    """Bytes of all files below; what vanishes meanwhile counts nothing. A store holds millions of files: no Path for each."""
+    total, left = 0, [os.fspath(folder)]
+    while left:
         try:
-            total += path.lstat().st_size if not path.is_dir() else 0
-        except FileNotFoundError:
+            with os.scandir(left.pop()) as entries:
+                for e in entries:
+                    if e.is_dir(follow_symlinks=False):
+                        left.append(e.path)
+                    else:
+                        with suppress(FileNotFoundError):
+                            total += e.stat(follow_symlinks=False).st_size
+        except (FileNotFoundError, NotADirectoryError):
             continue
     return total
 
@@ -69,18 +79,45 @@ def clean_up(store: Store, wish: Wish = Wish(), dry_run: bool = False) -> Leftov
     if not wish.only_corrupt:
         victims += _dead_work(store)
         victims += _unwanted_results(store, wish, removed)
+        if not dry_run:
+            store.forget_locks(DAY_S)
         if wish.older_than_days is not None:
             limit = time.time() - wish.older_than_days * DAY_S
             victims += _idle_slots(store.root / "prefect", limit)
             _forget_runs(store, limit, removed, dry_run)
             if not dry_run:
                 forget_leases(store, limit)
+                _forget_prefect_results(store, limit)
     for folder in victims:
         removed.folders += 1
         removed.bytes += size_of(folder)
         if not dry_run:
             _remove(store, folder)
     return removed
+
+
+class Keeper:
+    """Keeps the results of a store below a size while an installation runs; call `look` as often as you like."""
+
+    def __init__(self, store: Store, keep_gb: float | None) -> None:
+        self._store, self._keep_gb, self._next = store, keep_gb, 0.0
+
+    @classmethod
+    def from_environment(cls, store: Store) -> Self:
+        """TWIN_KEEP_GB; without it nothing is cleaned. Raises ConfigError if it is no number."""
+        text = os.environ.get("TWIN_KEEP_GB", "")
+        try:
+            return cls(store, float(text) if text else None)
+        except ValueError as e:
+            raise ConfigError(f"TWIN_KEEP_GB={text} is not a number", "give gigabytes, for example 200") from e
+
+    def look(self) -> Leftovers | None:
+        """What was removed, now and then; None in between."""
+        if self._keep_gb is None or time.monotonic() < self._next:
+            return None
+        removed = clean_up(self._store, Wish(keep_gb=self._keep_gb))
+        self._next = time.monotonic() + KEPT_EVERY_S
+        return removed
 
 
 def _dead_work(store: Store) -> list[Path]:
@@ -139,6 +176,13 @@ def _idle_slots(root: Path, limit: float) -> Iterator[Path]:
             except BlockingIOError:
                 continue
             yield slot
+
+
+def _forget_prefect_results(store: Store, limit: float) -> None:
+    """Prefect writes a small file for every flow run that fails, and never removes it."""
+    for path in (store.root / "prefect").glob("*/storage/*"):
+        if path.is_file() and path.stat().st_mtime < limit:
+            path.unlink(missing_ok=True)
 
 
 def _forget_runs(store: Store, limit: float, removed: Leftovers, dry_run: bool) -> None:

@@ -141,6 +141,7 @@ def _machine(commands) -> None:
     p.add_argument("--port", type=int, default=4200)
     p.add_argument("--files-port", type=int, help="for the twins' files; default: port + 1")
     p.add_argument("--runs", type=int, default=1, help="captures reconstructed at once; default 1")
+    p.add_argument("--keep-gb", type=float, metavar="GB", help="remove results not used for longest while all take more; or TWIN_KEEP_GB")
     p.add_argument("--auth", metavar="USER:PASSWORD", help="require them; or set TWIN_AUTH, which other users cannot see")
     p = _command(commands, "schedule", "cli_serve:schedule", "reconstruct what is READY at fixed times; needs `twin serve`")
     p.add_argument("--cron", help="five fields, for example '0 2 * * *'")

@@ -19,6 +19,8 @@ def serve(args: argparse.Namespace) -> int:
     auth = args.auth or os.environ.get("TWIN_AUTH", "")
     if auth and ":" not in auth:
         raise ConfigError("--auth has no colon", "give user:password, or set TWIN_AUTH")
+    if args.keep_gb is not None:
+        os.environ["TWIN_KEEP_GB"] = str(args.keep_gb)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

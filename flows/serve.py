@@ -27,6 +27,9 @@ STABLE_AFTER_S = 60.0
 LOOK_EVERY_S = 0.5
 SERVER_START_S = 120.0
 HEARTBEAT_S = 30
+KEPT_FOR = {"PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "P14D", "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D"}
+"""Flow runs two weeks and events two days, where Prefect keeps 90 and 7 days. A run leaves 1 MB of pictures and 1 MB of events in the
+database, so a thousand captures a night are 2 GB of events every day."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Serving:
                "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false", "PREFECT_SERVER_API_HOST": self.host,
                "PREFECT_SERVER_API_PORT": str(self.port), "PREFECT_SERVER_UI_API_URL": f"{self.ui}/api",
                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+               **{k: os.environ.get(k, v) for k, v in KEPT_FOR.items()},
                "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
                "PREFECT_WORKER_QUERY_SECONDS": "3",
                "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S), "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,stages",

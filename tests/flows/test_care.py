@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from flows import cli
-from flows.cleaning import Wish, clean_up, size_of
+from flows.cleaning import Keeper, Wish, clean_up, size_of
 from flows.metrics_file import metrics_text, write_metrics
 from flows.request import Reconstruction
 from flows.result_use import results_by_use
 from flows.run_record import RunRecord, RunRecords, StageRecord
+from stages.core.errors import ConfigError
 from stages.core.store import Store
 from tests.flows.conftest import make_capture
 
@@ -66,6 +67,18 @@ def test_size_takes_what_was_not_used_for_longest(toy):
         assert {k[1] for k, f in made.items() if f.exists()} == {"2", "4"}
         assert clean_up(store, Wish(intermediate=True)).held == 2
     assert clean_up(store, Wish(keep_gb=0.0)).folders == 2 and not list((store.root / "tmp").iterdir())
+
+
+def test_a_served_store_is_kept_below_its_size(toy, monkeypatch):
+    old, new = (_made(toy.store, "a", name, 2, age) for name, age in (("1", 500), ("2", 400)))
+    assert Keeper.from_environment(toy.store).look() is None and old.exists()
+    monkeypatch.setenv("TWIN_KEEP_GB", "0.003")
+    keeper = Keeper.from_environment(toy.store)
+    assert keeper.look().folders == 1 and new.exists() and not old.exists()
+    assert keeper.look() is None                                          # not every three seconds
+    monkeypatch.setenv("TWIN_KEEP_GB", "much")
+    with pytest.raises(ConfigError, match="TWIN_KEEP_GB"):
+        Keeper.from_environment(toy.store)
 
 
 def test_age_counts_from_the_last_use(toy):
