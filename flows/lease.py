@@ -81,9 +81,18 @@ def write_holder(path: Path, holder: Holder) -> None:
         os.close(descriptor)
 
 
+_kept: list[Lease] = []
+
+
+def keep_lease(store: Store, flow_run: str) -> None:
+    """Hold a lease until this process ends, not only until its work is done: a process that ends without having told the server so, because
+    the server was away, leaves a run that says Running and a free lease. recovery.py removes it when the run is over."""
+    _kept.append(Lease(store, flow_run).__enter__())
+
+
 class Lease:
-    """Opened as a context by the process of a flow run. Waits while another process holds it: then a run was started twice, and the
-    second finds in the store what the first has made. A store that cannot be written is logged, and the run goes on without a lease."""
+    """Opened as a context. Waits while another process holds it: then a run was started twice, and the second finds in the store what the
+    first has made. A store that cannot be written is logged, and the run goes on without a lease."""
 
     def __init__(self, store: Store, flow_run: str, beat_s: float = BEAT_S, taken: Callable[[], None] | None = None) -> None:
         self.path = leases_folder(store) / f"{flow_run}{SUFFIX}"
@@ -126,6 +135,10 @@ class Lease:
         if not self._mine():
             self._taken()
             return
+        assert self._handle is not None
+        if not _is_file(self.path, self._handle):          # somebody removed it: what we hold is a file that nobody can see
+            self._handle.close()
+            self._handle = _wait_for_lock(self.path)
         self._holder = replace(self._holder, beats=self._holder.beats + 1)
         write_holder(self.path, self._holder)
 
@@ -138,12 +151,18 @@ class Lease:
 def forget_leases(store: Store, limit: float) -> None:
     """Remove those that nobody holds and that were not written since `limit`, seconds since the epoch: of servers that are no more."""
     for path in leases_folder(store).glob(f"*{SUFFIX}"):
-        try:
-            if path.stat().st_mtime < limit and (handle := try_lock(path)) is not None:
-                with handle:
-                    path.unlink()
-        except OSError as e:
-            log.warning("%s cannot be removed: %s", path, e)
+        if path.stat().st_mtime < limit:
+            forget(path)
+
+
+def forget(path: Path) -> None:
+    """Remove a lease that nobody holds; with its lock held, so that nobody takes it meanwhile."""
+    try:
+        if (handle := try_lock(path)) is not None:
+            with handle:
+                path.unlink()
+    except OSError as e:
+        log.warning("%s cannot be removed: %s", path, e)
 
 
 def _leave() -> None:
@@ -163,14 +182,21 @@ def _wait_for_lock(path: Path) -> IO[bytes]:
     return handle
 
 
+def _is_file(path: Path, handle: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle.fileno()))
+    except FileNotFoundError:
+        return False
+
+
 def try_lock(path: Path, make: bool = False) -> IO[bytes] | None:
     """The file, opened and locked, or None while another process holds it. Raises FileNotFoundError if it is not there nor to be made."""
     handle = path.open("ab" if make else "r+b")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(path.stat(), os.fstat(handle.fileno())):
+        if _is_file(path, handle):
             return handle
-    except (BlockingIOError, FileNotFoundError):
+    except BlockingIOError:
         pass
     except OSError:
         handle.close()

@@ -17,7 +17,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
-from flows.lease import Lease
+from flows.lease import keep_lease
 from flows.request import Reconstruction
 from flows.run import Beside, Run
 from flows.run_record import RunRecords
@@ -64,10 +64,11 @@ def reconstruct_as_flow(request: Reconstruction, beside: Beside | None = None) -
     """Inside a flow run, each stage a task. A flow run of a worker holds a lease, and a retry goes on with the run's record: what it has
     done is not forced again."""
     this = str(flow_run.id)
-    if beside is not None:
-        return _walk_as_tasks(request, beside, this)
-    with Lease(Store(), this):
-        return _walk_as_tasks(request, Beside(UiProgress(get_run_logger()), RunRecords(Store()).find(flow_run=this)), this)
+    if flow_run.deployment_id:
+        keep_lease(Store(), this)
+    if beside is None:
+        beside = Beside(UiProgress(get_run_logger()), RunRecords(Store()).find(flow_run=this))
+    return _walk_as_tasks(request, beside, this)
 
 
 def _walk_as_tasks(request: Reconstruction, beside: Beside, this: str) -> str | None:

@@ -6,6 +6,7 @@ ever). The lease of a run (lease.py) tells whether it lives:
     lock held                                       alive, however late its beats are
     lock free, its holder had this machine's kernel dead: on one kernel flock does not deceive. Two looks, because it may just have ended
     lock free, its holder was another machine       dead when it has not beaten for `lost_after_s`, seen from here
+    no lease, but the state is Running              dead after three times that: its process ended before it had one
 
 Silence is counted by this process's own clock and only while it looks, so neither clocks that differ nor a pause of the judge or of the
 filesystem make a healthy run look dead. One process at a time judges, over all machines: the one that holds <store>/leases/judge.lock.
@@ -22,12 +23,12 @@ from typing import IO, Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, Crashed, Scheduled
 
 from flows.crash_watch import CRASH_MESSAGE
-from flows.lease import BEAT_S, SUFFIX, Holder, leases_folder, read_holder, this_machine, try_lock, write_holder
+from flows.lease import BEAT_S, SUFFIX, Holder, forget, leases_folder, read_holder, this_machine, try_lock, write_holder
 from stages.core.errors import ConfigError
 from stages.core.store import Store
 
@@ -38,8 +39,11 @@ FEWEST_BEATS = 3
 CONFIRMED_AFTER_S = 1.0
 SUBMITTED_WITHIN_S = 90.0
 """a worker starts a process within seconds, on a loaded machine within half a minute"""
+NO_LEASE_FACTOR = 3
 LONGEST_STEP_S = 6.0
 """what one look adds to a silence at the most, however long ago the look before was"""
+FLOWS = ("reconstruct-capture", "reconstruct-batch")
+"""whose processes hold leases; others on this server are left alone"""
 MOST_ATTEMPTS = 3
 """a run that takes the machine down is not tried for ever"""
 
@@ -84,7 +88,7 @@ class Recovery:
 
     def __init__(self, client: SyncPrefectClient, store: Store) -> None:
         self._client, self._folder, self._lost_after = client, leases_folder(store), lost_after_s()
-        self._leases, self._pending = Stillness(), Stillness()
+        self._leases, self._others = Stillness(), Stillness()
         self._judge: IO[bytes] | None = None
 
     def look(self, now: float | None = None) -> list[str]:
@@ -93,8 +97,8 @@ class Recovery:
             return []
         now = time.monotonic() if now is None else now
         self._leases.look(now)
-        self._pending.look(now)
-        return [line for line in [*self._look_at_leases(), *self._look_at_pending()] if line]
+        self._others.look(now)
+        return [line for line in [*self._look_at_leases(), *self._look_at_others()] if line]
 
     def _may_judge(self) -> bool:
         if self._judge is None:
@@ -111,7 +115,7 @@ class Recovery:
             return ""
         path = self._folder / f"{run.id}{SUFFIX}"
         if run.state.is_final() and not _marked_by_watch(run):
-            path.unlink(missing_ok=True)
+            forget(path)
             return ""
         here = holder.machine == this_machine()
         silent = self._leases.seconds(str(run.id), (holder, run.state.id))
@@ -119,10 +123,17 @@ class Recovery:
             return ""
         return self._bring_back(run, "its process is gone" if here else f"its machine {holder.host} is gone")
 
-    def _look_at_pending(self) -> list[str]:
-        pending = [r for r in self._read(state={"type": {"any_": [StateType.PENDING]}}) if r.state and r.deployment_id]
-        lost = [r for r in pending if self._pending.seconds(str(r.id), r.state.id) > SUBMITTED_WITHIN_S]
-        return [self._bring_back(r, "its worker was gone before it started") for r in lost]
+    def _look_at_others(self) -> list[str]:
+        """Runs that are about to start, or say that they run, without a lease."""
+        return [self._look_at_other(r) for r in self._read(state={"type": {"any_": [StateType.PENDING, StateType.RUNNING]}})]
+
+    def _look_at_other(self, run: FlowRun) -> str:
+        if run.state is None or run.deployment_id is None or (run.state.is_running() and (self._folder / f"{run.id}{SUFFIX}").exists()):
+            return ""
+        still = self._others.seconds(str(run.id), run.state.id)
+        if run.state.is_pending():
+            return self._bring_back(run, "its worker was gone before it started") if still > SUBMITTED_WITHIN_S else ""
+        return self._bring_back(run, "its process ended and could not say so") if still > NO_LEASE_FACTOR * self._lost_after else ""
 
     def _bring_back(self, run: FlowRun, why: str) -> str:
         if run.state and run.state.is_cancelling():
@@ -138,7 +149,8 @@ class Recovery:
         return f"{run.name}: {why}, given up after {run.run_count} attempts"
 
     def _read(self, **what: dict[str, Any]) -> list[FlowRun]:
-        return list(self._client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(what)))
+        flows = FlowFilter.model_validate({"name": {"any_": FLOWS}})
+        return list(self._client.read_flow_runs(flow_filter=flows, flow_run_filter=FlowRunFilter.model_validate(what)))
 
 
 def _marked_by_watch(run: FlowRun) -> bool:

@@ -40,7 +40,8 @@ class _Client:
                                           expected_start_time=SCHEDULED)
         return name
 
-    def read_flow_runs(self, flow_run_filter) -> list[SimpleNamespace]:
+    def read_flow_runs(self, flow_filter, flow_run_filter) -> list[SimpleNamespace]:
+        assert "reconstruct-capture" in flow_filter.name.any_
         named, kinds = flow_run_filter.id, flow_run_filter.state
         return [r for r in self.runs.values() if (named and r.id in named.any_) or (kinds and r.state.type in kinds.type.any_)]
 
@@ -152,6 +153,13 @@ def test_a_submission_that_was_cut_short_is_repeated(watch):
     assert len(watch.pass_time(6)) == 1 and watch.client.names(stuck) == ["AwaitingRetry"]
 
 
+def test_a_run_that_ended_while_the_server_was_away_is_brought_back(watch):
+    """Its process, or its worker, could not tell the server so, and it had no lease yet."""
+    run = watch.client.add()
+    assert watch.pass_time(180) == []
+    assert len(watch.pass_time(6)) == 1 and watch.client.names(run) == ["AwaitingRetry"]
+
+
 def test_one_judge_at_a_time(watch):
     other = Recovery(watch.client, watch.store)
     run = watch.client.add()
@@ -218,6 +226,15 @@ def test_cleaning_forgets_old_leases_that_nobody_holds(tmp_path):
             os.utime(leases_folder(store) / f"{name}.lease", (1, 1))
         clean_up(store, Wish(older_than_days=1.0))
         assert held.path.exists() and not (leases_folder(store) / "old.lease").exists() and (leases_folder(store) / "new.lease").exists()
+
+
+def test_a_lease_that_somebody_removed_is_made_anew_and_locked(tmp_path):
+    from flows.lease import try_lock
+
+    with Lease(Store(tmp_path), "run", beat_s=0.05) as lease:
+        lease.path.unlink()
+        wait_for(lambda: (h := read_holder(lease.path)) and h.beats > 1)
+        assert try_lock(lease.path) is None
 
 
 def test_a_store_that_cannot_be_written_costs_the_lease_only(tmp_path, caplog):
