@@ -12,22 +12,29 @@ import numpy as np
 from numba import njit
 
 from stages.core.parallel import ordered_map
+from stages.masks.evidence import SHADOW_LOG_SIGMA
+from stages.masks.planes import SURE_PX
+from stages.masks.working_frame import WorkingFrame
 
 MAX_SAMPLES = 32
 """frames taken, evenly spaced: the median of 32 has a noise of a fifth of the sensor's, and 1 megapixel of them is 160 MB"""
 
+SHADE_GAP_PX = 3
+LEAST_SHADE = 0.02
 ROWS = 32
 """rows per piece of work"""
 
 
 @dataclass(frozen=True)
 class Background:
-    """rgb (H, W, 3) float32 with NaN = unknown, sigma (H, W) grey levels, disparity (H, W) px with NaN = unknown, at the working size."""
+    """rgb (H, W, 3) float32 with NaN = unknown, sigma (H, W) grey levels, disparity (H, W) px with NaN = unknown, at the working size;
+    shade: how much shadows and reflections of the object scatter its brightness, as a share."""
 
     rgb: np.ndarray
     sigma: np.ndarray
     disparity: np.ndarray
     known_share: float
+    shade: float = SHADOW_LOG_SIGMA
 
 
 @dataclass
@@ -38,6 +45,11 @@ class Samples:
     rgb: np.ndarray
     disparity: np.ndarray
     gain: np.ndarray
+
+
+def sure_disparity(view: WorkingFrame) -> np.ndarray:
+    """(H, W) float16 px: the disparities that the background is learned from, NaN = none."""
+    return np.where(view.sigma < SURE_PX, view.disparity, np.nan).astype(np.float16)
 
 
 def frame_gain(rgb: np.ndarray, reference: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -112,7 +124,34 @@ def _robust(stack, disparity, gain, use, noise, rgb, sigma, disp):  # pragma: no
             rgb[y, x, 0], rgb[y, x, 1], rgb[y, x, 2] = r / total, g / total, b / total
             sigma[y, x] = max(spread / 2, noise) * (1 + 1 / np.sqrt(total))
             if q >= 2:
-                disp[y, x] = _middle(depth, q)
+                middle = _middle(depth, q)
+                for i in range(q):
+                    depth[i] = abs(depth[i] - middle)
+                # copies of the object's disparity differ from frame to frame
+                if np.float32(1.4826) * _middle(depth, q) < SURE_PX:
+                    disp[y, x] = middle
+
+
+def shade_seen(samples: Samples, background: Background, masks: list[np.ndarray]) -> float:
+    """Standard deviation of the background's brightness round the object, as a share: what its shadows and reflections do to it.
+
+    From a ring round each mask (H, W), so that a background that no shadow reaches does not pass for a shaded object's flat side.
+    """
+    import cv2
+
+    found = []
+    for rgb, gain, mask in zip(samples.rgb, samples.gain, masks, strict=True):
+        size = max(8, round(0.25 * float(mask.sum()) ** 0.5))
+        distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
+        ring = (distance > SHADE_GAP_PX) & (distance < size) & np.isfinite(background.sigma)
+        if ring.sum() > 100:
+            light = cv2.blur((rgb / gain.astype(np.float32)).sum(-1), (3, 3))
+            plain = cv2.blur(np.nan_to_num(background.rgb).sum(-1), (3, 3))
+            found.append(np.abs(light[ring] / np.maximum(plain[ring], 3.0) - 1)[::3])
+    if not found:
+        return SHADOW_LOG_SIGMA
+    # nine tenths of the ring: some of it may be object that the first masks missed
+    return float(np.clip(np.percentile(np.concatenate(found), 90) / 1.645, LEAST_SHADE, SHADOW_LOG_SIGMA))
 
 
 def anchored(samples: Samples, outside: np.ndarray, noise: float) -> np.ndarray:

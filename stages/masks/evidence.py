@@ -17,7 +17,8 @@ DISPARITY_OUTLIERS = 0.1
 WEAK_SIGMA_PX = 0.6
 """at this standard deviation of the disparity its evidence counts half"""
 SHADOW_LOG_SIGMA = 0.12
-"""a background pixel may darken or brighten by about 12 % (soft shadow, reflection, drift) and still be background"""
+"""a background pixel may darken or brighten by about 12 % (soft shadow, reflection, drift) and still be background, until it is known
+how much this background does (`shade`)"""
 
 
 def depth_llr(
@@ -52,6 +53,7 @@ def colour_llr(
     model: ColourModel,
     background: np.ndarray | None = None,
     background_sigma: np.ndarray | None = None,
+    shade: float = SHADOW_LOG_SIGMA,
 ) -> np.ndarray:
     """(H, W) float32 from the global colour model; where the background's own picture is known (not NaN), from that instead."""
     llr = model.llr(colour)
@@ -59,15 +61,15 @@ def colour_llr(
         return llr
     log_object, _ = model.log_densities(colour)
     f32 = lambda a: np.ascontiguousarray(a, np.float32)  # noqa: E731
-    _known_background(f32(colour), f32(background), f32(background_sigma), f32(log_object), llr)
+    _known_background(f32(colour), f32(background), f32(background_sigma), f32(log_object), np.float32(shade), llr)
     return llr
 
 
 @njit(nogil=True, cache=True)
-def _known_background(colour, background, sigma, log_object, llr):  # pragma: no cover - compiled
+def _known_background(colour, background, sigma, log_object, shade, llr):  # pragma: no cover - compiled
     """Overwrites llr where the background is known; see `background_log_density` for the formula."""
     h, w = llr.shape
-    prior = np.float32(1 / SHADOW_LOG_SIGMA**2)
+    prior = np.float32(1) / (shade * shade)
     floor = np.float32(np.log(0.02 * UNIFORM))
     for y in range(h):
         for x in range(w):
@@ -84,7 +86,7 @@ def _known_background(colour, background, sigma, log_object, llr):  # pragma: no
             llr[y, x] = log_object[y, x] - (high + np.log(np.exp(value - high) + np.exp(floor - high)))
 
 
-def background_log_density(colour: np.ndarray, background: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+def background_log_density(colour: np.ndarray, background: np.ndarray, sigma: np.ndarray, shade: float = SHADOW_LOG_SIGMA) -> np.ndarray:
     """log p(colour | this pixel shows the known background), allowing for a small common brightness factor (shadow).
 
     The slow readable twin of the kernel above: Gaussian noise times a Gaussian factor about 1, the factor at its maximum, the density
@@ -92,7 +94,7 @@ def background_log_density(colour: np.ndarray, background: np.ndarray, sigma: np
     """
     var = np.square(sigma) + 1e-3
     bb, cb = np.square(background).sum(-1), (colour * background).sum(-1)
-    prior = 1 / SHADOW_LOG_SIGMA**2
+    prior = 1 / shade**2
     factor = (cb / var + prior) / (bb / var + prior)
     misfit = np.square(colour - factor[..., None] * background).sum(-1) / var + np.square(factor - 1) * prior
     log_norm = -1.5 * np.log(2 * np.pi * var) - 0.5 * np.log1p(bb / (prior * var))

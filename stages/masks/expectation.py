@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from stages.masks.evidence import SHADOW_LOG_SIGMA
+
 
 @dataclass(frozen=True)
 class Expectation:
@@ -13,9 +15,9 @@ class Expectation:
 
     prior (H, W): log-likelihood ratio from the predicted outline; anchor (H, W) bool: the object must touch it (None = anywhere);
     predicted (H, W) bool or None: the outline itself, for the trust; near_range: disparities of the object, px; surfaces: background
-    disparities as `depth_llr` takes them; background (H, W, 3) float32 RGB with NaN = unknown and its sigma (H, W); gain (3,) divides
-    the frame's colours into the background's exposure; lost: why the object cannot be in view ("" = it may be);
-    doubt: why the mask will need a look whatever comes out ("" = it need not).
+    disparities as `depth_llr` takes them; background (H, W, 3) float32 RGB with NaN = unknown and its sigma (H, W), background_shade:
+    how much shadows scatter its brightness, as a share; gain (3,) divides the frame's colours into the background's exposure;
+    lost: why the object cannot be in view ("" = it may be); doubt: why the mask will need a look whatever comes out ("" = it need not).
     """
 
     prior: np.ndarray | None = None
@@ -25,6 +27,7 @@ class Expectation:
     surfaces: list[tuple[np.ndarray, float]] = field(default_factory=list)
     background: np.ndarray | None = None
     background_sigma: np.ndarray | None = None
+    background_shade: float = SHADOW_LOG_SIGMA
     gain: np.ndarray | None = None
     lost: str = ""
     doubt: str = ""

@@ -95,7 +95,9 @@ def frame_llr(view: WorkingFrame, expected: Expectation, colours: ColourModel, w
         proof = proof + np.where(_textured(view.rgb[s]), np.minimum(by_colour, 0), 0)
     else:
         known = np.isfinite(expected.background[s][..., 0])
-        by_colour = np.clip(colour_llr(colour, colours, expected.background[s], expected.background_sigma[s]), -8, 8)
+        by_colour = np.clip(
+            colour_llr(colour, colours, expected.background[s], expected.background_sigma[s], expected.background_shade), -8, 8
+        )
         proof += np.where(known, COLOUR_SHARE * by_colour, 0)
         llr = proof + np.where(known, 0, taught * by_colour)
     return llr if expected.prior is None else llr + expected.prior[s], proof

@@ -41,6 +41,7 @@ class StillScene:
         gain = frame_gain(view.rgb, self.background.rgb, sparse)
         surfaces = [(self.background.disparity, 0.5)] if np.isfinite(self.background.disparity).any() else []
         common = {"surfaces": surfaces, "background": self.background.rgb, "background_sigma": self.background.sigma, "gain": gain}
+        common["background_shade"] = self.background.shade
         if mask is None:
             return Expectation(near_range=self._near(None), **common)
         size = float(np.sqrt(mask.sum()))

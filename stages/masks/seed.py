@@ -24,6 +24,8 @@ COMMON = 2.0
 """log of the density over the uniform one from which a colour is common round the box"""
 STANDS_OUT, ALIKE = 0.2, 0.75
 """a first mask of which less stands out in depth, in colours more alike than this (Bhattacharyya) to its surroundings, is doubted"""
+RING_GAP, RING_GAP_PX = 0.05, 6
+"""how far from the box the planes behind it are looked for: a share of its size, and at least so many px"""
 SMALLEST, LARGEST = 0.002, 0.6
 """share of the picture that an object pointed at may cover"""
 
@@ -172,10 +174,11 @@ def _forced(shape: tuple[int, int], marks: tuple[tuple[float, float, int], ...])
 
 
 def surrounding_planes(view: WorkingFrame, ring: Window, inside: np.ndarray, rng: np.random.Generator) -> list[DisparityPlane]:
-    """Planes in the disparities of the window `ring` outside `inside`."""
+    """Planes in the disparities of the window `ring` outside `inside`, but not close to it: there matching copies the object's own."""
     use = np.zeros(view.shape, bool)
     use[ring.slices] = True
-    use &= ~inside & np.isfinite(view.disparity)
+    gap = 2 * round(max(RING_GAP_PX, RING_GAP * float(inside.sum()) ** 0.5)) + 1
+    use &= (cv2.dilate(inside.astype(np.uint8), np.ones((gap, gap), np.uint8)) == 0) & np.isfinite(view.disparity)
     v, u = np.nonzero(use)
     return fit_planes(u, v, view.disparity[use], view.sigma[use], rng)
 

@@ -108,9 +108,9 @@ class StereoMethod:
         if isinstance(scene, StillScene):
             frames = _sampled(job.frames, scene.seed.frame)
             samples = _samples(job, frames, np.ones(scene.seed.mask.shape, bool))
-            scene.background = bg.background_from(
-                samples, bg.outside_masks([decode(followed.masks[f]) for f in frames]), _noise(samples), job.workers
-            )
+            masks = [decode(followed.masks[f]) for f in frames]
+            known = bg.background_from(samples, bg.outside_masks(masks), _noise(samples), job.workers)
+            scene.background = replace(known, shade=bg.shade_seen(samples, known, masks))
 
     def _results(self, job: Job, scene: Scene, followed: Followed, seed: Seed, ticks: _Ticks) -> Iterator[FrameMask]:
         usual = dict(zip(job.frames, usual_areas([int(decode(followed.masks[f]).sum()) for f in job.frames]), strict=True))
@@ -118,9 +118,7 @@ class StereoMethod:
         passes = (
             _first_results(followed, job)
             if isinstance(scene, FlowScene)
-            else second_pass(
-                followed, job.frames, job.load, scene, job.cut, job.workers, {c.frame: c for c in job.prompt.corrections}
-            )
+            else second_pass(followed, job.frames, job.load, scene, job.cut, job.workers, {c.frame: c for c in job.prompt.corrections})
         )
         for view, cut in passes:
             verdict = judge(
@@ -190,7 +188,7 @@ def _sampled(frames: list[int], first: int) -> list[int]:
 def _samples(job: Job, frames: list[int], where: np.ndarray) -> bg.Samples:
     views = list(job.views(frames))
     gain = np.stack([bg.frame_gain(v.rgb[::3, ::3], views[0].rgb[::3, ::3], where[::3, ::3]) for v in views])
-    return bg.Samples(frames, np.stack([v.rgb for v in views]), np.stack([v.disparity.astype(np.float16) for v in views]), gain)
+    return bg.Samples(frames, np.stack([v.rgb for v in views]), np.stack([bg.sure_disparity(v) for v in views]), gain)
 
 
 def _noise(samples: bg.Samples) -> float:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.masks.background import Samples, background_from, frame_gain, outside_masks
+from stages.masks.background import Background, Samples, background_from, frame_gain, outside_masks, shade_seen, sure_disparity
 from stages.masks.capture_kind import small, still_share
 from stages.masks.colour_model import histogram, local_llr, model_from_histograms
 from stages.masks.evidence import background_log_density, colour_llr, depth_llr, prior_llr
 from stages.masks.planes import fit_planes, plane_in_space, standing_out
+from stages.masks.working_frame import WorkingFrame
 from tests.masks.flat_scene import RIG, FlatScene, texture
 
 
@@ -45,6 +46,34 @@ def test_shadow_is_background_and_another_colour_is_not(model):
     colour = np.array([[[120, 120, 120], [105, 105, 105], [150, 100, 60]]], np.float32)
     value = background_log_density(colour, background, np.full((1, 3), 2, np.float32))[0]
     assert value[0] - value[1] < 1.5 and value[0] - value[2] > 4
+
+
+def test_a_background_that_no_shadow_reaches_is_not_a_flat_side_of_nearly_its_grey(rng):
+    """A grey object, 8 % darker than a wall of the same hue: shadow as far as one knows, object once the wall is known to keep still."""
+    gray = model_from_histograms(
+        histogram(rng.normal(110, 12, (4000, 1)).repeat(3, 1)), histogram(rng.normal(120, 3, (4000, 1)).repeat(3, 1))
+    )
+    wall, pixel = np.full((1, 1, 3), 120, np.float32), np.full((1, 1, 3), 110.4, np.float32)
+    sigma = np.full((1, 1), 2, np.float32)
+    assert colour_llr(pixel, gray, wall, sigma)[0, 0] < 0 < colour_llr(pixel, gray, wall, sigma, 0.02)[0, 0]
+    low, _ = (background_log_density(pixel, wall, sigma, s)[0, 0] for s in (0.02, 0.12))
+    assert colour_llr(pixel, gray, wall, sigma, 0.02)[0, 0] == pytest.approx(gray.log_densities(pixel)[0][0, 0] - low, abs=1e-3)
+
+
+@pytest.mark.parametrize("shadow", [0.0, 0.15])
+def test_how_much_the_background_is_shaded_is_read_round_the_object(rng, shadow):
+    masks, rgb = [], []
+    for k in range(6):
+        mask = np.zeros((120, 160), bool)
+        mask[40:80, 30 + 10 * k : 70 + 10 * k] = True
+        light = np.full((120, 160), 150.0)
+        light[30:90, 20 + 10 * k : 90 + 10 * k] *= 1 - shadow
+        light[mask] = 60
+        masks.append(mask)
+        rgb.append(light[..., None] + rng.normal(0, 1.5, (120, 160, 3)))
+    samples = Samples(list(range(6)), np.clip(rgb, 0, 255).astype(np.uint8), np.full((6, 120, 160), np.nan, np.float16), np.ones((6, 3)))
+    plain = Background(np.full((120, 160, 3), 150, np.float32), np.full((120, 160), 1.5, np.float32), np.full((120, 160), np.nan), 1.0)
+    assert shade_seen(samples, plain, masks) == pytest.approx(0.02 if shadow == 0 else shadow / 1.645, abs=0.015)
 
 
 def test_depth_speaks_for_what_is_near_and_is_silent_without_disparity():
@@ -136,6 +165,25 @@ def test_planes_of_a_table_and_a_wall(rng):
     planes = fit_planes(u.ravel(), v.ravel(), d.ravel(), np.full(d.size, 0.3, np.float32), rng)
     assert len(planes) == 2
     assert planes[0].b == pytest.approx(0.8, abs=0.01) and planes[1].a == pytest.approx(0.05, abs=0.01)
+
+
+def test_copies_of_the_objects_disparity_on_a_bare_wall_are_no_plane(rng):
+    v, u = (a.ravel() for a in np.mgrid[:60, :80])
+    copied = 100 - 0.02 * u + rng.normal(0, 0.5, u.size)
+    few_sure = np.where(rng.random(u.size) < 0.1, 0.8, 3.0)
+    assert fit_planes(u, v, copied, few_sure, rng) == []
+    assert len(fit_planes(u, v, copied, np.full(u.size, 0.3), rng)) == 1
+
+
+def test_a_background_whose_disparity_differs_from_frame_to_frame_has_none(rng):
+    """Copied disparities beside a moving object; the wall's own hold still."""
+    disparity = np.full((8, 20, 30), 40.0) + rng.normal(0, 0.2, (8, 20, 30))
+    disparity[:, :, 15:] = 90 + rng.uniform(-8, 8, (8, 20, 15))
+    samples = Samples(list(range(8)), np.full((8, 20, 30, 3), 128, np.uint8), disparity.astype(np.float16), np.ones((8, 3)))
+    found = background_from(samples, np.ones((8, 20, 30), bool), 1.5)
+    assert np.isfinite(found.disparity[:, :15]).all() and np.isfinite(found.disparity[:, 15:]).mean() < 0.1
+    view = WorkingFrame(0, samples.rgb[0], disparity[0].astype(np.float32), np.where(disparity[0] > 60, 2.0, 0.3).astype(np.float32))
+    assert np.array_equal(np.isfinite(sure_disparity(view)), disparity[0] <= 60)
 
 
 def test_plane_in_space_passes_through_its_points(rng):
