@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from prefect import flow, get_run_logger
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 
 from flows.lease import keep_lease
 from flows.request import Reconstruction
@@ -25,6 +25,7 @@ from flows.stage_task import as_task
 from flows.ui_progress import UiProgress
 from stages.base import Stage, StageResult
 from stages.core.capture import capture_ref
+from stages.core.errors import TwinError
 from stages.core.store import ArtifactRef, Store
 from stages.graph import SOURCE
 
@@ -64,7 +65,7 @@ def reconstruct_as_flow(request: Reconstruction, beside: Beside | None = None) -
     """Inside a flow run, each stage a task. A flow run of a worker holds a lease, and a retry goes on with the run's record: what it has
     done is not forced again."""
     this = str(flow_run.id)
-    if flow_run.deployment_id:
+    if deployment.id:
         keep_lease(Store(), this)
     if beside is None:
         beside = Beside(UiProgress(get_run_logger()), RunRecords(Store()).find(flow_run=this))
@@ -72,7 +73,12 @@ def reconstruct_as_flow(request: Reconstruction, beside: Beside | None = None) -
 
 
 def _walk_as_tasks(request: Reconstruction, beside: Beside, this: str) -> str | None:
-    with Run(request, Store(), beside, flow_run=this) as run:
+    try:
+        run = Run(request, Store(), beside, flow_run=this)
+    except TwinError as e:
+        beside.watcher.run_refused(e.message, e.advice)
+        raise
+    with run:
         out = walk(run, as_task(run))
     return str(out) if out else None
 

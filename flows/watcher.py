@@ -8,6 +8,9 @@ from flows.run_record import RunRecord, StageRecord
 class Watcher:
     """Hears of a run and does nothing about it; others override what they need."""
 
+    def run_refused(self, message: str, advice: str) -> None:
+        """It cannot begin: a wrong setting, or weights that are not there."""
+
     def run_started(self, record: RunRecord, expected_s: dict[str, float]) -> None:
         """`expected_s`: seconds per stage that have to be reckoned with."""
 
