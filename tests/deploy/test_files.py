@@ -6,9 +6,11 @@ No container is built and no cluster asked here. `docker compose config` and `ku
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,15 +132,30 @@ def test_dockerfiles_copy_what_exists_and_is_not_ignored(kind):
 def test_cuda_kits_are_pinned_and_off():
     text = (DEPLOY / "Dockerfile.cuda").read_text()
     assert "ARG WITH_TINY_CUDA_NN=0" in text and "ARG WITH_NVDIFFRAST=0" in text
-    assert len(re.findall(r"^ARG \w+_COMMIT=[0-9a-f]{7,40}$", text, re.MULTILINE)) == 2
+    pins = re.findall(r"^ARG (\w+)_COMMIT=([0-9a-f]{40})$", text, re.MULTILINE)
     script = (DEPLOY / "build_cuda_kits.sh").read_text()
-    assert all(x in script for x in ("--no-build-isolation", "-std=c++17"))
+    assert len(pins) == 2 and all(f"{name.lower()}_commit=${{{k}:-{pin}}}" in script for k, (name, pin) in enumerate(pins, 1))
+    assert re.search(r"^ARG CUDA_IMAGE=nvidia/cuda:13\.\d+\.\d+-devel-", text, re.MULTILINE), "torch 2.13 is built for CUDA 13"
+    assert all(x in script for x in ("--no-build-isolation", 'NVCC_APPEND_FLAGS="-std=$std"', "stubs", "pkg_resources"))
     assert all(x in text for x in ("MAX_JOBS=$MAX_JOBS", "TCNN_CUDA_ARCHITECTURES=", "TORCH_CUDA_ARCH_LIST="))
 
 
 @pytest.mark.parametrize("path", ("build_cuda_kits.sh", "nginx/users.sh"))
 def test_scripts_parse(path):
     subprocess.run(["bash", "-n", str(DEPLOY / path)], check=True)
+
+
+def test_kits_are_built_as_torchs_headers_need_it(tmp_path):
+    """torch 2.13's headers do not compile as C++17, which tiny-cuda-nn's setup.py asks for."""
+    (tmp_path / "setup.py").write_text("if True:\n    cpp_standard = 17\n")
+    (tmp_path / "pip").write_text('#!/bin/sh\necho "$CXXFLAGS $NVCC_APPEND_FLAGS $*"\n')
+    (tmp_path / "pip").chmod(0o755)
+    script = (DEPLOY / "build_cuda_kits.sh").read_text()
+    parts = "\n".join(re.search(rf"^{name}\(\) {{.*?^}}", script, re.MULTILINE | re.DOTALL).group() for name in ("standard", "install"))
+    env = os.environ | {"PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-euc", f"{parts}\ninstall {tmp_path}"], capture_output=True, text=True, check=True, env=env)
+    standard = re.search(r"-std=c\+\+(\d+) -std=c\+\+\1 install .*--no-build-isolation", done.stdout)
+    assert standard and f"cpp_standard = {standard.group(1)}" in (tmp_path / "setup.py").read_text()
 
 
 def test_no_kit_is_built_unasked():
