@@ -21,7 +21,7 @@ from stages.masks.job import Job
 from stages.masks.outline import CutSettings
 from stages.masks.prompt import Prompt
 from stages.masks.sam2_method import Sam2Method, fitting_size
-from stages.masks.sam2_model import family_of, memory_gb
+from stages.masks.sam2_model import FAMILIES, family_of, memory_gb, resized_model
 from stages.masks.stage import STAGE
 from stages.masks.working_frame import WorkingFrame, load
 from tests.masks import sam2_toy
@@ -266,15 +266,18 @@ def test_weights_of_another_shape_are_refused(toy_folder) -> None:
         load_network(toy_folder / "sam2-toy.safetensors", wider, "sam2-toy")
 
 
-@pytest.mark.parametrize(("size", "millions"), [("tiny", 38.9), ("small", 46.0), ("base-plus", 80.8), ("large", 224.4)])
-def test_the_registry_describes_the_published_sizes(size: str, millions: float) -> None:
+@pytest.mark.parametrize(("name", "millions"), [("sam2.1-tiny", 38.9), ("sam2.1-small", 46.0), ("sam2.1-base-plus", 80.8),
+                                                ("sam2.1-large", 224.4), ("edgetam", 13.9)])
+def test_the_registry_describes_the_published_sizes(name: str, millions: float) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is not installed: SAM 2 is not tested")
-    import torch
-
+    if name == "edgetam":
+        pytest.importorskip("timm", reason="timm is not installed: EdgeTAM's own tower is not tested")
     from stages.core.weights import entry
 
+    described = entry(name).model
+    model_class, config_class = (getattr(transformers, n) for n in FAMILIES[family_of(described, name)])
     with torch.device("meta"):                                     # shapes only, no memory
-        model = transformers.Sam2VideoModel(transformers.Sam2VideoConfig(**entry(f"sam2.1-{size}").model))
+        model = model_class(config_class(**resized_model(described, 0)))
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.01)
 
 
