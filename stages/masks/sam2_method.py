@@ -207,7 +207,8 @@ def _trust(seen: Seen, good: Seen, usual_area: float = float("nan")) -> tuple[fl
 
 def _results(job: Job, seen: dict[int, Seen], colours: ColourModel | None) -> Iterator[FrameMask]:
     usual = usual_areas([seen[p].area for p in range(len(job.frames))])
-    hints = {c.frame: c for c in (job.prompt, *job.prompt.corrections)}
+    # a box drawn by hand may cut the object a little: it told the network where to look, and does not bound the outline
+    hints = {c.frame: replace(c, box=None) for c in (job.prompt, *job.prompt.corrections)}
 
     def exact(position: int) -> tuple[WorkingFrame, np.ndarray]:
         view, mask = job.load(job.frames[position]), decode(seen[position].mask)
