@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import dataclasses
-import inspect
-import itertools
 import textwrap
 import typing
 from typing import Any
 
+from flows.field_docs import field_docs
 from flows.stage_child import load_stages
 from stages.core.errors import ConfigError
 
@@ -37,13 +35,6 @@ def describe(stage: str, cls: type) -> list[str]:
         lines.append(f"  {stage}.{f.name}={_value(f.default)}   ({_kind(hints[f.name])}){suffix}")
         lines += textwrap.wrap(texts.get(f.name, ""), 110, initial_indent="      ", subsequent_indent="      ")
     return lines
-
-
-def field_docs(cls: type) -> dict[str, str]:
-    """{field: the string literal below it} from the class's source."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
-    return {a.target.id: " ".join(str(b.value.value).split()) for a, b in itertools.pairwise(body)
-            if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant)}
 
 
 def _kind(hint: Any) -> str:

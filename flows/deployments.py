@@ -19,11 +19,13 @@ from pydantic import Field
 
 from flows.batch import reconstruct_batch
 from flows.crash_watch import register_crash_watch
+from flows.failed_state import failed_state
 from flows.form import Box, Methods, Profile, Setting, StageName, request_of
+from flows.form_schema import draw_form, offered_captures
 from flows.places import capture_folder, captures_root
-from flows.ready import capture_names
 from flows.reconstruct import reconstruct_as_flow
 from flows.ui_progress import show_scores
+from stages.core.errors import TwinError
 
 POOL, BATCH_POOL = "twin", "twin-batch"
 """a batch waits for its captures: in the same pool it would hold a place that they need"""
@@ -42,20 +44,23 @@ def reconstruct_capture(
     force: bool = False,
     settings: Annotated[list[Setting], Field(max_length=100)] = [],  # noqa: B006
     time_limit_min: Annotated[float | None, Field(gt=0, le=1440)] = None,
-) -> str | None:
+) -> Any:
     """Turn one capture into its twin. Stages whose result is known are not computed again.
 
     Args:
-        capture: Name in the captures folder, or an absolute path.
+        capture: One of those in the captures folder, or the absolute path of another.
         profile: preview takes about a minute; quality is slow and fine.
-        methods: Method of each stage.
+        methods: Method of each stage; auto needs no weights.
         box: Where the object is in the first left picture, px. Without it, prompt.json is read or the object is found.
-        start_from: Compute this stage and all that follow again.
+        start_from: Compute this stage and all that follow again. Left empty, only what is not known yet is computed.
         force: Compute every stage again.
-        settings: More settings, each as stage.key=value.
-        time_limit_min: A stage that takes longer than these minutes is ended.
+        settings: More settings, at most 100, each as stage.key=value; twin settings lists them all.
+        time_limit_min: A stage that takes longer is ended: more than 0, at most 1440. Left empty, there is no limit.
     """
-    return reconstruct_as_flow(request_of(capture, profile, methods, box, start_from, force, settings, time_limit_min))
+    try:
+        return reconstruct_as_flow(request_of(capture, profile, methods, box, start_from, force, settings, time_limit_min))
+    except TwinError as e:
+        return failed_state(str(e))
 
 
 @flow(name="evaluate-twin", flow_run_name="{capture}", persist_result=False)
@@ -81,14 +86,7 @@ class _Deployment:
     amend: Callable[[dict[str, Any]], None] = lambda schema: None
 
 
-def _offer_captures(schema: dict[str, Any]) -> None:
-    """Name the captures that are there; not as the only choices, because a new one may arrive at any moment."""
-    if names := capture_names(captures_root()):
-        schema["properties"]["capture"] |= {"examples": names}
-        schema["properties"]["capture"]["description"] += f" There are now: {', '.join(names[:30])}"
-
-
-DEPLOYMENTS = (_Deployment(reconstruct_capture, "flows.deployments.reconstruct_capture", POOL, _offer_captures),
+DEPLOYMENTS = (_Deployment(reconstruct_capture, "flows.deployments.reconstruct_capture", POOL, draw_form),
                _Deployment(evaluate_twin, "flows.deployments.evaluate_twin", POOL),
                _Deployment(reconstruct_batch, "flows.batch.reconstruct_batch", BATCH_POOL))
 
@@ -101,6 +99,19 @@ def register() -> list[str]:
         names = [_make_deployment(client, d) for d in DEPLOYMENTS]
         register_crash_watch()
     return names
+
+
+class CaptureOffer:
+    """Keeps the captures in the form up to date, as long as someone asks it to look."""
+
+    def __init__(self, client: SyncPrefectClient) -> None:
+        self._client, self._offered = client, None
+
+    def look(self) -> None:
+        """Register the form again if captures came or went; the first time always."""
+        if (names := offered_captures(captures_root())) != self._offered:
+            _make_deployment(self._client, DEPLOYMENTS[0])
+            self._offered = names
 
 
 def _make_pool(client: SyncPrefectClient, name: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from flows.field_docs import field_docs
 from flows.places import capture_folder, twin_folder
 from flows.request import Reconstruction
 from flows.stage_child import load_stages
@@ -32,10 +33,10 @@ class Box(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    left: float = Field(ge=0, le=20000, description="x of the left edge, px", json_schema_extra={"position": 0})
-    top: float = Field(ge=0, le=20000, description="y of the upper edge, px", json_schema_extra={"position": 1})
-    right: float = Field(ge=0, le=20000, description="x of the right edge, px", json_schema_extra={"position": 2})
-    bottom: float = Field(ge=0, le=20000, description="y of the lower edge, px", json_schema_extra={"position": 3})
+    left: float = Field(ge=0, le=20000, description="x of the left edge, px, from 0 to 20000", json_schema_extra={"position": 0})
+    top: float = Field(ge=0, le=20000, description="y of the upper edge, px, from 0 to 20000", json_schema_extra={"position": 1})
+    right: float = Field(ge=0, le=20000, description="x of the right edge, px, right of the left one", json_schema_extra={"position": 2})
+    bottom: float = Field(ge=0, le=20000, description="y of the lower edge, px, below the upper one", json_schema_extra={"position": 3})
 
 
 def _method_fields() -> dict[str, Any]:
@@ -45,7 +46,8 @@ def _method_fields() -> dict[str, Any]:
         hint = typing.get_type_hints(stage.Config).get("method")
         if typing.get_origin(hint) is typing.Literal:
             default = next(f.default for f in dataclasses.fields(stage.Config) if f.name == "method")
-            found[stage.name] = (hint, Field(default, description=f"method of {stage.name}", json_schema_extra={"position": position}))
+            about = field_docs(stage.Config).get("method", f"method of {stage.name}").replace("`", "")
+            found[stage.name] = (hint, Field(default, description=about, json_schema_extra={"position": position}))
     return found
 
 

@@ -22,7 +22,7 @@ from flows.request import Reconstruction
 from flows.run_record import RunRecord, RunRecords, StageRecord
 from flows.stage_child import load_stages
 from flows.stage_process import StageFault, StageJob, run_stage_in_child
-from flows.time_left import expected_seconds
+from flows.time_left import expected_seconds, in_words
 from flows.watcher import Watcher
 from flows.why_computed import known_manifests, why_computed
 from stages.base import Stage, StageResult, identity_of
@@ -36,6 +36,8 @@ from stages.core.weights import require
 from stages.graph import downstream
 
 log = logging.getLogger(__name__)
+RECENT_RUNS = 100
+"""enough to know how long a stage takes"""
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -58,7 +60,8 @@ class Run:
         self.stages: tuple[Stage, ...] = _until(every, request.until)
         self.settings: Settings = resolve({s.name: s.Config for s in every}, request.profile, Path(request.capture) / "twin.yaml",
                                           request.overrides(), packaged="TWIN_STAGES" not in os.environ)
-        _check_weights(_weights_needed(self.stages, self.settings), self.settings.licence)
+        weights, libraries = (_needed(what, self.stages, self.settings) for what in ("weights", "libraries"))
+        _check_weights(weights, libraries, self.settings.licence)
         self.records = RunRecords(store)
         self.record = beside.resumed or self.records.new(request.model_dump(mode="json"), [s.name for s in self.stages], flow_run)
         self._forced = _forced(every, request) - set(beside.resumed.done() if beside.resumed else ())
@@ -72,17 +75,20 @@ class Run:
         self._started = time.monotonic()
         self.record.state, self.record.error, self.record.advice = "running", "", ""
         self.records.save(self.record)
-        past = self.records.all()
-        self._known = known_manifests(self.store, [(n, s.fingerprint) for r in past if r.request["capture"] == self.request.capture
-                                                   for n, s in r.stages.items()])
-        self.watcher.run_started(self.record, expected_seconds([s.name for s in self.stages], self.request.profile, past))
+        log.info("run %s, profile %s", self.record.id, self.request.profile)
+        past = self.records.of_capture(Path(self.request.capture))
+        self._known = known_manifests(self.store, [(n, s.fingerprint) for r in past for n, s in r.stages.items()])
+        recent = self.records.recent(RECENT_RUNS)
+        self.watcher.run_started(self.record, expected_seconds([s.name for s in self.stages], self.request.profile, recent))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.record.seconds = round(time.monotonic() - self._started, 3)
         _judge(self.record, error)
         if error is not None:
-            log.error("run %s: %s", self.record.state, self.record.error, exc_info=None if isinstance(error, TwinError) else error)
+            advice = f"\nWhat to do: {self.record.advice}" if self.record.advice else ""
+            fault = None if isinstance(error, TwinError) else error
+            log.error("run %s: %s%s", self.record.state, self.record.error, advice, exc_info=fault)
         self.records.save(self.record)
         self.watcher.run_ended(self.record)
         _close_log(self._log)
@@ -140,7 +146,10 @@ class Run:
         self._manifests[name], self._known = manifest, [manifest, *self._known]
         self._refs |= result.refs
         self.records.save(self.record)
-        log.info("%s: %s, %.1f s", name, "from the store" if entry.cached else "computed", entry.seconds)
+        how = "from the store" if entry.cached else f"computed in {in_words(entry.seconds)}, {entry.peak_memory_mb} MB"
+        log.info("%s: %s", name, how)
+        for warning in manifest["report"]["warnings"]:
+            log.warning("%s: %s", name, warning)
         self.watcher.stage_finished(name, entry, list(manifest["report"]["warnings"]))
 
     def deliver(self) -> Path | None:
@@ -149,6 +158,7 @@ class Run:
             return None
         out = Path(self.request.out)
         extra = {"run": self.record.id, "capture": self.request.name, "profile": self.request.profile, "seed": self.settings.seed,
+                 "asked": {"settings": list(self.request.settings), "started": self.record.started},
                  "seconds_wall": round(time.monotonic() - self._started, 3),
                  "cached": [n for n, s in self.record.stages.items() if s.cached]}
         with self.store.lock(digest_mapping({"twin folder": str(out)})):
@@ -162,16 +172,18 @@ def _until(every: tuple[Stage, ...], until: str | None) -> tuple[Stage, ...]:
     return every[: _index(every, until, "--until") + 1]
 
 
-def _check_weights(names: set[str], licence: str) -> None:
+def _check_weights(names: set[str], libraries: set[str], licence: str) -> None:
     """Before the first stage, not after an hour. Raises ConfigError, WeightsError."""
     if licence == "commercial":
-        refuse_non_commercial(names)
+        refuse_non_commercial(names, libraries)
     for name in sorted(names):
         require(name)
 
 
-def _weights_needed(stages: tuple[Stage, ...], settings: Settings) -> set[str]:
-    return {name for s in stages if hasattr(s, "needs_weights") for name in s.needs_weights(settings.stages[s.name])}
+def _needed(what: str, stages: tuple[Stage, ...], settings: Settings) -> set[str]:
+    """Names of the "weights" or optional "libraries" that the settings ask for."""
+    asked = ((s, getattr(s, f"needs_{what}", None)) for s in stages)
+    return {name for s, ask in asked if ask is not None for name in ask(settings.stages[s.name])}
 
 
 def _forced(every: tuple[Stage, ...], request: Reconstruction) -> set[str]:

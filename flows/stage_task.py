@@ -9,16 +9,21 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
+from flows.failed_state import failed_state
 from flows.run import Run
 from flows.ui_artifacts import show_stage
 from stages.base import Stage, StageResult
+from stages.core.errors import TwinError
 from stages.core.store import ArtifactRef
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
 def stage_task(name: str, compute: Callable[[], StageResult]) -> Any:
-    """Run one stage; a result from the store ends in the state Cached."""
-    result = compute()
+    """Run one stage; a result from the store ends in the state Cached, an error that a user can mend in Failed with its words."""
+    try:
+        result = compute()
+    except TwinError as e:
+        return failed_state(str(e), e)
     show_stage(name, result)
     return Completed(name="Cached", message=result.manifest["fingerprint"], data=result) if result.cached else result
 

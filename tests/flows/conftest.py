@@ -82,3 +82,13 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     return Toy(tmp_path, Store(tmp_path / "store"), make_capture(tmp_path / "capture"))
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Chromium without a window, for the whole session. Skips, or fails in .ci/run, where it is not installed."""
+    from tests.flows.browser import Browser
+
+    window = Browser(tmp_path_factory.mktemp("chromium"))
+    yield window
+    window.close()
