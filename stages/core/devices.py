@@ -11,8 +11,8 @@ from stages.core.errors import StageError
 if TYPE_CHECKING:
     import torch
 
-_DRIVERS = ("/dev/nvidiactl", "/dev/kfd")
-"""what a kernel driver for NVIDIA or AMD leaves: without one of them torch, slow to import, need not be asked"""
+_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
+"""what a driver leaves (NVIDIA, NVIDIA's Jetson, Windows' Linux, AMD): without one of them torch, slow to import, need not be asked"""
 
 
 def driver_there() -> bool:

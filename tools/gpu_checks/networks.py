@@ -50,6 +50,7 @@ def _network(device: torch.device, tiny: bool):
     from transformers import Sam2VideoConfig, Sam2VideoModel
 
     from stages.core.weights import entry
+    from stages.masks.sam2_model import resized_model
     from stages.masks.sam2_network import Sam2Network
 
     if tiny:
@@ -57,7 +58,7 @@ def _network(device: torch.device, tiny: bool):
     else:
         described = entry("sam2.1-large").model
     torch.manual_seed(0)
-    return Sam2Network(Sam2VideoModel(Sam2VideoConfig(**described)), device.type)
+    return Sam2Network(Sam2VideoModel(Sam2VideoConfig(**resized_model(described, 0))), device.type)
 
 
 def network_size(network) -> float:
