@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import html
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
-from prefect.client.schemas.objects import FlowRun
-from prefect.deployments import arun_deployment
-from prefect.flow_runs import wait_for_flow_run
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Failed
 from pydantic import Field
 
+from flows.batch_page import DONE_BEFORE, Outcome, write_summary
+from flows.batch_runs import BatchRuns
 from flows.form import Profile, Setting
+from flows.lease import keep_lease
 from flows.places import captures_root, twin_folder, twins_root
-from flows.ready import ReadyCapture, ready_captures
-from flows.run_record import RunRecord, RunRecords
-from stages.core.fingerprint import digest_mapping
+from flows.ready import not_done, ready_captures
+from flows.run_record import RunRecords
 from stages.core.store import Store
 
-DEPLOYMENT = "reconstruct-capture/twin"
-AT_ONCE = 100
-"""flow runs handed to the server at a time: hundreds queued make it slow"""
-
-
-@dataclass
-class Outcome:
-    """One capture of the batch."""
-
-    name: str
-    status: str
-    seconds: float = 0.0
-    reason: str = ""
-    out: str = ""
+PAGE_EVERY_S = 15.0
+MOST_IN_TABLE = 500
+"""rows of the artifact, which lies in Prefect's database; batch.html has all"""
 
 
 @flow(name="reconstruct-batch", flow_run_name="batch {root}", persist_result=False)
@@ -57,80 +42,31 @@ async def reconstruct_batch(
         settings: More settings of every run, each as stage.key=value.
         again: Also captures that are done with these settings.
     """
-    folder = Path(root).expanduser() if root else captures_root()
+    folder, batch = Path(root).expanduser() if root else captures_root(), str(flow_run.id)
+    if deployment.id:                   # so that a batch that dies with its machine is brought back
+        keep_lease(Store(), batch)
     found = ready_captures(folder)
-    due = [c for c in found if again or not is_done(c, profile, settings)]
+    due = found if again else not_done(found, profile, settings, RunRecords(Store()))
     get_run_logger().info("%d captures are READY, %d of them to be done", len(found), len(due))
-    batch = str(flow_run.id)
-    outcomes = [Outcome(c.name, "done before", out=str(twin_folder(c.path))) for c in found if c not in due]
-    for k in range(0, len(due), AT_ONCE):
-        outcomes += await asyncio.gather(*(_one(c, profile, settings, batch, again) for c in due[k:k + AT_ONCE]))
-    summary = write_summary(outcomes, twins_root())
-    await acreate_table_artifact([vars(o) for o in outcomes] or [{"name": "none", "status": "no READY capture"}], key="batch-summary",
-                                 description=f"{folder}: {len(due)} started. {summary}")
-    bad = [o.name for o in outcomes if o.status not in ("Completed", "done before")]
-    return Failed(message=f"{len(bad)} of {len(due)} captures failed: {', '.join(bad[:20])}") if bad else None
+    left = {c.path for c in due}
+    outcomes = [Outcome(c.name, DONE_BEFORE, out=str(twin_folder(c.path)), capture=str(c.path)) for c in found if c.path not in left]
+    runs = BatchRuns(due, profile, settings, batch, int(flow_run.run_count or 1), again)
+    next_page = 0.0
+    async for outcome in runs.outcomes():
+        outcomes.append(outcome)
+        get_run_logger().info("%s: %s (%d of %d)", outcome.name, outcome.status, runs.ended, len(due))
+        if time.monotonic() >= next_page:
+            write_summary(outcomes, twins_root(), under_way=len(due) - runs.ended)
+            next_page = time.monotonic() + PAGE_EVERY_S
+    return await _report(folder, outcomes, len(due))
 
 
-async def _one(capture: ReadyCapture, profile: str, settings: Sequence[str], batch: str, again: bool) -> Outcome:
-    started = time.monotonic()
-    run = None if again else await _start(capture, profile, settings, start_key(capture, profile, settings))
-    if run is None or (run.state and run.state.is_final()):          # it failed in an earlier batch, which may have been the disk's fault
-        run = await _start(capture, profile, settings, f"{start_key(capture, profile, settings)}-{batch}")
-    state = (await wait_for_flow_run(run.id, timeout=None)).state
-    return Outcome(capture.name, state.name if state else "unknown", round(time.monotonic() - started, 1),
-                   (state.message or "") if state and not state.is_completed() else "", str(twin_folder(capture.path)))
-
-
-async def _start(capture: ReadyCapture, profile: str, settings: Sequence[str], key: str) -> FlowRun:
-    return await arun_deployment(DEPLOYMENT, parameters=parameters_of(capture, profile, settings), timeout=0, idempotency_key=key)
-
-
-def start_key(capture: ReadyCapture, profile: str, settings: Sequence[str]) -> str:
-    """Prefect starts one run per key, whoever asks: batch, schedule or watcher, and however often."""
-    return f"{capture.key}-{digest_mapping({'profile': str(profile), 'settings': list(settings)})[:12]}"
-
-
-def parameters_of(capture: ReadyCapture, profile: str, settings: Sequence[str]) -> dict[str, Any]:
-    """The form's content for one capture."""
-    return {"capture": str(capture.path), "profile": str(profile), "settings": list(settings)}
-
-
-def is_done(capture: ReadyCapture, profile: str, settings: Sequence[str]) -> bool:
-    """Whether the newest finished run with these settings began after the capture was complete, and left a twin."""
-    record = _last_done(capture.path, profile, settings)
-    marker = (capture.path / "READY").stat().st_mtime
-    return record is not None and record.started >= marker and (Path(record.request["out"]) / "run.json").exists()
-
-
-def _last_done(path: Path, profile: str, settings: Sequence[str]) -> RunRecord | None:
-    for r in RunRecords(Store()).all():
-        if r.state == "done" and r.request["capture"] == str(path) and r.request["profile"] == str(profile) \
-                and list(r.request["settings"]) == list(settings):
-            return r
-    return None
-
-
-def write_summary(outcomes: Sequence[Outcome], folder: Path) -> Path:
-    """batch.html beside the twins: thumbnail, status, duration and reason per capture."""
-    rows = "".join(_row(o, folder) for o in outcomes)
-    page = ("<!doctype html><meta charset=utf-8><title>Batch</title><style>body{font:15px sans-serif;margin:2em}td,th{padding:.4em 1em;"
-            "text-align:left;border-bottom:1px solid #ddd}img{height:90px}</style>"
-            f"<h1>Batch of {time.strftime('%Y-%m-%d %H:%M')}</h1>"
-            f"<table><tr><th><th>capture<th>status<th>seconds<th>reason</tr>{rows}</table>")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "batch.html"
-    partial = path.with_suffix(".partial")
-    partial.write_text(page)
-    partial.replace(path)
-    return path
-
-
-def _row(o: Outcome, folder: Path) -> str:
-    twin = Path(o.out)
-    picture = next(iter(sorted((twin / "previews").glob("*.*"))), None) if o.out else None
-    image = f'<img src="{html.escape(picture.relative_to(folder).as_posix())}">' if picture and picture.is_relative_to(folder) else ""
-    name = html.escape(o.name)
-    report = twin / "report.html"
-    link = f'<a href="{html.escape(report.relative_to(folder).as_posix())}">{name}</a>' if report.exists() else name
-    return f"<tr><td>{image}<td>{link}<td>{html.escape(o.status)}<td>{o.seconds or ''}<td>{html.escape(o.reason)}</tr>"
+async def _report(folder: Path, outcomes: Sequence[Outcome], due: int) -> Any:
+    """The page, the table, and the batch's own state."""
+    page = write_summary(outcomes, twins_root())
+    bad = [o for o in outcomes if o.bad]
+    rows = [o.row() for o in [*bad, *(o for o in outcomes if not o.bad)]]
+    await acreate_table_artifact(rows[:MOST_IN_TABLE] or [{"capture": "none", "status": "no READY capture"}], key="batch-summary",
+                                 description=f"{folder}: {due} started, {len(bad)} failed. {page}")
+    names = ", ".join(o.name for o in bad[:20]) + (" and more" if len(bad) > 20 else "")
+    return Failed(message=f"{len(bad)} of {due} captures failed: {names}. Reasons: {page}") if bad else None

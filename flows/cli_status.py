@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.cleaning import Leftovers, Wish, clean_up, size_of, usage
-from flows.metrics_file import write_metrics
+from flows.embedded_server import answers
+from flows.metrics_file import captures_waiting, write_metrics
+from flows.places import captures_root
 from flows.run_record import RunRecord, RunRecords
 from flows.time_left import in_words
 from stages.core.errors import ConfigError, StoreError
@@ -24,18 +27,33 @@ def status(args: argparse.Namespace) -> int:
     """Runs, newest first, and the size of the store."""
     store = Store()
     records = RunRecords(store).all()
-    used = usage(store)
+    used, waiting = usage(store), captures_waiting(records)
     write_metrics(store, records)
+    free = shutil.disk_usage(store.root).free if store.root.exists() else 0
     if args.json:
-        print(json.dumps({"store": str(store.root), "bytes": used, "runs": [asdict(r) for r in records]}, indent=1))
+        print(json.dumps({"store": str(store.root), "bytes": used, "free_bytes": free, "captures_waiting": waiting,
+                          "runs": [asdict(r) for r in records]}, indent=1))
         return 0
     if not records:
         print("no runs yet: start one with `twin reconstruct CAPTURE --out DIR`")
     for record in records if args.all else records[:RUNS_SHOWN]:
         _show_run(record)
+    if not args.all and len(records) > RUNS_SHOWN:
+        print(f"... and {len(records) - RUNS_SHOWN} before them: `twin status --all`")
     total = ", ".join(f"{name} {_size(n)}" for name, n in used.items() if n)
-    print(f"\nstore   {store.root}  {_size(sum(used.values()))} ({total or 'empty'})")
+    print(f"\nstore   {store.root}  {_size(sum(used.values()))} ({total or 'empty'}); {_size(free)} free")
+    if waiting:
+        print(f"waiting {waiting} captures in {captures_root()} are READY and not begun")
+    if address := _serving_address(store):
+        print(f"serving {address}")
     return 0
+
+
+def _serving_address(store: Store) -> str:
+    """The UI of this store's `twin serve`; empty if it does not answer."""
+    path = store.root / "prefect" / "serve" / "address.json"
+    found = json.loads(path.read_text()) if path.exists() else None
+    return found["ui"] if found and answers(found["api"], 1.0) else ""
 
 
 def inspect(args: argparse.Namespace) -> int:
@@ -119,7 +137,9 @@ def _show_run(record: RunRecord) -> None:
     print(f"{record.id}  {record.state}{took}")
     print(f"    {when}  {record.request['capture']} -> {record.request['out']} ({record.request['profile']})")
     print(f"    {len(record.done())}/{len(record.stages)} stages done: {stages}")
-    if record.error:
+    if record.state == "died":
+        print(f"    its process is gone. What to do: `twin resume {record.id}`; under `twin serve` it is started again by itself")
+    elif record.error:
         print(f"    {record.error}\n    What to do: {record.advice or '`twin resume ' + record.id + '`'}")
         if record.log:
             print(f"    log: {record.log}")

@@ -12,10 +12,9 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from flows.places import captures_root
-from flows.ready import MARKER, ready_captures
+from flows.ready import has_twin, ready_captures
 from flows.run_record import RunRecord
 from stages.core.errors import CaptureError
 from stages.core.store import Store
@@ -64,13 +63,9 @@ def captures_waiting(records: Iterable[RunRecord]) -> int | None:
         name = str(r.request["capture"])
         begun[name] = max(begun.get(name, 0.0), r.started)
     try:
-        return sum(begun.get(str(c.path), 0.0) < _marked(c.path) for c in ready_captures(captures_root()))
+        return sum(begun.get(str(c.path), 0.0) < c.completed and not has_twin(c) for c in ready_captures(captures_root()))
     except (CaptureError, OSError):
         return None
-
-
-def _marked(capture: Path) -> float:
-    return (capture / MARKER).stat().st_mtime
 
 
 def _failures(records: Iterable[RunRecord]) -> Counter[str]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -37,6 +38,26 @@ def test_ready_captures_are_found_at_any_level_and_only_with_their_marker(places
     assert again[0].key == found[0].key and again[1].key != found[1].key       # made anew: another capture
     with pytest.raises(CaptureError, match="is not a folder"):
         ready_captures(places / "nowhere")
+
+
+def test_done_is_what_has_a_twin_of_its_settings_even_when_its_records_are_forgotten(places, toy):
+    from flows import cli
+    from flows.ready import not_done
+    from flows.run_record import RunRecords
+
+    root, records = places / "captures", RunRecords(toy.store)
+    for name in ("cup", "jug"):
+        (make_capture(root / name) / "READY").touch()
+    make = lambda name, *more: cli.main(["reconstruct", str(root / name), "--out", str(places / "twins" / name), "--no-prefect", *more])  # noqa: E731
+    due = lambda profile="standard", settings=(): [c.name for c in not_done(ready_captures(root), profile, settings, records)]  # noqa: E731
+    assert due() == ["cup", "jug"] and make("cup") == 0
+    assert due() == ["jug"] and due("quality") == due(settings=["b.gain=2"]) == ["cup", "jug"]
+    assert make("cup", "--profile", "quality") == 0 and due() == due("quality") == ["jug"]        # the record of the first still counts
+    for record in records.all():
+        records.remove(record)
+    assert due("quality") == ["jug"] and due() == ["cup", "jug"]
+    os.utime(root / "cup" / "READY", (time.time() + 60,) * 2)
+    assert due("quality") == ["cup", "jug"]                                                         # made anew
 
 
 def test_places(places):
@@ -83,3 +104,25 @@ def test_gpu_stages_take_turns(tmp_path):
     killed.communicate()
     spans = sorted(tuple(float(line.split()[1]) for line in p.communicate(timeout=30)[0].splitlines()) for p in others)
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_a_retry_before_the_former_process_has_ended_does_not_end_the_worker(monkeypatch):
+    import anyio
+    from prefect.workers.process import ProcessWorker
+
+    from flows.worker import OneProcessPerRun
+
+    async def submit(self, responses):
+        for r in responses:
+            self._limiter.acquire_on_behalf_of_nowait(r.flow_run.id)      # as Prefect's does, which raises for one that holds a place
+        return responses
+
+    async def offer() -> list[str]:
+        worker = OneProcessPerRun(work_pool_name="pool", limit=3)
+        worker._limiter = anyio.CapacityLimiter(3)
+        worker._limiter.acquire_on_behalf_of_nowait("ending")
+        offered = [SimpleNamespace(flow_run=SimpleNamespace(id=name)) for name in ("ending", "new")]
+        return [r.flow_run.id for r in await worker._submit_scheduled_flow_runs(offered)]
+
+    monkeypatch.setattr(ProcessWorker, "_submit_scheduled_flow_runs", submit)
+    assert anyio.run(offer) == ["new"]

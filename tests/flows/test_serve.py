@@ -5,103 +5,47 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.flows.conftest import REPOSITORY, make_capture, wait_for
+from tests.flows.conftest import make_capture, wait_for
+from tests.flows.served import PATIENCE_S, TOY, Served
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 120.0
-
-
-class Served:
-    """A running `twin serve` with its folders."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.captures = folder, folder / "captures"
-        self.port, self.files_port = _free_port(), _free_port()
-        env = {"TWIN_STORE": "store", "TWIN_CAPTURES": "captures", "TWIN_TWINS": "twins", "TOY_FOLDER": "."}
-        self.env = {**os.environ, **{k: str(folder / v) for k, v in env.items()}, "TWIN_STAGES": "tests.flows.toy_stages:stages",
-                    "PYTHONPATH": str(REPOSITORY), "TWIN_AUTH": ""}
-        self.env.pop("PREFECT_API_URL", None)
-        self.log = (folder / "serve.log").open("w+")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "serve", "--port", str(self.port), "--files-port", str(self.files_port), "--runs", "2"],
-            env=self.env, stdout=self.log, stderr=subprocess.STDOUT)
-        wait_for(lambda: "Ctrl-C stops" in self.said() or self.process.poll() is not None, PATIENCE_S)
-        assert self.process.poll() is None, self.said()
-
-    def said(self) -> str:
-        return (self.folder / "serve.log").read_text()
-
-    def api(self, path: str, body: dict | None = None):
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api{path}", headers={"Content-Type": "application/json"},
-                                         data=None if body is None else json.dumps(body).encode())
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        while True:
-            try:
-                with opener.open(request, timeout=30) as reply:
-                    return json.load(reply)
-            except urllib.error.HTTPError as e:
-                if e.code != 503:             # "busy, ask again": Prefect's own clients do the same
-                    raise
-                time.sleep(0.5)
-
-    def capture(self, name: str, text: str = "") -> Path:
-        path = make_capture(self.captures / name)
-        (path / "text").write_text(text or name)
-        (path / "calibration.json").write_text(json.dumps({"name": name}))
-        return path
-
-    def runs(self, capture: str) -> list[dict]:
-        every = self.api("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
-        return [r for r in every if str(r["parameters"].get("capture", "")).endswith(f"/{capture}")]
-
-    def wait_state(self, capture: str, state: str) -> dict:
-        def there():
-            try:
-                return next((r for r in self.runs(capture) if r["state_name"] == state), None)
-            except OSError:                   # the server is being started again
-                return None
-
-        return wait_for(there, PATIENCE_S)
-
-    def start(self, deployment: str, **parameters) -> dict:
-        found = self.api(f"/deployments/name/{deployment}/twin")
-        return self.api(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}})
-
-    def count(self, stage: str) -> int:
-        path = self.folder / f"{stage}.count"
-        return len(path.read_text().split()) if path.exists() else 0
-
-    def part(self, words: str) -> int:
-        command = f"serve_part\0{self.process.pid}\0{words}".encode()
-        return next(int(p.parent.name) for p in Path("/proc").glob("[0-9]*/cmdline") if command in _read(p))
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    server = Served(tmp_path_factory.mktemp("served"))
+    server = Served(tmp_path_factory.mktemp("served"), TOY)
     yield server
-    server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(60) == 0, server.said()
+    assert server.stop() == 0, server.said()
     assert "stopped" in server.said()
     with pytest.raises(StopIteration):
         server.part("")
 
 
+def _capture(served: Served, name: str) -> Path:
+    return _into(served.captures, name)
+
+
+def _into(root: Path, name: str) -> Path:
+    path = make_capture(root / name)
+    (path / "text").write_text(name)
+    (path / "calibration.json").write_text(json.dumps({"name": name}))
+    return path
+
+
 def test_a_ready_marker_starts_one_run_and_a_batch_does_not_repeat_it(served):
-    (served.capture("cup") / "READY").touch()
+    (_capture(served, "cup") / "READY").touch()
     served.wait_state("cup", "Completed")
     assert (served.folder / "twins" / "cup" / "run.json").exists()
-    batch = served.start("reconstruct-batch")
+    batch = served.create("reconstruct-batch")
     wait_for(lambda: served.api(f"/flow_runs/{batch['id']}")["state_name"] == "Completed", PATIENCE_S)
     assert len(served.runs("cup")) == 1 and "done before" in (served.folder / "twins" / "batch.html").read_text()
 
@@ -109,7 +53,7 @@ def test_a_ready_marker_starts_one_run_and_a_batch_does_not_repeat_it(served):
 def test_a_failed_stage_is_resumed_by_retry(served):
     (served.folder / "c.do").write_text("raise")
     before = {s: served.count(s) for s in "abcd"}
-    (served.capture("jug") / "READY").touch()
+    (_capture(served, "jug") / "READY").touch()
     failed = served.wait_state("jug", "Failed")
     assert "frame 17 of right/ is missing" in failed["state"]["message"]
     artifacts = served.api("/artifacts/filter", {"artifacts": {"key": {"any_": ["failure"]}}})
@@ -123,12 +67,9 @@ def test_a_failed_stage_is_resumed_by_retry(served):
 def test_one_bad_capture_of_a_batch_leaves_the_others(served):
     other = served.folder / "other"
     for name in ("good1", "bad", "good2"):
-        path = make_capture(other / name)
-        (path / "text").write_text(name)
-        (path / "calibration.json").write_text(name)
-        (path / "READY").touch()
+        (_into(other, name) / "READY").touch()
     (other / "bad" / "calibration.json").unlink()
-    batch = served.start("reconstruct-batch", root=str(other))
+    batch = served.create("reconstruct-batch", root=str(other))
     done = wait_for(lambda: (r := served.api(f"/flow_runs/{batch['id']}"))["state_name"] in ("Failed", "Completed") and r, PATIENCE_S)
     assert done["state_name"] == "Failed" and "1 of 3 captures failed: bad" in done["state"]["message"]
     assert len(list((served.folder / "twins").glob("good*/run.json"))) == 2
@@ -139,20 +80,61 @@ def test_wrong_values_are_refused_before_a_run_exists(served):
     for wrong in ({"capture": ""}, {"capture": "cup", "profile": "best"}, {"capture": "cup", "methods": {"b": "magic"}},
                   {"capture": "cup", "settings": ["nonsense"]}, {"capture": "cup", "box": {"left": -1, "top": 0, "right": 1, "bottom": 1}}):
         with pytest.raises(urllib.error.HTTPError) as error:
-            served.start("reconstruct-capture", **wrong)
+            served.create("reconstruct-capture", **wrong)
         assert error.value.code == 409, wrong
     assert len(served.api("/flow_runs/filter", {})) == before
 
 
-def test_server_and_worker_are_started_again_and_a_run_survives(served):
-    (served.folder / "b.do").write_text("sleep 12")
-    (served.capture("vase") / "READY").touch()
-    served.wait_state("vase", "Running")
-    os.kill(served.part("server"), signal.SIGKILL)
-    os.kill(served.part("worker\0twin\0"), signal.SIGKILL)
-    served.wait_state("vase", "Completed")
+def _slow_b(served: Served, name: str, seconds: int) -> tuple[dict, dict[str, int]]:
+    """A run whose stage b is under way and takes so long; the counts before it began."""
+    before = {s: served.count(s) for s in "abcd"}
+    (served.folder / "b.do").write_text(f"sleep {seconds}")
+    run = served.create("reconstruct-capture", capture=str(_capture(served, name)))
+    served.wait(lambda: served.count("b") > before["b"])
+    (served.folder / "b.do").write_text("")              # whoever runs b again finds it quick
+    return run, before
+
+
+def _runs_of(served: Served, before: dict[str, int]) -> dict[str, int]:
+    return {s: served.count(s) - before[s] for s in "abcd"}
+
+
+@pytest.mark.parametrize("victim", ["stage", "run"])
+def test_kill_of_a_stage_or_a_run_and_retry(served, victim):
+    """The worker notices at once; after Retry only what was killed and what follows runs again."""
+    run, before = _slow_b(served, f"killed-{victim}", 300)
+    stage = int((served.folder / "b.count").read_text().split()[-1])
+    os.kill(stage if victim == "stage" else psutil.Process(stage).ppid(), signal.SIGKILL)
+    served.wait_for(run["id"], "Failed" if victim == "stage" else "Crashed")
+    served.retry(run["id"])
+    served.wait_for(run["id"], "Completed")
+    assert _runs_of(served, before) == {"a": 1, "b": 2, "c": 1, "d": 1}
+
+
+@pytest.mark.parametrize("victim", ["server", "worker\0twin\0"])
+def test_kill_of_server_or_worker_does_not_interrupt_a_run(served, victim):
+    run, before = _slow_b(served, f"survivor-{victim[:6]}", 8)
+    served.kill(victim)
+    served.wait_for(run["id"], "Completed")
+    assert _runs_of(served, before) == dict.fromkeys("abcd", 1)
+    assert f"{victim.split(chr(0))[0]} ended" in served.said() and len(served.runs(f"survivor-{victim[:6]}")) == 1
+
+
+def test_reboot_in_the_middle_of_a_batch(served):
+    """kill -9 of everything at once, `twin serve` again: the batch, the run under way and the one that waited come back by themselves."""
+    before = {s: served.count(s) for s in "abcd"}
+    night = served.folder / "night"
+    for name in ("one", "three", "two"):
+        (_into(night, name) / "READY").touch()
+    (served.folder / "b.do").write_text("sleep 300")
+    batch = served.create("reconstruct-batch", root=str(night))
+    served.wait(lambda: served.count("b") == before["b"] + 2)          # two at once, the third waits
+    assert served.kill_everything() > 8
     (served.folder / "b.do").write_text("")
-    assert "server ended" in served.said() and len(served.runs("vase")) == 1
+    served.start()
+    served.wait_for(batch["id"], "Completed")
+    assert _runs_of(served, before) == {"a": 3, "b": 5, "c": 3, "d": 3}
+    assert all(len(served.runs(name)) == 1 for name in ("one", "two", "three")) and len(list(served.twins.glob("*-*/run.json"))) >= 3
 
 
 def test_files_are_served_but_not_listed(served):
@@ -175,16 +157,3 @@ def test_schedules(served):
     assert len(found) == 1 and found[0]["parameters"]["profile"] == "preview"
     assert run("--cron", "at night").returncode == 2
     assert "removed 1" in run("--remove").stdout
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]

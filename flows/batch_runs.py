@@ -1,0 +1,126 @@
+"""The flow runs of a batch: started a few at a time, followed by asking, so that a server that is started again loses none of them.
+
+Prefect's own `wait_for_flow_run` waits for an event; one that is sent while the server or the connection is down never comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+import httpx
+from prefect import get_run_logger
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import arun_deployment
+from prefect.exceptions import PrefectHTTPStatusError
+
+from flows.batch_page import Outcome
+from flows.places import twin_folder
+from flows.ready import ReadyCapture
+from flows.run_record import RunRecords
+from stages.core.fingerprint import digest_mapping
+from stages.core.store import Store
+
+DEPLOYMENT = "reconstruct-capture/twin"
+AT_ONCE = 50
+"""flow runs with the server at a time, topped up as they end: hundreds queued make it slow"""
+ASK_EVERY_S = 3.0
+OUTAGE_S = 900.0
+"""so long a server may be gone before the batch gives up"""
+
+T = TypeVar("T")
+
+
+def start_key(capture: ReadyCapture, profile: str, settings: Sequence[str]) -> str:
+    """Prefect starts one run per key, whoever asks: batch, schedule or watcher, and however often."""
+    return f"{capture.key}-{digest_mapping({'profile': str(profile), 'settings': list(settings)})[:12]}"
+
+
+def parameters_of(capture: ReadyCapture, profile: str, settings: Sequence[str]) -> dict[str, Any]:
+    """The form's content for one capture."""
+    return {"capture": str(capture.path), "profile": str(profile), "settings": list(settings)}
+
+
+class BatchRuns:
+    """One flow run per capture. `attempt` counts how often this batch itself was started (Retry, or brought back after a crash)."""
+
+    def __init__(self, captures: Sequence[ReadyCapture], profile: str, settings: Sequence[str], batch: str, attempt: int, again: bool):
+        self._waiting, self._profile, self._settings = deque(captures), profile, settings
+        self._keys = [f"-{batch}-{k}" for k in range(1, attempt + 1)]
+        if not again:
+            self._keys.insert(0, "")
+        self._under_way: dict[UUID, ReadyCapture] = {}
+        self.ended = 0
+
+    async def outcomes(self) -> AsyncIterator[Outcome]:
+        """Each capture's outcome as soon as it is known."""
+        async with get_client() as client:
+            while self._waiting or self._under_way:
+                while self._waiting and len(self._under_way) < AT_ONCE:
+                    capture = self._waiting.popleft()
+                    if refused := await self._start(client, capture):
+                        self.ended += 1
+                        yield refused
+                for number, run in (await patiently(lambda: self._ended_runs(client))).items():
+                    self.ended += 1
+                    yield _outcome(self._under_way.pop(number), run)
+                if self._under_way:
+                    await asyncio.sleep(ASK_EVERY_S)
+
+    async def _start(self, client: PrefectClient, capture: ReadyCapture) -> Outcome | None:
+        """Join the run that is under way for this capture, else start one; an outcome only if the server refuses it."""
+        key, parameters = start_key(capture, self._profile, self._settings), parameters_of(capture, self._profile, self._settings)
+        try:
+            # the first key joins a run that watcher or schedule began; if that has ended without a twin, this batch tries once more,
+            # and once more each time it is itself started again
+            for suffix in self._keys:
+                run = await patiently(lambda: arun_deployment(DEPLOYMENT, client, parameters, timeout=0, idempotency_key=key + suffix))  # noqa: B023
+                if not _is_final(run):
+                    break
+        except PrefectHTTPStatusError as e:
+            return Outcome(capture.name, "refused", reason=e.response.text[:300], capture=str(capture.path))
+        self._under_way[run.id] = capture
+        return None
+
+    async def _ended_runs(self, client: PrefectClient) -> dict[UUID, FlowRun | None]:
+        """By id; None for a run that somebody deleted."""
+        if not self._under_way:
+            return {}
+        asked = FlowRunFilter.model_validate({"id": {"any_": list(self._under_way)}})
+        runs = {r.id: r for r in await client.read_flow_runs(flow_run_filter=asked, limit=AT_ONCE)}
+        return {k: runs.get(k) for k in self._under_way if k not in runs or _is_final(runs[k])}
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """The call's value, however often the server is started again meanwhile. Raises what the call raises after OUTAGE_S."""
+    deadline = time.monotonic() + OUTAGE_S
+    while True:
+        try:
+            return await call()
+        except (httpx.TransportError, PrefectHTTPStatusError) as e:
+            if time.monotonic() > deadline or (isinstance(e, PrefectHTTPStatusError) and e.response.status_code < 500):
+                raise
+            get_run_logger().warning("the Prefect server does not answer (%s): asking again", type(e).__name__)
+            await asyncio.sleep(ASK_EVERY_S)
+
+
+def _is_final(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_final()
+
+
+def _outcome(capture: ReadyCapture, run: FlowRun | None) -> Outcome:
+    out = str(twin_folder(capture.path))
+    if run is None or run.state is None:
+        return Outcome(capture.name, "deleted", reason="its flow run was deleted", out=out, capture=str(capture.path))
+    seconds = round(run.total_run_time.total_seconds(), 1)
+    if run.state.is_completed():
+        return Outcome(capture.name, "Completed", seconds, out=out, capture=str(capture.path))
+    record = RunRecords(Store()).find(flow_run=str(run.id))
+    reason = record.error if record and record.error else run.state.message or ""
+    return Outcome(capture.name, run.state.name or "Failed", seconds, reason, out, str(capture.path))

@@ -1,0 +1,172 @@
+"""A real `twin serve` on free ports: started, asked, killed in parts, stopped. For tests and for tools/bench_operations.py."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 400.0
+TOY = {"TWIN_STAGES": "tests.flows.toy_stages:stages"}
+
+
+class Served:
+    """A running `twin serve` whose store, captures, twins and logs lie in `folder`. Real stages unless `env` names others."""
+
+    host = "127.0.0.1"
+
+    def __init__(self, folder: Path, env: Mapping[str, str] = {}, runs: int = 2, patience_s: float = PATIENCE_S) -> None:
+        self.folder, self.captures, self.twins, self.store = folder, folder / "captures", folder / "twins", folder / "store"
+        self.port, self.files_port = free_port(), free_port()
+        self.runs_at_once, self.patience_s = runs, patience_s
+        places = {"TWIN_STORE": self.store, "TWIN_CAPTURES": self.captures, "TWIN_TWINS": self.twins, "TOY_FOLDER": folder}
+        self.env = {**os.environ, **{k: str(v) for k, v in places.items()}, "PYTHONPATH": str(ROOT), "TWIN_AUTH": "", **env}
+        self.env.pop("PREFECT_API_URL", None)
+        self._direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self.start()
+
+    @property
+    def api_url(self) -> str:
+        """Prefect's API."""
+        return f"http://{self.host}:{self.port}/api"
+
+    def start(self) -> float:
+        """Start, or start again after `kill_everything`; returns the seconds until it was ready."""
+        began, already = time.monotonic(), self.said().count("Ctrl-C stops")
+        with (self.folder / "serve.log").open("a") as log:
+            ports = ["--host", self.host, "--port", str(self.port), "--files-port", str(self.files_port)]
+            options = [*ports, "--runs", str(self.runs_at_once)]
+            self.process = subprocess.Popen([sys.executable, "-m", "flows.cli", "serve", *options], env=self.env, stdout=log, stderr=log)
+        try:
+            self.wait(lambda: self.said().count("Ctrl-C stops") > already or self.process.poll() is not None)
+        except BaseException:
+            self.process.kill()               # its parts die with it
+            raise
+        if self.process.poll() is not None:
+            raise RuntimeError(f"twin serve ended: {self.said()[-1500:]}")
+        return time.monotonic() - began
+
+    def stop(self) -> int:
+        """Politely, as Ctrl-C does; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def said(self) -> str:
+        """All that it printed."""
+        path = self.folder / "serve.log"
+        return path.read_text() if path.exists() else ""
+
+    def wait(self, condition: Callable[[], Any], seconds: float | None = None, every_s: float = 0.1) -> Any:
+        """The condition's first true value. A server that is being started again does not answer: that is waited out."""
+        deadline = time.monotonic() + (seconds or self.patience_s)
+        while time.monotonic() < deadline:
+            try:
+                if value := condition():
+                    return value
+            except OSError:
+                pass
+            time.sleep(every_s)
+        raise TimeoutError(f"waited {seconds or self.patience_s:.0f} s in vain")
+
+    def api(self, path: str, body: dict | None = None, method: str | None = None) -> Any:
+        """One call of Prefect's API."""
+        data = None if body is None else json.dumps(body).encode()
+        auth = self.env["TWIN_AUTH"]
+        password = {"Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}"} if auth else {}
+        request = urllib.request.Request(self.api_url + path, data, {"Content-Type": "application/json", **password}, method=method)
+        while True:
+            try:
+                with self._direct.open(request, timeout=30) as reply:
+                    text = reply.read()
+                    return json.loads(text) if text else None
+            except urllib.error.HTTPError as e:
+                if e.code != 503:             # "busy, ask again": Prefect's own clients do the same
+                    raise
+                time.sleep(0.5)
+
+    def create(self, deployment: str, **parameters: Any) -> dict:
+        """Start a flow run as the UI does."""
+        found = self.api(f"/deployments/name/{deployment}/twin")
+        return self.api(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}})
+
+    def flow_run(self, number: str) -> dict:
+        """One flow run as the server knows it."""
+        return self.api(f"/flow_runs/{number}")
+
+    def retry(self, number: str) -> None:
+        """What the UI's Retry does."""
+        self.set_state(number, "SCHEDULED", "AwaitingRetry")
+
+    def set_state(self, number: str, state: str, name: str) -> None:
+        """Force a state."""
+        self.api(f"/flow_runs/{number}/set_state", {"state": {"type": state, "name": name}, "force": True})
+
+    def wait_for(self, number: str, *states: str, seconds: float | None = None) -> dict:
+        """Until a flow run is in one of the states."""
+        return self.wait(lambda: (r := self.flow_run(number))["state_name"] in states and r, seconds)
+
+    def runs(self, capture: str) -> list[dict]:
+        """Flow runs of a capture."""
+        every = self.api("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
+        return [r for r in every if str(r["parameters"].get("capture", "")).endswith(f"/{capture}")]
+
+    def wait_state(self, capture: str, state: str) -> dict:
+        """Until a flow run of a capture is in a state."""
+        return self.wait(lambda: next((r for r in self.runs(capture) if r["state_name"] == state), None))
+
+    def part(self, words: str) -> int:
+        """Process id of a part: "server", "worker\\0twin\\0", ..."""
+        command = f"serve_part\0{self.process.pid}\0{words}".encode()
+        return next(int(p.parent.name) for p in Path("/proc").glob("[0-9]*/cmdline") if command in _read(p))
+
+    def kill(self, words: str) -> None:
+        """kill -9 of a part."""
+        os.kill(self.part(words), signal.SIGKILL)
+
+    def kill_everything(self) -> int:
+        """What a power cut does: kill -9 of every process of this installation at once. Returns how many there were."""
+        victims = self.processes()
+        for number in (signal.SIGSTOP, signal.SIGKILL):            # stopped first: none of them may see another die
+            for pid in victims:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        self.process.wait()
+        self.wait(lambda: not self.processes())
+        return len(victims)
+
+    def processes(self) -> list[int]:
+        """All processes that work on this store."""
+        mark = f"TWIN_STORE={self.store}\0".encode()
+        own = os.getpid()
+        return [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/environ") if mark in _read(p) and int(p.parent.name) != own]
+
+    def count(self, stage: str) -> int:
+        """How often a toy stage ran."""
+        path = self.folder / f"{stage}.count"
+        return len(path.read_text().split()) if path.exists() else 0
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
