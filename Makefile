@@ -1,5 +1,5 @@
 # make demo: set-up and the main job.  make test: set-up and the tests.  The rest is for development.
-.PHONY: setup demo test lint bench bench-kernels bench-tracking bench-scaling bench-ablation profile train-stereo clean
+.PHONY: setup demo test lint bench bench-kernels bench-operations bench-tracking bench-scaling bench-ablation profile gpu-check train-stereo clean
 BIN := .venv/bin
 DEMO := demo
 
@@ -30,6 +30,10 @@ bench-tracking: setup
 bench-kernels: setup
 	@$(BIN)/python tools/bench_kernels.py $(ARGS)
 
+# servers, workers, kills and a batch of 100: half an hour; ARGS="--captures 10" or ARGS="--only kills" for less
+bench-operations: setup
+	@$(BIN)/python -m tools.bench_operations $(ARGS)
+
 bench-scaling: setup
 	@$(BIN)/python tools/bench_scaling.py $(ARGS)
 
@@ -43,6 +47,10 @@ profile: setup
 # stops and resumes at any time; ARGS="--minutes 30 --device cuda" for example
 train-stereo: setup
 	@$(BIN)/python -m tools.train_stereo $(ARGS)
+
+# every CUDA path on this machine's GPU: right or wrong, time and memory (docs/gpu.md); status 3 without a GPU
+gpu-check: setup
+	@$(BIN)/python tools/gpu_check.py $(ARGS)
 
 clean:
 	rm -rf .venv demo .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""What operating through Prefect costs and survives: the measurements behind `make bench-operations`."""
