@@ -3,7 +3,8 @@
 Order: dataclass defaults < configs/default.yaml < configs/profile/NAME.yaml < the capture's twin.yaml < command line. A key that does
 not exist, or that has no effect with the chosen method, is an error that names the nearest valid key.
 
-A field is tied to a method with `setting(default, only_for=("sgm",))`: setting it while `method` is something else is an error.
+A field is tied to a method with `setting(default, only_for=("sgm",))`: setting it while `method` is something else is an error, unless a
+profile sets it.
 """
 
 from __future__ import annotations
@@ -54,19 +55,22 @@ def resolve(
     """
     if profile not in PROFILES:
         raise ConfigError(f"unknown profile {profile!r}", f"choose one of {', '.join(PROFILES)}")
-    layers = []
+    ours, theirs = [], []
     if packaged:
-        layers = [("configs/default.yaml", _packaged("default.yaml")), (f"profile {profile}", _packaged(f"profile/{profile}.yaml"))]
+        ours = [("configs/default.yaml", _packaged("default.yaml")), (f"profile {profile}", _packaged(f"profile/{profile}.yaml"))]
     if capture_file is not None and capture_file.exists():
-        layers.append((str(capture_file), load_yaml(capture_file.read_text(), str(capture_file))))
-    layers.append(("the command line", _from_pairs(overrides)))
+        theirs.append((str(capture_file), load_yaml(capture_file.read_text(), str(capture_file))))
+    theirs.append(("the command line", _from_pairs(overrides)))
     values: dict[str, dict[str, Any]] = {name: {} for name in configs}
+    asked: dict[str, dict[str, Any]] = {name: {} for name in configs}
     licence = "any"
-    for origin, layer in layers:
+    for origin, layer in ours + theirs:
         seed = int(layer.pop("seed", seed))
         licence = _convert("licence", layer.pop("licence", licence), Licence)
         _merge(values, layer, configs, origin)
-    return Settings(profile, seed, {name: _build(name, cls, values[name]) for name, cls in configs.items()}, licence)
+    for origin, layer in theirs:
+        _merge(asked, layer, configs, origin)
+    return Settings(profile, seed, {name: _build(name, cls, values[name], set(asked[name])) for name, cls in configs.items()}, licence)
 
 
 def _merge(values: dict, layer: Mapping, configs: Mapping[str, type], origin: str) -> None:
@@ -82,25 +86,23 @@ def _merge(values: dict, layer: Mapping, configs: Mapping[str, type], origin: st
             values[stage][key] = value
 
 
-def _build(stage: str, cls: type, values: Mapping[str, Any]) -> Any:
+def _build(stage: str, cls: type, values: Mapping[str, Any], asked: set[str]) -> Any:
     hints = typing.get_type_hints(cls)
     checked = {k: _convert(f"{stage}.{k}", v, hints[k]) for k, v in values.items()}
+    method = checked.get("method", getattr(cls, "method", "auto"))
+    for f in dataclasses.fields(cls):
+        only_for = f.metadata.get("only_for", ())
+        if f.name in checked and only_for and method != "auto" and method not in only_for:
+            if f.name in asked and checked[f.name] != f.default:
+                raise ConfigError(
+                    f"{stage}.{f.name} has no effect with {stage}.method={method}",
+                    f"remove it, or use {stage}.method={' or '.join(only_for)}",
+                )
+            del checked[f.name]  # a profile's, which is written for every method
     try:
-        config = cls(**checked)
+        return cls(**checked)
     except ValueError as e:
         raise ConfigError(f"{stage}: {e}", "correct the value") from e
-    _refuse_inert(stage, config, checked)
-    return config
-
-
-def _refuse_inert(stage: str, config: Any, given: Mapping[str, Any]) -> None:
-    method = getattr(config, "method", "auto")
-    for f in dataclasses.fields(config):
-        only_for = f.metadata.get("only_for", ())
-        if f.name in given and only_for and method != "auto" and method not in only_for and given[f.name] != f.default:
-            raise ConfigError(
-                f"{stage}.{f.name} has no effect with {stage}.method={method}", f"remove it, or use {stage}.method={' or '.join(only_for)}"
-            )
 
 
 def _convert(name: str, value: Any, hint: Any) -> Any:

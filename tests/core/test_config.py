@@ -1,5 +1,6 @@
 """A typo in a setting must never pass in silence."""
 
+import typing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,6 +8,7 @@ import pytest
 
 from stages.core.config import resolve, setting
 from stages.core.errors import ConfigError
+from stages.graph import stages
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,15 @@ def test_wrong_settings_name_what_is_right(pair, hint):
 def test_setting_without_effect_is_an_error():
     with pytest.raises(ConfigError, match=r"no effect with depth\.method=net"):
         resolved("depth.method=net", "depth.window_px=9")
+
+
+def test_every_profile_goes_with_every_method():
+    """A profile sets more than a method reads; only what a user sets in vain is an error."""
+    configs = {s.name: s.Config for s in stages()}
+    for profile in ("preview", "standard", "quality"):
+        for name, config in configs.items():
+            for method in typing.get_args(typing.get_type_hints(config).get("method")):
+                assert resolve(configs, profile, overrides=[f"{name}.method={method}"]).stages[name].method == method
 
 
 def test_unknown_profile():
