@@ -14,8 +14,6 @@ MIN_SHARE = 0.08
 SURE_PX = 1.0
 """standard deviation up to which a disparity counts: over a bare table or wall, matching copies the disparity of the object beside it,
 and the plane through those copies would be the object's own"""
-SURE_SHARE = 0.25
-"""least share of the disparities that must be sure: where nearly all are doubtful, the few that claim not to be are accidents"""
 
 
 @dataclass(frozen=True)
@@ -71,13 +69,10 @@ def _polished(x: np.ndarray, A: np.ndarray, t: np.ndarray, tolerance: np.ndarray
 def fit_planes(
     u: np.ndarray, v: np.ndarray, d: np.ndarray, sigma: np.ndarray, rng: np.random.Generator, count: int = 2
 ) -> list[DisparityPlane]:
-    """Up to `count` planes, the largest first, each from what the ones before left unexplained of the sure samples; none where those
-    are few."""
+    """Up to `count` planes, the largest first, each from what the ones before left unexplained of the sure samples."""
     out: list[DisparityPlane] = []
     left = np.isfinite(d) & (sigma < SURE_PX)
     total = max(int(left.sum()), 1)
-    if total < SURE_SHARE * np.isfinite(d).sum():
-        return out
     for _ in range(count):
         plane = fit_plane(u[left], v[left], d[left], sigma[left], rng)
         if plane is None or plane.share * left.sum() < MIN_SHARE * total:

@@ -14,7 +14,7 @@ import numpy as np
 from stages.masks.colour_model import ColourModel, decorrelated, density_above_uniform, histogram, model_from_histograms, similarity
 from stages.masks.evidence import colour_llr, depth_llr
 from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut
-from stages.masks.planes import DisparityPlane, fit_planes, plane_map, standing_out
+from stages.masks.planes import SURE_PX, DisparityPlane, fit_planes, plane_map, standing_out
 from stages.masks.working_frame import WorkingFrame, noise_level
 
 ROUNDS = 4
@@ -26,6 +26,9 @@ STANDS_OUT, ALIKE = 0.2, 0.75
 """a first mask of which less stands out in depth, in colours more alike than this (Bhattacharyya) to its surroundings, is doubted"""
 RING_GAP, RING_GAP_PX = 0.05, 6
 """how far from the box the planes behind it are looked for: a share of its size, and at least so many px"""
+SURE_SHARE, NEARER_SHARE = 0.25, 0.6
+"""where less of the ring's disparities than the first are sure, a plane counts only if this share of what is sure inside the box is
+nearer than it: the few that claim to be sure may be copies of the object's own"""
 SMALLEST, LARGEST = 0.002, 0.6
 """share of the picture that an object pointed at may cover"""
 
@@ -180,7 +183,12 @@ def surrounding_planes(view: WorkingFrame, ring: Window, inside: np.ndarray, rng
     gap = 2 * round(max(RING_GAP_PX, RING_GAP * float(inside.sum()) ** 0.5)) + 1
     use &= (cv2.dilate(inside.astype(np.uint8), np.ones((gap, gap), np.uint8)) == 0) & np.isfinite(view.disparity)
     v, u = np.nonzero(use)
-    return fit_planes(u, v, view.disparity[use], view.sigma[use], rng)
+    found = fit_planes(u, v, view.disparity[use], view.sigma[use], rng)
+    if (view.sigma[use] < SURE_PX).sum() >= SURE_SHARE * use.sum():
+        return found
+    sure = inside & np.isfinite(view.disparity) & (view.sigma < SURE_PX)
+    nearer = [standing_out(view.disparity, view.sigma, [(plane_map(p, view.shape), p.sigma_px)])[sure] for p in found]
+    return [p for p, near in zip(found, nearer, strict=True) if near.size and near.mean() >= NEARER_SHARE]
 
 
 def disparity_range(view: WorkingFrame, mask: np.ndarray) -> tuple[float, float] | None:

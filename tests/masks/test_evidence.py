@@ -9,7 +9,9 @@ from stages.masks.background import Background, Samples, background_from, frame_
 from stages.masks.capture_kind import small, still_share
 from stages.masks.colour_model import histogram, local_llr, model_from_histograms
 from stages.masks.evidence import background_log_density, colour_llr, depth_llr, prior_llr
+from stages.masks.outline import Window
 from stages.masks.planes import fit_planes, plane_in_space, standing_out
+from stages.masks.seed import surrounding_planes
 from stages.masks.working_frame import WorkingFrame
 from tests.masks.flat_scene import RIG, FlatScene, texture
 
@@ -167,12 +169,16 @@ def test_planes_of_a_table_and_a_wall(rng):
     assert planes[0].b == pytest.approx(0.8, abs=0.01) and planes[1].a == pytest.approx(0.05, abs=0.01)
 
 
-def test_copies_of_the_objects_disparity_on_a_bare_wall_are_no_plane(rng):
-    v, u = (a.ravel() for a in np.mgrid[:60, :80])
-    copied = 100 - 0.02 * u + rng.normal(0, 0.5, u.size)
-    few_sure = np.where(rng.random(u.size) < 0.1, 0.8, 3.0)
-    assert fit_planes(u, v, copied, few_sure, rng) == []
-    assert len(fit_planes(u, v, copied, np.full(u.size, 0.3), rng)) == 1
+@pytest.mark.parametrize("bare", [True, False])
+def test_copies_of_the_objects_disparity_on_a_bare_wall_are_no_plane(rng, bare):
+    """A box before a wall: where the wall is bare it shows the box's own disparity, hardly ever surely."""
+    inside = np.zeros((120, 160), bool)
+    inside[30:90, 50:110] = True
+    disparity = np.where(inside | bare, 90.0, 40.0) + rng.normal(0, 0.3, inside.shape)
+    sigma = np.where(inside | (rng.random(inside.shape) < 0.1) | (not bare), 0.3, 3.0)
+    view = WorkingFrame(0, np.zeros((120, 160, 3), np.uint8), disparity.astype(np.float32), sigma.astype(np.float32))
+    planes = surrounding_planes(view, Window(20, 10, 140, 110), inside, rng)
+    assert [round(p.c) for p in planes] == ([] if bare else [40])
 
 
 def test_a_background_whose_disparity_differs_from_frame_to_frame_has_none(rng):
