@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from flows.run_record import RunRecord, RunRecords
+from flows.stage_child import load_stages, restore_config
 from stages.core import weight_files
 from stages.core.errors import ConfigError, WeightsError
 from stages.core.licences import Licence, of_run, refuse_non_commercial
@@ -70,29 +71,33 @@ def verify(args: argparse.Namespace) -> int:
 
 def licences(args: argparse.Namespace) -> int:
     """Licence of every library and every file of weights that a run used; without a run, of the default methods."""
-    names = _weights_of(args.which) if args.which else set()
+    names, libraries = _used_by(args.which) if args.which else (set(), set())
     known = registry()
     for name in sorted(names - set(known)):
         print(f"weights  {name:28} not in the registry of this machine: its licence is not known", file=sys.stderr)
-    found = of_run(names & set(known))
+    found = of_run(names & set(known), libraries)
     if args.json:
         print(json.dumps([asdict(l) for l in found], indent=1))
     else:
         _print(found)
     if args.commercial:
-        refuse_non_commercial(names & set(known))
+        refuse_non_commercial(names & set(known), libraries)
     return 0
 
 
-def _weights_of(which: str) -> set[str]:
-    """Names of the weights in the manifests of a run, by id or twin folder. Raises ConfigError or StoreError."""
+def _used_by(which: str) -> tuple[set[str], set[str]]:
+    """Names of (weights, optional libraries) by the manifests of a run, given by id or twin folder. Raises ConfigError or StoreError."""
     store, record = Store(), _record(which)
-    used: set[str] = set()
+    asks = {s.name: s for s in load_stages() if hasattr(s, "needs_libraries")}
+    weights: set[str] = set()
+    libraries: set[str] = set()
     for stage, state in record.stages.items():
         manifest = store.manifest(stage, state.fingerprint) if state.fingerprint else None
         deciding = (manifest or {}).get("weights", {})
-        used |= {name for name in deciding if f"{name} model" in deciding}    # as stages.core.weights.identity writes them
-    return used
+        weights |= {name for name in deciding if f"{name} model" in deciding}    # as stages.core.weights.identity writes them
+        if manifest is not None and stage in asks:
+            libraries |= set(asks[stage].needs_libraries(restore_config(asks[stage].Config, manifest["settings"])))
+    return weights, libraries
 
 
 def _record(which: str) -> RunRecord:

@@ -101,6 +101,22 @@ def test_licences_of_the_default_and_of_a_run_that_used_weights(twin, tmp_path):
     assert code == 2 and "Research only" in out and "instead of toy use the plain method" in err
 
 
+def test_a_library_that_settings_ask_for_counts_as_weights_do(twin, synthetic_capture, tmp_path):
+    store, fingerprint = Store(), "b" * 64
+    with store.lock(fingerprint), store.workspace(fingerprint) as work:
+        (work / "x").write_text("x")
+        store.publish("texture", fingerprint, work, ("x",), {"weights": {}, "settings": {"refine": "nvdiffrast"}})
+    records = RunRecords(store)
+    record = records.new({"capture": str(tmp_path), "out": "o"}, ["texture"])
+    record.stages["texture"] = StageRecord(state="done", fingerprint=fingerprint)
+    records.save(record)
+    code, out, err = twin("licences", record.id, "--commercial")
+    assert code == 2 and "nvdiffrast" in out and "instead of nvdiffrast use texture.refine=raycast" in err
+    words = ("reconstruct", str(synthetic_capture), "--out", str(tmp_path / "twin"), "--no-prefect", "texture.refine=nvdiffrast")
+    code, out, err = twin(*words, "licence=commercial")
+    assert code == 2 and "does not permit library nvdiffrast" in err and "rectify" not in out
+
+
 def test_a_run_that_lacks_weights_says_so_before_any_work(twin, synthetic_capture, tmp_path):
     words = ("reconstruct", str(synthetic_capture), "--out", str(tmp_path / "twin"), "--no-prefect", "depth.method=onnx")
     code, out, err = twin(*words, "depth.onnx_weights=toy")
