@@ -4,7 +4,7 @@ Prefect picks up neither a run whose submission was cut short (Pending for ever)
 ever). The lease of a run (lease.py) tells whether it lives:
 
     lock held                                       alive, however late its beats are
-    lock free, its holder had this machine's kernel dead: on one kernel flock does not deceive. Two looks, because it may just have ended
+    lock free, its holder had this machine's kernel dead, on one kernel flock does not deceive; unless its worker says so within 8 s
     lock free, its holder was another machine       dead when it has not beaten for `lost_after_s`, seen from here
     no lease, but the state is Running              dead after three times that: its process ended before it had one
 
@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 LOST_AFTER_S = 60.0
 """twelve beats"""
 FEWEST_BEATS = 3
-CONFIRMED_AFTER_S = 1.0
+CONFIRMED_AFTER_S = 8.0
+"""if its worker lives, that one reports the death, within a second and under load within a few: this must not come between"""
 SUBMITTED_WITHIN_S = 90.0
 """a worker starts a process within seconds, on a loaded machine within half a minute"""
 NO_LEASE_FACTOR = 3

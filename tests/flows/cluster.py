@@ -1,0 +1,230 @@
+"""The installation of deploy/compose.yaml without containers: PostgreSQL, Redis, two API servers, background services, and machines with
+workers and watchers, all processes of this machine on free ports. Settings and commands are those of the file, only addresses differ."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows.stage_child import die_with_parent
+from tests.flows.served import ROOT, free_port
+
+VALUES = {"TWIN_AUTH": "admin:p4ss word", "POSTGRES_PASSWORD": "s3cret", "RUNS_PER_WORKER": "1"}
+"""what a user would write into deploy/.env"""
+LOOPBACK = "127.0.0.1"
+START_S = 240.0
+_DIE_WITH_US = functools.partial(die_with_parent, os.getpid())
+
+
+def missing_programs() -> list[str]:
+    """Debian packages without which there is no cluster."""
+    found = {"postgresql": shutil.which("initdb", path=_postgres_path()), "redis-server": shutil.which("redis-server")}
+    return [package for package, path in found.items() if path is None]
+
+
+def _postgres_path() -> str:
+    """Debian keeps them out of PATH; the newest version first."""
+    return os.pathsep.join([*map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), os.environ["PATH"]])
+
+
+class Compose:
+    """deploy/compose.yaml with the values of `VALUES`, and its names of hosts replaced by loopback addresses."""
+
+    def __init__(self, database: int, redis: int) -> None:
+        text = re.sub(r"(?<!\$)\$\{([A-Z_]+)(?::-([^}]*)|:\?[^}]*)?\}", lambda m: VALUES.get(m[1]) or m[2] or "",
+                      (ROOT / "deploy" / "compose.yaml").read_text()).replace("$$", "$")
+        self._file = yaml.safe_load(text)
+        self._hosts = {"@postgres:5432": f"@{LOOPBACK}:{database}", "//redis:6379": f"//{LOOPBACK}:{redis}"}
+        self._own = {"PREFECT_REDIS_MESSAGING_HOST": LOOPBACK, "PREFECT_REDIS_MESSAGING_PORT": str(redis),
+                     "PREFECT_SERVER_API_HOST": LOOPBACK}
+
+    def environment(self, service: str, **own: str) -> dict[str, str]:
+        """What the service finds in its environment."""
+        found = {}
+        for name, value in self._file["services"][service]["environment"].items():
+            for host, address in self._hosts.items():
+                value = value.replace(host, address)
+            found[name] = self._own.get(name, value)
+        return {**found, **own}
+
+    def command(self, service: str, **options: str) -> list[str]:
+        """Its command with our interpreter; `options` replaces values, as port="4300"."""
+        words = [w.replace("exec python", f"exec {sys.executable}") for w in self._file["services"][service]["command"]]
+        for name, value in options.items():
+            words[words.index(f"--{name}") + 1] = value
+        programs = {"prefect": [sys.executable, "-m", "prefect"], "python": [sys.executable]}
+        return [*programs.get(words[0], words[:1]), *words[1:]]
+
+
+class Machine:
+    """Processes that share a name, a working folder and, as far as the kernel lets us, a host name."""
+
+    def __init__(self, name: str, folder: Path, shared: Mapping[str, str]) -> None:
+        self.name, self.folder = f"{name}-{secrets.token_hex(3)}", folder / name
+        for part in ("work", "home", "tmp", "prefect", "logs"):
+            (self.folder / part).mkdir(parents=True)
+        own = {"TWIN_MACHINE": self.name, "PREFECT_HOME": str(self.folder / "prefect"), "HOME": str(self.folder / "home"),
+               "TMPDIR": str(self.folder / "tmp"), "PYTHONPATH": str(ROOT), "NO_PROXY": LOOPBACK, "no_proxy": LOOPBACK}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "TWIN_"))}
+        self.environment = {**inherited, **shared, **own}
+
+    def start(self, part: str, command: list[str], environment: Mapping[str, str]) -> subprocess.Popen:
+        """A long-lived process; what it prints goes to <folder>/logs/<part>.log."""
+        with (self.folder / "logs" / f"{part}.log").open("ab") as log:
+            return subprocess.Popen([*self._named(), *command], cwd=self.folder / "work", env={**self.environment, **environment},
+                                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_DIE_WITH_US)
+
+    def run(self, part: str, command: list[str], environment: Mapping[str, str]) -> None:
+        """A process that has to succeed."""
+        process = self.start(part, command, environment)
+        if process.wait(START_S):
+            raise RuntimeError(f"{part} failed: {self.said(part)[-1500:]}")
+
+    def said(self, part: str) -> str:
+        """All that a part printed."""
+        return (self.folder / "logs" / f"{part}.log").read_text(errors="replace")
+
+    def die(self) -> int:
+        """As when its power fails: all its processes at once, none sees another end. Returns how many there were."""
+        victims = self.processes()
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in victims:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        return len(victims)
+
+    def processes(self) -> list[int]:
+        """Process ids of all that run here, stages included."""
+        mark, own = f"TWIN_MACHINE={self.name}\0".encode(), os.getpid()
+        return [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/environ") if int(p.parent.name) != own and mark in _read(p)]
+
+    def _named(self) -> list[str]:
+        """A host name of its own, where the kernel allows it."""
+        if subprocess.run(["unshare", "--uts", "true"], capture_output=True).returncode:
+            return []
+        return ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.name]
+
+
+class Cluster:
+    """Two machines, each with API server, worker, batch worker and watcher, and one with the database, Redis and background services."""
+
+    def __init__(self, folder: Path, shared: Mapping[str, str], database_folder: Path) -> None:
+        self.ports = {name: free_port() for name in ("database", "redis", "a", "b")}
+        self.compose = Compose(self.ports["database"], self.ports["redis"])
+        self.base = Machine("base", folder, shared)
+        self.machines = {name: Machine(name, folder, shared) for name in ("a", "b")}
+        self._database_folder = database_folder
+        self._postgres: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        """Everything, in the order of the file."""
+        self._start_database()
+        redis = ["redis-server", "--bind", LOOPBACK, "--port", str(self.ports["redis"]), "--save", "", "--appendonly", "no"]
+        self.base.start("redis", redis, {})
+        self.base.run("migrate", self.compose.command("migrate"), self.compose.environment("migrate"))
+        for name, service in (("a", "api-1"), ("b", "api-2")):           # one after the other: compose.yaml says why
+            port = str(self.ports[name])
+            self.machines[name].start("api", self.compose.command(service, host=LOOPBACK, port=port), self.compose.environment(service))
+            wait_until(lambda port=port: _answers(f"http://{LOOPBACK}:{port}/api/ready"))
+        self.base.start("services", self.compose.command("services"), self.compose.environment("services"))
+        self.base.run("register", self.compose.command("register"), self._client("register", "a"))
+        for name, machine in self.machines.items():
+            for service in ("worker-cpu", "worker-batch", "watcher"):
+                machine.start(service, self.compose.command(service), self._client(service, name))
+
+    def stop(self) -> None:
+        """All processes; the database politely, because it has shared memory to give back."""
+        for machine in (*self.machines.values(), self.base):
+            machine.die()
+        if self._postgres is not None:
+            self._postgres.send_signal(signal.SIGINT)
+            self._postgres.wait(30)
+
+    def api(self, machine: str, path: str, body: dict | None = None) -> Any:
+        """One call of a machine's API server."""
+        login = base64.b64encode(VALUES["TWIN_AUTH"].encode()).decode()
+        request = urllib.request.Request(f"http://{LOOPBACK}:{self.ports[machine]}/api{path}",
+                                         None if body is None else json.dumps(body).encode(),
+                                         {"Content-Type": "application/json", "Authorization": f"Basic {login}"})
+        with _direct().open(request, timeout=30) as reply:
+            return json.load(reply)
+
+    def _client(self, service: str, name: str) -> dict[str, str]:
+        return self.compose.environment(service, PREFECT_API_URL=f"http://{LOOPBACK}:{self.ports[name]}/api")
+
+    def _start_database(self) -> None:
+        """PostgreSQL refuses to run as root: then it runs as the user that its Debian package made."""
+        folder, path = self._database_folder, _postgres_path()
+        who = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
+        if who:
+            shutil.chown(folder, "postgres", "postgres")
+        environment = {**self.base.environment, "PATH": path, "PGPASSWORD": VALUES["POSTGRES_PASSWORD"], "TWIN_MACHINE": ""}
+        (folder / "password").write_text(VALUES["POSTGRES_PASSWORD"])
+        run = lambda *words: subprocess.run(words, check=True, capture_output=True, cwd=folder, env=environment, **who)  # noqa: E731
+        run("initdb", "-D", str(folder / "data"), "-U", "prefect", "--auth=scram-sha-256", "--pwfile=password", "--no-sync")
+        port = str(self.ports["database"])
+        with (self.base.folder / "logs" / "postgres.log").open("ab") as log:
+            self._postgres = subprocess.Popen(
+                ["postgres", "-D", str(folder / "data"), "-k", str(folder), "-h", LOOPBACK, "-p", port, "-c", "fsync=off"], cwd=folder,
+                env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_DIE_WITH_US, **who)
+        wait_until(lambda: subprocess.run(["pg_isready", "-q", "-h", LOOPBACK, "-p", port], env=environment).returncode == 0)
+        run("createdb", "-h", LOOPBACK, "-p", port, "-U", "prefect", "prefect")
+
+
+@contextlib.contextmanager
+def running_cluster(folder: Path, shared: Mapping[str, str]) -> Iterator[Cluster]:
+    """Started, and stopped whatever happens. The database lies apart, because its user may not enter `folder`."""
+    with tempfile.TemporaryDirectory(prefix="stereotwin-database-", ignore_cleanup_errors=True) as database:
+        cluster = Cluster(folder, shared, Path(database))
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = START_S) -> Any:
+    """The condition's first true value. Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.2)
+    raise TimeoutError(f"waited {seconds:.0f} s in vain")
+
+
+def _direct() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _answers(url: str) -> bool:
+    try:
+        with _direct().open(url, timeout=2) as reply:
+            return reply.status == 200
+    except OSError:
+        return False
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
