@@ -111,7 +111,7 @@ def _check_work(store: Store, twins: Path, interrupted: str, stage: str) -> None
     assert len(records) == CAPTURES and all(r.state == "done" for r in records)
     for r in records:
         text = Path(r.log).read_text()
-        assert Counter(re.findall(r"flows\.run: (\w+): computed,", text)) == dict.fromkeys(STAGES, 1), r.id
+        assert Counter(re.findall(r"flows\.run: (\w+): computed in", text)) == dict.fromkeys(STAGES, 1), r.id
         again = {stage: 2} if r.flow_run == interrupted else {}
         assert Counter(re.findall(r"flows\.run: (\w+): computing", text)) == {**dict.fromkeys(STAGES, 1), **again}, r.id
     assert len(list(store.results())) == CAPTURES * len(STAGES)
