@@ -9,16 +9,24 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
 
+from flows.batch_page import figures
 from flows.places import twins_root
 from flows.progress_line import ProgressLine
 from flows.run_record import RunRecord, StageRecord
+from flows.time_left import in_words
+from flows.ui_artifacts import figure_table, picture
 
 ARTIFACT_EVERY_S = 5.0
 """the UI shows a new value only on reload, so more often would be for nobody"""
+LOG = "run.log"
+"""copied beside the twin when all else is done"""
+LINKS = {"report.html": "report", "twin.glb": "twin.glb", "twin.usdz": "twin.usdz", LOG: "log"}
+"""files of the twin folder that a browser opens or downloads"""
 
 
 class _LogStream(io.TextIOBase):
@@ -35,14 +43,19 @@ class _LogStream(io.TextIOBase):
 
 
 class UiProgress(ProgressLine):
-    """The terminal's progress line, written to the flow run's log, with a progress artifact for the whole run."""
+    """A line every ten seconds in the flow run's log, and a progress artifact for the whole run. What begins and ends, run.py logs."""
 
     def __init__(self, logger: logging.Logger | logging.LoggerAdapter) -> None:
         super().__init__(_LogStream(logger), live=False)
+        self._logger = logger
         self._artifact: UUID | None = None
         self._weights: dict[str, float] = {}
         self._finished = 0.0
         self._next_update = 0.0
+
+    def run_refused(self, message: str, advice: str) -> None:
+        self._logger.error("%s\nWhat to do: %s", message, advice)
+        show_failure(message, advice)
 
     def run_started(self, record: RunRecord, expected_s: dict[str, float]) -> None:
         total = sum(expected_s.values()) or 1.0
@@ -64,30 +77,46 @@ class UiProgress(ProgressLine):
     def run_ended(self, record: RunRecord) -> None:
         super().run_ended(record)
         if record.state == "done" and not record.request["until"]:
-            show_twin(record, os.environ.get("TWIN_FILES_URL"))
+            self._logger.info("twin: %s", show_twin(record, os.environ.get("TWIN_FILES_URL")))
         elif record.state == "failed":
-            show_failure(record)
+            stage = next((name for name, s in record.stages.items() if s.state == "failed"), "")
+            show_failure(record.error, record.advice or f"this is a fault of the program: report it with the log, {record.log}", stage)
 
     def _update(self, share: float) -> None:
         if self._artifact is not None:
             update_progress_artifact(self._artifact, progress=round(100 * min(share, 1.0), 1))
 
+    def _print(self, line: str) -> None:
+        """Not here: the log has it from run.py, which the file beside the twin needs too."""
 
-def show_failure(record: RunRecord) -> None:
+    def _line(self, now: float) -> str:
+        """Without columns, which the UI's log would not keep."""
+        done, total = self._count
+        count = f"{done} of {total} in " if total else ""
+        note = f"; {self._note}" if self._note else ""
+        return (f"{self._stage}: {count}{in_words(now - self._stage_started)}; run: {in_words(now - self._started)}, "
+                f"about {in_words(self._left.seconds())} left{note}")
+
+
+def show_failure(message: str, advice: str, stage: str = "") -> None:
     """The reason of a failed run and what to do, as an artifact of its own."""
-    text = (f"# {record.state}\n\n{record.error}\n\n**What to do:** {record.advice or 'see the log'}\n\n"
-            "Then press *Retry*: finished stages are kept.")
-    create_markdown_artifact(text, key="failure", description="why the run failed and what to do")
+    text = (f"# Failed{f' in {stage}' if stage else ''}\n\n{message}\n\n**What to do:** {advice}\n\n"
+            "Then press *Retry* in the menu of the run: finished stages are kept. If a value in the form was wrong, *Copy to new run* "
+            "there opens the form again.")
+    create_markdown_artifact(text, key="failure", description=f"why the run failed and what to do: {message}"[:200])
 
 
-def show_twin(record: RunRecord, address: str | None) -> None:
-    """Where the twin is; a link to its report where files are served."""
+def show_twin(record: RunRecord, address: str | None) -> str:
+    """An artifact with the twin's look, its figures, and links to its files where they are served. Returns where its report is."""
     out = Path(record.request["out"])
-    served = address and out.is_relative_to(twins_root())
-    link = f"[report.html]({address}/{out.relative_to(twins_root()).as_posix()}/report.html)" if served else f"`{out / 'report.html'}`"
-    name = out.name
-    create_markdown_artifact(f"# {name}\n\nTwin folder: `{record.request['out']}`\n\nReport: {link}", key="twin",
-                             description="the finished twin")
+    served = bool(address) and out.is_relative_to(twins_root())
+    base = f"{address}/{quote(out.relative_to(twins_root()).as_posix())}" if served else ""
+    links = ", ".join(f"[{what}]({base}/{file})" for file, what in LINKS.items() if (out / file).is_file() or file == LOG) if served else ""
+    turntable = out / "previews" / "turntable.jpg"
+    parts = [f"# {out.name}", links, picture(turntable, "A full turn") if turntable.is_file() else "", figure_table(figures(str(out))),
+             f"Folder: `{out}`"]
+    create_markdown_artifact("\n\n".join(filter(None, parts)), key="twin", description=f"the finished twin: {out}")
+    return f"{base}/report.html" if served else str(out / "report.html")
 
 
 def show_scores(scores: Mapping[str, Any]) -> None:

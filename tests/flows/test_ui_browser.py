@@ -1,0 +1,168 @@
+"""The UI in a real browser, with a real server and the real stages: the form, a run, its artifacts, a failure and Retry."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import typing
+from collections import Counter
+
+import pytest
+
+pytest.importorskip("selenium", reason="selenium is not installed: the UI is not tested in a browser")
+
+from stages.core.synthetic.capture import CaptureSpec, write_capture
+from stages.graph import stages
+from tests.depth import block_matcher
+from tests.depth.test_onnx import register
+from tests.flows.browser import Browser, Form
+from tests.flows.served import Served
+
+pytestmark = pytest.mark.slow
+RUN_S = 240.0
+STAGES = [s.name for s in stages()]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """`twin serve` with one small capture, cup, and weights that are known but not there."""
+    folder = tmp_path_factory.mktemp("ui")
+    write_capture(folder / "captures" / "cup", CaptureSpec(frames=8, width=240, height=180, voxel_m=0.0015))
+    network = block_matcher.write(folder / "toy.onnx", disparities=80)
+    (folder / "weights").mkdir()
+    register(folder / "weights", network)
+    server = Served(folder, {"TWIN_WEIGHTS": str(folder / "weights")}, runs=1)
+    yield server
+    assert server.stop() == 0, server.said()
+
+
+@pytest.fixture
+def form(served, browser) -> Form:
+    """Custom run of reconstruct-capture, reached as a user reaches it."""
+    browser.open(f"http://127.0.0.1:{served.port}/v2/deployments")
+    browser.click("//tr[contains(., 'reconstruct-capture')]//a")
+    browser.press("Run")
+    browser.press("Custom run", "menuitem")
+    browser.see("Parameters", "time limit")
+    return Form(browser)
+
+
+def number_of_runs(served: Served) -> int:
+    return len(served.api("/flow_runs/filter", {}))
+
+
+def executions(served: Served) -> Counter[str]:
+    """How often each stage was computed: a line in the log of its run each time."""
+    logs = "".join(p.read_text() for p in (served.store / "runs").glob("*.log"))
+    return Counter(re.findall(r"flows\.run: (\w+): computing \(", logs))
+
+
+def view_run(browser: Browser) -> str:
+    """From the form, once it is submitted, to the page of the run that it started; the run's id."""
+    browser.press("View run")
+    return browser.wait(lambda: re.search(r"/flow-run/([0-9a-f-]{36})", browser.driver.current_url)).group(1)
+
+
+def open_run(browser: Browser, served: Served, run: str, last_line: str) -> None:
+    """The run's page, its log with the newest line first, as soon as the server has that line: the page of a run that has ended never
+    asks again, and only the lines in view are in the page at all."""
+    def told() -> bool:
+        lines = served.api("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_DESC"})
+        return any(last_line in line["message"] for line in lines)
+
+    served.wait(told, RUN_S)
+    browser.open(f"http://127.0.0.1:{served.port}/v2/runs/flow-run/{run}?tab=Logs")
+    order = "//button[normalize-space()='Oldest to newest' or normalize-space()='Newest to oldest']"
+    if browser.find(order).text == "Oldest to newest":                   # it remembers what was chosen
+        browser.click(order)
+        browser.press("Newest to oldest", "option")
+
+
+def open_artifact(browser: Browser, served: Served, run: str, key: str) -> str:
+    """From the run's page to one of its artifacts; what can be read there."""
+    browser.open(f"http://127.0.0.1:{served.port}/v2/runs/flow-run/{run}?tab=Logs")
+    browser.press("Artifacts", "tab")
+    browser.click(f"//*[@role='tabpanel']//*[normalize-space()='{key}']")
+    browser.click("//a[contains(@href, '/artifacts/artifact/')]")        # the newest of its history
+    return browser.see("Show Raw Data", key)
+
+
+def test_the_form_is_readable(form):
+    assert form.choices("capture") == ["cup"]
+    assert form.choices("profile") == ["preview", "standard", "quality"]
+    for stage in stages():
+        hint = typing.get_type_hints(stage.Config).get("method")
+        if typing.get_origin(hint) is typing.Literal:
+            assert form.choices(stage.name.capitalize()) == list(typing.get_args(hint)), stage.name
+    assert "semi-global matching" in form.about("Depth")
+    assert form.choices("start from") == STAGES
+    assert "at most 1440" in form.about("time limit")
+    form.tab("box", "four numbers")
+    for edge in ("Left", "Top", "Right", "Bottom"):
+        assert form.write(edge, "1").get_attribute("type") == "number" and "px" in form.about(edge)
+    assert form.browser.find(f"{form.field('force')}//button[@role='switch']").get_attribute("aria-checked") == "false"
+
+
+def test_wrong_values_are_refused_in_the_form(form, served):
+    before = number_of_runs(served)
+    form.submit()
+    form.browser.see("'capture' is a required property")
+    form.choose("capture", "cup")
+    limit = form.write("time limit, minutes", "-3")
+    form.submit()
+    form.browser.wait(lambda: limit.get_attribute("validationMessage") or "minimum of 0" in form.browser.text)
+    form.write("time limit, minutes", "10")
+    form.browser.press("Add item")
+    form.write("settings", "nonsense")
+    form.submit()
+    form.browser.see("'nonsense' does not match")
+    assert number_of_runs(served) == before
+
+
+def test_a_run_from_the_form_and_what_it_shows(form, served):
+    form.choose("capture", "cup")
+    form.choose("profile", "preview")
+    form.submit()
+    run = view_run(form.browser)
+    form.browser.see("computing (no earlier result for this capture)", seconds=RUN_S)     # while it goes on, the page follows its log
+    served.wait_for(run, "Completed", seconds=RUN_S)
+    address = f"twin: http://127.0.0.1:{served.files_port}/cup/report.html"
+    open_run(form.browser, served, run, address)
+    form.browser.see("Completed", "package: computed in", address)
+    assert executions(served) == dict.fromkeys(STAGES, 1)
+    for stage, words in (("depth", "density median"), ("surface", "extent x"), ("package", "a full turn of the twin")):
+        page = open_artifact(form.browser, served, run, f"{stage}-report")
+        assert words in page and re.search(r"\d (mm|px|MB|s)\b", page), page
+        assert form.browser.pictures() and all(w > 100 and h > 50 for w, h in form.browser.pictures())
+    open_artifact(form.browser, served, run, "twin")
+    report = form.browser.find("//a[normalize-space()='report']").get_attribute("href")
+    form.browser.open(report)
+    form.browser.see("cup")
+    assert any(w > 100 for w, _ in form.browser.pictures())
+    own = {f"127.0.0.1:{served.port}", f"127.0.0.1:{served.files_port}"}
+    assert form.browser.hosts() <= own                   # no page, font or report of page views from elsewhere
+
+
+def test_a_failed_run_says_why_and_retry_computes_only_the_rest(form, served):
+    form.choose("capture", "cup")
+    form.choose("profile", "preview")
+    form.choose("Depth", "onnx")
+    form.browser.press("Add item")
+    form.write("settings", "depth.onnx_weights=toy")
+    form.submit()
+    run = view_run(form.browser)
+    served.wait_for(run, "Failed", seconds=RUN_S)
+    open_run(form.browser, served, run, "What to do")
+    page = form.browser.see("Failed", "the weights toy are not on this machine", "What to do: download toy.onnx")
+    assert "Traceback" not in page
+    assert "Then press Retry" in open_artifact(form.browser, served, run, "failure")
+    shutil.copy(served.folder / "toy.onnx", served.folder / "weights" / "toy.onnx")
+    open_run(form.browser, served, run, "What to do")
+    form.browser.click("//main//button[@aria-haspopup='menu'][normalize-space()='Open menu']")
+    form.browser.press("Retry", "menuitem")
+    form.browser.click("//*[@role='dialog' or @role='alertdialog']//button[normalize-space()='Retry']")
+    served.wait_for(run, "Completed", seconds=RUN_S)
+    open_run(form.browser, served, run, "twin: http")
+    form.browser.see("Completed", "package: computed in")
+    assert executions(served) == {**dict.fromkeys(STAGES, 2), "rectify": 1}
+    assert served.flow_run(run)["run_count"] == 2 and number_of_runs(served) == 2
