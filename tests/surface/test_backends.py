@@ -282,12 +282,3 @@ def test_a_batch_is_cut_to_the_memory_there_is() -> None:
 def test_mixed_precision_is_refused_where_it_gains_nothing() -> None:
     with pytest.raises(StageError, match="precision=mixed needs a GPU"):
         make_parts("torch", made(), CPU, mixed=True)
-
-
-@pytest.mark.cuda
-@pytest.mark.parametrize("backend", COMMON)
-def test_on_a_gpu_the_backends_match_the_twin(cuda, backend: str) -> None:
-    field, x = made(FieldShape(log2_entries=14)), points(5000)
-    device = DeviceField(field.shape, field.radius, make_parts(backend, field, cuda), cuda)
-    close = (device.forward(x.to(cuda))[0].cpu() - TorchTwin(field)(x)[0]).abs().max()
-    assert close < 1e-4

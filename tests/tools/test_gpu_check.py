@@ -34,6 +34,14 @@ def test_every_check_runs_at_toy_size(tmp_path) -> None:
     assert {"grid triton: second order, points", "step triton: gradients"} <= rows.keys()
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("only", ["grid", "training", "networks"])
+def test_everything_is_right_on_this_gpu(cuda, only: str) -> None:
+    """In a process of its own: this one may hold kernels for the interpreter."""
+    done = run("--only", only)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_machine_without_a_gpu_has_its_own_exit_status() -> None:
     done = run()
