@@ -22,6 +22,11 @@ class StepGraphs:
         self._graphs: dict[tuple[str, ...], tuple[torch.cuda.CUDAGraph, dict[str, torch.Tensor]]] = {}
         self._side = torch.cuda.Stream()
 
+    def forget(self) -> None:
+        """Drop what was captured: an input has moved."""
+        self._seen.clear()
+        self._graphs.clear()
+
     def run(self, kinds: tuple[str, ...]) -> dict[str, torch.Tensor]:
         """One step; warming up happens on a stream of its own, as capturing asks for."""
         self._seen[kinds] = self._seen.get(kinds, 0) + 1

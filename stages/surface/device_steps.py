@@ -89,6 +89,8 @@ class DeviceSteps:
             held = self._inputs.get(name)
             if held is None or held.shape != value.shape:
                 self._inputs[name] = torch.tensor(value, device=self._field.device)
+                if self._graphs:
+                    self._graphs.forget()                               # they read the old buffer
             else:
                 held.copy_(torch.as_tensor(value))
 
