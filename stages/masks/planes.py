@@ -12,8 +12,7 @@ import numpy as np
 MIN_SHARE = 0.08
 """a plane that explains less of all samples is taken for noise"""
 SURE_PX = 1.0
-"""standard deviation up to which a disparity counts: over a bare table or wall, matching copies the disparity of the object beside it,
-and the plane through those copies would be the object's own"""
+"""standard deviation up to which a disparity is sure: over a bare table or wall, matching copies the disparity of the object beside it"""
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,9 @@ def _polished(x: np.ndarray, A: np.ndarray, t: np.ndarray, tolerance: np.ndarray
 def fit_planes(
     u: np.ndarray, v: np.ndarray, d: np.ndarray, sigma: np.ndarray, rng: np.random.Generator, count: int = 2
 ) -> list[DisparityPlane]:
-    """Up to `count` planes, the largest first, each from what the ones before left unexplained of the sure samples."""
+    """Up to `count` planes, the largest first, each from what the ones before left unexplained."""
     out: list[DisparityPlane] = []
-    left = np.isfinite(d) & (sigma < SURE_PX)
+    left = np.isfinite(d)
     total = max(int(left.sum()), 1)
     for _ in range(count):
         plane = fit_plane(u[left], v[left], d[left], sigma[left], rng)

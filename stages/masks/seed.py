@@ -183,12 +183,17 @@ def surrounding_planes(view: WorkingFrame, ring: Window, inside: np.ndarray, rng
     gap = 2 * round(max(RING_GAP_PX, RING_GAP * float(inside.sum()) ** 0.5)) + 1
     use &= (cv2.dilate(inside.astype(np.uint8), np.ones((gap, gap), np.uint8)) == 0) & np.isfinite(view.disparity)
     v, u = np.nonzero(use)
-    found = fit_planes(u, v, view.disparity[use], view.sigma[use], rng)
-    if (view.sigma[use] < SURE_PX).sum() >= SURE_SHARE * use.sum():
-        return found
-    sure = inside & np.isfinite(view.disparity) & (view.sigma < SURE_PX)
-    nearer = [standing_out(view.disparity, view.sigma, [(plane_map(p, view.shape), p.sigma_px)])[sure] for p in found]
-    return [p for p, near in zip(found, nearer, strict=True) if near.size and near.mean() >= NEARER_SHARE]
+    sure = view.sigma < SURE_PX
+    if (sure & use).sum() >= SURE_SHARE * use.sum():
+        return fit_planes(u, v, view.disparity[use], view.sigma[use], rng)
+    known = inside & np.isfinite(view.disparity) & sure
+    for where in (use, use & sure):
+        v, u = np.nonzero(where)
+        found = fit_planes(u, v, view.disparity[where], view.sigma[where], rng)
+        nearer = [standing_out(view.disparity, view.sigma, [(plane_map(p, view.shape), p.sigma_px)])[known] for p in found]
+        if planes := [p for p, near in zip(found, nearer, strict=True) if near.size and near.mean() >= NEARER_SHARE]:
+            return planes
+    return []
 
 
 def disparity_range(view: WorkingFrame, mask: np.ndarray) -> tuple[float, float] | None:
