@@ -19,6 +19,9 @@ from stages.surface.grid import Grid
 from stages.surface.views import View
 
 MAX_HULL_RANK = 4
+LOOKED_AT_SHARE = 0.25
+"""share of the views (of those that look at the best seen voxel) that must have a voxel in their picture for it to be inside the hull:
+an object that leaves the picture on one side in a few views would go on there for ever, and no other view could carve it"""
 
 
 @dataclass
@@ -33,7 +36,8 @@ class Fused:
     beside: np.ndarray
     """(.., uint16) readings that may have met the surface there"""
     hull: np.ndarray
-    """signed distance to the visual hull, positive outside; where fewer than `hull_rank` trusted views looked: one voxel, so outside"""
+    """signed distance to the visual hull, positive outside; where fewer than `hull_rank` trusted views looked, or hardly any of those that
+    look elsewhere: at least one voxel, so outside"""
 
 
 def fuse(views: Sequence[View], grid: Grid, truncation: float, floor: float, doubt: float, hull_rank: int, workers: int) -> Fused:
@@ -42,7 +46,7 @@ def fuse(views: Sequence[View], grid: Grid, truncation: float, floor: float, dou
         raise ValueError(f"hull_rank {hull_rank} is not in 1..{MAX_HULL_RANK}")
     total, weight = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
     through, beside = np.zeros(grid.shape, np.uint16), np.zeros(grid.shape, np.uint16)
-    smallest = np.full((*grid.shape, hull_rank), np.inf, np.float32)
+    smallest, looked = np.full((*grid.shape, hull_rank), np.inf, np.float32), np.zeros(grid.shape, np.uint16)
     slabs = np.array_split(np.arange(grid.shape[0]), min(grid.shape[0], 4 * workers))
 
     def work(slab: np.ndarray) -> None:
@@ -57,6 +61,7 @@ def fuse(views: Sequence[View], grid: Grid, truncation: float, floor: float, dou
                 through,
                 beside,
                 smallest,
+                looked,
                 a,
                 b,
                 start,
@@ -75,6 +80,7 @@ def fuse(views: Sequence[View], grid: Grid, truncation: float, floor: float, dou
 
     list(ordered_map(work, slabs, workers))
     hull = np.where(np.isfinite(smallest[..., hull_rank - 1]), -smallest[..., hull_rank - 1], np.float32(grid.voxel))
+    hull = np.where(looked < LOOKED_AT_SHARE * looked.max(), np.maximum(hull, np.float32(grid.voxel)), hull)
     distance = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
     return Fused(grid, distance, weight, through, beside, hull)
 
@@ -86,6 +92,7 @@ def _fuse_slab(
     through,
     beside,
     smallest,
+    looked,
     first,
     last,
     start,
@@ -117,6 +124,7 @@ def _fuse_slab(
                 iu, iv = int(np.floor(u + 0.5)), int(np.floor(v + 0.5))
                 ju, jv = min(max(iu, 0), width - 1), min(max(iv, 0), height - 1)
                 if silhouette:
+                    looked[i, j, k] += 1
                     away = np.sqrt(float((iu - ju) ** 2 + (iv - jv) ** 2))
                     _keep_smallest(smallest[i, j, k], (outline[jv, ju] - away) * z / fx)
                 if iu != ju or iv != jv or outline[jv, ju] <= 0:

@@ -11,6 +11,9 @@ from stages.surface.fusion import fuse
 from stages.surface.grid import Grid
 from stages.surface.views import View
 
+BORNE_OUT = 0.2
+"""share of a separate part's surface on which readings must have stopped"""
+
 
 def initial_distance(views: Sequence[View], grid: Grid, footprint: float, hull_rank: int, workers: int) -> np.ndarray:
     """(I, J, K) float32 signed distance, metres, positive outside.
@@ -31,7 +34,7 @@ def initial_distance(views: Sequence[View], grid: Grid, footprint: float, hull_r
     empty = (fused.through >= 3) & (fused.through > 2 * fused.beside.astype(int))
     distance = np.where(loose & empty, np.clip(fused.distance, 0.5 * grid.voxel, far), distance)
     distance = np.where(loose & ~empty & (fused.beside >= 3), np.maximum(distance, np.minimum(fused.distance, 0)), distance)
-    return closed(_blurred(distance), grid.voxel)
+    return borne_out(closed(_blurred(distance), grid.voxel), fused.beside >= 3, grid.voxel)
 
 
 def closed(distance: np.ndarray, voxel: float) -> np.ndarray:
@@ -46,6 +49,21 @@ def closed(distance: np.ndarray, voxel: float) -> np.ndarray:
     regions = np.asarray(label(out > 0)[0])  # type: ignore[index]
     tiny = np.float32(1e-3 * voxel)
     return np.where(regions == regions[0, 0, 0], np.maximum(out, tiny), np.minimum(out, -tiny)).astype(np.float32)
+
+
+def borne_out(distance: np.ndarray, met: np.ndarray, voxel: float) -> np.ndarray:
+    """The field without separate parts on whose surface readings hardly ever stopped (`met`, bool per voxel): what outlines leave over
+    outside most pictures. The largest part stays, and so does every other that was seen."""
+    from scipy.ndimage import label
+
+    parts, count = label(distance < 0)  # type: ignore[misc]
+    if count < 2:
+        return distance
+    shell = (distance < 0) & (distance > -1.5 * voxel)
+    total, seen = (np.bincount(parts[where], minlength=count + 1) for where in (shell, shell & met))
+    bare = seen < BORNE_OUT * total
+    bare[[0, int(np.bincount(parts[parts > 0]).argmax())]] = False
+    return np.where(bare[parts], np.float32(voxel), distance)
 
 
 def surrounded(views: Sequence[View], centre: np.ndarray) -> bool:

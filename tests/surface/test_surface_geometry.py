@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from stages.surface.cameras import pack, visible
 from stages.surface.evolve import Stiffness, distance_near, fitted_offsets, mean_edge, slid_apart, vertex_normals
 from stages.surface.fusion import fuse
 from stages.surface.grid import Grid
-from stages.surface.initial import closed
+from stages.surface.initial import borne_out, closed
 from stages.surface.meshing import keep_supported, marching
 from stages.surface.readings import combine, rim_readings
 from stages.surface.silhouettes import agreement, completed_disparity, refined, sight
@@ -79,6 +81,30 @@ def test_fused_distance_is_the_mean_of_the_readings_and_a_bad_mask_does_not_carv
     assert (fused.hull[true < -0.004] < 0).all() and (fused.hull[(true > 0.004) & (fused.hull > -1)] > -0.03).all()
     carved = fuse(broken, grid, 0.008, 3e-4, 1e-3, hull_rank=1, workers=1)
     assert (carved.hull[true < -0.004] > 0).all()
+
+
+def test_what_leaves_the_picture_in_a_few_views_does_not_go_on_there(ring):
+    """Eight views end just above the object; in two the object leaves the picture there, and nobody sees that it does not go on."""
+    grid = Grid.covering(np.full(3, -0.06), np.full(3, 0.06), 0.004)
+    views = [replace(v, picture_box=(v.picture_box[0], v.rig.cy - 32, *v.picture_box[2:])) for v in ring[:8]]
+    for view in ring[8:]:
+        outline = view.outline.copy()
+        outline[: int(view.rig.cy) - 20] = 5.0
+        views.append(replace(view, outline=outline))
+    fused = fuse(views, grid, 0.02, 3e-4, 1e-3, hull_rank=2, workers=2)
+    x, y, z = np.moveaxis(grid.points(np.arange(np.prod(grid.shape))).reshape(*grid.shape, 3), -1, 0)
+    assert (fused.hull[(y < -0.042) & (np.hypot(x, z) < 0.02)] > 0).all()
+    assert (fused.hull[np.sqrt(x**2 + y**2 + z**2) < 0.02] < 0).all()
+
+
+def test_separate_parts_stay_where_readings_stopped_on_them():
+    distance = np.full((24, 24, 24), 1.0, np.float32)
+    for low, high in ((2, 10), (13, 17), (19, 22)):
+        distance[low:high, low:high, low:high] = -1.0
+    met = np.zeros(distance.shape, bool)
+    met[2:17] = True
+    kept = borne_out(distance, met, 1.0)
+    assert (kept[:17] == distance[:17]).all() and (kept[19:] > 0).all()
 
 
 def test_fusion_agrees_with_its_slow_twin(ring):
