@@ -73,7 +73,9 @@ def tiles(u_m: np.ndarray, v_m: np.ndarray) -> np.ndarray:
 
 def cloth(u_m: np.ndarray, v_m: np.ndarray) -> np.ndarray:
     """Blue cloth with a fine weave and large stains."""
-    weave, stain = sample_tile(noise_tile(22, 1.0), u_m, v_m, 0.08), sample_tile(noise_tile(23, 16.0), u_m, v_m, 0.5)
+    weave = sample_tile(noise_tile(22, 1.0), u_m, v_m, 0.08)
+    # two sizes that hardly ever meet again: a pattern that repeats would let the camera jump by its period
+    stain = sample_tile(noise_tile(23, 16.0), u_m, v_m, 0.5) + sample_tile(noise_tile(24, 16.0), u_m - v_m, v_m + 0.3 * u_m, 0.737) - 0.5
     return np.array([0.10, 0.14, 0.26]) * (0.6 + 0.5 * weave + 0.5 * stain)[:, None]
 
 
