@@ -34,7 +34,9 @@ PY
 
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 echo "installing the packages of constraints.txt into .venv (a few minutes the first time) ..."
-.venv/bin/python -m pip install --quiet --disable-pip-version-check ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r constraints.txt
+# Triton (extra `cuda`) is 690 MB on disk and of no use without a GPU
+.venv/bin/python -m pip install --quiet --disable-pip-version-check ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
+    -r <(grep -v '^triton==' constraints.txt)
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 .venv/bin/twin --help >/dev/null
 touch .venv/.set-up
