@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ PAGE = ROOT / "docs" / "operating.md"
 
 def main() -> int:
     args = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)      # so that what was started is stopped
     work = Path(args.work).absolute()
     work.mkdir(parents=True, exist_ok=True)
     bed = Bed(work)
