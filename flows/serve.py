@@ -139,6 +139,8 @@ class Supervisor:
     def _announce(self, home: Path) -> None:
         (home / "address.json").write_text(json.dumps({"ui": self.serving.ui, "api": self.serving.api, "pid": os.getpid()}))
         self.say(f"Prefect UI   {self.serving.ui}" + ("   (user and password required)" if self.serving.auth else ""))
+        if not self.serving.auth and not self.serving.host.startswith("127.") and self.serving.host not in ("localhost", "::1"):
+            self.say("WARNING      no password is set: whoever reaches this address can run programs here. Set TWIN_AUTH=user:password.")
         self.say(f"captures     {captures_root()}   (a folder with a file READY in it is started by itself)")
         self.say(f"twins        {twins_root()}   {self.serving.files}")
         self.say("Ctrl-C stops everything.")

@@ -70,6 +70,16 @@ def test_telemetry_is_off(guarded):
     assert "connect-src 'self'" in (connection.getresponse().getheader("Content-Security-Policy") or "")
 
 
+def test_files_and_watcher_are_started_again(guarded):
+    """As server and worker are, in test_serve.py."""
+    for part in ("files", "watcher"):
+        guarded.kill(part)
+    guarded.wait(lambda: all(f"{part} ended (exit code -9): starting it again" in guarded.said() for part in ("files", "watcher")))
+    guarded.wait(lambda: guarded.status(guarded.files_port, "/") == 401)
+    (make_capture(guarded.captures / "jug") / "READY").touch()
+    guarded.wait_state("jug", "Completed")
+
+
 def test_the_ui_asks_for_the_password(guarded, browser):
     browser.open(f"http://{guarded.host}:{guarded.port}/v2/deployments")
     browser.see("Login")

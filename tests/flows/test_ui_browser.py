@@ -19,7 +19,7 @@ from tests.flows.browser import Browser, Form
 from tests.flows.served import Served
 
 pytestmark = pytest.mark.slow
-RUN_S = 240.0
+RUN_S = 420.0
 STAGES = [s.name for s in stages()]
 
 
