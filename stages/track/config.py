@@ -17,7 +17,7 @@ class TrackConfig:
     loftr and roma match the pictures densely and hand their matches to SIFT's points."""
     matcher: Literal["auto", "mutual", "lightglue"] = setting("auto", only_for=("aliked", "xfeat", "disk"))
     """How the points of two frames are matched. mutual: nearest descriptors; lightglue: the network made for these features (LighterGlue
-    for XFeat). auto: what measured best with the features, or what their authors use."""
+    for XFeat). auto: mutual, for disk lightglue."""
     scope: Literal["auto", "scene", "object"] = "auto"
     """What moves: "scene" uses points of the whole picture (camera round a still scene), "object" only those inside the mask.
     auto: decided from the data."""
