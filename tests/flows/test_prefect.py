@@ -84,7 +84,7 @@ def test_artifacts_hold_figures_and_pictures(toy, request_, prefect_server):
 
     reconstruct_capture(request_)
     text = Artifact.get("b-report").data
-    assert "| length_px | " in text and "toy warning" in text
+    assert "| length | " in text and " px |" in text and "toy warning" in text
 
 
 def test_pictures_are_inlined_up_to_a_size(tmp_path):
@@ -96,7 +96,7 @@ def test_pictures_are_inlined_up_to_a_size(tmp_path):
               "pictures": [("Depth", "small.jpg"), ("Large", "large.png")]}
     text = stage_markdown("depth", {"report": report, "seconds": 1.0, "peak_memory_mb": 5}, tmp_path)
     assert "data:image/jpeg;base64,/9hzbWFsbA==" in text and "too large" in text
-    assert "| error_px | 0.1235 |" in text and "| frames ok | 3 |" in text
+    assert "| error | 0.1235 px |" in text and "| frames ok | 3 |" in text
 
 
 @pytest.mark.slow
