@@ -35,6 +35,8 @@ class Fused:
     """(.., uint16) readings that saw clearly past the voxel: more than 3 sigma and a voxel"""
     beside: np.ndarray
     """(.., uint16) readings that may have met the surface there"""
+    looked: np.ndarray
+    """share (0-1) of the views that have the voxel in their picture, of those that have the best seen one"""
     hull: np.ndarray
     """signed distance to the visual hull, positive outside; where fewer than `hull_rank` trusted views looked, or hardly any of those that
     look elsewhere: at least one voxel, so outside"""
@@ -80,9 +82,10 @@ def fuse(views: Sequence[View], grid: Grid, truncation: float, floor: float, dou
 
     list(ordered_map(work, slabs, workers))
     hull = np.where(np.isfinite(smallest[..., hull_rank - 1]), -smallest[..., hull_rank - 1], np.float32(grid.voxel))
-    hull = np.where(looked < LOOKED_AT_SHARE * looked.max(), np.maximum(hull, np.float32(grid.voxel)), hull)
+    share = looked / np.float32(max(1, looked.max()))
+    hull = np.where(share < LOOKED_AT_SHARE, np.maximum(hull, np.float32(grid.voxel)), hull)
     distance = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
-    return Fused(grid, distance, weight, through, beside, hull)
+    return Fused(grid, distance, weight, through, beside, share, hull)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=False)

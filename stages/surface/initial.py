@@ -12,7 +12,8 @@ from stages.surface.grid import Grid
 from stages.surface.views import View
 
 BORNE_OUT = 0.2
-"""share of a separate part's surface on which readings must have stopped"""
+"""share of a separate part's surface on which readings must have stopped, or that most views have in their picture"""
+OFTEN_SEEN = 0.6
 
 
 def initial_distance(views: Sequence[View], grid: Grid, footprint: float, hull_rank: int, workers: int) -> np.ndarray:
@@ -34,7 +35,7 @@ def initial_distance(views: Sequence[View], grid: Grid, footprint: float, hull_r
     empty = (fused.through >= 3) & (fused.through > 2 * fused.beside.astype(int))
     distance = np.where(loose & empty, np.clip(fused.distance, 0.5 * grid.voxel, far), distance)
     distance = np.where(loose & ~empty & (fused.beside >= 3), np.maximum(distance, np.minimum(fused.distance, 0)), distance)
-    return borne_out(closed(_blurred(distance), grid.voxel), fused.beside >= 3, grid.voxel)
+    return borne_out(closed(_blurred(distance), grid.voxel), (fused.beside >= 3) | (fused.looked > OFTEN_SEEN), grid.voxel)
 
 
 def closed(distance: np.ndarray, voxel: float) -> np.ndarray:
@@ -52,8 +53,8 @@ def closed(distance: np.ndarray, voxel: float) -> np.ndarray:
 
 
 def borne_out(distance: np.ndarray, met: np.ndarray, voxel: float) -> np.ndarray:
-    """The field without separate parts on whose surface readings hardly ever stopped (`met`, bool per voxel): what outlines leave over
-    outside most pictures. The largest part stays, and so does every other that was seen."""
+    """The field without separate parts on whose surface readings hardly ever stopped and that few pictures show (`met`, bool per voxel, is
+    either): what outlines leave over at the borders of pictures. The largest part stays, and so does every other that was seen."""
     from scipy.ndimage import label
 
     parts, count = label(distance < 0)  # type: ignore[misc]
