@@ -17,7 +17,7 @@ from tests.flows.served import Served
 from tests.flows.tiny import SETTINGS, render_base, write_tiny
 
 COMPUTING = re.compile(r"^(\S+ \S+) INFO flows\.run: (\w+): computing")
-LONG = "surface.geometry_steps=3000"
+LONG = "surface.geometry_steps=800"
 """keeps the stage surface busy for some seconds, so that there is something to kill"""
 
 
