@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 import time
 
+import psutil
+
 from tests.flows.served import Served
 from tests.flows.tiny import write_settings
 from tools.operations.bed import Bed, records, seconds_to, stage_child, start
@@ -50,10 +52,11 @@ def measure_cancel(bed: Bed) -> dict:
 def _cancel(bed: Bed, served: Served, number: int) -> tuple[float, float, int]:
     capture = bed.capture(served.captures / f"unwanted{number}")
     run = start(served, capture, "surface.geometry_steps=200000")
-    served.wait(lambda: stage_child(served, "surface", capture), 300)
+    child = served.wait(lambda: stage_child(served, "surface", capture), 300)
     began = time.monotonic()
     served.set_state(run["id"], "CANCELLING", "Cancelling")
-    gone = seconds_to(served, lambda: stage_child(served, "surface", capture) is None)
+    served.wait(lambda: not psutil.pid_exists(child), 120)
+    gone = round(time.monotonic() - began, 2)
     served.wait_for(run["id"], "Cancelled", "Crashed", "Failed", seconds=120)
     said = time.monotonic() - began
     seconds_to(served, lambda: records(served.store, capture)[-1]["state"] != "running", 30)
