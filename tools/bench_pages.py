@@ -13,7 +13,7 @@ ROWS = (
     ("rotation median, degrees", "pose.rotation_median_deg", "{:.3f}"),
     ("worst frame, mm", "pose.add_max_mm", "{:.2f}"),
     ("mask J mean / min, %", "mask.mask_J mask.mask_J_min", "{:.1f} / {:.1f}"),
-    ("disparity of the twin inside the mask: median px / off by > 1 px %", "depth.disparity_median_px depth.bad1_percent", "{:.2f} / {:.1f}"),
+    ("disparity inside the mask, median px / off by > 1 px %", "depth.disparity_median_px depth.bad1_percent", "{:.2f} / {:.1f}"),
     ("chamfer, pose-aligned, mm", "surface_pose_aligned.chamfer_mm", "{:.2f}"),
     ("accuracy median / p95, mm", "surface_pose_aligned.accuracy_median_mm surface_pose_aligned.accuracy_p95_mm", "{:.2f} / {:.2f}"),
     (
