@@ -32,7 +32,7 @@ class Fused:
     distance: np.ndarray
     weight: np.ndarray
     through: np.ndarray
-    """(.., uint16) readings that saw clearly past the voxel: more than 3 sigma and a voxel"""
+    """(.., uint16) readings that saw clearly past the voxel: more than 3 sigma and a voxel, along a ray well inside the outline"""
     beside: np.ndarray
     """(.., uint16) readings that may have met the surface there"""
     looked: np.ndarray
@@ -42,8 +42,11 @@ class Fused:
     look elsewhere: at least one voxel, so outside"""
 
 
-def fuse(views: Sequence[View], grid: Grid, truncation: float, floor: float, doubt: float, hull_rank: int, workers: int) -> Fused:
-    """Fuse all views. `truncation`, `floor` in metres. The sums run view by view, so the result does not depend on `workers`."""
+def fuse(
+    views: Sequence[View], grid: Grid, truncation: float, floor: float, doubt: float, hull_rank: int, workers: int, rim: float = 0.0
+) -> Fused:
+    """Fuse all views. `truncation`, `floor` in metres; rays that pass the outline within `rim` (metres at the voxel) do not count as having
+    seen through: depth at an outline is half background. The sums run view by view, so the result does not depend on `workers`."""
     if not 1 <= hull_rank <= MAX_HULL_RANK:
         raise ValueError(f"hull_rank {hull_rank} is not in 1..{MAX_HULL_RANK}")
     total, weight = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
@@ -78,6 +81,7 @@ def fuse(views: Sequence[View], grid: Grid, truncation: float, floor: float, dou
                 floor,
                 doubt,
                 grid.voxel,
+                rim,
             )
 
     list(ordered_map(work, slabs, workers))
@@ -110,6 +114,7 @@ def _fuse_slab(
     floor,
     doubt,
     voxel,
+    rim,
 ):
     fx, fy, cx, cy = intrinsics
     height, width = depth.shape
@@ -137,7 +142,8 @@ def _fuse_slab(
                 if variance <= 0 or gap < -truncation:
                     continue
                 if gap > 3 * np.sqrt(variance) + voxel:
-                    through[i, j, k] += 1
+                    if outline[jv, ju] * z / fx >= rim:
+                        through[i, j, k] += 1
                 else:
                     beside[i, j, k] += 1
                 if gap > truncation:

@@ -20,21 +20,23 @@ def initial_distance(views: Sequence[View], grid: Grid, footprint: float, hull_r
     """(I, J, K) float32 signed distance, metres, positive outside.
 
     Where the hull is loose (few directions, hollows) the votes of the readings decide: a place is empty when at least three saw through it
-    and twice as many as stopped there, and the surface lies where three or more stopped.
+    well inside their outlines and twice as many as stopped there (so the mouth of a cup opens, and what is seen at outlines wears nothing
+    away), and the surface lies where three or more stopped.
     `footprint` is the size of a pixel on the object. Depth may carve only where its readings together are surer than one footprint,
-    and only readings surer than four footprints count: what carves a hole by mistake is hard to close again.
+    and only readings surer than 16 footprints vote (four where the hull is no help): what carves a hole by mistake is hard to close again.
     """
     around = surrounded(views, (grid.origin + grid.high) / 2)
-    sure = [_confident(v, 4 * footprint) if around else _filled(_confident(v, 4 * footprint)) for v in views]
-    fused = fuse(sure, grid, max(18 * footprint, 2 * grid.voxel), footprint, 1.5 * footprint, hull_rank, workers)
+    sure = [_confident(v, 16 * footprint) if around else _filled(_confident(v, 4 * footprint)) for v in views]
+    skin = 2 * grid.voxel if around else 0.0
+    fused = fuse(sure, grid, max(18 * footprint, 2 * grid.voxel), footprint, 1.5 * footprint, hull_rank, workers, skin)
     far = 4 * grid.voxel
     distance = np.clip(fused.hull, -far, far)
     carving = fused.weight > 3 / footprint**2
     distance = np.where(carving, np.maximum(distance, np.minimum(fused.distance, far)), distance)
-    loose = (fused.hull < (-2 * grid.voxel if around else 0)) & (fused.weight > 0)
+    loose, known = fused.hull < -skin, fused.weight > 0
     empty = (fused.through >= 3) & (fused.through > 2 * fused.beside.astype(int))
-    distance = np.where(loose & empty, np.clip(fused.distance, 0.5 * grid.voxel, far), distance)
-    distance = np.where(loose & ~empty & (fused.beside >= 3), np.maximum(distance, np.minimum(fused.distance, 0)), distance)
+    distance = np.where((fused.hull < 0) & known & empty, np.clip(fused.distance, 0.5 * grid.voxel, far), distance)
+    distance = np.where(loose & known & ~empty & (fused.beside >= 3), np.maximum(distance, np.minimum(fused.distance, 0)), distance)
     return borne_out(closed(_blurred(distance), grid.voxel), (fused.beside >= 3) | (fused.looked > OFTEN_SEEN), grid.voxel)
 
 

@@ -30,7 +30,7 @@ class SurfaceStage:
     """pairs, depth, masks, poses -> mesh.ply, field, poses_refined.json, masks_final, disparity_final."""
 
     name = "surface"
-    version = 7
+    version = 8
     needs = Resources(memory_gb=2.0, gpu=False)
     """training uses a GPU for seconds and a few hundred MB, so it does not queue for it with the CPU's minutes around it"""
     Config = SurfaceConfig
