@@ -126,3 +126,17 @@ def test_a_retry_before_the_former_process_has_ended_does_not_end_the_worker(mon
 
     monkeypatch.setattr(ProcessWorker, "_submit_scheduled_flow_runs", submit)
     assert anyio.run(offer) == ["new"]
+
+
+@pytest.mark.parametrize(("state", "run_count", "again"), [("PENDING", 1, False), ("RUNNING", 2, False), ("CRASHED", 2, False),
+                                                           ("SCHEDULED", 2, True), ("PENDING", 2, True), ("RUNNING", 3, True)])
+def test_the_worker_says_nothing_of_an_attempt_that_is_over(state, run_count, again):
+    from uuid import uuid4
+
+    from prefect.client.schemas.objects import FlowRun, State
+
+    from flows.worker import started_again
+
+    submitted, number = FlowRun(id=uuid4(), flow_id=uuid4(), run_count=1), uuid4()
+    now = FlowRun(id=submitted.id, flow_id=number, run_count=run_count, state=State(type=state))
+    assert started_again(submitted, now) is again
