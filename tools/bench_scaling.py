@@ -22,8 +22,8 @@ from upscale_capture import resize_capture
 
 from stages.core.synthetic.capture import CaptureSpec, write_capture
 
-BASE_FRAMES, BASE_WIDTH, BASE_HEIGHT = 40, 960, 540
-MOST_FRAMES = 80
+BASE_FRAMES, BASE_WIDTH, BASE_HEIGHT = 40, 640, 360
+MOST_FRAMES, RENDERED_WIDTH, RENDERED_HEIGHT = 80, 960, 540
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _capture(case: Case, work: Path) -> Path:
     """The case's frames of one rendered round, scaled: every case shows the same scene."""
     source, capture = work / "rendered", work / f"capture-{case.frames}-{case.scale:g}"
     if len(list((source / "right").glob("*"))) < MOST_FRAMES:
-        write_capture(source, CaptureSpec(frames=MOST_FRAMES, width=BASE_WIDTH, height=BASE_HEIGHT), workers=CORES)
+        write_capture(source, CaptureSpec(frames=MOST_FRAMES, width=RENDERED_WIDTH, height=RENDERED_HEIGHT), workers=CORES)
     if not (capture / "prompt.json").is_file():
         step = MOST_FRAMES // case.frames
         resize_capture(source, capture, int(BASE_WIDTH * case.scale), int(BASE_HEIGHT * case.scale), range(0, MOST_FRAMES, step))
