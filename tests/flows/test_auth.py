@@ -88,6 +88,7 @@ def test_the_ui_asks_for_the_password(guarded, browser):
     browser.press("Login")
     browser.wait(lambda: "reconstruct-capture" not in browser.text and browser.driver.find_elements("xpath", "//input[@type='password']"))
     field = browser.find("//input[@type='password']")
+    browser.wait(field.is_enabled)                        # not while the wrong one is still being refused
     field.clear()
     field.send_keys(f"{USER}:{PASSWORD}")
     browser.press("Login")
