@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
@@ -16,6 +15,7 @@ from flows.lease import forget_leases
 from flows.result_use import Result, results_by_use
 from flows.run_record import RunRecords
 from stages.core.errors import ConfigError
+from stages.core.file_locks import try_flock
 from stages.core.store import Store
 
 PARTS = ("artifacts", "corrupt", "tmp", "runs", "prefect", "digests")
@@ -171,11 +171,8 @@ def _idle_slots(root: Path, limit: float) -> Iterator[Path]:
         if not lock.exists() or lock.stat().st_mtime > limit:
             continue
         with lock.open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield slot
+            if try_flock(handle):
+                yield slot
 
 
 def _forget_prefect_results(store: Store, limit: float) -> None:

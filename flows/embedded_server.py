@@ -6,7 +6,6 @@ slot is migrated only once. A slot is held by flock, so a killed run frees it; t
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from flows.stage_child import die_with_parent
+from stages.core.file_locks import try_lock
 
 START_TIMEOUT_S = 60.0
 QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -80,17 +80,12 @@ class EmbeddedServer:
         return " ".join(self._log.read().split())[-400:] or "it said nothing"
 
 
-def _free_slot(root: Path) -> tuple[Path, IO[str]]:
+def _free_slot(root: Path) -> tuple[Path, IO[bytes]]:
     for number in range(1000):
         home = root / str(number)
         home.mkdir(parents=True, exist_ok=True)
-        handle = (home / "slot.lock").open("a+")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.close()
-            continue
-        return home, handle
+        if (handle := try_lock(home / "slot.lock", make=True)) is not None:
+            return home, handle
     raise OSError("all slots are taken")
 
 

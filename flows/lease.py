@@ -7,7 +7,6 @@ under heavy load may write late while it holds the lock. recovery.py judges by b
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Self
 
+from stages.core.file_locks import is_the_file, try_lock
 from stages.core.store import Store
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Lease:
             self._taken()
             return
         assert self._handle is not None
-        if not _is_file(self.path, self._handle):          # somebody removed it: what we hold is a file that nobody can see
+        if not is_the_file(self.path, self._handle):          # somebody removed it: what we hold is a file that nobody can see
             self._handle.close()
             self._handle = _wait_for_lock(self.path)
         self._holder = replace(self._holder, beats=self._holder.beats + 1)
@@ -180,26 +180,3 @@ def _wait_for_lock(path: Path) -> IO[bytes]:
             told = True
         time.sleep(LOOK_AGAIN_S)
     return handle
-
-
-def _is_file(path: Path, handle: IO[bytes]) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(handle.fileno()))
-    except FileNotFoundError:
-        return False
-
-
-def try_lock(path: Path, make: bool = False) -> IO[bytes] | None:
-    """The file, opened and locked, or None while another process holds it. Raises FileNotFoundError if it is not there nor to be made."""
-    handle = path.open("ab" if make else "r+b")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _is_file(path, handle):
-            return handle
-    except BlockingIOError:
-        pass
-    except OSError:
-        handle.close()
-        raise
-    handle.close()            # held, or removed by its last holder between opening and locking
-    return None

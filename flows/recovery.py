@@ -28,8 +28,9 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, Crashed, Scheduled
 
 from flows.crash_watch import CRASH_MESSAGE
-from flows.lease import BEAT_S, SUFFIX, Holder, forget, leases_folder, read_holder, this_machine, try_lock, write_holder
+from flows.lease import BEAT_S, SUFFIX, Holder, forget, leases_folder, read_holder, this_machine, write_holder
 from stages.core.errors import ConfigError
+from stages.core.file_locks import try_lock
 from stages.core.store import Store
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,6 @@ A run holds flock on <id>.lock while it lives: that, not the process id, tells w
 
 from __future__ import annotations
 
-import fcntl
 import heapq
 import json
 import logging
@@ -20,10 +19,13 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from stages.core.errors import StoreError
-from stages.core.store import Store, is_held
+from stages.core.file_locks import is_held, lock
+from stages.core.store import Store
 
 log = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
+ASKED_FOR_S = 0.75
+"""Whoever asks whether a run lives, holds its lock for a moment."""
 State = Literal["waiting", "running", "done", "failed", "interrupted", "died"]
 
 
@@ -92,23 +94,17 @@ class RunRecords:
             partial.unlink(missing_ok=True)
             log.warning("cannot write the record of this run (%s); `twin status` will not show its progress", e.strerror)
 
-    def hold(self, record: RunRecord) -> IO[str] | None:
+    def hold(self, record: RunRecord) -> IO[bytes] | None:
         """Open lock file that says this run lives, here from now on; close it at the end. None if it cannot be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle = (self.folder / f"{record.id}.lock").open("a+")
+            handle = lock(self.folder / f"{record.id}.lock", ASKED_FOR_S)
+        except TimeoutError as e:
+            raise StoreError(f"run {record.id} is under way in another process", "wait for it; `twin status` shows how far it is") from e
         except OSError:
             return None
-        for wait_s in (0.05, 0.2, 0.5, None):        # whoever asks whether it is held, holds it for a moment
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                record.pid, record.host = os.getpid(), socket.gethostname()
-                return handle
-            except BlockingIOError:
-                if wait_s is not None:
-                    time.sleep(wait_s)
-        handle.close()
-        raise StoreError(f"run {record.id} is under way in another process", "wait for it; `twin status` shows how far it is")
+        record.pid, record.host = os.getpid(), socket.gethostname()
+        return handle
 
     def load(self, run: str) -> RunRecord:
         """By id or by the beginning of one. Raises StoreError for none or several."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import importlib
 import json
 import logging
@@ -26,6 +25,7 @@ from typing import Any, TextIO
 
 from stages.base import StageContext, fingerprint_of, run_stage
 from stages.core.errors import StageError, TwinError
+from stages.core.file_locks import try_flock
 from stages.core.store import ArtifactRef, Store
 
 PR_SET_PDEATHSIG = 1
@@ -114,20 +114,12 @@ def my_turn_on(device: str, messages: Messages) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         started = time.monotonic()
-        while not _try_lock(descriptor):
+        while not try_flock(descriptor):
             messages.progress(0, 0, f"another run uses the GPU: waiting {time.monotonic() - started:.0f} s")
             time.sleep(PROGRESS_EVERY_S)
         yield
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def run_job(job: dict[str, Any], messages: Messages) -> None:

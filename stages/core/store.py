@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -22,9 +21,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from stages.core.errors import StoreError
+from stages.core.file_locks import is_held, lock, try_flock
 from stages.core.fingerprint import digest_file, digest_mapping
 
 MANIFEST = "manifest.json"
@@ -108,11 +108,13 @@ class Store:
         path = self.root / "locks" / f"{fingerprint}.lock"
         with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        handle = _open_locked(path, timeout_s)
-        try:
+            try:
+                handle = lock(path, timeout_s)
+            except TimeoutError as e:
+                raise StoreError(str(e), "wait for it, or end it") from e
+            os.utime(handle.fileno())
+        with handle:
             yield
-        finally:
-            handle.close()
 
     def is_locked(self, fingerprint: str) -> bool:
         """Whether a live process holds the lock of this result now."""
@@ -162,7 +164,7 @@ class Store:
         limit, count = time.time() - older_than_s, 0
         for path in (self.root / "locks").glob("*.lock"):
             with contextlib.suppress(FileNotFoundError), path.open("r+") as handle:
-                if path.stat().st_mtime < limit and _try_flock(handle):
+                if path.stat().st_mtime < limit and try_flock(handle):
                     path.unlink()
                     count += 1
         return count
@@ -193,51 +195,6 @@ def _kind_digest(kind: str, files: dict[str, dict[str, Any]]) -> str:
     if not own:
         raise ValueError(f"the stage declared the output {kind!r} but wrote no such file or folder")
     return digest_mapping(own)
-
-
-def is_held(path: Path) -> bool:
-    """Whether a live process holds the lock file `path` now; a dead one's lock is free."""
-    try:
-        with path.open("r+") as handle:
-            return not _try_flock(handle)
-    except FileNotFoundError:
-        return False
-
-
-def _open_locked(path: Path, timeout_s: float | None) -> IO[str]:
-    """The lock file, opened and held. One that was removed between the two steps is opened anew: its lock would guard nothing."""
-    while True:
-        with _writing(path):
-            handle = path.open("a+")
-        try:
-            _flock(handle, path, timeout_s)
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(path.stat(), os.fstat(handle.fileno())):
-                    os.utime(handle.fileno())
-                    return handle
-        except BaseException:
-            handle.close()
-            raise
-        handle.close()
-
-
-def _try_flock(handle: IO[str]) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _flock(handle: IO[str], path: Path, timeout_s: float | None) -> None:
-    if timeout_s is None:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        return
-    deadline = time.monotonic() + timeout_s
-    while not _try_flock(handle):
-        if time.monotonic() > deadline:
-            raise StoreError(f"another process has held {path} for {timeout_s:.0f} s", "wait for it, or end it")
-        time.sleep(0.2)
 
 
 def _fsync(path: Path) -> None:

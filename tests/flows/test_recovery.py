@@ -229,7 +229,7 @@ def test_cleaning_forgets_old_leases_that_nobody_holds(tmp_path):
 
 
 def test_a_lease_that_somebody_removed_is_made_anew_and_locked(tmp_path):
-    from flows.lease import try_lock
+    from stages.core.file_locks import try_lock
 
     with Lease(Store(tmp_path), "run", beat_s=0.05) as lease:
         lease.path.unlink()
