@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+
+from tests.onnx_graph import Graph
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 MODEL = {"inputs": ["left_image", "right_image"], "output": "disparity", "mean": list(MEAN), "std": list(STD), "multiple": 16,
@@ -16,44 +16,26 @@ MODEL = {"inputs": ["left_image", "right_image"], "output": "disparity", "mean":
 
 def write(path: Path, disparities: int, size: tuple[int | str, int | str] = ("h", "w"), block: int = 11, sharpness: float = 100.0) -> Path:
     """Disparities 0 .. disparities - 1; `size` (height, width) fixes an export to one size."""
-    graph = _Graph()
-    costs = [graph.cost(d, block) for d in range(disparities)]
+    graph = Graph()
+    costs = [_cost(graph, d, block) for d in range(disparities)]
     graph.add("Concat", costs, "volume", axis=1)
     graph.add("Mul", ["volume", graph.constant("sharpness", np.float32(-sharpness))], "scores")
     graph.add("Softmax", ["scores"], "share", axis=1)
     graph.add("Mul", ["share", graph.constant("range", np.arange(disparities, dtype=np.float32).reshape(1, -1, 1, 1))], "parts")
     graph.add("ReduceSum", ["parts", graph.constant("over", np.array([1], np.int64))], "disparity", keepdims=1)
-    pictures = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 3, *size)) for n in MODEL["inputs"]]
-    out = helper.make_tensor_value_info("disparity", TensorProto.FLOAT, (1, 1, *size))
-    made = helper.make_graph(graph.nodes, "block_matcher", pictures, [out], graph.constants)
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
-    return path
+    pictures = {name: (1, 3, *size) for name in MODEL["inputs"]}
+    return graph.save(path, pictures, {"disparity": (1, 1, *size)})
 
 
-class _Graph:
-    def __init__(self) -> None:
-        self.nodes: list = []
-        self.constants: list = []
-
-    def add(self, kind: str, inputs: list[str], output: str, **attributes) -> str:
-        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
-        return output
-
-    def constant(self, name: str, value) -> str:
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def cost(self, d: int, block: int) -> str:
-        """(1, 1, H, W): mean absolute difference to the right picture moved right by d; outside it its first column repeats."""
-        moved = "right_image"
-        if d:
-            pads = self.constant(f"pads{d}", np.array([0, 0, 0, d, 0, 0, 0, 0], np.int64))
-            wide = self.add("Pad", ["right_image", pads], f"wide{d}", mode="edge")
-            cut = [self.constant(f"{n}{d}", np.array([v], np.int64)) for n, v in (("from", 0), ("to", -d), ("axis", 3))]
-            moved = self.add("Slice", [wide, *cut], f"moved{d}")
-        difference = self.add("Sub", ["left_image", moved], f"difference{d}")
-        size = self.add("Abs", [difference], f"size{d}")
-        grey = self.add("ReduceMean", [size], f"grey{d}", axes=[1], keepdims=1)
-        return self.add("AveragePool", [grey], f"cost{d}", kernel_shape=[block, block], pads=[block // 2] * 4, count_include_pad=0)
+def _cost(graph: Graph, d: int, block: int) -> str:
+    """(1, 1, H, W): mean absolute difference to the right picture moved right by d; outside it its first column repeats."""
+    moved = "right_image"
+    if d:
+        pads = graph.constant(f"pads{d}", np.array([0, 0, 0, d, 0, 0, 0, 0], np.int64))
+        wide = graph.add("Pad", ["right_image", pads], f"wide{d}", mode="edge")
+        cut = [graph.constant(f"{n}{d}", np.array([v], np.int64)) for n, v in (("from", 0), ("to", -d), ("axis", 3))]
+        moved = graph.add("Slice", [wide, *cut], f"moved{d}")
+    difference = graph.add("Sub", ["left_image", moved], f"difference{d}")
+    size = graph.add("Abs", [difference], f"size{d}")
+    grey = graph.add("ReduceMean", [size], f"grey{d}", axes=[1], keepdims=1)
+    return graph.add("AveragePool", [grey], f"cost{d}", kernel_shape=[block, block], pads=[block // 2] * 4, count_include_pad=0)

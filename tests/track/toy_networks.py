@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
+
+from tests.onnx_graph import Graph
 
 TILE = (128, 160)
 """height, width of the toy XFeat's picture"""
@@ -22,7 +23,7 @@ def write_xfeat(path: Path) -> Path:
     kernel = np.outer(blur, blur) / blur.sum() ** 2
     filters = rng.normal(size=(64, 1, 15, 15))
     filters -= filters.mean((2, 3), keepdims=True)
-    g = _Graph()
+    g = Graph()
     g.add("ReduceMean", ["images"], "grey", axes=[1], keepdims=1)
     g.add("Conv", ["grey", g.constant("blur", kernel[None, None].astype(np.float32))], "smooth", pads=[4] * 4)
     g.add("MaxPool", ["smooth"], "highest", kernel_shape=[9, 9], pads=[4] * 4)
@@ -43,7 +44,7 @@ def write_xfeat(path: Path) -> Path:
 
 def write_lighterglue(path: Path) -> Path:
     """Mutual nearest descriptors; none at all when a key point lies outside -1..1, so that a wrong normalisation is noticed."""
-    g = _Graph()
+    g = Graph()
     g.add("Transpose", ["desc1"], "turned", perm=[0, 2, 1])
     g.add("MatMul", ["desc0", "turned"], "alike")
     g.add("ReduceMax", ["alike"], "best_of_row", axes=[2], keepdims=1)
@@ -63,7 +64,7 @@ def write_lighterglue(path: Path) -> Path:
     g.add("GatherND", ["alike", "index"], "scores")
     g.add("Gather", ["index", g.constant("pair", np.array([1, 2]))], "matches", axis=1)
     places = {f"kpts{i}": (1, f"n{i}", 2) for i in (0, 1)} | {f"desc{i}": (1, f"n{i}", 64) for i in (0, 1)}
-    return g.save(path, places, {"matches": ("m", 2), "scores": ("m",)})
+    return g.save(path, places, {"matches": ("m", 2), "scores": ("m",)}, whole=("matches",))
 
 
 def register(folder: Path, **files: Path) -> None:
@@ -72,32 +73,3 @@ def register(folder: Path, **files: Path) -> None:
     common = {"title": "toy", "page": "https://example.org", "licence": "Apache-2.0", "commercial": True}
     entries = {n.replace("_", "-"): {**common, "download": p.name, "sha256": digest(p)} for n, p in files.items()}
     (folder / "registry.yaml").write_text(json.dumps(entries))
-
-
-class _Graph:
-    def __init__(self) -> None:
-        self.nodes: list = []
-        self.constants: list = []
-
-    def add(self, kind: str, inputs: list[str], output: str, **attributes) -> str:
-        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
-        return output
-
-    def constant(self, name: str, value) -> str:
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def save(self, path: Path, inputs: dict[str, tuple], outputs: dict[str, tuple]) -> Path:
-        value = lambda name, shape, kind: helper.make_tensor_value_info(name, kind, shape)  # noqa: E731
-        whole = {"matches": TensorProto.INT64}
-        graph = helper.make_graph(
-            self.nodes,
-            "toy",
-            [value(n, s, TensorProto.FLOAT) for n, s in inputs.items()],
-            [value(n, s, whole.get(n, TensorProto.FLOAT)) for n, s in outputs.items()],
-            self.constants,
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-        onnx.checker.check_model(model)
-        onnx.save(model, str(path))
-        return path
