@@ -10,11 +10,11 @@ from typing import Annotated, Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 from prefect.runtime import deployment, flow_run
-from prefect.states import Failed
 from pydantic import Field
 
 from flows.batch_page import DONE_BEFORE, Outcome, write_summary
 from flows.batch_runs import BatchRuns
+from flows.failed_state import failed_state
 from flows.form import Profile, Setting
 from flows.lease import keep_lease
 from flows.places import captures_root, twin_folder, twins_root
@@ -69,4 +69,4 @@ async def _report(folder: Path, outcomes: Sequence[Outcome], due: int) -> Any:
     await acreate_table_artifact(rows[:MOST_IN_TABLE] or [{"capture": "none", "status": "no READY capture"}], key="batch-summary",
                                  description=f"{folder}: {due} started, {len(bad)} failed. {page}")
     names = ", ".join(o.name for o in bad[:20]) + (" and more" if len(bad) > 20 else "")
-    return Failed(message=f"{len(bad)} of {due} captures failed: {names}. Reasons: {page}") if bad else None
+    return failed_state(f"{len(bad)} of {due} captures failed: {names}. Reasons: {page}") if bad else None
