@@ -13,7 +13,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import ElementClickInterceptedException, NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    NoSuchElementException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -21,8 +26,9 @@ from selenium.webdriver.remote.webelement import WebElement
 
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-proxy-server", "--window-size=1360,1000")
-PATIENCE_S = 60.0
-NOT_YET = (NoSuchElementException, StaleElementReferenceException, ElementClickInterceptedException, IndexError)
+PATIENCE_S = 240.0
+"""a page takes two seconds, and a minute beside ten busy processes on two cores"""
+NOT_YET = (NoSuchElementException, StaleElementReferenceException, ElementClickInterceptedException, ElementNotInteractableException)
 
 
 class Browser:
@@ -40,6 +46,10 @@ class Browser:
     def open(self, address: str) -> None:
         """Go to a page."""
         self.driver.get(address)
+
+    def leave(self) -> None:
+        """Go to an empty page: one with a run under way is drawn sixty times a second, which takes a third of a core from the run."""
+        self.open("about:blank")
 
     def close(self) -> None:
         """End Chromium."""
@@ -71,6 +81,14 @@ class Browser:
         """The first visible element of an XPath, waited for."""
         return self.wait(lambda: next((e for e in self.driver.find_elements(By.XPATH, path) if e.is_displayed()), None), what=lambda: path)
 
+    def read(self, path: str, attribute: str = "") -> str:
+        """What is written on the first visible element of an XPath, or one of its attributes; waited for until it is not empty."""
+        def words() -> str | None:
+            element = self.find(path)
+            return element.get_attribute(attribute) if attribute else element.text
+
+        return self.wait(words, what=lambda: f"{attribute or 'words'} of {path}")
+
     def click(self, path: str) -> None:
         """Waits until nothing is in the way."""
         def pressed() -> bool:
@@ -87,9 +105,11 @@ class Browser:
         self.click(f"//{kind}[normalize-space()='{name}']")
 
     def pictures(self) -> list[tuple[int, int]]:
-        """Width and height of every picture with a caption; 0 x 0 for one that could not be read."""
-        script = "return [...document.images].filter(i => i.alt).map(i => [i.naturalWidth, i.naturalHeight])"
-        return [tuple(size) for size in self.driver.execute_script(script)]
+        """Width and height of every picture with a caption, once there are some and all are loaded; 0 x 0 for one that cannot be read."""
+        script = """const all = [...document.images].filter(i => i.alt)
+                    all.forEach(i => i.loading = 'eager')
+                    return all.every(i => i.complete) && all.map(i => [i.naturalWidth, i.naturalHeight])"""
+        return [tuple(size) for size in self.wait(lambda: self.driver.execute_script(script), what=lambda: f"pictures in\n{self.text}")]
 
     def hosts(self) -> set[str]:
         """All hosts that answered since this was last asked."""
@@ -111,12 +131,12 @@ class Form:
 
     def about(self, label: str) -> str:
         """The description below a label."""
-        return self.browser.find(f"//label[starts-with(normalize-space(), '{label}')]/following-sibling::p").text
+        return self.browser.read(f"//label[starts-with(normalize-space(), '{label}')]/following-sibling::p")
 
     def choices(self, label: str) -> list[str]:
         """What its dropdown offers."""
         self._unfold(label)
-        found = [e.text for e in self.browser.driver.find_elements(By.XPATH, "//*[@role='option']")]
+        found = self.browser.wait(lambda: [e.text for e in self.browser.driver.find_elements(By.XPATH, "//*[@role='option']")])
         self.browser.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
         self.browser.wait(lambda: not self.browser.driver.find_elements(By.XPATH, "//*[@role='option']"))
         return found
@@ -131,12 +151,19 @@ class Form:
         """One of the kinds of value that a field takes."""
         self.browser.click(f"{self.field(label)}//*[@role='tab'][normalize-space()='{name}']")
 
-    def write(self, label: str, value: str) -> WebElement:
-        """Type in place of what is there; the input."""
-        element = self.browser.find(f"{self.field(label)}//*[self::input or self::textarea]")
-        element.send_keys(Keys.CONTROL, "a")
-        element.send_keys(value or Keys.DELETE)
-        return element
+    def input(self, label: str) -> WebElement:
+        """Where its value is typed."""
+        return self.browser.find(f"{self.field(label)}//*[self::input or self::textarea]")
+
+    def write(self, label: str, value: str) -> None:
+        """Type in place of what is there."""
+        def written() -> bool:
+            element = self.input(label)
+            element.send_keys(Keys.CONTROL, "a")
+            element.send_keys(value)
+            return element.get_attribute("value") == value
+
+        self.browser.wait(written, what=lambda: f"{value} in {label}")
 
     def submit(self) -> None:
         """Press the button; a message of the last attempt may lie over it for a while."""

@@ -61,7 +61,7 @@ class Served:
     def stop(self) -> int:
         """Politely, as Ctrl-C does; the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(self.patience_s)
 
     def said(self) -> str:
         """All that it printed."""
