@@ -27,7 +27,9 @@ from selenium.webdriver.remote.webelement import WebElement
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-proxy-server", "--window-size=1360,1000")
 PATIENCE_S = 240.0
-"""a page takes two seconds, and a minute beside ten busy processes on two cores"""
+"""a page takes two seconds, and half a minute beside ten busy processes on two cores"""
+PAGE_S = 110.0
+"""selenium itself waits 120 s for an answer of its driver"""
 NOT_YET = (NoSuchElementException, StaleElementReferenceException, ElementClickInterceptedException, ElementNotInteractableException)
 
 
@@ -41,14 +43,14 @@ class Browser:
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
         self.driver = webdriver.Chrome(options, Service(found("chromedriver")))
-        self.driver.set_page_load_timeout(PATIENCE_S)
+        self.driver.set_page_load_timeout(PAGE_S)
 
     def open(self, address: str) -> None:
         """Go to a page."""
         self.driver.get(address)
 
     def leave(self) -> None:
-        """Go to an empty page: one with a run under way is drawn sixty times a second, which takes a third of a core from the run."""
+        """Go to an empty page: that of a run under way moves all the time, and drawing it takes a quarter of a core from the run."""
         self.open("about:blank")
 
     def close(self) -> None:
