@@ -24,7 +24,7 @@ from tests.flows.served import Served
 
 pytestmark = pytest.mark.slow
 RUN_S = 1200.0
-"""a run takes half a minute; beside ten busy processes it took ten"""
+"""a run takes less than a minute; beside ten busy processes on two cores it took five"""
 STAGES = [s.name for s in stages()]
 
 
