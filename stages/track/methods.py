@@ -144,7 +144,7 @@ METHODS: dict[str, Method] = {
 }
 """By the name used in the settings."""
 AUTO = "sift"
-AUTO_REASON = "the most accurate and the fastest of those measured, and it needs no weights (docs/methods/tracking.md)"
+AUTO_REASON = "the most accurate of those measured, and it needs no weights (docs/methods/tracking.md)"
 
 
 def choice(config: TrackConfig) -> tuple[str, str]:
