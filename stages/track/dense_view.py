@@ -24,6 +24,19 @@ MAX_SIGMA_SHARE = 0.02
 
 
 @dataclass(frozen=True)
+class Landing:
+    """Points laid into a frame: `seen` (M,) which of them fall into the picture, `at` their pixels (row, column); per seen point (M,) bool:
+    on the seen surface, in front of it, hidden behind it (all False without depth), and whether there is depth."""
+
+    seen: np.ndarray
+    at: tuple[np.ndarray, np.ndarray]
+    on: np.ndarray
+    in_front: np.ndarray
+    hidden: np.ndarray
+    known: np.ndarray
+
+
+@dataclass(frozen=True)
 class DenseView:
     """gray (h, w) uint8; disparity and sigma (h, w) float16, in px of the FULL picture, NaN = none; mask (h, w) bool; rig of the
     small picture."""
@@ -46,6 +59,22 @@ class DenseView:
         uv = np.column_stack([u, v])
         return uv, self.rig.backproject(uv, self.depth(d[v, u]))
 
+    def land(self, x_left: np.ndarray) -> Landing:
+        """Where points (N, 3) of this frame's left camera fall, against what its depth shows there."""
+        uv = self.rig.project(x_left)
+        inside = (uv > -0.5) & (uv < (self.rig.width - 0.5, self.rig.height - 0.5))  # False for NaN too
+        seen = np.flatnonzero(inside.all(1))
+        u, v = np.rint(uv[seen]).astype(int).T
+        predicted, there = self.predicted_disparity(x_left[seen]), self.disparity[v, u].astype(np.float64)
+        tolerance = np.maximum(4 * self.sigma[v, u].astype(np.float64), 0.03 * predicted)
+        with np.errstate(invalid="ignore"):
+            off = predicted - there
+            return Landing(seen, (v, u), np.abs(off) <= tolerance, off > tolerance, off < -tolerance, np.isfinite(there))
+
+    def wide_mask(self) -> np.ndarray:
+        """(h, w) bool: the mask and as much round it as it may be off."""
+        return cv2.dilate(self.mask.astype(np.uint8), np.ones((2 * MASK_MARGIN + 1, 2 * MASK_MARGIN + 1), np.uint8)) > 0
+
     def depth(self, disparity_px: np.ndarray) -> np.ndarray:
         """Depth in metres from disparity in px of the full picture."""
         return self.rig.depth_from_disparity(np.asarray(disparity_px, np.float64) / self.zoom)
@@ -57,11 +86,14 @@ class DenseView:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Shares of the asked surface points: on the seen surface; floating in front of it or outside the mask; and how many were asked."""
+    """Shares of the asked surface points: on the seen surface; floating in front of it, or off the mask; and how many were asked.
+
+    `unseen` is the part of `violate` that only the mask speaks for, because there is no depth where the points fall."""
 
     agree: float
     violate: float
     asked: int
+    unseen: float = 0.0
 
 
 def small_view(rig: Rig, gray: np.ndarray, disparity: np.ndarray, sigma: np.ndarray, mask: np.ndarray) -> DenseView:
@@ -85,22 +117,15 @@ def agreement(a: DenseView, b: DenseView, b_from_a: np.ndarray, object_only: boo
     _, x_a = a.surface(object_only)
     if len(x_a) == 0:
         return Agreement(0.0, 0.0, 0)
-    x_b = transform(b_from_a, x_a)
-    uv = b.rig.project(x_b)
-    seen = (uv[:, 0] > -0.5) & (uv[:, 1] > -0.5) & (uv[:, 0] < b.rig.width - 0.5) & (uv[:, 1] < b.rig.height - 0.5)  # False for NaN too
-    if seen.sum() == 0:
-        return Agreement(0.0, 0.0, 0)
-    pixel = np.rint(uv[seen]).astype(int)
-    at = (pixel[:, 1], pixel[:, 0])
-    predicted, there, spread = b.predicted_disparity(x_b[seen]), b.disparity[at].astype(np.float64), b.sigma[at].astype(np.float64)
-    tolerance = np.maximum(4 * spread, 0.03 * predicted)
-    outside = np.zeros(len(pixel), bool)
-    if object_only and b.mask.any():
-        wide = cv2.dilate(b.mask.astype(np.uint8), np.ones((2 * MASK_MARGIN + 1, 2 * MASK_MARGIN + 1), np.uint8)) > 0
-        outside = ~wide[at]
-    known = np.isfinite(there) & (~object_only | b.mask[at])
-    with np.errstate(invalid="ignore"):
-        in_front = known & (predicted > there + tolerance)
-        on = known & (np.abs(predicted - there) <= tolerance)
-    asked = int((known | outside).sum())
-    return Agreement(float(on.sum() / max(asked, 1)), float((in_front | outside).sum() / max(asked, 1)), asked)
+    landed = b.land(transform(b_from_a, x_a))
+    if not object_only:
+        return _shares(landed.on, landed.in_front, landed.known, np.zeros_like(landed.known))
+    outside = ~b.wide_mask()[landed.at] if b.mask.any() else np.zeros(len(landed.on), bool)
+    # off the mask, but just where b sees a surface: the mask is at fault, not the motion; behind what b sees: a hand may hide it
+    asked = (landed.known & b.mask[landed.at]) | (outside & ~landed.hidden)
+    return _shares(landed.on, landed.in_front | (outside & ~landed.on), asked, outside & ~landed.known)
+
+
+def _shares(on: np.ndarray, false: np.ndarray, asked: np.ndarray, unseen: np.ndarray) -> Agreement:
+    count = int(asked.sum())
+    return Agreement(*(float((x & asked).sum() / max(count, 1)) for x in (on, false)), count, float((unseen & asked).sum() / max(count, 1)))

@@ -38,6 +38,8 @@ def figures(
         "pairs_linked_by_surface": sum(e.surface_worth > 0 for e in graph.edges),
         "loops": len(graph.loops),
         "loops_refused": graph.refused,
+        "masks_mended": len(graph.mended),
+        "poses_contradicted": len(graph.contradicted),
         "loop_gap_deg": drift and round(drift[0], 4),
         "loop_gap_mm": drift and round(drift[1], 4),
         "loop_gap_px": drift and round(drift[2], 3),
@@ -61,8 +63,13 @@ def warnings(points: Mapping[int, FramePoints], graph: ViewGraph, rows: Sequence
     if lost:
         parts = tracking.part_sizes(sorted(points), graph.edges)[1:]
         more = f" {parts[0]} of them fit together, but not with the rest." if parts and parts[0] > 1 else ""
+        if any(set(lost) & set(j.frames) for j in graph.jumps):
+            more += " Views that look alike would tie them to the rest, but then the object would have leapt: record without gaps there."
         out.append(f"{len(lost)} of {len(points)} frames could not be posed: {frame_ranges(lost)}.{more} Reasons: poses_initial.json.")
     posed = [r for r in rows if r.status == "ok"]
+    if graph.mended:
+        cut = f"The masks of {len(graph.mended)} frames had lost a part of the object ({frame_ranges(graph.mended)})"
+        out.append(f"{cut}; for tracking it was given back.")
     without = [r.frame for r in posed if r.frame in without_mask]
     if without:
         out.append(f"{len(without)} frames had no mask ({frame_ranges(without)}); the object's points in other frames gave their poses.")

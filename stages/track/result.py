@@ -29,16 +29,22 @@ class TrackResult:
 
 
 def pose_rows(
-    frame_rows: Iterable[Mapping[str, Any]], points: Mapping[int, FramePoints], result: TrackResult, object_only: bool, min_inliers: int
+    frame_rows: Iterable[Mapping[str, Any]],
+    points: Mapping[int, FramePoints],
+    result: TrackResult,
+    object_only: bool,
+    min_inliers: int,
+    reasons: Mapping[int, str],
 ) -> list[FramePose]:
-    """One row per frame of the capture (`frame_rows` of frames.parquet): "ok", "lost" or "unusable", with the reason."""
+    """One row per frame of the capture (`frame_rows` of frames.parquet): "ok", "lost" or "unusable", with the reason; `reasons` holds
+    those of frames whose motion was seen but not believed."""
     rows = []
     for r in frame_rows:
         frame = r["frame"]
         if r["status"] != "ok":
             rows.append(FramePose(frame, None, "unusable", reason=r["reason"] or r["status"]))
         elif frame not in result.poses:
-            rows.append(FramePose(frame, None, "lost", reason=_why_lost(points[frame], object_only, min_inliers)))
+            rows.append(FramePose(frame, None, "lost", reason=reasons.get(frame) or _why_lost(points[frame], object_only, min_inliers)))
         else:
             own = result.residual[result.frame == frame]
             rms = float(np.sqrt(np.nanmean(own**2))) if np.isfinite(own).any() else None
@@ -48,7 +54,7 @@ def pose_rows(
 
 def _why_lost(points: FramePoints, object_only: bool, min_inliers: int) -> str:
     if object_only and points.mask_lost:
-        return f"its mask was lost, and no other frame's object points were found in it ({len(points)} points looked at)"
+        return f"its mask was lost or is in doubt, and no other frame's object points were found in it ({len(points)} points looked at)"
     where, count = ("on the object", int(points.inside.sum())) if object_only else ("in the picture", len(points))
     return f"no other frame shares {min_inliers} points with it that move as one ({count} points found {where}), nor do their surfaces fit"
 

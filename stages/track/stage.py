@@ -25,7 +25,7 @@ class TrackStage:
     """Camera poses relative to the object from matched features, metric through stereo."""
 
     name = "track"
-    version = 1
+    version = 2
     needs = Resources(memory_gb=1.5)
     Config = TrackConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "masks.parquet")
@@ -53,7 +53,8 @@ class TrackStage:
         """See the module docstring; every frame gets a row in poses_initial.json, posed or not."""
         from stages.track import tracking
         from stages.track.assembly import assemble
-        from stages.track.linking import LinkOptions, link_frames
+        from stages.track.credibility import LinkOptions
+        from stages.track.linking import link_frames
         from stages.track.lost_masks import recover
         from stages.track.reporting import draw, figures, warnings
         from stages.track.result import pose_rows, write_tracks
@@ -77,9 +78,11 @@ class TrackStage:
             np.radians(config.keyframe_step_deg),
             config.alike_pairs_per_frame,
             features.likeness.alike_ratio,
+            features.likeness.max_distance,
             config.strong_inliers,
         )
         graph = link_frames(rig, points, views, scope == "object", pair, link, context.workers, context.progress)
+        points, views = graph.points, graph.views
         if len(points) > 1 and len(graph.poses) < 2:
             raise _too_few(points, scope, config)
         drift = tracking.loop_discrepancy(rig, graph.poses, graph.loops, points)
@@ -96,7 +99,8 @@ class TrackStage:
         )
         if result is None:
             raise _too_few(points, scope, config)
-        rows = pose_rows(reader.rows, points, result, scope == "object", config.min_inliers)
+        reasons = {f: j.reason for j in graph.jumps for f in j.frames} | graph.contradicted
+        rows = pose_rows(reader.rows, points, result, scope == "object", config.min_inliers, reasons)
         write_poses(out / "poses_initial.json", rows)
         write_tracks(out / "tracks.npz", result, scope)
         report.frames = {s: sum(r.status == s for r in rows) for s in ("ok", "lost", "unusable")}
