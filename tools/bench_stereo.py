@@ -1,6 +1,7 @@
 """Scores the stereo of this project against tuned OpenCV SGBM, on pairs with true disparity.
 
-    python -m tools.bench_stereo [--data ../shared] [--frames 0,13,26] [--profile standard] [--also depth.cost=mc_cnn]
+    python -m tools.bench_stereo [--data ../shared] [--frames 0,13,26] [--profile standard] [--threads 1]
+        [--also depth.cost=mc_cnn]
 
 `--also` adds a row per pair with further settings, as often as it is given: methods and costs side by side.
 
@@ -12,12 +13,14 @@ the rest what is made of blank areas. `within 1 s`, `within 2 s`: share of error
 from __future__ import annotations
 
 import argparse
+import resource
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import cv2
+import numba
 import numpy as np
 import torch
 
@@ -27,7 +30,7 @@ from stages.graph import stages
 
 CAPTURES = ("bottle_orbit", "drill_inhand")
 REAL = ("motorcycle", "cones", "playground")
-COLUMNS = ("density", "bad1", "bad2", "bad2_all", "median", "bias_tex", "median_tex", "within1", "within2", "sigma", "cpu_s")
+COLUMNS = ("density", "bad1", "bad2", "bad2_all", "median", "bias_tex", "median_tex", "within1", "within2", "sigma", "cpu_s", "wall_s")
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def sgbm(case: Case) -> tuple[np.ndarray, None]:
     return np.where(d > 0, d, np.nan), None
 
 
-def score(case: Case, disparity: np.ndarray, sigma: np.ndarray | None, seconds: float) -> dict[str, float]:
+def score(case: Case, disparity: np.ndarray, sigma: np.ndarray | None) -> dict[str, float]:
     """Figures of one result; errors in px, shares in 0-1. `bad2_all` counts missing pixels as bad."""
     error = disparity - case.truth
     valid = case.scored & np.isfinite(error)
@@ -104,7 +107,6 @@ def score(case: Case, disparity: np.ndarray, sigma: np.ndarray | None, seconds: 
         "median": np.median(size),
         "bias_tex": np.median(e[tex]),
         "median_tex": np.median(size[tex]),
-        "cpu_s": seconds,
     }
     if sigma is not None:
         s = sigma[valid]
@@ -127,12 +129,12 @@ def _rgb(path: Path) -> np.ndarray:
 
 
 def measure(case: Case, matchers: dict) -> dict[str, dict[str, float]]:
-    """Scores of SGBM and of our matchers by name for one pair; CPU seconds of one thread."""
+    """Scores of SGBM and of our matchers by name for one pair, with CPU and wall seconds."""
     out = {}
     for name, run in {"SGBM": sgbm, **{name: partial(_ours, matcher=m) for name, m in matchers.items()}}.items():
-        started = time.process_time()
+        cpu, wall = time.process_time(), time.perf_counter()
         result = run(case)
-        out[name] = score(case, *result, time.process_time() - started)
+        out[name] = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall, **score(case, *result)}
     return out
 
 
@@ -141,16 +143,18 @@ def _ours(case: Case, matcher) -> tuple[np.ndarray, np.ndarray]:
     return estimate.disparity_px, estimate.sigma_px
 
 
-def _matcher(profile: str, overrides: list[str]):
+def _matcher(profile: str, threads: int, overrides: list[str]):
     config = resolve({s.name: s.Config for s in stages()}, profile, overrides=overrides).stages["depth"]
-    return METHODS[choose(config.method)[0]].matcher(config, 1)
+    return METHODS[choose(config.method)[0]].matcher(config, threads)
 
 
-def table(data: Path, frames: list[int], profile: str, overrides: list[str], also: list[str]) -> list[str]:
+def table(data: Path, frames: list[int], profile: str, threads: int, overrides: list[str], also: list[str]) -> list[str]:
     """Lines of the Markdown table."""
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    matchers = {"ours": _matcher(profile, overrides)} | {more: _matcher(profile, [*overrides, *more.split()]) for more in also}
+    cv2.setNumThreads(threads)
+    torch.set_num_threads(threads)
+    numba.set_num_threads(threads)
+    settings = {"ours": overrides} | {more: [*overrides, *more.split()] for more in also}
+    matchers = {name: _matcher(profile, threads, chosen) for name, chosen in settings.items()}
     lines = ["| pair | method | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
     groups = {name: [rendered(data, name, k) for k in frames] for name in CAPTURES} | {name: [real(data, name)] for name in REAL}
     first = groups[REAL[1]][0]
@@ -170,10 +174,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
     parser.add_argument("--frames", default="0,13,26")
     parser.add_argument("--profile", default="standard")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("overrides", nargs="*", help="settings such as depth.steps=3")
     parser.add_argument("--also", action="append", default=[], help="settings of a further row, for example depth.cost=mc_cnn")
     args = parser.parse_args()
-    print("\n".join(table(args.data, [int(k) for k in args.frames.split(",")], args.profile, args.overrides, args.also)))
+    frames = [int(k) for k in args.frames.split(",")]
+    print("\n".join(table(args.data, frames, args.profile, args.threads, args.overrides, args.also)))
+    print(f"\npeak memory of all this: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB")
 
 
 if __name__ == "__main__":

@@ -97,5 +97,5 @@ def test_trained_features_make_fewer_errors_on_a_real_pair(shared_dir, tmp_path,
     wrong = {}
     for cost in ("census", "mc_cnn"):
         made = METHODS["sgm"].matcher(DepthConfig(cost=cost), 1)(case.left, case.right)
-        wrong[cost] = score(case, made.disparity_px, made.sigma_px, 0.0)["bad2_all"]
+        wrong[cost] = score(case, made.disparity_px, made.sigma_px)["bad2_all"]
     assert wrong["mc_cnn"] < 0.95 * wrong["census"] < 0.08
