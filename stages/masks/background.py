@@ -21,6 +21,10 @@ MAX_SAMPLES = 32
 
 SHADE_GAP_PX = 3
 LEAST_SHADE = 0.02
+RANGE = 6.0
+"""standard deviations of the noise that the smoothing of a frame reaches over"""
+LEAST_SIGMA = 0.5
+"""grey levels; what is left of noise, compression and vignetting"""
 ROWS = 32
 """rows per piece of work"""
 
@@ -132,7 +136,7 @@ def _robust(stack, disparity, gain, use, noise, rgb, sigma, disp):  # pragma: no
                     disp[y, x] = middle
 
 
-def shade_seen(samples: Samples, background: Background, masks: list[np.ndarray]) -> float:
+def shade_seen(samples: Samples, background: Background, masks: list[np.ndarray], least: float = LEAST_SHADE) -> float:
     """Standard deviation of the background's brightness round the object, as a share: what its shadows and reflections do to it.
 
     From a ring round each mask (H, W), so that a background that no shadow reaches does not pass for a shaded object's flat side.
@@ -151,7 +155,25 @@ def shade_seen(samples: Samples, background: Background, masks: list[np.ndarray]
     if not found:
         return SHADOW_LOG_SIGMA
     # nine tenths of the ring: some of it may be object that the first masks missed
-    return float(np.clip(np.percentile(np.concatenate(found), 90) / 1.645, LEAST_SHADE, SHADOW_LOG_SIGMA))
+    return float(np.clip(np.percentile(np.concatenate(found), 90) / 1.645, least, SHADOW_LOG_SIGMA))
+
+
+def calmed(seen: np.ndarray, rgb: np.ndarray, sigma: np.ndarray, ring: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`seen` (h, w, 3), a frame in the background's exposure, with less noise, and the sigma (h, w) that is left of it.
+
+    What differs from the background's colour `rgb` (NaN = unknown) is smoothed with respect for edges (bilateral filter, Tomasi and
+    Manduchi 1998): on the background nothing is left of it, and a part of the object two grey levels off stands out. `ring` (h, w) bool:
+    pixels that do show the background tell how much is left.
+    """
+    import cv2
+
+    known = np.isfinite(rgb[..., 0])
+    rest = np.where(known[..., None], seen - rgb, 0).astype(np.float32)
+    spread = 1.4826 * float(np.median(np.abs(rest[ring])))
+    rest = cv2.bilateralFilter(rest, 5, RANGE * spread, 2.0)
+    misfit = np.abs(rest[ring]).mean(-1) / sigma[ring]
+    scale = max(1.25 * float(np.median(misfit)), 0.7 * float(np.percentile(misfit, 90)))
+    return np.where(known[..., None], rgb + rest, seen), np.maximum(sigma * np.float32(scale), LEAST_SIGMA)
 
 
 def anchored(samples: Samples, outside: np.ndarray, noise: float) -> np.ndarray:

@@ -110,8 +110,12 @@ def local_llr(
         has_b |= known
     # a pixel on the outline shows a mixture of both: as much scatter for either side, so that the halves meet in the middle
     mixing = np.square(MIXING * (mean_o - mean_b))
-    var_o, var_b = var_o + mixing, var_b + mixing
     x = colour[ys, xs]
+    var_o, beyond = var_o + mixing, (x - mean_b) * (mean_o - mean_b) < 0
+    if background is not None:  # no mixture has more of the background than all of it: a shaded side darker than the wall is no wall
+        var_b = var_b + np.where(known[:, None] & beyond, 0, mixing)
+    else:
+        var_b = var_b + mixing
     return np.where(has_o & has_b, _log_gaussian(x, mean_o, var_o) - _log_gaussian(x, mean_b, var_b), np.float32(0))
 
 
@@ -137,5 +141,7 @@ def _log_gaussian(x: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.ndarra
 
 
 def decorrelated(rgb: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB -> float32 YCrCb: nearly independent channels, which the diagonal Gaussians above assume."""
+    """(H, W, 3) RGB 0-255 -> float32 YCrCb: nearly independent channels, which the diagonal Gaussians above assume."""
+    if rgb.dtype != np.uint8:
+        return cv2.cvtColor((rgb / 255).astype(np.float32), cv2.COLOR_RGB2YCrCb) * 255
     return cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb).astype(np.float32)

@@ -54,12 +54,16 @@ def colour_llr(
     background: np.ndarray | None = None,
     background_sigma: np.ndarray | None = None,
     shade: float = SHADOW_LOG_SIGMA,
+    gain: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(H, W) float32 from the global colour model; where the background's own picture is known (not NaN), from that instead."""
-    llr = model.llr(colour)
+    """(H, W) float32 from the global colour model; where the background's own picture is known (not NaN), from that instead.
+
+    `gain` (3,): the model's colours are `colour * gain`, those of the frame's own exposure; None = the same.
+    """
+    log_object, log_background = model.log_densities(colour if gain is None else colour * np.asarray(gain, np.float32))
+    llr = log_object - log_background
     if background is None:
         return llr
-    log_object, _ = model.log_densities(colour)
     f32 = lambda a: np.ascontiguousarray(a, np.float32)  # noqa: E731
     _known_background(f32(colour), f32(background), f32(background_sigma), f32(log_object), np.float32(shade), llr)
     return llr

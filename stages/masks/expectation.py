@@ -16,7 +16,8 @@ class Expectation:
     prior (H, W): log-likelihood ratio from the predicted outline; anchor (H, W) bool: the object must touch it (None = anywhere);
     predicted (H, W) bool or None: the outline itself, for the trust; near_range: disparities of the object, px; surfaces: background
     disparities as `depth_llr` takes them; background (H, W, 3) float32 RGB with NaN = unknown and its sigma (H, W), background_shade:
-    how much shadows scatter its brightness, as a share; gain (3,) divides the frame's colours into the background's exposure;
+    how much shadows scatter its brightness, as a share; gain (3,) divides the frame's colours into the background's exposure; seen
+    (H, W, 3) float32: the frame's colours in that exposure, less noisy (the background's sigma is then against these), None = as they are;
     lost: why the object cannot be in view ("" = it may be); doubt: why the mask will need a look whatever comes out ("" = it need not).
     """
 
@@ -28,6 +29,7 @@ class Expectation:
     background: np.ndarray | None = None
     background_sigma: np.ndarray | None = None
     background_shade: float = SHADOW_LOG_SIGMA
+    seen: np.ndarray | None = None
     gain: np.ndarray | None = None
     lost: str = ""
     doubt: str = ""

@@ -47,11 +47,11 @@ def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, c
     if fine and found.any():
         background, sigma = _in_exposure(expected, s)
         u = fine_cut(
-            view.rgb[s],
+            view.rgb[s] if expected.seen is None else expected.seen[s] * expected.gain.astype(np.float32),
             found,
             llr,
             cut,
-            max(1.5, noise_level(view.rgb[s])),
+            _noise(view, expected, s),
             background,
             sigma,
             FINE_SHARE if expected.near_range is not None else 1.0,
@@ -71,7 +71,7 @@ def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, c
 
 def _taught_here(view: WorkingFrame, expected: Expectation, colours: ColourModel, window: Window) -> ColourModel:
     """The colour model with what this frame itself shows round the place of the object, where the background's picture is not known."""
-    if expected.prior is None or expected.background is not None:
+    if expected.prior is None or (expected.background is not None and expected.seen is None):
         return colours
     outside = expected.prior[window.slices][::2, ::2] < -3
     return colours.joined_by(view.rgb[window.slices][::2, ::2][outside]) if outside.sum() > 500 else colours
@@ -80,9 +80,7 @@ def _taught_here(view: WorkingFrame, expected: Expectation, colours: ColourModel
 def frame_llr(view: WorkingFrame, expected: Expectation, colours: ColourModel, window: Window) -> tuple[np.ndarray, np.ndarray]:
     """The evidence of colour, depth and prior in the window, (h, w) float32, and its part that rests on depth or a known background."""
     s = window.slices
-    colour = view.rgb[s].astype(np.float32)
-    if expected.gain is not None:
-        colour = colour / expected.gain
+    colour = _seen(view, expected, s)
     proof = np.zeros(colour.shape[:2], np.float32)
     if expected.near_range is not None:
         surfaces = [(e[s], scatter) for e, scatter in expected.surfaces]
@@ -96,7 +94,16 @@ def frame_llr(view: WorkingFrame, expected: Expectation, colours: ColourModel, w
     else:
         known = np.isfinite(expected.background[s][..., 0])
         by_colour = np.clip(
-            colour_llr(colour, colours, expected.background[s], expected.background_sigma[s], expected.background_shade), -8, 8
+            colour_llr(
+                colour,
+                colours,
+                expected.background[s],
+                expected.background_sigma[s],
+                expected.background_shade,
+                None if expected.seen is None else expected.gain,
+            ),
+            -8,
+            8,
         )
         proof += np.where(known, COLOUR_SHARE * by_colour, 0)
         llr = proof + np.where(known, 0, taught * by_colour)
@@ -108,6 +115,19 @@ def _textured(rgb: np.ndarray) -> np.ndarray:
     gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
     spread = cv2.boxFilter(gray * gray, -1, (7, 7)) - cv2.boxFilter(gray, -1, (7, 7)) ** 2
     return spread > (TEXTURE_TO_NOISE * max(1.0, noise_level(rgb))) ** 2
+
+
+def _seen(view: WorkingFrame, expected: Expectation, s: tuple[slice, slice]) -> np.ndarray:
+    """The window's colours in the background's exposure, float32."""
+    if expected.seen is not None:
+        return expected.seen[s]
+    colour = view.rgb[s].astype(np.float32)
+    return colour if expected.gain is None else colour / expected.gain
+
+
+def _noise(view: WorkingFrame, expected: Expectation, s: tuple[slice, slice]) -> float:
+    """Standard deviation of the noise in the colours that `_seen` gives."""
+    return max(1.5, noise_level(view.rgb[s])) if expected.seen is None else float(np.nanmin(expected.background_sigma))
 
 
 def _window(expected: Expectation, shape: tuple[int, int]) -> Window:
@@ -127,7 +147,8 @@ def _in_exposure(expected: Expectation, s: tuple[slice, slice]) -> tuple[np.ndar
     known = np.isfinite(rgb[..., 0])
     ycc = cv2.cvtColor(np.where(known[..., None], rgb, 0).astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb) * 255
     ycc[~known] = np.nan
-    return ycc, np.where(known, expected.background_sigma[s], 1.0).astype(np.float32)
+    shaded = np.hypot(expected.background_sigma[s], expected.background_shade * ycc[..., 0])
+    return ycc, np.where(known, shaded, 1.0).astype(np.float32)
 
 
 def _agreement(llr: np.ndarray, mask: np.ndarray) -> float:

@@ -90,6 +90,11 @@ class Hull:
         x = self.centres[self.alive]
         return x.min(0) - self.edge_m, x.max(0) + self.edge_m
 
+    @property
+    def centre(self) -> np.ndarray:
+        """(3,) metres: the middle of the surviving voxels."""
+        return self.centres[self.alive].mean(0).astype(float)
+
     def silhouette(self, scene_from_left: np.ndarray, rig: Rig) -> tuple[np.ndarray, tuple[float, float] | None]:
         """(H, W) bool prediction and the range of disparities (px) the surviving voxels span; None when none is in view."""
         if self._shell is None:

@@ -77,6 +77,15 @@ class SceneMotion:
             self._keep(frame, found)
         return pose is not None
 
+    @property
+    def cameras(self) -> np.ndarray:
+        """(N, 3) centres of the placed left cameras, metres, in the scene."""
+        return np.array([pose[:3, 3] for pose in self.scene_from_left.values()])
+
+    def points(self) -> np.ndarray:
+        """(N, 3) features of the frames that are kept, metres, in the scene."""
+        return np.concatenate([transform(self.scene_from_left[k], f.xyz) for k, f in self._kept.items()])
+
     def _keep(self, frame: int, found: Features) -> None:
         self._kept[frame] = found
         if len(self._kept) > KEPT_FRAMES:  # thin out evenly: drop the frame whose neighbours are closest to each other

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from stages.core.camera import Rig
-from stages.core.geometry.rigid import transform
+from stages.core.geometry.rigid import inverse, transform
+from stages.masks.background import calmed, frame_gain
+from stages.masks.colour_model import histogram
 from stages.masks.evidence import prior_llr
 from stages.masks.expectation import Expectation
-from stages.masks.frame_cut import FrameCut
+from stages.masks.frame_cut import FrameCut, cut_frame
+from stages.masks.ground_picture import GroundPicture, GroundSamples
+from stages.masks.hints import hinted
 from stages.masks.hull import Hull
-from stages.masks.outline import signed_distance
+from stages.masks.outline import CutSettings, Window, signed_distance
 from stages.masks.planes import fit_planes, plane_in_space, plane_map
+from stages.masks.prompt import Prompt
 from stages.masks.scene_motion import SceneMotion
-from stages.masks.seed import Seed
+from stages.masks.seed import Seed, disparity_range
+from stages.masks.support import Support, support_plane
 from stages.masks.working_frame import WorkingFrame
 
 FIRST_VOXELS, FINAL_VOXELS = 2_500_000, 1_500_000
@@ -29,6 +35,9 @@ UNPLACED = "the camera could not be placed in this frame: outlined without a pre
 PLANE_SEEN = 0.15
 """a plane is used in a frame where this share of the disparities round the object lies on it (it may not be part of the still scene)"""
 
+GROUND_GAP_PX, GROUND_SEEN_PX = 4, 300
+"""what lies so far outside the predicted outline, and so many pixels of it, tells how well the ground's picture fits this frame"""
+
 
 @dataclass
 class MovingScene:
@@ -41,6 +50,10 @@ class MovingScene:
     planes: list[tuple[np.ndarray, float]]
     scatter_px: list[float]
     description: str = "moving camera, still scene"
+    support: Support | None = None
+    ground: GroundPicture | None = None
+    ground_samples: GroundSamples | None = None
+    """kept until the first pass's masks tell what of them is ground"""
 
     def start(self, view: WorkingFrame, mask: np.ndarray) -> None:
         """Nothing to prepare."""
@@ -60,14 +73,43 @@ class MovingScene:
         else:
             prior = prior_llr(distance + voxel_px, 2 * voxel_px + 2, 0.3, 6.0)
         margin = 0.05 * (near_range[1] - near_range[0]) + 1.0
-        surfaces = [(self._plane_disparity(p, pose, view.shape), q) for p, q in zip(self.planes, self.scatter_px, strict=True)]
-        surfaces = [s for s in surfaces if _seen_share(view, s, distance) > PLANE_SEEN]
-        return Expectation(
-            prior=prior,
-            anchor=distance > 0,
-            predicted=predicted,
-            near_range=(near_range[0] - margin, near_range[1] + margin),
-            surfaces=surfaces,
+        surfaces = [s for s in self.surfaces(pose, view.shape) if _seen_share(view, s, distance) > PLANE_SEEN]
+        return self.before_the_ground(
+            view,
+            pose,
+            distance,
+            Expectation(
+                prior=prior,
+                anchor=distance > 0,
+                predicted=predicted,
+                near_range=(near_range[0] - margin, near_range[1] + margin),
+                surfaces=surfaces,
+            ),
+        )
+
+    def before_the_ground(self, view: WorkingFrame, pose: np.ndarray, distance: np.ndarray, expected: Expectation) -> Expectation:
+        """The same with the ground's own picture, as far as it is known, in this frame's place, exposure and sharpness."""
+        if self.ground is None:
+            return expected
+        s = Window.around(distance > 0, round(0.05 * max(view.shape))).slices
+        rgb, sigma = np.full((*view.shape, 3), np.nan, np.float32), np.full(view.shape, np.nan, np.float32)
+        rgb[s], sigma[s] = self.ground.seen_from(pose, self.rig, s)
+        ring = np.isfinite(rgb[s][..., 0]) & (distance[s] < -GROUND_GAP_PX)
+        if ring.sum() < GROUND_SEEN_PX:
+            return expected
+        gain = frame_gain(view.rgb[s], rgb[s], ring)
+        seen = view.rgb / gain.astype(np.float32)
+        seen[s], sigma[s] = calmed(seen[s], rgb[s], sigma[s], ring)
+        # what has the ground's colour is ground unless the other frames' hull speaks against it, which they do twice as strongly then
+        doubled = np.where(np.isfinite(rgb[..., 0]), np.maximum(expected.prior, 0), 0)
+        return replace(
+            expected,
+            prior=expected.prior + doubled,
+            background=rgb,
+            background_sigma=sigma,
+            background_shade=self.ground.shade,
+            gain=gain,
+            seen=seen,
         )
 
     def _nearby(self, view: WorkingFrame) -> Expectation:
@@ -110,6 +152,10 @@ class MovingScene:
         hull.keep(hull.seen >= RARELY_SEEN * hull.seen.max(initial=0))
         self.hull = hull
 
+    def surfaces(self, pose: np.ndarray, shape: tuple[int, int]) -> list[tuple[np.ndarray, float]]:
+        """Expected disparity (H, W) and scatter, px, of every plane in a left camera."""
+        return [(self._plane_disparity(p, pose, shape), q) for p, q in zip(self.planes, self.scatter_px, strict=True)]
+
     def _plane_disparity(self, plane: tuple[np.ndarray, float], scene_from_left: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """(H, W) px: n . (R x + t) = h with x = z ray gives 1 / z = (R^T n) . ray / (h - n . t)."""
         n, h = plane
@@ -131,14 +177,52 @@ def moving_scene(seed: Seed, view: WorkingFrame, rig: Rig, motion: SceneMotion) 
     scene_from_left = motion.scene_from_left[seed.frame]
     x = transform(scene_from_left, rig.backproject(np.stack([u[keep], v[keep]], 1), rig.depth_from_disparity(d[keep])))
     planes = [plane_in_space(p, rig.fx, rig.baseline_m, rig.cx, rig.cy, rig.fy) for p in seed.planes]
-    hull = Hull.box(*_room(x, seed.mask, rig), FIRST_VOXELS)  # the scene's frame is this camera's
+    support = support_plane(_beside(seed.mask, motion.points(), scene_from_left, rig), motion.cameras, x, np.random.default_rng(0))
     behind = [float(np.mean(x @ n > h + 0.003)) for n, h in planes]
     trusted = [p for p, share in zip(planes, behind, strict=True) if share < MAX_BEHIND]
+    scatter = [max(q.sigma_px, 0.3) for q, share in zip(seed.planes, behind, strict=True) if share < MAX_BEHIND]
+    if support is not None:
+        distance = float(np.median(x[:, 2]))
+        trusted, scatter = [(support.normal, support.offset)], [max(support.rms_m * rig.fx * rig.baseline_m / distance**2, 0.3)]
+    hull = Hull.box(*_room(x, seed.mask, rig), FIRST_VOXELS)  # the scene's frame is this camera's
     hull.keep(_in_front(hull.centres, trusted))
     hull.vote(seed.mask, scene_from_left, rig, certain=True)
     hull.keep(hull.certain == 0)
-    scatter = [max(q.sigma_px, 0.3) for q, share in zip(seed.planes, behind, strict=True) if share < MAX_BEHIND]
-    return MovingScene(seed, rig, motion, hull, trusted, scatter)
+    return MovingScene(seed, rig, motion, hull, trusted, scatter, support=support)
+
+
+def _beside(mask: np.ndarray, points: np.ndarray, scene_from_left: np.ndarray, rig: Rig) -> np.ndarray:
+    """The (N, 3) points of the scene that the seed's frame does not see in the mask: a flat object would pass for what it stands on."""
+    in_left = transform(inverse(scene_from_left), points)
+    uv = np.rint(rig.project(np.where(in_left[:, 2:] > 0, in_left, 1.0))).astype(int)
+    x, y = np.clip(uv, 0, (rig.width - 1, rig.height - 1)).T
+    inside = (in_left[:, 2] > 0) & (x == uv[:, 0]) & (y == uv[:, 1]) & mask[y, x]
+    return points[~inside]
+
+
+def cut_again(scene: MovingScene, view: WorkingFrame, prompt: Prompt, cut: CutSettings) -> Seed:
+    """The seed with its mask cut before the ground's picture, within the prompt's box (without one, near the mask)."""
+    seed = scene.seed
+    if prompt.box is not None:
+        prior = np.full(view.shape, -50, np.float32)
+        x0, y0, x1, y1 = (max(0, round(b)) for b in prompt.box)
+        prior[y0 : y1 + 1, x0 : x1 + 1] = 0
+    else:
+        size = float(np.sqrt(seed.mask.sum()))
+        prior = np.minimum(prior_llr(signed_distance(seed.mask) + 0.1 * size, 0.05 * size, 0.0, 6.0), 0)
+    pose = scene.motion.scene_from_left[seed.frame]
+    expected = Expectation(prior=prior, anchor=seed.mask, near_range=seed.near_range, surfaces=scene.surfaces(pose, view.shape))
+    expected = hinted(scene.before_the_ground(view, pose, signed_distance(prior > -1), expected), replace(prompt, box=None), view.shape)
+    mask = cut_frame(view, expected, seed.colours, cut, fine=True).mask
+    ring = Window.around(mask if mask.any() else seed.mask, round(0.3 * float(np.sqrt(seed.mask.sum())))).slices
+    picture, inside = view.rgb[ring].astype(np.float32), mask[ring]
+    return replace(
+        seed,
+        mask=mask,
+        of_object=histogram(picture[inside]),
+        of_background=histogram(picture[~inside]),
+        near_range=disparity_range(view, mask) or seed.near_range,
+    )
 
 
 def _room(x: np.ndarray, mask: np.ndarray, rig: Rig) -> tuple[np.ndarray, np.ndarray]:

@@ -15,11 +15,12 @@ from stages.masks.capture_kind import STILL_SHARE, small, still_share
 from stages.masks.finding import find_by_depth, find_by_motion
 from stages.masks.follow import Followed, Scene, decode, first_pass, second_pass
 from stages.masks.ground_motion import background_homography, motion_llr
+from stages.masks.ground_picture import FRAMES, GroundSamples, agreed_picture, ground_grids, ground_samples, picture_outside
 from stages.masks.job import FrameMask, Job, Outcome
 from stages.masks.planes import plane_map
 from stages.masks.scene_flow import FlowScene
 from stages.masks.scene_motion import Features, SceneMotion, features
-from stages.masks.scene_moving import MovingScene, moving_scene
+from stages.masks.scene_moving import MovingScene, cut_again, moving_scene
 from stages.masks.scene_still import StillScene
 from stages.masks.seed import Seed, from_box, from_mask, from_points, sides_filled
 from stages.masks.trust import judge, usual_areas
@@ -29,6 +30,8 @@ PLACED_SHARE = 0.6
 """the camera's path is believed when this share of the frames could be placed"""
 FILLED = 0.66
 """share of the given box's sides below which the first mask is mentioned"""
+SAME_SEED = 0.5
+"""share of the first mask that must be in the one cut again before the ground's picture"""
 HULL_OVERLAP = 0.5
 """below this overlap of masks and hull the object does not keep still in the scene"""
 
@@ -51,6 +54,8 @@ class StereoMethod:
             )
         ticks = _Ticks(job)
         scene = self._scene(job, seed, view, still, ticks, outcome)
+        seed = scene.seed
+        outcome.seed_mask = seed.mask
         hints = {c.frame: c for c in job.prompt.corrections}
         followed = first_pass(
             seed, job.frames, job.views, scene, job.cut, isinstance(scene, FlowScene), ticks.named("following the object", 1), hints
@@ -100,11 +105,29 @@ class StereoMethod:
                 f"the camera could be placed in {share:.0%} of the frames only: followed by colour and optical flow instead"
             )
             return FlowScene(seed)
+        scene.ground_samples = _ground_samples(job, scene)
+        if scene.ground_samples is not None:
+            scene.ground = agreed_picture(scene.ground_samples, job.workers)
+            scene = self._seen_again(job, view, scene)
         return scene
+
+    def _seen_again(self, job: Job, view: WorkingFrame, scene: MovingScene) -> MovingScene:
+        """The same with the first mask cut anew before the ground's picture."""
+        if job.prompt.mask is not None:
+            return scene
+        seed = cut_again(scene, view, job.prompt, job.cut)
+        again = moving_scene(seed, view, job.rig, scene.motion)
+        if again is None or (seed.mask & scene.seed.mask).sum() < SAME_SEED * scene.seed.mask.sum():
+            return scene
+        again.ground, again.ground_samples = scene.ground, scene.ground_samples
+        return again
 
     def _between(self, job: Job, scene: Scene, followed: Followed) -> None:
         if isinstance(scene, MovingScene):
             scene.rebuild(followed.masks, decode)
+            if (samples := scene.ground_samples) is not None:
+                scene.ground = picture_outside(samples, [decode(followed.masks[f]) for f in samples.frames], job.rig, job.workers)
+                scene.ground_samples = None
         if isinstance(scene, StillScene):
             frames = _sampled(job.frames, scene.seed.frame)
             samples = _samples(job, frames, np.ones(scene.seed.mask.shape, bool))
@@ -226,6 +249,15 @@ def _place_cameras(job: Job, first: int, tick: Callable[[], None]) -> SceneMotio
     for frame, points in ordered_map(found, waiting, job.workers):  # frames taken later may have seen the same side
         motion.add(frame, points)
     return motion
+
+
+def _ground_samples(job: Job, scene: MovingScene) -> GroundSamples | None:
+    if scene.support is None:
+        return None
+    placed = [f for f in job.frames if f in scene.motion.scene_from_left]
+    grids = ground_grids(scene.support, scene.hull.centre, scene.motion.cameras, job.rig)
+    chosen = placed[:: -(-len(placed) // FRAMES)]
+    return ground_samples(grids, ((v, scene.motion.scene_from_left[v.frame]) for v in job.views(chosen)), job.rig)
 
 
 def _overlap(followed: Followed) -> float:
