@@ -6,6 +6,8 @@ The surface is a triangle mesh on which every vertex may move along its normal b
 
 with w the inverse variance of the readings, L the umbrella Laplacian of the mesh and b its present value along the normal: a thin plate
 through the readings (Desbrun et al. 1999, Botsch and Kobbelt 2004), so that a flat label continues the curvature of what surrounds it.
+Where the surface is curved more tightly than the plate spans, a plate at rest when flat would make a minimal surface of it (of a rod a row
+of catenoids, thin here and a disc there): lambda falls with the square of the radius, and b counts from the mean of the surroundings.
 r falls where a well-read surface bends sharply: the smoothness yields at edges. One sparse symmetric system per round of weights.
 """
 
@@ -19,6 +21,8 @@ from stages.surface.grid import Grid
 
 DIRECT_LIMIT = 40_000
 """unknowns up to which the sparse factorisation is faster than conjugate gradients"""
+SURROUNDINGS = 12
+"""rounds of averaging over neighbours (three edges far) for the curvature of a place: 5 keep noise, 30 mix a rod with what it sits in"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,11 @@ class Stiffness:
     anchor: float = 1e-3
     """weight that holds vertices without any reading near where they are"""
 
+    @property
+    def span(self) -> float:
+        """metres over which the plate carries against readings that weigh 1"""
+        return self.unit * self.smooth**0.25
+
 
 def fitted_offsets(
     vertices: np.ndarray,
@@ -54,16 +63,27 @@ def fitted_offsets(
     target = np.where(w > 0, offset, 0.0)
     lam = stiffness.smooth * (stiffness.unit / edge) ** 4
     bend = np.einsum("ij,ij->i", laplacian @ vertices, normals)
+    rest = _averaged(bend, laplacian)
+    # a cylinder's umbrella is edge^2 / (4 radius)
+    broad = np.minimum(1.0, edge**2 / (4 * np.maximum(np.abs(rest), 1e-12)) / stiffness.span) ** 2
+    lam, bend = lam * broad, bend - (1 - broad) * rest
     delta, yielding, read = np.zeros(len(vertices)), np.ones(len(vertices)), w
     for _ in range(rounds):
         w = read / (1 + read * ((delta - target) / (stiffness.outlier * stiffness.unit)) ** 2) ** 2 if delta.any() else read
-        system = _diagonal(w + stiffness.anchor) + lam * (laplacian.T @ _diagonal(yielding) @ laplacian)
-        right = w * target - lam * (laplacian.T @ (yielding * bend))
+        system = _diagonal(w + stiffness.anchor) + laplacian.T @ _diagonal(lam * yielding) @ laplacian
+        right = w * target - laplacian.T @ (lam * yielding * bend)
         delta = _solve(system, right, delta)
         now = (bend + laplacian @ delta) / (stiffness.edge * edge)
         sure = w / (w + 1)  # only a bend that readings confirm is an edge and not noise
         yielding = 1 / (1 + sure * now**2) ** 2
     return np.clip(delta, -reach, reach)
+
+
+def _averaged(values: np.ndarray, laplacian) -> np.ndarray:
+    """(V,) values averaged over about three edges round each vertex."""
+    for _ in range(SURROUNDINGS):
+        values = values + laplacian @ values
+    return values
 
 
 def slid_apart(vertices: np.ndarray, faces: np.ndarray, passes: int = 3) -> np.ndarray:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from stages.surface.fusion import fuse
+from stages.surface.fusion import Fused, fuse
 from stages.surface.grid import Grid
+from stages.surface.hollows import probability_empty
 from stages.surface.views import View
 
 BORNE_OUT = 0.2
@@ -37,7 +38,23 @@ def initial_distance(views: Sequence[View], grid: Grid, footprint: float, hull_r
     empty = (fused.through >= 3) & (fused.through > 2 * fused.beside.astype(int))
     distance = np.where((fused.hull < 0) & known & empty, np.clip(fused.distance, 0.5 * grid.voxel, far), distance)
     distance = np.where(loose & known & ~empty & (fused.beside >= 3), np.maximum(distance, np.minimum(fused.distance, 0)), distance)
+    if around:
+        distance = _hollowed(distance, fused, loose, far)
     return borne_out(closed(_blurred(distance), grid.voxel), (fused.beside >= 3) | (fused.looked > OFTEN_SEEN), grid.voxel)
+
+
+def _hollowed(distance: np.ndarray, fused: Fused, loose: np.ndarray, far: float) -> np.ndarray:
+    """The distance with every hollow that was carved into the hull widened to where it probably ends. Places are of the object where
+    three readings or more met it, two voxels deep, and in the hull's skin."""
+    voxel = fused.grid.voxel
+    empty = distance > 0
+    if not (empty & loose).any():
+        return distance
+    met = (fused.beside >= 3) & (fused.distance < voxel) & (fused.distance > -2 * voxel)
+    solid = ~empty & (~loose | met)
+    seen_past = np.where(fused.through > 2 * fused.beside.astype(int), fused.through, 0)
+    probability = probability_empty(empty, solid, seen_past)
+    return np.where(~empty & ~solid, np.maximum(distance, far * (2 * probability - 1)), distance)
 
 
 def closed(distance: np.ndarray, voxel: float) -> np.ndarray:

@@ -14,10 +14,11 @@ from stages.core.render import Caster
 from stages.surface.cameras import Cameras, pack, visible
 from stages.surface.evolve import Stiffness, distance_near, fitted_offsets, mean_edge, slid_apart, vertex_normals
 from stages.surface.grid import Grid, object_box
-from stages.surface.initial import initial_distance
+from stages.surface.initial import closed, initial_distance
 from stages.surface.meshing import marching
 from stages.surface.photometric import Sweep, choose_cameras, sweep_offsets
 from stages.surface.readings import Readings, combine, depth_offsets, onto_vertices, rim_readings
+from stages.surface.thin import fineness
 from stages.surface.views import View
 
 FAIRING = 0.2
@@ -63,6 +64,8 @@ class Shape:
     read_sigma: np.ndarray
     """(N,) metres, inf = nothing read there"""
     log: list[dict[str, float]] = field(default_factory=list)
+    thinnest: float = np.inf
+    """width in metres of the thin part that the grids were made finer for; inf = none"""
 
 
 def footprint_of(views: Sequence[View]) -> float:
@@ -84,7 +87,8 @@ def recover_shape(
     """The surface that depth, colours and outlines of all views agree on. Raises ValueError when the masks leave nothing."""
     footprint = footprint_of(views)
     low, high = object_box(views, points)
-    grid = Grid.covering(low, high, float(np.linalg.norm(high - low)) / coarse_cells)
+    fine = fineness(views, low, high, coarse_cells, footprint)
+    grid = Grid.covering(low, high, fine.first)
     progress("visual hull and fused depth")
     distance = initial_distance(views, grid, footprint, hull_rank, workers)
     if not (distance < 0).any():
@@ -96,8 +100,9 @@ def recover_shape(
         progress(f"round {i + 1} of {len(rounds)}: {len(shape.vertices):,} vertices")
         if r.scale not in packed:
             packed[r.scale] = pack(views, r.scale)
+        r = replace(r, voxel=min(r.voxel, fine.most / footprint))
         shape = _one_round(shape, views, points, packed[r.scale], r, evidence, smooth, footprint, (low, high), workers)
-    return _fair(shape, Stiffness(unit=3 * footprint, smooth=FAIRING * smooth))
+    return replace(_fair(shape, Stiffness(unit=3 * footprint, smooth=FAIRING * smooth)), thinnest=fine.thinnest)
 
 
 def _fair(shape: Shape, stiffness: Stiffness) -> Shape:
@@ -133,7 +138,7 @@ def _one_round(
     finer = Grid.covering(*box, r.voxel * footprint)
     band = max(float(np.abs(delta).max()), 2 * grid.voxel) + 2 * finer.voxel
     before, spacing = grid.resampled(shape.distance, finer), mean_edge(vertices, faces)
-    distance = distance_near(moved, vertex_normals(moved, faces), delta, before, finer, band, spacing)
+    distance = closed(distance_near(moved, vertex_normals(moved, faces), delta, before, finer, band, spacing), finer.voxel)
     new_vertices, new_faces = marching(distance, finer)
     entry = {"vertices": len(vertices), "moved_mm": 1000 * float(np.abs(delta).mean()), **shares}
     sigma = 1 / np.sqrt(np.maximum(weight, 1e-30))

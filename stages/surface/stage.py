@@ -30,7 +30,7 @@ class SurfaceStage:
     """pairs, depth, masks, poses -> mesh.ply, field, poses_refined.json, masks_final, disparity_final."""
 
     name = "surface"
-    version = 8
+    version = 9
     needs = Resources(memory_gb=2.0, gpu=False)
     """training uses a GPU for seconds and a few hundred MB, so it does not queue for it with the CPU's minutes around it"""
     Config = SurfaceConfig
@@ -150,6 +150,8 @@ class _Work:
             )
         except ValueError as e:
             raise StageError(f"no surface could be found: {e}", "check the masks and poses in their reports") from e
+        if np.isfinite(shape.thinnest):
+            self.metrics["thinnest_part_mm"] = round(1000 * shape.thinnest, 2)
         for i, entry in enumerate(shape.log):
             self.metrics |= {f"round_{i + 1}_{k}": round(v, 4) for k, v in entry.items()}
         return shape
