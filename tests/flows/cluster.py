@@ -27,8 +27,9 @@ import yaml
 from flows.stage_child import die_with_parent
 from tests.flows.served import ROOT, free_port
 
-VALUES = {"TWIN_AUTH": "admin:p4ss word", "POSTGRES_PASSWORD": "s3cret", "RUNS_PER_WORKER": "1"}
-"""what a user would write into deploy/.env"""
+VALUES = {"TWIN_AUTH": "admin:p4ss word", "POSTGRES_PASSWORD": "s3cret", "RUNS_PER_WORKER": "1",
+          "TWIN_LOST_AFTER_S": os.environ.get("TWIN_LOST_AFTER_S", "15")}
+"""what a user would write into deploy/.env; he would leave a machine its minute"""
 LOOPBACK = "127.0.0.1"
 START_S = 240.0
 _DIE_WITH_US = functools.partial(die_with_parent, os.getpid())
