@@ -35,8 +35,9 @@ UNPLACED = "the camera could not be placed in this frame: outlined without a pre
 PLANE_SEEN = 0.15
 """a plane is used in a frame where this share of the disparities round the object lies on it (it may not be part of the still scene)"""
 
-GROUND_GAP_PX, GROUND_SEEN_PX = 4, 300
-"""what lies so far outside the predicted outline, and so many pixels of it, tells how well the ground's picture fits this frame"""
+GROUND_GAP_PX, GROUND_SEEN_PX, RING_STEP = 4, 300, 3
+"""what lies so far outside the predicted outline, and so many pixels of it, tells how well the ground's picture fits this frame; where
+there are many, one of so many rows and columns is looked at"""
 
 
 @dataclass
@@ -94,17 +95,22 @@ class MovingScene:
         s = Window.around(distance > 0, round(0.05 * max(view.shape))).slices
         rgb, sigma = np.full((*view.shape, 3), np.nan, np.float32), np.full(view.shape, np.nan, np.float32)
         rgb[s], sigma[s] = self.ground.seen_from(pose, self.rig, s)
-        ring = np.isfinite(rgb[s][..., 0]) & (distance[s] < -GROUND_GAP_PX)
-        if ring.sum() < GROUND_SEEN_PX:
+        known = np.isfinite(rgb[s][..., 0])
+        outside = known & (distance[s] < -GROUND_GAP_PX)
+        if outside.sum() < GROUND_SEEN_PX:
             return expected
+        step = RING_STEP if outside.sum() > 2 * RING_STEP**2 * GROUND_SEEN_PX else 1
+        ring = np.zeros_like(known)
+        ring[::step, ::step] = outside[::step, ::step]
         gain = frame_gain(view.rgb[s], rgb[s], ring)
-        seen = view.rgb / gain.astype(np.float32)
-        seen[s], sigma[s] = calmed(seen[s], rgb[s], sigma[s], ring)
+        seen = np.zeros(rgb.shape, np.float32)  # outside the window nobody looks
+        seen[s], sigma[s] = calmed(view.rgb[s] / gain.astype(np.float32), rgb[s], sigma[s], ring)
         # what has the ground's colour is ground unless the other frames' hull speaks against it, which they do twice as strongly then
-        doubled = np.where(np.isfinite(rgb[..., 0]), np.maximum(expected.prior, 0), 0)
+        prior = expected.prior.copy()
+        prior[s] += np.where(known, np.maximum(prior[s], 0), 0)
         return replace(
             expected,
-            prior=expected.prior + doubled,
+            prior=prior,
             background=rgb,
             background_sigma=sigma,
             background_shade=self.ground.shade,
@@ -166,8 +172,8 @@ class MovingScene:
         return np.where(inverse_depth > 1e-3, inverse_depth * self.rig.fx * self.rig.baseline_m, np.nan).astype(np.float32)
 
 
-def moving_scene(seed: Seed, view: WorkingFrame, rig: Rig, motion: SceneMotion) -> MovingScene | None:
-    """Start the hull from the seed's cone; None without enough depth on the object."""
+def moving_scene(seed: Seed, view: WorkingFrame, rig: Rig, motion: SceneMotion, support: Support | None = None) -> MovingScene | None:
+    """Start the hull from the seed's cone; None without enough depth on the object. `support` is looked for where it is not given."""
     good = seed.mask & np.isfinite(view.disparity) & (view.sigma < 1.5)
     if good.sum() < 100 or seed.near_range is None:
         return None
@@ -177,7 +183,9 @@ def moving_scene(seed: Seed, view: WorkingFrame, rig: Rig, motion: SceneMotion) 
     scene_from_left = motion.scene_from_left[seed.frame]
     x = transform(scene_from_left, rig.backproject(np.stack([u[keep], v[keep]], 1), rig.depth_from_disparity(d[keep])))
     planes = [plane_in_space(p, rig.fx, rig.baseline_m, rig.cx, rig.cy, rig.fy) for p in seed.planes]
-    support = support_plane(_beside(seed.mask, motion.points(), scene_from_left, rig), motion.cameras, x, np.random.default_rng(0))
+    support = support or support_plane(
+        _beside(seed.mask, motion.points(), scene_from_left, rig), motion.cameras, x, np.random.default_rng(0)
+    )
     behind = [float(np.mean(x @ n > h + 0.003)) for n, h in planes]
     trusted = [p for p, share in zip(planes, behind, strict=True) if share < MAX_BEHIND]
     scatter = [max(q.sigma_px, 0.3) for q, share in zip(seed.planes, behind, strict=True) if share < MAX_BEHIND]

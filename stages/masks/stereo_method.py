@@ -116,7 +116,7 @@ class StereoMethod:
         if job.prompt.mask is not None:
             return scene
         seed = cut_again(scene, view, job.prompt, job.cut)
-        again = moving_scene(seed, view, job.rig, scene.motion)
+        again = moving_scene(seed, view, job.rig, scene.motion, scene.support)
         if again is None or (seed.mask & scene.seed.mask).sum() < SAME_SEED * scene.seed.mask.sum():
             return scene
         again.ground, again.ground_samples = scene.ground, scene.ground_samples
