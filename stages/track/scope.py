@@ -7,7 +7,8 @@ Over pairs of frames with enough motion it is asked whether the motion of the ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,14 @@ from stages.track.stereo_pose import Motion, agreeing, estimate_motion
 from stages.track.view_graph import PairOptions
 
 MAX_PAIRS = 12
-"""pairs that are asked; the answer is nearly always unanimous"""
+"""pairs that are asked first; the answer is nearly always unanimous"""
+ENOUGH_VOTES, MOST_PAIRS = 6, 48
+"""all neighbours are asked, up to so many pairs, while fewer pairs than these have answered"""
+LEAST_VOTES = 3
+"""fewer answers, where more pairs were asked, show nothing"""
+STILL_SHARE = 0.75
+"""share of the votes that calls the scene still: in a still scene every pair says so, while an object and a camera that both move may move
+alike for a while"""
 MIN_FLOW = 0.006
 """least median motion in the picture that can tell the two cases apart, share of the picture width (8 px of 1280)"""
 SHARE_EXPLAINED = 0.5
@@ -40,24 +48,43 @@ class ScopeVote:
 
 def decide_scope(rig: Rig, points: Mapping[int, FramePoints], options: PairOptions) -> tuple[str, str, list[ScopeVote]]:
     """("scene" or "object", the reason in plain words, the votes)."""
-    votes = [v for v in (_ask(rig, points[a], points[b], options) for a, b in _spread_pairs(points)) if v.answer]
+    votes = list(_votes(rig, points, options))
+    answers = [v for v in votes if v.answer]
+    return *verdict(answers, len(votes)), answers
+
+
+def verdict(votes: Sequence[ScopeVote], asked: int) -> tuple[str, str]:
+    """Scope and reason from the answers of so many pairs. The object alone always tells its own motion, a still scene has to be shown."""
     scene, n = sum(v.answer == "scene" for v in votes), len(votes)
     if not votes:
-        return "object", "no pair of frames moved enough, on and off the object, to compare object and background", votes
+        return "object", "no pair of frames moved enough, on and off the object, to compare object and background"
+    if n < min(LEAST_VOTES, asked):
+        return "object", f"only {n} of {asked} pairs of frames moved enough, on and off the object, to compare object and background"
     explained = [v.share_explained for v in votes if v.share_explained is not None]
     share = f"; it explains {100 * float(np.median(explained)):.0f} % of the object's points" if explained else ""
-    if scene * 2 > n:
-        return "scene", f"the background moves together with the object in {scene} of {n} pairs of frames{share}", votes
-    return "object", f"the object moves against the background in {n - scene} of {n} pairs of frames{share}", votes
+    if scene >= STILL_SHARE * n:
+        return "scene", f"the background moves together with the object in {scene} of {n} pairs of frames{share}"
+    return "object", f"the object moves against the background in {n - scene} of {n} pairs of frames{share}"
 
 
-def _spread_pairs(points: Mapping[int, FramePoints]) -> list[tuple[int, int]]:
-    """Neighbouring frames and frames a few places apart, spread over the capture, with a mask in both."""
+def _votes(rig: Rig, points: Mapping[int, FramePoints], options: PairOptions) -> Iterator[ScopeVote]:
+    """What pairs with a mask in both frames say: neighbours and frames a few places apart, spread over the capture, then more of the
+    neighbours if those told little."""
     frames = [f for f, p in points.items() if not p.mask_lost]
-    pairs = [(frames[i], frames[i + g]) for g in (1, 3) for i in range(len(frames) - g)]
-    if len(pairs) <= MAX_PAIRS:
-        return pairs
-    return [pairs[i] for i in np.linspace(0, len(pairs) - 1, MAX_PAIRS).round().astype(int)]
+    neighbours = list(itertools.pairwise(frames))
+    first = _spread([*neighbours, *zip(frames, frames[3:], strict=False)], MAX_PAIRS)
+    answers = 0
+    for asked, (a, b) in enumerate([*first, *_spread([p for p in neighbours if p not in first], MOST_PAIRS - MAX_PAIRS)]):
+        if asked >= MAX_PAIRS and answers >= ENOUGH_VOTES:
+            return
+        vote = _ask(rig, points[a], points[b], options)
+        answers += bool(vote.answer)
+        yield vote
+
+
+def _spread(pairs: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """At most so many of them, evenly."""
+    return pairs if len(pairs) <= most else [pairs[i] for i in np.linspace(0, len(pairs) - 1, most).round().astype(int)]
 
 
 def _ask(rig: Rig, a: FramePoints, b: FramePoints, options: PairOptions) -> ScopeVote:
