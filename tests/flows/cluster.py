@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 
 from flows.stage_child import die_with_parent
-from tests.flows.served import ROOT, free_port
+from tests.flows.served import ROOT, free_port, inherited
 
 VALUES = {"TWIN_AUTH": "admin:p4ss word", "POSTGRES_PASSWORD": "s3cret", "RUNS_PER_WORKER": "1",
           "TWIN_LOST_AFTER_S": os.environ.get("TWIN_LOST_AFTER_S", "15")}
@@ -84,8 +84,7 @@ class Machine:
             (self.folder / part).mkdir(parents=True)
         own = {"TWIN_MACHINE": self.name, "PREFECT_HOME": str(self.folder / "prefect"), "HOME": str(self.folder / "home"),
                "TMPDIR": str(self.folder / "tmp"), "PYTHONPATH": str(ROOT), "NO_PROXY": LOOPBACK, "no_proxy": LOOPBACK}
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "TWIN_"))}
-        self.environment = {**inherited, **shared, **own}
+        self.environment = {**inherited(), **shared, **own}
 
     def start(self, part: str, command: list[str], environment: Mapping[str, str]) -> subprocess.Popen:
         """A long-lived process; what it prints goes to <folder>/logs/<part>.log."""

@@ -22,6 +22,12 @@ PATIENCE_S = 400.0
 TOY = {"TWIN_STAGES": "tests.flows.toy_stages:stages"}
 
 
+def inherited() -> dict[str, str]:
+    """This process's environment as a user's would be: a run that a test started in this process has left Prefect's settings in it, and
+    with them no run's log reaches the server."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "TWIN_"))}
+
+
 class Served:
     """A running `twin serve` whose store, captures, twins and logs lie in `folder`. Real stages unless `env` names others."""
 
@@ -32,8 +38,7 @@ class Served:
         self.port, self.files_port = free_port(), free_port()
         self.runs_at_once, self.patience_s = runs, patience_s
         places = {"TWIN_STORE": self.store, "TWIN_CAPTURES": self.captures, "TWIN_TWINS": self.twins, "TOY_FOLDER": folder}
-        self.env = {**os.environ, **{k: str(v) for k, v in places.items()}, "PYTHONPATH": str(ROOT), "TWIN_AUTH": "", **env}
-        self.env.pop("PREFECT_API_URL", None)
+        self.env = {**inherited(), **{k: str(v) for k, v in places.items()}, "PYTHONPATH": str(ROOT), "TWIN_AUTH": "", **env}
         self._direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self.start()
 
