@@ -22,6 +22,8 @@ from bench_pages import between_markers
 from bench_run import ROOT, circumstances
 
 RATE = 50
+PY_SPY = Path(sys.executable).with_name("py-spy")
+"""beside the interpreter: the environment need not be active"""
 FRAME = re.compile(r"(?P<function>[^;]+?) \((?P<file>[^();]+?)(?::\d+)?\)$")
 
 
@@ -33,7 +35,7 @@ def main() -> int:
     parser.add_argument("--no-docs", action="store_true")
     args = parser.parse_args()
     work = args.work.absolute()
-    if shutil.which("py-spy") is None:
+    if not PY_SPY.exists():
         raise SystemExit("py-spy is missing: pip install -e '.[dev]'")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -51,7 +53,7 @@ def main() -> int:
 def _record(capture: Path, work: Path) -> list[tuple[list[str], int]]:
     """Stacks (outermost frame first) with the number of samples of each."""
     raw = work / "stacks.txt"
-    profiler = ["py-spy", "record", "--subprocesses", "--format", "raw", "--rate", str(RATE), "--output", str(raw), "--"]
+    profiler = [str(PY_SPY), "record", "--subprocesses", "--format", "raw", "--rate", str(RATE), "--output", str(raw), "--"]
     twin = [sys.executable, "-m", "flows.cli", "reconstruct", str(capture), "--out", str(work / "twin")]
     with (work / "log").open("w") as log:
         subprocess.run(
