@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from stages.core.geometry.planes import fitted, normal_of_three
+
 MIN_SUPPORT_POINTS = 60
 """fewer points off the object than this do not make a plane"""
 SUPPORT_SHARE = 0.35
@@ -47,8 +49,7 @@ def support_plane(own: np.ndarray, around: np.ndarray, first_left: np.ndarray, s
     best = _ransac_plane(near, THICKNESS * size, np.random.default_rng(seed))
     if best is None or best.mean() < SUPPORT_SHARE:
         return None
-    middle = near[best].mean(0)
-    normal = np.linalg.svd(near[best] - middle, full_matrices=False)[2][2]
+    normal, middle = fitted(near[best])
     height = (own - middle) @ normal
     if np.median(height) > 0:
         normal, height = -normal, -height
@@ -63,12 +64,11 @@ def support_plane(own: np.ndarray, around: np.ndarray, first_left: np.ndarray, s
 def _ransac_plane(points: np.ndarray, thickness: float, rng: np.random.Generator) -> np.ndarray | None:
     best = None
     for _ in range(TRIALS):
-        a, b, c = points[rng.choice(len(points), 3, replace=False)]
-        normal = np.cross(b - a, c - a)
-        length = np.linalg.norm(normal)
-        if length < 1e-12:
+        three = points[rng.choice(len(points), 3, replace=False)]
+        normal = normal_of_three(three)
+        if normal is None:
             continue
-        hit = np.abs((points - a) @ (normal / length)) < thickness
+        hit = np.abs((points - three[0]) @ normal) < thickness
         if best is None or hit.sum() > best.sum():
             best = hit
     return best

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.geometry.planes import fitted, normal_of_three
 
 TOLERANCE = 0.008
 """of the cameras' distance: how far a point may lie from the plane, by its depth's error and that of the camera's place"""
@@ -55,11 +56,9 @@ def support_plane(points: np.ndarray, cameras: np.ndarray, of_object: np.ndarray
 
 
 def _through(three: np.ndarray, camera: np.ndarray) -> tuple[np.ndarray, float] | None:
-    normal = np.cross(three[1] - three[0], three[2] - three[0])
-    length = float(np.linalg.norm(normal))
-    if length < 1e-12:
+    normal = normal_of_three(three)
+    if normal is None:
         return None
-    normal = normal / length
     offset = float(normal @ three[0])
     return (normal, offset) if normal @ camera < offset else (-normal, -offset)
 
@@ -73,8 +72,7 @@ def _polished(plane: tuple[np.ndarray, float], points: np.ndarray, tolerance: fl
     normal, offset = plane
     for reach in (1.0, 0.7, 0.7, 0.7):
         on = points[np.abs(points @ normal - offset) < reach * tolerance]
-        middle = on.mean(0)
-        normal = np.linalg.svd(on - middle, full_matrices=False)[2][2]
+        normal, middle = fitted(on)
         offset = float(normal @ middle)
     if normal @ camera > offset:
         normal, offset = -normal, -offset

@@ -41,6 +41,11 @@ class Fused:
     """signed distance to the visual hull, positive outside; where fewer than `hull_rank` trusted views looked, or hardly any of those that
     look elsewhere: at least one voxel, so outside"""
 
+    @property
+    def seen_past(self) -> np.ndarray:
+        """bool: more than twice as many readings saw past the voxel as may have met the surface there"""
+        return self.through > 2 * self.beside.astype(int)
+
 
 def fuse(
     views: Sequence[View], grid: Grid, truncation: float, floor: float, doubt: float, hull_rank: int, workers: int, rim: float = 0.0

@@ -35,7 +35,7 @@ def initial_distance(views: Sequence[View], grid: Grid, footprint: float, hull_r
     carving = fused.weight > 3 / footprint**2
     distance = np.where(carving, np.maximum(distance, np.minimum(fused.distance, far)), distance)
     loose, known = fused.hull < -skin, fused.weight > 0
-    empty = (fused.through >= 3) & (fused.through > 2 * fused.beside.astype(int))
+    empty = (fused.through >= 3) & fused.seen_past
     distance = np.where((fused.hull < 0) & known & empty, np.clip(fused.distance, 0.5 * grid.voxel, far), distance)
     distance = np.where(loose & known & ~empty & (fused.beside >= 3), np.maximum(distance, np.minimum(fused.distance, 0)), distance)
     if around:
@@ -52,8 +52,7 @@ def _hollowed(distance: np.ndarray, fused: Fused, loose: np.ndarray, far: float)
         return distance
     met = (fused.beside >= 3) & (fused.distance < voxel) & (fused.distance > -2 * voxel)
     solid = ~empty & (~loose | met)
-    seen_past = np.where(fused.through > 2 * fused.beside.astype(int), fused.through, 0)
-    probability = probability_empty(empty, solid, seen_past)
+    probability = probability_empty(empty, solid, np.where(fused.seen_past, fused.through, 0))
     return np.where(~empty & ~solid, np.maximum(distance, far * (2 * probability - 1)), distance)
 
 
