@@ -1,5 +1,5 @@
 # make demo: set-up and the main job.  make test: set-up and the tests.  The rest is for development.
-.PHONY: setup demo test lint bench bench-kernels bench-operations bench-tracking bench-scaling bench-ablation profile gpu-check train-stereo clean
+.PHONY: setup demo test lint bench bench-kernels bench-operations bench-tracking bench-scaling bench-ablation bench-robustness profile gpu-check train-stereo clean
 BIN := .venv/bin
 DEMO := demo
 
@@ -39,6 +39,10 @@ bench-scaling: setup
 
 bench-ablation: setup
 	@$(BIN)/python tools/bench_ablation.py $(ARGS)
+
+# captures drawn by seed, judged good, honest or wrong; stops and resumes at any time. ARGS="--seeds 0-19" for less
+bench-robustness: setup
+	@$(BIN)/python -m tools.bench_robustness $(ARGS)
 
 # where the time goes, by stage and function
 profile: setup

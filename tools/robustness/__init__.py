@@ -1,0 +1,1 @@
+"""`make bench-robustness`: captures drawn by seed, run, and judged good, honest or wrong (docs/benchmarks.md)."""

@@ -1,0 +1,181 @@
+"""One seed from its number to its result: render, run, score, judge. What is on disk already is not made again.
+
+    CAPTURES/SEED/          the capture with gt/ and gt/drawn.json
+    RESULTS/SEED.json       verdict, figures and every frame's scores
+    RESULTS/stores/SEED/    the run's store, only while it runs (or with `keep`)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flows.run_record import RunRecord, RunRecords
+from stages.core.frames import posed, read_poses
+from stages.core.store import Store
+from tools.capture_rendering.spec import RenderSpec
+from tools.capture_rendering.write import write_capture
+from tools.robustness import score
+from tools.robustness.draw import GENERATOR, draw, properties
+from tools.robustness.verdict import Verdict, judge_frames, judge_twin
+
+ROOT = Path(__file__).resolve().parents[2]
+STOPS_WITH_A_REASON = (3, 4)
+"""exit codes of `twin` for a capture that cannot be used and for a stage that says why it cannot go on"""
+OF_THE_TWIN = ("surface", "texture", "package")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where captures, results and stores lie."""
+
+    captures: Path
+    results: Path
+
+    def result(self, seed: int) -> Path:
+        """The seed's verdict."""
+        return self.results / f"{seed:04d}.json"
+
+
+@dataclass(frozen=True)
+class How:
+    """How seeds are run. Size of the pictures, threads of a run, and every which seed goes on to the twin (0 = none)."""
+
+    frames: int = 20
+    width: int = 640
+    threads: int = 1
+    twin_every: int = 4
+    time_limit_s: float = 600.0
+    start_from: str = ""
+    """stage from which on is computed again, the ones before come from the store that an earlier run with `keep` left"""
+    keep: bool = False
+    """keep the store"""
+
+
+def run_seed(seed: int, places: Places, how: How, code: str) -> dict[str, Any]:
+    """The result of `seed`, which is also written; `code` says what it was computed with."""
+    spec = draw(seed, how.frames, how.width)
+    capture = render(seed, places.captures, spec)
+    store = places.results / "stores" / f"{seed:04d}"
+    if not how.start_from:
+        shutil.rmtree(store, ignore_errors=True)
+    to_twin = bool(how.twin_every) and seed % how.twin_every == 0
+    started = time.monotonic()
+    exit_code = _reconstruct(capture, store, how, to_twin)
+    record = RunRecords(Store(store)).of_capture(capture)[0]
+    found = _judge(capture, Store(store), record, exit_code, to_twin)
+    result = {"seed": seed, "generator": GENERATOR, "code": code, "properties": properties(spec), "to_twin": to_twin,
+              "seconds": round(time.monotonic() - started, 1), "stage_seconds": {n: s.seconds for n, s in record.stages.items()},
+              "exit_code": exit_code, **found, "how": asdict(how)}
+    _write(places.result(seed), result)
+    if not how.keep:
+        shutil.rmtree(store, ignore_errors=True)
+    return result
+
+
+def render(seed: int, captures: Path, spec: RenderSpec) -> Path:
+    """The folder of the capture; made anew where what lies there was drawn otherwise."""
+    folder = captures / f"{seed:04d}"
+    drawn = json.loads(json.dumps({"generator": GENERATOR, **asdict(spec)}))
+    note = folder / "gt" / "drawn.json"
+    if note.exists() and json.loads(note.read_text()) == drawn:
+        return folder
+    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    write_capture(partial, spec)
+    _write(partial / "gt" / "drawn.json", drawn)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return folder
+
+
+def _reconstruct(capture: Path, store: Path, how: How, to_twin: bool) -> int:
+    """`twin reconstruct` as a user runs it, in a process of its own; its exit code. What it printed lies beside the store."""
+    command = [sys.executable, "-m", "flows.cli", "reconstruct", str(capture), "--out", str(store / "twin"), "--no-prefect",
+               "--threads", str(how.threads), "--time-limit", str(how.time_limit_s)]
+    command += [] if to_twin else ["--until", "bundle"]
+    command += ["--from", how.start_from] if how.start_from else []
+    threads = {name: str(how.threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    store.mkdir(parents=True, exist_ok=True)
+    with (store / "printed.log").open("w") as log:
+        done = subprocess.run(command, env={**os.environ, **threads, "TWIN_STORE": str(store), "PYTHONPATH": str(ROOT)},
+                              stdout=log, stderr=subprocess.STDOUT, check=False)
+    return done.returncode
+
+
+def _judge(capture: Path, store: Store, record: RunRecord, exit_code: int, to_twin: bool) -> dict[str, Any]:
+    manifests = {n: store.manifest(n, s.fingerprint) for n, s in record.stages.items() if s.state == "done"}
+    warnings = {n: list(m["report"]["warnings"]) for n, m in manifests.items() if m and m["report"]["warnings"]}
+    stopped = {"stopped": f"{record.error}\n{record.advice}".strip(), "stage": _stage_of(record)} if exit_code else {}
+    points, extent_m = score.surface_points(capture / "gt" / "mesh.ply")
+    frames = _frames(capture, store, record, points, score.pose_limit_m(extent_m))
+    extras = _figures(frames) | {"extent_mm": round(1000 * extent_m, 1)}
+    if exit_code:
+        kind = "honest" if exit_code in STOPS_WITH_A_REASON and "takes longer" not in record.error else "wrong"
+        verdict = Verdict(kind, (f"{_stage_of(record)}: {record.error}",))
+    else:
+        verdict = judge_frames(frames, 1000 * score.pose_limit_m(extent_m), [w for ws in warnings.values() for w in ws])
+        if to_twin:
+            extras["twin"] = _twin_scores(capture, store.root / "twin")
+            late = [w for n in OF_THE_TWIN for w in warnings.get(n, ())]
+            verdict = judge_twin(verdict, extras["twin"].get("chamfer_mm", float("inf")), extras["extent_mm"], late)
+    return {"verdict": verdict.kind, "reasons": list(verdict.reasons), **stopped, **extras, "warnings": warnings,
+            "per_frame": [f.as_row() for f in frames]}
+
+
+def _stage_of(record: RunRecord) -> str:
+    return next((n for n, s in record.stages.items() if s.state not in ("done", "waiting")), "before the first stage")
+
+
+def _frames(capture: Path, store: Store, record: RunRecord, points: np.ndarray, limit_m: float) -> list[score.FrameScore]:
+    """Scores of masks and poses as far as the run came; [] without masks."""
+    folder = lambda stage: store.artifact_dir(stage, record.stages[stage].fingerprint)  # noqa: E731
+    done = record.done()
+    if "masks" not in done:
+        return []
+    poses = read_poses(folder("bundle") / "poses.json") if "bundle" in done else []
+    masks = folder("masks") / "masks"
+    if "surface" in done:
+        poses, masks = read_poses(folder("surface") / "poses_refined.json"), folder("surface") / "masks_final"
+    errors = score.pose_errors_m(posed(read_poses(capture / "gt" / "poses.json")), posed(poses), points, limit_m)
+    return score.frame_scores(capture / "gt", masks, folder("masks") / "masks.parquet", poses, errors)
+
+
+def _figures(frames: list[score.FrameScore]) -> dict[str, Any]:
+    if not frames:
+        return {}
+    errors = [f.pose_error_mm for f in frames if f.pose_error_mm is not None]
+    return {
+        "frames": len(frames),
+        "posed": len(errors),
+        "J_mean": round(float(np.mean([f.J for f in frames])), 1),
+        "J_min": round(min(f.J for f in frames), 1),
+        "trust_median": round(float(np.median([f.trust for f in frames])), 2),
+        "pose_error_median_mm": round(float(np.median(errors)), 2) if errors else None,
+        "pose_error_max_mm": round(max(errors), 2) if errors else None,
+    }
+
+
+def _twin_scores(capture: Path, twin: Path) -> dict[str, Any]:
+    from stages.core.metrics import evaluate
+
+    found = evaluate(capture, twin)
+    surface = found.get("surface_pose_aligned", {})
+    return {k: round(v, 3) for k, v in surface.items() if k in ("chamfer_mm", "accuracy_p95_mm", "completeness_p95_mm", "spurious_share")}
+
+
+def _write(path: Path, data: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".partial-{os.getpid()}")
+    partial.write_text(json.dumps(data, indent=1))
+    partial.replace(path)
