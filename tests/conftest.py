@@ -13,6 +13,9 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
 
 
+pytest_plugins = ("tests.skipped",)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests last, so that a mistake shows early."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -24,14 +25,28 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=400, env=env)
 
 
-def test_every_check_runs_at_toy_size(tmp_path) -> None:
-    done = run("--device", "cpu", "--tiny", "--json", str(tmp_path / "out.json"))
+WANTED = {"grid torch: second order, table", "step torch: gradients", "training torch", "step torch: speed", "SAM 2, random weights"}
+WITH_TRITON = {"grid triton: second order, points", "step triton: gradients", "training triton"}
+
+
+def tiny_rows(folder: Path) -> dict[str, dict]:
+    done = run("--device", "cpu", "--tiny", "--json", str(folder / "out.json"))
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = {r["name"]: r for r in json.loads((tmp_path / "out.json").read_text())}
-    wanted = {"grid torch: second order, table", "step torch: gradients", "training torch", "step torch: speed", "SAM 2, random weights"}
-    assert wanted <= rows.keys() and all(rows[n]["state"] != "skipped" for n in wanted)
-    pytest.importorskip("triton", reason="triton is not installed: its rows are not checked")
-    assert {"grid triton: second order, points", "step triton: gradients"} <= rows.keys()
+    return {r["name"]: r for r in json.loads((folder / "out.json").read_text())}
+
+
+def test_every_check_runs_at_toy_size(tmp_path) -> None:
+    pytest.importorskip("triton", reason="triton is not installed: its checks do not run")
+    rows = tiny_rows(tmp_path)
+    assert rows.keys() >= WANTED | WITH_TRITON
+    assert all(rows[n]["state"] != "skipped" for n in WANTED | WITH_TRITON)
+
+
+@pytest.mark.skipif(find_spec("triton") is not None, reason="triton is installed: its checks run at toy size")
+def test_without_triton_its_checks_say_so_and_the_others_run(tmp_path) -> None:
+    rows = tiny_rows(tmp_path)
+    assert rows.keys() >= WANTED and all(rows[n]["state"] != "skipped" for n in WANTED)
+    assert rows["step triton"]["state"] == "skipped" and "pip install" in rows["step triton"]["said"]
 
 
 @pytest.mark.cuda

@@ -1,0 +1,83 @@
+"""`--only-skipped`: runs what the last run skipped, after the extras that it named were installed. A skip is then a failure.
+
+The tests that skipped stand in pytest's cache, as those that failed do for `--lf`. Used by .ci/run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+MAY_SKIP = (
+    "no CUDA device",
+    "this machine has a GPU",
+    "no data set beside the checkout",
+    "docker compose is not installed",
+    "kubectl is not installed",
+    "cannot mount a small file system here",
+    "timm is not installed",               # brings a torchvision that wants another torch
+    "triton is installed",
+    "this kornia has no",
+    "bpy is made for",
+)
+"""what no package index gives to every machine, as the skips begin; also what must not run beside an extra"""
+_CACHE = "skipped/ids"
+_OPTION = "--only-skipped"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(_OPTION, action="store_true", help="run only what the last run skipped; to skip again is to fail")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_Strict(config) if config.getoption(_OPTION) else _Remember(config), "skipped")
+
+
+class _Remember:
+    """Notes what skips: tests, and modules that skip as a whole."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config, self._ids = config, []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self._ids.append(report.nodeid)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self._ids.append(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        if self._config.cache is not None:
+            self._config.cache.set(_CACHE, self._ids)
+
+
+class _Strict:
+    """Selects what was noted, and takes no skip for an answer."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._ids = tuple(config.cache.get(_CACHE, []) if config.cache is not None else [])
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        chosen = [i for i in items if i.nodeid in self._ids or i.nodeid.partition("::")[0] in self._ids]
+        config.hook.pytest_deselected(items=[i for i in items if i not in chosen])
+        items[:] = chosen
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        return _judged((yield))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        report = yield
+        return _judged(report) if collector.nodeid in self._ids else report
+
+
+def _judged(report):
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return report
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not reason.removeprefix("Skipped: ").startswith(MAY_SKIP):
+        report.outcome, report.longrepr = "failed", f"skipped, though its extras are to be installed here: {reason}"
+    return report
