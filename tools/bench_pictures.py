@@ -16,6 +16,8 @@ from stages.core.render import Caster, shade_view, turntable_rig
 
 ERROR_RANGE_MM = 1.0
 SIZE_PX = 340
+_OBJECT_FROM_TWIN = np.diag([1.0, -1.0, -1.0, 1.0])
+"""the renderer looks at the object frame, where up is -y"""
 
 
 def comparison_pictures(record: dict, out: Path) -> None:
@@ -31,14 +33,15 @@ def comparison_pictures(record: dict, out: Path) -> None:
 def surface_picture(twin: Path, source: Path) -> np.ndarray:
     """Columns: four sides. Rows: truth (where there is one), our shape, error map, our texture."""
     mesh = trimesh.load(twin / "mesh.ply", process=False, force="mesh")
+    mesh.apply_transform(_OBJECT_FROM_TWIN)
     rig, sides = turntable_rig(mesh.vertices, SIZE_PX)
     ours = Caster(mesh.vertices, mesh.faces)
     rows = [[shade_view(ours, p, rig) for p in sides], [shade_view(ours, p, rig, mesh.visual.vertex_colors[:, :3]) for p in sides]]
     if (source / "gt/mesh.ply").exists():
         true = trimesh.load(source / "gt/mesh.ply", process=False, force="mesh")
         poses, true_poses = (posed(read_poses(f / "poses.json")) for f in (twin, source / "gt"))
-        twin_from_true = inverse(align_by_poses(true_poses, poses, np.asarray(true.vertices)))
-        truth = Caster(transform(twin_from_true, np.asarray(true.vertices)), true.faces)
+        object_from_true = _OBJECT_FROM_TWIN @ inverse(align_by_poses(true_poses, poses, np.asarray(true.vertices)))
+        truth = Caster(transform(object_from_true, np.asarray(true.vertices)), true.faces)
         error = _error_colours(mesh, truth)
         rows = [[shade_view(truth, p, rig) for p in sides], rows[0], [shade_view(ours, p, rig, error) for p in sides], rows[1]]
     return np.vstack([np.hstack(r) for r in rows])

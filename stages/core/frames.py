@@ -107,8 +107,8 @@ class FramePose:
     reason: str = ""
 
 
-def write_poses(path: Path, poses: Sequence[FramePose]) -> None:
-    """poses.json as in the twin folder."""
+def write_poses(path: Path, poses: Sequence[FramePose], convention: str = POSE_CONVENTION) -> None:
+    """poses.json; `convention` says in words what its poses are."""
     frames = [
         {
             "frame": p.frame,
@@ -120,7 +120,7 @@ def write_poses(path: Path, poses: Sequence[FramePose]) -> None:
         }
         for p in poses
     ]
-    path.write_text(json.dumps({"schema_version": 1, "convention": POSE_CONVENTION, "frames": frames}, indent=1, allow_nan=False))
+    path.write_text(json.dumps({"schema_version": 1, "convention": convention, "frames": frames}, indent=1, allow_nan=False))
 
 
 def read_poses(path: Path) -> list[FramePose]:

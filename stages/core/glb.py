@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from stages.core.errors import StageError
+from stages.core.twin_frame import TWIN_FROM_OBJECT, turned
 
-GLTF_FROM_OBJECT = np.diag([1.0, -1.0, -1.0])
+GLTF_FROM_OBJECT = TWIN_FROM_OBJECT
 _JSON, _BIN, _MAGIC = 0x4E4F534A, 0x004E4942, 0x46546C67
 _TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3"}
 _COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": 5123}
@@ -37,7 +38,7 @@ class GltfMesh:
 
 def gltf_from_object(vertices: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points and normals (N, 3) of the object frame (OpenCV axes) in glTF axes."""
-    return vertices @ GLTF_FROM_OBJECT.T, normals @ GLTF_FROM_OBJECT.T
+    return turned(vertices, GLTF_FROM_OBJECT), turned(normals, GLTF_FROM_OBJECT)
 
 
 def object_from_gltf(vertices: np.ndarray) -> np.ndarray:

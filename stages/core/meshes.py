@@ -1,6 +1,7 @@
 """Meshes on disk: mesh.ply (geometry with colour and confidence per vertex) and the folder `textured` (geometry, UV, texture).
 
-Metres, object frame (OpenCV axes; up is -y where a support plane is known), faces counter-clockwise seen from outside.
+Metres, object frame (OpenCV axes; up is -y where a support plane is known; in a twin folder as twin_frame.py says), faces
+counter-clockwise seen from outside.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ class TexturedMesh:
     texture: np.ndarray
 
 
-def write_ply(path: Path, mesh: SurfaceMesh) -> None:
-    """Binary little-endian PLY as docs/artifacts.md describes mesh.ply."""
+def write_ply(path: Path, mesh: SurfaceMesh, axes: str = "metres; x right, y down, z forward") -> None:
+    """Binary little-endian PLY as docs/artifacts.md describes mesh.ply; `axes` is a comment in its header."""
     vertex = np.zeros(len(mesh.vertices), _VERTEX)
     for k, name in enumerate("xyz"):
         vertex[name] = mesh.vertices[:, k]
@@ -69,7 +70,7 @@ def write_ply(path: Path, mesh: SurfaceMesh) -> None:
     vertex["confidence"] = mesh.confidence
     face = np.zeros(len(mesh.faces), _FACE)
     face["count"], face["index"] = 3, mesh.faces
-    lines = ["ply", "format binary_little_endian 1.0", "comment unit metre, object frame", f"element vertex {len(vertex)}"]
+    lines = ["ply", "format binary_little_endian 1.0", f"comment {axes}", f"element vertex {len(vertex)}"]
     lines += [f"property {_PLY_NAME[kind]} {name}" for name, kind in _VERTEX]
     lines += [f"element face {len(face)}", "property list uchar int vertex_indices", "end_header", ""]
     path.write_bytes("\n".join(lines).encode() + vertex.tobytes() + face.tobytes())

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.errors import StoreError
+from stages.core.frames import read_poses, write_poses
+from stages.core.meshes import read_ply, write_ply
 from stages.core.report import write_report, write_run_json
 from stages.core.store import ArtifactRef, store_error
+from stages.core.twin_frame import TWIN_AXES, TWIN_FROM_OBJECT, TWIN_POSES, poses_in_twin_frame, turned_mesh
 
 OWN_FILES = (
     "mesh.ply",
@@ -21,6 +24,8 @@ OWN_FILES = (
     "twin.obj",
     "twin.mtl",
     "twin.png",
+    "twin.ply",
+    "provenance.png",
     "twin.usdz",
     "poses.json",
     "rig.json",
@@ -32,7 +37,6 @@ OWN_FILES = (
 OWN_FOLDERS = ("masks", "disparity", "previews")
 COPIES = {
     "rig.json": ("rig.json",),
-    "poses.json": ("poses_refined.json",),
     "masks": ("masks_final",),
     "disparity": ("disparity_final", "disparity"),
 }
@@ -80,7 +84,9 @@ def _copy_outputs(folder: Path, refs: Mapping[str, ArtifactRef]) -> None:
         for path in sorted(refs["twin"].path.iterdir()):
             _copy(path, folder / path.name)
     elif "mesh.ply" in refs:
-        _copy(refs["mesh.ply"].path, folder / "mesh.ply")
+        write_ply(folder / "mesh.ply", turned_mesh(read_ply(refs["mesh.ply"].path), TWIN_FROM_OBJECT), TWIN_AXES)
+    if "poses_refined.json" in refs:
+        write_poses(folder / "poses.json", poses_in_twin_frame(read_poses(refs["poses_refined.json"].path)), TWIN_POSES)
     for name, kinds in COPIES.items():
         if kind := next((k for k in kinds if k in refs), None):
             _copy(refs[kind].path, folder / name, without=("sigma",))

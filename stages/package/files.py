@@ -1,4 +1,4 @@
-"""Writes the GLB and OBJ files from the textured mesh."""
+"""Writes the GLB, OBJ and PLY files: each with the axes that its importers take for granted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from stages.core.glb import GltfMesh, encode_glb, gltf_from_object
-from stages.core.meshes import SurfaceMesh, TexturedMesh
+from stages.core.meshes import SurfaceMesh, TexturedMesh, write_ply
+from stages.core.twin_frame import TWIN_AXES, TWIN_FROM_OBJECT, Z_UP_AXES, Z_UP_FROM_TWIN, turned_mesh
 from stages.package.corners import nearest_confidence, single_index
 from stages.package.obj import mtl_text, obj_text
 
@@ -19,6 +20,13 @@ def write_obj(folder: Path, mesh: TexturedMesh, texture: Path) -> None:
     shutil.copyfile(texture, folder / "twin.png")
     (folder / "twin.mtl").write_text(mtl_text("twin.png"))
     (folder / "twin.obj").write_text(obj_text(mesh, "twin.mtl"))
+
+
+def write_plys(folder: Path, source: SurfaceMesh) -> None:
+    """mesh.ply, in the frame of poses.json (y up: three.js, MeshLab), and twin.ply (z up: Blender, CloudCompare) in `folder`."""
+    mesh = turned_mesh(source, TWIN_FROM_OBJECT)
+    write_ply(folder / "mesh.ply", mesh, TWIN_AXES)
+    write_ply(folder / "twin.ply", turned_mesh(mesh, Z_UP_FROM_TWIN), Z_UP_AXES)
 
 
 def write_glb(path: Path, mesh: TexturedMesh, source: SurfaceMesh, image: str, jpeg_quality: int, roughness: float) -> int:

@@ -15,7 +15,7 @@ class PackageStage:
     """mesh.ply and `textured` -> `twin`: the files of the twin folder that are not copies of other stages' outputs."""
 
     name = "package"
-    version = 1
+    version = 2
     needs = Resources(memory_gb=1.0)
     Config = PackageConfig
     inputs = ("mesh.ply", "textured")
@@ -33,15 +33,16 @@ class PackageStage:
     def run(self, inputs: Inputs, config: PackageConfig, out: Path, context: StageContext) -> StageReport:
         """Write every format, then pictures."""
         from stages.core.meshes import read_ply, read_textured
-        from stages.package.files import write_glb, write_obj
+        from stages.package.files import write_glb, write_obj, write_plys
         from stages.package.previews import previews
         from stages.package.usdz import write_usdz
 
         twin = out / "twin"
         twin.mkdir()
         mesh, source = read_textured(inputs["textured"].path), read_ply(inputs["mesh.ply"].path)
-        context.progress(0, 4, "mesh.ply and OBJ")
-        shutil.copyfile(inputs["mesh.ply"].path, twin / "mesh.ply")
+        context.progress(0, 4, "PLY and OBJ")
+        write_plys(twin, source)
+        shutil.copyfile(inputs["textured"].path / "provenance.png", twin / "provenance.png")
         write_obj(twin, mesh, inputs["textured"].path / "texture.png")
         context.progress(1, 4, "GLB")
         doubled = write_glb(twin / "twin.glb", mesh, source, config.glb_image, config.jpeg_quality, config.roughness)

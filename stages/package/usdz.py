@@ -5,7 +5,10 @@ The stage says metersPerUnit = 1 itself: without it USD means centimetres, and t
 
 from __future__ import annotations
 
+import struct
 import tempfile
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +17,15 @@ from stages.core.errors import StageError
 from stages.core.glb import gltf_from_object
 from stages.core.meshes import TexturedMesh
 
+_LOCAL_HEADER, _EXTRA_HEADER = 30, 4
+"""bytes of a zip's local header before its name, and of an extra field before its data"""
+_PADDING_ID = 0x1986
+"""of the extra field that holds padding"""
+
 
 def write_usdz(path: Path, mesh: TexturedMesh, texture: Path, roughness: float) -> None:
     """Write `path` (.usdz) with the picture at `texture` inside, then read it back; raises StageError when size, unit or axis differ."""
-    from pxr import Sdf, Usd, UsdGeom, UsdUtils
+    from pxr import Usd, UsdGeom
 
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         inner = Path(folder) / "twin.usdc"
@@ -29,9 +37,20 @@ def write_usdz(path: Path, mesh: TexturedMesh, texture: Path, roughness: float) 
         stage.SetDefaultPrim(root.GetPrim())
         _material(stage, _mesh(stage, mesh), texture.name, roughness)
         stage.GetRootLayer().Save()
-        if not UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(str(inner)), str(path)):
-            raise StageError(f"usd-core could not write {path}", "set package.usd=off, or report the message above")
+        pack(path, {inner.name: inner.read_bytes(), texture.name: texture.read_bytes()})
     _verify(path, gltf_from_object(mesh.vertices, mesh.normals)[0])
+
+
+def pack(path: Path, files: Mapping[str, bytes]) -> None:
+    """An archive as the USDZ specification wants it: stored, each file's data at a multiple of 64 bytes, the layer first. Nothing in it
+    depends on the time, so that the same twin is the same bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            head = _LOCAL_HEADER + len(name.encode()) + _EXTRA_HEADER
+            padding = -(archive.fp.tell() + head) % 64
+            entry.extra = struct.pack("<HH", _PADDING_ID, padding) + bytes(padding)
+            archive.writestr(entry, data)
 
 
 def read_usdz(path: Path) -> tuple[np.ndarray, float, str]:

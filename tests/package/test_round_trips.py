@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -77,12 +79,13 @@ def test_glb_reader_and_confidence(folder):
 def test_obj_through_trimesh(folder):
     mesh = trimesh.load(folder / "twin.obj", process=False)
     assert np.allclose(mesh.extents, SIZE_M, atol=1e-6)
-    assert np.allclose(mesh.bounds.mean(0), CENTRE_M, atol=1e-6), "the object frame of poses.json"
+    assert np.allclose(mesh.bounds.mean(0), GLTF_FROM_OBJECT @ CENTRE_M, atol=1e-6), "y up, as importers take it"
     image = np.asarray(mesh.visual.material.image)
     for direction, colour in SIDES.items():
-        assert np.abs(colour_towards(mesh.vertices, mesh.faces, mesh.visual.uv, image, direction) - colour).max() == 0
+        found = colour_towards(mesh.vertices, mesh.faces, mesh.visual.uv, image, GLTF_FROM_OBJECT @ direction)
+        assert np.abs(found - colour).max() == 0
     assert "map_Kd twin.png" in (folder / "twin.mtl").read_text()
-    assert (folder / "twin.obj").read_text().startswith("# unit: metre")
+    assert (folder / "twin.obj").read_text().startswith("# metres; x right, y up")
 
 
 def test_ply_through_trimesh_and_back(folder):
@@ -121,6 +124,27 @@ def test_usdz_is_metric_and_upright(folder):
     box = UsdGeom.BBoxCache(Usd.TimeCode.Default(), [UsdGeom.Tokens.default_]).ComputeWorldBound(stage.GetDefaultPrim()).GetRange()
     assert np.allclose(np.array(box.GetSize()), SIZE_M, atol=1e-6)
     assert _usd_errors(stage) == []
+
+
+def test_usdz_is_the_same_bytes_twice(folder, tmp_path, monkeypatch):
+    if not usd_version():
+        pytest.skip("usd-core is not installed: USDZ not tested")
+    made = []
+    for k, day in enumerate((0, 400)):
+        (tmp_path / str(k)).mkdir()
+        with monkeypatch.context() as then:
+            then.setattr("time.time", lambda day=day: 1.7e9 + 86400 * day)
+            write_usdz(tmp_path / str(k) / "twin.usdz", boxed(), folder / "texture.png", 0.9)
+        made.append((tmp_path / str(k) / "twin.usdz").read_bytes())
+    assert made[0] == made[1]
+    with zipfile.ZipFile(tmp_path / "0/twin.usdz") as archive:
+        entries = archive.infolist()
+        assert [e.filename for e in entries] == ["twin.usdc", "texture.png"], "the layer comes first"
+        for e in entries:
+            name, extra = struct.unpack_from("<HH", made[0], e.header_offset + 26)
+            start = e.header_offset + 30 + name + extra
+            assert start % 64 == 0 and e.compress_type == zipfile.ZIP_STORED
+            assert made[0][start : start + e.file_size] == archive.read(e)
 
 
 def _usd_errors(stage) -> list[str]:

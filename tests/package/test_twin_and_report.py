@@ -14,10 +14,10 @@ from stages.base import StageContext, run_stage
 from stages.core import twin as twin_module
 from stages.core.camera import Rig
 from stages.core.errors import StageError, StoreError
-from stages.core.frames import FramePose, write_poses, write_table
+from stages.core.frames import FramePose, posed, read_poses, write_poses, write_table
 from stages.core.glb import read_glb
 from stages.core.images import write_disparity, write_mask, write_sigma
-from stages.core.meshes import write_ply, write_textured
+from stages.core.meshes import read_ply, write_ply, write_textured
 from stages.core.report import write_report, write_run_json
 from stages.core.report.labels import label, seconds_text, value_text
 from stages.core.report.viewer_data import mesh_block
@@ -75,7 +75,7 @@ def run(inputs, packed):
 def test_stage_writes_every_format(packed):
     folder = packed.refs["twin"].path
     names = {p.name for p in folder.iterdir()}
-    assert {"twin.glb", "twin.obj", "twin.mtl", "twin.png", "mesh.ply", "previews"} <= names
+    assert {"twin.glb", "twin.obj", "twin.mtl", "twin.png", "twin.ply", "mesh.ply", "provenance.png", "previews"} <= names
     assert len(list((folder / "previews").iterdir())) >= 8
     assert packed.manifest["report"]["metrics"]["size_mm"] == "40.0 x 60.0 x 80.0"
 
@@ -112,6 +112,20 @@ def test_twin_folder(run, tmp_path):
     assert record["versions"]["numpy"] == np.__version__
     (out / "mesh.ply").write_bytes(b"edited")
     assert run[0]["twin"].path.joinpath("mesh.ply").read_bytes() != b"edited", "the store keeps its own copy"
+
+
+@pytest.mark.parametrize("packaged", [True, False])
+def test_mesh_and_poses_of_a_twin_fit_each_other_and_are_y_up(run, inputs, tmp_path, packaged):
+    """Also of a run that stopped before `package`. What a camera sees does not change; scorers read these two files."""
+    refs = run[0] if packaged else {k: v for k, v in run[0].items() if k != "twin"}
+    out = assemble_twin(tmp_path / "out", refs, *run[1:])
+    in_camera = lambda poses, mesh: (read_ply(mesh).vertices - posed(read_poses(poses))[0][:3, 3]) @ posed(read_poses(poses))[0][:3, :3]  # noqa: E731
+    before = in_camera(inputs["poses_refined.json"].path, inputs["mesh.ply"].path)
+    assert np.allclose(in_camera(out / "poses.json", out / "mesh.ply"), before, atol=1e-9)
+    assert np.allclose(read_ply(out / "mesh.ply").vertices, surface(boxed()).vertices * [1, -1, -1], atol=1e-7), "y up"
+    assert [p.status for p in read_poses(out / "poses.json")] == ["ok", "lost"]
+    assert "y up" in json.loads((out / "poses.json").read_text())["convention"]
+    assert json.loads((out / "run.json").read_text())["frames"]["files"]["mesh.ply"] == "twin"
 
 
 def test_twin_folder_is_replaced_and_notes_stay(run, tmp_path):

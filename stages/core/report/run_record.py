@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.fingerprint import plain
+from stages.core.twin_frame import FRAMES
 
 SCHEMA_VERSION = 1
 _PACKAGES = (
@@ -46,6 +47,7 @@ def run_record(manifests: Mapping[str, Mapping[str, Any]], extra: Mapping[str, A
     return {
         "schema_version": SCHEMA_VERSION,
         **plain(dict(extra)),
+        "frames": FRAMES,
         "versions": versions(),
         "seconds_total": round(sum(s["seconds"] or 0 for s in stages.values()), 3),
         "peak_memory_mb": max((s["peak_memory_mb"] or 0 for s in stages.values()), default=0),

@@ -15,7 +15,7 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.frames import read_poses
-from stages.core.glb import GLTF_FROM_OBJECT, GltfMesh, read_glb
+from stages.core.glb import GltfMesh, read_glb
 
 _MOST_TEXELS = 4096
 _JPEG_QUALITY = 88
@@ -23,7 +23,7 @@ _MOST_CAMERAS = 400
 
 
 def viewer_block(twin_dir: Path) -> dict[str, Any] | None:
-    """Plain data for viewer.js, or None when the folder has no twin.glb. All in glTF axes, metres."""
+    """Plain data for viewer.js, or None when the folder has no twin.glb. All in the twin frame (glTF axes), metres."""
     if not (twin_dir / "twin.glb").exists():
         return None
     return {**mesh_block(read_glb(twin_dir / "twin.glb")), "cameras": camera_lines(twin_dir)}
@@ -48,7 +48,7 @@ def mesh_block(mesh: GltfMesh) -> dict[str, Any]:
 
 
 def camera_lines(twin_dir: Path) -> list[dict[str, Any]]:
-    """Per posed frame (evenly thinned to 400) its number, centre and four picture corners at depth 1, glTF axes."""
+    """Per posed frame (evenly thinned to 400) its number, centre and four picture corners at depth 1, twin frame."""
     if not (twin_dir / "poses.json").exists():
         return []
     rig = Rig.load(twin_dir / "rig.json") if (twin_dir / "rig.json").exists() else Rig(4, 3, 4, 4, 1.5, 1, 0.1)
@@ -56,9 +56,8 @@ def camera_lines(twin_dir: Path) -> list[dict[str, Any]]:
     found = [p for p in read_poses(twin_dir / "poses.json") if p.object_from_left is not None]
     out = []
     for p in found[:: max(1, -(-len(found) // _MOST_CAMERAS))]:
-        turned = GLTF_FROM_OBJECT @ p.object_from_left[:3, :3]
-        centre = GLTF_FROM_OBJECT @ p.object_from_left[:3, 3]
-        rays = corners @ turned.T
+        rays = corners @ p.object_from_left[:3, :3].T
+        centre = p.object_from_left[:3, 3]
         out.append(
             {"frame": p.frame, "ok": p.status == "ok", "centre": np.round(centre, 5).tolist(), "corners": np.round(rays, 4).tolist()}
         )
