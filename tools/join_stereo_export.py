@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from omegaconf import OmegaConf
 from onnx import ModelProto, TensorProto, compose, helper, numpy_helper, version_converter
+
+from stages.core.plain_yaml import load_yaml
 
 LEFT, RIGHT, VOLUME = "features_left_04", "features_right_04", "gwc_volume"
 """Names in the two files: features at a quarter of the size, and the volume that the second file asks for."""
@@ -37,7 +38,7 @@ class Correlation:
 
 def read_settings(path: Path) -> Correlation:
     """From onnx.yaml, as make_onnx.py writes it."""
-    values = OmegaConf.load(path)
+    values = load_yaml(path.read_text(), str(path))
     return Correlation(int(values.get("cv_group", 8)), int(values["max_disp"]) // QUARTER, bool(values.get("normalize", True)))
 
 

@@ -17,9 +17,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from stages.core.config import load_yaml
-from stages.core.errors import WeightsError
+from stages.core.errors import ConfigError, WeightsError
 from stages.core.fingerprint import digest_file, digest_mapping
+from stages.core.plain_files import read_text
+from stages.core.plain_yaml import load_yaml
 
 PICKLES = (".pth", ".pt", ".ckpt", ".bin")
 """What torch saves as a pickle: converted to safetensors, tensors only, before anything uses it."""
@@ -76,7 +77,7 @@ def registry() -> dict[str, Entry]:
     own = weights_folder() / "registry.yaml"
     values = load_yaml(resources.files("weights").joinpath("registry.yaml").read_text(), "weights/registry.yaml")
     if own.exists():
-        values |= load_yaml(own.read_text(), str(own))
+        values |= load_yaml(read_text(own, ConfigError), str(own))
     return {name: _entry(name, value) for name, value in values.items()}
 
 

@@ -14,7 +14,7 @@ import pytest
 from flows import cli
 from tests.flows.conftest import wait_for
 
-HEAVY = ("torch", "prefect", "numpy", "cv2", "pydantic", "omegaconf")
+HEAVY = ("torch", "prefect", "numpy", "cv2", "pydantic", "yaml")
 
 
 @pytest.fixture
