@@ -1,4 +1,7 @@
-"""`twin reconstruct`, `twin resume`, `twin demo`."""
+"""`twin reconstruct`, `twin resume`, `twin demo`.
+
+What takes long to import comes after the first line that the user sees: numpy, OpenCV and pydantic are half a second, Prefect more.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,15 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from flows.progress_line import ProgressLine
-from flows.request import Reconstruction
-from flows.run import Beside
-from flows.run_record import RunRecord, RunRecords
-from flows.session import reconstruct_here
+from flows.before_work import check_places
 from stages.core.errors import ConfigError, StoreError
 from stages.core.store import Store
+
+if TYPE_CHECKING:
+    from flows.request import Reconstruction
+    from flows.run_record import RunRecord
 
 LATEST = 20
 """runs that began in the same second are told apart by their records"""
@@ -21,12 +25,18 @@ LATEST = 20
 
 def reconstruct(args: argparse.Namespace) -> int:
     """Run the flow on one capture and name the twin."""
+    capture, out = (Path(p).expanduser().resolve() for p in (args.capture, args.out))
+    check_places(str(capture), None if args.until else str(out))
+    _begin(capture, out, args.profile)
     _go(_request(args), not args.no_prefect)
     return 0
 
 
 def resume(args: argparse.Namespace) -> int:
     """The same request again, as part of the same run: what is done is not computed again, also if it was forced."""
+    from flows.request import Reconstruction
+    from flows.run_record import RunRecords
+
     records = RunRecords(Store())
     if args.which and args.last:
         raise ConfigError("both a run and --last are given", "give one of them")
@@ -40,6 +50,7 @@ def resume(args: argparse.Namespace) -> int:
 def demo(args: argparse.Namespace) -> int:
     """Built-in capture, twin, and the twin's error against the known truth."""
     from flows.cli_status import print_scores
+    from flows.request import Reconstruction
     from stages.core.metrics import evaluate
     from stages.core.synthetic.capture import CaptureSpec, write_capture
 
@@ -64,12 +75,23 @@ def _rendering(done: int, total: int, note: str) -> None:
 
 def _request(args: argparse.Namespace) -> Reconstruction:
     """Absolute paths, so that the request means the same later and elsewhere."""
+    from flows.request import Reconstruction
+
     return Reconstruction(capture=str(Path(args.capture).expanduser().resolve()), out=str(Path(args.out).expanduser().resolve()),
                           profile=args.profile, box=args.box, start_from=args.start_from, until=args.until, force=args.force,
                           settings=tuple(args.settings), time_limit_s=args.time_limit, threads=args.threads)
 
 
+def _begin(capture: Path, out: Path, profile: str) -> None:
+    """At once: what follows starts a server."""
+    print(f"{capture} -> {out} ({profile})", file=sys.stderr, flush=True)
+
+
 def _go(request: Reconstruction, use_prefect: bool, resumed: RunRecord | None = None) -> None:
+    from flows.progress_line import ProgressLine
+    from flows.run import Beside
+    from flows.session import reconstruct_here
+
     twin = reconstruct_here(request, Beside(ProgressLine(), resumed), lambda text: print(text, file=sys.stderr), use_prefect)
     if twin is None:
         print(f"stopped after {request.until}, as asked; no twin is written")

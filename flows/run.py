@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from flows.before_work import check_places
 from flows.metrics_file import write_metrics
 from flows.request import Reconstruction
 from flows.run_record import RunRecord, RunRecords, StageRecord
@@ -56,6 +57,7 @@ class Run:
     def __init__(self, request: Reconstruction, store: Store, beside: Beside | None = None, flow_run: str = "") -> None:
         beside = beside or Beside()
         self.request, self.store, self.watcher = request, store, beside.watcher
+        check_places(request.capture, None if request.until else request.out)
         every = load_stages()
         self.stages: tuple[Stage, ...] = _until(every, request.until)
         self.settings: Settings = resolve({s.name: s.Config for s in every}, request.profile, Path(request.capture) / "twin.yaml",

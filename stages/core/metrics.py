@@ -38,7 +38,7 @@ def evaluate(capture: Path, twin: Path) -> dict[str, Any]:
     if not set(true_poses) & set(poses):
         return {**out, "frames_posed": 0}
     true_mesh, mesh = (trimesh.load(p / "mesh.ply", process=False, force="mesh") for p in (truth, twin))
-    surface = SurfaceTruth.sample(true_mesh, true_poses, _rig(capture), truth)
+    surface = SurfaceTruth.sample(true_mesh, true_poses, _rig(capture, twin), truth)
     true_from_twin = align_by_poses(true_poses, poses, surface.points[surface.seen])
     fine = icp(mesh, surface, true_from_twin)
     return {
@@ -103,8 +103,22 @@ def depth_scores(truth: Path, twin: Path, frames: list[int]) -> dict[str, float]
     }
 
 
-def _rig(capture: Path) -> Rig:
-    data = json.loads((capture / "calibration.json").read_text())
-    if not data.get("rectified"):
-        raise CaptureError(f"{capture}/calibration.json is not rectified", "ground truth is defined on rectified pictures only")
-    return Rig.load(capture / "calibration.json")
+def _rig(capture: Path, twin: Path) -> Rig:
+    """The rectified camera that the truth is told in: gt/rig.json, a rectified calibration.json, or for a calibration of any other format
+    the rig of the twin, as long as `rectify` left the left pictures as they were. Raises CaptureError."""
+    truth, calibration = capture / "gt/rig.json", capture / "calibration.json"
+    if truth.exists():
+        return Rig.load(truth)
+    if calibration.exists() and json.loads(calibration.read_text()).get("rectified"):
+        return Rig.load(calibration)
+    record = json.loads((twin / "run.json").read_text()) if (twin / "run.json").exists() else {}
+    method = record.get("stages", {}).get("rectify", {}).get("method")
+    if method not in _LEFT_AS_CAPTURED or not (twin / "rig.json").exists():
+        raise CaptureError(
+            f"the calibration of {capture} is not rectified (rectify: {method or 'unknown'})",
+            "ground truth is defined on rectified pictures: put the rig.json that it was made with into gt/",
+        )
+    return Rig.load(twin / "rig.json")
+
+
+_LEFT_AS_CAPTURED = ("copied", "right view resampled")

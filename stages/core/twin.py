@@ -11,30 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.core.errors import StoreError
 from stages.core.frames import read_poses, write_poses
 from stages.core.meshes import read_ply, write_ply
 from stages.core.report import write_report, write_run_json
 from stages.core.store import ArtifactRef, store_error
+from stages.core.twin_folder import strangers
 from stages.core.twin_frame import TWIN_AXES, TWIN_FROM_OBJECT, TWIN_POSES, poses_in_twin_frame, turned_mesh
 
-OWN_FILES = (
-    "mesh.ply",
-    "twin.glb",
-    "twin.obj",
-    "twin.mtl",
-    "twin.png",
-    "twin.ply",
-    "provenance.png",
-    "twin.usdz",
-    "poses.json",
-    "rig.json",
-    "report.html",
-    "run.json",
-    "run.log",
-    "evaluation.json",
-)
-OWN_FOLDERS = ("masks", "disparity", "previews")
 COPIES = {
     "rig.json": ("rig.json",),
     "masks": ("masks_final",),
@@ -56,12 +39,12 @@ def assemble_twin(
     partial, old = (out_dir.with_name(f".{out_dir.name}.{word}-{os.getpid()}") for word in ("partial", "old"))
     try:
         _remove_leftovers(out_dir)
-        strangers = _strangers(out_dir)
+        kept = strangers(out_dir)
         partial.mkdir(parents=True)
         _copy_outputs(partial, refs)
         write_run_json(partial, manifests, extra or {})
         write_report(partial, manifests, stage_folders(refs, manifests), partial, extra or {})
-        for path in strangers:
+        for path in kept:
             _copy(path, partial / path.name)
         if out_dir.exists():
             out_dir.rename(old)
@@ -98,17 +81,6 @@ def _copy(source: Path, target: Path, without: tuple[str, ...] = ()) -> None:
         shutil.copytree(source, target, ignore=shutil.ignore_patterns(*without))
     else:
         shutil.copy2(source, target)
-
-
-def _strangers(out_dir: Path) -> list[Path]:
-    if not out_dir.exists():
-        return []
-    if not out_dir.is_dir():
-        raise StoreError(f"{out_dir} is a file", "name a folder with --out")
-    found = sorted(out_dir.iterdir())
-    if found and not any((out_dir / name).exists() for name in ("run.json", "mesh.ply")):
-        raise StoreError(f"{out_dir} holds {found[0].name} and more, but no twin", "name an empty or a new folder with --out")
-    return [p for p in found if p.name not in OWN_FILES + OWN_FOLDERS]
 
 
 def _remove_leftovers(out_dir: Path) -> None:

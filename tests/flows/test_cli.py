@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -176,3 +177,36 @@ def test_progress_without_a_terminal(toy, twin, monkeypatch):
     toy.order("b", "sleep 1.5")
     _, _, err = twin.reconstruct()
     assert "1/2" in err and "left  half way" in err and "\r" not in err
+
+
+def test_a_capture_that_is_not_there_is_refused_before_anything_starts(toy):
+    """With Prefect, in a process of its own: nothing heavy is imported, nothing is recorded."""
+    code = (
+        "import sys; from flows import cli; code = cli.main(sys.argv[1:]); "
+        f"print(code, [m for m in {HEAVY} if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, "reconstruct", str(toy.folder / "nowhere"), "--out", str(toy.folder / "x")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "3 []" and "is not a folder" in done.stderr and "What to do" in done.stderr
+    assert not toy.store.root.exists() and not (toy.folder / "x").exists()
+
+
+def test_out_is_checked_before_any_work(toy, twin, monkeypatch):
+    (toy.folder / "file").write_text("mine")
+    (toy.folder / "thesis").mkdir()
+    (toy.folder / "thesis" / "thesis.tex").write_text("years of work")
+    out = lambda where: twin("reconstruct", str(toy.capture), "--out", str(where), "--no-prefect")  # noqa: E731
+    for where, words in (("file", "is a file"), ("file/below", "is not a folder"), ("thesis", "no twin"), ("capture", "no twin")):
+        code, _, err = out(toy.folder / where)
+        assert code == 5 and words in err and "--out" in err, where
+    code, _, err = out("/proc/nothing/here")
+    assert code == 5 and "cannot be written" in err
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=1 << 40, used=0, free=1_000_000))
+    code, _, err = out(toy.folder / "small")
+    assert code == 5 and "1 MB free" in err
+    assert toy.counts() == {"a": 0, "b": 0, "c": 0, "d": 0} and not (toy.store.root / "runs").exists()
+
+
+def test_first_line_comes_before_prefect(toy, twin):
+    _, _, err = twin.reconstruct("--profile", "preview")
+    assert err.splitlines()[0] == f"{toy.capture} -> {toy.folder / 'twin'} (preview)"
