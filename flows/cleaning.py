@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -71,11 +71,19 @@ class Wish:
     only_corrupt: bool = False
     """nothing but damaged results"""
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError: a negative age would take everything, a negative size too."""
+        for name, value, unit in (("--older-than", self.older_than_days, "days"), ("--keep-gb", self.keep_gb, "gigabytes")):
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name} {value:g} makes no sense: expected {unit}, 0 or more", f"give a number, for example {name} 30")
+
 
 def clean_up(store: Store, wish: Wish = Wish(), dry_run: bool = False) -> Leftovers:
     """Remove damaged results, dead work folders, and what `wish` says. Results that a run under way holds are kept and counted."""
     removed = Leftovers()
     victims = list((store.root / "corrupt").glob("*"))
+    if wish.keep_gb is None:                       # this looks at every manifest: not every ten minutes for `twin serve --keep-gb`
+        victims += store.untrusted()
     if not wish.only_corrupt:
         victims += _dead_work(store)
         victims += _unwanted_results(store, wish, removed)
@@ -88,7 +96,7 @@ def clean_up(store: Store, wish: Wish = Wish(), dry_run: bool = False) -> Leftov
             if not dry_run:
                 forget_leases(store, limit)
                 _forget_prefect_results(store, limit)
-    for folder in victims:
+    for folder in dict.fromkeys(victims):
         removed.folders += 1
         removed.bytes += size_of(folder)
         if not dry_run:
@@ -107,9 +115,11 @@ class Keeper:
         """TWIN_KEEP_GB; without it nothing is cleaned. Raises ConfigError if it is no number."""
         text = os.environ.get("TWIN_KEEP_GB", "")
         try:
-            return cls(store, float(text) if text else None)
+            keep_gb = float(text) if text else None
         except ValueError as e:
             raise ConfigError(f"TWIN_KEEP_GB={text} is not a number", "give gigabytes, for example 200") from e
+        Wish(keep_gb=keep_gb)                      # refused here and not ten minutes later
+        return cls(store, keep_gb)
 
     def look(self) -> Leftovers | None:
         """What was removed, now and then; None in between."""
@@ -162,7 +172,7 @@ def _remove(store: Store, folder: Path) -> None:
         grave = store.root / "tmp" / f"{folder.name}.removed-{os.getpid()}"
         grave.parent.mkdir(parents=True, exist_ok=True)
         folder = folder.rename(grave)
-    shutil.rmtree(folder, ignore_errors=True)
+    store.disk.remove(folder)
 
 
 def _idle_slots(root: Path, limit: float) -> Iterator[Path]:

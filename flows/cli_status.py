@@ -42,6 +42,8 @@ def status(args: argparse.Namespace) -> int:
         print(f"... and {len(records) - RUNS_SHOWN} before them: `twin status --all`")
     total = ", ".join(f"{name} {_size(n)}" for name, n in used.items() if n)
     print(f"\nstore   {store.root}  {_size(sum(used.values()))} ({total or 'empty'}); {_size(free)} free")
+    if damaged := len(list((store.root / "corrupt").glob("*"))):
+        print(f"damaged {damaged} results were found damaged and set aside in {store.root / 'corrupt'}: `twin clean --corrupt`")
     if waiting:
         print(f"waiting {waiting} captures in {captures_root()} are READY and not begun")
     if address := _serving_address(store):

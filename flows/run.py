@@ -121,7 +121,7 @@ class Run:
         forced = stage.name in self._forced
 
         def computing() -> None:
-            entry.why = "asked for" if forced else why_computed(identity, self._known)
+            entry.why = "asked for" if forced else self.store.set_aside.get(entry.fingerprint) or why_computed(identity, self._known)
             log.info("%s: computing (%s)", stage.name, entry.why)
             self.watcher.stage_computing(stage.name, entry.why)
 
@@ -163,8 +163,8 @@ class Run:
                  "asked": {"settings": list(self.request.settings), "started": self.record.started},
                  "seconds_wall": round(time.monotonic() - self._started, 3),
                  "cached": [n for n, s in self.record.stages.items() if s.cached]}
-        with self.store.lock(digest_mapping({"twin folder": str(out)})):
-            assemble_twin(out, self._refs, self._manifests, extra)
+        with self.store.lock_where_possible(digest_mapping({"twin folder": str(out)})):
+            assemble_twin(out, self._refs, self._manifests, extra, self.store.disk)
         return out
 
 

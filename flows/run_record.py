@@ -74,7 +74,7 @@ class RunRecords:
     """All records of one store."""
 
     def __init__(self, store: Store) -> None:
-        self.folder = store.root / "runs"
+        self.folder, self._disk = store.root / "runs", store.disk
 
     def new(self, request: dict[str, Any], stages: list[str], flow_run: str = "") -> RunRecord:
         """A record with an id that tells when and what, so that `find` opens a few files and not those of ten thousand runs."""
@@ -83,15 +83,11 @@ class RunRecords:
                          started=time.time(), flow_run=flow_run, log=str(self.folder / f"{name}.log"))
 
     def save(self, record: RunRecord) -> None:
-        """Write atomically. A full disk must not end a run that may still read its results: it is logged."""
-        path = self.folder / f"{record.id}.json"
-        partial = path.with_suffix(f".{os.getpid()}.partial")
+        """Write atomically and durably. A full disk must not end a run that may still read its results: it is logged."""
+        data = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(record)}, indent=1).encode()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps({"schema_version": SCHEMA_VERSION, **asdict(record)}, indent=1))
-            partial.replace(path)
+            self._disk.replace(self.folder / f"{record.id}.json", data)
         except OSError as e:
-            partial.unlink(missing_ok=True)
             log.warning("cannot write the record of this run (%s); `twin status` will not show its progress", e.strerror)
 
     def hold(self, record: RunRecord) -> IO[bytes] | None:

@@ -85,10 +85,7 @@ def look_up(stage: str, fingerprint: str, job: StageJob) -> dict[str, Any] | Non
     while job.store.is_locked(fingerprint):
         job.progress(0, 0, f"another run computes it: waiting {time.monotonic() - waited:.0f} s")
         time.sleep(LOOK_EVERY_S)
-    if not (job.store.artifact_dir(stage, fingerprint)).exists():
-        return None
-    with job.store.lock(fingerprint):
-        return job.store.lookup(stage, fingerprint)
+    return job.store.find(stage, fingerprint)
 
 
 def _spec(stage: Stage, inputs: Mapping[str, ArtifactRef], config: Any, fingerprint: str, job: StageJob) -> dict[str, Any]:

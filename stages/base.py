@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from stages.core.disk_errors import store_error
 from stages.core.errors import StageError
 from stages.core.fingerprint import digest_mapping, plain
-from stages.core.store import ArtifactRef, Store, store_error
+from stages.core.store import ArtifactRef, Store
 
 __all__ = [
     "ArtifactRef",
@@ -129,9 +130,11 @@ def run_stage(
     inputs = {k: inputs[k] for k in stage.inputs}
     identity = identity_of(stage, inputs, config, context.seed)
     fingerprint = digest_mapping(identity)
+    if not force and (manifest := store.find(stage.name, fingerprint)) is not None:
+        return StageResult(store.refs(stage.name, fingerprint, manifest), True, manifest)
     with store.lock(fingerprint):
-        manifest = None if force else store.lookup(stage.name, fingerprint)
-        if manifest is not None:
+        # another process may have made it while this one waited
+        if not force and (manifest := store.lookup(stage.name, fingerprint)) is not None:
             return StageResult(store.refs(stage.name, fingerprint, manifest), True, manifest)
         stage.check(inputs, config)
         with store.workspace(fingerprint) as out:

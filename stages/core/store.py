@@ -5,9 +5,10 @@ Layout under the root (TWIN_STORE, else the user's cache folder):
     artifacts/<stage>/<fingerprint>/   one finished result: its files and manifest.json, written last
     locks/<fingerprint>.lock           fcntl.flock; a dead process frees it at once
     tmp/<fingerprint>.<pid>/           work in progress; swept when nobody holds its lock
-    corrupt/                           results whose files no longer match their manifest, kept for a look
+    corrupt/<name>/                    result/ that cannot be trusted, kept for a look, and why.txt
 
-A result is visible only after one rename, so a kill at any moment leaves either the whole result or nothing.
+A result is visible only after one rename, and everything in it was synced before, so a kill or a power cut at any moment leaves either
+the whole result or nothing. Reading needs no writing: a store on a read-only or full disk gives what it has.
 """
 
 from __future__ import annotations
@@ -15,20 +16,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.core import manifest as manifests
+from stages.core.disk import THE_DISK, Disk
+from stages.core.disk_errors import NO_ROOM, NOT_WRITABLE, store_error
 from stages.core.errors import StoreError
 from stages.core.file_locks import is_held, lock, try_flock
-from stages.core.fingerprint import digest_file, digest_mapping
+from stages.core.fingerprint import digest_file
+from stages.core.manifest import Damaged
 
-MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
+MANIFEST = manifests.NAME
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,52 +55,63 @@ def default_root() -> Path:
 class Store:
     """One folder of results, shared by processes and (on a filesystem with working flock) by machines."""
 
-    def __init__(self, root: Path | None = None) -> None:
-        self.root = Path(root) if root is not None else default_root()
+    def __init__(self, root: Path | None = None, disk: Disk = THE_DISK) -> None:
+        self.root, self.disk = Path(root) if root is not None else default_root(), disk
+        self.set_aside: dict[str, str] = {}
+        """{fingerprint: why} of the results that this object found damaged"""
 
     def artifact_dir(self, stage: str, fingerprint: str) -> Path:
         """Where a finished result lies (it may not exist yet)."""
         return self.root / "artifacts" / stage / fingerprint
 
     def manifest(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
-        """The manifest of a finished result, without verifying its files; None if there is none."""
-        path = self.artifact_dir(stage, fingerprint) / MANIFEST
+        """The manifest of a finished result, checked, but not its files; None if there is none that can be trusted."""
         try:
-            return json.loads(path.read_text())
-        except FileNotFoundError:
+            return self._read_manifest(stage, fingerprint)
+        except Damaged as e:
+            log.warning("a result of %s in the store is damaged: %s; `twin clean --corrupt` removes it", stage, e)
             return None
-        except (OSError, ValueError) as e:
-            raise StoreError(f"cannot read {path}: {e}", "run `twin clean --corrupt`, then run again") from e
+
+    def find(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
+        """`lookup` for callers that do not hold the lock; waits for it."""
+        if not os.path.lexists(self.artifact_dir(stage, fingerprint)):
+            return None
+        with self.lock_where_possible(fingerprint):
+            return self.lookup(stage, fingerprint)
 
     def lookup(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
-        """The manifest if the result is there and every byte of it is as recorded; a damaged result is moved to corrupt/."""
-        try:
-            manifest = self.manifest(stage, fingerprint)
-        except StoreError:
-            manifest = None
-            if (self.artifact_dir(stage, fingerprint) / MANIFEST).exists():
-                self._quarantine(stage, fingerprint)
-        if manifest is None:
+        """The manifest if the result is there and every byte of it is as recorded; anything else is moved to corrupt/."""
+        if not os.path.lexists(self.artifact_dir(stage, fingerprint)):
             return None
-        if damaged := self.damaged_files(stage, fingerprint, manifest):
-            self._quarantine(stage, fingerprint)
-            import logging
-
-            logging.getLogger(__name__).warning(
-                "%s: %d damaged files in the store (first: %s); computing again", stage, len(damaged), damaged[0]
-            )
+        try:
+            manifest = self._read_manifest(stage, fingerprint)
+            if manifest is None:
+                raise Damaged("its manifest is missing")
+            if damaged := self.damaged_files(stage, fingerprint, manifest):
+                raise Damaged(f"files that differ from what was written: {len(damaged)} of {len(manifest['files'])} (first: {damaged[0]})")
+        except Damaged as e:
+            self._set_aside(stage, fingerprint, str(e))
             return None
         return manifest
 
+    def _read_manifest(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
+        path = self.artifact_dir(stage, fingerprint) / MANIFEST
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except (NotADirectoryError, IsADirectoryError) as e:
+            raise Damaged("its manifest is no file") from e
+        except OSError as e:
+            if e.errno == errno.EIO:
+                raise Damaged("the disk cannot read its manifest") from e
+            raise store_error(e, path) from e
+        return manifests.read(data, stage, fingerprint)
+
     def damaged_files(self, stage: str, fingerprint: str, manifest: dict[str, Any]) -> list[str]:
-        """Relative paths whose bytes differ from the manifest's digests."""
+        """Relative paths whose bytes differ from the manifest's digests, or that the disk cannot read. Raises StoreError."""
         folder = self.artifact_dir(stage, fingerprint)
-        bad = []
-        for name, entry in manifest["files"].items():
-            path = folder / name
-            if not path.is_file() or path.stat().st_size != entry["bytes"] or digest_file(path) != entry["sha256"]:
-                bad.append(name)
-        return bad
+        return [name for name, entry in manifest["files"].items() if not _is_as_written(folder / name, entry)]
 
     def refs(self, stage: str, fingerprint: str, manifest: dict[str, Any]) -> dict[str, ArtifactRef]:
         """The outputs of a finished result by kind."""
@@ -107,14 +123,30 @@ class Store:
         """Hold the lock of one result. Waits; raises StoreError after `timeout_s`."""
         path = self.root / "locks" / f"{fingerprint}.lock"
         with _writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                handle = lock(path, timeout_s)
-            except TimeoutError as e:
-                raise StoreError(str(e), "wait for it, or end it") from e
-            os.utime(handle.fileno())
+            handle = self._open_lock(path, timeout_s)
         with handle:
             yield
+
+    @contextlib.contextmanager
+    def lock_where_possible(self, fingerprint: str) -> Iterator[None]:
+        """The same for what only reads: goes on without a lock where no lock file can be made (a read-only store, a full disk)."""
+        path = self.root / "locks" / f"{fingerprint}.lock"
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self._open_lock(path))
+            except OSError as e:
+                if e.errno not in (*NOT_WRITABLE, *NO_ROOM):
+                    raise store_error(e, path) from e
+            yield
+
+    def _open_lock(self, path: Path, timeout_s: float | None = None) -> contextlib.AbstractContextManager:
+        self.disk.make_folders(path.parent)
+        try:
+            handle = lock(path, timeout_s)
+        except TimeoutError as e:
+            raise StoreError(str(e), "wait for it, or end it") from e
+        os.utime(handle.fileno())
+        return handle
 
     def is_locked(self, fingerprint: str) -> bool:
         """Whether a live process holds the lock of this result now."""
@@ -124,39 +156,32 @@ class Store:
     def workspace(self, fingerprint: str) -> Iterator[Path]:
         """A fresh folder on the store's filesystem; removed unless `publish` moved it away. Call with the lock held."""
         path = self.root / "tmp" / f"{fingerprint}.{os.getpid()}"
-        with _writing(path):
-            for stale in (self.root / "tmp").glob(f"{fingerprint}.*"):
-                shutil.rmtree(stale)  # the lock is ours: whoever made it is gone
-            path.mkdir(parents=True)
+        self._clear(fingerprint)  # the lock is ours: whoever made what is there is gone
         try:
+            with _writing(path):
+                self.disk.make_folders(path)
             yield path
         finally:
-            shutil.rmtree(path, ignore_errors=True)
+            self._clear(fingerprint)
+
+    def _clear(self, fingerprint: str) -> None:
+        for path in (self.root / "tmp").glob(f"{fingerprint}.*"):
+            self.disk.remove(path)
 
     def publish(self, stage: str, fingerprint: str, workspace: Path, kinds: tuple[str, ...], record: dict[str, Any]) -> dict[str, Any]:
-        """Digest the workspace, write its manifest last, fsync, rename into place. Returns the manifest."""
+        """Digest the workspace, write its manifest last, sync all of it, rename into place. Returns the manifest."""
         with _writing(workspace):
             names = sorted(p.relative_to(workspace).as_posix() for p in workspace.rglob("*") if p.is_file())
             files = {n: {"sha256": digest_file(workspace / n), "bytes": (workspace / n).stat().st_size} for n in names}
-            outputs = {k: _kind_digest(k, files) for k in kinds}
-            manifest = {
-                "schema_version": SCHEMA_VERSION,
-                "stage": stage,
-                "fingerprint": fingerprint,
-                **record,
-                "outputs": outputs,
-                "files": files,
-            }
-            for name in names:
-                _fsync(workspace / name)
-            (workspace / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False))
-            _fsync(workspace / MANIFEST)
-            target = self.artifact_dir(stage, fingerprint)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists():
-                self._quarantine(stage, fingerprint)
-            workspace.rename(target)
-            _fsync(target.parent)
+            manifest = manifests.seal({"stage": stage, "fingerprint": fingerprint, **record}, files, kinds)
+            self.disk.write(workspace / MANIFEST, json.dumps(manifest, indent=1, allow_nan=False).encode())
+            self.disk.sync_tree(workspace)
+            target, former = self.artifact_dir(stage, fingerprint), self.root / "tmp" / f"{fingerprint}.former-{os.getpid()}"
+            self.disk.make_folders(target.parent)
+            if os.path.lexists(target):
+                self.disk.move(target, former)
+            self.disk.move(workspace, target)
+            self.disk.sync(target.parent)
         return manifest
 
     def forget_locks(self, older_than_s: float) -> int:
@@ -174,7 +199,7 @@ class Store:
         count = 0
         for path in (self.root / "tmp").glob("*"):
             if not self.is_locked(path.name.rsplit(".", 1)[0]):
-                shutil.rmtree(path, ignore_errors=True)
+                self.disk.remove(path)
                 count += 1
         return count
 
@@ -184,25 +209,38 @@ class Store:
             if (folder / MANIFEST).exists():
                 yield folder.parent.name, folder.name, folder
 
-    def _quarantine(self, stage: str, fingerprint: str) -> None:
-        target = self.root / "corrupt" / f"{stage}.{fingerprint}.{time.time_ns()}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self.artifact_dir(stage, fingerprint).rename(target)
+    def untrusted(self) -> Iterator[Path]:
+        """Folders of results whose manifest is missing or damaged and that nobody is at work on; their files are not looked at."""
+        for folder in sorted((self.root / "artifacts").glob("*/*")):
+            if not self.is_locked(folder.name) and self._manifest_fault(folder.parent.name, folder.name):
+                yield folder
+
+    def _manifest_fault(self, stage: str, fingerprint: str) -> bool:
+        try:
+            return self._read_manifest(stage, fingerprint) is None
+        except Damaged:
+            return True
+
+    def _set_aside(self, stage: str, fingerprint: str, why: str) -> None:
+        """Out of the way, with a note; where that cannot be (a read-only store) it stays, and counts as absent all the same."""
+        place, where = self.root / "corrupt" / f"{stage}.{fingerprint}.{time.time_ns()}", "set aside in corrupt/"
+        try:
+            self.disk.make_folders(place)
+            self.disk.move(self.artifact_dir(stage, fingerprint), place / "result")
+            self.disk.write(place / "why.txt", f"{stage} {fingerprint}: {why}\n".encode())
+        except OSError as e:
+            where = f"not set aside: {e.strerror}" if os.path.lexists(self.artifact_dir(stage, fingerprint)) else where
+        self.set_aside[fingerprint] = f"its result in the store was damaged: {why}; {where}"
+        log.warning("%s: %s", stage, self.set_aside[fingerprint])
 
 
-def _kind_digest(kind: str, files: dict[str, dict[str, Any]]) -> str:
-    own = {n: e["sha256"] for n, e in files.items() if n == kind or n.startswith(kind + "/")}
-    if not own:
-        raise ValueError(f"the stage declared the output {kind!r} but wrote no such file or folder")
-    return digest_mapping(own)
-
-
-def _fsync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
+def _is_as_written(path: Path, entry: dict[str, Any]) -> bool:
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        return path.is_file() and path.stat().st_size == entry["bytes"] and digest_file(path) == entry["sha256"]
+    except OSError as e:
+        if e.errno in (errno.EIO, errno.ENOENT, errno.ESTALE):
+            return False
+        raise store_error(e, path) from e
 
 
 @contextlib.contextmanager
@@ -211,13 +249,3 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as e:
         raise store_error(e, path) from e
-
-
-def store_error(e: OSError, path: Path) -> StoreError:
-    """A StoreError that says what to do about a failed write."""
-    if e.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(
-            f"no space left writing {path}",
-            "free space (`twin clean`) or set TWIN_STORE to a larger disk; finished stages are kept, run the same command again",
-        )
-    return StoreError(f"cannot write {path}: {e}", "check the permissions of the store, or set TWIN_STORE")

@@ -1,20 +1,22 @@
 """The twin folder: what a run leaves for its user, copied out of the store (the store's own files stay as they are).
 
-The folder is built beside its destination and swapped in, so a kill leaves the old twin or the new one, never half of one.
+The folder is built beside its destination and swapped in, so a kill leaves the old twin or the new one, never half of one. All of it
+is synced before the old one goes: a power cut leaves one of them too.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.core.disk import THE_DISK, Disk
+from stages.core.disk_errors import room_error, store_error
 from stages.core.frames import read_poses, write_poses
 from stages.core.meshes import read_ply, write_ply
 from stages.core.report import write_report, write_run_json
-from stages.core.store import ArtifactRef, store_error
+from stages.core.store import ArtifactRef
 from stages.core.twin_folder import strangers
 from stages.core.twin_frame import TWIN_AXES, TWIN_FROM_OBJECT, TWIN_POSES, poses_in_twin_frame, turned_mesh
 
@@ -24,10 +26,14 @@ COPIES = {
     "disparity": ("disparity_final", "disparity"),
 }
 """file or folder of the twin: the outputs that it may be, best first (a run that stopped early has only the later ones)"""
+MAKE_ROOM = "free space there, or name a folder on a larger disk with --out; every stage is done and kept, only this copy is missing"
+REPORT_BYTES = 4_000_000
+"""about what is written and not copied: report.html, run.json, poses.json"""
 
 
 def assemble_twin(
-    out_dir: Path, refs: Mapping[str, ArtifactRef], manifests: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any] | None = None
+    out_dir: Path, refs: Mapping[str, ArtifactRef], manifests: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any] | None = None,
+    disk: Disk = THE_DISK,
 ) -> Path:
     """Fill `out_dir` from the outputs of the stages (`refs` by kind), with run.json and report.html of their `manifests` (by stage
     name, in pipeline order) and return it. `extra`: see `write_run_json`.
@@ -36,25 +42,41 @@ def assemble_twin(
     that holds files but no twin is refused (StoreError).
     """
     out_dir = Path(out_dir).absolute()
-    partial, old = (out_dir.with_name(f".{out_dir.name}.{word}-{os.getpid()}") for word in ("partial", "old"))
+    partial, needed = out_dir.with_name(f".{out_dir.name}.partial-{os.getpid()}"), 0
     try:
-        _remove_leftovers(out_dir)
+        _remove_leftovers(out_dir, disk)
         kept = strangers(out_dir)
-        partial.mkdir(parents=True)
-        _copy_outputs(partial, refs)
+        needed = _bytes_needed(refs, kept)
+        if error := room_error(out_dir, needed, MAKE_ROOM):
+            raise error
+        disk.make_folders(partial)
+        _copy_outputs(partial, refs, disk)
         write_run_json(partial, manifests, extra or {})
         write_report(partial, manifests, stage_folders(refs, manifests), partial, extra or {})
         for path in kept:
-            _copy(path, partial / path.name)
-        if out_dir.exists():
-            out_dir.rename(old)
-        partial.rename(out_dir)
-        shutil.rmtree(old, ignore_errors=True)
+            disk.copy_tree(path, partial / path.name)
+        disk.sync_tree(partial)
+        _swap_in(partial, out_dir, disk)
     except OSError as e:
-        raise store_error(e, out_dir) from e
+        raise store_error(e, out_dir, needed, MAKE_ROOM) from e
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        disk.remove(partial)
     return out_dir
+
+
+def _swap_in(partial: Path, out_dir: Path, disk: Disk) -> None:
+    """The old twin is removed only once the names of the new one are on the disk: a power cut must not leave neither."""
+    old = out_dir.with_name(f".{out_dir.name}.old-{os.getpid()}")
+    if out_dir.exists():
+        disk.move(out_dir, old)
+    try:
+        disk.move(partial, out_dir)
+    except OSError:
+        if old.exists():
+            disk.move(old, out_dir)
+        raise
+    disk.sync(out_dir.parent)
+    disk.remove(old)
 
 
 def stage_folders(refs: Mapping[str, ArtifactRef], manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Path]:
@@ -62,31 +84,40 @@ def stage_folders(refs: Mapping[str, ArtifactRef], manifests: Mapping[str, Mappi
     return {name: refs[kind].path.parent for name, m in manifests.items() for kind in list(m["outputs"])[:1] if kind in refs}
 
 
-def _copy_outputs(folder: Path, refs: Mapping[str, ArtifactRef]) -> None:
-    if "twin" in refs:
-        for path in sorted(refs["twin"].path.iterdir()):
-            _copy(path, folder / path.name)
-    elif "mesh.ply" in refs:
+def _parts(refs: Mapping[str, ArtifactRef]) -> dict[str, Path]:
+    """{name in the twin folder: where it lies in the store}, of what is copied as it is."""
+    parts = {path.name: path for path in sorted(refs["twin"].path.iterdir())} if "twin" in refs else {}
+    for name, kinds in COPIES.items():
+        if kind := next((k for k in kinds if k in refs), None):
+            parts[name] = refs[kind].path
+    return parts
+
+
+def _copy_outputs(folder: Path, refs: Mapping[str, ArtifactRef], disk: Disk) -> None:
+    """Copies, never links, because users edit what they are given."""
+    if "mesh.ply" in refs and "twin" not in refs:
         write_ply(folder / "mesh.ply", turned_mesh(read_ply(refs["mesh.ply"].path), TWIN_FROM_OBJECT), TWIN_AXES)
     if "poses_refined.json" in refs:
         write_poses(folder / "poses.json", poses_in_twin_frame(read_poses(refs["poses_refined.json"].path)), TWIN_POSES)
-    for name, kinds in COPIES.items():
-        if kind := next((k for k in kinds if k in refs), None):
-            _copy(refs[kind].path, folder / name, without=("sigma",))
+    for name, path in _parts(refs).items():
+        disk.copy_tree(path, folder / name, without=("sigma",))
 
 
-def _copy(source: Path, target: Path, without: tuple[str, ...] = ()) -> None:
-    """Copy a file or a folder's tree but for the names `without`; never a link, because users edit what they are given."""
-    if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns(*without))
-    else:
-        shutil.copy2(source, target)
+def _bytes_needed(refs: Mapping[str, ArtifactRef], kept: list[Path]) -> int:
+    return REPORT_BYTES + sum(_bytes_of(path, without=("sigma",)) for path in (*_parts(refs).values(), *kept))
 
 
-def _remove_leftovers(out_dir: Path) -> None:
+def _bytes_of(path: Path, without: tuple[str, ...] = ()) -> int:
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(_bytes_of(p) for p in path.iterdir() if p.name not in without)
+
+
+def _remove_leftovers(out_dir: Path, disk: Disk) -> None:
     """Folders of earlier runs that were killed; an old twin that was moved aside but not replaced is put back first."""
     olds = sorted(out_dir.parent.glob(f".{out_dir.name}.old-*"))
     if olds and not out_dir.exists():
-        olds.pop().rename(out_dir)
+        disk.move(olds.pop(), out_dir)
+        disk.sync(out_dir.parent)
     for path in olds + sorted(out_dir.parent.glob(f".{out_dir.name}.partial-*")):
-        shutil.rmtree(path, ignore_errors=True)
+        disk.remove(path)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from stages.core.disk_errors import store_error
 from stages.core.errors import StoreError
 from stages.core.fingerprint import canonical_json, digest_mapping, plain
-from stages.core.store import Store, store_error
+from stages.core.store import Store
 
 NAME = digest_mapping({"a": 1})
 

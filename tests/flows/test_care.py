@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -16,6 +17,8 @@ from flows.request import Reconstruction
 from flows.result_use import results_by_use
 from flows.run_record import RunRecord, RunRecords, StageRecord
 from stages.core.errors import ConfigError
+from stages.core.fingerprint import digest_file
+from stages.core.manifest import seal
 from stages.core.store import Store
 from tests.flows.conftest import make_capture
 
@@ -37,7 +40,8 @@ def _made(store: Store, stage: str, fingerprint: str, megabytes: int, age_s: flo
     folder = store.artifact_dir(stage, fingerprint)
     folder.mkdir(parents=True)
     (folder / "data").write_bytes(b"x" * (megabytes * 1_000_000))
-    (folder / "manifest.json").write_text("{}")
+    files = {"data": {"sha256": digest_file(folder / "data"), "bytes": megabytes * 1_000_000}}
+    (folder / "manifest.json").write_text(json.dumps(seal({"stage": stage, "fingerprint": fingerprint}, files, ("data",))))
     os.utime(folder, (time.time() - age_s,) * 2)
     return folder
 
@@ -76,9 +80,10 @@ def test_a_served_store_is_kept_below_its_size(toy, monkeypatch):
     keeper = Keeper.from_environment(toy.store)
     assert keeper.look().folders == 1 and new.exists() and not old.exists()
     assert keeper.look() is None                                          # not every three seconds
-    monkeypatch.setenv("TWIN_KEEP_GB", "much")
-    with pytest.raises(ConfigError, match="TWIN_KEEP_GB"):
-        Keeper.from_environment(toy.store)
+    for wrong in ("much", "-1", "nan"):
+        monkeypatch.setenv("TWIN_KEEP_GB", wrong)
+        with pytest.raises(ConfigError, match=r"TWIN_KEEP_GB|--keep-gb"):
+            Keeper.from_environment(toy.store)
 
 
 def test_age_counts_from_the_last_use(toy):
@@ -88,6 +93,27 @@ def test_age_counts_from_the_last_use(toy):
     assert [r.folder for r in results_by_use(store)] == [old, used]
     clean_up(store, Wish(older_than_days=5))
     assert used.exists() and not old.exists()
+
+
+@pytest.mark.parametrize("wrong", [("--older-than", "-1"), ("--older-than", "nan"), ("--keep-gb", "-0.5"), ("--keep-gb", "inf")])
+def test_ages_and_sizes_that_would_take_everything_are_refused(toy, run, capsys, wrong):
+    run()
+    assert cli.main(["clean", *wrong]) == 2 and "0 or more" in capsys.readouterr().err
+    assert len(list(toy.store.results())) == 4 and RunRecords(toy.store).all()
+
+
+def test_damaged_manifests_go_with_the_damaged_results_and_nothing_else_does(toy, run, capsys):
+    """Also of captures that no run asks for any more, and without reading the files of whole results."""
+    run()
+    folder = next((toy.store.root / "artifacts" / "b").iterdir())
+    (folder / "manifest.json").write_text("null")
+    busy = next((toy.store.root / "artifacts" / "c").iterdir())
+    (busy / "manifest.json").write_text("{")
+    with toy.store.lock(busy.name):
+        assert cli.main(["clean", "--corrupt"]) == 0 and "removed 1 folders" in capsys.readouterr().out
+    assert not folder.exists() and busy.exists() and len(list((toy.store.root / "artifacts").glob("*/*"))) == 3
+    run()
+    assert toy.counts() == {"a": 1, "b": 2, "c": 2, "d": 1}
 
 
 def test_intermediate_leaves_the_twins(toy, run, capsys):

@@ -128,7 +128,8 @@ def test_inspect_says_why(toy, twin):
     for path in (toy.store.root / "artifacts" / "c").glob("*/c.txt"):
         path.write_text("damaged")
     twin.reconstruct("b.gain=2")
-    assert "gone from the store or was damaged" in why("c")
+    assert "was damaged: files that differ from what was written: 1 of 2 (first: c.txt); set aside" in why("c")
+    assert "results were found damaged and set aside" in twin("status")[1]
     assert twin("inspect", str(toy.capture), "x")[0] == 2
 
 
