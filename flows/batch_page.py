@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.twin_verdict import fails, verdict_of
+
 DONE_BEFORE = "done before"
 THUMBNAIL_PX = 96
 STYLE = """body{font:15px/1.4 system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em;color:#1c1c1c}
@@ -35,22 +37,37 @@ class Outcome:
     @property
     def bad(self) -> bool:
         """Whether somebody has to look at it."""
-        return self.status not in ("Completed", DONE_BEFORE)
+        return self.status not in ("Completed", DONE_BEFORE) or bool(self._refused)
+
+    @property
+    def why(self) -> str:
+        """What is wrong with it: the reason of its run, else the verdict on its twin."""
+        return self.reason or self._refused
+
+    @functools.cached_property
+    def _refused(self) -> str:
+        """The verdict's line, of a twin that is there and not to be used."""
+        verdict = verdict_of(self.out) if self.out and self.status in ("Completed", DONE_BEFORE) else None
+        return verdict["line"] if verdict is not None and fails(verdict["word"]) else ""
 
     def row(self) -> dict[str, object]:
         """For the table artifact."""
-        return {"capture": self.name, "status": self.status, "seconds": self.seconds or "", **figures(self.out), "reason": self.reason}
+        return {"capture": self.name, "status": self.status, "seconds": self.seconds or "", **figures(self.out), "reason": self.why}
 
 
 def figures(out: str) -> dict[str, object]:
     """What tells most about a twin, with units; empty if there is none."""
     try:
-        stages = json.loads((Path(out) / "run.json").read_text())["stages"]
+        record = json.loads((Path(out) / "run.json").read_text())
+        stages = record["stages"]
     except (OSError, ValueError, KeyError):
         return {}
+    verdict = record.get("verdict") or {}
     metrics = {name: s.get("metrics", {}) for name, s in stages.items()}
     frames = stages.get("track", {}).get("frames", {})
-    found = {"frames posed": f"{frames.get('ok', 0)} of {sum(frames.values())}" if frames else None,
+    facts = verdict.get("facts", {})
+    found = {"verdict": verdict.get("word"), "expected error, mm": facts.get("error_median_mm"),
+             "frames posed": f"{frames.get('ok', 0)} of {sum(frames.values())}" if frames else None,
              "size, mm": metrics.get("package", {}).get("size_mm"), "reprojection, px": metrics.get("bundle", {}).get("rms_px"),
              "texture PSNR, dB": metrics.get("texture", {}).get("psnr_db"),
              "unseen, %": metrics.get("texture", {}).get("unseen_texels_percent")}
@@ -89,7 +106,7 @@ def _row(o: Outcome, found: dict[str, object], columns: Sequence[str], folder: P
     image = f'<img alt="" src="{picture}">' if picture else ""
     cells = "".join(f"<td class=n>{html.escape(str(found.get(c, '')))}" for c in columns)
     if o.bad:                      # the reason takes the place of figures that are not there
-        cells = f"<td colspan={max(len(columns), 1)}>{html.escape(o.reason)}"
+        cells = f"<td colspan={max(len(columns), 1)}>{html.escape(o.why)}"
     return (f"<tr{' class=bad' if o.bad else ''}><td>{image}<td>{name}<td class=status>{html.escape(o.status)}"
             f"<td class=n>{o.seconds or ''}{cells}</tr>")
 

@@ -91,6 +91,7 @@ def _go(request: Reconstruction, use_prefect: bool, resumed: RunRecord | None = 
     from flows.progress_line import ProgressLine
     from flows.run import Beside
     from flows.session import reconstruct_here
+    from flows.twin_verdict import verdict_of
 
     twin = reconstruct_here(request, Beside(ProgressLine(), resumed), lambda text: print(text, file=sys.stderr), use_prefect)
     if twin is None:
@@ -98,3 +99,5 @@ def _go(request: Reconstruction, use_prefect: bool, resumed: RunRecord | None = 
         return
     print(f"twin    {twin}")
     print(f"report  {Path(twin) / 'report.html'}")
+    if verdict := verdict_of(twin):
+        print(f"verdict {verdict['line']}")

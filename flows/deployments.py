@@ -24,6 +24,7 @@ from flows.form import Box, Methods, Profile, Setting, StageName, request_of
 from flows.form_schema import draw_form, offered_captures
 from flows.places import capture_folder, captures_root
 from flows.reconstruct import reconstruct_as_flow
+from flows.twin_verdict import failure_of
 from flows.ui_progress import show_scores
 from stages.core.errors import TwinError
 
@@ -58,7 +59,9 @@ def reconstruct_capture(
         time_limit_min: A stage that takes longer is ended: more than 0, at most 1440. Left empty, there is no limit.
     """
     try:
-        return reconstruct_as_flow(request_of(capture, profile, methods, box, start_from, force, settings, time_limit_min))
+        out = reconstruct_as_flow(request_of(capture, profile, methods, box, start_from, force, settings, time_limit_min))
+        reason = failure_of(out)
+        return failed_state(reason) if reason else out
     except TwinError as e:
         return failed_state(str(e))
 

@@ -19,6 +19,7 @@ from flows.places import twins_root
 from flows.progress_line import ProgressLine
 from flows.run_record import RunRecord, StageRecord
 from flows.time_left import in_words
+from flows.twin_verdict import verdict_of
 from flows.ui_artifacts import figure_table, picture
 
 ARTIFACT_EVERY_S = 5.0
@@ -113,9 +114,11 @@ def show_twin(record: RunRecord, address: str | None) -> str:
     base = f"{address}/{quote(out.relative_to(twins_root()).as_posix())}" if served else ""
     links = ", ".join(f"[{what}]({base}/{file})" for file, what in LINKS.items() if (out / file).is_file() or file == LOG) if served else ""
     turntable = out / "previews" / "turntable.jpg"
-    parts = [f"# {out.name}", links, picture(turntable, "A full turn") if turntable.is_file() else "", figure_table(figures(str(out))),
-             f"Folder: `{out}`"]
-    create_markdown_artifact("\n\n".join(filter(None, parts)), key="twin", description=f"the finished twin: {out}")
+    verdict = verdict_of(out)
+    parts = [f"# {out.name}", f"**{verdict['line']}**" if verdict else "", links,
+             picture(turntable, "A full turn") if turntable.is_file() else "", figure_table(figures(str(out))), f"Folder: `{out}`"]
+    description = verdict["line"][:400] if verdict else f"the finished twin: {out}"
+    create_markdown_artifact("\n\n".join(filter(None, parts)), key="twin", description=description)
     return f"{base}/report.html" if served else str(out / "report.html")
 
 

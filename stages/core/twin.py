@@ -19,6 +19,7 @@ from stages.core.report import write_report, write_run_json
 from stages.core.store import ArtifactRef
 from stages.core.twin_folder import strangers
 from stages.core.twin_frame import TWIN_AXES, TWIN_FROM_OBJECT, TWIN_POSES, poses_in_twin_frame, turned_mesh
+from stages.core.verdict import judge, read_facts
 
 COPIES = {
     "rig.json": ("rig.json",),
@@ -51,8 +52,9 @@ def assemble_twin(
             raise error
         disk.make_folders(partial)
         _copy_outputs(partial, refs, disk)
-        write_run_json(partial, manifests, extra or {})
-        write_report(partial, manifests, stage_folders(refs, manifests), partial, extra or {})
+        told = {**(extra or {}), **_verdict(partial, manifests)}
+        write_run_json(partial, manifests, told)
+        write_report(partial, manifests, stage_folders(refs, manifests), partial, told)
         for path in kept:
             disk.copy_tree(path, partial / path.name)
         disk.sync_tree(partial)
@@ -82,6 +84,11 @@ def _swap_in(partial: Path, out_dir: Path, disk: Disk) -> None:
 def stage_folders(refs: Mapping[str, ArtifactRef], manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Path]:
     """{stage name: its folder in the store}, where its pictures lie."""
     return {name: refs[kind].path.parent for name, m in manifests.items() for kind in list(m["outputs"])[:1] if kind in refs}
+
+
+def _verdict(folder: Path, manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    facts = read_facts(folder, manifests)
+    return {} if facts is None else {"verdict": judge(facts).record()}
 
 
 def _parts(refs: Mapping[str, ArtifactRef]) -> dict[str, Path]:

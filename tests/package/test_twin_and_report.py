@@ -17,10 +17,10 @@ from stages.core.errors import StageError, StoreError
 from stages.core.frames import FramePose, posed, read_poses, write_poses, write_table
 from stages.core.glb import read_glb
 from stages.core.images import write_disparity, write_mask, write_sigma
-from stages.core.meshes import read_ply, write_ply, write_textured
+from stages.core.meshes import SurfaceMesh, read_ply, write_ply, write_textured
 from stages.core.report import write_report, write_run_json
 from stages.core.report.labels import label, seconds_text, value_text
-from stages.core.report.viewer_data import mesh_block
+from stages.core.report.viewer_data import mesh_block, viewer_block
 from stages.core.store import ArtifactRef, Store
 from stages.core.twin import assemble_twin
 from stages.package.config import PackageConfig
@@ -181,6 +181,38 @@ def test_page_stands_alone_and_escapes(run, tmp_path):
     data = json.loads(re.search(r'<script type="application/json" id="twin-data">(.*?)</script>', page, re.S)[1])
     assert data["cameras"][0]["frame"] == 0
     assert data["vertices"] == len(read_glb(tmp_path / "out/twin.glb").position)
+
+
+def test_page_and_record_open_with_the_verdict(run, tmp_path):
+    """Two frames, one of them lost: not to be used, and said before any figure."""
+    out = assemble_twin(tmp_path / "out", *run)
+    found = json.loads((out / "run.json").read_text())["verdict"]
+    assert found["word"] == "do not use" and "1 of 2 frames" in found["line"] and found["facts"]["frames"] == 2
+    page = (out / "report.html").read_text()
+    banner = re.search(r'<div class="verdict (\w+)" role="status"><b>(.*?)</b> <span>(.*?)</span>', page)
+    assert banner[1] == "refused" and banner[2] == "do not use" and "1 of 2 frames" in banner[3]
+    assert page.index(banner[0]) < page.index('class="cards"')
+    assert "size, at least" in page, "of a twin that is not whole"
+
+
+def test_page_draws_the_rim_of_an_open_mesh_and_the_next_view(run, inputs, tmp_path):
+    refs = {k: v for k, v in run[0].items() if k != "twin"}
+    (tmp_path / "in").mkdir()
+    mesh = surface(boxed())
+    write_ply(tmp_path / "in/mesh.ply", SurfaceMesh(mesh.vertices, mesh.faces[2:], mesh.colour, mesh.confidence))
+    refs["mesh.ply"] = ArtifactRef("mesh.ply", tmp_path / "in/mesh.ply", "open")
+    out = assemble_twin(tmp_path / "out", refs, *run[1:])
+    facts = json.loads((out / "run.json").read_text())["verdict"]["facts"]
+    (out / "twin.glb").write_bytes((run[0]["twin"].path / "twin.glb").read_bytes())
+    block = viewer_block(out, facts)
+    ends = np.frombuffer(base64.b64decode(block["rim"]), "<f4").reshape(-1, 2, 3)
+    assert len(ends) == facts["open_edges"] > 0
+    corners = read_ply(out / "mesh.ply").vertices
+    assert np.linalg.norm(ends.reshape(-1, 1, 3) - corners, axis=2).min(1).max() < 1e-6
+    eye, middle = np.array(block["next"]["centre"]), read_ply(out / "mesh.ply").vertices.mean(0)
+    seen_from = posed(read_poses(out / "poses.json"))[0][:3, 3]
+    assert (eye - middle) @ (seen_from - middle) < 0, "from the side that no camera saw"
+    assert viewer_block(out)["rim"] == "" and viewer_block(out)["next"] is None
 
 
 def test_page_of_a_run_that_stopped_early(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 from stages.core.report import sections
 from stages.core.report.labels import seconds_text, value_text
 from stages.core.report.viewer_data import script_json, viewer_block
+from stages.core.verdict import USABLE
 
 Manifests = Mapping[str, Mapping[str, Any]]
 
@@ -35,10 +36,11 @@ def page(manifests: Manifests, stage_folders: Mapping[str, Path], twin_dir: Path
     about = [f"{k} {extra[k]}" for k in ("profile", "seed", "run") if extra.get(k) not in (None, "")]
     parts = [
         f"<h1>{escape(title)}</h1><p class=soft>digital twin by stereotwin{escape(' · ' + ' · '.join(about) if about else '')}</p>",
+        sections.verdict(extra.get("verdict")),
         sections.cards(_headlines(manifests, rows, extra)),
         sections.warnings(manifests),
         sections.links(list(manifests)),
-        _viewer(twin_dir),
+        _viewer(twin_dir, extra.get("verdict")),
         "<h2>Time and memory</h2>" + sections.time_table(manifests, extra.get("cached", ())),
         *(sections.stage_section(name, m, stage_folders.get(name)) for name, m in manifests.items()),
         f"<h2>Frames</h2>{sections.frame_table(rows)}" if rows else "",
@@ -58,9 +60,9 @@ def _headlines(manifests: Manifests, rows: list[dict[str, Any]], extra: Mapping[
         usable = [r for r in rows if "pose" in r]
         out.append(("frames with a pose", f"{sum(r['pose'] == 'ok' for r in usable)} of {len(rows)}"))
     for stage, key, name, unit in (
-        ("package", "size_mm", "size", "mm"),
+        ("package", "size_mm", "size" if _whole(extra) else "size, at least (not all of it was seen)", "mm"),
         ("package", "faces_full_mesh", "faces in mesh.ply", ""),
-        ("texture", "psnr_db", "texture against " + str(metric("texture", "measured_on") or "the pictures"), "dB PSNR"),
+        ("texture", "psnr_db", _texture_against(metric("texture", "measured_on")), "dB PSNR"),
         ("texture", "unseen_texels_percent", "of the surface never seen", "%"),
     ):
         if metric(stage, key) is not None:
@@ -71,8 +73,19 @@ def _headlines(manifests: Manifests, rows: list[dict[str, Any]], extra: Mapping[
     return out
 
 
-def _viewer(twin_dir: Path) -> str:
-    block = viewer_block(twin_dir)
+def _whole(extra: Mapping[str, Any]) -> bool:
+    verdict = extra.get("verdict")
+    return verdict is None or (verdict["word"] == USABLE and not verdict["facts"]["open_edges"])
+
+
+def _texture_against(measured_on: str | None) -> str:
+    """Pictures that made the texture flatter it: the name says which it is."""
+    known = {"frames left out": "texture against frames left out", "frames used": "texture against the frames it was made from"}
+    return known.get(str(measured_on), "texture against the pictures")
+
+
+def _viewer(twin_dir: Path, verdict: Mapping[str, Any] | None) -> str:
+    block = viewer_block(twin_dir, (verdict or {}).get("facts", {}))
     if block is None:
         return '<p class="soft">There is no textured mesh to show: the run ended before the package stage.</p>'
     still = twin_dir / "previews/turntable.jpg"
@@ -86,8 +99,15 @@ def _viewer(twin_dir: Path) -> str:
         '<div class="hint">drag: turn · shift-drag or two fingers: move · wheel or pinch: zoom · double click: back</div>'
         '<div id="no-webgl" hidden><p>This browser shows no WebGL; a still picture instead. twin.glb opens in any 3-D viewer.</p>'
         f"{instead}</div></div>"
+        f"{_legend(block)}"
         f'<script type="application/json" id="twin-data">{script_json(block)}</script><script>{_asset("viewer.js")}</script>'
     )
+
+
+def _legend(block: Mapping[str, Any]) -> str:
+    said = ["red: the rim where the mesh is open"] if block["rim"] else []
+    said += ["with cameras: blue a pose, orange an uncertain one" + (", green where to film from next" if block["next"] else "")]
+    return f'<p class="soft">{escape("; ".join(said))}</p>'
 
 
 def _asset(name: str) -> str:

@@ -28,6 +28,15 @@ def cards(entries: Sequence[tuple[str, str]]) -> str:
     )
 
 
+def verdict(found: Mapping[str, Any] | None) -> str:
+    """The first thing to read: usable, partial or do not use, with the reasons and the error to be expected."""
+    if found is None:
+        return ""
+    kind = {"usable": "usable", "partial": "partial"}.get(found["word"], "refused")
+    rest = str(found["line"]).removeprefix(f"{found['word']}: ")
+    return f'<div class="verdict {kind}" role="status"><b>{escape(str(found["word"]))}</b> <span>{escape(rest)}</span></div>'
+
+
 def warnings(manifests: Manifests) -> str:
     """All warnings with the stage that gave them; says so when there are none."""
     found = [(name, text) for name, m in manifests.items() for text in m.get("report", {}).get("warnings", [])]

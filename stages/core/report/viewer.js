@@ -137,6 +137,10 @@
       const corner = cam.corners.map((r) => add(cam.centre, r, size));
       for (let k = 0; k < 4; k++) { push(cam.centre, corner[k], c); push(corner[k], corner[(k + 1) % 4], c); }
     }
+    if (data.next) {                             // where to film from next
+      const corner = data.next.corners.map((r) => add(data.next.centre, r, 1.6 * size));
+      for (let k = 0; k < 4; k++) { push(data.next.centre, corner[k], [0.05, 0.6, 0.2]); push(corner[k], corner[(k + 1) % 4], [0.05, 0.6, 0.2]); }
+    }
     for (let k = 1; k < data.cameras.length; k++) push(data.cameras[k - 1].centre, data.cameras[k].centre, [0.6, 0.6, 0.6]);
     return { place, colour };
   }
@@ -145,10 +149,14 @@
     for (let k = 0; k < 8; k++) for (let a = 0; a < 3; a++) if (!((k >> a) & 1)) { place.push(...at(k), ...at(k | (1 << a))); colour.push(0.5, 0.5, 0.5, 0.5, 0.5, 0.5); }
     return { place, colour };
   }
+  function rimLines() {                          // of an open mesh, always drawn
+    const place = data.rim ? Array.from(new Float32Array(bytes(data.rim).buffer)) : [];
+    return { place, colour: place.map((_, k) => [0.85, 0.05, 0.15][k % 3]) };
+  }
   function lineSet(made) {
     return { position: buffer(gl.ARRAY_BUFFER, new Float32Array(made.place)), colour: buffer(gl.ARRAY_BUFFER, new Float32Array(made.colour)), count: made.place.length / 3 };
   }
-  const cameras = lineSet(cameraLines()), box = lineSet(boxLines());
+  const cameras = lineSet(cameraLines()), box = lineSet(boxLines()), rim = lineSet(rimLines());
 
   function drawLines(set, matrix) {
     gl.useProgram(lines);
@@ -177,6 +185,7 @@
     attribute(mesh, "normal", normal, 4, gl.BYTE, true, 4);
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, index);
     gl.drawElements(gl.TRIANGLES, indexCount, data.wide ? gl.UNSIGNED_INT : gl.UNSIGNED_SHORT, 0);
+    if (rim.count) drawLines(rim, matrix);
     if (showCameras && cameras.count) drawLines(cameras, matrix);
     if (showBox) drawLines(box, matrix);
     scaleBar();

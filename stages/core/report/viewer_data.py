@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,24 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.frames import read_poses
 from stages.core.glb import GltfMesh, read_glb
+from stages.core.meshes import read_ply
+from stages.core.verdict.shape import rim_of
 
 _MOST_TEXELS = 4096
 _JPEG_QUALITY = 88
 _MOST_CAMERAS = 400
+_MOST_RIM_EDGES = 20000
+_WORTH_ANOTHER_VIEW = 0.1
+"""share of directions that nobody looked from"""
 
 
-def viewer_block(twin_dir: Path) -> dict[str, Any] | None:
-    """Plain data for viewer.js, or None when the folder has no twin.glb. All in the twin frame (glTF axes), metres."""
+def viewer_block(twin_dir: Path, facts: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    """Plain data for viewer.js, or None when the folder has no twin.glb. Twin frame (glTF axes), metres. `facts`: of the verdict."""
     if not (twin_dir / "twin.glb").exists():
         return None
-    return {**mesh_block(read_glb(twin_dir / "twin.glb")), "cameras": camera_lines(twin_dir)}
+    mesh, cameras = read_glb(twin_dir / "twin.glb"), camera_lines(twin_dir)
+    more = {"rim": _rim(twin_dir, facts or {}), "next": _next_camera(mesh, cameras, facts or {})}
+    return {**mesh_block(mesh), "cameras": cameras, **more}
 
 
 def mesh_block(mesh: GltfMesh) -> dict[str, Any]:
@@ -62,6 +70,29 @@ def camera_lines(twin_dir: Path) -> list[dict[str, Any]]:
             {"frame": p.frame, "ok": p.status == "ok", "centre": np.round(centre, 5).tolist(), "corners": np.round(rays, 4).tolist()}
         )
     return out
+
+
+def _rim(twin_dir: Path, facts: Mapping[str, Any]) -> str:
+    """float32 ends (2, 3) of each edge of the border of an open mesh."""
+    if not facts.get("open_edges") or not (twin_dir / "mesh.ply").exists():
+        return ""
+    mesh = read_ply(twin_dir / "mesh.ply")
+    return _text(rim_of(mesh.vertices, mesh.faces).segments[:_MOST_RIM_EDGES].astype("<f4"))
+
+
+def _next_camera(mesh: GltfMesh, cameras: list[dict[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Where a camera would see most of what none has seen: as far away as the others, looking at the middle."""
+    towards = facts.get("unseen_direction")
+    if towards is None or not cameras or facts.get("directions_unseen_share", 0) < _WORTH_ANOTHER_VIEW:
+        return None
+    middle = (mesh.position.min(0) + mesh.position.max(0)) / 2.0
+    distance = float(np.median([np.linalg.norm(np.array(c["centre"]) - middle) for c in cameras]))
+    back = np.array(towards)
+    right = np.cross([0.0, 1.0, 0.0] if abs(back[1]) < 0.9 else [0.0, 0.0, 1.0], back)
+    right /= np.linalg.norm(right)
+    up = np.cross(back, right)
+    corners = [x * right + y * up - back for x, y in ((-0.5, 0.35), (0.5, 0.35), (0.5, -0.35), (-0.5, -0.35))]
+    return {"centre": np.round(middle + distance * back, 5).tolist(), "corners": np.round(corners, 4).tolist()}
 
 
 def script_json(data: Any) -> str:
