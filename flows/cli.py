@@ -14,6 +14,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from flows.cli_parsing import Parser, Version
+
 EXIT_CODES = {"ConfigError": 2, "CaptureError": 3, "StageError": 4, "StoreError": 5, "WeightsError": 6}
 INTERRUPTED = 130
 
@@ -45,8 +47,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(prog="twin", description="From a stereo video of one object to its metric, textured digital twin.",
-                                  epilog=(__doc__ or "").partition("\n\n")[2], formatter_class=argparse.RawDescriptionHelpFormatter)
+    top = Parser(prog="twin", description="From a stereo video of one object to its metric, textured digital twin.",
+                 epilog=(__doc__ or "").partition("\n\n")[2], formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--version", action=Version)
     top.add_argument("--verbose", action="store_true", help="show log lines, and the traceback when something fails")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _reconstruct(commands)
@@ -56,6 +59,8 @@ def parser() -> argparse.ArgumentParser:
     _calibrate(commands)
     _machine(commands)
     _weights(commands)
+    p = _command(commands, "completion", "cli_completion:completion", "a script that completes this command in your shell")
+    p.add_argument("shell", choices=("bash", "zsh", "fish"))
     return top
 
 
@@ -82,6 +87,7 @@ def _reconstruct(commands) -> None:
     p.add_argument("--time-limit", type=float, metavar="SECONDS", help="end a stage that takes longer")
     p.add_argument("--threads", type=int, default=0, help="worker threads per stage; default: all cores")
     p.add_argument("settings", nargs="*", metavar="STAGE.KEY=VALUE", help="settings; `twin settings` lists them")
+    _output_options(p)
     _prefect_option(p)
 
 
@@ -89,6 +95,7 @@ def _resume(commands) -> None:
     p = _command(commands, "resume", "cli_reconstruct:resume", "go on with a run that failed or was ended; same settings")
     p.add_argument("which", nargs="?", metavar="RUN", help="id, or the beginning of one; default: the last run")
     p.add_argument("--last", action="store_true", help="the last run (the default)")
+    _output_options(p)
     _prefect_option(p)
     p = _command(commands, "demo", "cli_reconstruct:demo", "make the built-in capture, reconstruct it and compare with its truth")
     p.add_argument("--out", default="demo", help="folder for capture and twin; default: demo")
@@ -151,6 +158,7 @@ def _machine(commands) -> None:
     p.add_argument("--remove", action="store_true", help="take all schedules away")
     p = _command(commands, "settings", "cli_settings:settings", "every setting, with default, choices and reason")
     p.add_argument("stage", nargs="?", help="only of this stage")
+    p.add_argument("--json", action="store_true", help="for machines")
     p = _command(commands, "doctor", "cli_doctor:doctor", "what this machine has, and what `method: auto` would pick")
     p.add_argument("--json", action="store_true", help="for machines")
 
@@ -189,6 +197,11 @@ def _command(commands, name: str, target: str, help_text: str) -> argparse.Argum
 def _lazily(target: str) -> Callable[[argparse.Namespace], int | None]:
     module, function = target.split(":")
     return lambda args: getattr(importlib.import_module(f"flows.{module}"), function)(args)
+
+
+def _output_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--quiet", action="store_true", help="no progress, only what came out")
+    p.add_argument("--json", action="store_true", help="what came out, for machines")
 
 
 def _prefect_option(p: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ What takes long to import comes after the first line that the user sees: numpy, 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -27,8 +28,9 @@ def reconstruct(args: argparse.Namespace) -> int:
     """Run the flow on one capture and name the twin."""
     capture, out = (Path(p).expanduser().resolve() for p in (args.capture, args.out))
     check_places(str(capture), None if args.until else str(out))
-    _begin(capture, out, args.profile)
-    _go(_request(args), not args.no_prefect)
+    if not args.quiet:
+        _begin(capture, out, args.profile)
+    _go(_request(args), args)
     return 0
 
 
@@ -43,7 +45,7 @@ def resume(args: argparse.Namespace) -> int:
     record = records.load(args.which) if args.which else next(iter(records.recent(LATEST)), None)
     if record is None:
         raise StoreError(f"there is no run in {records.folder}", "start one with `twin reconstruct`; TWIN_STORE names the store")
-    _go(Reconstruction.model_validate(record.request), not args.no_prefect, record)
+    _go(Reconstruction.model_validate(record.request), args, record)
     return 0
 
 
@@ -62,7 +64,7 @@ def demo(args: argparse.Namespace) -> int:
         write_capture(partial, CaptureSpec(frames=30, swings=2), workers=2, progress=_rendering)
         partial.rename(capture)
     request = Reconstruction(capture=str(capture), out=str(twin), profile=args.profile, settings=tuple(args.settings))
-    _go(request, not args.no_prefect)
+    _go(request, args)
     print("\nAgainst the known truth:")
     print_scores(evaluate(capture, twin))
     return 0
@@ -87,17 +89,28 @@ def _begin(capture: Path, out: Path, profile: str) -> None:
     print(f"{capture} -> {out} ({profile})", file=sys.stderr, flush=True)
 
 
-def _go(request: Reconstruction, use_prefect: bool, resumed: RunRecord | None = None) -> None:
+def _go(request: Reconstruction, args: argparse.Namespace, resumed: RunRecord | None = None) -> None:
+    """Run the flow and say what came out."""
     from flows.progress_line import ProgressLine
     from flows.run import Beside
     from flows.session import reconstruct_here
+    from flows.watcher import Watcher
+
+    watcher = Watcher() if getattr(args, "quiet", False) else ProgressLine()
+    twin = reconstruct_here(request, Beside(watcher, resumed), lambda text: print(text, file=sys.stderr), not args.no_prefect)
+    _show(twin, request, getattr(args, "json", False))
+
+
+def _show(twin: str | None, request: Reconstruction, as_json: bool) -> None:
     from flows.twin_verdict import verdict_of
 
-    twin = reconstruct_here(request, Beside(ProgressLine(), resumed), lambda text: print(text, file=sys.stderr), use_prefect)
-    if twin is None:
+    verdict = verdict_of(twin) if twin else None
+    if as_json:
+        report = str(Path(twin) / "report.html") if twin else None
+        print(json.dumps({"twin": twin, "report": report, "until": request.until, "verdict": verdict}, indent=1))
+    elif twin is None:
         print(f"stopped after {request.until}, as asked; no twin is written")
-        return
-    print(f"twin    {twin}")
-    print(f"report  {Path(twin) / 'report.html'}")
-    if verdict := verdict_of(twin):
-        print(f"verdict {verdict['line']}")
+    else:
+        print(f"twin    {twin}\nreport  {Path(twin) / 'report.html'}")
+        if verdict:
+            print(f"verdict {verdict['line']}")

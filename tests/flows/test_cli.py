@@ -211,3 +211,50 @@ def test_out_is_checked_before_any_work(toy, twin, monkeypatch):
 def test_first_line_comes_before_prefect(toy, twin):
     _, _, err = twin.reconstruct("--profile", "preview")
     assert err.splitlines()[0] == f"{toy.capture} -> {toy.folder / 'twin'} (preview)"
+
+
+@pytest.mark.parametrize(("words", "near"), [(("recontruct", "x"), "Did you mean reconstruct?"), (("status", "--al"), ""),
+                                             (("reconstruct", "x", "--out", "y", "--profile", "standart"), "Did you mean standard?"),
+                                             (("reconstruct", "x", "--out", "y", "--untill=b"), "Did you mean --until?")])
+def test_what_is_mistyped_gets_a_suggestion(twin, capsys, words, near):
+    if near:
+        with pytest.raises(SystemExit) as usage:
+            twin(*words)
+        assert usage.value.code == 2 and near in capsys.readouterr().err
+    else:
+        assert twin(*words)[0] == 0                                # an unambiguous beginning will do
+
+
+def test_version_without_any_command(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0 and capsys.readouterr().out.split()[1][0].isdigit()
+
+
+def test_quiet_and_json(toy, twin):
+    code, out, err = twin.reconstruct("--quiet")
+    assert code == 0 and err == "" and "report.html" in out
+    code, out, _ = twin.reconstruct("--json", "--quiet")
+    found = json.loads(out)
+    assert code == 0 and found["twin"] == str(toy.folder / "twin") and Path(found["report"]).exists() and found["verdict"] is None
+    assert json.loads(twin.reconstruct("--until", "b", "--json")[1])["twin"] is None
+
+
+def test_settings_for_machines(twin):
+    found = json.loads(twin("settings", "--json")[1])
+    assert found["c"]["gain"]["default"] == 1.0 and found["c"]["gain"]["type"] == "float"
+    assert list(json.loads(twin("settings", "d", "--json")[1])) == ["d"]
+
+
+def test_completion_in_a_real_bash(twin):
+    script = twin("completion", "bash")[1]
+
+    def completed(*words: str) -> list[str]:
+        line = f'{script}\nCOMP_WORDS=({" ".join(words)}"" ); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 )); _twin; echo "${{COMPREPLY[@]}}"'
+        return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout.split()
+
+    assert completed("twin", "recon") == ["reconstruct"]
+    assert completed("twin", "reconstruct", "--pro") == ["--profile"]
+    assert completed("twin", "reconstruct", "--profile", "qua") == ["quality"]
+    assert completed("twin", "weights", "ver") == ["verify"]
+    assert "complete -c twin" in twin("completion", "fish")[1]
