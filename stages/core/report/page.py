@@ -12,6 +12,7 @@ from stages.core.report import sections
 from stages.core.report.labels import seconds_text, value_text
 from stages.core.report.viewer_data import script_json, viewer_block
 from stages.core.verdict import USABLE
+from stages.core.verdict.error import legend_mm
 
 Manifests = Mapping[str, Mapping[str, Any]]
 
@@ -37,10 +38,10 @@ def page(manifests: Manifests, stage_folders: Mapping[str, Path], twin_dir: Path
     parts = [
         f"<h1>{escape(title)}</h1><p class=soft>digital twin by stereotwin{escape(' · ' + ' · '.join(about) if about else '')}</p>",
         sections.verdict(extra.get("verdict")),
+        _viewer(twin_dir, extra.get("verdict")),
         sections.cards(_headlines(manifests, rows, extra)),
         sections.warnings(manifests),
         sections.links(list(manifests)),
-        _viewer(twin_dir, extra.get("verdict")),
         "<h2>Time and memory</h2>" + sections.time_table(manifests, extra.get("cached", ())),
         *(sections.stage_section(name, m, stage_folders.get(name)) for name, m in manifests.items()),
         f"<h2>Frames</h2>{sections.frame_table(rows)}" if rows else "",
@@ -48,7 +49,8 @@ def page(manifests: Manifests, stage_folders: Mapping[str, Path], twin_dir: Path
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}: digital twin</title><style>{_asset('page.css')}</style></head><body>{''.join(parts)}</body></html>"
+        f"<title>{escape(title)}: digital twin</title><style>{_asset('page.css')}</style></head>"
+        f"<body><main>{''.join(parts)}</main></body></html>"
     )
 
 
@@ -91,17 +93,27 @@ def _viewer(twin_dir: Path, verdict: Mapping[str, Any] | None) -> str:
     still = twin_dir / "previews/turntable.jpg"
     instead = sections.picture(still, "the twin from eight sides") if still.is_file() else ""
     return (
-        '<h2>The twin</h2><div class="viewer"><canvas id="view" tabindex="0" aria-label="3-D view of the twin"></canvas>'
+        '<div class="viewer"><canvas id="view" tabindex="0" role="img" '
+        'aria-label="3-D view of the twin; arrow keys turn it, plus and minus zoom, Home goes back"></canvas>'
         '<div class="buttons">'
         '<button data-look="0" aria-pressed="true">texture</button><button data-look="1" aria-pressed="false">shape</button>'
-        '<button data-look="2" aria-pressed="false">confidence</button><button id="cameras" aria-pressed="false">cameras</button>'
+        '<button data-look="2" aria-pressed="false">expected error</button><button id="cameras" aria-pressed="false">cameras</button>'
         '<button id="box" aria-pressed="false">box</button></div><div class="scale" id="scale"></div>'
         '<div class="hint">drag: turn · shift-drag or two fingers: move · wheel or pinch: zoom · double click: back</div>'
+        f"{_scale_legend((verdict or {}).get('facts', {}).get('pixel_mm'))}"
         '<div id="no-webgl" hidden><p>This browser shows no WebGL; a still picture instead. twin.glb opens in any 3-D viewer.</p>'
         f"{instead}</div></div>"
         f"{_legend(block)}"
         f'<script type="application/json" id="twin-data">{script_json(block)}</script><script>{_asset("viewer.js")}</script>'
     )
+
+
+def _scale_legend(pixel_mm: float | None) -> str:
+    """Colours of the expected error; shown with that look."""
+    marks = [f"{mm:.2g} mm" for mm in legend_mm(pixel_mm)] if pixel_mm else ["small", "", "large"]
+    labels = "".join(f"<span>{escape(m)}</span>" for m in marks)
+    scale = f'<div class="colours"></div><div class="marks">{labels}</div>'
+    return f'<div class="legend" id="legend" hidden>expected error{scale}grey: never seen</div>'
 
 
 def _legend(block: Mapping[str, Any]) -> str:

@@ -63,13 +63,14 @@ def time_table(manifests: Manifests, cached: Sequence[str]) -> str:
             _row([f"{escape(name)}{note}", seconds_text(seconds), bar, value_text(m.get("peak_memory_mb"), "MB")], numbers=(1, 3), wide=2)
         )
     head = _row(["stage", "time", "", "peak memory"], numbers=(1, 3), tag="th")
-    return f'<table style="width:100%">{head}{"".join(rows)}</table>'
+    return f'<div class="sideways"><table style="width:100%">{head}{"".join(rows)}</table></div>'
 
 
 def _row(cells: Sequence[str], numbers: Sequence[int] = (), wide: int = -1, tag: str = "td", bad: bool = False) -> str:
     """A table row of HTML cells; `numbers` are aligned to the right, `wide` takes the room that is left."""
     kind = lambda k: ' class="number"' if k in numbers else ' class="wide"' if k == wide else ""  # noqa: E731
-    return f"<tr{bad * ' class=bad'}>" + "".join(f"<{tag}{kind(k)}>{c}</{tag}>" for k, c in enumerate(cells)) + "</tr>"
+    scope = ' scope="col"' if tag == "th" else ""
+    return f"<tr{bad * ' class=bad'}>" + "".join(f"<{tag}{scope}{kind(k)}>{c}</{tag}>" for k, c in enumerate(cells)) + "</tr>"
 
 
 def stage_section(name: str, manifest: Mapping[str, Any], folder: Path | None) -> str:
@@ -92,7 +93,7 @@ def figure_table(figures: Mapping[str, Any], units: bool = True) -> str:
     for key, value in figures.items():
         name, unit = label(key) if units else (key, "")
         shown = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value_text(value, unit)
-        rows.append(f'<tr><td>{escape(name)}</td><td class="number">{escape(shown)}</td></tr>')
+        rows.append(f'<tr><th scope="row">{escape(name)}</th><td class="number">{escape(shown)}</td></tr>')
     tables = ["<table>" + "".join(rows[k : k + 12]) + "</table>" for k in range(0, len(rows), 12)]
     return f'<div class="columns">{"".join(tables)}</div>'
 

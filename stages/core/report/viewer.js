@@ -11,6 +11,9 @@
     return;
   }
 
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  dark.addEventListener("change", () => draw());
+
   const VERTEX = `
     attribute vec3 position; attribute vec4 normal; attribute vec2 uv;
     uniform mat4 clipFromObject; uniform vec3 low, span;
@@ -31,7 +34,7 @@
       float light = 0.30 + 0.70 * abs(dot(normalize(facing), normalize(eye - place)));
       if (look == 0) gl_FragColor = texture2D(texture, at);
       else if (look == 1) gl_FragColor = vec4(vec3(0.80) * light, 1.0);
-      else gl_FragColor = vec4(scale(clamp(confidence, 0.0, 1.0)) * light, 1.0);
+      else gl_FragColor = vec4((confidence < 0.004 ? vec3(0.62) : scale(clamp(confidence, 0.0, 1.0))) * light, 1.0);
     }`;
   const LINE_VERTEX = `attribute vec3 position; attribute vec3 colour; uniform mat4 clipFromObject; varying vec3 shade;
     void main() { shade = colour; gl_Position = clipFromObject * vec4(position, 1.0); }`;
@@ -170,7 +173,7 @@
     const ratio = window.devicePixelRatio || 1, w = Math.round(canvas.clientWidth * ratio), h = Math.round(canvas.clientHeight * ratio);
     if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
     gl.viewport(0, 0, w, h);
-    gl.clearColor(0.93, 0.93, 0.94, 1);
+    gl.clearColor(...(dark.matches ? [0.11, 0.12, 0.14] : [0.93, 0.93, 0.94]), 1);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     gl.enable(gl.DEPTH_TEST);
     const { matrix, eye } = clipFromObject();
@@ -237,6 +240,7 @@
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[e.key];
     if (step) { state.yaw += step[0] * 0.1; state.pitch = Math.min(Math.max(state.pitch + step[1] * 0.1, -1.55), 1.55); }
     else if (e.key === "+" || e.key === "-") zoom(e.key === "+" ? 0.9 : 1.1);
+    else if (e.key === "Home") state = { ...home, target: home.target.slice() };
     else return;
     e.preventDefault();
     draw();
@@ -244,6 +248,7 @@
 
   document.querySelectorAll("[data-look]").forEach((b) => b.addEventListener("click", () => {
     look = Number(b.dataset.look);
+    document.getElementById("legend").hidden = look !== 2;
     document.querySelectorAll("[data-look]").forEach((o) => o.setAttribute("aria-pressed", String(o === b)));
     draw();
   }));

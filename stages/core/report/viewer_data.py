@@ -1,6 +1,6 @@
 """The twin as a compact block for the viewer in the page: 16 bytes a vertex, one JPEG, the cameras.
 
-Positions are 16-bit steps of the bounding box (a 300 mm object: 5 um), normals and confidence 8-bit, uv 16-bit.
+Positions are 16-bit steps of the bounding box (a 300 mm object: 5 um), normals and the expected error's level 8-bit, uv 16-bit.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from stages.core.camera import Rig
 from stages.core.frames import read_poses
 from stages.core.glb import GltfMesh, read_glb
 from stages.core.meshes import read_ply
+from stages.core.verdict.error import error_level
 from stages.core.verdict.shape import rim_of
 
 _MOST_TEXELS = 4096
@@ -48,7 +49,7 @@ def mesh_block(mesh: GltfMesh) -> dict[str, Any]:
         "span": span.tolist(),
         "position": _text(np.rint((mesh.position - low) / span * 65535).astype("<u2")),
         "uv": _text(np.rint(np.clip(mesh.uv, 0, 1) * 65535).astype("<u2")),
-        "normal": _text(np.concatenate([np.rint(mesh.normal * 127), np.rint(mesh.confidence[:, None] * 127)], 1).astype("i1")),
+        "normal": _text(np.concatenate([np.rint(mesh.normal * 127), np.rint(error_level(mesh.confidence)[:, None] * 127)], 1).astype("i1")),
         "index": _text(mesh.triangles.astype("<u4" if wide else "<u2")),
         "wide": wide,
         "texture": "data:image/jpeg;base64," + base64.b64encode(_picture(mesh.image)).decode(),

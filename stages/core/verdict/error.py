@@ -20,6 +20,19 @@ def expected_error(confidence: np.ndarray, pixel_m: float) -> np.ndarray:
     return np.where(confidence > 0, pixel_m * np.interp(confidence, CONFIDENCE, MEDIAN_PX), np.nan)
 
 
+def error_level(confidence: np.ndarray) -> np.ndarray:
+    """(V,) for a picture: 1 where the least error is to be expected, falling with its logarithm to 0.01; 0 where no camera looked."""
+    error = np.interp(confidence, CONFIDENCE, MEDIAN_PX)
+    level = np.log(MEDIAN_PX.max() / error) / np.log(MEDIAN_PX.max() / MEDIAN_PX.min())
+    return np.where(confidence > 0, np.clip(level, 0.01, 1.0), 0.0)
+
+
+def legend_mm(pixel_mm: float) -> tuple[float, float, float]:
+    """Expected error at level 1, 0.5 and 0."""
+    best, worst = pixel_mm * MEDIAN_PX.min(), pixel_mm * MEDIAN_PX.max()
+    return float(best), float(np.sqrt(best * worst)), float(worst)
+
+
 def summary_mm(confidence: np.ndarray, weight: np.ndarray, pixel_m: float) -> tuple[float, float] | None:
     """(median, 95 %) mm over the seen surface, `weight` (V,) its area; None where nothing was seen.
 
