@@ -50,6 +50,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--frames", type=int, default=How.frames)
     parser.add_argument("--width", type=int, default=How.width)
+    parser.add_argument("--shape", default="", metavar="FILE", help="a mesh (z up) instead of the drawn shapes")
     parser.add_argument("--twin-every", type=int, default=How.twin_every, help="every which seed goes on to the twin; 0 = none")
     parser.add_argument("--from", dest="start_from", default="", metavar="STAGE", help="what comes before is taken from kept stores")
     parser.add_argument("--keep", action="store_true", help="keep the stores")
@@ -77,7 +78,8 @@ def code_digest() -> str:
 
 
 def _how(args: argparse.Namespace) -> How:
-    return How(args.frames, args.width, args.threads, args.twin_every, start_from=args.start_from, keep=args.keep or bool(args.start_from))
+    keep = args.keep or bool(args.start_from)
+    return How(args.frames, args.width, args.threads, args.twin_every, start_from=args.start_from, keep=keep, shape=args.shape)
 
 
 def _run_all(seeds: list[int], args: argparse.Namespace) -> None:
@@ -91,6 +93,7 @@ def _apart(seed: int, args: argparse.Namespace) -> str:
     flags = [name for name, on in (("--keep", args.keep),) if on]
     flags += ["--from", args.start_from] if args.start_from else []
     flags += ["--captures", str(args.captures)] if args.captures else []
+    flags += ["--shape", args.shape] if args.shape else []
     values = {"--one": seed, "--work": args.work, "--threads": args.threads, "--frames": args.frames, "--width": args.width,
               "--twin-every": args.twin_every}
     command = [sys.executable, "-m", "tools.bench_robustness", *flags, *(str(x) for pair in values.items() for x in pair)]

@@ -16,38 +16,67 @@ from stages.core.images import read_mask, write_mask
 from tools.bench_robustness import ROOT, code_digest, seeds_of
 from tools.robustness import score
 from tools.robustness.draw import draw
-from tools.robustness.one_seed import render
+from tools.robustness.families import FAMILIES, mesh_in_family
 from tools.robustness.verdict import judge_frames, judge_twin
+from tools.robustness.write import render
 
 SEED = 5
 FRAMES = 4
 LIMIT_MM = 2.0
-SPEC = replace(draw(SEED, FRAMES, 160), samples=1)
+DRAWN = draw(SEED, FRAMES, 160)
 WARNING = ["2 frames have no pose: 2-3."]
 
 
 @pytest.fixture(scope="module")
 def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(SEED, tmp_path_factory.mktemp("robustness"), SPEC)
+    return render(SEED, tmp_path_factory.mktemp("robustness"), DRAWN)
 
 
 def test_a_seed_is_one_capture(capture: Path, tmp_path: Path) -> None:
-    again = render(SEED, tmp_path, SPEC)
+    again = render(SEED, tmp_path, DRAWN)
     files = sorted(p.relative_to(capture) for p in capture.rglob("*") if p.is_file())
     assert len(files) > 4 * FRAMES
     assert files == sorted(p.relative_to(again) for p in again.rglob("*") if p.is_file())
     assert all((capture / f).read_bytes() == (again / f).read_bytes() for f in files)
     assert draw(SEED + 1) != replace(draw(SEED), seed=SEED + 1)
+    assert json.loads((capture / "gt/drawn.json").read_text())["properties"] == DRAWN.properties
 
 
 def test_a_capture_is_rendered_once_and_anew_when_it_is_drawn_otherwise(capture: Path) -> None:
     picture = next((capture / "left").iterdir())
     before = picture.stat().st_mtime_ns
-    render(SEED, capture.parent, SPEC)
+    render(SEED, capture.parent, DRAWN)
     assert picture.stat().st_mtime_ns == before
-    other = render(SEED, capture.parent / "other", replace(SPEC, frames=2))
-    render(SEED, capture.parent / "other", SPEC)
+    other = render(SEED, capture.parent / "other", replace(DRAWN, frames=2))
+    render(SEED, capture.parent / "other", DRAWN)
     assert len(list((other / "left").iterdir())) == FRAMES
+
+
+def test_depth_and_poses_of_a_held_object_put_every_visible_pixel_on_its_mesh(tmp_path: Path) -> None:
+    import trimesh
+
+    from stages.core.camera import Rig
+    from stages.core.frames import posed, read_poses
+    from stages.core.images import read_disparity
+
+    seed = next(s for s in range(100) if draw(s).hand == "holds" and not draw(s).rolling)
+    folder = render(seed, tmp_path, draw(seed, 3, 240))
+    rig, mesh = Rig.load(folder / "calibration.json"), trimesh.load(folder / "gt/mesh.ply", process=False)
+    for frame, object_from_left in posed(read_poses(folder / "gt/poses.json")).items():
+        mask, whole, hand = (read_mask(folder / "gt" / kind / f"{frame:06d}.png") for kind in ("masks", "whole", "hand"))
+        assert mask.sum() > 100 and hand.any() and not (mask & hand).any() and not (mask & ~whole).any()
+        depth = rig.depth_from_disparity(read_disparity(folder / "gt/disparity" / f"{frame:06d}.png"))
+        row, column = np.nonzero(mask)
+        points = rig.backproject(np.stack([column, row], -1), depth[mask])[::9]
+        away = trimesh.proximity.closest_point(mesh, points @ object_from_left[:3, :3].T + object_from_left[:3, 3])[1]
+        assert np.percentile(away, 98) < 2e-3 * rig.depth_from_disparity(1.0) / rig.depth_from_disparity(16.0)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_shapes_have_the_extent_that_was_asked_for_and_differ_by_seed(name: str) -> None:
+    one, other = (mesh_in_family(name, np.random.default_rng(s), 0.12, 40)[0] for s in (1, 2))
+    assert np.ptp(one, axis=0).max() == pytest.approx(0.12) and np.abs(one.max(0) + one.min(0)).max() < 1e-9
+    assert one.shape != other.shape or not np.allclose(one, other)
 
 
 def _claimed(capture: Path, folder: Path, off_m: dict[int, float], statuses: dict[int, str], spoiled: tuple[int, ...] = ()):

@@ -30,13 +30,13 @@ def printed(x: np.ndarray, normal: np.ndarray) -> np.ndarray:
 
 def mottled(x: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """Texture everywhere, of many sizes: what matching likes best."""
-    coarse, fine = _solid(x, 11, 9.0, 0.20), _solid(x, 12, 2.0, 0.06)
+    coarse, fine = solid(x, 11, 9.0, 0.20), solid(x, 12, 2.0, 0.06)
     return np.array([0.20, 0.07, 0.05]) + np.array([0.35, 0.22, 0.08]) * coarse[:, None] + np.array([0.10, 0.12, 0.25]) * fine[:, None]
 
 
 def faint(x: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """Nearly one colour: glazed clay whose clouds change by some percent."""
-    return np.array([0.52, 0.46, 0.38]) * (0.88 + 0.24 * _solid(x, 13, 14.0, 0.12))[:, None]
+    return np.array([0.52, 0.46, 0.38]) * (0.88 + 0.24 * solid(x, 13, 14.0, 0.12))[:, None]
 
 
 def checkered(x: np.ndarray, normal: np.ndarray) -> np.ndarray:
@@ -47,8 +47,8 @@ def checkered(x: np.ndarray, normal: np.ndarray) -> np.ndarray:
 
 def tool(x: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """A grip with print, and bare steel beyond it."""
-    steel = np.array([0.33, 0.34, 0.36]) * (0.8 + 0.4 * _solid(x, 14, 3.0, 0.05))[:, None]
-    grip = np.array([0.50, 0.10, 0.04]) * (0.6 + 0.8 * _solid(x, 15, 4.0, 0.08))[:, None]
+    steel = np.array([0.33, 0.34, 0.36]) * (0.8 + 0.4 * solid(x, 14, 3.0, 0.05))[:, None]
+    grip = np.array([0.50, 0.10, 0.04]) * (0.6 + 0.8 * solid(x, 15, 4.0, 0.08))[:, None]
     letters = _on_sheet(7, x[:, 0], x[:, 1])
     grip = np.where((letters.mean(1) < 0.15)[:, None], [0.70, 0.68, 0.60], grip)
     return np.where((x[:, :1] > -0.004), steel, grip)
@@ -82,7 +82,7 @@ def cloth(u_m: np.ndarray, v_m: np.ndarray) -> np.ndarray:
 SURROUNDINGS: dict[str, Surrounding] = {"wood": table_albedo, "stone": wall_albedo, "plain": plain, "tiles": tiles, "cloth": cloth}
 
 
-def _solid(x: np.ndarray, seed: int, smooth_px: float, size_m: float) -> np.ndarray:
+def solid(x: np.ndarray, seed: int, smooth_px: float, size_m: float) -> np.ndarray:
     """(N, 3) points -> (N,) about 0..1: three sheets of noise along oblique directions, so that no side shows streaks."""
     parts = [
         sample_tile(noise_tile(seed, smooth_px), x[:, i] + 0.31 * x[:, k], x[:, j] - 0.23 * x[:, k], size_m)

@@ -7,13 +7,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +21,10 @@ import numpy as np
 from flows.run_record import RunRecord, RunRecords
 from stages.core.frames import posed, read_poses
 from stages.core.store import Store
-from tools.capture_rendering.spec import RenderSpec
-from tools.capture_rendering.write import write_capture
 from tools.robustness import score
-from tools.robustness.draw import GENERATOR, draw, properties
+from tools.robustness.draw import GENERATOR, draw
 from tools.robustness.verdict import Verdict, judge_frames, judge_twin
+from tools.robustness.write import render, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 STOPS_WITH_A_REASON = (3, 4)
@@ -60,12 +57,14 @@ class How:
     """stage from which on is computed again, the ones before come from the store that an earlier run with `keep` left"""
     keep: bool = False
     """keep the store"""
+    shape: str = ""
+    """mesh file that takes the place of the drawn shape"""
 
 
 def run_seed(seed: int, places: Places, how: How, code: str) -> dict[str, Any]:
     """The result of `seed`, which is also written; `code` says what it was computed with."""
-    spec = draw(seed, how.frames, how.width)
-    capture = render(seed, places.captures, spec)
+    drawn = draw(seed, how.frames, how.width, how.shape)
+    capture = render(seed, places.captures, drawn)
     store = places.results / "stores" / f"{seed:04d}"
     if not how.start_from:
         shutil.rmtree(store, ignore_errors=True)
@@ -74,29 +73,13 @@ def run_seed(seed: int, places: Places, how: How, code: str) -> dict[str, Any]:
     exit_code = _reconstruct(capture, store, how, to_twin)
     record = RunRecords(Store(store)).of_capture(capture)[0]
     found = _judge(capture, Store(store), record, exit_code, to_twin)
-    result = {"seed": seed, "generator": GENERATOR, "code": code, "properties": properties(spec), "to_twin": to_twin,
+    result = {"seed": seed, "generator": GENERATOR, "code": code, "properties": drawn.properties, "to_twin": to_twin,
               "seconds": round(time.monotonic() - started, 1), "stage_seconds": {n: s.seconds for n, s in record.stages.items()},
               "exit_code": exit_code, **found, "how": asdict(how)}
-    _write(places.result(seed), result)
+    write_json(places.result(seed), result)
     if not how.keep:
         shutil.rmtree(store, ignore_errors=True)
     return result
-
-
-def render(seed: int, captures: Path, spec: RenderSpec) -> Path:
-    """The folder of the capture; made anew where what lies there was drawn otherwise."""
-    folder = captures / f"{seed:04d}"
-    drawn = json.loads(json.dumps({"generator": GENERATOR, **asdict(spec)}))
-    note = folder / "gt" / "drawn.json"
-    if note.exists() and json.loads(note.read_text()) == drawn:
-        return folder
-    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    write_capture(partial, spec)
-    _write(partial / "gt" / "drawn.json", drawn)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return folder
 
 
 def _reconstruct(capture: Path, store: Path, how: How, to_twin: bool) -> int:
@@ -173,9 +156,3 @@ def _twin_scores(capture: Path, twin: Path) -> dict[str, Any]:
     surface = found.get("surface_pose_aligned", {})
     return {k: round(v, 3) for k, v in surface.items() if k in ("chamfer_mm", "accuracy_p95_mm", "completeness_p95_mm", "spurious_share")}
 
-
-def _write(path: Path, data: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".partial-{os.getpid()}")
-    partial.write_text(json.dumps(data, indent=1))
-    partial.replace(path)
