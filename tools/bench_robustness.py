@@ -15,13 +15,14 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tools.bench_run import ROOT, circumstances
+from tools.bench_run import ROOT, circumstances, commit
 from tools.robustness.draw import GENERATOR
 from tools.robustness.one_seed import How, Places, run_seed
-from tools.robustness.summary import count, page
+from tools.robustness.summary import by_property, count, page, trust_against_J
 
 SOURCES = ("flows", "stages", "configs", "tools/robustness", "tools/capture_rendering")
 
@@ -31,13 +32,13 @@ def main() -> int:
     places = Places(args.captures or args.work / "captures", args.work)
     code = code_digest()
     if args.one is not None:
-        run_seed(args.one, places, _how(args), code)
+        run_seed(args.one, places, _how(args), {"code": code, "commit": commit()})
         return 0
     if not args.summary:
-        _run_all([s for s in args.seeds if args.again or args.start_from or not _is_done(places, s, code)], args)
+        _run_all([s for s in args.seeds if args.again or args.start_from or not _is_done(places, s, code, _how(args))], args)
     results = [_read(places, s) for s in args.seeds if places.result(s).exists()]
     _write_summary(args, results)
-    print(count(results))
+    print("\n\n".join((by_property(results), trust_against_J(results), count(results))))
     return 0 if len(results) == len(args.seeds) else 1
 
 
@@ -105,11 +106,13 @@ def _apart(seed: int, args: argparse.Namespace) -> str:
     return f"seed {seed}: {found['verdict']}, {found['seconds']:.0f} s, {drawn}; {why}"
 
 
-def _is_done(places: Places, seed: int, code: str) -> bool:
+def _is_done(places: Places, seed: int, code: str, how: How) -> bool:
+    """Whether the result is there, of the same capture, run in the same way by the same sources."""
     if not places.result(seed).exists():
         return False
-    found = _read(places, seed)
-    return (found["generator"], found["code"]) == (GENERATOR, code)
+    found, wanted = _read(places, seed), asdict(how)
+    same = all(found["how"].get(name) == wanted[name] for name in ("frames", "width", "shape", "twin_every"))
+    return same and (found["generator"], found["code"]) == (GENERATOR, code)
 
 
 def _read(places: Places, seed: int) -> dict[str, Any]:
@@ -118,7 +121,9 @@ def _read(places: Places, seed: int) -> dict[str, Any]:
 
 def _write_summary(args: argparse.Namespace, results: list[dict[str, Any]]) -> None:
     c = circumstances()
-    head = f"{c['date']}, commit {c['commit']}, {c['machine']}. {args.frames} frames of {args.width} px width, generator {GENERATOR}."
+    commits = ", ".join(sorted({r["commit"] for r in results}))
+    size = f"{args.frames} frames of {args.width} px width, generator {GENERATOR}"
+    head = f"{c['date']}, commit {commits}, {c['machine']}. {size}. Command: `make bench-robustness`."
     args.work.mkdir(parents=True, exist_ok=True)
     (args.work / "summary.md").write_text(page(results, head))
 

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from tools.robustness.write import render, write_json
 ROOT = Path(__file__).resolve().parents[2]
 STOPS_WITH_A_REASON = (3, 4)
 """exit codes of `twin` for a capture that cannot be used and for a stage that says why it cannot go on"""
+NOT_OF_THE_CAPTURE = (2, 5, 6, 130)
+"""wrong settings, the disk, missing weights, interrupted"""
 OF_THE_TWIN = ("surface", "texture", "package")
 
 
@@ -61,8 +64,11 @@ class How:
     """mesh file that takes the place of the drawn shape"""
 
 
-def run_seed(seed: int, places: Places, how: How, code: str) -> dict[str, Any]:
-    """The result of `seed`, which is also written; `code` says what it was computed with."""
+def run_seed(seed: int, places: Places, how: How, source: Mapping[str, str]) -> dict[str, Any]:
+    """The result of `seed`, which is also written; `source` ("code", "commit") says what it was computed with and becomes part of it.
+
+    Raises RuntimeError when the run ended for a reason that has nothing to do with the capture.
+    """
     drawn = draw(seed, how.frames, how.width, how.shape)
     capture = render(seed, places.captures, drawn)
     store = places.results / "stores" / f"{seed:04d}"
@@ -71,9 +77,11 @@ def run_seed(seed: int, places: Places, how: How, code: str) -> dict[str, Any]:
     to_twin = bool(how.twin_every) and seed % how.twin_every == 0
     started = time.monotonic()
     exit_code = _reconstruct(capture, store, how, to_twin)
-    record = RunRecords(Store(store)).of_capture(capture)[0]
+    record = next(iter(RunRecords(Store(store)).of_capture(capture)), None)
+    if record is None or exit_code in NOT_OF_THE_CAPTURE:
+        raise RuntimeError(f"seed {seed}: exit code {exit_code} says nothing of the capture\n{(store / 'printed.log').read_text()[-2000:]}")
     found = _judge(capture, Store(store), record, exit_code, to_twin)
-    result = {"seed": seed, "generator": GENERATOR, "code": code, "properties": drawn.properties, "to_twin": to_twin,
+    result = {"seed": seed, "generator": GENERATOR, **source, "properties": drawn.properties, "to_twin": to_twin,
               "seconds": round(time.monotonic() - started, 1), "stage_seconds": {n: s.seconds for n, s in record.stages.items()},
               "exit_code": exit_code, **found, "how": asdict(how)}
     write_json(places.result(seed), result)
@@ -104,7 +112,7 @@ def _judge(capture: Path, store: Store, record: RunRecord, exit_code: int, to_tw
     frames = _frames(capture, store, record, points, score.pose_limit_m(extent_m))
     extras = _figures(frames) | {"extent_mm": round(1000 * extent_m, 1)}
     if exit_code:
-        kind = "honest" if exit_code in STOPS_WITH_A_REASON and "takes longer" not in record.error else "wrong"
+        kind = "honest" if exit_code in STOPS_WITH_A_REASON and "time limit" not in record.error else "wrong"
         verdict = Verdict(kind, (f"{_stage_of(record)}: {record.error}",))
     else:
         verdict = judge_frames(frames, 1000 * score.pose_limit_m(extent_m), [w for ws in warnings.values() for w in ws])
