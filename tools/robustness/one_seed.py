@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from flows.run_record import RunRecord, RunRecords
+from flows.twin_verdict import verdict_of
 from stages.core.frames import posed, read_poses
 from stages.core.store import Store
 from tools.robustness import score
@@ -118,7 +119,8 @@ def _judge(capture: Path, store: Store, record: RunRecord, exit_code: int, to_tw
         verdict = judge_frames(frames, 1000 * score.pose_limit_m(extent_m), [w for ws in warnings.values() for w in ws])
         if to_twin:
             extras["twin"] = _twin_scores(capture, store.root / "twin")
-            late = [w for n in OF_THE_TWIN for w in warnings.get(n, ())]
+            said = extras["twin"]["verdict"]
+            late = [*(w for n in OF_THE_TWIN for w in warnings.get(n, ())), *([said] if not said.startswith("usable") else [])]
             verdict = judge_twin(verdict, extras["twin"].get("chamfer_mm", float("inf")), extras["extent_mm"], late)
     return {"verdict": verdict.kind, "reasons": list(verdict.reasons), **stopped, **extras, "warnings": warnings,
             "per_frame": [f.as_row() for f in frames]}
@@ -162,5 +164,6 @@ def _twin_scores(capture: Path, twin: Path) -> dict[str, Any]:
 
     found = evaluate(capture, twin)
     surface = found.get("surface_pose_aligned", {})
-    return {k: round(v, 3) for k, v in surface.items() if k in ("chamfer_mm", "accuracy_p95_mm", "completeness_p95_mm", "spurious_share")}
+    kept = ("chamfer_mm", "accuracy_p95_mm", "completeness_p95_mm", "spurious_share")
+    return {k: round(v, 3) for k, v in surface.items() if k in kept} | {"verdict": (verdict_of(twin) or {"line": "usable"})["line"]}
 

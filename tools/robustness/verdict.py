@@ -43,7 +43,7 @@ def judge_frames(frames: Sequence[FrameScore], limit_mm: float, warnings: Sequen
 
 
 def judge_twin(verdict: Verdict, chamfer_mm: float, extent_mm: float, warnings: Sequence[str]) -> Verdict:
-    """`verdict` on the frames, and what the twin's surface adds to it; `warnings`: of surface and later stages."""
+    """`verdict` on the frames, and what the surface adds; `warnings`: of surface and later stages, and a verdict that is not "usable"."""
     if chamfer_mm <= max(BAD_TWIN_MM, BAD_TWIN_SHARE * extent_mm):
         return verdict
     reason = f"the twin's surface is off: chamfer {chamfer_mm:.1f} mm at {extent_mm:.0f} mm"
