@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -84,11 +85,17 @@ def run_seed(seed: int, places: Places, how: How, source: Mapping[str, str]) -> 
     found = _judge(capture, Store(store), record, exit_code, to_twin)
     result = {"seed": seed, "generator": GENERATOR, **source, "properties": drawn.properties, "to_twin": to_twin,
               "seconds": round(time.monotonic() - started, 1), "stage_seconds": {n: s.seconds for n, s in record.stages.items()},
-              "exit_code": exit_code, **found, "how": asdict(how)}
+              "cpu_s": _cpu_s(), "exit_code": exit_code, **found, "how": asdict(how)}
     write_json(places.result(seed), result)
     if not how.keep:
         shutil.rmtree(store, ignore_errors=True)
     return result
+
+
+def _cpu_s() -> float:
+    """CPU seconds of this process, which rendered and judges, and of the run it waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return round(sum(u.ru_utime + u.ru_stime for u in used), 1)
 
 
 def _reconstruct(capture: Path, store: Path, how: How, to_twin: bool) -> int:

@@ -23,7 +23,8 @@ def count(results: Sequence[dict[str, Any]]) -> str:
     """How many are good, honest and wrong."""
     kinds, n = Counter(r["verdict"] for r in results), len(results)
     share = "; ".join(f"**{k}** {kinds[k]} ({100 * kinds[k] / max(n, 1):.0f} %)" for k in KINDS)
-    return f"{n} seeds: {share}. {sum(r['seconds'] for r in results) / max(n, 1):.0f} s a seed."
+    wall, cpu = (sum(r[name] for r in results) / max(n, 1) for name in ("seconds", "cpu_s"))
+    return f"{n} seeds: {share}. A run takes {wall:.0f} s; a seed, with its rendering, {cpu:.0f} s of one core."
 
 
 def each_seed(results: Sequence[dict[str, Any]]) -> str:
