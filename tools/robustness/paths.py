@@ -19,9 +19,9 @@ from stages.core.synthetic.render import look_at
 from tools.robustness.drawn import Drawn
 
 Path = Callable[[float], np.ndarray]
-TURNED = (0.42, 0.6)
+TURNED = (0.44, 0.56)
 """when the object of `two_stage` is turned"""
-TOUCHED = (0.3, 0.55)
+TOUCHED = (0.3, 0.5)
 """when a hand touches what it does not move"""
 _LIFT = 0.35
 """how far the object is lifted while it is turned, in extents"""

@@ -37,6 +37,8 @@ class FrameScore:
     pose_reason: str
     true_px: int
     found_px: int
+    visible: float
+    """share of the object's outline in the picture that nothing stands before"""
 
     def as_row(self) -> dict:
         """Plain data."""
@@ -104,6 +106,13 @@ def frame_scores(truth: Path, masks: Path, table: Path, poses: list[FramePose], 
                 pose_reason=pose.reason if pose else "",
                 true_px=int(want.sum()),
                 found_px=int(found.sum()),
+                visible=round(float(want.sum() / max(_whole(truth, path.name, want).sum(), 1)), 3),
             )
         )
     return out
+
+
+def _whole(truth: Path, name: str, visible: np.ndarray) -> np.ndarray:
+    """What would be seen of the object if nothing stood before it; captures of other origin have no such picture."""
+    path = truth / "whole" / name
+    return read_mask(path) if path.exists() else visible

@@ -62,7 +62,7 @@ def _hand(drawn: Drawn, motion: Motion, vertices: np.ndarray) -> list[Body]:
         "holds": lambda t: motion.world_from_object(t) @ object_from_grip,
         "stays": lambda t: motion.world_from_object(0.0) @ object_from_grip,
         "touches": lambda t: _only(TOUCHED, t, object_from_grip),
-        "turns": lambda t: _only((TURNED[0] - 0.03, TURNED[1] + 0.03), t, motion.world_from_object(t) @ object_from_grip),
+        "turns": lambda t: _only((TURNED[0] - 0.02, TURNED[1] + 0.02), t, motion.world_from_object(t) @ object_from_grip),
     }[drawn.hand]
     return [Body("hand", *mesh, _plainly(hand.skin), pose)]
 

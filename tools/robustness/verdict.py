@@ -1,6 +1,7 @@
 """good, honest or wrong: what the frames' scores and the run's warnings come to.
 
-good    every pose that is claimed is right, 90 % of the frames have one, no mask that is called ok is bad, mean J is 90 or more
+good    every pose that is claimed is right, 90 % of the frames that show the object have one, no mask that is called ok is bad,
+        mean J is 90 or more
 honest  it stopped and said why, or every frame that is not right is marked and the report warns
 wrong   something is claimed that is not so
 """
@@ -18,6 +19,8 @@ from tools.robustness.score import FrameScore
 BAD_J, GOOD_MEAN_J, GOOD_POSED = 80.0, 90.0, 0.9
 MARKED = ("uncertain", "lost", "")
 """statuses of a mask that claim nothing; "" = the frame was not used"""
+LEAST_VISIBLE = 1 / 3
+"""frames in which less than this share of the object is seen need no pose for a good run; one that is claimed must be right all the same"""
 BAD_TWIN_MM, BAD_TWIN_SHARE = 3.0, 0.02
 """a twin whose chamfer distance is beyond the larger of 3 mm and 2 % of the object's extent is not the object's"""
 
@@ -75,12 +78,12 @@ def _false_masks(frames: Sequence[FrameScore]) -> list[str]:
 
 
 def _short_of_good(frames: Sequence[FrameScore], limit_mm: float) -> list[str]:
-    posed = np.mean([f.pose_error_mm is not None for f in frames])
+    posed = np.mean([f.pose_error_mm is not None for f in frames if f.visible >= LEAST_VISIBLE] or [False])
     J, doubted = np.mean([f.J for f in frames]), [f for f in frames if f.J < BAD_J]
     off = [f for f in frames if f.pose_error_mm is not None and f.pose_error_mm > limit_mm]
     out = [f"poses off, but marked: frames {_named(off)}"] if off else []
     if posed < GOOD_POSED:
-        out.append(f"{100 * posed:.0f} % of the frames have a pose")
+        out.append(f"{100 * posed:.0f} % of the frames that show the object have a pose")
     if J < GOOD_MEAN_J:
         out.append(f"mean J {J:.0f}" + (f"; marked: frames {_named(doubted)}" if doubted else ""))
     return out
