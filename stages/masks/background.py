@@ -19,6 +19,10 @@ from stages.masks.working_frame import WorkingFrame
 MAX_SAMPLES = 32
 """frames taken, evenly spaced: the median of 32 has a noise of a fifth of the sensor's, and 1 megapixel of them is 160 MB"""
 
+UNSHADED_FROM = 7
+"""frames whose median shows what the first frame has in shadow"""
+SHADED, SHADED_TINT = (0.35, 0.93), 0.06
+"""by how much a shadow darkens, and by how much of the brightness it changes the hue"""
 SHADE_GAP_PX = 3
 LEAST_SHADE = 0.02
 RANGE = 6.0
@@ -177,14 +181,28 @@ def calmed(seen: np.ndarray, rgb: np.ndarray, sigma: np.ndarray, ring: np.ndarra
 
 
 def anchored(samples: Samples, outside: np.ndarray, noise: float) -> np.ndarray:
-    """(N, H, W) bool: samples that look like the first frame at pixels where that one certainly shows background (`outside`)."""
-    reference = samples.rgb[0].astype(np.float32)
+    """(N, H, W) bool: samples that look like the first frame at pixels where that one certainly shows background (`outside`).
+
+    Where the first frame is a darkened copy of what most frames show, it shows the object's shadow: there they look like the others.
+    """
+    reference = _unshaded(samples)
     tolerance = 6 * noise + 0.1 * reference.max(-1)
     out = np.zeros(samples.disparity.shape, bool)
     for i in range(len(out)):
         difference = np.abs(samples.rgb[i] / samples.gain[i].astype(np.float32) - reference)
         out[i] = outside & (np.maximum(np.maximum(difference[..., 0], difference[..., 1]), difference[..., 2]) < tolerance)
     return out
+
+
+def _unshaded(samples: Samples) -> np.ndarray:
+    """(H, W, 3) float32: the first frame, and the median of a few frames where the first is that in shadow."""
+    first = samples.rgb[0].astype(np.float32)
+    picks = np.unique(np.linspace(0, len(samples.rgb) - 1, UNSHADED_FROM).round().astype(int))
+    usual = np.median(samples.rgb[picks] / samples.gain[picks, None, None].astype(np.float32), axis=0)
+    factor = (first * usual).sum(-1) / np.maximum(np.square(usual).sum(-1), 1.0)
+    off = np.abs(first - factor[..., None] * usual).max(-1)
+    shaded = (factor > SHADED[0]) & (factor < SHADED[1]) & (off < SHADED_TINT * usual.max(-1) + 3)
+    return np.where(shaded[..., None], usual, first).astype(np.float32)
 
 
 def behind(samples: Samples, surface: np.ndarray | None, where: np.ndarray, object_px: np.ndarray) -> np.ndarray:

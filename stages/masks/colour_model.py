@@ -15,6 +15,10 @@ UNIFORM = 256.0**-3
 """density of "any colour": the outlier part of every mixture"""
 OUTLIERS = 0.15
 """share of the uniform density in a histogram model: an unseen colour must not decide"""
+CAST = 0.1
+"""share of the background that may lie in a cast shadow"""
+CAST_FACTORS = tuple(0.4 + 0.05 * k for k in range(12))
+"""how a cast shadow may darken a colour (grey levels, not light)"""
 MIXING = 0.3
 """scatter of a pixel on the outline, as a share of the difference between the two sides (a uniform mixture has 1 / sqrt(12))"""
 
@@ -67,7 +71,18 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
 
 def model_from_histograms(of_object: np.ndarray, of_background: np.ndarray) -> ColourModel:
     """Blur the counts by one bin (the kernel of a density estimate) and mix in the uniform density."""
-    return ColourModel(_log_density(of_object), _log_density(of_background))
+    return ColourModel(_log_density(of_object), _log_density(with_shadows(of_background)))
+
+
+def with_shadows(of_background: np.ndarray) -> np.ndarray:
+    """Counts (BINS,)*3 with a share `CAST` of them darkened as cast shadows do: one that falls beside the object is still background."""
+    at = np.nonzero(of_background > 1e-4 * of_background.sum())
+    centre, count = (np.stack(at, 1) + 0.5) * (256 / BINS), of_background[at]
+    if not len(count):
+        return of_background
+    darker = np.concatenate([f * centre for f in CAST_FACTORS])
+    cast = histogram(darker.astype(np.float32), np.tile(count, len(CAST_FACTORS)) / len(CAST_FACTORS))
+    return (1 - CAST) * of_background + CAST * cast
 
 
 def _log_density(counts: np.ndarray, sigma_bins: float = 0.8) -> np.ndarray:

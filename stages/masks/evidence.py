@@ -19,6 +19,9 @@ WEAK_SIGMA_PX = 0.6
 SHADOW_LOG_SIGMA = 0.12
 """a background pixel may darken or brighten by about 12 % (soft shadow, reflection, drift) and still be background, until it is known
 how much this background does (`shade`)"""
+CAST, CAST_DARKEST, CAST_TINT = 0.1, 0.35, 0.03
+"""share of the background that lies in a cast shadow, which darkens it by any factor down to the second (grey levels, not light), and by
+how much of its brightness such a shadow changes the hue"""
 
 
 def depth_llr(
@@ -75,6 +78,7 @@ def _known_background(colour, background, sigma, log_object, shade, llr):  # pra
     h, w = llr.shape
     prior = np.float32(1) / (shade * shade)
     floor = np.float32(np.log(0.02 * UNIFORM))
+    cast_prior = np.float32(np.log(CAST / (1 - CAST_DARKEST)))
     for y in range(h):
         for x in range(w):
             b0, b1, b2 = background[y, x, 0], background[y, x, 1], background[y, x, 2]
@@ -86,15 +90,20 @@ def _known_background(colour, background, sigma, log_object, shade, llr):  # pra
             f = ((c0 * b0 + c1 * b1 + c2 * b2) / var + prior) / (bb / var + prior)
             misfit = ((c0 - f * b0) ** 2 + (c1 - f * b1) ** 2 + (c2 - f * b2) ** 2) / var + (f - 1) ** 2 * prior
             value = -0.5 * misfit - 1.5 * np.log(2 * np.pi * var) - 0.5 * np.log(1 + bb / (prior * var))
-            high = max(value, floor)
-            llr[y, x] = log_object[y, x] - (high + np.log(np.exp(value - high) + np.exp(floor - high)))
+            # a cast shadow: any factor between CAST_DARKEST and 1 is as likely
+            g = min(max((c0 * b0 + c1 * b1 + c2 * b2) / (bb + np.float32(1e-3)), np.float32(CAST_DARKEST)), np.float32(1))
+            wide = var + np.float32(CAST_TINT * CAST_TINT / 3) * bb
+            off = ((c0 - g * b0) ** 2 + (c1 - g * b1) ** 2 + (c2 - g * b2) ** 2) / wide
+            cast = -0.5 * off - np.log(2 * np.pi * wide) - 0.5 * np.log(bb + np.float32(1)) + cast_prior
+            high = max(value, floor, cast)
+            llr[y, x] = log_object[y, x] - (high + np.log(np.exp(value - high) + np.exp(floor - high) + np.exp(cast - high)))
 
 
 def background_log_density(colour: np.ndarray, background: np.ndarray, sigma: np.ndarray, shade: float = SHADOW_LOG_SIGMA) -> np.ndarray:
     """log p(colour | this pixel shows the known background), allowing for a small common brightness factor (shadow).
 
     The slow readable twin of the kernel above: Gaussian noise times a Gaussian factor about 1, the factor at its maximum, the density
-    spread along it, plus an outlier floor.
+    spread along it; plus a cast shadow, plus an outlier floor.
     """
     var = np.square(sigma) + 1e-3
     bb, cb = np.square(background).sum(-1), (colour * background).sum(-1)
@@ -102,7 +111,10 @@ def background_log_density(colour: np.ndarray, background: np.ndarray, sigma: np
     factor = (cb / var + prior) / (bb / var + prior)
     misfit = np.square(colour - factor[..., None] * background).sum(-1) / var + np.square(factor - 1) * prior
     log_norm = -1.5 * np.log(2 * np.pi * var) - 0.5 * np.log1p(bb / (prior * var))
-    return np.logaddexp(-0.5 * misfit + log_norm, np.log(0.02 * UNIFORM))
+    cast, wide = np.clip(cb / (bb + 1e-3), CAST_DARKEST, 1), var + CAST_TINT**2 / 3 * bb
+    off = np.square(colour - cast[..., None] * background).sum(-1) / wide
+    in_shadow = -0.5 * off - np.log(2 * np.pi * wide) - 0.5 * np.log(bb + 1) + np.log(CAST / (1 - CAST_DARKEST))
+    return np.logaddexp(np.logaddexp(-0.5 * misfit + log_norm, np.log(0.02 * UNIFORM)), in_shadow)
 
 
 def prior_llr(signed_distance: np.ndarray, sigma_px: float, inside: float, outside: float) -> np.ndarray:

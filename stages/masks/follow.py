@@ -15,17 +15,19 @@ import cv2
 import numpy as np
 
 from stages.core.parallel import ordered_map
-from stages.masks.colour_model import BINS, histogram, model_from_histograms, similarity
+from stages.masks.colour_model import BINS, density_above_uniform, histogram, model_from_histograms, similarity, with_shadows
 from stages.masks.expectation import Expectation
 from stages.masks.frame_cut import FrameCut, cut_frame
 from stages.masks.hints import hinted
-from stages.masks.outline import CutSettings
+from stages.masks.outline import CutSettings, Window
 from stages.masks.prompt import Prompt
-from stages.masks.seed import Seed
+from stages.masks.seed import COMMON, Seed
 from stages.masks.working_frame import WorkingFrame
 
 SAME_COLOURS = 0.6
 """Bhattacharyya coefficient from which a region found anew may be the lost object"""
+NEAR_OBJECT = 0.4
+"""how far the object may reach beyond the mask's rectangle, as a share of its size"""
 SAME_MASK = 0.6
 """overlap of the two passes below which the first is kept, and doubted"""
 NO_HINTS: Mapping[int, Prompt] = MappingProxyType({})
@@ -138,7 +140,18 @@ def learn_colours(out: Followed, view: WorkingFrame, mask: np.ndarray, margin_px
     sparse[::2, ::2] = True
     if inner.any():
         out.of_object += histogram(view.rgb[inner & sparse].astype(np.float32))
-    out.of_background += histogram(view.rgb[outer & sparse].astype(np.float32))
+    out.of_background += histogram(view.rgb[_surely_outside(view, mask, outer, out.of_background) & sparse].astype(np.float32))
+
+
+def _surely_outside(view: WorkingFrame, mask: np.ndarray, outer: np.ndarray, of_background: np.ndarray) -> np.ndarray:
+    """(H, W) bool: what may teach the background's colours. Within reach of the object only what is known to be its colour: a side that the
+    mask misses must not become background for good."""
+    if not mask.any():
+        return outer
+    near = np.zeros_like(mask)
+    near[Window.around(mask, round(NEAR_OBJECT * float(np.sqrt(mask.sum())))).slices] = True
+    known = density_above_uniform(with_shadows(of_background), view.rgb.astype(np.float32)) > COMMON
+    return outer & (~near | known)
 
 
 def _jaccard(a: np.ndarray, b: np.ndarray) -> float:

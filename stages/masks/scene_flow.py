@@ -13,12 +13,15 @@ from stages.masks.evidence import prior_llr
 from stages.masks.expectation import Expectation
 from stages.masks.frame_cut import FrameCut
 from stages.masks.ground_motion import at_scale, background_homography, motion_llr, seen_behind
-from stages.masks.outline import signed_distance
-from stages.masks.seed import Seed
+from stages.masks.outline import Window, signed_distance
+from stages.masks.planes import plane_map
+from stages.masks.seed import Seed, surrounding_planes
 from stages.masks.working_frame import WorkingFrame
 
 FLOW_WIDTH = 640
 """px; flow and background motion are computed at this width at most"""
+RING = 0.35
+"""how far round the object this frame's planes are looked for, as a share of its size"""
 REMEMBERED = 9
 """frames kept; every fourth of them shows the background"""
 
@@ -57,6 +60,7 @@ class FlowScene:
         predicted = warp_mask(last.mask, last.gray, gray)
         if predicted.sum() < 30:
             return Expectation(near_range=near_range)
+        surfaces = _surfaces(view, predicted)
         behind, scatter = self._behind(view.shape, gray.shape[1] / view.shape[1])
         distance = signed_distance(predicted)
         sigma = 0.012 * float(np.sqrt(predicted.sum())) + 1.5
@@ -69,6 +73,7 @@ class FlowScene:
             anchor=distance > 0,
             predicted=predicted,
             near_range=near_range,
+            surfaces=surfaces,
             background=behind,
             background_sigma=scatter,
         )
@@ -99,6 +104,15 @@ class FlowScene:
             return None, None
         chosen = [p for p in list(self._past)[::-4] if p.now_from_it is not None]
         return seen_behind([(p.rgb, p.mask, at_scale(step @ p.now_from_it, scale)) for p in chosen], shape)
+
+
+def _surfaces(view: WorkingFrame, predicted: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """The planes that this frame's own depth shows round the object, as `depth_llr` takes them."""
+    if not np.isfinite(view.disparity).any():
+        return []
+    ring = Window.around(predicted, round(RING * float(np.sqrt(predicted.sum()))))
+    found = surrounding_planes(view, ring, predicted, np.random.default_rng(view.frame))
+    return [(plane_map(p, view.shape), max(p.sigma_px, 0.3)) for p in found]
 
 
 def _step(last: _Memory, gray: np.ndarray) -> np.ndarray | None:

@@ -109,12 +109,17 @@ class SceneMotion:
 
 def place(xyz: np.ndarray, uv: np.ndarray, rig: Rig) -> tuple[np.ndarray | None, int]:
     """(scene_from_left, inliers) of a camera that sees points (N, 3) metres of the scene at uv (N, 2) px; None when too few agree."""
+    _, first = np.unique(np.column_stack([xyz, uv]).round(6), axis=0, return_index=True)
+    xyz, uv = xyz[np.sort(first)], uv[np.sort(first)]
     if len(uv) < MIN_INLIERS:
         return None, 0
     cv2.setRNGSeed(0)
-    ok, rvec, tvec, inlier = cv2.solvePnPRansac(
-        xyz, uv, rig.K, None, iterationsCount=300, reprojectionError=REPROJECTION_PX, flags=cv2.SOLVEPNP_SQPNP
-    )
+    try:
+        ok, rvec, tvec, inlier = cv2.solvePnPRansac(
+            xyz, uv, rig.K, None, iterationsCount=300, reprojectionError=REPROJECTION_PX, flags=cv2.SOLVEPNP_SQPNP
+        )
+    except cv2.error:  # some sample of the points lies all in one place: they do not tell where the camera is
+        return None, 0
     if not ok or inlier is None or len(inlier) < MIN_INLIERS:
         return None, 0
     i = inlier.ravel()

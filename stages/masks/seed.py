@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from stages.masks.colour_model import ColourModel, decorrelated, density_above_uniform, histogram, model_from_histograms, similarity
+from stages.masks.colour_model import (
+    ColourModel,
+    decorrelated,
+    density_above_uniform,
+    histogram,
+    model_from_histograms,
+    similarity,
+    with_shadows,
+)
 from stages.masks.evidence import colour_llr, depth_llr
 from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut
 from stages.masks.planes import SURE_PX, DisparityPlane, fit_planes, plane_map, standing_out
@@ -78,10 +86,11 @@ def from_box(
     fitting = _fits_box(view.shape, (x0, y0, x1, y1))[crop]
     picture, colour = view.rgb[crop].astype(np.float32), decorrelated(view.rgb[crop])
     # colours as frequent round the box as they can be: depth that bled over the border must not teach them as the object's
-    common = density_above_uniform(histogram(picture[sure_outside]), picture) > COMMON
+    outside = histogram(picture[sure_outside])
+    common = density_above_uniform(with_shadows(outside), picture) > COMMON
     for step in range(ROUNDS):
         teacher = mask[crop] & ~common if step == 0 and (mask[crop] & ~common).sum() > 0.2 * mask.sum() else mask[crop]
-        of_object, of_background = histogram(picture[teacher]), histogram(picture[~mask[crop]])
+        of_object, of_background = histogram(picture[teacher]), histogram(picture[sure_outside | (~mask[crop] & common)])
         near_range = disparity_range(view, mask)
         llr = colour_llr(picture, model_from_histograms(of_object, of_background))
         proof = None
@@ -101,7 +110,7 @@ def from_box(
     u = fine_cut(view.rgb[crop], mask[crop], llr, cut, noise_level(view.rgb))
     final = np.zeros((h, w), bool)
     final[crop] = fill_holes((u > 0.5) & inside[crop], 0.02 if proof is None else 0.003, proof)
-    of_object, of_background = histogram(picture[final[crop]]), histogram(picture[~final[crop]])
+    of_object, of_background = histogram(picture[final[crop]]), histogram(picture[sure_outside | (~final[crop] & common)])
     seed = Seed(view.frame, final, of_object, of_background, disparity_range(view, final), surface, "")
     return replace(seed, doubt=_doubt(seed, (x0, y0, x1, y1), float((near & final).sum() / max(1, final.sum()))))
 

@@ -25,7 +25,7 @@ class TrackStage:
     """Camera poses relative to the object from matched features, metric through stereo."""
 
     name = "track"
-    version = 2
+    version = 3
     needs = Resources(memory_gb=1.5)
     Config = TrackConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "masks.parquet")

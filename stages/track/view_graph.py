@@ -79,6 +79,11 @@ def neighbour_pairs(frames: Sequence[int], gaps: Sequence[int]) -> list[tuple[in
 
 
 def connected(frames: Iterable[int], edges: Iterable[Edge]) -> list[list[int]]:
+    """Parts that the edges connect, largest first (ties: the one with the earliest frame)."""
+    return joined(frames, [(e.a, e.b) for e in edges])
+
+
+def joined(frames: Iterable[int], pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
     """Connected parts, largest first (ties: the one with the earliest frame)."""
     parent = {f: f for f in frames}
 
@@ -88,8 +93,8 @@ def connected(frames: Iterable[int], edges: Iterable[Edge]) -> list[list[int]]:
             f = parent[f]
         return f
 
-    for e in edges:
-        parent[find(e.a)] = find(e.b)
+    for a, b in pairs:
+        parent[find(a)] = find(b)
     parts: dict[int, list[int]] = {}
     for f in sorted(parent):
         parts.setdefault(find(f), []).append(f)

@@ -37,6 +37,8 @@ class FlatScene:
     shift_wall: float = 0.0
     wall: np.ndarray = field(default_factory=lambda: texture(1, (60, 70, 80), (120, 115, 110), (HEIGHT, 2 * WIDTH)))
     thing: np.ndarray = field(default_factory=lambda: texture(2, (150, 40, 30), (240, 190, 60)))
+    shadow: float = 1.0
+    """by how much a shadow beside the thing darkens the wall"""
 
     def mask(self, frame: int) -> np.ndarray:
         """(H, W) bool truth."""
@@ -52,10 +54,13 @@ class FlatScene:
         soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.6)[..., None]
         moved = np.roll(self.thing, (round(at[1]) - HEIGHT // 2, round(at[0]) - WIDTH // 2), (0, 1))
         offset = round(self.shift_wall * frame)
-        colour = soft * moved + (1 - soft) * self.wall[:, offset : offset + WIDTH]
+        cast = np.roll(mask, (14, 30), (0, 1)) & ~mask
+        wall = self.wall[:, offset : offset + WIDTH] * np.where(cast, self.shadow, 1)[..., None]
+        colour = soft * moved + (1 - soft) * wall
         colour = colour * (1.0 if self.gains is None else self.gains[frame]) + rng.normal(0, 2, colour.shape)
         disparity = np.where(mask, THING_PX, WALL_PX).astype(np.float32) + rng.normal(0, 0.2, mask.shape).astype(np.float32)
         disparity[rng.uniform(size=mask.shape) < (0.1 if self.depth else 2)] = np.nan
+        disparity[cast & (self.shadow < 1)] = np.nan
         sigma = np.where(np.isfinite(disparity), np.float32(0.25), np.float32(np.nan))
         return WorkingFrame(frame, np.clip(colour, 0, 255).astype(np.uint8), disparity, sigma)
 

@@ -62,6 +62,17 @@ def test_a_background_that_no_shadow_reaches_is_not_a_flat_side_of_nearly_its_gr
     assert colour_llr(pixel, gray, wall, sigma, 0.02)[0, 0] == pytest.approx(gray.log_densities(pixel)[0][0, 0] - low, abs=1e-3)
 
 
+def test_a_cast_shadow_is_background_where_its_picture_is_known_and_where_it_is_not(model):
+    """Half as bright as the wall and of its hue: shadow. As dark and of another hue: not."""
+    wall, dark = np.array([[[120, 110, 90], [120, 110, 90]]], np.float32), np.array([[[62, 57, 47], [40, 57, 70]]], np.float32)
+    known = background_log_density(dark, wall, np.full((1, 2), 2, np.float32))[0]
+    assert known[0] - known[1] > 4
+    pixels = np.random.default_rng(0).normal((120, 110, 90), 4, (4000, 3))
+    taught = model_from_histograms(histogram(np.random.default_rng(1).normal((200, 40, 40), 8, (4000, 3))), histogram(pixels))
+    llr = taught.llr(dark[0])
+    assert llr[0] < -1 and abs(llr[1]) < 0.5
+
+
 @pytest.mark.parametrize("shadow", [0.0, 0.15])
 def test_how_much_the_background_is_shaded_is_read_round_the_object(rng, shadow):
     masks, rgb = [], []

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stages.masks.colour_model import colour_index, histogram
+from stages.masks.follow import Followed, learn_colours
 from stages.masks.stereo_method import StereoMethod
-from tests.masks.flat_scene import FlatScene, jaccard
+from stages.masks.working_frame import WorkingFrame
+from tests.masks.flat_scene import FlatScene, jaccard, texture
 
 
 def path(count: int) -> list[tuple[float, float]]:
@@ -100,3 +103,32 @@ def test_very_short_videos(count):
 def test_prompt_in_the_middle_goes_both_ways():
     _, _, j = segment(FlatScene(path(12)), frame=6)
     assert j.min() > 97, j
+
+
+@pytest.mark.parametrize(("depth", "least"), [(True, 95), (False, 85)])
+def test_a_cast_shadow_that_moves_with_the_object_stays_background(depth, least):
+    centres = [(70 + 20 * i, 110 + 3 * i) for i in range(10)]
+    scene = FlatScene(centres, wall=texture(1, (140, 130, 115), (160, 150, 135), (240, 640)), shadow=0.55, depth=depth)
+    _, _, j = segment(scene, kind="still_camera")
+    assert j.min() > least, j
+
+
+def test_a_side_that_the_mask_misses_is_not_taught_as_background():
+    """Its colour is met only beside the mask; the wall's, and a colour that is met far from the object, are learnt."""
+    rgb, mask = np.full((120, 160, 3), (90, 120, 130), np.uint8), np.zeros((120, 160), bool)
+    mask[40:70, 60:100] = True
+    rgb[40:70, 60:100], rgb[70:82, 60:100], rgb[5:15, 5:30] = (200, 40, 40), (70, 60, 160), (30, 160, 40)
+    known = Followed.empty()
+    known.of_background = histogram(rgb[20:30, 20:60].reshape(-1, 3).astype(np.float32))
+    nowhere = np.full((120, 160), np.nan, np.float32)
+    learn_colours(known, WorkingFrame(0, rgb, nowhere, nowhere), mask)
+    met = [known.of_background.ravel()[colour_index(np.float32(c))] for c in ((90, 120, 130), (30, 160, 40), (70, 60, 160))]
+    assert met[0] > 0 and met[1] > 0 and met[2] == 0
+
+
+def test_without_the_scenes_motion_the_frames_own_plane_still_separates():
+    """Colours of thing and wall are the same and all moves: only the depth of each frame tells them apart."""
+    both = texture(1, (60, 70, 80), (120, 115, 110), (240, 640))
+    centres = [(120 + 6 * i, 120 + 2 * i) for i in range(10)]
+    _, _, j = segment(FlatScene(centres, thing=both[:, :320], wall=both, shift_wall=5.0), kind="flow")
+    assert j.min() > 65, j  # 27 with colours and flow alone

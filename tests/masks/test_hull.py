@@ -9,6 +9,7 @@ from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, transform
 from stages.masks.hull import Hull
 from stages.masks.outline import signed_distance
+from stages.masks.scene_motion import place
 from stages.masks.scene_moving import _room
 from tests.masks.flat_scene import jaccard
 
@@ -103,6 +104,14 @@ def test_camera_motion_of_the_generated_capture(truth):
     assert len(errors) >= 0.7 * len(reader.ids)
     assert np.median([np.degrees(rotation_angle(e)) for e in errors]) < 0.5
     assert np.median([np.linalg.norm(e[:3, 3]) for e in errors]) < 0.005
+
+
+def test_points_all_in_one_place_do_not_place_a_camera():
+    """Thirty matches of one point, and of two: no pose, and no fault of the solver."""
+    rig = Rig(640, 480, 600.0, 600.0, 320.0, 240.0, 0.06)
+    for count in (1, 2):
+        xyz = np.tile(np.array([[0.01, 0.02, 0.5], [0.1, -0.02, 0.7]])[:count], (30, 1))
+        assert place(xyz + np.arange(len(xyz))[:, None] * 1e-9, rig.project(xyz), rig)[0] is None
 
 
 def test_features_of_a_flat_picture_are_none():
