@@ -2,7 +2,7 @@
 
     left/*.{png,jpg,jpeg} right/*...   or left.mp4 + right.mp4, or stereo.mp4 (side by side, left half = left camera)
     calibration.{json,yaml,yml,xml}, calib.txt, or intrinsics.yml + extrinsics.yml
-    prompt.json with prompt/*.png, masks/*.png, depth/*.png with depth/depth.json         (optional)
+    prompt.json with prompt/*.png, masks/*.png, hidden/*.png, depth/*.png with depth/depth.json         (optional)
 
 Names count in the digest, as they decide which pictures pair up; where the folder lies and the age of its files do not.
 """
@@ -50,13 +50,15 @@ class CaptureFiles:
     prompt_masks: tuple[Path, ...] = ()
     """that prompt.json may name"""
     masks: tuple[Path, ...] = ()
+    hidden: tuple[Path, ...] = ()
+    """where something stands before the object"""
     depth: tuple[Path, ...] = ()
     depth_notes: Path | None = None
 
     def all(self) -> tuple[Path, ...]:
         """Every file that can change a result."""
         single = (self.left_video, self.right_video, self.stereo_video, self.prompt, self.depth_notes)
-        folders = (*self.left, *self.right, *self.calibration, *self.masks, *self.depth, *self.prompt_masks)
+        folders = (*self.left, *self.right, *self.calibration, *self.masks, *self.hidden, *self.depth, *self.prompt_masks)
         return (*folders, *(p for p in single if p is not None))
 
 
@@ -69,8 +71,8 @@ def find_files(root: Path) -> CaptureFiles:
         raise CaptureError(f"{root} is empty", LAYOUT_ADVICE)
     found = CaptureFiles(root, _pictures(root / "left"), _pictures(root / "right"), _video(root, "left"), _video(root, "right"),
                          _video(root, "stereo"), _calibration(root), _file(root / "prompt.json"),
-                         _pictures(root / "prompt"), _pictures(root / "masks"), _pictures(root / "depth"),
-                         _file(root / "depth" / "depth.json"))
+                         _pictures(root / "prompt"), _pictures(root / "masks"), _pictures(root / "hidden"),
+                         _pictures(root / "depth"), _file(root / "depth" / "depth.json"))
     _refuse_incomplete(found)
     return found
 

@@ -88,6 +88,11 @@ class FrameReader:
         """(H, W) bool; all False for a frame whose object was lost."""
         return read_mask(_folder(self.masks) / f"{frame:06d}.png")
 
+    def hidden(self, frame: int, side: str = "left") -> np.ndarray | None:
+        """(H, W) bool: something stands before the object there, so that the picture says nothing about it; None = nowhere."""
+        path = _folder(self.masks) / ("hidden" if side == "left" else "hidden_right") / f"{frame:06d}.png"
+        return read_mask(path) if path.exists() else None
+
 
 def _folder(path: Path | None) -> Path:
     if path is None:

@@ -31,6 +31,9 @@ MAKE_ROOM = "free space there, or name a folder on a larger disk with --out; eve
 REPORT_BYTES = 4_000_000
 """about what is written and not copied: report.html, run.json, poses.json"""
 
+NOT_COPIED = ("sigma", "hidden_right")
+"""names within these that are for the stages alone"""
+
 
 def assemble_twin(
     out_dir: Path, refs: Mapping[str, ArtifactRef], manifests: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any] | None = None,
@@ -107,11 +110,11 @@ def _copy_outputs(folder: Path, refs: Mapping[str, ArtifactRef], disk: Disk) -> 
     if "poses_refined.json" in refs:
         write_poses(folder / "poses.json", poses_in_twin_frame(read_poses(refs["poses_refined.json"].path)), TWIN_POSES)
     for name, path in _parts(refs).items():
-        disk.copy_tree(path, folder / name, without=("sigma",))
+        disk.copy_tree(path, folder / name, without=NOT_COPIED)
 
 
 def _bytes_needed(refs: Mapping[str, ArtifactRef], kept: list[Path]) -> int:
-    return REPORT_BYTES + sum(_bytes_of(path, without=("sigma",)) for path in (*_parts(refs).values(), *kept))
+    return REPORT_BYTES + sum(_bytes_of(path, without=NOT_COPIED) for path in (*_parts(refs).values(), *kept))
 
 
 def _bytes_of(path: Path, without: tuple[str, ...] = ()) -> int:

@@ -106,8 +106,12 @@ def _take_given(reader: FrameReader, given: Path, out: Path, context: StageConte
     for i, frame in enumerate(reader.ids):
         source, target = given / "masks" / f"{frame:06d}.png", out / "masks" / f"{frame:06d}.png"
         if source.exists():
-            mask = read_mask(source)
-            shutil.copyfile(source, target)
+            mask, hidden = read_mask(source), _write_hidden(given, out, frame)
+            if hidden is None:
+                shutil.copyfile(source, target)
+            else:
+                mask = mask & ~hidden
+                write_mask(target, mask)
             empty = not mask.any()
             rows.append(
                 _row(
@@ -120,6 +124,16 @@ def _take_given(reader: FrameReader, given: Path, out: Path, context: StageConte
             rows.append(_row(frame, "lost", 0.0, 0, "the capture has masks, but none for this frame"))
         context.progress(i + 1, len(reader.ids), "taking the given masks")
     return _finish(rows, StageReport(method="given", reason="the capture came with masks"), sheet, out)
+
+
+def _write_hidden(given: Path, out: Path, frame: int) -> np.ndarray | None:
+    """(H, W) bool as the capture says it: something stands before the object there. None, and no file, where it does not say."""
+    source = given / "hidden" / f"{frame:06d}.png"
+    if not source.exists():
+        return None
+    hidden = read_mask(source)
+    write_mask(out / "masks" / "hidden" / source.name, hidden)
+    return hidden
 
 
 def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: MasksConfig, out: Path, context: StageContext) -> StageReport:
@@ -155,6 +169,8 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
     for result in outcome.results:
         frame = result.view.frame
         mask = result.mask if scale >= 1 else to_full_size(result.mask, reader.rgb(frame), cut)
+        if (hidden := _write_hidden(inputs["given"].path, out, frame)) is not None:
+            mask = mask & ~hidden
         write_mask(out / "masks" / f"{frame:06d}.png", mask)
         rows.append(_row(frame, result.status, result.trust, int(mask.sum()), result.reason))
         sheet.add(frame, lambda result=result: result.view.rgb, result.mask, result.status)

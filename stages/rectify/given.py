@@ -1,9 +1,9 @@
 """Masks and depth that came with the capture, brought to the rectified left picture.
 
-masks/: any picture, 0 = background, in px of the raw left picture. depth/: uint16 PNG in px of the raw left picture, 0 = none; what a
-value means stands in depth/depth.json: {"kind": "depth", "per_unit": 1000} (units per metre along the raw optical axis; millimetres when
-the file is absent) or {"kind": "disparity", "per_unit": 64} (units per px; rectified captures only). Files go with frames by the number in
-their names, or by order.
+masks/: any picture, 0 = background, in px of the raw left picture. hidden/: the same, not 0 where something stands before the object.
+depth/: uint16 PNG in px of the raw left picture, 0 = none; what a value means stands in depth/depth.json: {"kind": "depth",
+"per_unit": 1000} (units per metre along the raw optical axis; millimetres when the file is absent) or {"kind": "disparity", "per_unit": 64}
+(units per px; rectified captures only). Files go with frames by the number in their names, or by order.
 """
 
 from __future__ import annotations
@@ -66,17 +66,20 @@ def by_frame(files: tuple[Path, ...], numbers: list[int] | None, frames: int, wh
 
 @dataclass(frozen=True)
 class GivenMaps:
-    """Writes given/masks, given/disparity and given.json for a geometry and the rig that is written."""
+    """Writes given/masks, given/hidden, given/disparity and given.json for a geometry and the rig that is written."""
 
     geometry: Geometry
     rig: Rig
     encoding: DepthEncoding
 
-    def write(self, folder: Path, frames: list[int], masks: dict[int, Path], depth: dict[int, Path]) -> list[str]:
+    def write(
+        self, folder: Path, frames: list[int], masks: dict[int, Path], depth: dict[int, Path], hidden: dict[int, Path]
+    ) -> list[str]:
         """One frame at a time; returns warnings. Raises CaptureError for a broken file, or for disparities of a raw capture."""
         folder.mkdir(exist_ok=True)
-        (folder / "given.json").write_text(json.dumps({"masks": bool(masks), "depth": bool(depth)}))
-        if not masks and not depth:
+        found = {"masks": bool(masks), "depth": bool(depth), **({"hidden": True} if hidden else {})}
+        (folder / "given.json").write_text(json.dumps(found))
+        if not any(found.values()):
             return []
         if depth and self.encoding.kind == "disparity" and not self.geometry.keep_left:
             raise CaptureError("depth/ holds disparities, but the capture is not rectified",
@@ -85,8 +88,9 @@ class GivenMaps:
         warp = Warp.of(g.left, g.rig, g.size, (self.rig.width, self.rig.height), g.keep_left)
         for k in frames:
             name = f"{k:06d}.png"
-            if k in masks:
-                write_mask(folder / "masks" / name, rectified_mask(read_given(masks[k], g.size, cv2.IMREAD_GRAYSCALE), warp))
+            for kind, files in (("masks", masks), ("hidden", hidden)):
+                if k in files:
+                    write_mask(folder / kind / name, rectified_mask(read_given(files[k], g.size, cv2.IMREAD_GRAYSCALE), warp))
             if k in depth:
                 raw = read_given(depth[k], g.size, cv2.IMREAD_UNCHANGED)
                 write_disparity(folder / "disparity" / name, rectified_disparity(raw, self.encoding, g, warp, self.rig))

@@ -129,9 +129,10 @@ class Run:
 
     def _write_given(self, rows: list[FrameFigures], geometry: Geometry, rig: Rig, prompt: dict) -> None:
         frames, numbers = [r.frame for r in rows if r.ok], self.reader.numbers()
-        masks, depth = (by_frame(f, numbers, len(rows), kind) for f, kind in ((self.files.masks, "masks"), (self.files.depth, "depth")))
+        named = ((self.files.masks, "masks"), (self.files.depth, "depth"), (self.files.hidden, "hidden"))
+        masks, depth, hidden = (by_frame(f, numbers, len(rows), kind) for f, kind in named)
         given = GivenMaps(geometry, rig, DepthEncoding.read(self.files.depth_notes))
-        self.done.warnings += given.write(self.out / "given", frames, masks, depth)
+        self.done.warnings += given.write(self.out / "given", frames, masks, depth, hidden)
         if self.files.prompt_masks:
             warp = Warp.of(geometry.left, geometry.rig, geometry.size, (rig.width, rig.height), geometry.keep_left)
             write_masks(prompt, self.files.prompt_masks, warp, geometry.size, self.out / "given")

@@ -52,9 +52,29 @@ def pack(views: Sequence[View], scale: float = 1.0) -> Cameras:
     return Cameras(np.array(poses), np.array(intrinsics), np.array(sizes, np.int64), np.array(starts, np.int64), np.concatenate(pixels))
 
 
+def blocks(count: int, size: int = 131_072) -> list[slice]:
+    """Slices of at most `size` that cut 0..count: what is looked at in so many cameras takes 4 bytes per point and camera."""
+    return [slice(a, min(count, a + size)) for a in range(0, count, size)]
+
+
 def eyes(views: Sequence[View]) -> list[tuple[np.ndarray, Rig]]:
     """(object_from_camera, rig) in the order of `pack`."""
     return [eye for v in views for eye in ((v.object_from_left, v.rig), (v.object_from_right, v.rig_right))]
+
+
+def hidden_of_eyes(views: Sequence[View], margin_px: int = 2) -> list[np.ndarray | None]:
+    """Per camera in the order of `pack` (h, w) bool: something stands before the object there, or within `margin_px`; None = nowhere."""
+    import cv2
+
+    kernel = np.ones((2 * margin_px + 1,) * 2, np.uint8)
+    maps = [m for v in views for m in (v.hidden, v.hidden_right)]
+    return [None if m is None else cv2.dilate(m.astype(np.uint8), kernel) > 0 for m in maps]
+
+
+def _at(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Values at the nearest pixels of (N, 2) points inside the picture."""
+    nearest = np.rint(uv).astype(int)
+    return picture[nearest[:, 1], nearest[:, 0]]
 
 
 def visible(
@@ -62,10 +82,10 @@ def visible(
 ) -> np.ndarray:
     """(N, C) float32: cosine of the angle between normal and line of sight where camera c sees point n, else 0.
 
-    A point is seen when it projects into the crop, faces the camera by more than `least_cosine`, and nothing of the mesh lies more
-    than `slack` metres before it.
+    A point is seen when it projects into the crop, faces the camera by more than `least_cosine`, nothing of the mesh lies more
+    than `slack` metres before it, and its pixel does not show something that hides the object.
     """
-    out = np.zeros((len(points), 2 * len(views)), np.float32)
+    out, veiled = np.zeros((len(points), 2 * len(views)), np.float32), hidden_of_eyes(views)
 
     def look(item: tuple[int, tuple[np.ndarray, Rig]]) -> None:
         c, (pose, rig) = item
@@ -76,6 +96,8 @@ def visible(
         cosine = np.einsum("ij,ij->i", normals, toward) / distance
         with np.errstate(invalid="ignore"):
             ok = (cosine > least_cosine) & (uv[:, 0] > 1) & (uv[:, 1] > 1) & (uv[:, 0] < rig.width - 2) & (uv[:, 1] < rig.height - 2)
+        if veiled[c] is not None:
+            ok[ok] = ~_at(veiled[c], uv[ok])
         near = np.flatnonzero(ok)
         if len(near):
             hit = caster.cast(pose[:3, 3], -toward[near])  # t = 1 at the point

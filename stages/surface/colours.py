@@ -8,15 +8,22 @@ import numpy as np
 
 from stages.core.parallel import ordered_map
 from stages.core.render import Caster
-from stages.surface.cameras import visible
+from stages.surface.cameras import blocks, visible
 from stages.surface.evolve import vertex_normals
 from stages.surface.views import View
 
 
 def vertex_colours(vertices: np.ndarray, faces: np.ndarray, views: Sequence[View], slack: float, workers: int) -> np.ndarray:
     """(V, 3) uint8: mean over the left pictures that see the vertex, by the 4th power of how well it faces them; grey where unseen."""
-    normals = vertex_normals(vertices, faces)
-    cosine = visible(Caster(vertices, faces), views, vertices, normals, 0.15, slack, workers)
+    normals, caster = vertex_normals(vertices, faces), Caster(vertices, faces)
+    parts = [_colours_of(caster, vertices[b], normals[b], views, slack, workers) for b in blocks(len(vertices))]
+    return np.concatenate(parts)
+
+
+def _colours_of(
+    caster: Caster, vertices: np.ndarray, normals: np.ndarray, views: Sequence[View], slack: float, workers: int
+) -> np.ndarray:
+    cosine = visible(caster, views, vertices, normals, 0.15, slack, workers)
 
     def read(i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         view, seen = views[i], np.flatnonzero(cosine[:, 2 * i] > 0)

@@ -24,10 +24,17 @@ class SurfaceConfig:
     """rounds of reading the evidence and moving the surface, coarse to fine (1-4)"""
     voxel_px: float = 2.4
     """voxel of the final mesh, footprints; 2.4 makes about 130,000 vertices of a bottle that fills a third of 1280x720"""
+    max_cells: int = 40_000_000
+    """cells of the finest grid at most, 30 bytes each; a box with more is meshed with voxels up to 1.8 times larger, and beyond refused"""
+    max_vertices: int = 600_000
+    """vertices of a mesh at most; a surface that would have more is not that of one object, and refused"""
     smooth: float = 1000.0
     """stiffness of the thin plate against a reading with an error of 3 footprints, for edges of 3 footprints; flat labels need it"""
     hull_rank: int = 3
     """masks that must agree that a place is outside before it is carved (1-4): two bad masks do no harm"""
+    find_hidden: bool = True
+    """look for what stands before the object: pixels off the mask that are clearly nearer than other frames place the object do not vote;
+    false: only what the capture's hidden/ says"""
     mask_margin_px: float = 2.0
     """depth nearer than this to the mask's outline is not used: matching windows straddle two surfaces there"""
     outline_sigma_px: float = 1.5
@@ -80,5 +87,7 @@ class SurfaceConfig:
             raise ValueError("rounds must be 1 to 4")
         if self.max_views < 2 or self.max_pixels < 1000 or self.voxel_px <= 0 or self.smooth <= 0:
             raise ValueError("max_views must be at least 2, max_pixels 1000, voxel_px and smooth positive")
+        if self.max_cells < 1_000_000 or self.max_vertices < 10_000:
+            raise ValueError("max_cells must be at least 1,000,000 and max_vertices 10,000")
         if not (self.use_depth or self.use_colour or self.use_outlines or self.use_points):
             raise ValueError("at least one of use_depth, use_colour, use_outlines, use_points must be on")

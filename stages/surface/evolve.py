@@ -21,6 +21,8 @@ from stages.surface.grid import Grid
 
 DIRECT_LIMIT = 40_000
 """unknowns up to which the sparse factorisation is faster than conjugate gradients"""
+BLOCK = 200_000
+"""voxels whose nearest vertices are looked up at once: 80 MB"""
 SURROUNDINGS = 12
 """rounds of averaging over neighbours (three edges far) for the curvature of a place: 5 keep noise, 30 mix a rod with what it sits in"""
 
@@ -138,18 +140,36 @@ def distance_near(
     from scipy.spatial import cKDTree
 
     out = before.astype(np.float32).copy()
-    near = np.flatnonzero((np.abs(before) < band).ravel())
-    x = grid.points(near)
-    far, index = cKDTree(vertices).query(x, k=4)
-    weight = 1 / np.maximum(far, 0.1 * grid.voxel) ** 2
-    weight /= weight.sum(1, keepdims=True)
-    planes = np.sum(weight * np.einsum("nki,nki->nk", x[:, None] - vertices[index], normals[index]), 1)
-    carried = out.ravel()[near] - np.sum(weight * moved[index], 1)
-    value = planes + np.clip(far[:, 0] / spacing - 1, 0, 1) * (carried - planes)
-    # past a sharp edge the planes of the nearest vertices lie: never further than the nearest vertex is
-    limit = far[:, 0]
-    out.ravel()[near] = np.clip(value, -limit, limit)
+    tree, flat, old = cKDTree(vertices), out.ravel(), before.ravel()
+    near = np.flatnonzero((np.abs(before) < band) & _beside(vertices, grid, band))
+    for start in range(0, len(near), BLOCK):
+        block = near[start : start + BLOCK]
+        x = grid.points(block)
+        far, index = tree.query(x, k=4)
+        weight = 1 / np.maximum(far, 0.1 * grid.voxel) ** 2
+        weight /= weight.sum(1, keepdims=True)
+        planes = np.sum(weight * np.einsum("nki,nki->nk", x[:, None] - vertices[index], normals[index]), 1)
+        carried = old[block].astype(np.float32) - np.sum(weight * moved[index], 1)
+        value = planes + np.clip(far[:, 0] / spacing - 1, 0, 1) * (carried - planes)
+        # past a sharp edge the planes of the nearest vertices lie: never further than the nearest vertex is
+        limit = far[:, 0]
+        flat[block] = np.clip(value, -limit, limit)
     return out
+
+
+def _beside(vertices: np.ndarray, grid: Grid, band: float) -> np.ndarray:
+    """(I, J, K) bool: at most a voxel further than `band` from a vertex along every axis. Fields say nothing about how far the surface is
+    where nobody looked: there a small value is not a place near it."""
+    from scipy.ndimage import maximum_filter1d
+
+    out = np.zeros(grid.shape, np.uint8)
+    at = np.rint((vertices - grid.origin) / grid.voxel).astype(int)
+    ok = ((at >= 0) & (at < grid.shape)).all(1)
+    out[tuple(at[ok].T)] = 1
+    size = 2 * (int(np.ceil(band / grid.voxel)) + 1) + 1
+    for axis in range(3):
+        out = maximum_filter1d(out, size, axis=axis, mode="constant")
+    return out > 0
 
 
 def _diagonal(values: np.ndarray):

@@ -2,6 +2,7 @@
 
 Each depth reading votes for the projective signed distance along its ray (Curless and Levoy 1996) with weight 1 / (sigma_z^2 + floor^2),
 so that flat, uncertain pixels hardly vote. The floor stands for what neighbouring pixels get wrong together.
+What lies behind something that stands before the object (`View.veil`) gets no vote of that view, neither in nor out.
 The hull at a voxel is the k-th smallest signed distance to the outline over the views: k - 1 bad masks cannot carve.
 Positive distances are outside the object.
 """
@@ -22,6 +23,7 @@ MAX_HULL_RANK = 4
 LOOKED_AT_SHARE = 0.25
 """share of the views (of those that look at the best seen voxel) that must have a voxel in their picture for it to be inside the hull:
 an object that leaves the picture on one side in a few views would go on there for ever, and no other view could carve it"""
+NO_VEIL = np.empty((0, 0), np.float32)
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Fused:
     beside: np.ndarray
     """(.., uint16) readings that may have met the surface there"""
     looked: np.ndarray
-    """share (0-1) of the views that have the voxel in their picture, of those that have the best seen one"""
+    """share (0-1) of the views that have the voxel in their picture, hidden or not, of those that have the best seen one"""
     hull: np.ndarray
     """signed distance to the visual hull, positive outside; where fewer than `hull_rank` trusted views looked, or hardly any of those that
     look elsewhere: at least one voxel, so outside"""
@@ -57,6 +59,7 @@ def fuse(
     total, weight = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
     through, beside = np.zeros(grid.shape, np.uint16), np.zeros(grid.shape, np.uint16)
     smallest, looked = np.full((*grid.shape, hull_rank), np.inf, np.float32), np.zeros(grid.shape, np.uint16)
+    hidden = np.zeros(grid.shape if any(v.veil is not None for v in views) else (0, 0, 0), np.uint16)
     slabs = np.array_split(np.arange(grid.shape[0]), min(grid.shape[0], 4 * workers))
 
     def work(slab: np.ndarray) -> None:
@@ -72,6 +75,7 @@ def fuse(
                 beside,
                 smallest,
                 looked,
+                hidden,
                 a,
                 b,
                 start,
@@ -80,6 +84,7 @@ def fuse(
                 view.depth,
                 view.sigma,
                 view.outline,
+                NO_VEIL if view.veil is None else view.veil,
                 np.array(view.picture_box),
                 view.trust >= 0.5,
                 truncation,
@@ -90,11 +95,24 @@ def fuse(
             )
 
     list(ordered_map(work, slabs, workers))
-    hull = np.where(np.isfinite(smallest[..., hull_rank - 1]), -smallest[..., hull_rank - 1], np.float32(grid.voxel))
-    share = looked / np.float32(max(1, looked.max()))
+    deciding = _deciding(smallest, looked, hidden)
+    hull = np.where(np.isfinite(deciding), -deciding, np.float32(grid.voxel))
+    known = looked if hidden.size == 0 else looked + hidden
+    share = known / np.float32(max(1, known.max()))
     hull = np.where(share < LOOKED_AT_SHARE, np.maximum(hull, np.float32(grid.voxel)), hull)
     distance = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
     return Fused(grid, distance, weight, through, beside, share, hull)
+
+
+def _deciding(smallest: np.ndarray, looked: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """The distance to the outline that decides at each voxel: of the `hull_rank`-th view, or of an earlier one in proportion where the
+    voxel is hidden in some views: of fewer looks fewer come from bad masks, and what hardly anybody saw must not stand for that."""
+    rank = smallest.shape[-1]
+    if hidden.size == 0:
+        return smallest[..., rank - 1]
+    total = np.maximum(looked.astype(np.int64) + hidden, 1)
+    needed = np.maximum(-(-rank * looked.astype(np.int64) // total), 1)
+    return np.take_along_axis(smallest, needed[..., None] - 1, -1)[..., 0]
 
 
 @numba.njit(nogil=True, cache=True, fastmath=False)
@@ -105,6 +123,7 @@ def _fuse_slab(
     beside,
     smallest,
     looked,
+    hidden,
     first,
     last,
     start,
@@ -113,6 +132,7 @@ def _fuse_slab(
     depth,
     sigma,
     outline,
+    veil,
     picture,
     silhouette,
     truncation,
@@ -136,6 +156,10 @@ def _fuse_slab(
                     continue
                 iu, iv = int(np.floor(u + 0.5)), int(np.floor(v + 0.5))
                 ju, jv = min(max(iu, 0), width - 1), min(max(iv, 0), height - 1)
+                if veil.size > 0 and z + voxel > veil[jv, ju]:
+                    if silhouette:
+                        hidden[i, j, k] += 1
+                    continue
                 if silhouette:
                     looked[i, j, k] += 1
                     away = np.sqrt(float((iu - ju) ** 2 + (iv - jv) ** 2))

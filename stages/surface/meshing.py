@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.core.render import Caster
-from stages.surface.cameras import visible
+from stages.surface.cameras import blocks, visible
 from stages.surface.evolve import vertex_normals
 from stages.surface.grid import Grid
 from stages.surface.initial import surrounded
@@ -49,7 +49,9 @@ def keep_supported(
     Parts whose seen area is less than `least_part` of the largest part's are crumbs.
     """
     normals = vertex_normals(vertices, faces)
-    seen = (visible(Caster(vertices, faces), views, vertices, normals, 0.1, 3 * footprint, workers)[:, ::2] > 0).sum(1)
+    caster = Caster(vertices, faces)
+    looks = [visible(caster, views, vertices[b], normals[b], 0.1, 3 * footprint, workers)[:, ::2] > 0 for b in blocks(len(vertices))]
+    seen = np.concatenate([look.sum(1) for look in looks])
     keep = np.ones(len(faces), bool) if surrounded(views, vertices.mean(0)) else _near_seen(vertices, seen, 6 * footprint)[faces].all(1)
     keep &= _parts(vertices, faces, seen, keep, least_part)
     used = np.unique(faces[keep])

@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.core.parallel import ordered_map
 from stages.core.render import Caster
-from stages.surface.cameras import eyes
+from stages.surface.cameras import eyes, hidden_of_eyes
 from stages.surface.views import View
 
 
@@ -32,15 +32,18 @@ def pick(
 ) -> Pixels:
     """Up to `per_camera` pixels of each eye that see the mesh, half of them drawn by image gradient.
 
-    Pixels within `edge_px` of the mesh's silhouette or of a depth step are left out: there the colour mixes two surfaces.
+    Pixels within `edge_px` of the mesh's silhouette, of a depth step or of what stands before the object are left out: there the colour
+    mixes two surfaces.
     """
     caster = Caster(vertices, faces)
-    pictures = [p for v in views for p in (v.left, v.right)]
+    pictures, hidden = [p for v in views for p in (v.left, v.right)], hidden_of_eyes(views, round(edge_px))
 
     def one(item) -> Pixels:
         c, (pose, rig) = item
         hit = caster.view(pose, rig)
         usable = _inner(hit["t"], edge_px)
+        if (veiled := hidden[c]) is not None:
+            usable &= ~veiled
         rows, cols = np.nonzero(usable)
         rng = np.random.default_rng((seed, c))
         chosen = _draw(rows, cols, pictures[c], per_camera, rng)

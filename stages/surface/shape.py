@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from stages.core.render import Caster
-from stages.surface.cameras import Cameras, pack, visible
+from stages.surface.bounds import Bounds, refuse_unbounded_masks
+from stages.surface.cameras import Cameras, blocks, pack, visible
+from stages.surface.crumbs import SURE, without_crumbs
 from stages.surface.evolve import Stiffness, distance_near, fitted_offsets, mean_edge, slid_apart, vertex_normals
 from stages.surface.grid import Grid, object_box
 from stages.surface.initial import closed, initial_distance
@@ -83,10 +85,14 @@ def recover_shape(
     coarse_cells: int,
     workers: int,
     progress: Callable[[str], None],
+    bounds: Bounds = Bounds(),  # noqa: B008  (frozen)
 ) -> Shape:
-    """The surface that depth, colours and outlines of all views agree on. Raises ValueError when the masks leave nothing."""
+    """The surface that depth, colours and outlines of all views agree on. Raises ValueError when the masks leave nothing, or more than the
+    bounds allow (Unbounded)."""
+    refuse_unbounded_masks(views)
     footprint = footprint_of(views)
     low, high = object_box(views, points)
+    last = bounds.voxel(low, high, rounds[-1].voxel * footprint)
     fine = fineness(views, low, high, coarse_cells, footprint)
     grid = Grid.covering(low, high, fine.first)
     progress("visual hull and fused depth")
@@ -100,8 +106,10 @@ def recover_shape(
         progress(f"round {i + 1} of {len(rounds)}: {len(shape.vertices):,} vertices")
         if r.scale not in packed:
             packed[r.scale] = pack(views, r.scale)
-        r = replace(r, voxel=min(r.voxel, fine.most / footprint))
+        bounds.refuse_large(shape.vertices, shape.faces, min(last, fine.most))
+        r = replace(r, voxel=bounds.voxel(low, high, min(r.voxel * footprint, fine.most)) / footprint)
         shape = _one_round(shape, views, points, packed[r.scale], r, evidence, smooth, footprint, (low, high), workers)
+    bounds.refuse_large(shape.vertices, shape.faces, shape.grid.voxel)
     return replace(_fair(shape, Stiffness(unit=3 * footprint, smooth=FAIRING * smooth)), thinnest=fine.thinnest)
 
 
@@ -139,6 +147,8 @@ def _one_round(
     band = max(float(np.abs(delta).max()), 2 * grid.voxel) + 2 * finer.voxel
     before, spacing = grid.resampled(shape.distance, finer), mean_edge(vertices, faces)
     distance = closed(distance_near(moved, vertex_normals(moved, faces), delta, before, finer, band, spacing), finer.voxel)
+    if any(v.veil is not None for v in views):
+        distance = closed(without_crumbs(distance, finer, moved[weight * (SURE * footprint) ** 2 > 1], footprint), finer.voxel)
     new_vertices, new_faces = marching(distance, finer)
     entry = {"vertices": len(vertices), "moved_mm": 1000 * float(np.abs(delta).mean()), **shares}
     sigma = 1 / np.sqrt(np.maximum(weight, 1e-30))
@@ -158,18 +168,7 @@ def read_evidence(
 ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     """(offset (V,), inverse variance (V,), share of the vertices that each kind of evidence read)."""
     vertices, reach = shape.vertices, 2 * shape.grid.voxel
-    cosine = visible(Caster(vertices, shape.faces), views, vertices, normals, 0.3, 6 * footprint, workers)
-    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    if evidence.depth:
-        found["depth"] = _weights(*depth_offsets(views, vertices, normals, cosine, 3 * footprint), evidence.depth_floor * footprint)
-    if evidence.colour:
-        facing = np.where(cosine > 0.45, cosine, np.float32(0))
-        if not evidence.right_eyes:
-            facing[:, 1::2] = 0
-        chosen = choose_cameras(facing, vertices, cameras.centres, workers)
-        sweep = Sweep(r.step * footprint, r.steps, r.spacing * footprint)
-        offset, sigma, _ = sweep_offsets(vertices, normals, chosen, cameras, sweep, workers)
-        found["colour"] = _weights(offset, sigma, evidence.colour_floor * footprint)
+    found = _seen_evidence(shape, normals, views, cameras, r, evidence, footprint, workers)
     if evidence.outlines:
         rims = rim_readings(views, shape.grid, shape.distance, evidence.outline_px, 12 * footprint, workers)
         found["outline"] = onto_vertices(rims, vertices, normals, reach)
@@ -179,6 +178,30 @@ def read_evidence(
         return np.zeros(len(vertices)), np.zeros(len(vertices)), {}
     offset, weight = combine(list(found.values()))
     return offset, weight, {f"read_by_{k}_share": float((w > 0).mean()) for k, (_, w) in found.items()}
+
+
+def _seen_evidence(
+    shape: Shape, normals: np.ndarray, views: Sequence[View], cameras: Cameras, r: Round, evidence: Evidence, footprint: float, workers: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{kind: (offset (V,), inverse variance (V,))} of what is read where vertices are seen, in blocks, which bounds the memory."""
+    caster, parts = Caster(shape.vertices, shape.faces), []
+    for part in blocks(len(shape.vertices)):
+        vertices, facing = shape.vertices[part], normals[part]
+        cosine = visible(caster, views, vertices, facing, 0.3, 6 * footprint, workers)
+        found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        if evidence.depth:
+            offset, sigma = depth_offsets(views, vertices, facing, cosine, 3 * footprint)
+            found["depth"] = _weights(offset, sigma, evidence.depth_floor * footprint)
+        if evidence.colour:
+            cosine[cosine <= 0.45] = 0
+            if not evidence.right_eyes:
+                cosine[:, 1::2] = 0
+            chosen = choose_cameras(cosine, vertices, cameras.centres, workers)
+            sweep = Sweep(r.step * footprint, r.steps, r.spacing * footprint)
+            offset, sigma, _ = sweep_offsets(vertices, facing, chosen, cameras, sweep, workers)
+            found["colour"] = _weights(offset, sigma, evidence.colour_floor * footprint)
+        parts.append(found)
+    return {k: (np.concatenate([p[k][0] for p in parts]), np.concatenate([p[k][1] for p in parts])) for k in (parts[0] if parts else {})}
 
 
 def _weights(offset: np.ndarray, sigma: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray]:

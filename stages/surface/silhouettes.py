@@ -62,14 +62,19 @@ def completed_disparity(matched: np.ndarray, seen: Sight, mask: np.ndarray, rig:
     return out
 
 
-def refined(mask: np.ndarray, outline: np.ndarray, picture: np.ndarray, band_px: float) -> tuple[np.ndarray, bool]:
-    """(mask (H, W) bool, whether it changed). `outline` is the silhouette (H, W) bool, `picture` (H, W, 3) uint8."""
+def refined(
+    mask: np.ndarray, outline: np.ndarray, picture: np.ndarray, band_px: float, hidden: np.ndarray | None = None
+) -> tuple[np.ndarray, bool]:
+    """(mask (H, W) bool, whether it changed). `outline` is the silhouette (H, W) bool, `picture` (H, W, 3) uint8. Nothing changes beside
+    what is `hidden`: there the mask ends where something stands before the object."""
     import cv2
 
     size = 2 * int(np.ceil(band_px)) + 1
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     m = mask.astype(np.uint8)
     band = (cv2.dilate(m, disk) > 0) & ~(cv2.erode(m, disk) > 0)
+    if hidden is not None:
+        band &= ~(cv2.dilate(hidden.astype(np.uint8), disk) > 0)
     proposal = np.where(band, outline, mask)
     before, after = _rim(mask), _rim(proposal)
     gone, new = before & ~after, after & ~before

@@ -15,6 +15,7 @@ from stages.core.frames import FrameReader, posed, read_poses, read_table, write
 from stages.surface.config import SurfaceConfig
 
 if TYPE_CHECKING:
+    from stages.surface.hidden import SeenObject
     from stages.surface.meshing import Mesh
     from stages.surface.shape import Shape
     from stages.surface.views import View
@@ -30,7 +31,7 @@ class SurfaceStage:
     """pairs, depth, masks, poses -> mesh.ply, field, poses_refined.json, masks_final, disparity_final."""
 
     name = "surface"
-    version = 9
+    version = 10
     needs = Resources(memory_gb=2.0, gpu=False)
     """training uses a GPU for seconds and a few hundred MB, so it does not queue for it with the CPU's minutes around it"""
     Config = SurfaceConfig
@@ -83,6 +84,7 @@ class _Work:
         self.method, self.reason = STAGE.auto_choice(config)
         self.metrics: dict[str, Any] = {}
         self.footprint = float("nan")
+        self.seen: SeenObject | None = None
 
     def load_views(self) -> tuple[list[View], np.ndarray]:
         """The chosen frames as crops, and the bundle-adjusted points."""
@@ -93,6 +95,7 @@ class _Work:
         held_out = self.config.hold_out
         used = {k: pose for k, pose in self.poses.items() if not held_out or k % held_out}
         frames = choose_frames(used, self.trust, self.config.max_views)
+        self.seen = self._seen_object(frames)
         views = []
         for i, view in enumerate(ordered_map(self._view, frames, self.context.workers)):
             self.context.progress(round(10 * i / len(frames)), PARTS, f"reading frame {frames[i]}")
@@ -105,32 +108,44 @@ class _Work:
             )
         points = np.load(self.inputs["points.npz"].path, allow_pickle=False)["xyz"]
         bias, readings = disparity_bias(views, points)
-        self.metrics |= {"frames_used": len(views), "disparity_bias_px": round(bias, 4), "disparity_bias_readings": readings}
+        veiled = [v.frame for v in views if v.hidden is not None]
+        self.metrics |= {"frames_used": len(views), "frames_with_hidden_parts": len(veiled)}
+        self.metrics |= {"disparity_bias_px": round(bias, 4), "disparity_bias_readings": readings}
         if self.config.correct_disparity_bias:
             views = [v.shifted_disparity(bias) for v in views]
         self.footprint = footprint_of(views)
         self.metrics["pixel_on_object_mm"] = round(1000 * self.footprint, 4)
         return views, points
 
+    def _seen_object(self, frames: list[int]) -> SeenObject | None:
+        """Where several of the frames saw the object; None where hidden parts are not looked for."""
+        from stages.core.parallel import ordered_map
+        from stages.surface.hidden import glance, seen_object
+
+        if not self.config.find_hidden:
+            return None
+        look = lambda k: glance(self.poses[k], self.rig, self.reader.mask(k), *self._disparity(k))  # noqa: E731
+        return seen_object(list(ordered_map(look, frames, self.context.workers)))
+
+    def _disparity(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.reader.disparity_px(frame), self.reader.sigma_px(frame)
+
     def _view(self, frame: int) -> View | None:
+        from stages.surface.hidden import LEAST_CELLS, expected_depth, hidden_pixels
         from stages.surface.views import make_view
 
         pair = self.reader.rgb(frame), self.reader.rgb(frame, "right")
-        return make_view(
-            frame,
-            self.poses[frame],
-            self.rig,
-            pair,
-            self.reader.mask(frame),
-            self.trust[frame],
-            self.reader.disparity_px(frame),
-            self.reader.sigma_px(frame),
-            self.config.max_pixels,
-            self.config.mask_margin_px,
-        )
+        mask, hidden, measured = self.reader.mask(frame), self.reader.hidden(frame), self._disparity(frame)
+        if self.seen is not None:
+            expected = expected_depth(self.seen, self.poses[frame], self.rig)
+            found = hidden_pixels(expected, LEAST_CELLS * self.seen.size, self.rig, mask, *measured)
+            hidden = found if hidden is None else found | hidden
+        pose, c = self.poses[frame], self.config
+        return make_view(frame, pose, self.rig, pair, mask, self.trust[frame], *measured, c.max_pixels, c.mask_margin_px, hidden)
 
     def recover(self, views: list[View], points: np.ndarray) -> Shape:
         """The grid's surface."""
+        from stages.surface.bounds import Bounds, Unbounded
         from stages.surface.shape import Evidence, recover_shape
 
         c = self.config
@@ -147,7 +162,10 @@ class _Work:
                 c.coarse_cells,
                 self.context.workers,
                 lambda note: self.context.progress(next(done, 60), PARTS, note),
+                Bounds(c.max_cells, c.max_vertices),
             )
+        except Unbounded as e:
+            raise StageError(f"no surface was made: {e}", e.advice) from e
         except ValueError as e:
             raise StageError(f"no surface could be found: {e}", "check the masks and poses in their reports") from e
         if np.isfinite(shape.thinnest):
@@ -186,10 +204,11 @@ class _Work:
         from stages.core.images import write_disparity, write_mask
         from stages.surface.silhouettes import completed_disparity, sight
 
-        mask, status, seen = self.reader.mask(frame), "mask kept, no pose", None
+        mask, hidden, status, seen = self.reader.mask(frame), self.reader.hidden(frame), "mask kept, no pose", None
         if frame in self.poses and frame in self.reader.ids:
             seen = sight(caster, confidence, self.poses[frame], self.rig)
-            mask, status = self._final_mask(frame, mask, seen.outline)
+            hidden = self._final_hidden(frame, mask, hidden, seen.depth)
+            mask, status = self._final_mask(frame, mask, seen.outline, hidden)
         write_mask(self.out / "masks_final" / f"{frame:06d}.png", mask)
         if frame in self.reader.ids:
             disparity = self.reader.disparity_px(frame)
@@ -198,12 +217,28 @@ class _Work:
             write_disparity(self.out / "disparity_final" / f"{frame:06d}.png", disparity)
         return status
 
-    def _final_mask(self, frame: int, mask: np.ndarray, outline: np.ndarray) -> tuple[np.ndarray, str]:
+    def _final_hidden(self, frame: int, mask: np.ndarray, hidden: np.ndarray | None, depth: np.ndarray) -> np.ndarray | None:
+        """Where something stands before the mesh (`depth` metres, inf = none); written beside the mask, for both eyes."""
+        from stages.core.images import write_mask
+        from stages.surface.hidden import LEAST_CELLS, hidden_pixels, right_hidden
+
+        disparity, sigma = self._disparity(frame)
+        if self.seen is not None:
+            of = mask if frame in self.trust else np.zeros_like(mask)
+            found = hidden_pixels(depth, LEAST_CELLS * self.seen.size, self.rig, of, disparity, sigma)
+            hidden = found if hidden is None else found | hidden
+        if hidden is None or not hidden.any():
+            return None
+        write_mask(self.out / "masks_final" / "hidden" / f"{frame:06d}.png", hidden)
+        write_mask(self.out / "masks_final" / "hidden_right" / f"{frame:06d}.png", right_hidden(hidden, disparity))
+        return hidden
+
+    def _final_mask(self, frame: int, mask: np.ndarray, outline: np.ndarray, hidden: np.ndarray | None) -> tuple[np.ndarray, str]:
         from stages.surface.silhouettes import refined
 
         if frame not in self.trust or not mask.any():
-            return outline, "mask from silhouette"
-        mask, changed = refined(mask, outline, self.reader.rgb(frame), self.config.mask_band_px)
+            return outline if hidden is None else outline & ~hidden, "mask from silhouette"
+        mask, changed = refined(mask, outline, self.reader.rgb(frame), self.config.mask_band_px, hidden)
         return mask, "mask refined" if changed else "mask kept"
 
     def write_pictures(self, mesh: Mesh, views: list[View]) -> list[tuple[str, str]]:

@@ -14,6 +14,11 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse
 
+HIDDEN_REACH = 0.3
+"""of the longer side of the mask's box: how far beside it the crop follows what is hidden"""
+VEIL_PX = 4
+"""at the edge of what stands before the object its depth is unsure: the nearest so many px round counts"""
+
 
 @dataclass(frozen=True)
 class View:
@@ -32,11 +37,20 @@ class View:
     sigma: np.ndarray
     """standard deviation of `depth`, metres"""
     outline: np.ndarray
-    """signed distance to the mask's outline, px of the crop, positive inside"""
+    """signed distance to the mask's outline, px of the crop, positive inside; an edge behind which the object is hidden is no outline"""
     picture_box: tuple[float, float, float, float]
     """u0, v0, u1, v1 of the whole picture in px of the crop: what is outside the crop but in here is outside the mask"""
     trust: float
     """of the mask, 0-1; 0 = the silhouette does not vote"""
+    veil: np.ndarray | None = None
+    """depth of what stands before the object where something does, metres, 0 = unknown; inf elsewhere. None = nothing does"""
+    hidden_right: np.ndarray | None = None
+    """(h, w) bool of the right crop: something stands before the object there; None = nothing does"""
+
+    @property
+    def hidden(self) -> np.ndarray | None:
+        """(h, w) bool: something stands before the object there; None = nowhere."""
+        return None if self.veil is None else np.isfinite(self.veil)
 
     @property
     def left_from_object(self) -> np.ndarray:
@@ -88,23 +102,30 @@ def make_view(
     sigma_px: np.ndarray,
     max_pixels: int,
     erode_px: float,
+    hidden: np.ndarray | None = None,
 ) -> View | None:
-    """Crop and scale one frame; None when its mask is empty. Disparity within `erode_px` of the outline is not trusted."""
+    """Crop and scale one frame; None when its mask is empty. Disparity within `erode_px` of the outline is not trusted.
+
+    `hidden` (H, W) bool: pixels off the mask before which something stands; None = none."""
     import cv2
 
-    box = _mask_box(mask, margin=12)
+    hidden = None if hidden is None or not hidden.any() else hidden
+    box = _mask_box(mask, hidden, margin=12)
     if box is None:
         return None
     x0, y0, x1, y1 = box
     crop = np.s_[y0:y1, x0:x1]
-    outline = _signed_distance(mask[crop])
-    inside = (outline > erode_px) & np.isfinite(disparity_px[crop]) & np.isfinite(sigma_px[crop])
+    own = outline = _signed_distance(mask[crop])
+    if hidden is not None:
+        outline = np.where(hidden[crop], np.minimum(own, -0.5), _signed_distance(mask[crop] | hidden[crop]))
+    inside = (own > erode_px) & np.isfinite(disparity_px[crop]) & np.isfinite(sigma_px[crop])
     depth = rig.depth_from_disparity(np.where(inside, disparity_px[crop], np.nan)).astype(np.float32)
     sigma = (depth**2 / (rig.fx * rig.baseline_m) * sigma_px[crop]).astype(np.float32)
     rx0, rx1 = _right_columns(disparity_px[crop], mask[crop], x0, x1, rig.width)
     cameras = rig.cropped(x0, y0, x1 - x0, y1 - y0), rig.cropped(rx0, y0, rx1 - rx0, y1 - y0)
     picture = np.array([-x0, -y0, rig.width - 1 - x0, rig.height - 1 - y0], float)
     left, right = pair[0][crop], pair[1][y0:y1, rx0:rx1]
+    veil, hidden_right = _veils(rig, hidden, disparity_px, crop, np.s_[y0:y1, rx0:rx1])
     scale = min(1.0, float(np.sqrt(max_pixels / depth.size)))
     if scale < 1:
         small, small_right = cameras[0].scaled(scale), cameras[1].scaled(scale)
@@ -113,6 +134,10 @@ def make_view(
         right = cv2.resize(right, (small_right.width, small_right.height), interpolation=cv2.INTER_AREA)
         depth, sigma = (cv2.resize(a, size, interpolation=cv2.INTER_NEAREST) for a in (depth, sigma))
         outline = cv2.resize(outline, size, interpolation=cv2.INTER_AREA) * np.float32(scale)
+        if veil is not None and hidden_right is not None:
+            veil = cv2.resize(veil, size, interpolation=cv2.INTER_NEAREST)
+            right_size = (small_right.width, small_right.height)
+            hidden_right = cv2.resize(hidden_right.astype(np.uint8), right_size, interpolation=cv2.INTER_NEAREST) > 0
         cameras, picture = (small, small_right), picture * scale
     return View(
         frame,
@@ -125,6 +150,8 @@ def make_view(
         np.ascontiguousarray(outline),
         tuple(picture),
         float(trust),
+        veil,
+        hidden_right,
     )
 
 
@@ -150,12 +177,38 @@ def _residuals_at(view: View, points: np.ndarray) -> np.ndarray:
     return view.rig.fx * view.rig.baseline_m * (1 / measured[keep] - 1 / z[keep])
 
 
-def _mask_box(mask: np.ndarray, margin: int) -> tuple[int, int, int, int] | None:
+def _veils(
+    rig: Rig, hidden: np.ndarray | None, disparity_px: np.ndarray, crop: tuple[slice, slice], crop_right: tuple[slice, slice]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """(`View.veil`, `View.hidden_right`) at full size."""
+    import cv2
+
+    from stages.surface.hidden import right_hidden
+
+    if hidden is None:
+        return None, None
+    before = np.nan_to_num(rig.depth_from_disparity(disparity_px[crop]), nan=0.0).astype(np.float32)
+    before = np.where(hidden[crop], before, np.float32(np.inf))
+    nearest = cv2.erode(before, np.ones((2 * VEIL_PX + 1,) * 2, np.uint8), borderType=cv2.BORDER_REPLICATE)
+    return np.where(hidden[crop], nearest, np.float32(np.inf)), right_hidden(hidden, disparity_px)[crop_right]
+
+
+def _mask_box(mask: np.ndarray, hidden: np.ndarray | None, margin: int) -> tuple[int, int, int, int] | None:
+    """Round the mask, and round what is hidden beside it."""
     rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if len(rows) == 0:
         return None
     h, w = mask.shape
-    return max(0, cols[0] - margin), max(0, rows[0] - margin), min(w, cols[-1] + 1 + margin), min(h, rows[-1] + 1 + margin)
+    low, high = np.array([cols[0], rows[0]]), np.array([cols[-1], rows[-1]]) + 1
+    if hidden is not None:
+        reach = int(HIDDEN_REACH * (high - low).max())
+        x0, y0, x1, y1 = *np.maximum(low - reach, 0), *np.minimum(high + reach, (w, h))
+        near = hidden[y0:y1, x0:x1]
+        if near.any():
+            rows, cols = np.flatnonzero(near.any(1)) + y0, np.flatnonzero(near.any(0)) + x0
+            low, high = np.minimum(low, (cols[0], rows[0])), np.maximum(high, (cols[-1] + 1, rows[-1] + 1))
+    (x0, y0), (x1, y1) = np.maximum(low - margin, 0), np.minimum(high + margin, (w, h))
+    return int(x0), int(y0), int(x1), int(y1)
 
 
 def _signed_distance(mask: np.ndarray) -> np.ndarray:

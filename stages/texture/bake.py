@@ -22,7 +22,7 @@ from stages.texture.lighten import lighten, vertex_normals
 from stages.texture.paint import blend_all, collect
 from stages.texture.survey import ReadPicture, Surveyed, compensated_grey, reduction, survey
 from stages.texture.unwrap import Unwrapped, unwrap
-from stages.texture.views import View, spread
+from stages.texture.views import ReadHidden, View, nothing_hidden, spread
 
 SURVEY_POINTS = 16_000
 _OVERSAMPLING = 2.0
@@ -82,6 +82,7 @@ def bake(
     workers: int,
     seed: int,
     progress: Callable[[int, int, str], None],
+    read_hidden: ReadHidden = nothing_hidden,
 ) -> Baked:
     """Colour the mesh from the views. Raises ValueError when no view shows any of it."""
     t = texels(shape.vertices, shape.faces, shape.normals, shape.unwrapped.uv, shape.unwrapped.faces_uv, shape.size)
@@ -89,9 +90,8 @@ def bake(
     views = spread(views, config.max_views)
     limits = np.array([config.min_facing, config.border_px, config.border_ramp_px])
     total = 2 * len(views) + 4
-    surveyed = _survey(
-        t, views, rig, caster, limits, read_mask, read_picture, workers, seed, lambda k: progress(k, total, "looking at the pictures")
-    )
+    looking = lambda k: progress(k, total, "looking at the pictures")  # noqa: E731
+    surveyed = _survey(t, views, rig, caster, limits, read_mask, read_picture, workers, seed, looking, read_hidden)
     if not surveyed:
         raise ValueError("no picture shows any part of the mesh inside its mask")
     gains, figures = _agree(surveyed, t, rig, config, seed, lambda note: progress(len(views), total, note))
@@ -126,11 +126,12 @@ def bake(
     return Baked(mesh, provenance, [s.view for s in surveyed], gains, figures)
 
 
-def _survey(t: Texels, views, rig, caster, limits, read_mask, read_picture, workers, seed, progress) -> list[Surveyed]:
+def _survey(t: Texels, views, rig, caster, limits, read_mask, read_picture, workers, seed, progress, read_hidden) -> list[Surveyed]:
     inside = np.flatnonzero(t.inside)
     pick = np.sort(np.random.default_rng(seed).choice(inside, min(SURVEY_POINTS, len(inside)), replace=False))
     out = []
-    for k, s in enumerate(survey(views, rig, caster, t.position[pick], t.normal[pick], limits, read_mask, read_picture, workers)):
+    found = survey(views, rig, caster, t.position[pick], t.normal[pick], limits, read_mask, read_picture, workers, read_hidden)
+    for k, s in enumerate(found):
         progress(k + 1)
         if s is not None:
             out.append(s)

@@ -18,7 +18,7 @@ from stages.texture.config import TextureConfig
 from stages.texture.exposure import gain_tables
 from stages.texture.refine import Refined, Shown, refine
 from stages.texture.survey import ReadPicture, reduction
-from stages.texture.views import View, object_window, picture_window, sight
+from stages.texture.views import ReadHidden, View, nothing_hidden, object_window, picture_window, sight
 
 MOST_PIXELS = 1_000_000
 """of a picture's crop: bounds memory at about 20 bytes a pixel and view"""
@@ -29,12 +29,13 @@ RENDERERS = {
 
 
 def refined(baked: Baked, rig: Rig, config: TextureConfig, read_mask: Callable[[int], np.ndarray], read_picture: ReadPicture, workers: int,
-            seed: int, progress: Callable[[int], None]) -> Baked:
+            seed: int, progress: Callable[[int], None], read_hidden: ReadHidden = nothing_hidden) -> Baked:
     """`baked` with the refined texture where it is better, and figures that say so. Raises StageError without the renderer's library."""
     caster = Caster(baked.mesh.vertices, baked.mesh.faces)
     reduce = _reduce(baked, rig)
     jobs = list(zip(baked.views, baked.gains, strict=True))
-    found = ordered_map(lambda j: shown(j[0], j[1], rig, caster, config.border_px, reduce, read_mask, read_picture), jobs, workers)
+    look = lambda j: shown(j[0], j[1], rig, caster, config.border_px, reduce, read_mask, read_picture, read_hidden)  # noqa: E731
+    found = ordered_map(look, jobs, workers)
     views = [v for v in found if v is not None]
     device = torch_device()
     module, name = RENDERERS[config.refine]
@@ -69,12 +70,13 @@ def _reduce(baked: Baked, rig: Rig) -> int:
 
 
 def shown(view: View, gain: np.ndarray, rig: Rig, caster: Caster, border_px: float, reduce: int, read_mask: Callable[[int], np.ndarray],
-          read_picture: ReadPicture) -> Shown | None:
+          read_picture: ReadPicture, read_hidden: ReadHidden = nothing_hidden) -> Shown | None:
     """One picture: crop, exposure compensated, pixels near the mask's border or a depth edge left out. None if it shows nothing."""
     window = object_window(view, rig, caster.vertices)
     if window is None:
         return None
-    seen = sight(view, rig, caster, window, read_mask(view.frame))
+    hidden = read_hidden(view.frame) if view.side == "right" else None
+    seen = sight(view, rig, caster, window, read_mask(view.frame), hidden)
     window = picture_window(window, reduce)
     picture = window.cut(read_picture(view.frame, view.side, reduce))
     camera = window.rig(rig)

@@ -13,7 +13,7 @@ class TextureStage:
     """mesh.ply and the pictures -> `textured` (mesh with UV, texture, provenance)."""
 
     name = "texture"
-    version = 1
+    version = 2
     needs = Resources(memory_gb=2.0)
     Config = TextureConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "masks_final", "poses_refined.json", "mesh.ply")
@@ -53,17 +53,18 @@ class TextureStage:
         used = {k: poses[k] for k in training(sorted(poses), config.hold_out)}
         sharpness = relative_sharpness({r["frame"]: r["sharpness"] for r in reader.rows if r["status"] == "ok"})
         views = stereo_views(used, rig, ("left", "right") if config.sides == "both" else ("left",), sharpness)
+        hidden = lambda k: reader.hidden(k, "right")  # noqa: E731
         context.progress(0, 1, "unwrapping")
         shape = prepare_shape(mesh.vertices, mesh.faces, median_footprint(views, rig, mesh.vertices.mean(0)), config)
         try:
-            baked = bake(shape, views, rig, reader.mask, reader.rgb, config, context.workers, context.seed, context.progress)
+            baked = bake(shape, views, rig, reader.mask, reader.rgb, config, context.workers, context.seed, context.progress, hidden)
         except ValueError as e:
             raise StageError(str(e), "look at the masks and poses in the report: they and the mesh do not fit together") from e
         if config.refine != "none":
             from stages.texture.refine_views import refined
 
             note = lambda k: context.progress(k, config.refine_steps, "fitting the texture to all pictures")  # noqa: E731
-            baked = refined(baked, rig, config, reader.mask, reader.rgb, context.workers, context.seed, note)
+            baked = refined(baked, rig, config, reader.mask, reader.rgb, context.workers, context.seed, note, hidden)
         context.progress(0, 1, "measuring the texture")
         held = sorted(set(poses) - set(used))
         measured = measure(baked.mesh, held or sorted(used), poses, rig, reader.mask, reader.rgb, context.workers)

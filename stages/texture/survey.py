@@ -16,7 +16,7 @@ from stages.core.camera import Rig
 from stages.core.parallel import ordered_map
 from stages.core.render import Caster
 from stages.texture.gather import camera_vector, observe
-from stages.texture.views import MAX_RAYS, Sight, View, Window, object_window, picture_window, sight
+from stages.texture.views import MAX_RAYS, ReadHidden, Sight, View, Window, nothing_hidden, object_window, picture_window, sight
 
 ReadPicture = Callable[[int, str, int], np.ndarray]
 """(frame, side, reduce) -> (h, w, 3) uint8 RGB"""
@@ -45,6 +45,7 @@ def survey(
     read_mask: Callable[[int], np.ndarray],
     read_picture: ReadPicture,
     workers: int,
+    read_hidden: ReadHidden = nothing_hidden,
 ) -> Iterator[Surveyed | None]:
     """One result per view, in order; None for a view in which nothing of the object can be used. points, normals (N, 3) float32."""
 
@@ -54,7 +55,8 @@ def survey(
         window = object_window(view, rig, caster.vertices)
         if window is None:
             return None
-        seen = sight(view, rig, caster, window, mask_of(view.frame))
+        hidden = read_hidden(view.frame) if view.side == "right" else None
+        seen = sight(view, rig, caster, window, mask_of(view.frame), hidden)
         small = picture_window(window, reduction(1.4 * np.sqrt(window.width * window.height / MAX_RAYS)))
         picture = small.cut(read_picture(view.frame, view.side, round(1 / small.scale)))
         colour, weight = np.zeros(points.shape, np.float32), np.zeros(len(points), np.float32)

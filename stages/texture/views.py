@@ -5,6 +5,7 @@ Pixel coordinates below are those of the whole rectified picture; every map cove
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -17,6 +18,8 @@ from stages.core.render import Caster
 MAX_RAYS = 400_000
 """depth maps are cast at most this large: visibility needs no more, and 0.1 us a ray adds up over 100 views"""
 _CROP_MARGIN_PX = 12
+ReadHidden = Callable[[int], "np.ndarray | None"]
+"""frame -> (H, W) bool of the right picture: something stands before the object there; None = nowhere"""
 _STEEPEST = 6.0
 """a depth step of more than this many pixel footprints is an edge (a surface seen at 80 degrees makes 5.7)"""
 
@@ -68,6 +71,11 @@ class Sight:
     border: np.ndarray
 
 
+def nothing_hidden(frame: int) -> np.ndarray | None:
+    """A `ReadHidden` for pictures before which nothing stands."""
+    return None
+
+
 def stereo_views(poses: dict[int, np.ndarray], rig: Rig, sides: tuple[str, ...], sharpness: dict[int, float]) -> list[View]:
     """A View per frame and side; poses are object_from_left."""
     out = []
@@ -109,27 +117,40 @@ def object_window(view: View, rig: Rig, vertices: np.ndarray) -> Window | None:
     return Window(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1]), 1.0)
 
 
-def sight(view: View, rig: Rig, caster: Caster, window: Window, left_mask: np.ndarray) -> Sight:
+def sight(
+    view: View, rig: Rig, caster: Caster, window: Window, left_mask: np.ndarray, hidden_right: np.ndarray | None = None
+) -> Sight:
     """Depth and usable pixels of a view. `left_mask` (H, W) bool of the same frame; for the right picture, which has no mask of its own,
-    a pixel is usable where the surface point it shows lies inside the left one."""
+    a pixel is usable where the surface point it shows lies inside the left one and nothing stands before it (`hidden_right`, None =
+    nowhere)."""
     scale = min(1.0, float(np.sqrt(MAX_RAYS / (window.width * window.height))))
     window = Window(window.x0, window.y0, window.width, window.height, scale)
     camera = window.rig(rig)
     depth = caster.view(inverse(view.camera_from_object), camera)["t"].astype(np.float32)
-    usable = np.isfinite(depth) & _masked(view, rig, window, camera, depth, left_mask) & ~_edges(depth, camera)
+    usable = np.isfinite(depth) & _masked(view, rig, window, camera, depth, left_mask, hidden_right) & ~_edges(depth, camera)
     padded = cv2.copyMakeBorder(usable.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1] / scale
     return Sight(window, depth, np.clip(distance * 8, 0, 255).astype(np.uint8))
 
 
-def _masked(view: View, rig: Rig, window: Window, camera: Rig, depth: np.ndarray, left_mask: np.ndarray) -> np.ndarray:
+def _masked(
+    view: View, rig: Rig, window: Window, camera: Rig, depth: np.ndarray, left_mask: np.ndarray, hidden_right: np.ndarray | None
+) -> np.ndarray:
     v, u = np.mgrid[: camera.height, : camera.width].astype(np.float32)
     u, v = (u + 0.5) / window.scale - 0.5 + window.x0, (v + 0.5) / window.scale - 0.5 + window.y0
+    hidden = None
     if view.side == "right":
+        hidden = None if hidden_right is None else _look_up(hidden_right, u, v)
         with np.errstate(divide="ignore", invalid="ignore"):
             u = u + np.float32(rig.fx * rig.baseline_m) / depth
+    inside = _look_up(left_mask, u, v)
+    return inside if hidden is None else inside & ~hidden
+
+
+def _look_up(mask: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """`mask` (H, W) bool at pixels u, v of any shape; False outside the picture."""
     u, v = (np.ascontiguousarray(a, np.float32) for a in (u, v))
-    return cv2.remap(left_mask.astype(np.uint8), u, v, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    return cv2.remap(mask.astype(np.uint8), u, v, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0) > 0
 
 
 def _edges(depth: np.ndarray, camera: Rig) -> np.ndarray:

@@ -119,6 +119,22 @@ def test_given_masks_are_taken_as_they_are(truth, tmp_path):
     assert np.array_equal(masks[0], read_mask(truth["masks"].path / "000000.png")) and not masks[2].any()
 
 
+def test_what_is_hidden_is_told_apart_from_what_is_not_the_object(truth, tmp_path):
+    given = tmp_path / "given"
+    (given / "masks").mkdir(parents=True)
+    (given / "given.json").write_text('{"masks": true, "depth": false, "hidden": true}')
+    true = read_mask(truth["masks"].path / "000000.png")
+    shutil.copyfile(truth["masks"].path / "000000.png", given / "masks" / "000000.png")
+    hidden = np.zeros_like(true)
+    hidden[:, : int(np.median(np.nonzero(true)[1]))] = True
+    write_mask(given / "hidden" / "000000.png", hidden)
+    _, _, masks = run({**truth, "given": replace(truth["given"], path=given)}, tmp_path)
+    assert np.array_equal(masks[0], true & ~hidden) and 0 < masks[0].sum() < true.sum()
+    reader = replace(FrameReader.of(truth), masks=tmp_path / "masks")
+    stored = reader.hidden(0)
+    assert stored is not None and np.array_equal(stored, hidden) and reader.hidden(1) is None
+
+
 def test_every_usable_frame_has_a_file_and_a_row(orbit, truth):
     _, rows, _ = orbit
     assert [r["frame"] for r in rows] == FrameReader.of(truth).ids

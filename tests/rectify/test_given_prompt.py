@@ -28,6 +28,19 @@ def test_given_masks_and_depth_of_a_rectified_capture(synthetic_capture, capture
     assert np.nanmedian(np.abs(found / true - 1)) < 0.002 and (np.isfinite(found) == np.isfinite(true)).all()
 
 
+def test_what_stands_before_the_object_is_given_beside_the_masks(synthetic_capture, capture, rectify):
+    for folder in ("masks", "hidden"):
+        (capture / folder).mkdir()
+    for k in range(8):
+        (capture / f"masks/{k:06d}.png").write_bytes((synthetic_capture / f"gt/masks/{k:06d}.png").read_bytes())
+    true = read_mask(synthetic_capture / "gt/masks/000002.png")
+    cv2.imwrite(str(capture / "hidden/000002.png"), np.where(true, 1, 0).astype(np.uint8))          # anything above 0 says it
+    made = rectify(capture)
+    assert json.loads((made.out / "given/given.json").read_text())["hidden"] is True
+    assert (read_mask(made.out / "given/hidden/000002.png") == true).all()
+    assert [p.name for p in (made.out / "given/hidden").iterdir()] == ["000002.png"]
+
+
 def test_disparity_as_given_depth(synthetic_capture, capture, rectify):
     (capture / "depth").mkdir()
     (capture / "depth/depth.json").write_text(json.dumps({"kind": "disparity", "per_unit": 64}))

@@ -96,6 +96,22 @@ def test_right_view_uses_the_left_mask():
     assert not half[: RIG.height // 2 - window.y0 - 3].any()
 
 
+def test_nothing_is_taken_from_the_right_picture_where_it_is_hidden():
+    vertices, faces = sphere(4)
+    pose = camera(1.0)
+    right, left = View(0, "right", RIG.right_from_left @ inverse(pose)), View(0, "left", inverse(pose))
+    _, mask = render(pose)
+    hidden = np.zeros_like(mask)
+    hidden[RIG.height // 2 :] = True
+    window, caster = object_window(right, RIG, vertices), Caster(vertices, faces)
+    free, covered = (sight(right, RIG, caster, window, mask, h).border for h in (None, hidden))
+    half = RIG.height // 2 - window.y0
+    assert (free[half:] > 0).sum() > 100 and not (covered[half:] > 0).any()
+    assert np.array_equal(free[: half - 32], covered[: half - 32])
+    window = object_window(left, RIG, vertices)
+    assert np.array_equal(*(sight(left, RIG, caster, window, mask, h).border for h in (None, hidden)))     # that is the right eye's
+
+
 def test_cubic_agrees_with_the_slow_twin():
     image = np.random.default_rng(0).integers(0, 256, (12, 15, 3), dtype=np.uint8)
     keys = lambda x: np.where(  # noqa: E731
