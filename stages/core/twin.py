@@ -30,7 +30,6 @@ COPIES = {
 MAKE_ROOM = "free space there, or name a folder on a larger disk with --out; every stage is done and kept, only this copy is missing"
 REPORT_BYTES = 4_000_000
 """about what is written and not copied: report.html, run.json, poses.json"""
-
 NOT_COPIED = ("sigma", "hidden_right")
 """names within these that are for the stages alone"""
 
