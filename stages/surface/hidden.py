@@ -134,8 +134,9 @@ def right_hidden(hidden: np.ndarray, disparity_px: np.ndarray) -> np.ndarray:
     rows, columns = np.asarray(distance_transform_edt(~known, return_distances=False, return_indices=True))
     v, u = np.nonzero(hidden)
     right = np.rint(u - disparity_px[rows[v, u], columns[v, u]]).astype(int)
-    out = np.zeros(hidden.shape, np.uint8)
-    ok = (right >= 0) & (right < out.shape[1])
+    height, width = disparity_px.shape
+    out = np.zeros((height, width), np.uint8)
+    ok = (right >= 0) & (right < width)
     out[v[ok], right[ok]] = 1
     # neighbours whose disparities differ by a pixel leave a gap; an edge is known to a pixel or two
     return cv2.dilate(cv2.morphologyEx(out, cv2.MORPH_CLOSE, np.ones((3, 5), np.uint8)), np.ones((3, 5), np.uint8)) > 0
