@@ -3,37 +3,71 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
+import sys
 import threading
+from pathlib import Path
 
 from flows.embedded_server import answers
+from flows.open_page import link
+from flows.password import given_password, kept_password
 from flows.serve import Serving, Supervisor
+from flows.serve_address import home, read_address, use_server
 from stages.core.errors import ConfigError, TwinError
 from stages.core.store import Store
 
 
 def serve(args: argparse.Namespace) -> int:
     """Server, workers, files and watcher until Ctrl-C."""
-    auth = args.auth or os.environ.get("TWIN_AUTH", "")
-    if auth and ":" not in auth:
-        raise ConfigError("--auth has no colon", "give user:password, or set TWIN_AUTH")
+    if args.link:
+        return _print_link()
+    auth, made = _password(args)
     if args.keep_gb is not None:
         os.environ["TWIN_KEEP_GB"] = str(args.keep_gb)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    Supervisor(Serving(args.host, args.port, args.files_port or args.port + 1, args.runs, auth), Store(), _say, stop).run()
+    serving = Serving(args.host, args.port, args.files_port or args.port + 1, args.runs, auth)
+    Supervisor(serving, Store(), _say, stop, _entrance(serving, made)).run()
     print("stopped")
+    return 0
+
+
+def _password(args: argparse.Namespace) -> tuple[str, bool]:
+    """user:password, or empty; and whether it is one of our making."""
+    given = args.auth or os.environ.get("TWIN_AUTH", "")
+    if given and args.no_password:
+        raise ConfigError("--no-password beside a password", "leave out one of them: --no-password, or TWIN_AUTH and --auth")
+    if given:
+        return given_password(given), False
+    if args.no_password:
+        return "", False
+    folder = home(Store())
+    folder.mkdir(parents=True, exist_ok=True)
+    return kept_password(folder / "password"), True
+
+
+def _entrance(serving: Serving, made: bool) -> str:
+    """What is said of the UI's address. A password is for the eyes at a terminal, not for a log."""
+    if made and sys.stdout.isatty():
+        return link(serving.ui, serving.auth)
+    how = "`twin serve --link` prints the address that logs a browser in" if made else "user and password required"
+    return f"{serving.ui}   ({how})" if serving.auth else ""
+
+
+def _print_link() -> int:
+    address = read_address(Store())
+    if address is None or not answers(address.api, 5.0):
+        raise TwinError(f"no `twin serve` of the store {Store().root} runs", "start one: twin serve")
+    print(link(address.ui, address.auth))
     return 0
 
 
 def schedule(args: argparse.Namespace) -> int:
     """A batch at fixed times, kept by the server; `--remove` takes all of them away."""
-    os.environ["PREFECT_API_URL"] = server_address(Store())       # before Prefect is imported, which reads it then
-    if auth := os.environ.get("TWIN_AUTH"):
-        os.environ.setdefault("PREFECT_API_AUTH_STRING", auth)
+    root = _root(args.root)
+    use_server(Store())                   # before Prefect is imported, which reads the environment then
     from flows.schedules import clear_schedules, set_schedule
 
     if args.remove:
@@ -41,18 +75,21 @@ def schedule(args: argparse.Namespace) -> int:
         return 0
     if not args.cron:
         raise ConfigError("no time is given", "for every night at two: twin schedule --cron '0 2 * * *' --timezone Europe/Berlin")
-    set_schedule(args.cron, args.timezone, {"root": args.root, "profile": args.profile})
+    set_schedule(args.cron, args.timezone, {"root": root, "profile": args.profile})
     print(f"reconstruct-batch runs at '{args.cron}' ({args.timezone})")
     return 0
 
 
-def server_address(store: Store) -> str:
-    """The API to talk to: PREFECT_API_URL, else that of the `twin serve` of this store. Raises TwinError if there is none."""
-    path = store.root / "prefect" / "serve" / "address.json"
-    url = os.environ.get("PREFECT_API_URL") or (json.loads(path.read_text())["api"] if path.exists() else "")
-    if not url or not answers(url, 5.0):
-        raise TwinError("no Prefect server answers" + (f" at {url}" if url else ""), "start one with `twin serve`, or set PREFECT_API_URL")
-    return url
+def _root(text: str) -> str:
+    """The folder with captures as every worker finds it; empty for the captures folder. Raises ConfigError if it is none."""
+    if not text:
+        return ""
+    folder = Path(text).expanduser().resolve()
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise ConfigError(f"--root {folder}: expected a folder with captures, found {found}",
+                          "make it or mend the path; all machines with workers have to see it under the same one")
+    return str(folder)
 
 
 def _say(text: str) -> None:

@@ -16,6 +16,7 @@ from flows.embedded_server import answers
 from flows.metrics_file import captures_waiting, write_metrics
 from flows.places import captures_root
 from flows.run_record import RunRecord, RunRecords
+from flows.serve_address import read_address
 from flows.time_left import in_words
 from stages.core.errors import ConfigError, StoreError
 from stages.core.store import Store
@@ -53,9 +54,8 @@ def status(args: argparse.Namespace) -> int:
 
 def _serving_address(store: Store) -> str:
     """The UI of this store's `twin serve`; empty if it does not answer."""
-    path = store.root / "prefect" / "serve" / "address.json"
-    found = json.loads(path.read_text()) if path.exists() else None
-    return found["ui"] if found and answers(found["api"], 1.0) else ""
+    found = read_address(store)
+    return found.ui if found and answers(found.api, 1.0) else ""
 
 
 def inspect(args: argparse.Namespace) -> int:

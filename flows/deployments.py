@@ -22,17 +22,12 @@ from flows.crash_watch import register_crash_watch
 from flows.failed_state import failed_state
 from flows.form import Box, Methods, Profile, Setting, StageName, request_of
 from flows.form_schema import draw_form, offered_captures
+from flows.own_work import BATCH_POOL, ENTRYPOINTS, FLOW_ENVIRONMENT, POOL
 from flows.places import capture_folder, captures_root
 from flows.reconstruct import reconstruct_as_flow
 from flows.twin_verdict import failure_of
 from flows.ui_progress import show_scores
 from stages.core.errors import TwinError
-
-POOL, BATCH_POOL = "twin", "twin-batch"
-"""a batch waits for its captures: in the same pool it would hold a place that they need"""
-FLOW_ENVIRONMENT = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
-"""A run outlives its worker. It must not print then: rich ends the process when its pipe to the worker is broken. Log lines reach the
-server and the run's own log all the same."""
 
 
 @flow(name="reconstruct-capture", flow_run_name="{capture}", persist_result=False)
@@ -89,9 +84,9 @@ class _Deployment:
     amend: Callable[[dict[str, Any]], None] = lambda schema: None
 
 
-DEPLOYMENTS = (_Deployment(reconstruct_capture, "flows.deployments.reconstruct_capture", POOL, draw_form),
-               _Deployment(evaluate_twin, "flows.deployments.evaluate_twin", POOL),
-               _Deployment(reconstruct_batch, "flows.batch.reconstruct_batch", BATCH_POOL))
+DEPLOYMENTS = (_Deployment(reconstruct_capture, ENTRYPOINTS[0], POOL, draw_form),
+               _Deployment(evaluate_twin, ENTRYPOINTS[1], POOL),
+               _Deployment(reconstruct_batch, ENTRYPOINTS[2], BATCH_POOL))
 
 
 def register() -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -40,6 +41,7 @@ class EmbeddedServer:
         except OSError as e:
             raise ServerUnavailable(f"cannot write {root}: {e.strerror}") from e
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._auth = f"run:{secrets.token_urlsafe(24)}"
         self.api_url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/api"
         self._log = (self.home / "server.log").open("w+")
         self._process = subprocess.Popen(
@@ -50,7 +52,9 @@ class EmbeddedServer:
     def environment(self) -> dict[str, str]:
         """What Prefect must find in the environment before it is imported."""
         no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy", ""), "127.0.0.1"]))
-        return {**QUIET, "PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.api_url, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
+        return {**QUIET, "PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.api_url, "NO_PROXY": no_proxy, "no_proxy": no_proxy,
+                "PREFECT_API_AUTH_STRING": self._auth, "PREFECT_SERVER_API_AUTH_STRING": self._auth,
+                "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": self.api_url.removesuffix("/api")}
 
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Until the API answers. Raises ServerUnavailable when it dies or takes too long."""
@@ -106,10 +110,11 @@ def main() -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
+    from flows.api_server import guarded
     from flows.sqlite_database import lock_transactions_from_the_beginning
 
     lock_transactions_from_the_beginning()
-    app = create_app(ephemeral=True, final=True)
+    app = guarded(create_app(ephemeral=True, final=True), "127.0.0.1")
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on", access_log=False))
     server.run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
 

@@ -5,7 +5,6 @@ Each part is a child that dies with this one; a part that ends is started again,
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from flows.embedded_server import answers
 from flows.places import captures_root, twins_root
+from flows.serve_address import holding, home
 from stages.core.errors import StoreError, TwinError
 from stages.core.store import Store
 
@@ -62,7 +62,9 @@ class Serving:
         no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY", ""), "127.0.0.1", "localhost", self.host]))
         out = {"PREFECT_HOME": str(home), "PREFECT_API_URL": self.api, "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
                "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false", "PREFECT_SERVER_API_HOST": self.host,
-               "PREFECT_SERVER_API_PORT": str(self.port), "PREFECT_SERVER_UI_API_URL": f"{self.ui}/api",
+               "PREFECT_SERVER_API_PORT": str(self.port), "PREFECT_SERVER_UI_API_URL": "/api",
+               "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": self.ui, "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+               "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "true",
                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
                **{k: os.environ.get(k, v) for k, v in KEPT_FOR.items()},
                "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
@@ -93,28 +95,31 @@ class Supervisor:
     store: Store
     say: Callable[[str], None]
     stop: threading.Event = field(default_factory=threading.Event)
+    entrance: str = ""
+    """what is said of the UI's address; the address alone if empty"""
     parts: list[Part] = field(default_factory=list)
 
     def run(self) -> None:
-        """Until `stop` is set. Raises TwinError when the server cannot be started at all."""
-        home = self.store.root / "prefect" / "serve"
-        home.mkdir(parents=True, exist_ok=True)
+        """Until `stop` is set. Raises TwinError when the server cannot be started at all, or another one serves this store."""
+        with holding(self.store, self.serving.ui, self.serving.api, self.serving.auth):
+            self._run()
+
+    def _run(self) -> None:
         for folder in (captures_root(), twins_root()):
             folder.mkdir(parents=True, exist_ok=True)
         _refuse_taken(self.serving.host, self.serving.port)
         _refuse_taken(self.serving.host, self.serving.files_port)
-        self._environment = {**os.environ, **self.serving.environment(home)}
-        self._logs = home / "logs"
+        self._environment = {**os.environ, **self.serving.environment(home(self.store))}
+        self._logs = home(self.store) / "logs"
         self._logs.mkdir(exist_ok=True)
         try:
             self._start_server()
             self._start_rest()
-            self._announce(home)
+            self._announce()
             while not self.stop.wait(LOOK_EVERY_S):
                 self._look()
         finally:
             self._end_all()
-            (home / "address.json").unlink(missing_ok=True)
 
     def _start_server(self) -> None:
         server = self._add("server", ["server", self.serving.host, str(self.serving.port)])
@@ -136,11 +141,12 @@ class Supervisor:
         self._add("files", ["files", self.serving.host, str(self.serving.files_port)])
         self._add("watcher", ["watcher"])
 
-    def _announce(self, home: Path) -> None:
-        (home / "address.json").write_text(json.dumps({"ui": self.serving.ui, "api": self.serving.api, "pid": os.getpid()}))
-        self.say(f"Prefect UI   {self.serving.ui}" + ("   (user and password required)" if self.serving.auth else ""))
-        if not self.serving.auth and not self.serving.host.startswith("127.") and self.serving.host not in ("localhost", "::1"):
-            self.say("WARNING      no password is set: whoever reaches this address can run programs here. Set TWIN_AUTH=user:password.")
+    def _announce(self) -> None:
+        self.say(f"Prefect UI   {self.entrance or self.serving.ui}")
+        if not self.serving.auth:
+            here = self.serving.host.startswith("127.") or self.serving.host in ("localhost", "::1")
+            who = "every user and program of this machine" if here else "whoever reaches this address"
+            self.say(f"WARNING      no password is set: {who} can start runs here and read the twins. Leave out --no-password.")
         self.say(f"captures     {captures_root()}   (a folder with a file READY in it is started by itself)")
         self.say(f"twins        {twins_root()}   {self.serving.files}")
         self.say("Ctrl-C stops everything.")

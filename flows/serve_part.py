@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import functools
-import hmac
-import http.server
 import os
 import signal
 import sys
 import time
 import warnings
-from http import HTTPStatus
-from urllib.parse import unquote, urlsplit
 
 from flows.places import twins_root
 from flows.stage_child import die_with_parent
 from stages.core.store import Store
 
 LOOK_FOR_CAPTURES_EVERY_S = 3.0
-CONTENT_POLICY = "connect-src 'self' ws: wss:; img-src 'self' data: blob: http: https:"
-"""the UI may talk to this server only: its JavaScript would otherwise report page views to a vendor, whatever the settings say"""
 
 
 def server(host: str, port: str) -> None:
     """API, UI and background services."""
-    os.environ["PREFECT__SERVER_FINAL"] = "1"
-    import uvicorn
-    from prefect.server.api.server import create_app
+    from flows.api_server import serve
 
-    from flows.sqlite_database import lock_transactions_from_the_beginning
-
-    lock_transactions_from_the_beginning()
-    app = create_app(final=True)
-
-    @app.middleware("http")
-    async def confine(request, call_next):
-        response = await call_next(request)
-        response.headers["Content-Security-Policy"] = CONTENT_POLICY
-        return response
-
-    uvicorn.run(app, host=host, port=int(port), log_level="warning", access_log=False, timeout_graceful_shutdown=3)
+    serve(host, int(port))
 
 
 def worker(pool: str, limit: str) -> None:
@@ -62,34 +41,9 @@ def register() -> None:
 
 def files(host: str, port: str) -> None:
     """The twins, read only, without listing folders, with the password of the API if there is one."""
-    auth = os.environ.get("PREFECT_SERVER_API_AUTH_STRING", "")
-    handler = functools.partial(_TwinFiles, directory=str(twins_root()), auth=auth)
-    http.server.ThreadingHTTPServer((host, int(port)), handler).serve_forever()
+    from flows.twin_files import serve
 
-
-class _TwinFiles(http.server.SimpleHTTPRequestHandler):
-    def __init__(self, *args, auth: str, **kwargs) -> None:
-        self._wanted = f"Basic {base64.b64encode(auth.encode()).decode()}" if auth else ""
-        super().__init__(*args, **kwargs)                # which answers the request
-
-    def send_head(self):
-        if self._wanted and not hmac.compare_digest(self.headers.get("Authorization", "").encode(), self._wanted.encode()):
-            return self._ask_for_password()
-        if any(part.startswith(".") for part in unquote(urlsplit(self.path).path).split("/")):
-            return self.send_error(HTTPStatus.NOT_FOUND)
-        return super().send_head()
-
-    def list_directory(self, path):
-        self.send_error(HTTPStatus.FORBIDDEN, "folders are not listed")
-
-    def _ask_for_password(self) -> None:
-        self.send_response(HTTPStatus.UNAUTHORIZED)
-        self.send_header("WWW-Authenticate", 'Basic realm="twins", charset="UTF-8"')
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *args) -> None:
-        """The terminal belongs to others."""
+    serve(host, int(port), twins_root(), os.environ.get("PREFECT_SERVER_API_AUTH_STRING", ""))
 
 
 def watcher() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from flows.embedded_server import EmbeddedServer, ServerUnavailable, answers
 from flows.request import Reconstruction
 from flows.run import Beside
+from flows.serve_address import use_server
 from stages.core.errors import TwinError
 from stages.core.store import Store
 
@@ -21,6 +22,7 @@ def reconstruct_here(request: Reconstruction, beside: Beside, say: Callable[[str
         if not answers(url, 5.0):
             raise TwinError(f"no Prefect server answers at {url}",
                             "start it, or unset PREFECT_API_URL to use the embedded one, or add --no-prefect")
+        use_server(Store())               # its password, if it is the `twin serve` of this store
         return _as_flow(request, beside, lambda: None)
     try:
         return _embedded(request, beside)
@@ -31,11 +33,14 @@ def reconstruct_here(request: Reconstruction, beside: Beside, say: Callable[[str
 
 def _embedded(request: Reconstruction, beside: Beside) -> str | None:
     server = EmbeddedServer(Store().root / "prefect")
+    before = {name: os.environ.get(name) for name in ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING")}
     os.environ.update(server.environment())
     try:
         return _as_flow(request, beside, server.wait_ready)
     finally:
         del os.environ["PREFECT_API_URL"]
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
         server.stop()
 
 

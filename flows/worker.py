@@ -1,21 +1,53 @@
-"""The worker of one machine: Prefect's own, which starts each flow run in a process, with two faults mended.
+"""The worker of one machine: Prefect's own, which starts each flow run in a process, with two faults mended and only for work of ours.
 
-Both meet a run that is started again (Retry, or brought back by the watcher) within seconds of the death of its process.
+Both faults meet a run that is started again (Retry, or brought back by the watcher) within seconds of the death of its process. What is
+ours, and why a worker looks at that, is in own_work.py.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
+from uuid import UUID
 
+import anyio
+import anyio.abc
 import httpx
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State, WorkPool
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.workers.process import ProcessWorker
+from prefect.runner._flow_run_executor import FlowRunExecutor, FlowRunExecutorContext
+from prefect.runner._process_manager import ProcessHandle
+from prefect.runner._starter_engine import EngineCommandStarter
+from prefect.states import Failed
+from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
+from pydantic import PrivateAttr
+
+from flows.own_work import FLOW_ENVIRONMENT, command_of, entrypoint_of, why_foreign
+
+
+class OwnConfiguration(ProcessJobConfiguration):
+    """How the process of a run is started. Nothing of it comes from the server."""
+
+    _foreign: str = PrivateAttr(default="")
+
+    @classmethod
+    async def resolve_for_flow_run(cls, flow_run: FlowRun, *, client: PrefectClient, work_pool: WorkPool, worker_name: str,
+                                   worker_id: UUID | None = None, deployment: DeploymentResponse | None = None) -> OwnConfiguration:
+        """The command by the deployment, and whether the run is ours; what pool, deployment and run ask for else is not taken."""
+        if deployment is None and flow_run.deployment_id:
+            deployment = await client.read_deployment(flow_run.deployment_id)
+        entrypoint = entrypoint_of(deployment.entrypoint) if deployment else None
+        found = cls(command=command_of(entrypoint) if entrypoint else None, env=FLOW_ENVIRONMENT)
+        found._foreign = why_foreign(flow_run, deployment)
+        found.prepare_for_flow_run(flow_run, deployment, await client.read_flow(flow_run.flow_id), work_pool, worker_name, worker_id)
+        return found
 
 
 class OneProcessPerRun(ProcessWorker):
-    """As Prefect's, for runs that come back soon."""
+    """As Prefect's, for runs that come back soon, and for our flows only."""
+
+    job_configuration: ClassVar[type[ProcessJobConfiguration]] = OwnConfiguration
 
     async def _submit_scheduled_flow_runs(self, flow_run_response: list[Any]) -> list[Any]:
         """Leave a run alone while its former process has not quite ended; it is offered again three seconds later.
@@ -35,6 +67,59 @@ class OneProcessPerRun(ProcessWorker):
             now = None
         if now is None or not started_again(flow_run, now):
             await super()._propose_crashed_state(flow_run, message, client)
+
+    async def __aenter__(self) -> OneProcessPerRun:
+        """Without the Runner of Prefect's process worker: it is for flows handed over in this process, and its folder in the temporary
+        one stays behind when the worker is killed."""
+        await super(ProcessWorker, self).__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        """As __aenter__."""
+        await super(ProcessWorker, self).__aexit__(*exc_info)
+
+    async def run(self, flow_run: FlowRun, configuration: OwnConfiguration,
+                  task_status: anyio.abc.TaskStatus[int] = anyio.TASK_STATUS_IGNORED) -> ProcessWorkerResult:
+        """Start the process and wait for its end; a run that is not ours is marked Failed instead.
+
+        Prefect's own way makes two temporary folders, which stay behind when the worker is killed, and reads the deployment a second
+        time, when it may be another one.
+        """
+        if configuration._foreign:
+            self.get_flow_run_logger(flow_run).error(configuration._foreign)
+            await self.client.set_flow_run_state(flow_run.id, Failed(message=configuration._foreign), force=True)
+            task_status.started(0)          # no process
+            return ProcessWorkerResult(status_code=0, identifier="none")
+        async with FlowRunExecutorContext() as context:
+            executor = _executor(context, flow_run, configuration)
+            result = None
+
+            async def execute(*, task_status: anyio.abc.TaskStatus[ProcessHandle]) -> None:
+                nonlocal result
+                result = await executor.submit(task_status=task_status)
+
+            async with anyio.create_task_group() as group:
+                handle = await group.start(execute)
+                task_status.started(handle.pid)
+        if result is None or result.status_code is None:
+            raise RuntimeError("the process of the flow run could not be started")
+        return ProcessWorkerResult(status_code=result.status_code, identifier=str(result.handle.pid))
+
+
+class NoHooks:
+    """What runs in the worker itself when a run crashes or is cancelled. Prefect would load the code that the deployment names by then."""
+
+    async def run_cancellation_hooks(self, flow_run: FlowRun, state: State) -> None:
+        """Our flows have none."""
+
+    async def run_crashed_hooks(self, flow_run: FlowRun, state: State) -> None:
+        """Our flows have none."""
+
+
+def _executor(context: FlowRunExecutorContext, flow_run: FlowRun, configuration: OwnConfiguration) -> FlowRunExecutor:
+    starter = EngineCommandStarter(command=configuration.command, env=configuration.env, stream_output=configuration.stream_output,
+                                   control_channel=context.control_channel, isolate_process_group=True, env_overrides_settings=True)
+    return context.create_executor(flow_run, starter, propose_submitting=False, hook_runner=NoHooks())
 
 
 def started_again(submitted: FlowRun, now: FlowRun) -> bool:

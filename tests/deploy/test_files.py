@@ -105,6 +105,20 @@ def test_compose_servers_share_what_they_must_and_workers_see_no_database(compos
     assert published == {"front"} and all(p.startswith("${TWIN_BIND:-127.0.0.1}") for p in compose["services"]["front"]["ports"])
 
 
+def test_every_api_is_the_guarded_one(compose, objects):
+    """`prefect server start` would answer any page and any host name."""
+    apis = [o for o in objects if o["kind"] == "Deployment" and o["metadata"]["name"] == "api"]
+    pods = [o["spec"]["template"]["spec"]["containers"][0]["command"] for o in apis]
+    units = [(DEPLOY / "systemd" / "twin-server.service").read_text().split("ExecStart=")[1].split()]
+    commands = [compose["services"]["api-1"]["command"], compose["services"]["api-2"]["command"], *pods, *units]
+    assert len(commands) == 4 and all("flows.api_server" in c and "--no-services" in c for c in commands)
+    for path in TEXTS:
+        assert "prefect server start --" not in path.read_text() and "prefect, server, start" not in path.read_text(), path.name
+    settings = compose["services"]["api-1"]["environment"]
+    assert settings["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] == "true" and "front" in settings["TWIN_ALLOWED_HOSTS"]
+    assert settings["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"].startswith("${TWIN_PUBLIC_URL:-http")
+
+
 def test_compose_variables_are_in_the_example_or_have_a_default():
     text, example = (DEPLOY / "compose.yaml").read_text(), (DEPLOY / "compose.env.example").read_text()
     for name, rest in re.findall(r"(?<!\$)\$\{([A-Z_]+)([^}]*)\}", text):
@@ -211,7 +225,7 @@ def test_systemd_and_kubernetes_set_what_compose_sets(compose, objects):
     """compose.yaml is the one that a test starts for real (tests/flows/test_two_machines.py): the others may differ in addresses only."""
     addresses = {"PREFECT_API_URL", "PREFECT_SERVER_API_HOST", "PREFECT_SERVER_UI_API_URL", "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS",
                  "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DOCKET_URL", "PREFECT_REDIS_MESSAGING_HOST", "TWIN_FILES_URL",
-                 "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"}
+                 "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING", "TWIN_ALLOWED_HOSTS"}
     services = compose["services"]
     wanted = {"server": services["api-1"]["environment"], "client": services["watcher"]["environment"]}
     unit = dict(line.split("=", 1) for line in (DEPLOY / "systemd" / "stereotwin.env.example").read_text().splitlines()

@@ -3,10 +3,8 @@ workers and watchers, all processes of this machine on free ports. Settings and 
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import functools
-import json
 import os
 import re
 import secrets
@@ -25,6 +23,7 @@ from typing import Any
 import yaml
 
 from flows.stage_child import die_with_parent
+from tests.flows.api_client import ApiClient
 from tests.flows.served import ROOT, free_port, inherited
 
 VALUES = {"TWIN_AUTH": "admin:p4ss word", "POSTGRES_PASSWORD": "s3cret", "RUNS_PER_WORKER": "1",
@@ -133,6 +132,7 @@ class Cluster:
         self.machines = {name: Machine(name, folder, shared) for name in ("a", "b")}
         self._database_folder = database_folder
         self._postgres: subprocess.Popen | None = None
+        self._clients: dict[str, ApiClient] = {}
 
     def start(self) -> None:
         """Everything, in the order of the file."""
@@ -160,12 +160,9 @@ class Cluster:
 
     def api(self, machine: str, path: str, body: dict | None = None) -> Any:
         """One call of a machine's API server."""
-        login = base64.b64encode(VALUES["TWIN_AUTH"].encode()).decode()
-        request = urllib.request.Request(f"http://{LOOPBACK}:{self.ports[machine]}/api{path}",
-                                         None if body is None else json.dumps(body).encode(),
-                                         {"Content-Type": "application/json", "Authorization": f"Basic {login}"})
-        with _direct().open(request, timeout=30) as reply:
-            return json.load(reply)
+        if machine not in self._clients:
+            self._clients[machine] = ApiClient(f"http://{LOOPBACK}:{self.ports[machine]}/api", VALUES["TWIN_AUTH"])
+        return self._clients[machine](path, body)
 
     def _client(self, service: str, name: str) -> dict[str, str]:
         return self.compose.environment(service, PREFECT_API_URL=f"http://{LOOPBACK}:{self.ports[name]}/api")

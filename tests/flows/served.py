@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from tests.flows.api_client import ApiClient
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 400.0
@@ -32,27 +30,44 @@ class Served:
     """A running `twin serve` whose store, captures, twins and logs lie in `folder`. Real stages unless `env` names others."""
 
     host = "127.0.0.1"
+    options: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, env: Mapping[str, str] = {}, runs: int = 2, patience_s: float = PATIENCE_S) -> None:
         self.folder, self.captures, self.twins, self.store = folder, folder / "captures", folder / "twins", folder / "store"
         self.port, self.files_port = free_port(), free_port()
         self.runs_at_once, self.patience_s = runs, patience_s
         places = {"TWIN_STORE": self.store, "TWIN_CAPTURES": self.captures, "TWIN_TWINS": self.twins, "TOY_FOLDER": folder}
-        self.env = {**inherited(), **{k: str(v) for k, v in places.items()}, "PYTHONPATH": str(ROOT), "TWIN_AUTH": "", **env}
-        self._direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self.env = {**inherited(), **{k: str(v) for k, v in places.items()}, "PYTHONPATH": str(ROOT), **env}
+        self._client: ApiClient | None = None
         self.start()
 
     @property
     def api_url(self) -> str:
         """Prefect's API."""
-        return f"http://{self.host}:{self.port}/api"
+        return f"{self.ui}/api"
+
+    @property
+    def ui(self) -> str:
+        """Prefect's UI."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def auth(self) -> str:
+        """user:password: the one that was given, else the one that it made; empty with --no-password."""
+        made = self.store / "prefect" / "serve" / "password"
+        return self.env.get("TWIN_AUTH") or (made.read_text().strip() if made.exists() else "")
+
+    @property
+    def link(self) -> str:
+        """The address that logs a browser in."""
+        return f"{self.ui}/open#{self.auth}"
 
     def start(self) -> float:
         """Start, or start again after `kill_everything`; returns the seconds until it was ready."""
         began, already = time.monotonic(), self.said().count("Ctrl-C stops")
         with (self.folder / "serve.log").open("a") as log:
             ports = ["--host", self.host, "--port", str(self.port), "--files-port", str(self.files_port)]
-            options = [*ports, "--runs", str(self.runs_at_once)]
+            options = [*ports, "--runs", str(self.runs_at_once), *self.options]
             self.process = subprocess.Popen([sys.executable, "-m", "flows.cli", "serve", *options], env=self.env, stdout=log, stderr=log)
         try:
             self.wait(lambda: self.said().count("Ctrl-C stops") > already or self.process.poll() is not None)
@@ -87,19 +102,8 @@ class Served:
 
     def api(self, path: str, body: dict | None = None, method: str | None = None) -> Any:
         """One call of Prefect's API."""
-        data = None if body is None else json.dumps(body).encode()
-        auth = self.env["TWIN_AUTH"]
-        password = {"Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}"} if auth else {}
-        request = urllib.request.Request(self.api_url + path, data, {"Content-Type": "application/json", **password}, method=method)
-        while True:
-            try:
-                with self._direct.open(request, timeout=30) as reply:
-                    text = reply.read()
-                    return json.loads(text) if text else None
-            except urllib.error.HTTPError as e:
-                if e.code != 503:             # "busy, ask again": Prefect's own clients do the same
-                    raise
-                time.sleep(0.5)
+        self._client = self._client or ApiClient(self.api_url, self.auth)
+        return self._client(path, body, method)
 
     def create(self, deployment: str, **parameters: Any) -> dict:
         """Start a flow run as the UI does."""

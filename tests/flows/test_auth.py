@@ -40,9 +40,11 @@ def guarded(tmp_path_factory):
 
 def test_api_and_files_ask_for_the_password_and_a_marked_capture_becomes_a_twin(guarded):
     good, bad = f"{USER}:{PASSWORD}", f"{USER}:wrong"
-    assert guarded.status(guarded.port, "/api/deployments/count", method="POST") == 401
-    assert guarded.status(guarded.port, "/api/deployments/count", bad, "POST") == 401
-    assert guarded.status(guarded.port, "/api/deployments/count", good, "POST") == 200
+    assert guarded.status(guarded.port, "/api/admin/version") == 401
+    assert guarded.status(guarded.port, "/api/admin/version", bad) == 401
+    assert guarded.status(guarded.port, "/api/admin/version", good) == 200
+    assert guarded.status(guarded.port, "/api/deployments/count", good, "POST") == 403           # without the token that forged ones lack
+    assert guarded.api("/deployments/count", {}) == 3
     capture = make_capture(guarded.captures / "cup")
     (capture / "READY").touch()
     guarded.wait_state("cup", "Completed")               # watcher, worker and flow run know the password
@@ -50,7 +52,9 @@ def test_api_and_files_ask_for_the_password_and_a_marked_capture_becomes_a_twin(
         assert guarded.status(guarded.files_port, "/cup/run.json", method=method) == 401
         assert guarded.status(guarded.files_port, "/cup/run.json", bad, method) == 401
         assert guarded.status(guarded.files_port, "/cup/run.json", good, method) == 200
-    assert PASSWORD not in guarded.said()
+    assert PASSWORD not in guarded.said() and not (guarded.store / "prefect" / "serve" / "password").exists()
+    logs = "".join(p.read_text() for p in (guarded.store / "prefect" / "serve" / "logs").glob("*.log"))
+    assert PASSWORD not in logs and base64.b64encode(good.encode()).decode() not in logs
 
 
 def test_it_listens_where_it_was_told_and_nowhere_else(guarded):
@@ -78,6 +82,14 @@ def test_files_and_watcher_are_started_again(guarded):
     guarded.wait(lambda: guarded.status(guarded.files_port, "/") == 401)
     (make_capture(guarded.captures / "jug") / "READY").touch()
     guarded.wait_state("jug", "Completed")
+
+
+def test_a_link_with_another_password_lets_nobody_in(guarded, browser):
+    browser.open(f"{guarded.ui}/open#{USER}:wrong")
+    assert "wrong" not in browser.see("This link is not valid") + browser.driver.current_url
+    browser.open(f"{guarded.ui}/open")
+    browser.see("This address lacks what follows #")
+    assert browser.driver.execute_script("return localStorage.getItem('prefect-password')") is None
 
 
 def test_the_ui_asks_for_the_password(guarded, browser):

@@ -169,11 +169,11 @@ def test_metrics_of_an_empty_store_and_of_one_that_cannot_be_written(toy, monkey
     assert "cannot write" in caplog.text
 
 
-def test_schedule_says_the_password(monkeypatch, capsys):
-    for name, value in (("TWIN_AUTH", "user:secret"), ("PREFECT_API_AUTH_STRING", ""), ("PREFECT_API_URL", "")):
+def test_schedule_says_the_password(monkeypatch, capsys, toy):
+    for name, value in (("TWIN_AUTH", "user:secret"), ("PREFECT_API_AUTH_STRING", ""), ("PREFECT_API_URL", "http://127.0.0.1:1/api")):
         monkeypatch.setenv(name, value)
     os.environ.pop("PREFECT_API_AUTH_STRING")
-    monkeypatch.setattr("flows.cli_serve.server_address", lambda store: "http://127.0.0.1:1/api")
+    monkeypatch.setattr("flows.serve_address.answers", lambda url, timeout_s: True)
     monkeypatch.setattr("flows.schedules.clear_schedules", lambda: 0)
     assert cli.main(["schedule", "--remove"]) == 0 and "removed 0" in capsys.readouterr().out
     assert os.environ["PREFECT_API_AUTH_STRING"] == "user:secret"

@@ -14,18 +14,21 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.password import authorization
 from tests.flows.conftest import make_capture, wait_for
-from tests.flows.served import PATIENCE_S, TOY, Served
+from tests.flows.served import PATIENCE_S, TOY, Served, free_port
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    server = Served(tmp_path_factory.mktemp("served"), TOY)
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "tmp").mkdir()
+    server = Served(folder, {**TOY, "TMPDIR": str(folder / "tmp")})
     yield server
     assert server.stop() == 0, server.said()
-    assert "stopped" in server.said()
+    assert "stopped" in server.said() and not (server.store / "prefect" / "serve" / "address.json").exists()
     with pytest.raises(StopIteration):
         server.part("")
 
@@ -136,6 +139,7 @@ def test_reboot_in_the_middle_of_a_batch(served):
     batch = served.create("reconstruct-batch", root=str(night))
     served.wait(lambda: served.count("b") == before["b"] + 2)          # two at once, the third waits
     assert served.kill_everything() > 8
+    assert not [p for p in (served.folder / "tmp").rglob("*") if "prefect" in p.name or "runner" in p.name]     # no folder stays behind
     (served.folder / "b.do").write_text("")
     served.start()
     served.wait_for(batch["id"], "Completed")
@@ -143,9 +147,44 @@ def test_reboot_in_the_middle_of_a_batch(served):
     assert all(len(served.runs(name)) == 1 for name in ("one", "two", "three")) and len(list(served.twins.glob("*-*/run.json"))) >= 3
 
 
+def _twin(served: Served, *words: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "flows.cli", *words], env=served.env, capture_output=True, text=True)
+
+
+def test_a_second_serve_of_the_store_is_refused_with_the_address_of_the_first(served):
+    second = _twin(served, "serve", "--port", str(free_port()))
+    assert second.returncode == 5 and f"runs already at {served.ui} " in second.stderr
+    assert f"serving {served.ui}" in _twin(served, "status").stdout                 # the first keeps its address
+
+
+def test_the_password_is_told_to_its_owner_and_to_no_log(served):
+    assert _twin(served, "serve", "--link").stdout.strip() == served.link
+    word = served.auth.partition(":")[2]
+    files = [p for p in served.store.rglob("*") if p.is_file() and word.encode() in p.read_bytes()]
+    assert {p.name for p in files} == {"password", "address.json"} and all(p.stat().st_mode & 0o077 == 0 for p in files)
+    assert word not in served.said() and len(word) >= 32
+    for number in served.processes():
+        assert word.encode() not in Path(f"/proc/{number}/cmdline").read_bytes()    # which other users may read
+
+
+def test_the_command_line_finds_server_and_password_by_itself(served):
+    capture = _capture(served, "by-hand")
+    served.env["PREFECT_API_URL"] = served.api_url
+    try:
+        done = _twin(served, "reconstruct", str(capture), "--out", str(served.folder / "by-hand"))
+        other = subprocess.run([sys.executable, "-m", "flows.cli", "schedule", "--remove"], capture_output=True, text=True,
+                               env={**served.env, "TWIN_STORE": str(served.folder / "other-store")})
+    finally:
+        del served.env["PREFECT_API_URL"]
+    assert done.returncode == 0, done.stderr
+    assert any(str(capture) in json.dumps(r["parameters"]) for r in served.api("/flow_runs/filter", {}))
+    assert other.returncode == 1 and "asks for another password" in other.stderr and "set TWIN_AUTH" in other.stderr
+
+
 def test_files_are_served_but_not_listed(served):
-    fetch = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
-    address = f"http://127.0.0.1:{served.files_port}"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener.addheaders = [("Authorization", authorization(served.auth))]
+    fetch, address = opener.open, f"http://127.0.0.1:{served.files_port}"
     (served.folder / "twins" / "cup").mkdir(exist_ok=True)
     (served.folder / "twins" / "cup" / "page.html").write_text("<p>")
     assert fetch(f"{address}/cup/page.html").read() == b"<p>"
@@ -155,7 +194,7 @@ def test_files_are_served_but_not_listed(served):
 
 
 def test_schedules(served):
-    run = lambda *words: subprocess.run([sys.executable, "-m", "flows.cli", "schedule", *words], env=served.env, capture_output=True, text=True)  # noqa: E731,E501
+    run = lambda *words: _twin(served, "schedule", *words)  # noqa: E731
     first = run("--cron", "0 2 * * *", "--timezone", "Europe/Berlin")
     assert first.returncode == 0, first.stderr
     assert run("--cron", "0 2 * * *", "--profile", "preview").returncode == 0

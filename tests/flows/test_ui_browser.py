@@ -29,14 +29,16 @@ STAGES = [s.name for s in stages()]
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """`twin serve` with one tiny capture, cup, and weights that are known but not there."""
+def served(tmp_path_factory, browser):
+    """`twin serve` with one tiny capture, cup, and weights that are known but not there; the browser is logged in by its link."""
     folder = tmp_path_factory.mktemp("ui")
     tiny.write_settings(tiny.write_tiny(tiny.render_base(folder / "base"), folder / "captures" / "cup", seed=1))
     network = block_matcher.write(folder / "toy.onnx", disparities=80)
     (folder / "weights").mkdir()
     register(folder / "weights", network)
     server = Served(folder, {"TWIN_WEIGHTS": str(folder / "weights")}, runs=1)
+    browser.open(server.link)
+    browser.see("Dashboard")
     yield server
     assert server.stop() == 0, server.said()
 

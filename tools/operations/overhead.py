@@ -22,7 +22,8 @@ def measure_overhead(bed: Bed) -> dict:
     try:
         capture = bed.capture(bed.work / "overhead" / "cached")
         _twin(served.store, capture, {}, "--no-prefect")
-        kinds = {"without Prefect": ({}, "--no-prefect"), "embedded": ({}, ""), "running server": ({"PREFECT_API_URL": served.api_url}, "")}
+        running = {"PREFECT_API_URL": served.api_url, "PREFECT_API_AUTH_STRING": served.auth}
+        kinds = {"without Prefect": ({}, "--no-prefect"), "embedded": ({}, ""), "running server": (running, "")}
         return {name: _median([_twin(served.store, capture, env, option) for _ in range(REPEATS)]) for name, (env, option) in kinds.items()}
     finally:
         served.stop()
