@@ -154,6 +154,8 @@ class _Hit:
     normal: np.ndarray
 
     def only(self, keep: np.ndarray) -> _Hit:
+        if keep.all():
+            return self
         return _Hit(*(getattr(self, name)[keep] for name in ("index", "t", "origin", "direction", "face", "uv", "normal")))
 
     def surface(self, body: Body) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -200,7 +202,8 @@ class _View:
         index = np.flatnonzero(_meets(origin, direction, body.ball))
         if not len(index):
             return None
-        origin, direction = origin[index], direction[index]
+        if len(index) < len(origin):
+            origin, direction = origin[index], direction[index]
         found = body.caster.cast(origin, direction)
         met = np.isfinite(found["t"])
         return _Hit(index, found["t"], origin, direction, found["face"], found["uv"], found["normal"]).only(met)
