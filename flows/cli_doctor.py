@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from flows.library_versions import sqlalchemy_fault
 from flows.stage_child import load_stages
 from stages.core.backends import KITS
 from stages.core.devices import driver_there
@@ -75,7 +76,8 @@ def _libraries() -> dict[str, str]:
             out[package] = version
         except Exception as e:      # noqa: BLE001 - a broken library may raise anything, and that is the finding
             out[package] = f"FAILS to import ({version}): {str(e).splitlines()[0][:150]}"
-    return out
+    fault = sqlalchemy_fault()
+    return out | {"sqlalchemy": f"FAILS: {fault} (make setup)" if fault else metadata.version("SQLAlchemy")}
 
 
 def _backends() -> dict[str, str]:

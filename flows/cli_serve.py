@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from flows.embedded_server import answers
+from flows.library_versions import refuse_faulty_libraries
 from flows.open_page import link
 from flows.password import given_password, kept_password
 from flows.serve import Serving, Supervisor
@@ -22,6 +23,7 @@ def serve(args: argparse.Namespace) -> int:
     """Server, workers, files and watcher until Ctrl-C."""
     if args.link:
         return _print_link()
+    refuse_faulty_libraries()
     auth, made = _password(args)
     if args.keep_gb is not None:
         os.environ["TWIN_KEEP_GB"] = str(args.keep_gb)
@@ -65,18 +67,24 @@ def _print_link() -> int:
 
 
 def schedule(args: argparse.Namespace) -> int:
-    """A batch at fixed times, kept by the server; `--remove` takes all of them away."""
+    """A batch at fixed times, kept by the server: made, listed, removed."""
     root = _root(args.root)
     use_server(Store())                   # before Prefect is imported, which reads the environment then
-    from flows.schedules import clear_schedules, set_schedule
+    from flows.schedules import list_schedules, remove_schedules, set_schedule
 
-    if args.remove:
-        print(f"removed {clear_schedules()} schedules of reconstruct-batch")
+    if args.remove is not None:
+        gone = remove_schedules(args.remove)
+        print(f"removed {len(gone)} schedules of reconstruct-batch{': ' * bool(gone)}{', '.join(gone)}")
+        return 0
+    if args.list:
+        print("\n".join(map(str, list_schedules())) or "there is no schedule of reconstruct-batch")
         return 0
     if not args.cron:
         raise ConfigError("no time is given", "for every night at two: twin schedule --cron '0 2 * * *' --timezone Europe/Berlin")
-    set_schedule(args.cron, args.timezone, {"root": root, "profile": args.profile})
-    print(f"reconstruct-batch runs at '{args.cron}' ({args.timezone})")
+    name = set_schedule(args.cron, args.timezone, {"root": root, "profile": args.profile}, args.name)
+    print(f"{name}: reconstruct-batch runs at '{args.cron}' ({args.timezone})")
+    for other in (s for s in list_schedules() if s.name != name):
+        print(f"there is also {other}\n  (twin schedule --remove {other.name} takes it away)")
     return 0
 
 

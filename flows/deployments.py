@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Annotated, Any
 
 from prefect import Flow, flow, get_run_logger
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.utilities.callables import parameter_schema
 from pydantic import Field
 
@@ -28,6 +29,9 @@ from flows.reconstruct import reconstruct_as_flow
 from flows.twin_verdict import failure_of
 from flows.ui_progress import show_scores
 from stages.core.errors import TwinError
+
+NAME = "twin"
+"""of each deployment of ours"""
 
 
 @flow(name="reconstruct-capture", flow_run_name="{capture}", persist_result=False)
@@ -122,12 +126,22 @@ def _make_pool(client: SyncPrefectClient, name: str) -> None:
 
 
 def _make_deployment(client: SyncPrefectClient, d: _Deployment) -> str:
+    """Made, or brought up to date. Prefect's way of making one again takes its schedules away, and changing it drops the runs that they
+    have planned: so it is changed only where it differs."""
     schema = parameter_schema(d.flow).model_dump_for_openapi()
     d.amend(schema)
-    client.create_deployment(flow_id=client.create_flow(d.flow), name="twin", entrypoint=d.entrypoint, work_pool_name=d.pool,
-                             job_variables={"env": FLOW_ENVIRONMENT}, description=d.flow.description, parameter_openapi_schema=schema,
-                             enforce_parameter_schema=True)
-    return f"{d.flow.name}/twin"
+    wanted = {"entrypoint": d.entrypoint, "work_pool_name": d.pool, "job_variables": {"env": FLOW_ENVIRONMENT},
+              "description": d.flow.description, "parameter_openapi_schema": json.loads(json.dumps(schema)), "enforce_parameter_schema": True,
+              "pull_steps": None}
+    name = f"{d.flow.name}/{NAME}"
+    try:
+        there = client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        client.create_deployment(flow_id=client.create_flow(d.flow), name=NAME, **wanted)
+        return name
+    if changed := {k: v for k, v in wanted.items() if getattr(there, k) != v}:
+        client.update_deployment(there.id, DeploymentUpdate(**changed))
+    return name
 
 
 if __name__ == "__main__":

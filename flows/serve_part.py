@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 
+from flows.library_versions import refuse_faulty_libraries
 from flows.places import twins_root
 from flows.stage_child import die_with_parent
 from stages.core.store import Store
@@ -17,6 +18,7 @@ LOOK_FOR_CAPTURES_EVERY_S = 3.0
 
 def server(host: str, port: str) -> None:
     """API, UI and background services."""
+    refuse_faulty_libraries()
     from flows.api_server import serve
 
     serve(host, int(port))

@@ -174,6 +174,6 @@ def test_schedule_says_the_password(monkeypatch, capsys, toy):
         monkeypatch.setenv(name, value)
     os.environ.pop("PREFECT_API_AUTH_STRING")
     monkeypatch.setattr("flows.serve_address.answers", lambda url, timeout_s: True)
-    monkeypatch.setattr("flows.schedules.clear_schedules", lambda: 0)
+    monkeypatch.setattr("flows.schedules.remove_schedules", lambda names: [])
     assert cli.main(["schedule", "--remove"]) == 0 and "removed 0" in capsys.readouterr().out
     assert os.environ["PREFECT_API_AUTH_STRING"] == "user:secret"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -191,14 +189,3 @@ def test_files_are_served_but_not_listed(served):
     for path in ("/", "/cup/", "/.hidden", "/%2e%2e/serve.log"):
         with pytest.raises(urllib.error.HTTPError):
             fetch(address + path)
-
-
-def test_schedules(served):
-    run = lambda *words: _twin(served, "schedule", *words)  # noqa: E731
-    first = run("--cron", "0 2 * * *", "--timezone", "Europe/Berlin")
-    assert first.returncode == 0, first.stderr
-    assert run("--cron", "0 2 * * *", "--profile", "preview").returncode == 0
-    found = served.api("/deployments/name/reconstruct-batch/twin")["schedules"]
-    assert len(found) == 1 and found[0]["parameters"]["profile"] == "preview"
-    assert run("--cron", "at night").returncode == 2
-    assert "removed 1" in run("--remove").stdout
