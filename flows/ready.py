@@ -12,6 +12,7 @@ from typing import Any
 
 from flows.places import twin_folder
 from flows.run_record import RunRecord, RunRecords
+from flows.twin_place import is_better
 from stages.core.errors import CaptureError
 
 MARKER = "READY"
@@ -43,7 +44,7 @@ def ready_captures(root: Path) -> list[ReadyCapture]:
 
 
 def not_done(captures: Sequence[ReadyCapture], profile: str, settings: Sequence[str], records: RunRecords) -> list[ReadyCapture]:
-    """Those without a twin that was made with these settings after they were complete.
+    """Those without a twin that was made with these settings, or with a better profile, after they were complete.
 
     The twin folder says so itself, so that records may be forgotten; where it holds another twin (of another profile, say), they are asked.
     """
@@ -59,7 +60,9 @@ def has_twin(capture: ReadyCapture) -> bool:
 
 def _has_twin(capture: ReadyCapture, profile: str, settings: Sequence[str]) -> bool:
     run = _twin_of(capture)
-    return _begun(run) >= capture.completed and run["profile"] == str(profile) and run["asked"]["settings"] == list(settings)
+    if _begun(run) < capture.completed:
+        return False
+    return is_better(run["profile"], str(profile)) or (run["profile"] == str(profile) and run["asked"]["settings"] == list(settings))
 
 
 def _twin_of(capture: ReadyCapture) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from flows.run_record import RunRecord, RunRecords, StageRecord
 from flows.stage_child import load_stages
 from flows.stage_process import StageFault, StageJob, run_stage_in_child
 from flows.time_left import expected_seconds, in_words
+from flows.twin_place import place_of
 from flows.watcher import Watcher
 from flows.why_computed import known_manifests, why_computed
 from stages.base import Stage, StageResult, identity_of
@@ -34,7 +35,7 @@ from stages.core.licences import refuse_non_commercial
 from stages.core.store import ArtifactRef, Store
 from stages.core.twin import assemble_twin
 from stages.core.weights import require
-from stages.graph import downstream
+from stages.graph import SOURCE, downstream
 
 log = logging.getLogger(__name__)
 RECENT_RUNS = 100
@@ -155,17 +156,28 @@ class Run:
         self.watcher.stage_finished(name, entry, list(manifest["report"]["warnings"]))
 
     def deliver(self) -> Path | None:
-        """Fill the twin folder from what the stages made; None for a run that stops early."""
+        """Fill the twin folder from what the stages made; None for a run that stops early. Where a better twin is kept, the folder is
+        another one than asked for, which the record then names."""
         if self.request.until:
             return None
-        out = Path(self.request.out)
-        extra = {"run": self.record.id, "capture": self.request.name, "profile": self.request.profile, "seed": self.settings.seed,
+        asked, source = Path(self.request.out), self._source()
+        extra = {"source": source, "run": self.record.id, "capture": self.request.name, "profile": self.request.profile,
+                 "seed": self.settings.seed,
                  "asked": {"settings": list(self.request.settings), "started": self.record.started},
                  "seconds_wall": round(time.monotonic() - self._started, 3),
                  "cached": [n for n, s in self.record.stages.items() if s.cached]}
-        with self.store.lock_where_possible(digest_mapping({"twin folder": str(out)})):
+        with self.store.lock_where_possible(digest_mapping({"twin folder": str(asked)})):
+            out = place_of(asked, Path(self.request.capture), self.request.profile, source)
             assemble_twin(out, self._refs, self._manifests, extra, self.store.disk)
+        if out != asked:
+            self.request = self.request.model_copy(update={"out": str(out)})
+            self.record.request["out"] = str(out)
         return out
+
+    def _source(self) -> str:
+        """Digest of the capture, as the stages that read it found it."""
+        found = (m["inputs"][SOURCE] for m in self._manifests.values() if SOURCE in m["inputs"])
+        return next(found, "")
 
 
 def _until(every: tuple[Stage, ...], until: str | None) -> tuple[Stage, ...]:

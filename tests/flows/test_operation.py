@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -55,9 +56,29 @@ def test_done_is_what_has_a_twin_of_its_settings_even_when_its_records_are_forgo
     assert make("cup", "--profile", "quality") == 0 and due() == due("quality") == ["jug"]        # the record of the first still counts
     for record in records.all():
         records.remove(record)
-    assert due("quality") == ["jug"] and due() == ["cup", "jug"]
+    assert due("quality") == due() == ["jug"] and due(settings=["b.gain=2"]) == ["jug"]            # better than asked for
     os.utime(root / "cup" / "READY", (time.time() + 60,) * 2)
     assert due("quality") == ["cup", "jug"]                                                         # made anew
+
+
+def test_a_lesser_twin_never_takes_the_place_of_a_better_one_and_a_better_one_does(places, toy):
+    from flows import cli
+    from flows.ready import not_done
+    from flows.run_record import RunRecords
+
+    capture = make_capture(places / "captures" / "cup")
+    (capture / "READY").touch()
+    place, beside = places / "twins" / "cup", places / "twins" / "cup.preview"
+    profile = lambda twin: json.loads((twin / "run.json").read_text())["profile"]  # noqa: E731
+    make = lambda name, out=place: cli.main(["reconstruct", str(capture), "--out", str(out), "--no-prefect", "--profile", name])  # noqa: E731
+    due = lambda name: [c.name for c in not_done(ready_captures(places / "captures"), name, (), RunRecords(toy.store))]  # noqa: E731
+    assert make("preview") == 0 and profile(place) == "preview" and due("standard") == ["cup"]
+    assert make("standard") == 0 and profile(place) == "standard" and due("preview") == []
+    assert make("preview") == 0 and profile(place) == "standard" and profile(beside) == "preview" and (beside / "run.log").is_file()
+    assert RunRecords(toy.store).of_capture(capture)[0].request["out"] == str(beside)
+    assert make("standard", places / "mine") == make("preview", places / "mine") == 0 and profile(places / "mine") == "preview"
+    (capture / "left" / "000000.png").write_bytes(b"another picture")
+    assert make("preview") == 0 and profile(place) == "preview"                          # another capture by now
 
 
 def test_places(places):
