@@ -5,7 +5,7 @@ DEMO := demo
 
 setup: .venv/.set-up
 
-.venv/.set-up: constraints.txt pyproject.toml tools/setup.sh
+.venv/.set-up: constraints.txt constraints-hashes.txt pyproject.toml tools/setup.sh
 	@bash tools/setup.sh
 
 demo: setup

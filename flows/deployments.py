@@ -131,8 +131,8 @@ def _make_deployment(client: SyncPrefectClient, d: _Deployment) -> str:
     schema = parameter_schema(d.flow).model_dump_for_openapi()
     d.amend(schema)
     wanted = {"entrypoint": d.entrypoint, "work_pool_name": d.pool, "job_variables": {"env": FLOW_ENVIRONMENT},
-              "description": d.flow.description, "parameter_openapi_schema": json.loads(json.dumps(schema)), "enforce_parameter_schema": True,
-              "pull_steps": None}
+              "description": d.flow.description, "parameter_openapi_schema": json.loads(json.dumps(schema)),
+              "enforce_parameter_schema": True, "pull_steps": None}
     name = f"{d.flow.name}/{NAME}"
     try:
         there = client.read_deployment_by_name(name)

@@ -14,6 +14,7 @@ import secrets
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
+from flows.deploy_secrets import PLACEHOLDER
 from stages.core.errors import ConfigError, StoreError
 
 USER = "twin"
@@ -43,6 +44,8 @@ def given_password(text: str) -> str:
     user, _, password = text.partition(":")
     if not user or not password:
         raise ConfigError("TWIN_AUTH, or --auth, is not user:password", "write both, with a colon between them; without it, one is made")
+    if PLACEHOLDER.search(password):
+        raise ConfigError("TWIN_AUTH, or --auth, is still the example's", "write a password of your own; without TWIN_AUTH, one is made")
     return text
 
 

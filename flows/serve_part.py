@@ -24,14 +24,15 @@ def server(host: str, port: str) -> None:
     serve(host, int(port))
 
 
-def worker(pool: str, limit: str) -> None:
-    """Starts the flow runs of a pool, each in a process of its own."""
+def worker(pool: str, limit: str, health: bool = False) -> None:
+    """Starts the flow runs of a pool, each in a process of its own. `health`: whether it answers a probe, see deployed.py."""
     import asyncio
 
     warnings.filterwarnings("ignore", "Type 'OneProcessPerRun'")      # that it takes the place of Prefect's own is meant
     from flows.worker import OneProcessPerRun
 
-    asyncio.run(OneProcessPerRun(work_pool_name=pool, limit=int(limit), name=f"{pool}-{os.uname().nodename}").start())
+    ours = OneProcessPerRun(work_pool_name=pool, limit=int(limit), name=f"{pool}-{os.uname().nodename}")
+    asyncio.run(ours.start(with_healthcheck=health))
 
 
 def register() -> None:
@@ -53,6 +54,7 @@ def watcher() -> None:
     form, and keeps the store below its size."""
     from prefect.client.orchestration import get_client
 
+    from flows.alive import say_alive
     from flows.arrivals import Arrivals
     from flows.cleaning import Keeper
     from flows.deployments import CaptureOffer
@@ -62,6 +64,7 @@ def watcher() -> None:
     with get_client(sync_client=True) as client:
         arrivals, recovery, offer = Arrivals(client, Store()), Recovery(client, Store()), CaptureOffer(client)
         while True:
+            say_alive()
             offer.look()
             arrivals.look()
             for line in recovery.look():

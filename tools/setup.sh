@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Prepares .venv with the exact versions of constraints.txt and the command .venv/bin/twin. Called by `make setup`.
-# TORCH_INDEX (optional): address of an extra package index that has the CPU build of torch; without it pip may fetch the CUDA build.
+# TORCH_INDEX (optional): address of the package index that torch is taken from, for its CPU build; without it pip may fetch the CUDA build.
+# TORCH_SHA256 (optional): sha256 of torch's wheel; another one is refused.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,10 +35,20 @@ PY
 
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 echo "installing the packages of constraints.txt into .venv (a few minutes the first time) ..."
-# Triton (extra `cuda`) is 690 MB on disk and of no use without a GPU
-.venv/bin/python -m pip install --quiet --disable-pip-version-check ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
-    -r <(grep -v '^triton==' constraints.txt)
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"; }
+target=$(.venv/bin/python -c 'import platform, sys; print(sys.platform, platform.machine(), "%d.%d" % sys.version_info[:2])')
+if grep -qx "# for $target" constraints-hashes.txt; then
+    # only files whose sha256 is listed, and nothing that is not
+    install --require-hashes --no-deps -r constraints-hashes.txt
+else
+    echo "constraints-hashes.txt has no files for $target: the packages' versions are checked, their contents are not"
+    install -r <(grep -vE '^(torch|triton)==' constraints.txt)
+fi
+# torch by itself: under one version each index has another build, so its hash is not known before; and an index that is asked for torch
+# must not be asked for anything else. Triton (extra `cuda`) is 690 MB on disk and of no use without a GPU.
+install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -c <(grep -v '^torch==' constraints.txt) \
+    ${TORCH_SHA256:+--no-deps --require-hashes} -r <(sed -n "s/^torch==.*/&${TORCH_SHA256:+ --hash=sha256:$TORCH_SHA256}/p" constraints.txt)
+install --no-deps --no-build-isolation -e .
 .venv/bin/twin --help >/dev/null
 touch .venv/.set-up
 echo "ready: .venv/bin/twin"

@@ -22,7 +22,7 @@ from flows import deployments
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
-REDIS_NAMES = {f"PREFECT_REDIS_MESSAGING_{x}" for x in ("HOST", "PORT", "DB")}
+REDIS_NAMES = {f"PREFECT_REDIS_MESSAGING_{x}" for x in ("HOST", "PORT", "DB", "PASSWORD")}
 """settings of prefect-redis, which Prefect does not know"""
 SHARED_BY_SERVERS = {"PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_EVENTS_MESSAGING_BROKER",
                      "PREFECT_SERVER_EVENTS_MESSAGING_CACHE", "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING",
@@ -87,12 +87,33 @@ def test_compose_services_fit_together(compose):
             if how["condition"] == "service_healthy":
                 assert "healthcheck" in services[other], f"{other} is waited for but has no health check"
         for volume in s.get("volumes", []):
-            source = volume.split(":")[0]
-            assert source in volumes or source == "${TWIN_CAPTURES_DIR" or (DEPLOY / source).is_file(), volume
-        assert s["image"] in images_built or re.fullmatch(r"[a-z]+:\d+\.\d+[\w.-]*", s["image"]), f"{name}: not a pinned tag"
+            source, colon, _ = volume.partition(":")
+            assert source in volumes or source == "${TWIN_CAPTURES_DIR" or not colon or (DEPLOY / source).is_file(), volume
+        pinned = re.fullmatch(r"\$\{[A-Z]+_IMAGE:\?run deploy/pin_images.sh\}", s["image"])
+        assert s["image"] in images_built or pinned, f"{name}: not pinned"
         if "build" in s:
             assert (DEPLOY / s["build"]["context"] / s["build"]["dockerfile"]).resolve().is_file()
     assert volumes == {v.split(":")[0] for s in services.values() for v in s.get("volumes", [])} & volumes      # none is left over
+
+
+def test_compose_confines_every_part(compose):
+    """No root and no way to it, nothing to write to but what is named, and a bound on what it takes."""
+    for name, s in compose["services"].items():
+        assert s["read_only"] is True and s["cap_drop"] == ["ALL"] and s["security_opt"] == ["no-new-privileges:true"], name
+        assert set(s["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}, name
+        assert "privileged" not in s and s.get("cap_add", []) == (["CHOWN"] if name == "prepare" else []), name
+        assert s.get("user") != "root" or s["network_mode"] == "none", name
+        assert "healthcheck" in s or s.get("restart") in ("no", "on-failure"), f"{name}: nobody asks whether it lives"
+
+
+def test_compose_networks_keep_workers_from_the_data(compose):
+    networks, services = compose["networks"], compose["services"]
+    on = lambda network: {n for n, s in services.items() if network in s.get("networks", [])}  # noqa: E731
+    assert on("data") == {"postgres", "redis", "migrate", "api-1", "api-2", "services"}
+    assert on("work") == {"front", "register", "watcher", "worker-cpu", "worker-batch", "worker-gpu"}
+    assert on("door") == {"front", "api-1", "api-2"} and on("outside") == {"front"}
+    assert {n for n, v in networks.items() if not v.get("internal")} == {"outside"}
+    assert all(s.get("networks") or s["network_mode"] == "none" for s in services.values())
 
 
 def test_compose_servers_share_what_they_must_and_workers_see_no_database(compose):
@@ -111,7 +132,7 @@ def test_every_api_is_the_guarded_one(compose, objects):
     pods = [o["spec"]["template"]["spec"]["containers"][0]["command"] for o in apis]
     units = [(DEPLOY / "systemd" / "twin-server.service").read_text().split("ExecStart=")[1].split()]
     commands = [compose["services"]["api-1"]["command"], compose["services"]["api-2"]["command"], *pods, *units]
-    assert len(commands) == 4 and all("flows.api_server" in c and "--no-services" in c for c in commands)
+    assert len(commands) == 4 and all(c[1:5] == ["-P", "-m", "flows.deployed", "api"] for c in commands)
     for path in TEXTS:
         assert "prefect server start --" not in path.read_text() and "prefect, server, start" not in path.read_text(), path.name
     settings = compose["services"]["api-1"]["environment"]
@@ -128,6 +149,7 @@ def test_compose_variables_are_in_the_example_or_have_a_default():
 def test_workers_serve_the_pools_of_the_deployments(compose, objects):
     commands = [s["command"] for n, s in compose["services"].items() if n.startswith("worker")]
     commands += [o["spec"]["template"]["spec"]["containers"][0]["command"] for o in objects if o["metadata"]["name"].startswith("worker")]
+    assert all(c[:5] == ["python", "-P", "-m", "flows.deployed", "worker"] for c in commands), "not the worker of flows/worker.py"
     pools = {c[c.index("--pool") + 1] for c in commands}
     assert len(commands) == 6 and pools == {deployments.POOL, deployments.BATCH_POOL, "${GPU_POOL:-twin}"}
 
@@ -139,7 +161,8 @@ def test_dockerfiles_copy_what_exists_and_is_not_ignored(kind):
     for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE):
         for source in line.split()[:-1]:
             assert (ROOT / source).exists() and source in kept, source
-    assert re.search(r"^USER twin$", text, re.MULTILINE) and "-r constraints.txt" in text and "@sha256" not in text
+    assert re.search(r"^USER twin$", text, re.MULTILINE) and "--require-hashes --no-deps -r constraints-hashes.txt" in text
+    assert "extra-index-url" not in text + (ROOT / "tools" / "setup.sh").read_text()
     assert set(re.findall(r"^COPY (\w+) \1$", text, re.MULTILINE)) == {"configs", "weights", "stages", "flows"}
 
 
@@ -154,7 +177,7 @@ def test_cuda_kits_are_pinned_and_off():
     assert all(x in text for x in ("MAX_JOBS=$MAX_JOBS", "TCNN_CUDA_ARCHITECTURES=", "TORCH_CUDA_ARCH_LIST="))
 
 
-@pytest.mark.parametrize("path", ("build_cuda_kits.sh", "nginx/users.sh"))
+@pytest.mark.parametrize("path", ("build_cuda_kits.sh", "nginx/users.sh", "pin_images.sh"))
 def test_scripts_parse(path):
     subprocess.run(["bash", "-n", str(DEPLOY / path)], check=True)
 
@@ -181,7 +204,7 @@ def test_no_kit_is_built_unasked():
 def test_manifests_are_complete(path):
     for o in _documents(path):
         assert o["apiVersion"] and o["kind"] and o["metadata"]["name"]
-        if o["kind"] not in ("Namespace", "Kustomization"):
+        if o["kind"] not in ("Namespace", "Kustomization", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"):
             assert o["metadata"]["namespace"] == "stereotwin", f"{o['kind']} {o['metadata']['name']}"
 
 
@@ -212,8 +235,45 @@ def _check_pod(pod: dict[str, Any], names: dict[str, set[str]]) -> None:
         for source in c.get("envFrom", []):
             (kind, ref), = source.items()
             assert ref["name"] in names[{"configMapRef": "ConfigMap", "secretRef": "Secret"}[kind]]
-        ports = {p["containerPort"] for p in c.get("ports", [])} | ({8080} if "--with-healthcheck" in c["command"] else set())
+        ports = {p["containerPort"] for p in c.get("ports", [])}
         assert {c[k]["httpGet"]["port"] for k in c if k.endswith("Probe") and "httpGet" in c[k]} <= ports
+
+
+def test_pods_are_confined_and_asked_whether_they_live(objects):
+    for o in objects:
+        if o["kind"] not in ("Deployment", "Job"):
+            continue
+        name, pod = o["metadata"]["name"], o["spec"]["template"]["spec"]
+        assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+        for c in pod["containers"]:
+            assert c["securityContext"] == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+                                            "capabilities": {"drop": ["ALL"]}}, name
+            assert {"cpu", "memory"} <= set(c["resources"]["requests"]) and {"cpu", "memory"} <= set(c["resources"]["limits"]), name
+            assert o["kind"] == "Job" or "livenessProbe" in c, name
+
+
+def test_pods_reach_what_is_named_and_nothing_else(objects):
+    """The policies, read as a network plugin does: who may open a connection to whom, at which port."""
+    policies = [o["spec"] for o in objects if o["kind"] == "NetworkPolicy"]
+    apps = {o["spec"]["template"]["metadata"]["labels"]["app"] for o in objects if o["kind"] in ("Deployment", "Job")}
+
+    def chosen(selector: dict[str, Any]) -> set[str]:
+        named = [set(e["values"]) for e in selector.get("matchExpressions", [])]
+        return set.intersection(apps, *named, *([{selector["matchLabels"]["app"]}] if "matchLabels" in selector else []))
+
+    def may(way: str, app: str, other: str) -> set[int]:
+        sides = {"Ingress": ("ingress", "from"), "Egress": ("egress", "to")}[way]
+        mine = [p for p in policies if way in p["policyTypes"] and app in chosen(p["podSelector"])]
+        assert mine, f"{app}: no policy, so everything is open"
+        peers = [(rule, peer) for p in mine for rule in p.get(sides[0], []) for peer in rule.get(sides[1], []) if "podSelector" in peer]
+        return {port["port"] for rule, peer in peers if other in chosen(peer["podSelector"]) for port in rule["ports"]}
+
+    clients = {"worker-cpu", "worker-gpu", "worker-batch", "watcher", "register"}
+    wanted = {(c, "api"): {4200} for c in clients} | {(c, "redis"): {6379} for c in ("api", "services")}
+    assert {(a, b): both for a in apps for b in apps if (both := may("Egress", a, b) & may("Ingress", b, a))} == wanted
+    out = {a for a in apps for p in policies if a in chosen(p["podSelector"]) for r in p.get("egress", []) if "to" not in r}
+    assert out == {"api", "services", "migrate"}                                     # to PostgreSQL, wherever it is
+    assert {p["port"] for s in policies for r in s.get("egress", []) if "to" not in r for p in r["ports"]} == {5432}
 
 
 def test_manifests_set_what_servers_share(objects):
@@ -225,7 +285,8 @@ def test_systemd_and_kubernetes_set_what_compose_sets(compose, objects):
     """compose.yaml is the one that a test starts for real (tests/flows/test_two_machines.py): the others may differ in addresses only."""
     addresses = {"PREFECT_API_URL", "PREFECT_SERVER_API_HOST", "PREFECT_SERVER_UI_API_URL", "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS",
                  "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DOCKET_URL", "PREFECT_REDIS_MESSAGING_HOST", "TWIN_FILES_URL",
-                 "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING", "TWIN_ALLOWED_HOSTS"}
+                 "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING", "PREFECT_REDIS_MESSAGING_PASSWORD", "TWIN_ALLOWED_HOSTS",
+                 "TWIN_ALIVE_FILE", "PREFECT_WORKER_WEBSERVER_HOST", "PREFECT_HOME"}
     services = compose["services"]
     wanted = {"server": services["api-1"]["environment"], "client": services["watcher"]["environment"]}
     unit = dict(line.split("=", 1) for line in (DEPLOY / "systemd" / "stereotwin.env.example").read_text().splitlines()

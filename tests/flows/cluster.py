@@ -26,7 +26,8 @@ from flows.stage_child import die_with_parent
 from tests.flows.api_client import ApiClient
 from tests.flows.served import ROOT, free_port, inherited
 
-VALUES = {"TWIN_AUTH": "admin:p4ss word", "POSTGRES_PASSWORD": "s3cret", "RUNS_PER_WORKER": "1",
+VALUES = {"TWIN_AUTH": "admin:p4ss word", "POSTGRES_PASSWORD": "s3cret", "REDIS_PASSWORD": "s3cretToo", "RUNS_PER_WORKER": "1",
+          **{f"{name}_IMAGE": f"{name.lower()}:1@sha256:{'0' * 64}" for name in ("POSTGRES", "REDIS", "NGINX", "PYTHON", "CUDA")},
           "TWIN_LOST_AFTER_S": os.environ.get("TWIN_LOST_AFTER_S", "15")}
 """what a user would write into deploy/.env; he would leave a machine its minute"""
 LOOPBACK = "127.0.0.1"
@@ -52,9 +53,10 @@ class Compose:
         text = re.sub(r"(?<!\$)\$\{([A-Z_]+)(?::-([^}]*)|:\?[^}]*)?\}", lambda m: VALUES.get(m[1]) or m[2] or "",
                       (ROOT / "deploy" / "compose.yaml").read_text()).replace("$$", "$")
         self._file = yaml.safe_load(text)
-        self._hosts = {"@postgres:5432": f"@{LOOPBACK}:{database}", "//redis:6379": f"//{LOOPBACK}:{redis}"}
+        self._hosts = {"@postgres:5432": f"@{LOOPBACK}:{database}", "@redis:6379": f"@{LOOPBACK}:{redis}"}
         self._own = {"PREFECT_REDIS_MESSAGING_HOST": LOOPBACK, "PREFECT_REDIS_MESSAGING_PORT": str(redis),
                      "PREFECT_SERVER_API_HOST": LOOPBACK}
+        self._redis = redis
 
     def environment(self, service: str, **own: str) -> dict[str, str]:
         """What the service finds in its environment."""
@@ -63,7 +65,18 @@ class Compose:
             for host, address in self._hosts.items():
                 value = value.replace(host, address)
             found[name] = self._own.get(name, value)
+        if "PREFECT_WORKER_WEBSERVER_PORT" in found:
+            found["PREFECT_WORKER_WEBSERVER_PORT"] = str(free_port())         # each container has its own 8080
+        if "TWIN_ALIVE_FILE" in found:
+            found["TWIN_ALIVE_FILE"] = f"alive-{service}"                     # and its own /tmp
+        found.pop("PREFECT_HOME", None)                                       # which the machine has
         return {**found, **own}
+
+    def redis_command(self) -> list[str]:
+        """Of the service redis: its configuration, on our port and without a volume."""
+        shell, option, script = self._file["services"]["redis"]["command"]
+        own = f"bind {LOOPBACK}\nport {self._redis}\nsave \"\"\nappendonly no\ndir ."
+        return [shell, option, re.sub(r"appendonly yes\ndir /data", own, script)]
 
     def command(self, service: str, **options: str) -> list[str]:
         """Its command with our interpreter; `options` replaces values, as port="4300"."""
@@ -136,19 +149,23 @@ class Cluster:
 
     def start(self) -> None:
         """Everything, in the order of the file."""
+        self.start_server(("a", "api-1"), ("b", "api-2"))
+        for name, machine in self.machines.items():
+            for service in ("worker-cpu", "worker-batch", "watcher"):
+                machine.start(service, self.compose.command(service), self.client(service, name))
+
+    def start_server(self, *apis: tuple[str, str]) -> None:
+        """All but workers and watchers; an API server (its service) on each of these machines."""
+        self.base.run("check", self.compose.command("check"), self.compose.environment("check"))
         self._start_database()
-        redis = ["redis-server", "--bind", LOOPBACK, "--port", str(self.ports["redis"]), "--save", "", "--appendonly", "no"]
-        self.base.start("redis", redis, {})
+        self.base.start("redis", self.compose.redis_command(), self.compose.environment("redis"))
         self.base.run("migrate", self.compose.command("migrate"), self.compose.environment("migrate"))
-        for name, service in (("a", "api-1"), ("b", "api-2")):           # one after the other: compose.yaml says why
+        for name, service in apis:           # one after the other: compose.yaml says why
             port = str(self.ports[name])
             self.machines[name].start("api", self.compose.command(service, host=LOOPBACK, port=port), self.compose.environment(service))
             wait_until(lambda port=port: _answers(f"http://{LOOPBACK}:{port}/api/ready"))
         self.base.start("services", self.compose.command("services"), self.compose.environment("services"))
-        self.base.run("register", self.compose.command("register"), self._client("register", "a"))
-        for name, machine in self.machines.items():
-            for service in ("worker-cpu", "worker-batch", "watcher"):
-                machine.start(service, self.compose.command(service), self._client(service, name))
+        self.base.run("register", self.compose.command("register"), self.client("register", "a"))
 
     def stop(self) -> None:
         """All processes; the database politely, because it has shared memory to give back."""
@@ -164,7 +181,8 @@ class Cluster:
             self._clients[machine] = ApiClient(f"http://{LOOPBACK}:{self.ports[machine]}/api", VALUES["TWIN_AUTH"])
         return self._clients[machine](path, body)
 
-    def _client(self, service: str, name: str) -> dict[str, str]:
+    def client(self, service: str, name: str) -> dict[str, str]:
+        """What a service that talks to the API of this machine finds in its environment."""
         return self.compose.environment(service, PREFECT_API_URL=f"http://{LOOPBACK}:{self.ports[name]}/api")
 
     def _start_database(self) -> None:
@@ -187,12 +205,13 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(folder: Path, shared: Mapping[str, str]) -> Iterator[Cluster]:
-    """Started, and stopped whatever happens. The database lies apart, because its user may not enter `folder`."""
+def running_cluster(folder: Path, shared: Mapping[str, str], workers: bool = True) -> Iterator[Cluster]:
+    """Started, and stopped whatever happens; without `workers` the server's parts alone, on machine a. The database lies apart, because its
+    user may not enter `folder`."""
     with tempfile.TemporaryDirectory(prefix="stereotwin-database-", ignore_cleanup_errors=True) as database:
         cluster = Cluster(folder, shared, Path(database))
         try:
-            cluster.start()
+            cluster.start() if workers else cluster.start_server(("a", "api-1"))
             yield cluster
         finally:
             cluster.stop()

@@ -14,6 +14,7 @@ from flows import cli
 from flows.library_versions import refuse_faulty_libraries
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SERVE, SERVER = ["flows.cli", "serve", "--port", "1"], ["flows.serve_part", str(os.getpid()), "server", "127.0.0.1", "1"]
 
 
 @pytest.fixture
@@ -25,9 +26,10 @@ def newer_sqlalchemy(tmp_path: Path) -> Path:
     return about.parent
 
 
-@pytest.mark.parametrize("words", (["flows.cli", "serve", "--port", "1"], ["flows.serve_part", str(os.getpid()), "server", "127.0.0.1", "1"]))
+@pytest.mark.parametrize("words", (SERVE, SERVER), ids=("serve", "server"))
 def test_no_server_starts(newer_sqlalchemy, tmp_path, words):
-    env = {**os.environ, "PYTHONPATH": f"{newer_sqlalchemy}:{REPOSITORY}", "TWIN_STORE": str(tmp_path / "store"), "PREFECT_HOME": str(tmp_path)}
+    places = {"TWIN_STORE": str(tmp_path / "store"), "PREFECT_HOME": str(tmp_path)}
+    env = {**os.environ, **places, "PYTHONPATH": f"{newer_sqlalchemy}:{REPOSITORY}"}
     done = subprocess.run([sys.executable, "-m", *words], env=env, capture_output=True, text=True, timeout=400)
     assert done.returncode in (1, 2) and "SQLAlchemy 2.1.9" in done.stderr and "pip install 'SQLAlchemy<2.1'" in done.stderr
 

@@ -72,7 +72,7 @@ def test_another_schedule_is_told_of_and_replaced_by_name_or_time(served, tonigh
 
 
 def test_what_cannot_be_meant_is_refused(served, tonight):
-    for wrong, said in ((("--cron", "at night"), "not a time"), (("--cron", "0 2 * * *", "--root", "/nowhere"), "not a folder"),
+    for wrong, said in ((("--cron", "at night"), "not a time"), (("--cron", "0 2 * * *", "--root", "/nowhere"), "found nothing"),
                         (("--remove", "weekly"), "batch-1, tonight")):
         done = _schedule(served, *wrong)
         assert done.returncode == 2 and said in done.stderr, done.stderr
