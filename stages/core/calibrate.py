@@ -14,8 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stages.core.capture import PICTURES, pair_files
+from stages.core.capture import PICTURES
 from stages.core.errors import CaptureError
+from stages.core.frame_names import pair_files
+from stages.core.images import read_gray
 from stages.core.stereo_calibration import Camera, StereoCalibration, check_calibration, rigid
 
 MIN_PAIRS = 6
@@ -72,7 +74,7 @@ class _Corners:
 def calibrate_folder(folder: Path, board: Board,
                      progress: Callable[[int, int, str], None] = lambda done, total, note: None) -> CalibrationResult:
     """Calibrate from left*.jpg and right*.jpg in one folder, or left/ and right/ below it. Raises CaptureError."""
-    pairs = [(a, b) for a, b in pair_files(*_sides(Path(folder))) if a is not None and b is not None]
+    pairs = [(a, b) for a, b in pair_files(*_sides(Path(folder)))[0] if a is not None and b is not None]
     found, out = [], {}
     for k, (left, right) in enumerate(pairs):
         progress(k, len(pairs), f"looking for the board in {left.name}")
@@ -124,9 +126,10 @@ def _find(left: Path, right: Path, board: Board) -> _Corners | str:
     """Corners of both pictures in the same order, or why not."""
     corners, sizes = [], []
     for path in (left, right):
-        gray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        if gray is None:
-            return f"{path.name} cannot be read"
+        try:
+            gray = read_gray(path)
+        except CaptureError as e:
+            return e.message
         found = _corners(gray, board)
         if found is None:
             return f"no board in {path.name}"

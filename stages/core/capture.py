@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from stages.core.errors import CaptureError
 from stages.core.fingerprint import digest_file, digest_mapping
+from stages.core.plain_files import require_all_regular
 from stages.core.store import ArtifactRef
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -29,7 +29,6 @@ CALIBRATIONS = ("calibration.json", "calibration.yaml", "calibration.yml", "cali
 CALIBRATION_PAIRS = (("intrinsics.yml", "extrinsics.yml"), ("intrinsics.yaml", "extrinsics.yaml"), ("intrinsics.xml", "extrinsics.xml"))
 LAYOUT_ADVICE = ("a capture holds left/ and right/ with png or jpg pictures (or left.mp4 + right.mp4, or stereo.mp4 side by side) "
                  "and calibration.json, .yaml, .xml or calib.txt")
-_LAST_NUMBER = re.compile(r"(\d+)\D*$")
 _SETTLED_S = 2.0
 """a file younger than this is digested again next time: a second write within the clock's grain would go unseen"""
 
@@ -74,6 +73,7 @@ def find_files(root: Path) -> CaptureFiles:
                          _pictures(root / "prompt"), _pictures(root / "masks"), _pictures(root / "hidden"),
                          _pictures(root / "depth"), _file(root / "depth" / "depth.json"))
     _refuse_incomplete(found)
+    require_all_regular(found.all())
     return found
 
 
@@ -90,28 +90,6 @@ def capture_ref(path: Path, memo_folder: Path | None = None, workers: int = 4) -
         digests = dict(zip((p.relative_to(files.root).as_posix() for p in paths), pool.map(memo.digest, paths), strict=True))
     memo.save(digests)
     return ArtifactRef("capture", files.root, digest_mapping(digests))
-
-
-def pair_files(left: tuple[Path, ...], right: tuple[Path, ...]) -> list[tuple[Path | None, Path | None]]:
-    """Pairs in capture order. Raises CaptureError where it cannot be known what belongs together."""
-    by_number = [{last_number(p): p for p in side} for side in (left, right)]
-    if all(None not in numbers and len(numbers) == len(side) for numbers, side in zip(by_number, (left, right), strict=True)):
-        common = by_number[0].keys() & by_number[1].keys()
-        if not common:
-            raise CaptureError(f"no number occurs in the names of both left/ and right/ ({left[0].name} .., {right[0].name} ..)",
-                               "pictures taken together must carry the same number, as left/left000012.jpg and right/right000012.jpg")
-        return [(by_number[0].get(n), by_number[1].get(n)) for n in sorted(by_number[0].keys() | by_number[1].keys())]
-    if len(left) != len(right):
-        raise CaptureError(f"left/ has {len(left)} pictures and right/ has {len(right)}, and their names carry no distinct numbers: "
-                           "it cannot be known which one is missing", "number the pictures, the same number for both cameras")
-    natural = lambda p: [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", p.name)]  # noqa: E731
-    return list(zip(sorted(left, key=natural), sorted(right, key=natural), strict=True))
-
-
-def last_number(path: Path) -> int | None:
-    """The last run of digits in a file name without its suffix."""
-    found = _LAST_NUMBER.search(path.stem)
-    return int(found[1]) if found else None
 
 
 class _Memo:
@@ -175,21 +153,24 @@ def _entries(folder: Path) -> Iterable[Path]:
 
 
 def _video(root: Path, stem: str) -> Path | None:
-    return next((p for p in sorted(root.iterdir()) if p.is_file() and p.stem == stem and p.suffix.lower() in VIDEOS), None)
+    found = [p for p in sorted(root.iterdir()) if p.stem == stem and p.suffix.lower() in VIDEOS]
+    if len(found) > 1:
+        raise CaptureError(f"{root} holds {found[0].name} and {found[1].name}", "keep the right one of them in the capture folder")
+    return found[0] if found else None
 
 
 def _calibration(root: Path) -> tuple[Path, ...]:
-    for name in CALIBRATIONS:
-        if (root / name).is_file():
-            return (root / name,)
-    for pair in CALIBRATION_PAIRS:
-        if all((root / n).is_file() for n in pair):
-            return tuple(root / n for n in pair)
-    return ()
+    names = [(n,) for n in CALIBRATIONS] + list(CALIBRATION_PAIRS)
+    found = [tuple(root / n for n in group) for group in names if all(_file(root / n) for n in group)]
+    if len(found) > 1:
+        raise CaptureError(f"{root} holds {len(found)} calibrations: {' and '.join(' + '.join(p.name for p in group) for group in found)}",
+                           "keep the one that belongs to these pictures")
+    return found[0] if found else ()
 
 
 def _file(path: Path) -> Path | None:
-    return path if path.is_file() else None
+    """The path where something lies there, whatever it is: what is no file must be refused, not passed over."""
+    return path if os.path.lexists(path) else None
 
 
 def _listing(root: Path, most: int = 6) -> str:

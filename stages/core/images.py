@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 
 from stages.core.errors import CaptureError
+from stages.core.picture_size import check_size
+from stages.core.plain_files import read_bytes
 
 DISPARITY_SCALE = 64.0
 SIGMA_SCALE = 256.0
@@ -94,13 +96,22 @@ def _dequantise(path: Path, scale: float) -> np.ndarray:
 
 
 def _decode(path: Path, flags: int) -> np.ndarray:
+    data = read_bytes(path)
+    check_size(data, path)
+    return decode_bytes(data, path, flags)
+
+
+def decode_bytes(data: bytes, path: Path, flags: int) -> np.ndarray:
+    """What cv2.imdecode makes of a picture whose header was checked. Raises CaptureError, never None or cv2.error.
+
+    Pixels come as stored: a calibration belongs to the sensor, so an orientation in the EXIF data must not turn them.
+    """
     try:
-        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
-    except OSError as e:
-        raise CaptureError(f"cannot read {path}: {e.strerror}", "check that the file exists and is readable") from e
-    image = cv2.imdecode(data, flags) if data.size else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags if flags < 0 else flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as e:
+        raise CaptureError(f"{path} cannot be decoded: {str(e).strip()[-200:]}", "replace or remove the file") from e
     if image is None:
-        raise CaptureError(f"{path} is not a readable image ({data.size} bytes)", "replace or remove the file; it may be truncated")
+        raise CaptureError(f"{path} is not a readable picture ({len(data)} bytes)", "replace or remove the file; it may be truncated")
     return image
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +40,40 @@ def require_regular(path: Path, error: type[TwinError] = CaptureError) -> None:
         raise error(f"{path} is {kind}; expected a file", "put the file itself there, or remove it")
 
 
-def read_bytes(path: Path, error: type[TwinError] = CaptureError, most: int | None = None) -> bytes:
-    """The content of a regular file of at most `most` bytes. Raises `error`; never waits for a FIFO, even one that has just come."""
-    path = Path(path)
-    require_regular(path, error)
+def require_all_regular(paths: Iterable[Path], error: type[TwinError] = CaptureError) -> None:
+    """`require_regular` of each; the error names the first and counts the others in its folder."""
+    kinds = {p: kind for p in paths if (kind := what_it_is(p))}
+    if not kinds:
+        return
+    first, kind = next(iter(kinds.items()))
+    more = sum(p.parent == first.parent for p in kinds) - 1
+    try:
+        require_regular(first, error)
+    except TwinError as e:
+        raise error(e.message + (f"; {more} more in {first.parent.name}/ are no files either" if more else ""), e.advice) from None
+    raise error(f"{first} was {kind} and changed meanwhile", "wait until the folder is complete")
+
+
+def read_bytes(path: Path, error: type[TwinError] = CaptureError, most: int | None = None,
+               shown: str | Path = "") -> bytes:
+    """The content of a regular file of at most `most` bytes. Raises `error`; never waits for a FIFO, even one that has just come.
+
+    shown: what to call it in messages; by default its path.
+    """
+    path, shown = Path(path), shown or path
+    if path.exists() or path.is_symlink():
+        require_regular(path, error)
     try:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(fd, "rb") as f:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
-                raise error(f"{path} is no regular file", "put the file itself there")
+                raise error(f"{shown} is no regular file", "put the file itself there")
             if most is not None and found.st_size > most:
-                raise error(f"{path} has {found.st_size:,} bytes; expected at most {most:,}", "check that it is the file it is named for")
+                raise error(f"{shown} has {found.st_size:,} bytes; expected at most {most:,}", "check that it is the file it is named for")
             return f.read()
     except OSError as e:
-        raise error(f"cannot read {path}: {e.strerror}", "check that the file exists and is readable") from e
+        raise error(f"cannot read {shown}: {e.strerror}", "check that the file exists and is readable") from e
 
 
 def read_text(path: Path, error: type[TwinError] = CaptureError, most: int = TEXT_BYTES) -> str:

@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from stages.core.errors import CaptureError
+from stages.core.lens_checks import check_form, check_lens
 
 DISTORTION_LENGTHS = (0, 4, 5, 8, 12, 14)
 """k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4 [tx ty]]]]"""
 BASELINE_M = (0.005, 2.0)
 FOCAL_WIDTHS = (0.2, 10.0)
 """plausible focal length in image widths: 136 degrees to 5.7 degrees of view"""
+MOST_PX = 65535
 ROTATION_TOLERANCE = 1e-3
 UNITS_M = {"mm": 1e-3, "cm": 1e-2, "inch": 0.0254, "m": 1.0}
 
@@ -69,6 +71,19 @@ class StereoCalibration:
         Path(path).write_text(json.dumps(data, indent=1, allow_nan=False))
 
 
+def picture_size(width: object, height: object, source: str) -> tuple[int, int]:
+    """Two whole positive numbers. Raises CaptureError."""
+    try:
+        found = [float(v) for v in (width, height) if isinstance(v, (int, float, np.number)) and not isinstance(v, bool)]
+    except OverflowError:
+        found = []
+    if len(found) != 2 or not all(1 <= v <= MOST_PX and v == int(v) for v in found):
+        what = f"{str(width)[:40]} x {str(height)[:40]}"
+        raise CaptureError(f"{source}: the picture size is {what}; expected whole numbers of px, 1 to {MOST_PX}",
+                           "give the width and height of the pictures")
+    return int(found[0]), int(found[1])
+
+
 def rigid(R: np.ndarray, t: np.ndarray) -> np.ndarray:
     """(3, 3) and (3,) -> (4, 4)."""
     out = np.eye(4)
@@ -102,6 +117,7 @@ def _check_finite(source: str, what: str, values: np.ndarray) -> None:
 def _check_camera(c: StereoCalibration, side: str, camera: Camera) -> None:
     width, height = c.size or (0, 0)
     K = camera.K
+    check_form(c.source, side, K, height)
     low, high = FOCAL_WIDTHS[0] * width, FOCAL_WIDTHS[1] * width
     if not (low <= K[0, 0] <= high and low <= K[1, 1] <= high):
         raise CaptureError(f"{c.source}: {side} focal length is {K[0, 0]:.6g} x {K[1, 1]:.6g} px; "
@@ -117,6 +133,7 @@ def _check_camera(c: StereoCalibration, side: str, camera: Camera) -> None:
     if camera.distortion.size not in DISTORTION_LENGTHS:
         raise CaptureError(f"{c.source}: {side} distortion has {camera.distortion.size} coefficients; expected one of {DISTORTION_LENGTHS}",
                            "use OpenCV's order k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4 tx ty; calibrate a fisheye lens with the pinhole model")
+    check_lens(c.source, side, K, camera.distortion, (width, height))
 
 
 def _check_rig(c: StereoCalibration) -> None:

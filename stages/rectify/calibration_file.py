@@ -8,14 +8,19 @@ calibration.json, raw: {"rectified": false, "image_size", "left": {"K", "distort
 
 from __future__ import annotations
 
-import json
+import difflib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stages.core import plain_files
 from stages.core.errors import CaptureError
-from stages.core.stereo_calibration import Camera, StereoCalibration, parallel, rigid
+from stages.core.plain_yaml import native
+from stages.core.stereo_calibration import Camera, StereoCalibration, parallel, picture_size, rigid
+
+REMARKS = ("comment", "comments", "note", "notes", "description", "source", "date", "serial", "name")
+"""keys that say nothing a program would have to heed"""
 
 
 def read_calibration(files: tuple[Path, ...], unit_m: float = 1.0) -> StereoCalibration:
@@ -23,43 +28,77 @@ def read_calibration(files: tuple[Path, ...], unit_m: float = 1.0) -> StereoCali
 
     unit_m: length of one unit of T in an OpenCV file, metres (such a file does not say). Raises CaptureError.
     """
-    from stages.rectify import calibration_middlebury, calibration_nvidia, calibration_opencv
+    from stages.rectify import calibration_middlebury, calibration_opencv
 
     path = files[0]
-    if len(files) > 1 or path.suffix.lower() == ".xml":
-        return calibration_opencv.read(files, unit_m)
-    if path.suffix.lower() == ".txt":
+    if len(files) == 1 and path.suffix.lower() == ".txt":
         return calibration_middlebury.read(path)
-    if path.suffix.lower() == ".json":
-        return read_json(path)
-    if "camera_config" in _text(path):
-        return calibration_nvidia.read(path)
+    if len(files) == 1 and path.suffix.lower() == ".json" and not _is_opencv_json(data := plain_files.read_json(path)):
+        return read_json(data, path.name)
+    if len(files) == 1 and path.suffix.lower() in (".yaml", ".yml"):
+        return _read_yaml(path, unit_m)
     return calibration_opencv.read(files, unit_m)
 
 
-def read_json(path: Path) -> StereoCalibration:
-    """calibration.json. Raises CaptureError naming the missing or misshapen entry."""
-    try:
-        data = json.loads(_text(path))
-    except ValueError as e:
-        raise CaptureError(f"{path.name} is not valid JSON: {e}", "correct the file") from e
-    size = entry(data, "image_size", path.name)
-    size = (int(entry(size, "width", path.name)), int(entry(size, "height", path.name)))
-    if entry(data, "rectified", path.name):
-        K = matrix(entry(data, "K", path.name), 3, "K", path.name)
-        K_right = matrix(data["K_right"], 3, "K_right", path.name) if "K_right" in data else K
-        return parallel(K, K_right, number(entry(data, "baseline_m", path.name), "baseline_m", path.name), size, path.name)
-    rig = entry(data, "right_from_left", path.name)
-    t = numbers(entry(rig, "t_m", path.name), "right_from_left.t_m", path.name)
+def _read_yaml(path: Path, unit_m: float) -> StereoCalibration:
+    from stages.rectify import calibration_kalibr, calibration_nvidia, calibration_opencv
+    from stages.rectify.opencv_storage import yaml_root
+
+    data = native(yaml_root(path))
+    if "camera_config" in data:
+        return calibration_nvidia.read(data, path.name)
+    if calibration_kalibr.looks_like(data):
+        return calibration_kalibr.read(data, path.name)
+    if data.keys() >= {"camera_matrix", "projection_matrix"}:
+        raise CaptureError(f"{path.name} is ROS camera_info of one camera; a pair needs both and the transform between them",
+                           "write both as OpenCV's M1 D1 M2 D2 R T, or as calibration.json (docs/capture.md)")
+    return calibration_opencv.read((path,), unit_m)
+
+
+def _is_opencv_json(data: Any) -> bool:
+    return isinstance(data, dict) and any(isinstance(v, dict) and v.get("type_id") == "opencv-matrix" for v in data.values())
+
+
+def read_json(data: Any, source: str) -> StereoCalibration:
+    """The content of calibration.json. Raises CaptureError naming the missing, misshapen or unknown entry."""
+    size = entry(data, "image_size", source)
+    size = picture_size(entry(size, "width", source), entry(size, "height", source), source)
+    if data.get("schema_version", 1) != 1:
+        raise CaptureError(f"{source} has schema_version {str(data['schema_version'])[:40]}; this version reads 1", "update the program")
+    if not str(data.get("unit", "metre")).startswith("metre"):
+        raise CaptureError(f"{source} is in the unit {str(data['unit'])[:40]!r}; expected metres and pixels", "convert the lengths")
+    rectified = entry(data, "rectified", source)
+    if not isinstance(rectified, bool):
+        raise CaptureError(f"{source}: rectified is {str(rectified)[:40]!r}; expected true or false", "correct the file")
+    if rectified:
+        refuse_unknown(data, ("schema_version", "unit", "rectified", "image_size", "K", "K_right", "baseline_m"), source)
+        K = matrix(entry(data, "K", source), 3, "K", source)
+        K_right = matrix(data["K_right"], 3, "K_right", source) if "K_right" in data else K
+        return parallel(K, K_right, number(entry(data, "baseline_m", source), "baseline_m", source), size, source)
+    refuse_unknown(data, ("schema_version", "rectified", "image_size", "left", "right", "right_from_left"), source)
+    rig = entry(data, "right_from_left", source)
+    t = numbers(entry(rig, "t_m", source), "right_from_left.t_m", source)
     if t.size != 3:
-        raise CaptureError(f"{path.name}: right_from_left.t_m has {t.size} numbers; expected 3", "write [tx, ty, tz] in metres")
-    right_from_left = rigid(matrix(entry(rig, "R", path.name), 3, "right_from_left.R", path.name), t)
-    return StereoCalibration(_camera(data, "left", path.name), _camera(data, "right", path.name), right_from_left, size, path.name)
+        raise CaptureError(f"{source}: right_from_left.t_m has {t.size} numbers; expected 3", "write [tx, ty, tz] in metres")
+    refuse_unknown(rig, ("R", "t_m"), f"{source}: right_from_left")
+    right_from_left = rigid(matrix(entry(rig, "R", source), 3, "right_from_left.R", source), t)
+    return StereoCalibration(_camera(data, "left", source), _camera(data, "right", source), right_from_left, size, source)
 
 
 def _camera(data: dict, side: str, source: str) -> Camera:
     eye = entry(data, side, source)
-    return Camera(matrix(entry(eye, "K", source), 3, f"{side}.K", source), numbers(eye.get("distortion", []), f"{side}.distortion", source))
+    K = matrix(entry(eye, "K", source), 3, f"{side}.K", source)
+    refuse_unknown(eye, ("K", "distortion"), f"{source}: {side}")
+    return Camera(K, numbers(eye.get("distortion", []), f"{side}.distortion", source))
+
+
+def refuse_unknown(data: dict[str, Any], known: tuple[str, ...], source: str) -> None:
+    """Raise CaptureError for a key that would be ignored: it may be a camera model, or a slip. Remarks may be called as in `REMARKS`."""
+    for key in data:
+        if key not in known and not key.startswith("_") and key.lower() not in REMARKS:
+            near = difflib.get_close_matches(key, known, 1, 0.5)
+            raise CaptureError(f"{source}: unknown entry {key[:60]!r}",
+                               f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}; remarks go under \"note\"")
 
 
 def entry(data: Any, key: str, source: str) -> Any:
@@ -71,14 +110,17 @@ def entry(data: Any, key: str, source: str) -> Any:
 
 def number(value: Any, what: str, source: str) -> float:
     """One number, or a CaptureError."""
-    return float(numbers([value], what, source)[0])
+    found = numbers(value, what, source)
+    if found.size != 1 or isinstance(value, bool):
+        raise CaptureError(f"{source}: {what} is {str(value)[:60]!r}; expected one number", "correct the file")
+    return float(found[0])
 
 
 def numbers(value: Any, what: str, source: str) -> np.ndarray:
     """Flat float64 array (null counts as NaN), or a CaptureError."""
     try:
         return np.asarray(value, np.float64).ravel()
-    except (TypeError, ValueError) as e:
+    except (TypeError, ValueError, OverflowError) as e:
         raise CaptureError(f"{source}: {what} is {str(value)[:60]!r}; expected numbers", "correct the file") from e
 
 
@@ -88,10 +130,3 @@ def matrix(value: Any, side: int, what: str, source: str) -> np.ndarray:
     if flat.size != side * side:
         raise CaptureError(f"{source}: {what} has {flat.size} numbers; expected {side * side}, row by row", "correct the file")
     return flat.reshape(side, side)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as e:
-        raise CaptureError(f"cannot read {path.name}: {e}", "check that it is a readable text file") from e

@@ -11,16 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from stages.core.errors import CaptureError
-from stages.core.stereo_calibration import StereoCalibration, parallel
+from stages.core.plain_files import read_text
+from stages.core.plain_yaml import scalar
+from stages.core.stereo_calibration import StereoCalibration, parallel, picture_size
 from stages.rectify.calibration_file import matrix, number
 
 
 def read(path: Path) -> StereoCalibration:
     """Raises CaptureError naming the missing line."""
-    lines = {k.strip(): v.strip() for k, _, v in (line.partition("=") for line in path.read_text(errors="replace").splitlines()) if v}
+    lines = {k.strip(): v.strip() for k, _, v in (line.partition("=") for line in read_text(path).splitlines()) if v}
     K = [_camera(lines, name, path.name) for name in ("cam0", "cam1")]
     _check_offset(lines, K, path.name)
-    size = (int(lines["width"]), int(lines["height"])) if lines.keys() >= {"width", "height"} else None
+    size = picture_size(scalar(lines["width"]), scalar(lines["height"]), path.name) if lines.keys() >= {"width", "height"} else None
     return parallel(K[0], K[1], number(_line(lines, "baseline", path.name), "baseline", path.name) / 1000.0, size, path.name)
 
 
@@ -35,7 +37,8 @@ def _camera(lines: dict[str, str], key: str, source: str) -> np.ndarray:
 
 
 def _check_offset(lines: dict[str, str], K: list[np.ndarray], source: str) -> None:
-    given, between = float(lines.get("doffs", K[1][0, 2] - K[0][0, 2])), K[1][0, 2] - K[0][0, 2]
-    if abs(given - between) > 0.01:
+    between = K[1][0, 2] - K[0][0, 2]
+    given = number(lines.get("doffs", between), "doffs", source)
+    if not abs(given - between) <= 0.01:
         raise CaptureError(f"{source}: doffs is {given:g} px but cam1 and cam0 differ by {between:g} px in cx",
                            "correct doffs or the camera matrices")

@@ -11,13 +11,13 @@ from stages.rectify.read_stereo_video import StereoVideoReader
 from stages.rectify.read_videos import VideoPairReader
 
 
-def open_reader(files: CaptureFiles) -> PairReader:
+def open_reader(files: CaptureFiles, most_megapixels: float) -> PairReader:
     """For folders, two videos or one side-by-side video. Raises CaptureError."""
     if files.stereo_video is not None:
-        return StereoVideoReader(files.stereo_video)
+        return StereoVideoReader(files.stereo_video, most_megapixels)
     if files.left_video is not None and files.right_video is not None:
-        return VideoPairReader(files.left_video, files.right_video)
-    return FolderReader(files.left, files.right)
+        return VideoPairReader(files.left_video, files.right_video, most_megapixels)
+    return FolderReader(files.left, files.right, most_megapixels)
 
 
 def read_rig(files: CaptureFiles, unit: str) -> StereoCalibration:

@@ -15,6 +15,8 @@ EXPOSURE_WARNING = 0.1
 """relative brightness difference between the eyes above which matching by intensity suffers"""
 STILL = 0.0005
 """share of the picture width; frames that move less than this from the one before add nothing new"""
+CUT_FRAMES = 2
+"""a header may be off by so many frames"""
 FEW_FRAMES = 8
 MANY_FRAMES = 150
 SLOW = 0.01
@@ -76,8 +78,19 @@ def _count_warnings(rows: Sequence[FrameFigures]) -> list[str]:
     return []
 
 
-def refuse_swapped(share_negative: float) -> None:
-    """Raise CaptureError when most matches have a negative disparity."""
+def cut_short(stated: int, found: int) -> list[str]:
+    """A warning where a video ends clearly before the number of frames in its header."""
+    missing = stated - found
+    if missing <= max(CUT_FRAMES, 0.01 * stated):
+        return []
+    return [f"the video's header speaks of {stated} frames, {found} could be read: {missing} are missing, the recording was cut"]
+
+
+def refuse_swapped(share_negative: float, turned: str = "") -> None:
+    """Raise CaptureError when most matches have a negative disparity. `turned`: what is to be said of EXIF orientation."""
+    if share_negative > 0.5 and turned:
+        raise CaptureError(f"{share_negative:.0%} of the matches lie further right in the right picture; expected about 0 %",
+                           f"{turned}. Calibrate with the pictures as stored, or save pictures turned and without EXIF data")
     if share_negative > 0.5:
         raise CaptureError(f"left and right look swapped: {share_negative:.0%} of the matches lie further right in the right picture; "
                            "expected about 0 %",

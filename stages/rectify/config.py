@@ -17,6 +17,8 @@ class RectifyConfig:
     box_frame: int = 0
     """frame the box was drawn on"""
 
+    max_megapixels: float = 100.0
+    """of one picture, as its header states it; a larger one is refused before memory is reserved for it (3 bytes per pixel and more)"""
     max_width: int | None = None
     """px; wider rectified pictures are made smaller by area averaging, and the rig with them (preview); None keeps every sample"""
     max_frames: int | None = None

@@ -40,6 +40,8 @@ class FrameFigures:
     """share of the width that the fastest 5 % of the picture moved since the frame before"""
     difference: float = float("nan")
     """largest difference of 8 x 8 averages from the frame before, grey levels"""
+    right_difference: float = float("nan")
+    """the same of the right picture"""
     row_offset_px: float = float("nan")
 
     @property
@@ -59,6 +61,7 @@ class Small:
 
     flow: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
     blocks: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    right_blocks: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
 
 def measure_pair(pair: RawPair) -> tuple[FrameFigures, Small | None]:
@@ -86,7 +89,9 @@ def measure_pair(pair: RawPair) -> tuple[FrameFigures, Small | None]:
     row.sharpness = float(np.mean(row.edges))
     row.gains = channel_gains(left, right)
     row.exposure_ratio = gain(gray[0][::4, ::4], gray[1][::4, ::4])
-    return row, small_pictures(gray[0])
+    small = small_pictures(gray[0])
+    small.right_blocks = _blocks(gray[1])
+    return row, small
 
 
 def edge_strength(gray: np.ndarray) -> tuple[float, ...]:
@@ -130,9 +135,12 @@ def small_pictures(gray: np.ndarray) -> Small:
     """For `compare`."""
     height = max(8, round(gray.shape[0] * SMALL_WIDTH / gray.shape[1]))
     flow = cv2.resize(gray, (SMALL_WIDTH, height), interpolation=cv2.INTER_AREA)
-    h, w = gray.shape[0] // 8 * 8, gray.shape[1] // 8 * 8
-    blocks = cv2.resize(gray[:h, :w].astype(np.float32), (w // 8, h // 8), interpolation=cv2.INTER_AREA)
-    return Small(flow, blocks)
+    return Small(flow, _blocks(gray))
+
+
+def _blocks(gray: np.ndarray) -> np.ndarray:
+    h, w = max(8, gray.shape[0] // 8 * 8), max(8, gray.shape[1] // 8 * 8)
+    return cv2.resize(gray[:h, :w].astype(np.float32), (w // 8, h // 8), interpolation=cv2.INTER_AREA)
 
 
 def compare(before: Small, now: Small) -> tuple[float, float]:

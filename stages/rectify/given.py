@@ -1,7 +1,7 @@
 """Masks and depth that came with the capture, brought to the rectified left picture.
 
-masks/: any picture, 0 = background, in px of the raw left picture. hidden/: the same, not 0 where something stands before the object.
-depth/: uint16 PNG in px of the raw left picture, 0 = none; what a value means stands in depth/depth.json: {"kind": "depth",
+masks/: any picture, 0 = background (mask_reading.py), in px of the raw left picture. hidden/: the same, not 0 where something stands before
+the object. depth/: uint16 PNG in px of the raw left picture, 0 = none; what a value means stands in depth/depth.json: {"kind": "depth",
 "per_unit": 1000} (units per metre along the raw optical axis; millimetres when the file is absent) or {"kind": "disparity", "per_unit": 64}
 (units per px; rectified captures only). Files go with frames by the number in their names, or by order.
 """
@@ -16,11 +16,14 @@ import cv2
 import numpy as np
 
 from stages.core.camera import Rig
-from stages.core.capture import last_number
 from stages.core.errors import CaptureError
-from stages.core.images import write_disparity, write_mask
+from stages.core.frame_names import Number, distinct_numbers, natural
+from stages.core.images import decode_bytes, write_disparity, write_mask
+from stages.core.picture_size import check_size
+from stages.core.plain_files import read_bytes, read_json
 from stages.rectify.checks import listed
 from stages.rectify.geometry import Geometry
+from stages.rectify.mask_reading import object_of, refuse_inverted, rim_share
 from stages.rectify.write_pairs import Warp
 
 DEPTH_ADVICE = 'write {"kind": "depth", "per_unit": 1000} (per metre) or {"kind": "disparity", "per_unit": 64} (per px)'
@@ -38,30 +41,38 @@ class DepthEncoding:
         """Of depth.json; millimetres without one. Raises CaptureError."""
         if path is None:
             return DepthEncoding()
-        try:
-            data = json.loads(path.read_text())
-            out = DepthEncoding(str(data["kind"]), float(data["per_unit"]))
-        except (ValueError, TypeError, KeyError) as e:
-            raise CaptureError(f"depth/{path.name} cannot be understood: {e!r}", DEPTH_ADVICE) from e
-        if out.kind not in ("depth", "disparity") or not out.per_unit > 0:
-            raise CaptureError(f"depth/{path.name}: {data}", DEPTH_ADVICE)
-        return out
+        data = read_json(path)
+        if not isinstance(data, dict) or data.keys() != {"kind", "per_unit"} or data["kind"] not in ("depth", "disparity"):
+            raise CaptureError(f"depth/{path.name} cannot be understood: {str(data)[:120]}", DEPTH_ADVICE)
+        unit = data["per_unit"]
+        if isinstance(unit, bool) or not isinstance(unit, (int, float)) or not 1e-6 < unit < 1e9:
+            raise CaptureError(f"depth/{path.name}: per_unit is {str(unit)[:60]}", DEPTH_ADVICE)
+        return DepthEncoding(data["kind"], float(unit))
 
 
-def by_frame(files: tuple[Path, ...], numbers: list[int] | None, frames: int, what: str) -> dict[int, Path]:
-    """{frame: file}. Raises CaptureError where no file belongs to a frame."""
+def by_frame(files: tuple[Path, ...], numbers: list[Number] | None, frames: int, what: str) -> tuple[dict[int, Path], list[str]]:
+    """{frame: file} and warnings. Raises CaptureError where no file belongs to a frame.
+
+    As many files as frames whose numbers are all off by the same amount were numbered from another start: they go by order.
+    """
     if not files:
-        return {}
-    found = [last_number(p) for p in files]
-    if numbers is not None and None not in found and len(set(found)) == len(found):
+        return {}, []
+    found, notes = distinct_numbers(files), []
+    if numbers is not None and found is not None:
         frame_of = {n: k for k, n in enumerate(numbers)}
         out = {frame_of[n]: p for n, p in zip(found, files, strict=True) if n in frame_of}
+        shift = {a[0] - b[0] for a, b in zip(sorted(found), numbers, strict=False)}
+        if len(out) < len(files) == frames == len(numbers) and len(shift) == 1:
+            out = dict(enumerate(sorted(files, key=natural)))
+            notes = [f"{what}/ is numbered from {float(min(found)[0]):g}, the frames from {float(numbers[0][0]):g}: taken by order"]
+        elif lost := [p.name for p, n in zip(files, found, strict=True) if n not in frame_of]:
+            notes = [f"{what}/ has {len(lost)} files that belong to no frame: {', '.join(lost[:3])}{' ..' if len(lost) > 3 else ''}"]
     else:
-        out = dict(enumerate(files)) if len(files) == frames else {}
+        out = dict(enumerate(sorted(files, key=natural))) if len(files) == frames else {}
     if not out:
         raise CaptureError(f"none of the {len(files)} files of {what}/ belongs to one of the {frames} frames",
                            f"number {what}/ as the left pictures are, for example {what}/000012.png for left/left000012.jpg")
-    return out
+    return out, notes
 
 
 @dataclass(frozen=True)
@@ -86,21 +97,28 @@ class GivenMaps:
                                "give depth in millimetres, or a rectified capture")
         g = self.geometry
         warp = Warp.of(g.left, g.rig, g.size, (self.rig.width, self.rig.height), g.keep_left)
+        rims: list[float] = []
+        shares: list[float] = []
         for k in frames:
             name = f"{k:06d}.png"
-            for kind, files in (("masks", masks), ("hidden", hidden)):
-                if k in files:
-                    write_mask(folder / kind / name, rectified_mask(read_given(files[k], g.size, cv2.IMREAD_GRAYSCALE), warp))
+            if k in hidden:
+                write_mask(folder / "hidden" / name, rectified_mask(read_mask(hidden[k], g.size), warp))
+            if k in masks:
+                mask = read_mask(masks[k], g.size)
+                rims.append(rim_share(mask))
+                shares.append(float(mask.mean()))
+                write_mask(folder / "masks" / name, rectified_mask(mask, warp))
             if k in depth:
                 raw = read_given(depth[k], g.size, cv2.IMREAD_UNCHANGED)
                 write_disparity(folder / "disparity" / name, rectified_disparity(raw, self.encoding, g, warp, self.rig))
+        refuse_inverted(rims, shares, "masks")
         missing = {kind: [k for k in frames if k not in found] for kind, found in (("masks", masks), ("depth", depth)) if found}
         return [f"{kind}/ has nothing for frames {listed(absent)}" for kind, absent in missing.items() if absent]
 
 
 def rectified_mask(raw: np.ndarray, warp: Warp) -> np.ndarray:
-    """(h, w) any grey -> (H, W) bool."""
-    return warp(np.where(raw > 0, np.uint8(255), np.uint8(0)), cv2.INTER_LINEAR) > 127
+    """(h, w) bool -> (H, W) bool."""
+    return warp(np.where(raw, np.uint8(255), np.uint8(0)), cv2.INTER_LINEAR) > 127
 
 
 def rectified_disparity(raw: np.ndarray, encoding: DepthEncoding, geometry: Geometry, warp: Warp, rig: Rig) -> np.ndarray:
@@ -131,13 +149,22 @@ def axis_ratio(geometry: Geometry) -> np.ndarray:
     return cv2.remap(coarse.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
+def read_mask(path: Path, raw_size: tuple[int, int]) -> np.ndarray:
+    """(h, w) bool, the object of a mask picture of any encoding. Raises CaptureError as `read_given`, or where it means nothing."""
+    image = read_given(path, raw_size, cv2.IMREAD_UNCHANGED)
+    with path.open("rb") as f:
+        lossy = f.read(4).startswith((b"\xff\xd8", b"RIFF"))                 # JPEG, WebP
+    return object_of(image, Path(path.parent.name) / path.name, lossy)
+
+
 def read_given(path: Path, raw_size: tuple[int, int], flags: int) -> np.ndarray:
     """A mask or depth picture; raises CaptureError if it is broken or not of the raw picture's size."""
-    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flags) if path.stat().st_size else None
-    if image is None:
-        raise CaptureError(f"{path.parent.name}/{path.name} is not a readable picture", "copy the file again or remove it")
-    height, width = image.shape[:2]
+    data, name = read_bytes(path), Path(path.parent.name) / path.name
+    width, height = check_size(data, name, raw_size[0] * raw_size[1] * 64e-6)
+    if (width, height) == raw_size:
+        image = decode_bytes(data, name, flags)
+        width, height = image.shape[1::-1]
     if (width, height) != raw_size:
-        raise CaptureError(f"{path.parent.name}/{path.name} is {width}x{height} px; the left pictures are {raw_size[0]}x{raw_size[1]} px",
+        raise CaptureError(f"{name} is {width}x{height} px; the left pictures are {raw_size[0]}x{raw_size[1]} px",
                            "give masks and depth in pixels of the left picture as captured")
     return image

@@ -7,19 +7,19 @@ beside the object may stand alone.
 
 from __future__ import annotations
 
-import json
+import difflib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from stages.core.errors import CaptureError
 from stages.core.images import write_mask
+from stages.core.plain_files import read_json
 from stages.rectify.checks import listed
 from stages.rectify.geometry import edges
-from stages.rectify.given import read_given, rectified_mask
+from stages.rectify.given import read_mask, rectified_mask
 from stages.rectify.write_pairs import Warp
 
 MIN_BOX_PX = 8
@@ -28,6 +28,8 @@ REACH = 3
 FOLDER = "prompt"
 """of the capture, with the masks that prompt.json names; and of `given`, with the same masks rectified"""
 KINDS = ("box_xyxy", "points", "mask")
+REMARKS = ("comment", "note", "description")
+"""keys that say nothing about the object"""
 Prompt = dict[str, Any]
 
 
@@ -40,10 +42,14 @@ def read_prompt(path: Path | None, box: tuple[float, ...] | None, box_frame: int
         return {"frame": box_frame, "box_xyxy": list(box)}
     if path is None:
         return {}
+    data = read_json(path)
     try:
-        data = json.loads(path.read_text())
-        first, more = _entry(data), [_entry(entry) for entry in data.get("corrections", ())]
-    except (ValueError, TypeError, AttributeError) as e:
+        first = _entry(data, (*KINDS, "frame", "corrections"))
+        corrections = data.get("corrections") or []
+        if not isinstance(corrections, list):
+            raise TypeError("corrections is no list")
+        more = [_entry(entry, (*KINDS, "frame")) for entry in corrections]
+    except (ValueError, TypeError, OverflowError) as e:
         raise CaptureError(f"{path.name} cannot be understood: {e}", 'write {"frame": 0, "box_xyxy": [x0, y0, x1, y1]}') from e
     if more and len(first) == 1:
         raise CaptureError(f"{path.name} has corrections, but says nowhere what the object is", "add box_xyxy, points or mask beside them")
@@ -65,11 +71,22 @@ def entries(prompt: Prompt) -> Iterator[Prompt]:
         yield from prompt.get("corrections", ())
 
 
-def _entry(data: dict[str, Any]) -> Prompt:
-    out: Prompt = {"frame": int(data.get("frame", 0))}
+def _entry(data: Any, known: tuple[str, ...]) -> Prompt:
+    if not isinstance(data, dict):
+        raise TypeError(f"{str(data)[:40]} is no entry with keys")
+    for key in data:
+        if key not in known and not key.startswith("_") and key not in REMARKS:
+            near = difflib.get_close_matches(key, known, 1, 0.4)
+            raise ValueError(f"unknown key {key[:60]!r}" + (f", did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"))
+    frame = data.get("frame", 0)
+    if isinstance(frame, bool) or not isinstance(frame, (int, float)) or frame != int(frame):
+        raise ValueError(f"frame is {str(frame)[:40]!r}; expected a whole number")
+    out: Prompt = {"frame": int(frame)}
     if data.get("box_xyxy") is not None:
         out["box_xyxy"] = _numbers(data["box_xyxy"], 4)
     if data.get("points"):
+        if not isinstance(data["points"], list):
+            raise TypeError("points is no list")
         out["points"] = [_numbers(p, 3) for p in data["points"]]
     if data.get("mask"):
         if len(out) > 1:
@@ -79,9 +96,10 @@ def _entry(data: dict[str, Any]) -> Prompt:
 
 
 def _numbers(values: Any, count: int) -> list[float]:
-    out = [float(v) for v in values]
+    numbers = isinstance(values, list) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    out = [float(v) for v in values] if numbers else []
     if len(out) != count or not np.all(np.isfinite(out)):
-        raise ValueError(f"{values} is not {count} numbers")
+        raise ValueError(f"{str(values)[:80]} is not {count} numbers")
     return out
 
 
@@ -167,7 +185,7 @@ def write_masks(prompt: Prompt, masks: Sequence[Path], warp: Warp, raw_size: tup
     files = {p.name: p for p in masks}
     for entry in entries(prompt):
         if "mask" in entry:
-            mask = rectified_mask(read_given(files[entry["mask"]], raw_size, cv2.IMREAD_GRAYSCALE), warp)
+            mask = rectified_mask(read_mask(files[entry["mask"]], raw_size), warp)
             if not mask.any():
                 raise CaptureError(f"the prompt's mask {entry['mask']} shows no object", "paint the object white on black")
             write_mask(given / FOLDER / f"{entry['frame']:06d}.png", mask)

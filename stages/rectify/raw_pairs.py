@@ -14,6 +14,10 @@ import cv2
 import numpy as np
 
 from stages.core.errors import CaptureError
+from stages.core.frame_names import Number
+from stages.core.images import decode_bytes
+from stages.core.picture_size import MOST_MEGAPIXELS, check_size
+from stages.core.plain_files import read_bytes
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,12 @@ class Picture:
 
     file: Path | None = None
     frame: np.ndarray | None = None
+    most_megapixels: float = MOST_MEGAPIXELS
 
     def pixels(self) -> np.ndarray:
         """(H, W) or (H, W, 3) BGR uint8. Raises CaptureError for a file that is truncated or no picture."""
         if self.file is not None:
-            return decode(self.file)
+            return decode(self.file, self.most_megapixels)
         if self.frame is None:
             raise ValueError("a picture needs a file or pixels")
         return self.frame
@@ -53,7 +58,7 @@ class PairReader(Protocol):
     notes: list[str]
     """warnings the reader has"""
 
-    def numbers(self) -> list[int] | None:
+    def numbers(self) -> list[Number] | None:
         """The number that the names of masks and depth pictures carry for each frame; None = they go by order."""
 
     def stream(self, wanted: Callable[[int], bool] = lambda frame: True) -> Iterator[RawPair]:
@@ -61,18 +66,16 @@ class PairReader(Protocol):
         ...
 
 
-def decode(path: Path) -> np.ndarray:
-    """(H, W) or (H, W, 3) BGR uint8 of a whole PNG or JPEG. A truncated JPEG decodes without complaint, so its end is looked for."""
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise CaptureError(f"cannot read {path.name}: {e.strerror}", "check that the file exists and is readable") from e
-    if is_truncated(data):
+def decode(path: Path, most_megapixels: float = MOST_MEGAPIXELS) -> np.ndarray:
+    """(H, W) or (H, W, 3) BGR uint8 of a whole PNG or JPEG. A truncated JPEG decodes without complaint, so its end is looked for.
+
+    The header is read first: a picture of more than `most_megapixels` is refused before memory is reserved for it.
+    """
+    data, name = read_bytes(path, shown=path.name), Path(path.name)
+    if data and is_truncated(data):
         raise CaptureError(f"{path.name} is truncated ({len(data)} bytes, no end of image)", "copy the file again or remove it")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR) if data else None
-    if image is None:
-        raise CaptureError(f"{path.name} is not a readable picture ({len(data)} bytes)", "copy the file again or remove it")
-    return image
+    check_size(data, name, most_megapixels)
+    return decode_bytes(data, name, cv2.IMREAD_ANYCOLOR)
 
 
 def is_truncated(data: bytes) -> bool:

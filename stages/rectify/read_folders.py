@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from pathlib import Path
 
-from stages.core.capture import last_number, pair_files
+from stages.core.frame_names import Number, distinct_numbers, pair_files
+from stages.core.picture_size import MOST_MEGAPIXELS
+from stages.rectify import exif
 from stages.rectify.raw_pairs import Picture, RawPair
 
 
@@ -14,22 +17,36 @@ class FolderReader:
 
     sequential = False
 
-    def __init__(self, left: tuple[Path, ...], right: tuple[Path, ...]) -> None:
-        self.notes: list[str] = []
-        self.pairs = pair_files(left, right)
+    def __init__(self, left: tuple[Path, ...], right: tuple[Path, ...], most_megapixels: float = MOST_MEGAPIXELS) -> None:
+        self.most_megapixels = most_megapixels
+        self.pairs, self.notes = pair_files(left, right)
         self.count = len(self.pairs)
 
     def stream(self, wanted: Callable[[int], bool] = lambda frame: True) -> Iterator[RawPair]:
         """See PairReader."""
         for k, (left, right) in enumerate(self.pairs):
             if wanted(k):
-                yield RawPair(k, left and Picture(left), right and Picture(right), _either(left, right).name)
+                yield RawPair(k, self._picture(left), self._picture(right), _either(left, right).name)
 
-    def numbers(self) -> list[int] | None:
+    def shifted(self, by: int) -> FolderReader:
+        """The same pictures, each left one with the right one `by` places later."""
+        made = copy(self)
+        count = len(self.pairs)
+        later = [self.pairs[k + by][1] if 0 <= k + by < count else None for k in range(count)]
+        made.pairs = [(left, right) for (left, _), right in zip(self.pairs, later, strict=True) if left or right]
+        made.count = len(made.pairs)
+        return made
+
+    def orientation_note(self) -> str:
+        """A warning where the pictures are marked to be turned."""
+        return exif.note([p for pair in self.pairs for p in pair if p is not None])
+
+    def _picture(self, path: Path | None) -> Picture | None:
+        return None if path is None else Picture(path, most_megapixels=self.most_megapixels)
+
+    def numbers(self) -> list[Number] | None:
         """The number in each frame's file names, where they pair by number."""
-        found = [last_number(_either(*pair)) for pair in self.pairs]
-        distinct = {n for n in found if n is not None}
-        return [n for n in found if n is not None] if len(distinct) == len(found) else None
+        return distinct_numbers([_either(*pair) for pair in self.pairs])
 
 
 def _either(left: Path | None, right: Path | None) -> Path:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from stages.core.errors import CaptureError
+from stages.core.frame_names import Number
+from stages.core.picture_size import MOST_MEGAPIXELS
 from stages.rectify.raw_pairs import Picture, RawPair
 from stages.rectify.read_videos import frames_of, rate_and_count
 
@@ -17,14 +20,14 @@ class StereoVideoReader:
 
     sequential = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most_megapixels: float = MOST_MEGAPIXELS) -> None:
         self.path = path
         self.notes: list[str] = []
-        self.count = rate_and_count(path)[1]
+        self.count = rate_and_count(path, 2 * most_megapixels)[1]
 
-    def numbers(self) -> list[int] | None:
+    def numbers(self) -> list[Number] | None:
         """See PairReader."""
-        return list(range(self.count))
+        return [(Fraction(k), 0) for k in range(self.count)]
 
     def stream(self, wanted: Callable[[int], bool] = lambda frame: True) -> Iterator[RawPair]:
         """See PairReader. Raises CaptureError for a width that cannot be halved."""
@@ -37,6 +40,10 @@ class StereoVideoReader:
 def halves(picture: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
     """(H, 2 W, ...) -> two (H, W, ...)."""
     width = picture.shape[1]
+    if width < picture.shape[0]:
+        shape = f"{width}x{picture.shape[0]} px, higher than wide"
+        raise CaptureError(f"{name} is {shape}: its views lie over each other (over-under), or it shows one view",
+                           "give both views side by side (left half = left camera), or as left.mp4 and right.mp4")
     if width % 2:
         raise CaptureError(f"{name} is {width} px wide; a side-by-side video has an even width", "check how the two views were joined")
     return np.ascontiguousarray(picture[:, :width // 2]), np.ascontiguousarray(picture[:, width // 2:])

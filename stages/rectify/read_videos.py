@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from stages.core.errors import CaptureError
+from stages.core.frame_names import Number
+from stages.core.picture_size import MOST_MEGAPIXELS
+from stages.core.plain_files import require_regular
 from stages.rectify.raw_pairs import Picture, RawPair
+
+MOST_FRAMES = 10_000_000
+"""what a header may claim; it is only used for progress and to find that a file was cut"""
 
 
 class VideoPairReader:
@@ -17,16 +24,16 @@ class VideoPairReader:
 
     sequential = True
 
-    def __init__(self, left: Path, right: Path) -> None:
+    def __init__(self, left: Path, right: Path, most_megapixels: float = MOST_MEGAPIXELS) -> None:
         self.left, self.right = left, right
-        rates, counts = zip(*(rate_and_count(p) for p in (left, right)), strict=True)
+        rates, counts = zip(*(rate_and_count(p, most_megapixels) for p in (left, right)), strict=True)
         self.count, self.notes = max(counts), []
         if abs(rates[0] - rates[1]) > 0.01 * max(rates):
             self.notes.append(f"{left.name} has {rates[0]:.2f} frames/s, {right.name} {rates[1]:.2f}: frames paired by index drift apart")
 
-    def numbers(self) -> list[int] | None:
+    def numbers(self) -> list[Number] | None:
         """See PairReader."""
-        return list(range(self.count))
+        return [(Fraction(k), 0) for k in range(self.count)]
 
     def stream(self, wanted: Callable[[int], bool] = lambda frame: True) -> Iterator[RawPair]:
         """See PairReader. A side that ends early leaves pairs with one side missing."""
@@ -60,16 +67,24 @@ def frames_of(path: Path, wanted: Callable[[int], bool]) -> Iterator[tuple[int, 
 
 def open_video(path: Path) -> cv2.VideoCapture:
     """Raises CaptureError for a file that OpenCV cannot open."""
-    video = cv2.VideoCapture(str(path))
+    require_regular(path)
+    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not video.isOpened():
         raise CaptureError(f"{path.name} cannot be opened as a video ({path.stat().st_size} bytes)",
                            "check that it plays; convert it with H.264 in an mp4 container, or give pictures in left/ and right/")
     return video
 
 
-def rate_and_count(path: Path) -> tuple[float, int]:
-    """Frames per second and number of frames as the file states them (0 where it does not)."""
+def rate_and_count(path: Path, most_megapixels: float = MOST_MEGAPIXELS) -> tuple[float, int]:
+    """Frames per second and number of frames as the file states them (0 where it does not).
+
+    Raises CaptureError where its header claims larger pictures than `most_megapixels`, before one is decoded.
+    """
     video = open_video(path)
-    out = float(video.get(cv2.CAP_PROP_FPS)), max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
+    width, height, rate, count = (video.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS,
+                                                         cv2.CAP_PROP_FRAME_COUNT))
     video.release()
-    return out
+    if width * height > most_megapixels * 1e6:
+        raise CaptureError(f"{path.name}: its header claims {width:.0f}x{height:.0f} px; expected at most {most_megapixels:g} megapixels",
+                           "replace the file, or raise rectify.max_megapixels if it is right")
+    return (rate if 0 < rate < 1e6 else 0.0), int(min(max(0, count), MOST_FRAMES))

@@ -10,6 +10,7 @@ import numpy as np
 from stages.base import StageContext, StageReport
 from stages.core.camera import Rig
 from stages.core.capture import CaptureFiles
+from stages.core.errors import CaptureError
 from stages.core.frames import write_table
 from stages.core.parallel import ordered_map
 from stages.core.stereo_calibration import check_calibration
@@ -20,9 +21,12 @@ from stages.rectify.config import RectifyConfig
 from stages.rectify.figures import FrameFigures
 from stages.rectify.geometry import Geometry, rectifying
 from stages.rectify.given import DepthEncoding, GivenMaps, by_frame
+from stages.rectify.judge_calibration import judge_rotation, judge_size
 from stages.rectify.matches import MATCH_WORKERS, match_pair
+from stages.rectify.moments import offset_between_eyes, offset_words
 from stages.rectify.prompt import check_prompt, entries, map_prompt, move_to_usable, read_prompt, write_masks
-from stages.rectify.row_offset import RowMatches
+from stages.rectify.read_folders import FolderReader
+from stages.rectify.row_offset import RowMatches, swapped_share
 from stages.rectify.survey import expected_size, refuse_unusable, require_enough, select, survey
 from stages.rectify.write_pairs import PairWriter, Warp
 
@@ -33,7 +37,7 @@ class Run:
     def __init__(self, files: CaptureFiles, config: RectifyConfig, out: Path, context: StageContext) -> None:
         self.files, self.config, self.out, self.context = files, config, out, context
         self.done = StageReport(method="copied")
-        self.reader = open_reader(files)
+        self.reader = open_reader(files, config.max_megapixels)
         self.done.warnings += self.reader.notes
         self.steps, self.frames = 0, self.reader.count
 
@@ -41,11 +45,20 @@ class Run:
         """Do it all."""
         calibration = read_rig(self.files, self.config.calibration_unit)
         rows = survey(self.reader, self.context.workers, self._progress)
-        size = expected_size(rows, calibration.size, calibration.source)
+        size, stated = expected_size(rows, calibration.size, calibration.source), calibration.size is not None
         calibration = calibration.sized(size)
         check_calibration(calibration)
+        self.done.warnings += [*judge_size(calibration, size, stated), *checks.cut_short(self.reader.count, len(rows))]
+        plain, before = rectifying(calibration), (list(self.done.warnings), dict(self.done.metrics))
         prompt = self._choose(rows, size)
-        geometry = self._align_rows(rows, rectifying(calibration))
+        raw, found = self._matches(rows, plain)
+        if by := offset_between_eyes(self.reader, plain, [r.frame for r in rows if r.ok], found.rows_px):
+            self.done.warnings, self.done.metrics = before
+            rows = self._pair_again(by)
+            prompt = self._choose(rows, size)
+            raw, found = self._matches(rows, plain)
+        judge_rotation(calibration, raw, plain)
+        geometry = self._align_rows(rows, plain, found)
         rig = self._write(rows, geometry)
         scale = np.array([rig.fx / geometry.rig.fx, rig.fy / geometry.rig.fy])
         mapped = lambda uv: (geometry.left.points(uv, geometry.rig.K) + 0.5) * scale - 0.5  # noqa: E731
@@ -74,9 +87,23 @@ class Run:
         self.done.metrics |= checks.frame_metrics(rows)
         return prompt
 
-    def _align_rows(self, rows: list[FrameFigures], geometry: Geometry) -> Geometry:
+    def _pair_again(self, by: int) -> list[FrameFigures]:
+        """Pictures of one moment together: the rows of a new survey. Raises CaptureError for videos, which cannot be shifted."""
+        if not isinstance(self.reader, FolderReader):
+            raise CaptureError(f"the pictures of a pair are not of one moment: {offset_words(by)}",
+                               "cut the videos so that both begin with the same moment")
+        self.done.warnings.append(f"the pictures of a pair were not of one moment: {offset_words(by)}. Paired again by one place; number "
+                                  "both cameras alike")
+        self.reader = self.reader.shifted(by)
+        self.steps, self.frames = 0, self.reader.count
+        return survey(self.reader, self.context.workers, self._progress)
+
+    def _align_rows(self, rows: list[FrameFigures], geometry: Geometry, found: RowMatches) -> Geometry:
         c = self.config
-        aligned = align_rows(self._matches(rows, geometry), geometry, c.row_model, c.row_offset_ignore_px, c.row_offset_max_px)
+        turned = self.reader.orientation_note() if isinstance(self.reader, FolderReader) else ""
+        self.done.warnings += [turned] * bool(turned)
+        checks.refuse_swapped(swapped_share(found), turned)
+        aligned = align_rows(found, geometry, c.row_model, c.row_offset_ignore_px, c.row_offset_max_px)
         self.done.metrics |= aligned.metrics
         self.done.warnings += aligned.warnings
         for row in rows:
@@ -85,7 +112,8 @@ class Run:
             pictures.row_errors(self.out, self.done, aligned.before, aligned.after, geometry.rig)
         return aligned.geometry
 
-    def _matches(self, rows: list[FrameFigures], geometry: Geometry) -> RowMatches:
+    def _matches(self, rows: list[FrameFigures], geometry: Geometry) -> tuple[np.ndarray, RowMatches]:
+        """(M, 4) raw px, and the same as rectified rows."""
         usable = [r.frame for r in rows if r.ok]
         sample = {usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, self.config.row_pairs).round().astype(int))}
         job = lambda p: (p.frame, match_pair(p.left.pixels(), p.right.pixels()))  # noqa: E731
@@ -96,7 +124,7 @@ class Run:
         self.steps += self.config.row_pairs
         uv = np.concatenate(found)
         K = geometry.rig.K
-        return RowMatches(geometry.left.points(uv[:, :2], K), geometry.right.points(uv[:, 2:4], K), uv[:, 4].astype(int), K)
+        return uv[:, :4], RowMatches(geometry.left.points(uv[:, :2], K), geometry.right.points(uv[:, 2:4], K), uv[:, 4].astype(int), K)
 
     def _write(self, rows: list[FrameFigures], geometry: Geometry) -> Rig:
         """Pairs and rig.json; the rig of what was written."""
@@ -130,7 +158,9 @@ class Run:
     def _write_given(self, rows: list[FrameFigures], geometry: Geometry, rig: Rig, prompt: dict) -> None:
         frames, numbers = [r.frame for r in rows if r.ok], self.reader.numbers()
         named = ((self.files.masks, "masks"), (self.files.depth, "depth"), (self.files.hidden, "hidden"))
-        masks, depth, hidden = (by_frame(f, numbers, len(rows), kind) for f, kind in named)
+        found = [by_frame(f, numbers, len(rows), kind) for f, kind in named]
+        masks, depth, hidden = (maps for maps, _ in found)
+        self.done.warnings += [note for _, notes in found for note in notes]
         given = GivenMaps(geometry, rig, DepthEncoding.read(self.files.depth_notes))
         self.done.warnings += given.write(self.out / "given", frames, masks, depth, hidden)
         if self.files.prompt_masks:

@@ -21,7 +21,7 @@ class RectifyStage:
     """See the module."""
 
     name = "rectify"
-    version = 2
+    version = 3
     needs = Resources(memory_gb=1.0)
     Config = RectifyConfig
     inputs = ("capture",)
@@ -35,7 +35,7 @@ class RectifyStage:
         files = find_files(inputs["capture"].path)
         read_rig(files, config.calibration_unit)
         read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks)
-        open_reader(files)
+        open_reader(files, config.max_megapixels)
 
     def run(self, inputs: Mapping[str, ArtifactRef], config: RectifyConfig, out: Path, context: StageContext) -> StageReport:
         """Writes every output; the report has the figures of each check."""

@@ -25,6 +25,7 @@ def survey(reader: PairReader, workers: int, progress: Callable[[int, str], None
         if small is not None:
             if before is not None and before.blocks.shape == small.blocks.shape:
                 row.motion, row.difference = compare(before, small)
+                row.right_difference = float(np.abs(small.right_blocks - before.right_blocks).max())
             before = small
         rows.append(row)
         progress(len(rows), f"checking {row.name}")
@@ -60,6 +61,8 @@ def refuse_unusable(rows: Sequence[FrameFigures], size: tuple[int, int], blurred
         row.sharpness_ratio = float(np.min((edges[i] + FLAT) / (around + FLAT)))
         if row.sharpness_ratio < blurred_below:
             row.refuse("blurred", f"edges in one direction are {row.sharpness_ratio:.2f} times as steep as in the frames around it")
+        if row.right_difference < duplicate_below <= row.difference:
+            row.refuse("duplicate", "the right picture repeats that of the frame before, the left one does not: the pair is of two moments")
         if row.difference < duplicate_below:
             row.refuse("duplicate", f"the same picture as the frame before (largest difference {row.difference:.3f} grey levels)")
 

@@ -85,3 +85,37 @@ def test_missing_empty_and_half_captures_say_what_to_do(folder, tmp_path):
     shutil.rmtree(folder / "right")
     with pytest.raises(CaptureError, match="right"):
         find_files(folder)
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (os.mkfifo, "a named pipe"), (lambda p: p.mkdir(), "a folder"),
+    (lambda p: p.symlink_to("../.git/annex/objects/x"), r"a link to nothing \(\.\./"),
+    (lambda p: p.symlink_to("/dev/zero"), "a device"), (lambda p: p.symlink_to(p.name), "a link to nothing")])
+@pytest.mark.parametrize("name", ["left/001.png", "calibration.json", "prompt.json", "masks/000.png", "depth/depth.json", "prompt/a.png"])
+def test_what_is_no_file_is_refused_by_name(folder, name, make, words):
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    make(path)
+    with pytest.raises(CaptureError, match=rf"{name} is {words}") as caught:
+        capture_ref(folder)
+    assert caught.value.advice
+
+
+def test_contents_that_were_not_fetched_are_counted(folder):
+    for k in (0, 2):
+        (folder / f"right/{k:03d}.png").unlink()
+        (folder / f"right/{k:03d}.png").symlink_to(f"../.git/annex/objects/SHA256E-s{k}.png")
+    with pytest.raises(CaptureError, match=r"right/000\.png is a link to nothing .*; 1 more in right/.*\n.*git annex get, dvc pull"):
+        find_files(folder)
+
+
+def test_two_calibrations_or_two_videos_of_one_eye_are_refused_with_both_names(folder):
+    (folder / "calibration.yml").write_text("M1: 1")
+    with pytest.raises(CaptureError, match=r"2 calibrations: calibration\.json and calibration\.yml\n.*keep the one"):
+        find_files(folder)
+    (folder / "calibration.yml").unlink()
+    for name in ("left.mp4", "left.avi"):
+        (folder / name).write_bytes(b"x")
+    with pytest.raises(CaptureError, match=r"holds left\.avi and left\.mp4"):
+        find_files(folder)

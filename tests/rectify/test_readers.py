@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.core.capture import pair_files
 from stages.core.errors import CaptureError
+from stages.core.frame_names import natural, pair_files
 from stages.rectify.raw_pairs import decode, is_truncated
 from stages.rectify.read_folders import FolderReader
 from stages.rectify.read_stereo_video import StereoVideoReader
@@ -19,16 +19,53 @@ def _names(*names):
 
 
 def test_pairs_by_number_over_gaps_and_any_start():
-    pairs = pair_files(_names("l5.png", "l7.png", "l9.png", "l10.png"), _names("r05.jpg", "r07.jpg", "r08.jpg", "r10.jpg"))
+    pairs, _ = pair_files(_names("l5.png", "l7.png", "l9.png", "l10.png"), _names("r05.jpg", "r07.jpg", "r08.jpg", "r10.jpg"))
     assert [(a and a.name, b and b.name) for a, b in pairs] == [
         ("l5.png", "r05.jpg"), ("l7.png", "r07.jpg"), (None, "r08.jpg"), ("l9.png", None), ("l10.png", "r10.jpg")]
 
 
 def test_pairs_by_order_without_distinct_numbers():
-    pairs = pair_files(_names("a_cam0.png", "b_cam0.png"), _names("a_cam1.png", "b_cam1.png"))
+    pairs, _ = pair_files(_names("a_cam0.png", "b_cam0.png"), _names("a_cam1.png", "b_cam1.png"))
     assert [(a.name, b.name) for a, b in pairs] == [("a_cam0.png", "a_cam1.png"), ("b_cam0.png", "b_cam1.png")]
     with pytest.raises(CaptureError, match="left/ has 2 pictures and right/ has 1"):
         pair_files(_names("a.png", "b.png"), _names("a.png"))
+
+
+def _paired(left, right):
+    pairs, notes = pair_files(_names(*left), _names(*right))
+    return [(a and a.name, b and b.name) for a, b in pairs], notes
+
+
+def test_times_in_seconds_are_one_number():
+    names = [f"{1305031102.175304 + 0.331 * k:.6f}.png" for k in range(12)]
+    assert len({n[-10:] for n in names}) == 12 and sorted(names, key=lambda n: n[-10:]) != names     # the fraction alone misleads
+    assert _paired(names[::-1], names) == ([(n, n) for n in names], [])
+    short = ["1305031102.5.png", "1305031102.75.png", "1305031103.25.png"]
+    assert _paired(short, short)[0] == [(n, n) for n in short]
+
+
+def test_a_second_picture_of_one_number_comes_after_the_first():
+    names = ["IMG_20240501_101504.jpg", "IMG_20240501_101505.jpg", "IMG_20240501_101505 (1).jpg", "IMG_20240501_101505 (2).jpg",
+             "IMG_20240501_101506.jpg"]
+    assert _paired(sorted(names), names)[0] == [(n, n) for n in names]
+
+
+def test_times_that_differ_between_the_eyes_pair_by_the_nearest():
+    left = [f"{1700000000 + 0.1 * k:.6f}.png" for k in range(6)]
+    right = [f"{1700000000 + 0.1 * k + 0.004:.6f}.png" for k in range(6) if k != 2]
+    pairs, (note,) = _paired(left, right)
+    assert pairs == [(n, None if k == 2 else right[k - (k > 2)]) for k, n in enumerate(left)] and "0.004 apart" in note
+
+
+def test_a_last_number_that_is_not_the_order_of_the_names_does_not_decide():
+    left, right = ["take1_e9.png", "take2_e7.png", "take10_e8.png"], ["r1_e3.png", "r2_e1.png", "r10_e2.png"]
+    assert _paired(left, right)[0] == list(zip(left, right, strict=True))
+    assert [p.name for p in sorted(_names("b2", "a10", "a9"), key=natural)] == ["a9", "a10", "b2"]
+
+
+def test_a_picture_that_is_there_twice_is_refused():
+    with pytest.raises(CaptureError, match=r"holds l1\.jpg and l1\.png"):
+        pair_files(_names("l1.jpg", "l1.png"), _names("r1.jpg", "r2.jpg"))
 
 
 def test_numbers_that_never_meet_are_refused():

@@ -1,0 +1,110 @@
+"""What a picture's name says: which frame it is, in which order names come, and which names of two cameras belong together.
+
+    left000012.jpg                    frame 12: the last number
+    1305031102.175304.png             a time in seconds with a fraction: one number, not a fraction that starts again every second
+    IMG_20240501_101505 (1).jpg       the second picture of that number, after the one without " (1)"
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from stages.core.errors import CaptureError
+
+Number = tuple[Fraction, int]
+"""a frame's number, and which copy of it"""
+TIME_DIGITS = 9
+"""seconds since 1970 have that many at least; shorter numbers with a point are two numbers"""
+NEAR = Fraction(1, 4)
+"""of the usual time between frames: two stamps within it are of one moment"""
+_COPY = re.compile(r"[ _]?\((\d+)\)$")
+_TIME = re.compile(rf"(\d{{{TIME_DIGITS},}}\.\d+)$")
+_LAST_NUMBER = re.compile(r"(\d+)\D*$")
+_WORDS = re.compile(rf"(\d{{{TIME_DIGITS},}}\.\d+|\d+)")
+Pairs = list[tuple[Path | None, Path | None]]
+
+
+def frame_number(path: Path) -> Number | None:
+    """The number in a file's name without its suffix, None where it has none."""
+    stem, copy = _without_copy(path.stem)
+    found = _TIME.search(stem) or _LAST_NUMBER.search(stem)
+    return (Fraction(found[1]), copy) if found else None
+
+
+def natural(path: Path) -> list[tuple[int, Fraction, str]]:
+    """Sort key of the whole name: numbers by their value, and a copy behind what it copies."""
+    stem, copy = _without_copy(path.stem)
+    words = [(0, Fraction(w), "") if w[0].isdigit() else (1, Fraction(0), w) for w in _WORDS.split(stem) if w]
+    return [*words, (-1, Fraction(copy), path.suffix)]
+
+
+def distinct_numbers(files: Sequence[Path]) -> list[Number] | None:
+    """Each file's number, where all have one, no two the same, and in the order of the whole names; else None."""
+    found = [frame_number(p) for p in files]
+    numbers = [n for n in found if n is not None]
+    if len(set(numbers)) != len(found):
+        return None
+    by_name = [n for _, n in sorted(zip((natural(p) for p in files), numbers, strict=True))]
+    return numbers if by_name == sorted(numbers) else None
+
+
+def pair_files(left: Sequence[Path], right: Sequence[Path]) -> tuple[Pairs, list[str]]:
+    """Pairs in capture order, and warnings. Raises CaptureError where it cannot be known what belongs together."""
+    for side in (left, right):
+        _refuse_twice(side)
+    numbers = [distinct_numbers(side) for side in (left, right)]
+    if numbers[0] is not None and numbers[1] is not None:
+        return _by_number(dict(zip(numbers[0], left, strict=True)), dict(zip(numbers[1], right, strict=True)))
+    if len(left) != len(right):
+        raise CaptureError(f"left/ has {len(left)} pictures and right/ has {len(right)}, and their names carry no distinct numbers: "
+                           "it cannot be known which one is missing", "number the pictures, the same number for both cameras")
+    return list(zip(sorted(left, key=natural), sorted(right, key=natural), strict=True)), []
+
+
+def _by_number(left: dict[Number, Path], right: dict[Number, Path]) -> tuple[Pairs, list[str]]:
+    common = left.keys() & right.keys()
+    if len(common) < min(len(left), len(right)) and all(n >= 10 ** (TIME_DIGITS - 1) for side in (left, right) for n, _ in side):
+        near = _by_time(sorted(left), sorted(right))
+        if sum(a is not None and b is not None for a, b in near) > len(common):
+            apart = max(abs(a[0] - b[0]) for a, b in near if a is not None and b is not None)
+            pairs: Pairs = [(a and left[a], b and right[b]) for a, b in near]
+            return pairs, [f"the names are times that differ between the eyes: paired by the nearest, at most {float(apart):.4g} apart"]
+    if not common:
+        raise CaptureError(f"no number occurs in the names of both left/ and right/ ({_first(left)} .., {_first(right)} ..)",
+                           "pictures taken together must carry the same number, as left/left000012.jpg and right/right000012.jpg")
+    return [(left.get(n), right.get(n)) for n in sorted(left.keys() | right.keys())], []
+
+
+def _by_time(left: list[Number], right: list[Number]) -> list[tuple[Number | None, Number | None]]:
+    """Each left stamp with the nearest right one within `NEAR` of the usual step; what is left over stays alone."""
+    steps = sorted(b[0] - a[0] for side in (left, right) for a, b in itertools.pairwise(side))
+    reach = NEAR * steps[len(steps) // 2] if steps else Fraction(0)
+    out: list[tuple[Number | None, Number | None]] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        a, b = left[i], right[j]
+        together = abs(a[0] - b[0]) <= reach
+        out.append((a, b) if together else (a, None) if a < b else (None, b))
+        i, j = i + (together or a < b), j + (together or a > b)
+    return out + [(a, None) for a in left[i:]] + [(None, b) for b in right[j:]]
+
+
+def _refuse_twice(side: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for path in side:
+        if path.stem in seen:
+            raise CaptureError(f"{path.parent.name}/ holds {seen[path.stem].name} and {path.name}", "keep one of them")
+        seen[path.stem] = path
+
+
+def _without_copy(stem: str) -> tuple[str, int]:
+    found = _COPY.search(stem)
+    return (stem[:found.start()], int(found[1][:9])) if found and found.start() else (stem, 0)
+
+
+def _first(side: dict[Number, Path]) -> str:
+    return side[min(side)].name

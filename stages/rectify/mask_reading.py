@@ -1,0 +1,69 @@
+"""What a mask picture means, whatever program wrote it: which pixels are the object.
+
+0 is the background. Understood are two levels of any height (0/1, 0/255, 0/65535), soft outlines, JPEG with its ringing, labels of a
+segmentation (any of them is the object), colours, and pictures cut out by their alpha channel.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stages.core.errors import CaptureError
+
+LOSSY_LEAST = 64
+"""grey levels that the brightest part of a lossy mask must reach: ringing of a label picture would swallow the labels"""
+SOFT = 0.5
+"""of the brightest value: where a soft outline is cut"""
+LABELS = 64
+"""more distinct values than that are a soft outline, not labels"""
+BORDER = 0.8
+"""share of the picture's rim that no object covers: more means that white is the background"""
+
+
+def object_of(image: np.ndarray, name: Path, lossy: bool) -> np.ndarray:
+    """(h, w[, c]) as stored -> (h, w) bool. Raises CaptureError for what cannot be understood."""
+    values = _one_channel(image)
+    top = int(values.max())
+    if top == 0:
+        return np.zeros(values.shape, bool)
+    if lossy:
+        if top < LOSSY_LEAST:
+            raise CaptureError(f"{name} is a lossy picture whose brightest value is {top}: mask and ringing cannot be told apart",
+                               "save masks as PNG, 0 and 255")
+        return values > SOFT * top
+    levels = np.unique(values[values > 0])
+    return values > (0 if len(levels) <= LABELS and not _soft(values, levels) else SOFT * top)
+
+
+def _one_channel(image: np.ndarray) -> np.ndarray:
+    if image.ndim == 2:
+        return image
+    if image.shape[2] == 4 and np.ptp(image[..., 3]):
+        return image[..., 3]
+    return image[..., :3].max(axis=2)
+
+
+def _soft(values: np.ndarray, levels: np.ndarray) -> bool:
+    """Whether the values between 0 and the brightest lie along an outline only: few pixels, in one thin line."""
+    if len(levels) < 3:
+        return False
+    between = (values > 0) & (values < levels[-1])
+    inside = cv2.erode(between.astype(np.uint8), np.ones((5, 5), np.uint8))
+    return bool(between.any() and not inside.any())
+
+
+def refuse_inverted(rims: list[float], shares: list[float], folder: str) -> None:
+    """`rims`: share of each picture's rim that its mask covers; `shares`: of the whole picture. Raises CaptureError."""
+    around = sum(r > BORDER for r in rims)
+    if rims and around > len(rims) / 2:
+        raise CaptureError(f"{folder}/ looks inverted: {around} of {len(rims)} masks cover the rim of the picture "
+                           f"and {np.median(shares):.0%} of its area", "give masks that are white on the object and black elsewhere")
+
+
+def rim_share(mask: np.ndarray) -> float:
+    """Share of the outermost pixels that the mask covers."""
+    rim = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    return float(rim.mean())

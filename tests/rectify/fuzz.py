@@ -1,0 +1,272 @@
+"""Damaged inputs for every reader of foreign files, in a process of its own: python -m tests.rectify.fuzz GROUP COUNT FOLDER
+
+Each input must be read or end in a TwinError, within 10 s and with 1 GB more memory than the process has after its imports. The number
+of the input that is being read stands in FOLDER/now, so that a death by signal can be repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stages.core import weights
+from stages.core.camera import Rig
+from stages.core.capture import find_files
+from stages.core.config import resolve
+from stages.core.errors import TwinError
+from stages.core.images import read_disparity, read_mask, read_rgb
+from stages.core.stereo_calibration import Camera, StereoCalibration, check_calibration, rigid
+from stages.graph import stages
+from stages.rectify.calibration_file import read_calibration
+from stages.rectify.geometry import rectifying
+from stages.rectify.given import DepthEncoding, read_given
+from stages.rectify.given import read_mask as read_given_mask
+from stages.rectify.prompt import check_prompt, map_prompt, read_prompt
+from stages.rectify.raw_pairs import decode
+from stages.rectify.read_stereo_video import StereoVideoReader
+
+SECONDS = 10
+GIGABYTE = 1 << 30
+K = [[900.0, 0, 322.5], [0, 901, 236.25], [0, 0, 1]]
+NUMBERS = (b"0", b"-1", b"1e6", b"-1e6", b"1e999", b"-1e999", b"NaN", b".nan", b".Inf", b"null", b"true", b'"x"', b"[]", b"{}", b"65536",
+           b"1e-300", b"9" * 500, b"1e38", b"[[[1]]]", b"0x10", b"2147483648", b"-0")
+TOKENS = (b"[", b"]", b"{", b"}", b"<", b">", b"</", b"&a ", b"*a", b"!!opencv-matrix", b"!!python/name:os", b"\0", b"\xff\xfe",
+          b"\xef\xbb\xbf", b"\t", b": ", b",", b"- ", b"<!DOCTYPE a [<!ENTITY b 'c'>]>", b"&b;", b"%YAML:1.0\n---\n", b"${oc.env:HOME}",
+          b"[" * 20_000, b"<a>" * 20_000, b'{"a":' * 20_000, b"- " * 5_000)
+
+
+def damaged(rng: random.Random, data: bytes) -> bytes:
+    """One to four changes: bytes flipped, cut, doubled; numbers replaced; words inserted; or cut short."""
+    out, mild = bytearray(data), rng.random() < 0.5
+    for _ in range(rng.randint(1, 4)):
+        at, kind = rng.randrange(len(out) + 1), 0.6 if mild else rng.random()
+        if kind < 0.3 and out:
+            out[at % len(out)] = rng.randrange(256)
+        elif kind < 0.5:
+            out[at:at + rng.choice((0, 1, 4))] = rng.choice(TOKENS)
+        elif kind < 0.8:
+            _replace_number(rng, out)
+        elif kind < 0.9:
+            out[at:at] = out[at:at + rng.randrange(1, 200)]
+        else:
+            del out[at:at + rng.randrange(1, 200)]
+    return bytes(out[:rng.randrange(len(out) + 1)] if rng.random() < 0.1 else out)
+
+
+def _replace_number(rng: random.Random, out: bytearray) -> None:
+    digits = [i for i, c in enumerate(out[:20_000]) if 48 <= c < 58]
+    if digits:
+        start = end = rng.choice(digits)
+        while end < len(out) and out[end] in b"0123456789.e-+":
+            end += 1
+        out[start:end] = rng.choice(NUMBERS)
+
+
+def damaged_header(rng: random.Random, data: bytes) -> bytes:
+    """As `damaged`, but mostly in the first bytes, where sizes stand."""
+    if rng.random() < 0.4:
+        return damaged(rng, data)
+    out = bytearray(data)
+    for _ in range(rng.randint(1, 5)):
+        out[min(int(rng.expovariate(1 / 60)), len(out) - 1)] = rng.choice((0, 0x7F, 0xFF, rng.randrange(256)))
+    return bytes(out)
+
+
+def _picture(kind: str, depth: type = np.uint8) -> bytes:
+    rng = np.random.default_rng(0)
+    image = cv2.resize(rng.integers(0, 255, (12, 16, 3), np.uint8), (64, 48)).astype(depth)
+    flags = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1] if kind == "progressive" else []
+    shown = image if depth is np.uint8 else image[..., 0] * 200
+    return cv2.imencode(".jpg" if kind == "progressive" else f".{kind}", shown, flags)[1].tobytes()
+
+
+def _storage(suffix: str, folder: Path) -> bytes:
+    path = folder / f"whole.{suffix}"
+    storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
+    values = {"M1": K, "D1": [[-0.2, 0.05, 0, 0, 0]], "M2": K, "D2": [[0.1, 0, 0, 0, 0]], "R": np.eye(3), "T": [[-0.06], [0], [0]]}
+    for key, value in values.items():
+        storage.write(key, np.array(value))
+    storage.release()
+    return path.read_bytes()
+
+
+def _raw_json(folder: Path) -> bytes:
+    camera = Camera(np.array(K), np.array([-0.2, 0.05, 0.001, 0, 0]))
+    StereoCalibration(camera, camera, rigid(np.eye(3), np.array([-0.06, 0, 0])), (640, 480), "x").save(folder / "whole.json")
+    return (folder / "whole.json").read_bytes()
+
+
+def _rectified_json(folder: Path) -> bytes:
+    Rig(640, 480, 900, 900, 322.5, 236.25, 0.06).save(folder / "whole.json")
+    return (folder / "whole.json").read_bytes()
+
+
+MIDDLEBURY = (b"cam0=[999.4 0 294.1; 0 999.4 252.9; 0 0 1]\n"
+              b"cam1=[999.4 0 326.8; 0 999.4 252.9; 0 0 1]\ndoffs=32.7\nbaseline=193\nwidth=741\nheight=497\n")
+NVIDIA = b"camera_config:\n  intrinsic: [900, 0, 322, 0, 900, 236, 0, 0, 1]\nfoundation_stereo:\n  baseline: 0.06\n"
+_EYE = (b"  camera_model: pinhole\n  distortion_coeffs: [0.1, 0.0, 0.0, 0.0]\n  distortion_model: radtan\n"
+        b"  intrinsics: [900.0, 901.0, 322.0, 236.0]\n  resolution: [640, 480]\n")
+KALIBR = (b"cam0:\n" + _EYE + b"cam1:\n  T_cn_cnm1:\n  - [1.0, 0.0, 0.0, -0.06]\n  - [0.0, 1.0, 0.0, 0.0]\n  - [0.0, 0.0, 1.0, 0.0]\n"
+          b"  - [0.0, 0.0, 0.0, 1.0]\n" + _EYE)
+PROMPT = json.dumps({"frame": 1, "box_xyxy": [100, 60, 300, 250], "points": [[200, 150, 1], [10, 10, 0]],
+                     "corrections": [{"frame": 4, "points": [[20, 30, 0]]}, {"frame": 6, "mask": "six.png"}]}).encode()
+SETTINGS = (b"seed: 3\nlicence: any\nrectify:\n  box: [1, 2, 300, 200]\n  max_width: 640\npackage: {usd: off, roughness: 0.5}\n"
+            b"depth:\n  method: sgm\n")
+REGISTRY = (b"mine:\n  title: a\n  address: null\n  page: b\n  download: c.onnx\n  sha256: null\n  bytes: 12\n  licence: MIT\n"
+            b"  commercial: true\n  used_by: [depth.method=onnx]\n  model: {scale: 1.5, names: [a, b]}\n")
+
+
+def _read_calibration(path: Path) -> None:
+    c = read_calibration((path,)).sized((640, 480))
+    check_calibration(c)
+    geometry = rectifying(c)
+    geometry.left.maps(geometry.rig)
+
+
+def _read_picture(path: Path) -> None:
+    decode(path, 20)
+    read_rgb(path)
+    read_mask(path)
+
+
+def _read_prompt(path: Path) -> None:
+    prompt = read_prompt(path, None, 0, (Path("six.png"),))
+    check_prompt(prompt, (400, 300), 8)
+    map_prompt(prompt, lambda uv: uv * 0.9, (360, 270))
+
+
+def _read_settings(path: Path) -> None:
+    resolve({s.name: s.Config for s in stages()}, capture_file=path)
+
+
+def _read_video(path: Path) -> None:
+    for pair in StereoVideoReader(path, 20).stream(lambda k: k < 5):
+        assert pair.left is not None
+        if pair.frame > 20:
+            break
+
+
+def _listing(rng: random.Random, root: Path) -> None:
+    """A capture folder with whatever can have a name, then `find_files`."""
+    names = ("left", "right", "left/1.png", "right/1.png", "left/2.jpg", "right/2.jpg", "calibration.json", "calibration.yml",
+             "prompt.json", "masks/1.png", "stereo.mp4", "left.mp4", "right.avi", "depth/1.png", "depth/depth.json", "prompt/a.png",
+             "calib.txt", "twin.yaml")
+    for name in rng.sample(names, rng.randint(0, len(names))):
+        path = root / name
+        if not path.parent.is_dir() or path.is_symlink() or path.exists():
+            continue
+        kind = rng.choice(("file", "file", "file", "folder", "folder", "pipe", "socket", "nowhere", "loop", "device", "up"))
+        _make(kind, path, root)
+    if rng.random() < 0.3:
+        bad = bytes(root / "left").replace(b"\\", b"/") + bytes((rng.choice((0xFF, 0x0A, 0x20)),)) + b"\xfe7.png"
+        Path(bad.decode(errors="surrogateescape")).write_bytes(b"x")
+    find_files(root)
+    read_calibration(find_files(root).calibration)
+
+
+def _make(kind: str, path: Path, root: Path) -> None:
+    if kind == "file":
+        path.write_bytes(b"x")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as s:
+            os.chdir(path.parent)                                     # a socket's address must be short
+            s.bind(path.name)
+    else:
+        path.symlink_to({"nowhere": "nothing", "loop": path.name, "device": "/dev/zero", "up": root}[kind])
+
+
+Once = Callable[[random.Random, Path], None]
+"""writes one damaged input into a folder, and reads it"""
+
+
+def _file_reader(name: str, whole: bytes, read: Callable[[Path], object], damage: Callable = damaged) -> Once:
+    def once(rng: random.Random, folder: Path) -> None:
+        path = folder / name
+        path.write_bytes(damage(rng, whole))
+        read(path)
+
+    return once
+
+
+def readers(folder: Path) -> dict[str, Once]:
+    """All of them, by name."""
+    found: dict[str, Once] = {"listing": _listing}
+    for kind in ("png", "jpg", "progressive", "bmp", "tiff", "webp", "ppm", "pfm"):
+        whole = _picture(kind, np.float32 if kind == "pfm" else np.uint8)
+        found[f"picture {kind}"] = _file_reader("x.png", whole, _read_picture, damaged_header)
+    calibrations = {"rectified.json": _rectified_json(folder), "raw.json": _raw_json(folder), "kalibr.yaml": KALIBR, "nvidia.yaml": NVIDIA,
+                    "calib.txt": MIDDLEBURY, **{f"opencv.{s}": _storage(s, folder) for s in ("yml", "xml", "json")}}
+    found |= {f"calibration {n}": _file_reader(n, whole, _read_calibration) for n, whole in calibrations.items()}
+    depth = _picture("png", np.uint16)
+    found["map mask"] = _file_reader("m.png", _picture("png"), lambda p: read_given_mask(p, (64, 48)), damaged_header)
+    found["map depth"] = _file_reader("d.png", depth, lambda p: read_given(p, (64, 48), cv2.IMREAD_UNCHANGED), damaged_header)
+    found["map disparity"] = _file_reader("d.png", depth, read_disparity, damaged_header)
+    found["text depth.json"] = _file_reader("depth.json", b'{"kind": "depth", "per_unit": 1000}', DepthEncoding.read)
+    found["text prompt.json"] = _file_reader("prompt.json", PROMPT, _read_prompt)
+    found["text twin.yaml"] = _file_reader("twin.yaml", SETTINGS, _read_settings)
+    found["text registry.yaml"] = _file_reader("registry.yaml", REGISTRY, lambda p: weights.registry())
+    found |= {f"video {n}": _file_reader("stereo.mp4", whole, _read_video, damaged_header) for n, whole in _videos(folder).items()}
+    return found
+
+
+def _videos(folder: Path) -> dict[str, bytes]:
+    made = {}
+    for suffix, code in (("mp4", "mp4v"), ("avi", "MJPG"), ("mkv", "mp4v")):
+        path = folder / f"whole.{suffix}"
+        out = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 10, (64, 48))
+        for k in range(6):
+            out.write(np.full((48, 64, 3), 40 * k, np.uint8))
+        out.release()
+        made[suffix] = path.read_bytes()
+    return made
+
+
+def main(group: str, count: int, folder: Path) -> None:
+    """Prints, per reader whose name begins with `group`, how many inputs were read and how many refused; any other end is a failure."""
+    chosen = {name: once for name, once in readers(folder).items() if name.startswith(group)}
+    signal.signal(signal.SIGALRM, _too_slow)
+    with Path("/proc/self/statm").open() as f:
+        now = int(f.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + GIGABYTE, resource.RLIM_INFINITY))
+    print(json.dumps({name: _try(name, once, count, folder) for name, once in chosen.items()}))
+
+
+def _try(name: str, once: Callable[[random.Random, Path], None], count: int, folder: Path) -> dict[str, int]:
+    ends = {"read": 0, "refused": 0}
+    for k in range(count):
+        (folder / "now").write_text(f"{name} {k}")
+        work = folder / name / f"{k}"
+        work.mkdir(parents=True)
+        os.environ["TWIN_WEIGHTS"] = str(work)
+        signal.alarm(SECONDS)
+        try:
+            once(random.Random(k), work)
+            ends["read"] += 1
+        except TwinError as e:
+            assert e.message and len(str(e)) < 3000, f"{name} {k}: a message of {len(str(e))} characters"
+            ends["refused"] += 1
+        finally:
+            signal.alarm(0)
+    return ends
+
+
+def _too_slow(*_: object) -> None:
+    raise TimeoutError(f"an input took more than {SECONDS} s")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,175 @@
+"""Captures as people have them: names, masks, calibrations and recordings. Each is read right, or refused or warned of with the reason."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from stages.core.errors import CaptureError
+from stages.core.images import read_mask, read_rgb
+
+EXIF = bytes.fromhex("ffe1002245786966000049492a0008000000010012010300010000000300000000000000")
+
+
+def _sides(capture):
+    return [sorted((capture / side).iterdir()) for side in ("left", "right")]
+
+
+def _opencv(path, K, baseline_m):
+    storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
+    T = np.array([[-baseline_m], [0], [0]])
+    for key, value in {"M1": K, "D1": np.zeros((1, 5)), "M2": K, "D2": np.zeros((1, 5)), "R": np.eye(3), "T": T}.items():
+        storage.write(key, value)
+    storage.release()
+
+
+def _to_opencv(capture, scale):
+    """calibration.yml without a picture size, for pictures `scale` times as large."""
+    data = json.loads((capture / "calibration.json").read_text())
+    K = np.array(data["K"]).reshape(3, 3)
+    K[:2] *= scale
+    (capture / "calibration.json").unlink()
+    _opencv(capture / "calibration.yml", K, data["baseline_m"])
+
+
+def _left(made, frame):
+    return read_rgb(made.out / "pairs" / made.rows[frame]["left"]).astype(int)
+
+
+def test_times_as_names_come_in_the_order_of_time(capture, rectify, synthetic_capture):
+    for side in _sides(capture):
+        for k, path in enumerate(side):
+            path.rename(path.with_name(f"{1305031102.175304 + 0.331 * k:.6f}.jpg"))
+    made = rectify(capture)
+    for k in range(8):
+        assert np.abs(_left(made, k) - read_rgb(synthetic_capture / f"left/left{k:06d}.jpg")).max() == 0
+
+
+def test_a_right_camera_that_counts_from_one_is_found_out(capture, rectify, synthetic_capture):
+    for path in reversed(_sides(capture)[1]):
+        path.rename(path.with_name(f"right{int(path.stem[-6:]) + 1:06d}.jpg"))
+    made = rectify(capture)
+    assert any("each left picture fits the right one after its partner" in w for w in made.report.warnings)
+    assert made.report.frames == {"ok": 8} and abs(made.report.metrics["row_offset_before_px"]) < 0.1
+    for k in range(8):
+        assert (read_rgb(made.out / "pairs" / made.rows[k]["right"]) == read_rgb(synthetic_capture / f"right/right{k:06d}.jpg")).all()
+
+
+def test_a_right_camera_that_repeats_a_picture_loses_that_frame(capture, rectify):
+    shutil.copyfile(capture / "right/right000003.jpg", capture / "right/right000004.jpg")
+    made = rectify(capture)
+    assert made.rows[4]["status"] == "duplicate" and "the right picture repeats" in made.rows[4]["reason"]
+
+
+@pytest.mark.parametrize(("scale", "made"), [(0.5, r"20\dx1[45]\d"), (1.9, r"7\d\dx5\d\d")])
+def test_a_calibration_of_another_size_is_refused(capture, rectify, scale, made):
+    _to_opencv(capture, scale)
+    with pytest.raises(CaptureError, match=f"principal point lies at .* looks made for about {made} px"):
+        rectify(capture)
+
+
+def test_upside_down_cameras_are_used_as_stored(capture, rectify, synthetic_capture):
+    for path in (p for side in _sides(capture) for p in side):
+        data = path.read_bytes()
+        path.write_bytes(data[:2] + EXIF + data[2:])
+    made = rectify(capture)
+    assert any("EXIF orientation 3 (turned by 180 degrees" in w for w in made.report.warnings)
+    assert np.abs(_left(made, 2) - read_rgb(synthetic_capture / "left/left000002.jpg")).max() == 0
+
+
+def test_swapped_and_turned_pictures_get_no_advice_to_swap(capture, rectify):
+    for path in (p for side in _sides(capture) for p in side):
+        cv2.imwrite(str(path), cv2.rotate(cv2.imread(str(path)), cv2.ROTATE_180))
+        data = path.read_bytes()
+        path.write_bytes(data[:2] + EXIF + data[2:])
+    with pytest.raises(CaptureError, match="further right") as caught:
+        rectify(capture)
+    assert "EXIF orientation 3" in caught.value.advice and "swap" not in str(caught.value)
+
+
+def _masks(capture, synthetic_capture, suffix=".png", first=0, change=lambda m: m):
+    (capture / "masks").mkdir()
+    for k in range(8):
+        mask = cv2.imread(str(synthetic_capture / f"gt/masks/{k:06d}.png"), 0)
+        cv2.imwrite(str(capture / f"masks/{k + first:06d}{suffix}"), change(mask), [cv2.IMWRITE_JPEG_QUALITY, 75])
+
+
+def test_jpeg_masks_are_the_object_without_a_rim(capture, rectify, synthetic_capture):
+    _masks(capture, synthetic_capture, ".jpg")
+    made = rectify(capture)
+    for k in range(8):
+        true, found = (read_mask(p / f"masks/{k:06d}.png") for p in (synthetic_capture / "gt", made.out / "given"))
+        assert abs(found.sum() / true.sum() - 1) < 0.005
+
+
+def test_masks_numbered_from_one_go_by_order(capture, rectify, synthetic_capture):
+    _masks(capture, synthetic_capture, first=1)
+    made = rectify(capture)
+    assert any("masks/ is numbered from 1, the frames from 0" in w for w in made.report.warnings)
+    for k in (0, 7):
+        assert (read_mask(made.out / f"given/masks/{k:06d}.png") == read_mask(synthetic_capture / f"gt/masks/{k:06d}.png")).all()
+
+
+def test_inverted_masks_are_refused(capture, rectify, synthetic_capture):
+    _masks(capture, synthetic_capture, change=lambda m: 255 - m)
+    with pytest.raises(CaptureError, match="masks/ looks inverted: 8 of 8"):
+        rectify(capture)
+
+
+def test_an_unknown_key_of_the_prompt_is_an_error(capture, rectify):
+    (capture / "prompt.json").write_text(json.dumps({"frame": 0, "bbox": [1, 2, 3, 4]}))
+    with pytest.raises(CaptureError, match="unknown key 'bbox', did you mean box_xyxy"):
+        rectify(capture)
+
+
+def _video(path, pictures, code="mp4v"):
+    out = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 10, pictures[0].shape[1::-1])
+    for picture in pictures:
+        out.write(picture)
+    out.release()
+
+
+def _joined(capture, join):
+    pairs = [join([cv2.imread(str(p)) for p in pair]) for pair in zip(*_sides(capture), strict=True)]
+    for side in ("left", "right"):
+        shutil.rmtree(capture / side)
+    return pairs
+
+
+def test_over_under_video_is_not_split_into_halves(capture, rectify):
+    _video(capture / "stereo.mp4", _joined(capture, np.vstack))
+    with pytest.raises(CaptureError, match=r"stereo\.mp4 is 400x600 px, higher than wide: .*over-under"):
+        rectify(capture)
+
+
+def test_a_cut_video_says_how_much_is_missing(capture, rectify):
+    _video(capture / "stereo.avi", [p for p in _joined(capture, np.hstack) for _ in range(3)], "MJPG")
+    whole = (capture / "stereo.avi").read_bytes()
+    (capture / "stereo.avi").write_bytes(whole[:len(whole) // 2])
+    made = rectify(capture)
+    assert any("header speaks of 24 frames" in w and "recording was cut" in w for w in made.report.warnings)
+
+
+def test_transposed_rotation_is_refused(capture, rectify):
+    turns = [cv2.Rodrigues(np.array(v))[0] for v in ((0.002, 0.020, -0.002), (-0.002, -0.024, 0.003))]
+    data = json.loads((capture / "calibration.json").read_text())
+    K, w, h = np.array(data["K"]).reshape(3, 3), 400, 300
+    u, v = np.meshgrid(np.arange(w, dtype=float), np.arange(h, dtype=float))
+    for side, turn in zip(_sides(capture), turns, strict=True):
+        to = cv2.undistortPoints(np.stack([u.ravel(), v.ravel()], 1)[:, None], K, None, R=turn, P=K)[:, 0].astype(np.float32)
+        for p in side:
+            cv2.imwrite(str(p), cv2.remap(cv2.imread(str(p)), to[:, 0].reshape(h, w), to[:, 1].reshape(h, w), cv2.INTER_CUBIC,
+                                          borderMode=cv2.BORDER_REPLICATE), [cv2.IMWRITE_JPEG_QUALITY, 98])
+    R, t = turns[1].T @ turns[0], turns[1].T @ np.array([-data["baseline_m"], 0, 0])
+    eye = {"K": K.ravel().tolist(), "distortion": []}
+    for given in (R, R.T):
+        rig = {"R": given.ravel().tolist(), "t_m": t.tolist()}
+        raw = {"rectified": False, "image_size": data["image_size"], "left": eye, "right": eye, "right_from_left": rig}
+        (capture / "calibration.json").write_text(json.dumps(raw))
+        if given is R:
+            assert abs(rectify(capture).report.metrics["row_offset_before_px"]) < 0.3
+        else:
+            with pytest.raises(CaptureError, match=r"by 0\.\d px with R transposed\n.*the other way round"):
+                rectify(capture)
