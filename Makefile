@@ -1,5 +1,5 @@
 # make demo: set-up and the main job.  make test: set-up and the tests.  The rest is for development.
-.PHONY: setup demo test lint bench bench-kernels bench-operations bench-tracking bench-scaling bench-ablation bench-robustness profile gpu-check train-stereo clean
+.PHONY: setup demo test lint bench bench-kernels bench-operations bench-tracking bench-scaling bench-ablation bench-robustness bench-verdict profile gpu-check train-stereo clean
 BIN := .venv/bin
 DEMO := demo
 
@@ -16,7 +16,7 @@ test: setup
 	@$(BIN)/python -m pytest -rs $(ARGS)
 
 lint: setup
-	@$(BIN)/ruff check flows stages tests tools
+	@$(BIN)/ruff check stereotwin flows stages tests tools
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports
 
@@ -43,6 +43,10 @@ bench-ablation: setup
 # captures drawn by seed, judged good, honest or wrong; stops and resumes at any time. ARGS="--seeds 0-19" for less
 bench-robustness: setup
 	@$(BIN)/python -m tools.bench_robustness $(ARGS)
+
+# verdicts and expected errors beside the truth; ARGS="CAPTURE ... --first 0,4"
+bench-verdict: setup
+	@$(BIN)/python -m tools.bench_verdict $(ARGS)
 
 # where the time goes, by stage and function
 profile: setup
