@@ -89,6 +89,12 @@ def test_four_frames_from_one_side_are_not_called_whole_though_the_mesh_is_close
     assert "mostly from one side" in v.line
 
 
+def test_one_side_filmed_with_many_frames_is_partial(tmp_path):
+    """A board before a wall, a relief: what is there is right."""
+    v = verdict(twin(tmp_path, eyes=eyes_round(30, 31)))
+    assert v.word == PARTIAL and v.facts.missing_share > 0.5 and "mostly from one side" in v.line
+
+
 @pytest.mark.parametrize(("turn", "least", "most"), [(360, 0.10, 0.15), (180, 0.12, 0.25), (90, 0.3, 0.5)])
 def test_directions_unseen(turn, least, most):
     share, middle = directions_unseen(eyes_round(turn), np.zeros(3))

@@ -18,6 +18,8 @@ WORDS = (USABLE, PARTIAL, DO_NOT_USE)
 VERSION = 1
 LEAST_FRAMES = 6
 """fewer frames are too few for the stages to check each other"""
+_MISSING_FEW, _MISSING_MANY = 0.5, 0.75
+"""share of the surface: one side filmed with care (a relief, a board) is worth having; a turn that broke off after a few frames is not"""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def _rules(f: Facts) -> Iterator[Rule]:
     yield Rule(1 - f.posed / max(f.frames, 1), 0.1, 0.5, f"{f.posed} of {f.frames} frames have a pose that is certain")
     yield Rule(LEAST_FRAMES - f.posed, 0, LEAST_FRAMES - 3, f"only {f.posed} frames")
     missing = f"about {percent(f.missing_share)} of the object's surface is missing or was never seen{_where(f)}"
-    yield Rule(f.missing_share, 0.25, 0.5, missing)
+    yield Rule(f.missing_share, 0.25, _MISSING_FEW if f.posed < LEAST_FRAMES else _MISSING_MANY, missing)
     yield Rule(f.open_edges, 0, float("inf"), f"the mesh is open (rim of {f.rim_mm:.0f} mm)")
     yield Rule(f.uncovered_share, 0.05, 0.15, f"the pictures show the object where the twin has nothing ({percent(f.uncovered_share)})")
     yield Rule(f.masks_doubtful_share, 0.2, 0.6, f"{percent(f.masks_doubtful_share)} of the masks are doubtful")
