@@ -18,6 +18,7 @@ from flows.places import captures_root
 from flows.run_record import RunRecord, RunRecords
 from flows.serve_address import read_address
 from flows.time_left import in_words
+from flows.twin_verdict import verdict_of
 from stages.core.errors import ConfigError, StoreError
 from stages.core.store import Store
 
@@ -139,6 +140,8 @@ def _show_run(record: RunRecord) -> None:
     print(f"{record.id}  {record.state}{took}")
     print(f"    {when}  {record.request['capture']} -> {record.request['out']} ({record.request['profile']})")
     print(f"    {len(record.done())}/{len(record.stages)} stages done: {stages}")
+    if record.state == "done" and not record.request.get("until") and (verdict := verdict_of(record.request["out"])):
+        print(f"    {verdict['line']}")
     if record.state == "died":
         print(f"    its process is gone. What to do: `twin resume {record.id}`; under `twin serve` it is started again by itself")
     elif record.error:

@@ -98,6 +98,13 @@ def test_resume_after_failure_runs_only_what_is_missing(toy, twin):
     assert "d(3)" in next((toy.store.root / "artifacts" / "d").glob("*/d.txt")).read_text()
 
 
+def test_status_shows_the_verdict(toy, twin):
+    assert twin.reconstruct()[0] == 0
+    path = toy.folder / "twin" / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "verdict": {"word": "partial", "line": "partial: the mesh is open"}}))
+    assert "partial: the mesh is open" in twin("status")[1]
+
+
 def test_from_and_until(toy, twin):
     code, out, _ = twin.reconstruct("--until", "b")
     assert code == 0 and "stopped after b" in out and not (toy.folder / "twin").exists()
