@@ -193,6 +193,7 @@ def test_page_and_record_open_with_the_verdict(run, tmp_path):
     assert banner[1] == "refused" and banner[2] == "do not use" and "1 of 2 frames" in banner[3]
     assert page.index(banner[0]) < page.index('class="cards"')
     assert "size, at least" in page, "of a twin that is not whole"
+    assert f"{100 * found['facts']['missing_share']:.0f} %</b><span>of its surface missing or never seen" in page, "one figure for it"
 
 
 def test_page_draws_the_rim_of_an_open_mesh_and_the_next_view(run, inputs, tmp_path):

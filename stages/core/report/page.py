@@ -65,10 +65,11 @@ def _headlines(manifests: Manifests, rows: list[dict[str, Any]], extra: Mapping[
         ("package", "size_mm", "size" if _whole(extra) else "size, at least (not all of it was seen)", "mm"),
         ("package", "faces_full_mesh", "faces in mesh.ply", ""),
         ("texture", "psnr_db", _texture_against(metric("texture", "measured_on")), "dB PSNR"),
-        ("texture", "unseen_texels_percent", "of the surface never seen", "%"),
     ):
         if metric(stage, key) is not None:
             out.append((name, value_text(metric(stage, key), unit)))
+    if verdict := extra.get("verdict"):
+        out.append(("of its surface missing or never seen", f"{100 * verdict['facts']['missing_share']:.0f} %"))
     seconds = extra.get("seconds_wall") or sum(m.get("seconds") or 0 for m in manifests.values())
     out.append(("this run" if extra.get("cached") else "run time", seconds_text(seconds)))
     out.append(("peak memory", value_text(max((m.get("peak_memory_mb") or 0 for m in manifests.values()), default=0), "MB")))
