@@ -29,6 +29,8 @@ class ColourModel:
 
     log_object: np.ndarray
     log_background: np.ndarray
+    log_other: np.ndarray | None = None
+    """of a thing that is as near as the object and not it (other_foreground.py); None = there is none"""
 
     def log_densities(self, colour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(..., 3) -> log p(colour | object), log p(colour | background), each (...) float32."""
@@ -42,8 +44,8 @@ class ColourModel:
 
     def joined_by(self, background: np.ndarray) -> ColourModel:
         """The model with half of its background from other (N, 3) colours: those round the object in the frame at hand."""
-        here = _log_density(histogram(background))
-        return ColourModel(self.log_object, np.logaddexp(self.log_background, here) - np.float32(np.log(2)))
+        here = log_density(histogram(background))
+        return ColourModel(self.log_object, np.logaddexp(self.log_background, here) - np.float32(np.log(2)), self.log_other)
 
 
 def colour_index(colour: np.ndarray) -> np.ndarray:
@@ -60,7 +62,7 @@ def histogram(colour: np.ndarray, weight: np.ndarray | None = None) -> np.ndarra
 
 def density_above_uniform(counts: np.ndarray, colour: np.ndarray) -> np.ndarray:
     """(BINS,)*3 counts and (..., 3) colours -> (...) log of their density over the uniform density."""
-    return _log_density(counts).ravel()[colour_index(colour)] - np.float32(np.log(UNIFORM))
+    return log_density(counts).ravel()[colour_index(colour)] - np.float32(np.log(UNIFORM))
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
@@ -69,9 +71,10 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sqrt(coarse(a) * coarse(b)).sum() / max(np.sqrt(float(a.sum()) * float(b.sum())), 1e-6))
 
 
-def model_from_histograms(of_object: np.ndarray, of_background: np.ndarray) -> ColourModel:
+def model_from_histograms(of_object: np.ndarray, of_background: np.ndarray, of_other: np.ndarray | None = None) -> ColourModel:
     """Blur the counts by one bin (the kernel of a density estimate) and mix in the uniform density."""
-    return ColourModel(_log_density(of_object), _log_density(with_shadows(of_background)))
+    log_other = None if of_other is None else log_density(of_other)
+    return ColourModel(log_density(of_object), log_density(with_shadows(of_background)), log_other)
 
 
 def with_shadows(of_background: np.ndarray) -> np.ndarray:
@@ -85,7 +88,8 @@ def with_shadows(of_background: np.ndarray) -> np.ndarray:
     return (1 - CAST) * of_background + CAST * cast
 
 
-def _log_density(counts: np.ndarray, sigma_bins: float = 0.8) -> np.ndarray:
+def log_density(counts: np.ndarray, sigma_bins: float = 0.8) -> np.ndarray:
+    """(BINS,)*3 counts -> log densities, blurred by about a bin, with the uniform density mixed in."""
     k = cv2.getGaussianKernel(7, sigma_bins, cv2.CV_32F)
     flat = counts.reshape(BINS, BINS * BINS)
     flat = cv2.sepFilter2D(flat, -1, np.ones((1, 1), np.float32), k, borderType=cv2.BORDER_REPLICATE)  # first axis

@@ -55,6 +55,7 @@ class Followed:
     reasons: dict[int, str] = field(default_factory=dict)
     of_object: np.ndarray | None = None
     of_background: np.ndarray | None = None
+    of_other: np.ndarray | None = None
 
     @staticmethod
     def empty() -> Followed:
@@ -84,7 +85,7 @@ def first_pass(
 ) -> Followed:
     """Masks of all frames, forward and then backward from the seed's; `hints`: what the user says of some frames."""
     at = frames.index(seed.frame)
-    out = Followed(of_object=seed.of_object.copy(), of_background=seed.of_background.copy())
+    out = Followed(of_object=seed.of_object.copy(), of_background=seed.of_background.copy(), of_other=seed.of_other)
     first = FrameCut(seed.mask, 1.0, 1.0, float("nan"), seed.near_range)
     _record(out, seed.frame, first, "")
     for run in (frames[at + 1 :], frames[:at][::-1]):
@@ -110,7 +111,7 @@ def _follow_one(view, expected, previous, out, cut, fine, expected_area, seed_ar
     nothing = FrameCut(np.zeros(view.shape, bool), 0.0, float("nan"), float("nan"), previous.near_range)
     if expected.lost:
         return nothing, expected.lost
-    found = cut_frame(view, expected, model_from_histograms(out.of_object, out.of_background), cut, fine)
+    found = cut_frame(view, expected, model_from_histograms(out.of_object, out.of_background, out.of_other), cut, fine)
     area = float(found.mask.sum())
     if area < 0.12 * expected_area or area < 30:
         return nothing, "nothing like the object where it should be"
@@ -168,7 +169,7 @@ def second_pass(
     hints: Mapping[int, Prompt] = NO_HINTS,
 ) -> Iterator[tuple[WorkingFrame, FrameCut]]:
     """(frame, refined cut) of every frame in order; frames without a first mask come back empty where nothing is found again."""
-    colours = model_from_histograms(followed.of_object, followed.of_background)
+    colours = model_from_histograms(followed.of_object, followed.of_background, followed.of_other)
 
     seed_area = float(decode(followed.masks[scene.seed.frame]).sum())
 

@@ -10,6 +10,7 @@ import numpy as np
 from stages.masks.colour_model import ColourModel, decorrelated
 from stages.masks.evidence import colour_llr, depth_llr
 from stages.masks.expectation import Expectation
+from stages.masks.other_foreground import against_other, look_up
 from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut, largest
 from stages.masks.working_frame import WorkingFrame, noise_level
 
@@ -107,6 +108,9 @@ def frame_llr(view: WorkingFrame, expected: Expectation, colours: ColourModel, w
         )
         proof += np.where(known, COLOUR_SHARE * by_colour, 0)
         llr = proof + np.where(known, 0, taught * by_colour)
+    if colours.log_other is not None:
+        log_object, log_other = (look_up(d, view.rgb[s]) for d in (colours.log_object, colours.log_other))
+        llr, proof = against_other(llr, log_object, log_other), against_other(proof, log_object, log_other)
     return llr if expected.prior is None else llr + expected.prior[s], proof
 
 

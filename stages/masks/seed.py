@@ -16,11 +16,13 @@ from stages.masks.colour_model import (
     decorrelated,
     density_above_uniform,
     histogram,
+    log_density,
     model_from_histograms,
     similarity,
     with_shadows,
 )
 from stages.masks.evidence import colour_llr, depth_llr
+from stages.masks.other_foreground import against_other, look_up, seen_outside, told_apart
 from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut
 from stages.masks.planes import SURE_PX, DisparityPlane, fit_planes, plane_map, standing_out
 from stages.masks.working_frame import WorkingFrame, noise_level
@@ -52,10 +54,14 @@ class Seed:
     near_range: tuple[float, float] | None
     planes: list[DisparityPlane]
     doubt: str
+    of_other: np.ndarray | None = None
+    """colours of what is as near as the object and not it; None = nothing"""
+    other: np.ndarray | None = None
+    """(H, W) bool: where the prompt frame shows it"""
 
     @property
     def colours(self) -> ColourModel:
-        return model_from_histograms(self.of_object, self.of_background)
+        return model_from_histograms(self.of_object, self.of_background, self.of_other)
 
 
 def from_box(
@@ -88,6 +94,10 @@ def from_box(
     # colours as frequent round the box as they can be: depth that bled over the border must not teach them as the object's
     outside = histogram(picture[sure_outside])
     common = density_above_uniform(with_shadows(outside), picture) > COMMON
+    beside = seen_outside(view, inside, surfaces)
+    held, guess = told_apart(view.rgb, mask, beside), mask
+    mask, of_other = (mask, None) if held is None else held
+    log_other = None if of_other is None else look_up(log_density(of_other), picture)
     for step in range(ROUNDS):
         teacher = mask[crop] & ~common if step == 0 and (mask[crop] & ~common).sum() > 0.2 * mask.sum() else mask[crop]
         of_object, of_background = histogram(picture[teacher]), histogram(picture[sure_outside | (~mask[crop] & common)])
@@ -99,6 +109,10 @@ def from_box(
         llr = COLOUR_ALONE * llr + fitting if proof is None else COLOUR_SHARE * llr + proof
         if motion is not None:
             llr = llr + motion[crop]
+        if log_other is not None:
+            log_object = look_up(log_density(of_object), picture)
+            llr = against_other(llr, log_object, log_other)
+            proof = None if proof is None else against_other(proof, log_object, log_other)
         llr[sure_outside] = -50
         llr = np.where(forced[crop] != 0, forced[crop], llr)
         found = coarse_cut(colour, llr, cut) > 0.5
@@ -106,12 +120,14 @@ def from_box(
         if found.sum() < 50:
             break
         mask = np.zeros((h, w), bool)
-        mask[crop] = connected(found, found)
+        mask[crop] = connected(found, found) if log_other is None else connected(found, found, 0.05)
     u = fine_cut(view.rgb[crop], mask[crop], llr, cut, noise_level(view.rgb))
     final = np.zeros((h, w), bool)
     final[crop] = fill_holes((u > 0.5) & inside[crop], 0.02 if proof is None else 0.003, proof)
     of_object, of_background = histogram(picture[final[crop]]), histogram(picture[sure_outside | (~final[crop] & common)])
-    seed = Seed(view.frame, final, of_object, of_background, disparity_range(view, final), surface, "")
+    seed = Seed(view.frame, final, of_object, of_background, disparity_range(view, final), surface, "", of_other)
+    if of_other is not None:
+        seed = replace(seed, other=(beside | guess) & ~final)
     return replace(seed, doubt=_doubt(seed, (x0, y0, x1, y1), float((near & final).sum() / max(1, final.sum()))))
 
 

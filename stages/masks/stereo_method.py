@@ -17,6 +17,7 @@ from stages.masks.follow import Followed, Scene, decode, first_pass, second_pass
 from stages.masks.ground_motion import background_homography, motion_llr
 from stages.masks.ground_picture import FRAMES, GroundSamples, agreed_picture, ground_grids, ground_samples, picture_outside
 from stages.masks.job import FrameMask, Job, Outcome
+from stages.masks.other_foreground import has_colours_of
 from stages.masks.planes import plane_map
 from stages.masks.scene_flow import FlowScene
 from stages.masks.scene_motion import Features, SceneMotion, features
@@ -56,6 +57,8 @@ class StereoMethod:
         scene = self._scene(job, seed, view, still, ticks, outcome)
         seed = scene.seed
         outcome.seed_mask = seed.mask
+        if seed.other is not None:
+            outcome.metrics["held_by_share_of_picture"] = round(float(seed.other.mean()), 4)
         hints = {c.frame: c for c in job.prompt.corrections}
         followed = first_pass(
             seed, job.frames, job.views, scene, job.cut, isinstance(scene, FlowScene), ticks.named("following the object", 1), hints
@@ -132,7 +135,10 @@ class StereoMethod:
             frames = _sampled(job.frames, scene.seed.frame)
             samples = _samples(job, frames, np.ones(scene.seed.mask.shape, bool))
             masks = [decode(followed.masks[f]) for f in frames]
-            known = bg.background_from(samples, bg.outside_masks(masks), _noise(samples), job.workers)
+            use = bg.outside_masks(masks)
+            if scene.seed.of_other is not None:
+                use &= ~np.stack([has_colours_of(scene.seed.of_other, rgb) for rgb in samples.rgb])
+            known = bg.background_from(samples, use, _noise(samples), job.workers)
             scene.background = replace(known, shade=bg.shade_seen(samples, known, masks))
 
     def _results(self, job: Job, scene: Scene, followed: Followed, seed: Seed, ticks: _Ticks) -> Iterator[FrameMask]:
@@ -220,7 +226,8 @@ def _noise(samples: bg.Samples) -> float:
 
 def _still_scene(job: Job, seed: Seed, view: WorkingFrame) -> StillScene:
     kernel = np.ones((15, 15), np.uint8)
-    outside = cv2.dilate(seed.mask.astype(np.uint8), kernel) == 0
+    shown = seed.mask if seed.other is None else seed.mask | seed.other
+    outside = cv2.dilate(shown.astype(np.uint8), kernel) == 0
     samples = _samples(job, _sampled(job.frames, seed.frame), outside)
     surface = plane_map(seed.planes[0], view.shape) if seed.planes and seed.planes[0].share > 0.5 else None
     use = bg.anchored(samples, outside, _noise(samples)) | bg.behind(samples, surface, ~outside, _object_disparity(seed, view))

@@ -1,0 +1,88 @@
+"""A hand that holds the object: as near as it, coming in from the picture's border, in colours of its own."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from stages.masks.other_foreground import against_other, seen_outside, told_apart
+from stages.masks.outline import CutSettings
+from stages.masks.seed import from_box
+from stages.masks.working_frame import WorkingFrame
+
+H, W = 180, 240
+WALL_PX, OBJECT_PX = 20.0, 50.0
+BOX = (60.0, 40.0, 180.0, 120.0)
+SKIN = (170, 120, 95)
+
+
+def _scene(hand: bool = True, skin: tuple[int, int, int] = SKIN) -> tuple[WorkingFrame, np.ndarray, np.ndarray]:
+    """(frame, object (H, W) bool, hand (H, W) bool): a striped box before a wall, an arm from below, two fingers over it."""
+    rng = np.random.default_rng(0)
+    rgb = np.full((H, W, 3), 90, np.float32) + rng.normal(0, 12, (H, W, 1)).astype(np.float32)
+    whole, arm = np.zeros((H, W), bool), np.zeros((H, W), bool)
+    whole[46:114, 66:174] = True
+    arm[100:, 100:140] = True
+    arm[50:100, 105:115] = arm[50:100, 125:135] = True
+    visible = whole & ~arm if hand else whole
+    stripes = (np.arange(W) // 12 % 2 == 0)[None, :, None]
+    rgb = np.where(visible[..., None], np.where(stripes, [40.0, 60.0, 190.0], [225.0, 225.0, 220.0]), rgb)
+    if hand:
+        rgb = np.where(arm[..., None], np.array(skin, float), rgb)
+    rgb = cv2.GaussianBlur(rgb.astype(np.float32), (0, 0), 0.6) + rng.normal(0, 2, (H, W, 3))
+    disparity = np.where(visible | (arm & hand), OBJECT_PX, WALL_PX) + rng.normal(0, 0.1, (H, W))
+    picture = np.clip(rgb, 0, 255).astype(np.uint8)
+    view = WorkingFrame(0, picture, disparity.astype(np.float32), np.full((H, W), 0.2, np.float32))
+    return view, visible, arm & hand
+
+
+def _seed(view: WorkingFrame):
+    return from_box(view, BOX, CutSettings(3.0, 8, 14), np.random.default_rng(0))
+
+
+def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+def test_a_hand_that_comes_in_from_the_border_is_not_the_object():
+    view, visible, arm = _scene()
+    seed = _seed(view)
+    assert _jaccard(seed.mask, visible) > 0.93 and (seed.mask & arm).sum() < 0.03 * arm.sum()
+    assert seed.of_other is not None and seed.other is not None
+    assert (seed.other & arm).sum() > 0.9 * arm.sum() and not (seed.other & seed.mask).any()
+
+
+def test_without_a_hand_nothing_changes():
+    view, visible, _ = _scene(hand=False)
+    seed = _seed(view)
+    assert seed.of_other is None and seed.other is None and _jaccard(seed.mask, visible) > 0.95
+
+
+def test_a_near_thing_that_does_not_reach_the_border_teaches_nothing():
+    view, _, arm = _scene()
+    cut_off = arm.copy()
+    cut_off[150:] = False
+    disparity = np.where(arm & ~cut_off, np.float32(WALL_PX), view.disparity)
+    inside = np.zeros((H, W), bool)
+    inside[40:121, 60:181] = True
+    surfaces = [(np.full((H, W), WALL_PX, np.float32), 0.3)]
+    found = seen_outside(WorkingFrame(0, view.rgb, disparity, view.sigma), inside, surfaces)
+    assert not found.any() and seen_outside(view, inside, surfaces).sum() > 0.8 * (arm & ~inside).sum()
+
+
+@pytest.mark.parametrize("skin", [(40, 60, 190), (225, 225, 220)])
+def test_colours_of_the_object_itself_take_nothing_away(skin):
+    view, visible, arm = _scene(skin=skin)
+    guess = visible | arm
+    guess[121:] = False
+    outside = arm.copy()
+    outside[:121] = False
+    held = told_apart(view.rgb, guess, outside)
+    assert held is None or (held[0] & visible).sum() > 0.3 * visible.sum()
+
+
+def test_the_other_thing_can_only_take_away():
+    llr = np.array([6.0, 6.0, -4.0], np.float32)
+    out = against_other(llr, np.array([0.0, -9.0, 0.0], np.float32), np.array([-9.0, 0.0, -9.0], np.float32))
+    assert out[0] > 4 and out[1] < -5 and abs(out[2] + 4) < 0.1 and (out <= llr + 1e-6).all()
