@@ -21,18 +21,23 @@ def twins_root() -> Path:
 
 
 def twin_folder(capture: Path) -> Path:
-    """Below `twins_root` as the capture lies below `captures_root`; captures from elsewhere get a name that tells them apart."""
+    """Below `twins_root` as the capture lies below `captures_root`; captures from elsewhere get a name that tells them apart.
+
+    Raises CaptureError for the captures folder itself, whose twin would be the folder of all twins.
+    """
+    if capture.resolve() == captures_root():
+        raise CaptureError(f"{capture} is the folder of all captures", "name a capture in it")
     if capture.is_relative_to(captures_root()):
         return twins_root() / capture.relative_to(captures_root())
     return twins_root() / f"{capture.name}-{hashlib.sha256(str(capture).encode()).hexdigest()[:6]}"
 
 
 def capture_folder(name: str) -> Path:
-    """A name below `captures_root`, or an absolute path. Raises CaptureError for a name that leads out of the captures folder."""
+    """A name below `captures_root`, or an absolute path. Raises CaptureError for a name that leads out of the captures folder, or to it."""
     path = Path(name).expanduser()
     if path.is_absolute():
         return path
     inside = (captures_root() / path).resolve()
-    if not inside.is_relative_to(captures_root()):
+    if not inside.is_relative_to(captures_root()) or inside == captures_root():
         raise CaptureError(f"{name} is not below {captures_root()}", "give the name of a capture, or an absolute path")
     return inside

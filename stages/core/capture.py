@@ -9,6 +9,7 @@ Names count in the digest, as they decide which pictures pair up; where the fold
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.core.capture_links import refuse_links_out
+from stages.core.disk import THE_DISK
 from stages.core.errors import CaptureError
 from stages.core.fingerprint import digest_file, digest_mapping
 from stages.core.plain_files import require_all_regular
@@ -30,7 +33,7 @@ CALIBRATION_PAIRS = (("intrinsics.yml", "extrinsics.yml"), ("intrinsics.yaml", "
 LAYOUT_ADVICE = ("a capture holds left/ and right/ with png or jpg pictures (or left.mp4 + right.mp4, or stereo.mp4 side by side) "
                  "and calibration.json, .yaml, .xml or calib.txt")
 _SETTLED_S = 2.0
-"""a file younger than this is digested again next time: a second write within the clock's grain would go unseen"""
+"""a file that changed less than this ago is digested again next time: a second write within the clock's grain would go unseen"""
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,14 @@ def find_files(root: Path) -> CaptureFiles:
                          _pictures(root / "depth"), _file(root / "depth" / "depth.json"))
     _refuse_incomplete(found)
     require_all_regular(found.all())
+    refuse_links_out(root, (*found.all(), root / "twin.yaml"))
     return found
 
 
 def capture_ref(path: Path, memo_folder: Path | None = None, workers: int = 4) -> ArtifactRef:
     """The capture as the input of `rectify`, with the digest of the content of the files that the pipeline reads.
 
-    memo_folder: where to remember digests of unchanged files (size, time of change and inode), for example store.root / "digests";
+    memo_folder: where to remember digests of unchanged files (size, times of change and inode), for example store.root / "digests";
     None = read every byte. Raises CaptureError for a folder that is no capture.
     """
     files = find_files(Path(path).expanduser().resolve())
@@ -93,7 +97,8 @@ def capture_ref(path: Path, memo_folder: Path | None = None, workers: int = 4) -
 
 
 class _Memo:
-    """Digests of one capture's files as of the last time, trusted while size, mtime and inode are unchanged."""
+    """Digests of one capture's files as of the last time, trusted while size, mtime, ctime and inode are unchanged: whoever writes a file
+    can set its mtime back, but not its ctime."""
 
     def __init__(self, folder: Path | None, root: Path) -> None:
         self.root, self.now_ns = root, time.time_ns()
@@ -101,27 +106,25 @@ class _Memo:
         self.known: dict[str, list] = {}
         self.stamps: dict[str, list[int]] = {}
         if self.path is not None and self.path.is_file():
-            try:
-                self.known = json.loads(self.path.read_text())
-            except ValueError:
-                self.known = {}           # a memo only saves time: a damaged one is rebuilt
+            with contextlib.suppress(ValueError, TypeError, OSError, RecursionError):         # a damaged one is rebuilt
+                checksum, known = json.loads(self.path.read_bytes())
+                self.known = known if checksum == digest_mapping(known) else {}
 
     def digest(self, path: Path) -> str:
         name, stat = path.relative_to(self.root).as_posix(), path.stat()
-        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
         self.stamps[name] = stamp
         known = self.known.get(name)
-        return known[3] if known and known[:3] == stamp else digest_file(path)
+        return known[4] if known and known[:4] == stamp else digest_file(path)
 
     def save(self, digests: dict[str, str]) -> None:
+        """On a full or read-only disk nothing is remembered: a memo only saves time."""
         if self.path is None:
             return
-        settled = {n: [*self.stamps[n], d] for n, d in digests.items() if self.now_ns - self.stamps[n][1] > _SETTLED_S * 1e9}
+        settled = {n: [*self.stamps[n], d] for n, d in digests.items() if self.now_ns - max(self.stamps[n][1:3]) > _SETTLED_S * 1e9}
         if settled != self.known:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            work = self.path.with_suffix(f".{os.getpid()}.tmp")
-            work.write_text(json.dumps(settled))
-            work.replace(self.path)
+            with contextlib.suppress(OSError):
+                THE_DISK.replace(self.path, json.dumps([digest_mapping(settled), settled]).encode())
 
 
 def _refuse_incomplete(f: CaptureFiles) -> None:

@@ -88,6 +88,12 @@ def test_places(places):
         capture_folder("../../etc")
     assert twin_folder(places / "captures" / "2026" / "a") == places / "twins" / "2026" / "a"
     assert twin_folder(Path("/x/a")) != twin_folder(Path("/y/a"))
+    for name in (".", "", "2026/..", "./"):                      # its twin would be the folder of all twins
+        with pytest.raises(CaptureError, match="is not below"):
+            capture_folder(name)
+    for path in (places / "captures", places / "captures" / "."):
+        with pytest.raises(CaptureError, match="folder of all captures"):
+            twin_folder(path)
 
 
 def test_the_form_means_a_request(places):

@@ -45,9 +45,13 @@ def test_renamed_frame_changes_the_digest(folder):
     assert capture_ref(folder).fingerprint != before
 
 
-def test_memo_reads_unchanged_files_once(folder, tmp_path, monkeypatch):
-    for p in folder.rglob("*"):
-        os.utime(p, ns=(10**18, 10**18))          # long settled
+@pytest.fixture
+def settled(monkeypatch):
+    """Files count as settled at once: nobody can set the time of change of a file, so the test would have to wait."""
+    monkeypatch.setattr(capture, "_SETTLED_S", -1.0)
+
+
+def test_memo_reads_unchanged_files_once(folder, tmp_path, monkeypatch, settled):
     plain = capture_ref(folder).fingerprint
     memo = tmp_path / "memo"
     assert capture_ref(folder, memo).fingerprint == plain
@@ -61,16 +65,37 @@ def test_memo_reads_unchanged_files_once(folder, tmp_path, monkeypatch):
 def test_memo_does_not_trust_files_just_written(folder, tmp_path):
     capture_ref(folder, tmp_path / "memo")
     (stored,) = (tmp_path / "memo").glob("*.json") if any((tmp_path / "memo").glob("*.json")) else (None,)
-    assert stored is None or json.loads(stored.read_text()) == {}
+    assert stored is None or json.loads(stored.read_text())[1] == {}
 
 
-def test_damaged_memo_is_rebuilt(folder, tmp_path):
-    for p in folder.rglob("*"):
-        os.utime(p, ns=(10**18, 10**18))
+@pytest.mark.parametrize("damage", ["{broken", "null", "[1, 2]", "[1, null]", "digest", "before"])
+def test_damaged_memo_is_rebuilt(folder, tmp_path, settled, damage):
+    """`before`: of the version that knew no time of change."""
     plain = capture_ref(folder, tmp_path / "memo").fingerprint
     (stored,) = (tmp_path / "memo").glob("*.json")
-    stored.write_text("{broken")
+    checksum, known = json.loads(stored.read_text())
+    if damage == "digest":
+        known["left/001.png"][-1] = "0" * 64
+        damage = json.dumps([checksum, known])
+    elif damage == "before":
+        damage = json.dumps({n: [*stamp[:2], *stamp[3:]] for n, stamp in known.items()})
+    stored.write_text(damage)
     assert capture_ref(folder, tmp_path / "memo").fingerprint == plain
+
+
+def test_a_file_whose_time_was_set_back_is_read_again(folder, tmp_path, settled):
+    """As a tool does that restores times after a copy, and as somebody does who wants a change to go unseen."""
+    memo, path = tmp_path / "memo", folder / "left" / "001.png"
+    plain, before = capture_ref(folder, memo).fingerprint, path.stat()
+    path.write_bytes(b"LEFT1")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_mtime_ns == before.st_mtime_ns and path.stat().st_size == before.st_size
+    assert capture_ref(folder, memo).fingerprint != plain
+
+
+def test_a_memo_that_cannot_be_written_costs_nothing(folder, tmp_path, settled):
+    (tmp_path / "file").write_text("")
+    assert capture_ref(folder, tmp_path / "file" / "memo").fingerprint == capture_ref(folder).fingerprint
 
 
 def test_missing_empty_and_half_captures_say_what_to_do(folder, tmp_path):
