@@ -38,6 +38,12 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:                                        # `twin status | head`
         return 0
     except Exception as e:      # noqa: BLE001 - the outermost border: a message and an exit code, whatever it was
+        from stages.core.disk_errors import disk_fault
+        from stages.core.store import default_root
+
+        if trouble := disk_fault(e, default_root()):
+            _complain(trouble.message, trouble.advice, args.verbose)
+            return EXIT_CODES["StoreError"]
         details = getattr(e, "details", "") or "".join(traceback.format_exception(e))
         _complain(f"{type(e).__name__}: {e}", "this is a fault of the program: run again with --verbose and report what it prints", False)
         if args.verbose:

@@ -246,4 +246,5 @@ def _close_log(handler: logging.Handler | None) -> None:
     if handler is not None:
         for name in ("flows", "stages"):
             logging.getLogger(name).removeHandler(handler)
-        handler.close()
+        with suppress(OSError):                # on a full disk its last lines are lost, the run is not
+            handler.close()

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from stages.base import StageContext, fingerprint_of, run_stage
+from stages.base import StageContext, fingerprint_of, run_stage, trouble_of_the_machine
 from stages.core.errors import StageError, TwinError
 from stages.core.file_locks import try_flock
 from stages.core.store import ArtifactRef, Store
@@ -132,8 +132,14 @@ def run_job(job: dict[str, Any], messages: Messages) -> None:
         raise StageError(f"the program or the weights of {stage.name} changed while the run was under way", "run the same command again")
     device = device_for(stage)
     context = StageContext(threads=job["threads"], seed=job["seed"], device=device, progress=messages.progress)
+    store = Store(Path(job["store"]))
     with my_turn_on(device, messages):
-        result = run_stage(stage, inputs, config, Store(Path(job["store"])), context, force=job["force"])
+        try:
+            result = run_stage(stage, inputs, config, store, context, force=job["force"])
+        except Exception as e:      # whichever library it was that met a full disk or the end of memory
+            if isinstance(e, TwinError) or (trouble := trouble_of_the_machine(e, stage, config, store)) is None:
+                raise
+            raise trouble from e
     messages.send("result", cached=result.cached)
 
 

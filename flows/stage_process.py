@@ -20,10 +20,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.base import Stage, StageResult, fingerprint_of
+from stages.base import Stage, StageResult, fingerprint_of, what_to_lower
 from stages.core import errors
+from stages.core.disk_errors import TOO_MANY_FILES, store_error
 from stages.core.errors import StageError, TwinError
 from stages.core.fingerprint import plain
+from stages.core.memory import memory_limit, out_of_memory
 from stages.core.store import ArtifactRef, Store
 
 log = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ def run_stage_in_child(stage: Stage, inputs: Mapping[str, ArtifactRef], config: 
     if not job.force and (manifest := look_up(stage.name, fingerprint, job)) is not None:
         return StageResult(job.store.refs(stage.name, fingerprint, manifest), True, manifest)
     job.computing()
-    answer = _Child(stage.name, job).run(_spec(stage, inputs, config, fingerprint, job))
+    answer = _Child(stage, config, job).run(_spec(stage, inputs, config, fingerprint, job))
     manifest = job.store.manifest(stage.name, fingerprint)
     if manifest is None:
         raise StageFault(f"{stage.name} reported success but left no result in the store")
@@ -97,19 +99,15 @@ def _spec(stage: Stage, inputs: Mapping[str, ArtifactRef], config: Any, fingerpr
 class _Child:
     """One run of stage_child: starts it, passes its messages on, and sees to it that it is gone afterwards."""
 
-    def __init__(self, stage: str, job: StageJob) -> None:
-        self.stage, self.job = stage, job
+    def __init__(self, stage: Stage, config: Any, job: StageJob) -> None:
+        self.stage, self.job, self._lower = stage.name, job, what_to_lower(stage, config)
         self.answer: dict[str, Any] | None = None
         self.output: deque[str] = deque(maxlen=LINES_KEPT)
         self.peak_mb = 0
 
     def run(self, spec: dict[str, Any]) -> dict[str, Any]:
         """The child's result message. Raises as `run_stage_in_child` says."""
-        read_end, write_end = os.pipe()
-        # -P: a folder named like one of our modules in the working directory must not be imported
-        process = subprocess.Popen([sys.executable, "-P", "-m", "flows.stage_child", str(write_end)], stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[write_end], start_new_session=True)
-        os.close(write_end)
+        process, read_end = self._start()
         late = False
         try:
             _write_all(process, json.dumps(spec))
@@ -121,6 +119,25 @@ class _Child:
             if not clean:
                 self.job.store.sweep()
         return self._judge(process.returncode, late)
+
+    def _start(self) -> tuple[subprocess.Popen, int]:
+        """The child and the pipe that it talks through. Raises StageError where the system has no room for another process."""
+        ends: tuple[int, ...] = ()
+        try:
+            ends = os.pipe()
+            # -P: a folder named like one of our modules in the working directory must not be imported
+            process = subprocess.Popen([sys.executable, "-P", "-m", "flows.stage_child", str(ends[1])], stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[ends[1]], start_new_session=True)
+        except OSError as e:
+            for end in ends:
+                os.close(end)
+            if e.errno in TOO_MANY_FILES:
+                raise store_error(e, self.job.store.root) from e
+            raise StageError(f"no process can be started for {self.stage}: {e.strerror} ({memory_limit()})",
+                             "close other programs or raise the limit on processes (`ulimit -u`), then run the same command again: "
+                             "finished stages are kept") from e
+        os.close(ends[1])
+        return process, ends[0]
 
     def _listen(self, process: subprocess.Popen, messages: int) -> bool:
         """Pass on what the child says until it ends; True if its time was up first."""
@@ -172,9 +189,7 @@ class _Child:
     def _death(self, code: int) -> Exception:
         tail = "\n".join(self.output)
         if code == -signal.SIGKILL:
-            return StageError(f"{self.stage} was killed by the system, most likely because memory ran out (it last held {self.peak_mb} MB)",
-                              "close other programs, use --profile preview or lower rectify.max_width, then run the same command again: "
-                              "finished stages are kept")
+            return out_of_memory(f"{self.stage} was killed by the system, most likely because memory ran out", self.peak_mb, self._lower)
         if code < 0:
             name = signal.Signals(-code).name
             return StageError(f"{self.stage} was ended by signal {name} (it last held {self.peak_mb} MB). "

@@ -7,6 +7,7 @@ A stage reads its inputs through `ArtifactRef`s and writes one file or folder pe
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import platform
@@ -17,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from stages.core.disk_errors import store_error
-from stages.core.errors import StageError
+from stages.core.disk_errors import disk_fault, store_error
+from stages.core.errors import StageError, TwinError
 from stages.core.fingerprint import digest_mapping, plain
+from stages.core.memory import lacks_memory, out_of_memory
 from stages.core.store import ArtifactRef, Store
 
 __all__ = [
@@ -43,10 +45,12 @@ Inputs = Mapping[str, ArtifactRef]
 
 @dataclass(frozen=True)
 class Resources:
-    """What a stage needs at the least: memory in GB for its default settings, and whether it can use a CUDA device."""
+    """What a stage needs at the least: memory in GB for its default settings, whether it can use a CUDA device, and what needs less."""
 
     memory_gb: float = 1.0
     gpu: bool = False
+    lower: tuple[str, ...] = ()
+    """settings of the stage that, lowered, make it need less memory"""
 
 
 @dataclass(frozen=True)
@@ -155,9 +159,24 @@ def _run(stage: Stage, inputs: Inputs, config: Any, out: Path, context: StageCon
     try:
         return stage.run(inputs, config, out, context)
     except OSError as e:
-        raise store_error(e, out) from e
+        raise disk_fault(e, out) or store_error(e, out) from e
     except MemoryError as e:
-        raise StageError(f"{stage.name} ran out of memory", "use --profile preview, or lower the picture size (rectify.max_width)") from e
+        raise out_of_memory(f"{stage.name} ran out of memory", _peak_memory_mb(), what_to_lower(stage, config)) from e
+
+
+def what_to_lower(stage: Stage, config: Any) -> tuple[str, ...]:
+    """The settings that make the stage need less memory, of those that have an effect with its method; smaller pictures always help."""
+    method = getattr(config, "method", "auto")
+    only_for = {f.name: f.metadata.get("only_for", ()) for f in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else {}
+    own = [f"{stage.name}.{k}" for k in stage.needs.lower if method == "auto" or not only_for.get(k) or method in only_for[k]]
+    return (*own, "rectify.max_width")
+
+
+def trouble_of_the_machine(error: BaseException, stage: Stage, config: Any, store: Store) -> TwinError | None:
+    """What an unforeseen error of a stage says if memory or the disk is behind it, whichever library raised it; None if it is a fault."""
+    if lacks_memory(error):
+        return out_of_memory(f"{stage.name} ran out of memory", _peak_memory_mb(), what_to_lower(stage, config))
+    return disk_fault(error, store.root)
 
 
 def identity_of(stage: Stage, inputs: Inputs, config: Any, seed: int = 0) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class BundleStage:
 
     name = "bundle"
     version = 1
-    needs = Resources(memory_gb=1.5)
+    needs = Resources(memory_gb=1.5, lower=("self_check_observations",))
     Config = BundleConfig
     inputs = ("frames.parquet", "rig.json", "poses_initial.json", "tracks.npz")
     outputs = ("poses.json", "points.npz")

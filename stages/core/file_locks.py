@@ -7,6 +7,7 @@ was removed between opening and locking guards nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -47,11 +48,16 @@ def lock(path: Path, timeout_s: float | None = None) -> IO[bytes]:
 
 def is_held(path: Path) -> bool:
     """Whether a live process holds the lock file `path` now; a dead one's lock is free."""
-    try:
-        with path.open("r+b") as handle:
-            return not try_flock(handle)
-    except FileNotFoundError:
-        return False
+    for mode in ("r+b", "rb"):                     # the second where nothing can be written; network filesystems lock for writers only
+        try:
+            with path.open(mode) as handle:
+                return not try_flock(handle)
+        except FileNotFoundError:
+            return False
+        except OSError as e:
+            if e.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EBADF):
+                raise
+    return False
 
 
 def is_the_file(path: Path, handle: IO[bytes]) -> bool:

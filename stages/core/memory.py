@@ -6,6 +6,7 @@ lowered instead, as little as it takes, and the report says so. Estimates are ro
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ LEFT_ALONE = 0.1
 """share of the free memory that estimates may be wrong by, or that others take meanwhile"""
 _CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 """limit and use of a container, version 2 and 1"""
+
+
+_WORDS = ("insufficient memory", "allocate memory", "unable to allocate", "bad_alloc", "out of memory", "failed to allocate")
+"""of OpenCV, torch, numpy and C++, whose errors for this have no type in common"""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,30 @@ def choose_plan(what: str, plans: Sequence[Plan], free: float, memory: Memory, a
     least = "" if memory == "fixed" else f" (at the lowest settings {plans[-1].needed_gb:.1f} GB)"
     mend = f"{advice}, or set {what.partition('.')[0]}.memory=auto, which lowers it by itself" if fits else advice
     raise StageError(f"{what} needs about {asked.needed_gb:.1f} GB of memory{least}, {free:.1f} GB are free", mend)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error, of whatever library, says that memory ran out."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _WORDS)
+
+
+def out_of_memory(what: str, peak_mb: int, lower: Sequence[str]) -> StageError:
+    """The error for a stage that failed for want of memory; `what` names it and what happened, `lower` the settings that help."""
+    return StageError(f"{what}: it held {peak_mb / 1e3:.2f} GB at its peak; {memory_limit()}",
+                      f"lower {' or '.join(lower)}, use --profile preview, or close other programs, then run the same command again: "
+                      "finished stages are kept")
+
+
+def memory_limit(cgroup: Path = Path("/sys/fs/cgroup")) -> str:
+    """In words, the lowest of what the machine has, its container may use, and this process may use."""
+    import psutil
+
+    limits = [(float(psutil.virtual_memory().total), "this machine has {} GB, of which {} GB are free now")]
+    limits += [(n, "its container may use {} GB, of which {} GB are free now") for name, _ in _CGROUPS if (n := _number(cgroup / name))]
+    own = [n for n in (resource.getrlimit(r)[0] for r in (resource.RLIMIT_AS, resource.RLIMIT_DATA)) if n != resource.RLIM_INFINITY]
+    limits += [(float(n), "this process may use {} GB (ulimit); {} GB are free now") for n in own]
+    limit, words = min(limits)
+    return words.format(f"{limit / 1e9:.2f}", f"{free_gb(cgroup=cgroup):.2f}")
 
 
 def _number(path: Path) -> float | None:

@@ -150,7 +150,9 @@ class Store:
 
     def is_locked(self, fingerprint: str) -> bool:
         """Whether a live process holds the lock of this result now."""
-        return is_held(self.root / "locks" / f"{fingerprint}.lock")
+        path = self.root / "locks" / f"{fingerprint}.lock"
+        with _writing(path):
+            return is_held(path)
 
     @contextlib.contextmanager
     def workspace(self, fingerprint: str) -> Iterator[Path]:

@@ -43,7 +43,7 @@ class DepthStage:
 
     name = "depth"
     version = 3
-    needs = Resources(memory_gb=1.5)
+    needs = Resources(memory_gb=1.5, lower=("work_megapixels", "net_megapixels", "onnx_megapixels", "onnx_band_megapixels"))
     Config = DepthConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "given")
     outputs = ("disparity",)

@@ -45,7 +45,7 @@ class MasksStage:
 
     name = "masks"
     version = 8
-    needs = Resources(memory_gb=1.5)
+    needs = Resources(memory_gb=1.5, lower=("max_pixels", "sam2_size_px"))
     Config = MasksConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "prompt.json", "given")
     outputs = ("masks", "masks.parquet")

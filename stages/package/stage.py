@@ -16,7 +16,7 @@ class PackageStage:
 
     name = "package"
     version = 2
-    needs = Resources(memory_gb=1.0)
+    needs = Resources(memory_gb=1.0, lower=("preview_px",))
     Config = PackageConfig
     inputs = ("mesh.ply", "textured")
     outputs = ("twin",)

@@ -22,10 +22,11 @@ SCHEMA_VERSION = 1
 
 def save_field(field: Field, folder: Path) -> None:
     """Write the two files into `folder` (made if need be)."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({"grid": field.grid, "sdf_weights": field.sdf_weights, "colour_weights": field.colour_weights}, folder / "field.safetensors")
+    parts = {"grid": field.grid, "sdf_weights": field.sdf_weights, "colour_weights": field.colour_weights}
+    (folder / "field.safetensors").write_bytes(save(parts))      # its own save_file hides that a disk is full
     shape, layout = field.shape, field.layout
     about = {
         "schema_version": SCHEMA_VERSION,

@@ -12,10 +12,11 @@ from stages.surface.grid import Grid
 
 def save_grid(folder: Path, grid: Grid, distance: np.ndarray) -> None:
     """field.safetensors with `distance` (I, J, K) float16 in voxels, and field.json with where the voxels lie."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({"distance": np.ascontiguousarray(distance / grid.voxel).astype(np.float16)}, folder / "field.safetensors")
+    parts = {"distance": np.ascontiguousarray(distance / grid.voxel).astype(np.float16)}
+    (folder / "field.safetensors").write_bytes(save(parts))      # its own save_file hides that a disk is full
     about = {
         "schema_version": 1,
         "kind": "grid",

@@ -32,7 +32,7 @@ class SurfaceStage:
 
     name = "surface"
     version = 10
-    needs = Resources(memory_gb=2.0, gpu=False)
+    needs = Resources(memory_gb=2.0, gpu=False, lower=("max_pixels", "max_views"))
     """training uses a GPU for seconds and a few hundred MB, so it does not queue for it with the CPU's minutes around it"""
     Config = SurfaceConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "masks.parquet", "poses.json", "points.npz")

@@ -14,7 +14,7 @@ class TextureStage:
 
     name = "texture"
     version = 2
-    needs = Resources(memory_gb=2.0)
+    needs = Resources(memory_gb=2.0, lower=("size", "max_views"))
     Config = TextureConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "masks_final", "poses_refined.json", "mesh.ply")
     outputs = ("textured",)

@@ -26,7 +26,7 @@ class TrackStage:
 
     name = "track"
     version = 3
-    needs = Resources(memory_gb=1.5)
+    needs = Resources(memory_gb=1.5, lower=("max_width_px", "max_points_inside", "max_observations"))
     Config = TrackConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "masks.parquet")
     outputs = ("poses_initial.json", "tracks.npz")

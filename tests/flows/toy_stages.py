@@ -7,6 +7,7 @@ settings, so that its fingerprint stays the same when it is mended.
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -79,6 +80,13 @@ class ToyStage:
             case ["write", megabytes]:
                 for k in range(int(megabytes)):
                     (out / f"{self.name}_folder" / f"{k}.bin").write_bytes(b"x" * (1 << 20))
+            case ["temporary", megabytes]:
+                with tempfile.NamedTemporaryFile() as file:
+                    file.write(b"x" * (int(megabytes) << 20))
+            case ["allocate"]:
+                bytearray(1 << 50)
+            case ["library", *words]:
+                raise RuntimeError(" ".join(words))
             case ["print"]:
                 os.write(1, b"words of a library\n")
                 raise SystemExit(7)
