@@ -20,9 +20,12 @@ from pathlib import Path
 from typing import IO
 
 from flows.stage_child import die_with_parent
+from stages.core.disk_errors import free_bytes, size
 from stages.core.file_locks import try_lock
 
 START_TIMEOUT_S = 60.0
+ROOM_BYTES = 20_000_000
+"""a new database takes 2 MB, a run about 1 MB and as much again while it is written"""
 QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL",
          "PREFECT_LOGGING_TO_API_ENABLED": "false", "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
          "PREFECT_API_BLOCKS_REGISTER_ON_START": "false"}
@@ -36,6 +39,8 @@ class EmbeddedServer:
     """Started at once and waited for later, so that its start-up runs beside other work."""
 
     def __init__(self, root: Path) -> None:
+        if (free := free_bytes(root)) is not None and free < ROOM_BYTES:
+            raise ServerUnavailable(f"{size(free)} are free on the disk of {root}, its database needs {size(ROOM_BYTES)}")
         try:
             self.home, self._slot = _free_slot(root)
         except OSError as e:

@@ -10,6 +10,7 @@ from flows.embedded_server import EmbeddedServer, ServerUnavailable, answers
 from flows.request import Reconstruction
 from flows.run import Beside
 from flows.serve_address import use_server
+from stages.core.disk_errors import disk_is_full
 from stages.core.errors import TwinError
 from stages.core.store import Store
 
@@ -26,8 +27,11 @@ def reconstruct_here(request: Reconstruction, beside: Beside, say: Callable[[str
         return _as_flow(request, beside, lambda: None)
     try:
         return _embedded(request, beside)
-    except ServerUnavailable as e:
-        say(f"Prefect's embedded server did not start ({e}). The run goes on without it: same results, but no history in the Prefect UI.")
+    except Exception as e:      # whatever Prefect makes of a server that cannot write its database any more
+        if isinstance(e, TwinError) or not (isinstance(e, ServerUnavailable) or disk_is_full(Store().root)):
+            raise
+        why = str(e) if isinstance(e, ServerUnavailable) else "the disk is full"
+        say(f"Prefect's embedded server cannot work ({why}). The run goes on without it: same results, but no history in the Prefect UI.")
         return _directly(request, beside)
 
 

@@ -15,6 +15,7 @@ NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 OF_THE_DISK = (*NO_ROOM, *NOT_WRITABLE, *TOO_MANY_FILES, errno.EIO)
 """errors that are the disk's or the machine's, not the program's, wherever they come up"""
+FULL_BYTES = 2_000_000
 KEPT = "finished stages are kept, run the same command again"
 MAKE_ROOM = f"free space (`twin clean`) or set TWIN_STORE to a larger disk; {KEPT}"
 _NO_FOLDER = "no usable temporary directory"
@@ -71,6 +72,12 @@ def disk_fault(error: BaseException, store: Path) -> StoreError | None:
     in_temporary = where.is_relative_to(temporary) and not where.is_relative_to(store)
     advice = f"free space in {temporary}, or set TMPDIR to a folder on a larger disk; {KEPT}" if in_temporary else ""
     return store_error(OSError(number, os.strerror(number)), where, advice=advice)
+
+
+def disk_is_full(path: Path) -> bool:
+    """Whether so little is free that a database cannot be written to."""
+    free = free_bytes(path)
+    return free is not None and free < FULL_BYTES
 
 
 def size(count: float) -> str:
