@@ -37,17 +37,21 @@ PY
 echo "installing the packages of constraints.txt into .venv (a few minutes the first time) ..."
 install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"; }
 target=$(.venv/bin/python -c 'import platform, sys; print(sys.platform, platform.machine(), "%d.%d" % sys.version_info[:2])')
+# torch by itself: under one version each index has another build, so its hash is not known before; and an index that is asked for torch
+# must not be asked for anything else. Triton (extra `cuda`) is 690 MB on disk and of no use without a GPU.
+install_torch() {
+    install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -c <(grep -v '^torch==' constraints.txt) \
+        ${TORCH_SHA256:+--no-deps --require-hashes} -r <(sed -n "s/^torch==.*/&${TORCH_SHA256:+ --hash=sha256:$TORCH_SHA256}/p" constraints.txt)
+}
 if grep -qx "# for $target" constraints-hashes.txt; then
     # only files whose sha256 is listed, and nothing that is not
     install --require-hashes --no-deps -r constraints-hashes.txt
+    install_torch
 else
     echo "constraints-hashes.txt has no files for $target: the packages' versions are checked, their contents are not"
+    install_torch       # first, or a package that needs torch would bring another build
     install -r <(grep -vE '^(torch|triton)==' constraints.txt)
 fi
-# torch by itself: under one version each index has another build, so its hash is not known before; and an index that is asked for torch
-# must not be asked for anything else. Triton (extra `cuda`) is 690 MB on disk and of no use without a GPU.
-install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -c <(grep -v '^torch==' constraints.txt) \
-    ${TORCH_SHA256:+--no-deps --require-hashes} -r <(sed -n "s/^torch==.*/&${TORCH_SHA256:+ --hash=sha256:$TORCH_SHA256}/p" constraints.txt)
 install --no-deps --no-build-isolation -e .
 .venv/bin/twin --help >/dev/null
 touch .venv/.set-up

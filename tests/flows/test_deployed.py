@@ -6,6 +6,7 @@ Commands are taken out of the files; only the interpreter's path and addresses d
 from __future__ import annotations
 
 import configparser
+import contextlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -80,29 +81,44 @@ def _start_run(running: cluster.Cluster, deployment: str, **parameters: str) -> 
     return running.api("a", f"/deployments/{found}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}})["id"]
 
 
+@contextlib.contextmanager
+def _worker(running: cluster.Cluster, part: str, command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen]:
+    """Stopped as compose and systemd stop it, so that it is not there in the next test."""
+    process = running.machines["a"].start(part, command, environment)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
 @pytest.mark.parametrize("command", (_compose, _kubernetes, _systemd), ids=lambda f: f.__name__.strip("_"))
 def test_a_killed_flow_process_and_a_retry_at_once(installation, command: Callable[[], list[str]]):
-    machine, name = installation.machines["a"], command.__name__.strip("_")
-    environment = installation.client("worker-cpu", "a")
-    worker = machine.start(f"worker-{name}", _here(command()), environment)
-    folder = machine.folder.parent
+    part = f"worker-{command.__name__.strip('_')}"
+    machine, environment = installation.machines["a"], installation.client("worker-cpu", "a")
+    with _worker(installation, part, _here(command()), environment) as worker:
+        run, stage = _slow_run(installation, machine.folder.parent, part)
+        os.kill(psutil.Process(stage).ppid(), signal.SIGKILL)
+        _runs_until(installation, run, "Crashed")
+        installation.api("a", f"/flow_runs/{run}/set_state", {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True})
+        done = _runs_until(installation, run, "Completed", "Failed", "Crashed")
+        assert done["state_name"] == "Completed" and done["run_count"] == 2, machine.said(part)[-3000:]
+        assert worker.poll() is None, machine.said(part)[-3000:]
+        if "--health" in command():
+            address = f"http://127.0.0.1:{environment['PREFECT_WORKER_WEBSERVER_PORT']}/health"
+            assert urllib.request.urlopen(address, timeout=30).status == 200
+
+
+def _slow_run(running: cluster.Cluster, folder: Path, name: str) -> tuple[str, int]:
+    """A run whose stage b is under way and would take long, and that stage's process. Whoever runs b again finds it quick."""
     began = len(_pids(folder))
     (folder / "b.do").write_text("sleep 300")
     capture = make_capture(folder / "captures" / name)
     (capture / "calibration.json").write_text(json.dumps({"name": name}))      # or the store would have the stages of the one before
-    run = _start_run(installation, "reconstruct-capture", capture=str(capture))
+    run = _start_run(running, "reconstruct-capture", capture=str(capture))
     stage = cluster.wait_until(lambda: (pids := _pids(folder))[began:] and pids[-1], PATIENCE_S)
     (folder / "b.do").write_text("")
-    os.kill(psutil.Process(stage).ppid(), signal.SIGKILL)
-    _runs_until(installation, run, "Crashed")
-    installation.api("a", f"/flow_runs/{run}/set_state", {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True})
-    done = _runs_until(installation, run, "Completed", "Failed", "Crashed")
-    assert done["state_name"] == "Completed" and done["run_count"] == 2, machine.said(f"worker-{name}")[-2000:]
-    assert worker.poll() is None, machine.said(f"worker-{name}")[-2000:]
-    if "--health" in command():
-        assert urllib.request.urlopen(f"http://127.0.0.1:{environment['PREFECT_WORKER_WEBSERVER_PORT']}/health", timeout=10).status == 200
-    worker.send_signal(signal.SIGINT)
-    worker.wait(60)
+    return run, stage
 
 
 def _pids(folder: Path) -> list[int]:
@@ -112,18 +128,16 @@ def _pids(folder: Path) -> list[int]:
 
 def test_a_schedule_starts_a_real_run_on_postgresql(installation):
     """An interval with an anchor, as the UI makes it; a cron on SQLite is in test_schedules.py."""
-    machine = installation.machines["a"]
-    worker = machine.start("worker-batch", installation.compose.command("worker-batch"), installation.client("worker-batch", "a"))
     deployment = installation.api("a", "/deployments/name/reconstruct-batch/twin")["id"]
     due = datetime.now(UTC) + timedelta(seconds=40)
     interval = {"interval": 86400, "anchor_date": due.isoformat(), "timezone": "UTC"}
     installation.api("a", f"/deployments/{deployment}/schedules", [{"schedule": interval, "active": True, "slug": "tonight"}])
     ended = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}, "deployment_id": {"any_": [deployment]}}}
-    run = cluster.wait_until(lambda: next(iter(installation.api("a", "/flow_runs/filter", ended)), None), PATIENCE_S)
+    batch = installation.compose.command("worker-batch")
+    with _worker(installation, "worker-batch", batch, installation.client("worker-batch", "a")):
+        run = cluster.wait_until(lambda: next(iter(installation.api("a", "/flow_runs/filter", ended)), None), PATIENCE_S)
     assert run["state_name"] == "Completed" and run["auto_scheduled"] and run["created_by"]["display_value"] == "tonight"
     assert abs(datetime.fromisoformat(run["expected_start_time"]) - due) < timedelta(seconds=1)
-    worker.send_signal(signal.SIGINT)
-    worker.wait(60)
 
 
 def test_redis_asks_for_its_password(installation):
