@@ -65,7 +65,7 @@ class OneProcessPerRun(ProcessWorker):
             now = await (client or self.client).read_flow_run(flow_run.id)
         except (httpx.TransportError, ObjectNotFound, PrefectHTTPStatusError):
             now = None
-        if now is None or not started_again(flow_run, now):
+        if now is None or not told_already(flow_run, now):
             await super()._propose_crashed_state(flow_run, message, client)
 
     async def __aenter__(self) -> OneProcessPerRun:
@@ -120,6 +120,14 @@ def _executor(context: FlowRunExecutorContext, flow_run: FlowRun, configuration:
     starter = EngineCommandStarter(command=configuration.command, env=configuration.env, stream_output=configuration.stream_output,
                                    control_channel=context.control_channel, isolate_process_group=True, env_overrides_settings=True)
     return context.create_executor(flow_run, starter, propose_submitting=False, hook_runner=NoHooks())
+
+
+def told_already(submitted: FlowRun, now: FlowRun) -> bool:
+    """Whether the end of the attempt for which a flow run was `submitted` is known to the server: the run has ended, or goes on.
+
+    An ended one is left alone too: a Retry that comes between this look and the report would be lost by the report.
+    """
+    return started_again(submitted, now) or (now.state is not None and now.state.is_final())
 
 
 def started_again(submitted: FlowRun, now: FlowRun) -> bool:

@@ -114,7 +114,8 @@ def _slow_run(running: cluster.Cluster, folder: Path, name: str) -> tuple[str, i
     began = len(_pids(folder))
     (folder / "b.do").write_text("sleep 300")
     capture = make_capture(folder / "captures" / name)
-    (capture / "calibration.json").write_text(json.dumps({"name": name}))      # or the store would have the stages of the one before
+    for file in ("text", "calibration.json"):                # or the store would have the stages of the capture before
+        (capture / file).write_text(json.dumps({"name": name}))
     run = _start_run(running, "reconstruct-capture", capture=str(capture))
     stage = cluster.wait_until(lambda: (pids := _pids(folder))[began:] and pids[-1], PATIENCE_S)
     (folder / "b.do").write_text("")

@@ -162,8 +162,9 @@ def test_the_worker_says_nothing_of_an_attempt_that_is_over(state, run_count, ag
 
     from prefect.client.schemas.objects import FlowRun, State
 
-    from flows.worker import started_again
+    from flows.worker import started_again, told_already
 
     submitted, number = FlowRun(id=uuid4(), flow_id=uuid4(), run_count=1), uuid4()
     now = FlowRun(id=submitted.id, flow_id=number, run_count=run_count, state=State(type=state))
     assert started_again(submitted, now) is again
+    assert told_already(submitted, now) is (again or state == "CRASHED")
