@@ -9,14 +9,14 @@ from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
-from prefect.runtime import deployment, flow_run
+from prefect.runtime import flow_run
 from pydantic import Field
 
+from flows.attempt import begin_attempt, leave_if_over
 from flows.batch_page import DONE_BEFORE, Outcome, write_summary
 from flows.batch_runs import BatchRuns
 from flows.failed_state import failed_state
 from flows.form import Profile, Setting
-from flows.lease import keep_lease
 from flows.places import captures_root, twin_folder, twins_root
 from flows.ready import not_done, ready_captures
 from flows.run_record import RunRecords
@@ -43,8 +43,7 @@ async def reconstruct_batch(
         again: Also captures that are done with these settings.
     """
     folder, batch = Path(root).expanduser() if root else captures_root(), str(flow_run.id)
-    if deployment.id:                   # so that a batch that dies with its machine is brought back
-        keep_lease(Store(), batch)
+    begin_attempt()
     found = ready_captures(folder)
     due = found if again else not_done(found, profile, settings, RunRecords(Store()))
     get_run_logger().info("%d captures are READY, %d of them to be done", len(found), len(due))
@@ -56,6 +55,7 @@ async def reconstruct_batch(
         outcomes.append(outcome)
         get_run_logger().info("%s: %s (%d of %d)", outcome.name, outcome.status, runs.ended, len(due))
         if time.monotonic() >= next_page:
+            leave_if_over()
             write_summary(outcomes, twins_root(), under_way=len(due) - runs.ended)
             next_page = time.monotonic() + PAGE_EVERY_S
     return await _report(folder, outcomes, len(due))
@@ -63,6 +63,7 @@ async def reconstruct_batch(
 
 async def _report(folder: Path, outcomes: Sequence[Outcome], due: int) -> Any:
     """The page, the table, and the batch's own state."""
+    leave_if_over()
     page = write_summary(outcomes, twins_root())
     bad = [o for o in outcomes if o.bad]
     rows = [o.row() for o in [*bad, *(o for o in outcomes if not o.bad)]]

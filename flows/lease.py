@@ -3,6 +3,9 @@
 A lease is one small file, <store>/leases/<flow run>.lease. Its holder keeps flock on it and rewrites it every five seconds. Two signs of
 life, because each alone deceives: a filesystem whose flock does not reach other machines shows a free lock of a healthy run, and a machine
 under heavy load may write late while it holds the lock. recovery.py judges by both.
+
+A lease that names another, or that is gone, says that the run is another's or over: a machine that was cut off and comes back finds one of
+the two, whatever became of the run meanwhile, and its process ends without a word (attempt.py says when it looks).
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Self
 
+from flows.saved import Unreadable, read_object, saved_as
 from stages.core.file_locks import is_the_file, try_lock
 from stages.core.store import Store
 
@@ -64,17 +69,23 @@ class Holder:
         return json.dumps(asdict(self)).encode().ljust(LENGTH)
 
 
+NOBODY = Holder("", "")
+"""stands in a lease that was taken from a machine that is gone, and for one that cannot be read"""
+
+
 def read_holder(path: Path) -> Holder | None:
-    """None if the lease is gone or is being written for the first time."""
+    """None if the lease is gone; NOBODY if it is damaged, or is being written for the first time."""
     try:
-        return Holder(**json.loads(path.read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):
+        return saved_as(Holder, read_object(path), path)
+    except FileNotFoundError:
         return None
+    except Unreadable:
+        return NOBODY
 
 
-def write_holder(path: Path, holder: Holder) -> None:
-    """In place; opened and closed each time, so that a network filesystem hands it on."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+def write_holder(path: Path, holder: Holder, make: bool = True) -> None:
+    """In place; opened and closed each time, so that a network filesystem hands it on. FileNotFoundError where it is not to be made."""
+    descriptor = os.open(path, os.O_WRONLY | (os.O_CREAT if make else 0), 0o644)
     try:
         os.pwrite(descriptor, holder.text(), 0)
     finally:
@@ -82,6 +93,12 @@ def write_holder(path: Path, holder: Holder) -> None:
 
 
 _kept: list[Lease] = []
+
+
+def leave_if_taken() -> None:
+    """End this process if a run whose lease it keeps is another's by now, or over."""
+    for lease in _kept:
+        lease.leave_if_taken()
 
 
 def keep_lease(store: Store, flow_run: str) -> None:
@@ -97,7 +114,7 @@ class Lease:
     def __init__(self, store: Store, flow_run: str, beat_s: float = BEAT_S, taken: Callable[[], None] | None = None) -> None:
         self.path = leases_folder(store) / f"{flow_run}{SUFFIX}"
         self._holder = Holder(secrets.token_hex(8), this_machine(), socket.gethostname())
-        self._beat_s, self._taken = beat_s, taken or _leave
+        self._beat_s, self._taken = beat_s, taken or leave
         self._stop = threading.Event()
         self._handle: IO[bytes] | None = None
         self._thread: threading.Thread | None = None
@@ -124,6 +141,18 @@ class Lease:
                 self.path.unlink(missing_ok=True)
         self._handle.close()
 
+    def leave_if_taken(self) -> None:
+        """To be called before anything is made known of the run: up to a beat passes until the beat itself finds out."""
+        if self._thread is None:
+            return
+        try:
+            mine = self._mine()
+        except OSError as e:
+            log.warning("the lease cannot be read: %s", e)
+            return
+        if not mine:
+            self._taken()
+
     def _beat_on(self) -> None:
         while not self._stop.wait(self._beat_s):
             try:
@@ -136,16 +165,17 @@ class Lease:
             self._taken()
             return
         assert self._handle is not None
-        if not is_the_file(self.path, self._handle):          # somebody removed it: what we hold is a file that nobody can see
+        if not is_the_file(self.path, self._handle):          # copied back, say: what we hold is a file that nobody can see
             self._handle.close()
             self._handle = _wait_for_lock(self.path)
         self._holder = replace(self._holder, beats=self._holder.beats + 1)
-        write_holder(self.path, self._holder)
+        with suppress(FileNotFoundError):                     # gone since we looked: the next beat ends this process
+            write_holder(self.path, self._holder, make=False)
 
     def _mine(self) -> bool:
-        """False once another machine has written its name; a file that is gone is written anew."""
+        """False once another machine has written its name, or whoever finished the run has taken the lease away."""
         found = read_holder(self.path)
-        return found is None or found.token == self._holder.token
+        return found is not None and found.token == self._holder.token
 
 
 def forget_leases(store: Store, limit: float) -> None:
@@ -165,8 +195,9 @@ def forget(path: Path) -> None:
         log.warning("%s cannot be removed: %s", path, e)
 
 
-def _leave() -> None:
-    """This machine was cut off for so long that another one has the run. Exit code 0, or the worker would mark that one's run Crashed."""
+def leave() -> None:
+    """This machine was cut off for so long that another one has, or has finished, the run. Exit code 0, or the worker would mark that one's
+    run Crashed."""
     log.error("this run was taken over by another machine: this process ends")
     os._exit(0)
 

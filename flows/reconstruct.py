@@ -15,9 +15,9 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from prefect import flow, get_run_logger
-from prefect.runtime import deployment, flow_run
+from prefect.runtime import flow_run
 
-from flows.lease import keep_lease
+from flows.attempt import begin_attempt, leave_if_over
 from flows.request import Reconstruction
 from flows.run import Beside, Run
 from flows.run_record import RunRecords
@@ -65,11 +65,13 @@ def reconstruct_as_flow(request: Reconstruction, beside: Beside | None = None) -
     """Inside a flow run, each stage a task. A flow run of a worker holds a lease, and a retry goes on with the run's record: what it has
     done is not forced again."""
     this = str(flow_run.id)
-    if deployment.id:
-        keep_lease(Store(), this)
+    begin_attempt()
     if beside is None:
-        beside = Beside(UiProgress(get_run_logger()), RunRecords(Store()).find(flow_run=this))
-    return _walk_as_tasks(request, beside, this)
+        beside = Beside(UiProgress(get_run_logger()), RunRecords(Store()).find(flow_run=this), leave_if_over)
+    try:
+        return _walk_as_tasks(request, beside, this)
+    finally:
+        leave_if_over()
 
 
 def _walk_as_tasks(request: Reconstruction, beside: Beside, this: str) -> str | None:

@@ -28,9 +28,10 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, Crashed, Scheduled
 
 from flows.crash_watch import CRASH_MESSAGE
-from flows.lease import BEAT_S, SUFFIX, Holder, forget, leases_folder, read_holder, this_machine, write_holder
+from flows.lease import BEAT_S, NOBODY, SUFFIX, Holder, forget, leases_folder, read_holder, this_machine, write_holder
+from flows.saved import printable
 from stages.core.errors import ConfigError
-from stages.core.file_locks import try_lock
+from stages.core.file_locks import is_the_file, try_lock
 from stages.core.store import Store
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ class Recovery:
         self._client, self._folder, self._lost_after = client, leases_folder(store), lost_after_s()
         self._leases, self._others = Stillness(), Stillness()
         self._judge: IO[bytes] | None = None
+        self._strange: set[str] = set()
 
     def look(self, now: float | None = None) -> list[str]:
         """A line for each run that was brought back or given up. `now`: monotonic seconds."""
@@ -103,14 +105,28 @@ class Recovery:
         return [line for line in [*self._look_at_leases(), *self._look_at_others()] if line]
 
     def _may_judge(self) -> bool:
+        judging = self._folder / "judge.lock"
+        if self._judge is not None and not is_the_file(judging, self._judge):       # of a machine that was cut off and is back
+            self._judge.close()
+            self._judge = None
         if self._judge is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._judge = try_lock(self._folder / "judge.lock", make=True)
+            self._judge = try_lock(judging, make=True)
         return self._judge is not None
 
     def _look_at_leases(self) -> list[str]:
-        free = {UUID(p.stem): h for p in self._folder.glob(f"*{SUFFIX}") if (h := _holder_if_free(p)) is not None}
+        named = {number: p for p in self._folder.glob(f"*{SUFFIX}") if (number := self._flow_run_of(p)) is not None}
+        free = {number: h for number, p in named.items() if (h := _holder_if_free(p)) is not None}
         return [self._look_at_lease(run, free[run.id]) for run in self._read(id={"any_": list(free)})] if free else []
+
+    def _flow_run_of(self, path: Path) -> UUID | None:
+        try:
+            return UUID(path.stem)
+        except ValueError:
+            if path.name not in self._strange:
+                log.warning("%s is no lease: its name is no flow run's", printable(path))
+            self._strange.add(path.name)
+            return None
 
     def _look_at_lease(self, run: FlowRun, holder: Holder) -> str:
         if run.state is None or run.state.is_scheduled() or run.state.is_pending():     # brought back: it waits for a worker
@@ -123,7 +139,7 @@ class Recovery:
         silent = self._leases.seconds(str(run.id), (holder, run.state.id))
         if silent < (CONFIRMED_AFTER_S if here else self._lost_after) or not _take(path, holder):
             return ""
-        return self._bring_back(run, "its process is gone" if here else f"its machine {holder.host} is gone")
+        return self._bring_back(run, "its process is gone" if here else f"its machine {holder.host or '(name unknown)'} is gone")
 
     def _look_at_others(self) -> list[str]:
         """Runs that are about to start, or say that they run, without a lease."""
@@ -180,7 +196,7 @@ def _take(path: Path, seen: Holder) -> bool:
         with handle:
             if read_holder(path) != seen:
                 return False
-            write_holder(path, Holder("", ""))
+            write_holder(path, NOBODY)
     except OSError as e:
         log.warning("%s cannot be taken over: %s", path.name, e)
         return False

@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +50,8 @@ class Beside:
     watcher: Watcher = field(default_factory=Watcher)
     resumed: RunRecord | None = None
     """the record to go on with"""
+    leave_if_over: Callable[[], None] = lambda: None
+    """called before anything is made known: it ends this process if the run is another's by now"""
 
 
 class Run:
@@ -57,7 +59,7 @@ class Run:
 
     def __init__(self, request: Reconstruction, store: Store, beside: Beside | None = None, flow_run: str = "") -> None:
         beside = beside or Beside()
-        self.request, self.store, self.watcher = request, store, beside.watcher
+        self.request, self.store, self.watcher, self._leave_if_over = request, store, beside.watcher, beside.leave_if_over
         check_places(request.capture, None if request.until else request.out)
         every = load_stages()
         self.stages: tuple[Stage, ...] = _until(every, request.until)
@@ -86,6 +88,7 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._leave_if_over()
         self.record.seconds = round(time.monotonic() - self._started, 3)
         _judge(self.record, error)
         if error is not None:
@@ -138,6 +141,7 @@ class Run:
             entry.state = "failed" if isinstance(e, Exception) else "interrupted"
             raise
         finally:
+            self._leave_if_over()
             entry.seconds = round(time.monotonic() - started, 3)
         self._finish(stage.name, entry, result)
         return result
@@ -160,6 +164,7 @@ class Run:
         another one than asked for, which the record then names."""
         if self.request.until:
             return None
+        self._leave_if_over()
         asked, source = Path(self.request.out), self._source()
         extra = {"source": source, "run": self.record.id, "capture": self.request.name, "profile": self.request.profile,
                  "seed": self.settings.seed,

@@ -16,17 +16,25 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
+from pydantic import Field, ValidationError
+
+from flows.request import Reconstruction
+from flows.saved import Unreadable, printable, read_object, saved_as
 from stages.core.errors import StoreError
 from stages.core.file_locks import is_held, lock
 from stages.core.store import Store
 
 log = logging.getLogger(__name__)
+_told: set[Path] = set()
 SCHEMA_VERSION = 1
 ASKED_FOR_S = 0.75
 """Whoever asks whether a run lives, holds its lock for a moment."""
 State = Literal["waiting", "running", "done", "failed", "interrupted", "died"]
+Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]*$")]
+"""part of a path in the store"""
 
 
 @dataclass
@@ -35,12 +43,12 @@ class StageRecord:
 
     state: State = "waiting"
     cached: bool = False
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     """of this run: a result from the store takes next to nothing"""
-    computed_in_s: float = 0.0
+    computed_in_s: Seconds = 0.0
     """what the result took when it was computed"""
     peak_memory_mb: int = 0
-    fingerprint: str = ""
+    fingerprint: Name = ""
     why: str = ""
     """why it was computed, in plain words"""
 
@@ -52,12 +60,12 @@ class RunRecord:
     id: str
     request: dict[str, Any]
     state: State = "running"
-    stages: dict[str, StageRecord] = field(default_factory=dict)
+    stages: dict[Name, StageRecord] = field(default_factory=dict)
     pid: int = 0
     host: str = ""
-    started: float = 0.0
-    """seconds since the epoch"""
-    seconds: float = 0.0
+    started: Seconds = 0.0
+    """since the epoch"""
+    seconds: Seconds = 0.0
     error: str = ""
     advice: str = ""
     flow_run: str = ""
@@ -107,11 +115,20 @@ class RunRecords:
         found = sorted(self.folder.glob(f"{_literal(run)}*.json"))
         if len(found) != 1:
             raise StoreError(f"{'no run is' if not found else f'{len(found)} runs are'} named {run}", "`twin status` lists the runs")
-        return self._read(found[0])
+        try:
+            return self._read(found[0])
+        except Unreadable as e:
+            raise StoreError(f"this run's record cannot be used: {e}",
+                             "start it again with `twin reconstruct`; if a newer version wrote the record, use that version") from e
 
     def all(self) -> list[RunRecord]:
-        """Newest first; unreadable records are left out with a warning."""
+        """Newest first; those that cannot be read are left out with a warning."""
         return self._load_all(self.folder.glob("*.json"))
+
+    def survey(self) -> tuple[list[RunRecord], list[Unreadable]]:
+        """All, newest first, and the files that are no record or one of a newer version."""
+        unreadable: list[Unreadable] = []
+        return self._load_all(self.folder.glob("*.json"), unreadable), unreadable
 
     def recent(self, count: int) -> list[RunRecord]:
         """The newest, newest first."""
@@ -137,13 +154,19 @@ class RunRecords:
             found = self.of_capture(capture) if capture else [r for r in self.all() if r.request["out"] == str(out)]
         return next(iter(found), None)
 
-    def _load_all(self, paths: Iterable[Path]) -> list[RunRecord]:
+    def _load_all(self, paths: Iterable[Path], unreadable: list[Unreadable] | None = None) -> list[RunRecord]:
         found = []
         for path in paths:
             try:
                 found.append(self._read(path))
-            except (OSError, ValueError, TypeError, KeyError) as e:
-                log.warning("%s is not a readable run record (%s)", path, e)
+            except FileNotFoundError:                     # removed at this moment
+                continue
+            except Unreadable as e:
+                if unreadable is not None:
+                    unreadable.append(e)
+                elif path not in _told:
+                    log.warning("a run's record is left out: %s", e)
+                    _told.add(path)
         return sorted(found, key=lambda r: r.started, reverse=True)
 
     def remove(self, record: RunRecord) -> None:
@@ -152,9 +175,10 @@ class RunRecords:
             path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> RunRecord:
-        data = json.loads(path.read_text())
-        data.pop("schema_version")
-        record = RunRecord(**{**data, "stages": {k: StageRecord(**v) for k, v in data["stages"].items()}})
+        record = saved_as(RunRecord, read_object(path, SCHEMA_VERSION), path)
+        if record.id != path.stem:
+            raise Unreadable(path, f"id: {path.stem} was expected, {printable(record.id)[:60]} was found")
+        record.request = _request(record.request, path)
         if record.state == "running" and not self._lives(record):
             record.state = "died"
             for stage in record.stages.values():
@@ -163,6 +187,19 @@ class RunRecords:
 
     def _lives(self, record: RunRecord) -> bool:
         return is_held(self.folder / f"{record.id}.lock")
+
+    def is_held(self, unreadable: Unreadable) -> bool:
+        """Whether the run whose record cannot be read is under way."""
+        return is_held(unreadable.path.with_suffix(".lock"))
+
+
+def _request(saved: dict[str, Any], path: Path) -> dict[str, Any]:
+    """As `Reconstruction` has it, without what it does not know. Raises Unreadable."""
+    try:
+        return Reconstruction.model_validate({k: v for k, v in saved.items() if k in Reconstruction.model_fields}).model_dump(mode="json")
+    except ValidationError as e:
+        first = e.errors(include_url=False, include_context=False)[0]
+        raise Unreadable(path, f"request.{'.'.join(map(str, first['loc']))}: {first['msg']}") from e
 
 
 def _slug(capture: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -62,6 +63,14 @@ def wait_for(condition: Callable, seconds: float = 30.0):
             return value
         time.sleep(0.02)
     pytest.fail(f"waited {seconds:.0f} s in vain")
+
+
+def lose_locks(folder: Path) -> None:
+    """What a file server does with the locks of a machine that is silent: the files stay, the locks are gone. Same content, other inode."""
+    for path in (*folder.rglob("*.lock"), *folder.rglob("*.lease")):
+        copy = path.with_name(f"{path.name}.copy")
+        shutil.copy2(path, copy)
+        copy.replace(path)
 
 
 def make_capture(folder: Path) -> Path:

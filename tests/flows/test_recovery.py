@@ -21,7 +21,7 @@ from flows.lease import Holder, Lease, leases_folder, read_holder, this_machine,
 from flows.recovery import Recovery, Stillness, lost_after_s
 from stages.core.errors import ConfigError
 from stages.core.store import Store
-from tests.flows.conftest import REPOSITORY, wait_for
+from tests.flows.conftest import REPOSITORY, lose_locks, wait_for
 
 LOOK_S = 3.0
 SCHEDULED = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)
@@ -228,13 +228,46 @@ def test_cleaning_forgets_old_leases_that_nobody_holds(tmp_path):
         assert held.path.exists() and not (leases_folder(store) / "old.lease").exists() and (leases_folder(store) / "new.lease").exists()
 
 
-def test_a_lease_that_somebody_removed_is_made_anew_and_locked(tmp_path):
+def test_a_lease_that_is_gone_is_not_mine_and_not_made_again(tmp_path):
+    """Whoever finished the run has taken it away."""
+    taken = threading.Event()
+    with Lease(Store(tmp_path), "run", beat_s=0.05, taken=taken.set) as lease:
+        lease.path.unlink()
+        assert taken.wait(5.0)
+        time.sleep(0.2)
+        assert not lease.path.exists()
+    assert not lease.path.exists()
+
+
+def test_a_lease_that_was_copied_back_is_locked_again(tmp_path):
     from stages.core.file_locks import try_lock
 
     with Lease(Store(tmp_path), "run", beat_s=0.05) as lease:
-        lease.path.unlink()
-        wait_for(lambda: (h := read_holder(lease.path)) and h.beats > 1)
-        assert try_lock(lease.path) is None
+        lose_locks(lease.path.parent)
+        wait_for(lambda: (h := read_holder(lease.path)) and h.beats > 1 and try_lock(lease.path) is None)
+
+
+DAMAGED = (b"", b"null", b"[1]", b"\xff\xfe", b'{"token": 5}', b'{"machine": "x"}', b"[" * 100_000)
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
+def test_damaged_leases_and_strange_names_are_passed_over_and_their_runs_brought_back(watch, content, caplog):
+    damaged, healthy = watch.client.add(), watch.client.add()
+    watch.lease(damaged).write_bytes(content)
+    folder = leases_folder(watch.store)
+    (folder / "notes.lease").write_text("not a flow run")
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.lease")).write_text("nor this")
+    watch.lease(healthy)
+    said = watch.pass_time(66)
+    assert len(said) == 2 and watch.client.names(damaged, healthy) == ["AwaitingRetry"] * 2
+    assert caplog.text.count("notes.lease") == 1 and "caf\\xe9.lease" in caplog.text
+
+
+def test_a_lease_of_a_newer_version_still_names_its_holder(watch):
+    run = watch.client.add()
+    path = watch.lease(run)
+    path.write_text('{"token": "t", "machine": "m", "host": "h", "beats": 3, "mood": "fine"}')
+    assert read_holder(path) == Holder("t", "m", "h", 3)
 
 
 def test_a_store_that_cannot_be_written_costs_the_lease_only(tmp_path, caplog):
