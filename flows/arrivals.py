@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.deployments import run_deployment
+from prefect.exceptions import PrefectHTTPStatusError
 
 from flows.batch_runs import AT_ONCE, DEPLOYMENT, parameters_of, start_key
 from flows.places import captures_root
-from flows.ready import ReadyCapture, not_done, ready_captures
+from flows.ready import ReadyCapture, arrived, not_done, ready_captures
 from flows.run_record import RunRecords
+from flows.settling import Settling
+from stages.core.errors import CaptureError
 from stages.core.store import Store
 
 PROFILE = "standard"
+NOTES_EVERY_S = 60.0
+"""what is not taken is looked for less often: that goes deeper"""
 
 
 class Arrivals:
@@ -25,18 +31,64 @@ class Arrivals:
         self._client, self._records = client, RunRecords(store)
         self._seen: set[str] = set()
         self._due: deque[ReadyCapture] = deque()
+        self._settling, self._arriving = Settling(), dict[str, ReadyCapture]()
+        self._told: set[str] = set()
+        self._notes_due = 0.0
 
-    def look(self) -> None:
-        """Start what has arrived, as far as there is room."""
-        new = [c for c in ready_captures(captures_root()) if c.key not in self._seen]
-        self._due += not_done(new, PROFILE, (), self._records)
-        self._seen |= {c.key for c in new}
+    @property
+    def hurried(self) -> bool:
+        """Whether something arrives at this moment, so that looking again soon is worth it."""
+        return bool(self._arriving)
+
+    def look(self) -> list[str]:
+        """Start what has arrived, as far as there is room; a line for each thing that is not taken, once."""
+        try:
+            captures = ready_captures(captures_root())
+        except CaptureError as e:
+            return self._new([str(e)])
+        lines = self._new(self._notes())
+        self._follow(captures)
         room = AT_ONCE - self._waiting() if self._due else 0
         for _ in range(min(room, len(self._due))):
-            capture = self._due[0]
+            lines += self._start(self._due[0])
+            self._due.popleft()
+        return lines
+
+    def _follow(self, captures: list[ReadyCapture]) -> None:
+        """Those that are new wait until they have settled; then they are due."""
+        there = {c.key: c for c in captures}
+        for key in self._arriving.keys() - there.keys():
+            self._settling.forget(self._arriving.pop(key).path)
+        new = [c for c in captures if c.key not in self._seen and c.key not in self._arriving]
+        due = {c.key: c for c in not_done(new, PROFILE, (), self._records)}
+        self._seen |= {c.key for c in new} - due.keys()
+        self._arriving |= due
+        for capture in [c for c in self._arriving.values() if self._settling.settled(c.path)]:
+            del self._arriving[capture.key]
+            self._settling.forget(capture.path)
+            self._seen.add(capture.key)
+            self._due.append(capture)
+
+    def _start(self, capture: ReadyCapture) -> list[str]:
+        try:
             run_deployment(DEPLOYMENT, parameters=parameters_of(capture, PROFILE, ()), timeout=0,
                            idempotency_key=start_key(capture, PROFILE, ()))
-            self._due.popleft()
+        except PrefectHTTPStatusError as e:
+            if e.response.status_code >= 500:
+                raise
+            return [f"{capture.path} was refused: {e.response.text[:300]}"]
+        return []
+
+    def _notes(self) -> list[str]:
+        if time.monotonic() < self._notes_due:
+            return []
+        self._notes_due = time.monotonic() + NOTES_EVERY_S
+        return [f"not taken: {note}" for note in arrived(captures_root())[1]]
+
+    def _new(self, lines: list[str]) -> list[str]:
+        new = [line for line in lines if line not in self._told]
+        self._told.update(new)
+        return new
 
     def _waiting(self) -> int:
         runs = FlowRunFilter.model_validate({"state": {"type": {"any_": [StateType.SCHEDULED]}}})

@@ -13,12 +13,12 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.attempt import begin_attempt, leave_if_over
-from flows.batch_page import DONE_BEFORE, Outcome, write_summary
+from flows.batch_page import CHANGED_SINCE, DONE_BEFORE, NOT_TAKEN, Outcome, write_summary
 from flows.batch_runs import BatchRuns
 from flows.failed_state import failed_state
 from flows.form import Profile, Setting
 from flows.places import captures_root, twin_folder, twins_root
-from flows.ready import not_done, ready_captures
+from flows.ready import ReadyCapture, arrived, changed_since, not_done
 from flows.run_record import RunRecords
 from stages.core.store import Store
 
@@ -44,12 +44,15 @@ async def reconstruct_batch(
     """
     folder, batch = Path(root).expanduser() if root else captures_root(), str(flow_run.id)
     begin_attempt()
-    found = ready_captures(folder)
+    found, notes = arrived(folder)
     due = found if again else not_done(found, profile, settings, RunRecords(Store()))
     get_run_logger().info("%d captures are READY, %d of them to be done", len(found), len(due))
     left = {c.path for c in due}
-    outcomes = [Outcome(c.name, DONE_BEFORE, out=str(twin_folder(c.path)), capture=str(c.path)) for c in found if c.path not in left]
-    runs = BatchRuns(due, profile, settings, batch, int(flow_run.run_count or 1), again)
+    outcomes = [*(Outcome(note.path, NOT_TAKEN, reason=note.why) for note in notes), *(_done(c) for c in found if c.path not in left)]
+    for told in (o for o in outcomes if o.bad):
+        get_run_logger().warning("%s: %s. %s", told.name, told.status, told.reason)
+    runs = BatchRuns((), profile, settings, batch, int(flow_run.run_count or 1), again)
+    runs.add_once_settled(due)
     next_page = 0.0
     async for outcome in runs.outcomes():
         outcomes.append(outcome)
@@ -61,6 +64,15 @@ async def reconstruct_batch(
     return await _report(folder, outcomes, len(due))
 
 
+def _done(capture: ReadyCapture) -> Outcome:
+    """Made before; whether the twin is still that of the capture is told here, because only a new marker makes it anew."""
+    out, where = str(twin_folder(capture.path)), str(capture.path)
+    if changed_since(capture):
+        told = "its files are others than those of its twin: touch READY to make it anew"
+        return Outcome(capture.name, CHANGED_SINCE, reason=told, out=out, capture=where)
+    return Outcome(capture.name, DONE_BEFORE, out=out, capture=where)
+
+
 async def _report(folder: Path, outcomes: Sequence[Outcome], due: int) -> Any:
     """The page, the table, and the batch's own state."""
     leave_if_over()
@@ -68,6 +80,7 @@ async def _report(folder: Path, outcomes: Sequence[Outcome], due: int) -> Any:
     bad = [o for o in outcomes if o.bad]
     rows = [o.row() for o in [*bad, *(o for o in outcomes if not o.bad)]]
     await acreate_table_artifact(rows[:MOST_IN_TABLE] or [{"capture": "none", "status": "no READY capture"}], key="batch-summary",
-                                 description=f"{folder}: {due} started, {len(bad)} failed. {page}")
-    names = ", ".join(o.name for o in bad[:20]) + (" and more" if len(bad) > 20 else "")
-    return failed_state(f"{len(bad)} of {due} captures failed: {names}. Reasons: {page}") if bad else None
+                                 description=f"{folder}: {due} to be done, {sum(o.failed for o in bad)} failed. {page}")
+    failed = [o for o in bad if o.failed]
+    names = ", ".join(o.name for o in failed[:20]) + (" and more" if len(failed) > 20 else "")
+    return failed_state(f"{len(failed)} of {due} captures failed: {names}. Reasons: {page}") if failed else None

@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import functools
 import html
-import json
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.twin_record import read_twin
 from flows.twin_verdict import fails, verdict_of
 
 DONE_BEFORE = "done before"
+CHANGED_SINCE, ARRIVING, NOT_TAKEN = "changed since", "still arriving", "not taken"
+"""nothing failed, but somebody has to look at it"""
 THUMBNAIL_PX = 96
 STYLE = """body{font:15px/1.4 system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em;color:#1c1c1c}
 h1{font-size:1.5em;margin:0}p{margin:.4em 0 1.2em;color:#555}table{border-collapse:collapse;width:100%}
@@ -37,7 +40,12 @@ class Outcome:
     @property
     def bad(self) -> bool:
         """Whether somebody has to look at it."""
-        return self.status not in ("Completed", DONE_BEFORE) or bool(self._refused)
+        return self.status not in ("Completed", DONE_BEFORE) or bool(self.why)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the batch has failed by it."""
+        return self.status not in ("Completed", DONE_BEFORE, CHANGED_SINCE, ARRIVING, NOT_TAKEN) or bool(self._refused)
 
     @property
     def why(self) -> str:
@@ -57,21 +65,21 @@ class Outcome:
 
 def figures(out: str) -> dict[str, object]:
     """What tells most about a twin, with units; empty if there is none."""
-    try:
-        record = json.loads((Path(out) / "run.json").read_text())
-        stages = record["stages"]
-    except (OSError, ValueError, KeyError):
+    twin = read_twin(Path(out)) if out else None
+    if twin is None:
         return {}
-    verdict = record.get("verdict") or {}
-    metrics = {name: s.get("metrics", {}) for name, s in stages.items()}
-    frames = stages.get("track", {}).get("frames", {})
-    facts = verdict.get("facts", {})
-    found = {"verdict": verdict.get("word"), "expected error, mm": facts.get("error_median_mm"),
+    metrics = {name: s.metrics for name, s in twin.stages.items()}
+    frames = twin.stages["track"].frames if "track" in twin.stages else {}
+    found = {"verdict": twin.verdict.word or None, "expected error, mm": twin.verdict.facts.get("error_median_mm"),
              "frames posed": f"{frames.get('ok', 0)} of {sum(frames.values())}" if frames else None,
              "size, mm": metrics.get("package", {}).get("size_mm"), "reprojection, px": metrics.get("bundle", {}).get("rms_px"),
              "texture PSNR, dB": metrics.get("texture", {}).get("psnr_db"),
              "unseen, %": metrics.get("texture", {}).get("unseen_texels_percent")}
-    return {k: round(v, 2) if isinstance(v, float) else v for k, v in found.items() if v is not None}
+    return {k: round(v, 2) if isinstance(v, float) else v for k, v in found.items() if _can_be_shown(v)}
+
+
+def _can_be_shown(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, int | float) and math.isfinite(value))
 
 
 def write_summary(outcomes: Sequence[Outcome], folder: Path, under_way: int = 0) -> Path:
@@ -85,7 +93,7 @@ def write_summary(outcomes: Sequence[Outcome], folder: Path, under_way: int = 0)
 
 
 def _page(outcomes: Sequence[Outcome], folder: Path, under_way: int) -> str:
-    counts = Counter("failed" if o.bad else o.status.lower() for o in outcomes)
+    counts = Counter("failed" if o.failed else o.status.lower() for o in outcomes)
     summary = ", ".join(f"{n} {what}" for what, n in counts.items()) or "no READY capture"
     left = f", {under_way} under way or waiting" if under_way else ""
     named = [(o, figures(o.out)) for o in outcomes]

@@ -6,6 +6,7 @@ Prefect's own `wait_for_flow_run` waits for an event; one that is sent while the
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -20,10 +21,11 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import arun_deployment
 from prefect.exceptions import PrefectHTTPStatusError
 
-from flows.batch_page import Outcome
+from flows.batch_page import ARRIVING, Outcome
 from flows.places import twin_folder
 from flows.ready import ReadyCapture
 from flows.run_record import RunRecords
+from flows.settling import Settling
 from stages.core.fingerprint import digest_mapping
 from stages.core.store import Store
 
@@ -31,6 +33,9 @@ DEPLOYMENT = "reconstruct-capture/twin"
 AT_ONCE = 50
 """flow runs with the server at a time, topped up as they end: hundreds queued make it slow"""
 ASK_EVERY_S = 3.0
+LOOK_EVERY_S = 1.0
+STILL_ARRIVING_S = 3600.0
+"""a capture that is being copied is waited for so long"""
 OUTAGE_S = 900.0
 """so long a server may be gone before the batch gives up"""
 
@@ -56,12 +61,22 @@ class BatchRuns:
         if not again:
             self._keys.insert(0, "")
         self._under_way: dict[UUID, ReadyCapture] = {}
+        self._arriving: list[ReadyCapture] = []
+        self._settling, self._patience = Settling(), math.inf
         self.ended = 0
+
+    def add_once_settled(self, captures: Sequence[ReadyCapture]) -> None:
+        """These too, each as soon as it has settled; for those that have not after an hour the outcome says so."""
+        self._arriving += captures
+        self._patience = time.monotonic() + STILL_ARRIVING_S
 
     async def outcomes(self) -> AsyncIterator[Outcome]:
         """Each capture's outcome as soon as it is known."""
         async with get_client() as client:
-            while self._waiting or self._under_way:
+            while self._waiting or self._under_way or self._arriving:
+                for late in self._take_settled():
+                    self.ended += 1
+                    yield late
                 while self._waiting and len(self._under_way) < AT_ONCE:
                     capture = self._waiting.popleft()
                     if refused := await self._start(client, capture):
@@ -70,8 +85,19 @@ class BatchRuns:
                 for number, run in (await patiently(lambda: self._ended_runs(client))).items():
                     self.ended += 1
                     yield _outcome(self._under_way.pop(number), run)
-                if self._under_way:
-                    await asyncio.sleep(ASK_EVERY_S)
+                if self._under_way or self._arriving:
+                    await asyncio.sleep(LOOK_EVERY_S if self._arriving else ASK_EVERY_S)
+
+    def _take_settled(self) -> list[Outcome]:
+        """Those that have settled wait from now on; an outcome for each that was waited for too long."""
+        settled = [c for c in self._arriving if self._settling.settled(c.path)]
+        self._waiting += settled
+        self._arriving = [c for c in self._arriving if c not in settled]
+        if time.monotonic() < self._patience:
+            return []
+        late, self._arriving = self._arriving, []
+        return [Outcome(c.name, ARRIVING, reason="its files still change: the next batch takes it once they do not", capture=str(c.path))
+                for c in late]
 
     async def _start(self, client: PrefectClient, capture: ReadyCapture) -> Outcome | None:
         """Join the run that is under way for this capture, else start one; an outcome only if the server refuses it."""
@@ -118,9 +144,11 @@ def _outcome(capture: ReadyCapture, run: FlowRun | None) -> Outcome:
     out = str(twin_folder(capture.path))
     if run is None or run.state is None:
         return Outcome(capture.name, "deleted", reason="its flow run was deleted", out=out, capture=str(capture.path))
+    record = RunRecords(Store()).find(flow_run=str(run.id))
     seconds = round(run.total_run_time.total_seconds(), 1)
     if run.state.is_completed():
-        return Outcome(capture.name, "Completed", seconds, out=out, capture=str(capture.path))
-    record = RunRecords(Store()).find(flow_run=str(run.id))
+        changed = record.changed if record else ""
+        told = f"the capture changed while it was read, so the next batch takes it again: {changed}" if changed else ""
+        return Outcome(capture.name, "Completed", seconds, told, out, str(capture.path))
     reason = record.error if record and record.error else run.state.message or ""
     return Outcome(capture.name, run.state.name or "Failed", seconds, reason, out, str(capture.path))

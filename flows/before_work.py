@@ -10,8 +10,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from flows.names import is_text, printable
 from stages.core.capture import find_files
-from stages.core.errors import StoreError
+from stages.core.errors import CaptureError, StoreError
 from stages.core.twin_folder import refuse_foreign
 
 ROOM_BYTES = 200_000_000
@@ -21,6 +22,9 @@ _OUT_ADVICE = "name another folder with --out"
 
 def check_places(capture: str, out: str | None) -> None:
     """Raises CaptureError for a capture that is none, StoreError for an `out` that cannot become a twin (None: none is written)."""
+    for name in (capture, out or ""):
+        if not is_text(name):
+            raise CaptureError(f"the name of {printable(name)} is not UTF-8", "rename the folder: no record can hold such a name")
     files = find_files(Path(capture))
     if out is None:
         return

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -32,6 +32,8 @@ class Leftovers:
     bytes: int = 0
     held: int = 0
     """results that were due but belong to a run under way"""
+    unreadable: list[str] = field(default_factory=list)
+    """records that are damaged or of a newer version, and why; they go when their files are too old"""
 
 
 def usage(store: Store) -> dict[str, int]:
@@ -80,7 +82,7 @@ class Wish:
 
 def clean_up(store: Store, wish: Wish = Wish(), dry_run: bool = False) -> Leftovers:
     """Remove damaged results, dead work folders, and what `wish` says. Results that a run under way holds are kept and counted."""
-    removed = Leftovers()
+    removed = Leftovers(unreadable=[str(u) for u in RunRecords(store).survey()[1]])
     victims = list((store.root / "corrupt").glob("*"))
     if wish.keep_gb is None:                       # this looks at every manifest: not every ten minutes for `twin serve --keep-gb`
         victims += store.untrusted()
@@ -193,9 +195,18 @@ def _forget_prefect_results(store: Store, limit: float) -> None:
 
 
 def _forget_runs(store: Store, limit: float, removed: Leftovers, dry_run: bool) -> None:
-    records = RunRecords(store)
-    for record in records.all():
-        if record.started < limit and record.state != "running":
-            removed.records += 1
-            if not dry_run:
-                records.remove(record)
+    every = RunRecords(store)
+    records, unreadable = every.survey()
+    old = [r.id for r in records if r.started < limit and r.state != "running"]
+    old += [u.path.stem for u in unreadable if _written(u.path) < limit and not every.is_held(u)]
+    removed.records += len(old)
+    if not dry_run:
+        for name in old:
+            every.remove(name)
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:                             # gone at this moment: not ours to remove
+        return math.inf

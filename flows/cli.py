@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import signal
 import sys
@@ -22,6 +23,9 @@ INTERRUPTED = 130
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):                   # a name that is not UTF-8 must not end the command that tells of it
+            stream.reconfigure(errors="backslashreplace")
     args = _parse(argv)
     _set_up_logging(args.verbose)
     signal.signal(signal.SIGTERM, signal.default_int_handler)      # so that a polite end cleans up as Ctrl-C does

@@ -6,7 +6,7 @@ import argparse
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,31 +15,34 @@ from flows.cleaning import Leftovers, Wish, clean_up, size_of, usage
 from flows.embedded_server import answers
 from flows.metrics_file import captures_waiting, write_metrics
 from flows.places import captures_root
+from flows.ready import arrived, changed_since
 from flows.run_record import RunRecord, RunRecords
 from flows.serve_address import read_address
 from flows.time_left import in_words
 from flows.twin_verdict import verdict_of
-from stages.core.errors import ConfigError, StoreError
+from stages.core.errors import CaptureError, ConfigError, StoreError
 from stages.core.store import Store
 
-RUNS_SHOWN = 10
+RUNS_SHOWN, NOTES_SHOWN = 10, 10
 
 
 def status(args: argparse.Namespace) -> int:
     """Runs, newest first, and the size of the store."""
     store = Store()
-    records = RunRecords(store).all()
+    records, unreadable = RunRecords(store).survey()
+    notes = [*(f"a run's record is left out: {u}" for u in unreadable), *_notes_on_captures()]
     used, waiting = usage(store), captures_waiting(records)
     write_metrics(store, records)
     free = shutil.disk_usage(store.root).free if store.root.exists() else 0
     if args.json:
         print(json.dumps({"store": str(store.root), "bytes": used, "free_bytes": free, "captures_waiting": waiting,
-                          "runs": [asdict(r) for r in records]}, indent=1))
+                          "notes": notes, "runs": [asdict(r) for r in records]}, indent=1))
         return 0
     if not records:
         print("no runs yet: start one with `twin reconstruct CAPTURE --out DIR`")
     for record in records if args.all else records[:RUNS_SHOWN]:
         _show_run(record)
+    _show_notes(notes, args.all)
     if not args.all and len(records) > RUNS_SHOWN:
         print(f"... and {len(records) - RUNS_SHOWN} before them: `twin status --all`")
     total = ", ".join(f"{name} {_size(n)}" for name, n in used.items() if n)
@@ -51,6 +54,23 @@ def status(args: argparse.Namespace) -> int:
     if address := _serving_address(store):
         print(f"serving {address}")
     return 0
+
+
+def _notes_on_captures() -> list[str]:
+    """What lies in the captures folder and is not taken, or not as it seems."""
+    try:
+        captures, notes = arrived(captures_root())
+    except CaptureError:                           # there is no such folder
+        return []
+    changed = [f"{c.path}: its files are others than those of its twin; touch READY to make it anew" for c in captures if changed_since(c)]
+    return [*map(str, notes), *changed]
+
+
+def _show_notes(notes: Sequence[str], every: bool) -> None:
+    for note in notes if every else notes[:NOTES_SHOWN]:
+        print(f"note    {note}")
+    if not every and len(notes) > NOTES_SHOWN:
+        print(f"... and {len(notes) - NOTES_SHOWN} notes more: `twin status --all`")
 
 
 def _serving_address(store: Store) -> str:
@@ -106,6 +126,8 @@ def clean(args: argparse.Namespace) -> int:
     verb = "would remove" if args.dry_run else "removed"
     print(f"{verb} {removed.folders} folders and {removed.records} run records, {_size(removed.bytes)}"
           + (f"; kept {removed.held} that running runs hold" if removed.held else ""))
+    for unreadable in removed.unreadable:
+        print(f"note: a run's record is left out: {unreadable}")
     left = size_of(store.root / "artifacts")
     if args.keep_gb is not None and not args.dry_run and left > args.keep_gb * 1e9:
         advice = "" if args.twins_too else "; --twins-too lets the twins' results go as well"
@@ -142,6 +164,8 @@ def _show_run(record: RunRecord) -> None:
     print(f"    {len(record.done())}/{len(record.stages)} stages done: {stages}")
     if record.state == "done" and not record.request.get("until") and (verdict := verdict_of(record.request["out"])):
         print(f"    {verdict['line']}")
+    if record.changed:
+        print(f"    the capture changed while it was read, so this does not count as done: {record.changed}")
     if record.state == "died":
         print(f"    its process is gone. What to do: `twin resume {record.id}`; under `twin serve` it is started again by itself")
     elif record.error:

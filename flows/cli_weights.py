@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flows.run_record import RunRecord, RunRecords
 from flows.stage_child import load_stages, restore_config
+from flows.twin_record import damage_of, read_twin
 from stages.core import weight_files
 from stages.core.errors import ConfigError, WeightsError
 from stages.core.licences import Licence, of_run, refuse_non_commercial
@@ -106,7 +107,10 @@ def _record(which: str) -> RunRecord:
         return records.load(which)
     if not (path / "run.json").is_file():
         raise ConfigError(f"{path} is no twin folder: it has no run.json", "give the folder that `--out` named, or a run of `twin status`")
-    return records.load(json.loads((path / "run.json").read_text())["run"])
+    if (twin := read_twin(path)) is None or not twin.run:
+        raise ConfigError(f"{path / 'run.json'} names no run{' (' + damage + ')' if (damage := damage_of(path)) else ''}",
+                          "give a run of `twin status`")
+    return records.load(twin.run)
 
 
 def _print(found: Iterable[Licence]) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from flows.markers import DEEPEST, MARKER, subfolders
 from flows.places import captures_root
-from flows.ready import DEEPEST, MARKER, subfolders
 from stages.core.capture import VIDEOS
 
 MOST_OFFERED = 1000
@@ -48,7 +48,7 @@ def offered_captures(root: Path) -> list[str]:
     """Names below `root` of the folders that look like captures, READY or not, in order; the newest of them if they are too many."""
     found = list(_captures(root, DEEPEST))
     if len(found) > MOST_OFFERED:
-        found = sorted(found, key=lambda p: p.stat().st_mtime, reverse=True)[:MOST_OFFERED]
+        found = sorted(found, key=_age, reverse=True)[:MOST_OFFERED]
     return sorted(p.relative_to(root).as_posix() for p in found)
 
 
@@ -58,6 +58,13 @@ def _captures(folder: Path, levels: int) -> Iterator[Path]:
             yield path
         elif levels > 1:
             yield from _captures(path, levels - 1)
+
+
+def _age(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:                              # taken away at this moment
+        return 0.0
 
 
 def _has_video(folder: Path) -> bool:

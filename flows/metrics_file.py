@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from flows.places import captures_root
-from flows.ready import has_twin, ready_captures
+from flows.ready import has_twin, ready_captures, was_begun
 from flows.run_record import RunRecord
 from stages.core.errors import CaptureError
 from stages.core.store import Store
@@ -58,12 +58,11 @@ def metrics_text(store: Store, records: Sequence[RunRecord]) -> str:
 
 def captures_waiting(records: Iterable[RunRecord]) -> int | None:
     """Complete captures in the captures folder without a run that began after their marker; None if there is no such folder."""
-    begun: dict[str, float] = {}
+    runs: dict[str, list[RunRecord]] = defaultdict(list)
     for r in records:
-        name = str(r.request["capture"])
-        begun[name] = max(begun.get(name, 0.0), r.started)
+        runs[r.request["capture"]].append(r)
     try:
-        return sum(begun.get(str(c.path), 0.0) < c.completed and not has_twin(c) for c in ready_captures(captures_root()))
+        return sum(not any(was_begun(c, r) for r in runs.get(str(c.path), ())) and not has_twin(c) for c in ready_captures(captures_root()))
     except (CaptureError, OSError):
         return None
 

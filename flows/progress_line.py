@@ -59,6 +59,11 @@ class ProgressLine(Watcher):
         for warning in warnings:
             self._print(f"{'':{NAME_WIDTH}} note: {warning}")
 
+    def capture_changed(self, message: str) -> None:
+        with self._guard:
+            self._stage = ""
+        self._print(message)
+
     def run_ended(self, record: RunRecord) -> None:
         self._stop.set()
         if self._thread is not None:

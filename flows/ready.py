@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from flows.listing import digest_of, listing_of
+from flows.markers import DEEPEST, DEEPEST_TOLD, Note, look_through
+from flows.names import is_text, printable
 from flows.places import twin_folder
 from flows.run_record import RunRecord, RunRecords
 from flows.twin_place import is_better
+from flows.twin_record import TwinRecord, damage_of, read_twin
 from stages.core.errors import CaptureError
 
-MARKER = "READY"
 FEW = 5
 """captures up to which the records of each are looked up by name; beyond, all records are read once"""
-PICTURE_FOLDERS = {"left", "right"}
-DEEPEST = 3
-"""levels below the root: root/2026-11-20/object/READY is found, a marker inside left/ is not looked for"""
 
 
 @dataclass(frozen=True)
@@ -32,15 +29,21 @@ class ReadyCapture:
     """relative to the root, with / as the separator"""
     key: str
     completed: float = 0.0
-    """when it was marked, seconds since the epoch"""
+    """when it was marked, seconds since the epoch, by the clock of whoever keeps the files"""
+    marker: int = 0
+    """the same in nanoseconds: which marker it was"""
 
 
 def ready_captures(root: Path) -> list[ReadyCapture]:
     """All complete captures below the root, by name. Raises CaptureError if the root is no folder."""
-    root = Path(root).expanduser().resolve()
-    if not root.is_dir():
-        raise CaptureError(f"{root} is not a folder", "name the folder that captures arrive in")
-    return sorted(filter(None, (_described(root, p) for p in _markers(root, DEEPEST))), key=lambda c: c.name)
+    return _arrived(root, DEEPEST)[0]
+
+
+def arrived(root: Path) -> tuple[list[ReadyCapture], list[Note]]:
+    """All complete captures, by name, and notes on what is not taken or not as it seems. Raises CaptureError if the root is no folder."""
+    captures, notes = _arrived(root, DEEPEST_TOLD)
+    damaged = ((twin_folder(c.path), damage_of(twin_folder(c.path))) for c in captures)
+    return captures, [*notes, *(Note(str(folder), f"counts as no twin: {why}") for folder, why in damaged if why)]
 
 
 def not_done(captures: Sequence[ReadyCapture], profile: str, settings: Sequence[str], records: RunRecords) -> list[ReadyCapture]:
@@ -54,63 +57,61 @@ def not_done(captures: Sequence[ReadyCapture], profile: str, settings: Sequence[
 
 
 def has_twin(capture: ReadyCapture) -> bool:
-    """Whether the twin in its place was begun after the capture was complete, with whatever settings."""
-    return _begun(_twin_of(capture)) >= capture.completed
+    """Whether the twin in its place was made of the capture as it is marked now, with whatever settings."""
+    twin = read_twin(twin_folder(capture.path))
+    return twin is not None and _is_of(capture, twin)
+
+
+def was_begun(capture: ReadyCapture, run: RunRecord) -> bool:
+    """Whether a run of this capture took it as it is marked now."""
+    return _same_marker(capture, run.marker, run.started)
+
+
+def changed_since(capture: ReadyCapture) -> bool:
+    """Whether files of the capture came, went or changed since its twin was made, though its marker is the same."""
+    twin = read_twin(twin_folder(capture.path))
+    return twin is not None and twin.asked.listing not in ("", digest_of(listing_of(capture.path)))
 
 
 def _has_twin(capture: ReadyCapture, profile: str, settings: Sequence[str]) -> bool:
-    run = _twin_of(capture)
-    if _begun(run) < capture.completed:
+    twin = read_twin(twin_folder(capture.path))
+    if twin is None or not _is_of(capture, twin):
         return False
-    return is_better(run["profile"], str(profile)) or (run["profile"] == str(profile) and run["asked"]["settings"] == list(settings))
+    return is_better(twin.profile, str(profile)) or (twin.profile == str(profile) and twin.asked.settings == list(settings))
 
 
-def _twin_of(capture: ReadyCapture) -> dict[str, Any]:
-    """run.json of the twin in its place; empty if there is none."""
-    try:
-        return json.loads((twin_folder(capture.path) / "run.json").read_text())
-    except (OSError, ValueError):
-        return {}
+def _is_of(capture: ReadyCapture, twin: TwinRecord) -> bool:
+    return not twin.asked.changed and _same_marker(capture, twin.asked.marker, twin.asked.started)
 
 
-def _begun(run: Mapping[str, Any]) -> float:
-    return run["asked"]["started"] if "asked" in run else float("-inf")
+def _same_marker(capture: ReadyCapture, marker: int, started: float) -> bool:
+    """By the marker itself where it is known: its time may come from another clock, and lie in the future."""
+    return marker == capture.marker if marker else started >= capture.completed
 
 
 def _was_done(capture: ReadyCapture, profile: str, settings: Sequence[str], runs: Iterable[RunRecord]) -> bool:
     for r in runs:
         if r.state == "done" and r.request["profile"] == str(profile) and list(r.request["settings"]) == list(settings):
-            return r.started >= capture.completed and (Path(r.request["out"]) / "run.json").exists()
+            return not r.changed and was_begun(capture, r) and (Path(r.request["out"]) / "run.json").exists()
     return False
 
 
-def _markers(folder: Path, levels: int) -> Iterator[Path]:
-    """Looked for every few seconds: without asking for the kind of each file, and not among the pictures of a capture."""
-    inside = subfolders(folder)
-    if {p.name for p in inside} & PICTURE_FOLDERS:
-        return
-    for path in inside:
-        if (path / MARKER).is_file():
-            yield path / MARKER
-        elif levels > 1:
-            yield from _markers(path, levels - 1)
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """All but the hidden ones and those closed to us, like the lost+found of a disk; none of a folder that is gone."""
-    try:
-        with os.scandir(folder) as entries:
-            return [Path(e.path) for e in entries if not e.name.startswith(".") and e.is_dir() and os.access(e.path, os.R_OK | os.X_OK)]
-    except FileNotFoundError:
-        return []
+def _arrived(root: Path, levels: int) -> tuple[list[ReadyCapture], list[Note]]:
+    root = Path(root).expanduser().resolve()
+    if not root.is_dir():
+        raise CaptureError(f"{printable(root)} is not a folder", "name the folder that captures arrive in")
+    if not is_text(str(root)):
+        raise CaptureError(f"the name of {printable(root)} is not UTF-8", "rename that folder")
+    found = look_through(root, levels)
+    return sorted(filter(None, (_described(root, p) for p in found.markers)), key=lambda c: c.name), found.notes
 
 
 def _described(root: Path, marker: Path) -> ReadyCapture | None:
     try:
         stamp = marker.stat()
-    except FileNotFoundError:                    # taken away at this moment
+    except OSError:                              # taken away at this moment
         return None
     folder = marker.parent
     # the marker's time counts: a capture that is made anew under the old name is a new capture
     key = hashlib.sha256(f"{folder}|{stamp.st_mtime_ns}".encode()).hexdigest()[:32]
-    return ReadyCapture(folder, folder.relative_to(root).as_posix(), key, stamp.st_mtime)
+    return ReadyCapture(folder, folder.relative_to(root).as_posix(), key, stamp.st_mtime, stamp.st_mtime_ns)

@@ -21,10 +21,10 @@ from flows.attempt import begin_attempt, leave_if_over
 from flows.request import Reconstruction
 from flows.run import Beside, Run
 from flows.run_record import RunRecords
+from flows.stage_process import StageFault
 from flows.stage_task import as_task
 from flows.ui_progress import UiProgress
 from stages.base import Stage, StageResult
-from stages.core.capture import capture_ref
 from stages.core.errors import TwinError
 from stages.core.store import ArtifactRef, Store
 from stages.graph import SOURCE
@@ -48,11 +48,25 @@ def handing_over(beside: Beside) -> Iterator[None]:
 
 def walk(run: Run, run_stage: RunStage) -> Path | None:
     """Run the stages one after the other, each fed with what the ones before have made, then fill the twin folder."""
-    made = {SOURCE: capture_ref(Path(run.request.capture), run.store.root / "digests")}
-    for stage in run.stages:
-        result = run_stage(stage, {kind: made[kind] for kind in stage.inputs})
-        made |= result.refs
+    while not _walk_once(run, run_stage):
+        run.begin_again()
     return run.deliver()
+
+
+def _walk_once(run: Run, run_stage: RunStage) -> bool:
+    """False if the capture changed meanwhile, so that what was made is not of what is there. A stage that failed over it is no failure."""
+    try:
+        made = {SOURCE: run.read_capture()}
+        for stage in run.stages:
+            result = run_stage(stage, {kind: made[kind] for kind in stage.inputs})
+            made |= result.refs
+            if run.has_to_begin_again():
+                return False
+    except (TwinError, StageFault) as e:
+        if not run.has_to_begin_again(e):
+            raise
+        return False
+    return True
 
 
 @flow(name="reconstruct", flow_run_name="{request.name}", persist_result=False)

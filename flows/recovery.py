@@ -29,7 +29,7 @@ from prefect.states import Cancelled, Crashed, Scheduled
 
 from flows.crash_watch import CRASH_MESSAGE
 from flows.lease import BEAT_S, NOBODY, SUFFIX, Holder, forget, leases_folder, read_holder, this_machine, write_holder
-from flows.saved import printable
+from flows.names import printable
 from stages.core.errors import ConfigError
 from stages.core.file_locks import is_the_file, try_lock
 from stages.core.store import Store

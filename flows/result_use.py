@@ -26,11 +26,15 @@ class Result:
 
 
 def results_by_use(store: Store) -> list[Result]:
-    """All results, the one that nobody has used for longest first."""
-    records = RunRecords(store).all()
+    """All results, the one that nobody has used for longest first. While a run is under way whose record cannot be read, nobody knows what
+    it holds: then all are held."""
+    every = RunRecords(store)
+    records, unreadable = every.survey()
     used, held, last = _last_use(records), _held(records), final_stages(load_stages())
-    found = [Result(folder, max(folder.stat().st_mtime, used.get(fingerprint, 0.0)), fingerprint in held or store.is_locked(fingerprint),
-                    stage in last) for stage, fingerprint, folder in store.results()]
+    blind = any(every.is_held(u) for u in unreadable)
+    found = [Result(folder, max(folder.stat().st_mtime, used.get(fingerprint, 0.0)),
+                    blind or fingerprint in held or store.is_locked(fingerprint), stage in last)
+             for stage, fingerprint, folder in store.results()]
     return sorted(found, key=lambda r: r.used)
 
 

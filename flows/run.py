@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from flows.before_work import check_places
+from flows.capture_watch import CaptureWatch
 from flows.metrics_file import write_metrics
 from flows.request import Reconstruction
 from flows.run_record import RunRecord, RunRecords, StageRecord
@@ -28,8 +29,9 @@ from flows.twin_place import place_of
 from flows.watcher import Watcher
 from flows.why_computed import known_manifests, why_computed
 from stages.base import Stage, StageResult, identity_of
+from stages.core.capture import capture_ref
 from stages.core.config import Settings, resolve
-from stages.core.errors import ConfigError, TwinError
+from stages.core.errors import CaptureError, ConfigError, TwinError
 from stages.core.fingerprint import digest_mapping
 from stages.core.licences import refuse_non_commercial
 from stages.core.store import ArtifactRef, Store
@@ -63,12 +65,10 @@ class Run:
         check_places(request.capture, None if request.until else request.out)
         every = load_stages()
         self.stages: tuple[Stage, ...] = _until(every, request.until)
-        self.settings: Settings = resolve({s.name: s.Config for s in every}, request.profile, Path(request.capture) / "twin.yaml",
-                                          request.overrides(), packaged="TWIN_STAGES" not in os.environ)
-        weights, libraries = (_needed(what, self.stages, self.settings) for what in ("weights", "libraries"))
-        _check_weights(weights, libraries, self.settings.licence)
+        self.settings = self._resolved(every)
         self.records = RunRecords(store)
         self.record = beside.resumed or self.records.new(request.model_dump(mode="json"), [s.name for s in self.stages], flow_run)
+        self._watch = CaptureWatch(Path(request.capture))
         self._forced = _forced(every, request) - set(beside.resumed.done() if beside.resumed else ())
         self._manifests: dict[str, Mapping[str, Any]] = {}
         self._refs: dict[str, ArtifactRef] = {}
@@ -110,6 +110,47 @@ class Run:
             except OSError as e:
                 log.warning("the log is not copied beside the twin: %s", e)
         write_metrics(self.store, self.records.all())
+
+    def _resolved(self, every: tuple[Stage, ...]) -> Settings:
+        """The settings, once all that they need is there. Raises ConfigError, WeightsError."""
+        settings = resolve({s.name: s.Config for s in every}, self.request.profile, Path(self.request.capture) / "twin.yaml",
+                           self.request.overrides(), packaged="TWIN_STAGES" not in os.environ)
+        weights, libraries = (_needed(what, self.stages, settings) for what in ("weights", "libraries"))
+        _check_weights(weights, libraries, settings.licence)
+        return settings
+
+    def read_capture(self) -> ArtifactRef:
+        """The capture as it is now; from here on its changes are noticed."""
+        self.record.listing, self.record.changed = self._watch.begin(), ""
+        self.record.marker = self._watch.marker
+        return capture_ref(Path(self.request.capture), self.store.root / "digests")
+
+    def has_to_begin_again(self, error: Exception | None = None) -> bool:
+        """Whether the capture has changed since it was read: it was still being copied, say. Where it goes on changing, the record says so
+        and the run goes on."""
+        if isinstance(error, CaptureError):
+            self._watch.let_it_arrive()
+        if not (change := self._watch.change()):
+            return False
+        if not self._watch.may_begin_again:
+            if not self.record.changed:
+                log.warning("the capture goes on changing (%s): this twin is made of what was there, and does not count as done", change)
+            self.record.changed = change
+            return False
+        self._say(f"the capture changed while it was read ({change}): this run begins again once it has settled")
+        return True
+
+    def begin_again(self) -> None:
+        """Once the capture has settled; its own settings may have come meanwhile."""
+        self._watch.wait()
+        self.settings = self._resolved(load_stages())
+        for entry in self.record.stages.values():
+            entry.state = "waiting"
+        self.records.save(self.record)
+
+    def _say(self, message: str) -> None:
+        log.warning("%s", message)
+        self.watcher.capture_changed(message)
 
     @property
     def log_file(self) -> Path:
@@ -168,7 +209,8 @@ class Run:
         asked, source = Path(self.request.out), self._source()
         extra = {"source": source, "run": self.record.id, "capture": self.request.name, "profile": self.request.profile,
                  "seed": self.settings.seed,
-                 "asked": {"settings": list(self.request.settings), "started": self.record.started},
+                 "asked": {"settings": list(self.request.settings), "started": self.record.started, "marker": self.record.marker,
+                           "listing": self.record.listing, "changed": self.record.changed},
                  "seconds_wall": round(time.monotonic() - self._started, 3),
                  "cached": [n for n, s in self.record.stages.items() if s.cached]}
         with self.store.lock_where_possible(digest_mapping({"twin folder": str(asked)})):
@@ -237,7 +279,7 @@ def _judge(record: RunRecord, error: BaseException | None) -> None:
 
 def _log_to(path: Path) -> logging.Handler | None:
     with suppress(OSError):                    # a full disk: the stage's own error says so
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter(LOG_FORMAT))
         for name in ("flows", "stages"):
             logger = logging.getLogger(name)

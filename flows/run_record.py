@@ -14,14 +14,16 @@ import secrets
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from flows.names import printable
 from flows.request import Reconstruction
-from flows.saved import Unreadable, printable, read_object, saved_as
+from flows.saved import Unreadable, read_object, saved_as
 from stages.core.errors import StoreError
 from stages.core.file_locks import is_held, lock
 from stages.core.store import Store
@@ -70,6 +72,12 @@ class RunRecord:
     advice: str = ""
     flow_run: str = ""
     """id of the Prefect flow run, when there is one"""
+    marker: int = 0
+    """when the capture's READY was written, ns; 0 if it had none"""
+    listing: str = ""
+    """digest of the names, sizes and times of the capture's files as they were read"""
+    changed: str = ""
+    """what changed in the capture while the run worked on it, in words"""
     log: str = ""
     """file with all that the stages said; a finished run leaves a copy as run.log in its twin folder"""
 
@@ -169,10 +177,11 @@ class RunRecords:
                     _told.add(path)
         return sorted(found, key=lambda r: r.started, reverse=True)
 
-    def remove(self, record: RunRecord) -> None:
-        """Forget a run."""
-        for path in self.folder.glob(f"{_literal(record.id)}.*"):
-            path.unlink(missing_ok=True)
+    def remove(self, run: str) -> None:
+        """Forget the run of this id."""
+        for path in self.folder.glob(f"{_literal(run)}.*"):
+            with suppress(OSError):                       # a folder of that name, say
+                path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> RunRecord:
         record = saved_as(RunRecord, read_object(path, SCHEMA_VERSION), path)

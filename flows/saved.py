@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from flows.names import printable
+
 MOST_BYTES = 64 << 20
 """a run's record takes some kilobytes"""
 T = TypeVar("T")
@@ -54,20 +56,6 @@ def saved_as(kind: type[T], data: dict[str, Any], path: Path) -> T:
         first = e.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"])) or "content"
         raise Unreadable(path, f"{where}: {first['msg']}, found {str(first['input'])[:60]!a}") from e
-
-
-def printable(path: Path | str) -> str:
-    """A path as it can be printed and sent: bytes that are not UTF-8 as \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def is_text(name: str) -> bool:
-    """Whether a name from the filesystem is UTF-8; others fit into no JSON, so they cannot be handed to Prefect, nor stand in a record."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 @functools.cache

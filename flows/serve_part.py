@@ -13,7 +13,8 @@ from flows.places import twins_root
 from flows.stage_child import die_with_parent
 from stages.core.store import Store
 
-LOOK_FOR_CAPTURES_EVERY_S = 3.0
+LOOK_FOR_CAPTURES_EVERY_S, LOOK_AGAIN_S = 3.0, 1.0
+"""sooner while something arrives"""
 
 
 def server(host: str, port: str) -> None:
@@ -66,12 +67,11 @@ def watcher() -> None:
         while True:
             say_alive()
             offer.look()
-            arrivals.look()
-            for line in recovery.look():
+            for line in [*arrivals.look(), *recovery.look()]:
                 print(line, flush=True)      # noqa: T201 - into the part's log
             if (removed := keeper.look()) and removed.folders:
                 print(f"removed {removed.folders} results, {removed.bytes / 1e9:.1f} GB", flush=True)      # noqa: T201
-            time.sleep(LOOK_FOR_CAPTURES_EVERY_S)
+            time.sleep(LOOK_AGAIN_S if arrivals.hurried else LOOK_FOR_CAPTURES_EVERY_S)
 
 
 PARTS = {"server": server, "worker": worker, "register": register, "files": files, "watcher": watcher}

@@ -6,11 +6,11 @@ from the UI, by a schedule or by a batch; the twin folder is written either way.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+from flows.saved import Unreadable, read_object
 from stages.core.errors import ConfigError
 
 FAIL_ON = "TWIN_FAIL_ON"
@@ -20,9 +20,9 @@ _FAILING = {"do not use": ("do not use",), "partial": ("partial", "do not use"),
 def verdict_of(out: str | Path) -> dict[str, Any] | None:
     """"word", "line", "why" and "facts"; None for a twin that has none: of an older version, or not there."""
     try:
-        found = json.loads((Path(out) / "run.json").read_text())["verdict"]
+        found = read_object(Path(out) / "run.json")["verdict"]
         return found if isinstance(found["word"], str) and isinstance(found["line"], str) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, Unreadable, KeyError, TypeError):
         return None
 
 

@@ -26,6 +26,9 @@ class Watcher:
     def stage_finished(self, stage: str, record: StageRecord, warnings: list[str]) -> None:
         """The result is in the store."""
 
+    def capture_changed(self, message: str) -> None:
+        """Its capture is no longer as it was read: the run begins again."""
+
     def run_ended(self, record: RunRecord) -> None:
         """Done, failed or interrupted; the record tells."""
 

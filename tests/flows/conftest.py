@@ -89,6 +89,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     monkeypatch.setenv("TOY_FOLDER", str(tmp_path))
     monkeypatch.setenv("TWIN_STAGES", "tests.flows.toy_stages:stages")
     monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TWIN_SETTLE_S", "0.2")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     return Toy(tmp_path, Store(tmp_path / "store"), make_capture(tmp_path / "capture"))
 

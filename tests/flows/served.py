@@ -17,7 +17,7 @@ from tests.flows.api_client import ApiClient
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 400.0
-TOY = {"TWIN_STAGES": "tests.flows.toy_stages:stages"}
+TOY = {"TWIN_STAGES": "tests.flows.toy_stages:stages", "TWIN_SETTLE_S": "1"}
 
 
 def inherited() -> dict[str, str]:

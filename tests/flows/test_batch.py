@@ -136,7 +136,7 @@ def test_the_page_shows_failures_first_and_figures(tmp_path):
     twin.mkdir(parents=True)
     metrics = {"bundle": {"rms_px": 0.2134}, "texture": {"psnr_db": 31.26}, "package": {"size_mm": "70 x 200 x 90"}}
     stages = {"track": {"frames": {"ok": 38, "lost": 2}}, **{k: {"metrics": v} for k, v in metrics.items()}}
-    (twin / "run.json").write_text(json.dumps({"stages": stages}))
+    (twin / "run.json").write_text(json.dumps({"schema_version": 1, "stages": stages}))
     (twin / "report.html").write_text("report")
     bad = Outcome("<jug>", "Failed", 3.0, "no pair can be read", capture=str(tmp_path))
     outcomes = [Outcome("cup", "Completed", 61.5, out=str(twin)), bad]
@@ -153,6 +153,7 @@ def test_arrivals_are_started_once_and_as_far_as_there_is_room(tmp_path, monkeyp
 
     for name in ("TWIN_CAPTURES", "TWIN_TWINS"):
         monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("TWIN_SETTLE_S", "0")
     started, waiting = [], []
     monkeypatch.setattr(arrivals, "run_deployment", lambda name, parameters, **more: started.append(Path(parameters["capture"]).name))
     for k in range(arrivals.AT_ONCE + 7):

@@ -55,7 +55,7 @@ def test_done_is_what_has_a_twin_of_its_settings_even_when_its_records_are_forgo
     assert due() == ["jug"] and due("quality") == due(settings=["b.gain=2"]) == ["cup", "jug"]
     assert make("cup", "--profile", "quality") == 0 and due() == due("quality") == ["jug"]        # the record of the first still counts
     for record in records.all():
-        records.remove(record)
+        records.remove(record.id)
     assert due("quality") == due() == ["jug"] and due(settings=["b.gain=2"]) == ["jug"]            # better than asked for
     os.utime(root / "cup" / "READY", (time.time() + 60,) * 2)
     assert due("quality") == ["cup", "jug"]                                                         # made anew
