@@ -5,7 +5,6 @@ A run holds flock on <id>.lock while it lives: that, not the process id, tells w
 
 from __future__ import annotations
 
-import heapq
 import json
 import logging
 import os
@@ -140,7 +139,12 @@ class RunRecords:
 
     def recent(self, count: int) -> list[RunRecord]:
         """The newest, newest first."""
-        return self._load_all(heapq.nlargest(count, self.folder.glob("*.json"), key=lambda p: p.name))
+        found: list[RunRecord] = []
+        for path in sorted(self.folder.glob("*.json"), key=lambda p: p.name, reverse=True):
+            if len(found) == count:
+                break
+            found += self._load_all([path])
+        return sorted(found, key=lambda r: r.started, reverse=True)
 
     def of_capture(self, capture: Path) -> list[RunRecord]:
         """All runs of one capture, newest first."""
@@ -186,7 +190,7 @@ class RunRecords:
     def _read(self, path: Path) -> RunRecord:
         record = saved_as(RunRecord, read_object(path, SCHEMA_VERSION), path)
         if record.id != path.stem:
-            raise Unreadable(path, f"id: {path.stem} was expected, {printable(record.id)[:60]} was found")
+            raise Unreadable(path, f"id: {printable(path.stem)} was expected, {printable(record.id)[:60]} was found")
         record.request = _request(record.request, path)
         if record.state == "running" and not self._lives(record):
             record.state = "died"

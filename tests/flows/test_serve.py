@@ -25,12 +25,32 @@ pytestmark = pytest.mark.slow
 def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     (folder / "tmp").mkdir()
+    _leave_bad_things(folder)
     server = Served(folder, {**TOY, "TMPDIR": str(folder / "tmp")})
     yield server
     assert server.stop() == 0, server.said()
     assert "stopped" in server.said() and not (server.store / "prefect" / "serve" / "address.json").exists()
     with pytest.raises(StopIteration):
         server.part("")
+
+
+def _leave_bad_things(folder: Path) -> None:
+    """What other programs and other versions may leave; the whole file runs beside them."""
+    strange = make_capture(Path(os.fsdecode(os.fsencode(folder / "captures") + b"/caf\xe9")))
+    (strange / "READY").touch()
+    for part, content in (("runs/20990101-000000-cup-0.json", "null"), ("runs/20990101-000001-cup-0.json", '{"schema_version": 99}'),
+                          ("leases/notes.lease", "[]"), ("captures/vase/READY.txt", "")):
+        path = (folder if part.startswith("captures") else folder / "store") / part
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+
+def test_what_cannot_be_read_is_named_and_stops_nothing(served):
+    log = served.store / "prefect" / "serve" / "logs" / "watcher.log"
+    served.wait(lambda: "caf\\xe9: its name is not UTF-8" in log.read_text() and "READY.txt: the marker has to be named READY" in log.read_text())
+    status = subprocess.run([sys.executable, "-m", "flows.cli", "status"], env=served.env, capture_output=True, text=True)
+    assert status.returncode == 0, status.stderr
+    assert all(x in status.stdout for x in ("20990101-000000-cup-0.json", "newer version", "caf\\xe9", "READY.txt"))
 
 
 def _capture(served: Served, name: str) -> Path:
