@@ -19,7 +19,7 @@ from flows.ready import arrived, changed_since, not_done, ready_captures
 from flows.run_record import RunRecords
 from flows.settling import Settling, settle_s
 from stages.core.errors import ConfigError
-from tests.flows.conftest import make_capture
+from tests.flows.conftest import make_capture, wait_for
 from tests.flows.served import TOY, Served
 
 COPIER = """
@@ -35,7 +35,10 @@ for name in ("READY", "calibration.json", *(f"{side}/{k:06}.png" for side in ("l
 
 
 def _copy_slowly(folder: Path, pause_s: float) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", COPIER, str(folder), str(pause_s)])
+    """Under way when this returns."""
+    process = subprocess.Popen([sys.executable, "-c", COPIER, str(folder), str(pause_s)])
+    wait_for((folder / "READY").exists)
+    return process
 
 
 class _Clock:
@@ -180,13 +183,13 @@ def test_a_run_begins_again_when_its_capture_changes(toy, places, capsys):
 
 def test_a_stage_that_fails_over_a_half_copied_capture_is_no_failure(toy, places):
     capture = make_capture(places / "cup")
-    toy.order("c", "raise")
-    thread = threading.Thread(target=lambda: (toy.wait_started("b"), (capture / "right" / "000001.png").touch(), toy.wait_started("c"),
+    toy.order("c", "raise 2")
+    thread = threading.Thread(target=lambda: (toy.wait_started("c"), time.sleep(0.5), (capture / "right" / "000001.png").touch(),
                                               toy.order("c", "")))
-    toy.order("b", "sleep 1")
     thread.start()
     assert _make(capture) == 0
     thread.join()
+    assert toy.counts() == {"a": 2, "b": 1, "c": 2, "d": 1}       # b reads what a made, which is the same
 
 
 def test_settings_that_come_last_count(toy, places):
@@ -244,7 +247,6 @@ def test_a_slow_copy_with_its_marker_first_becomes_one_whole_twin(tmp_path):
         (elsewhere / "jug").mkdir(parents=True)
         (elsewhere / "jug" / "ready").touch()
         copiers.append(_copy_slowly(elsewhere / "mug", 0.7))
-        time.sleep(1.0)
         other = served.create("reconstruct-batch", root=str(elsewhere))
         for run in (batch, other):
             served.wait_for(run["id"], "Completed")

@@ -71,7 +71,8 @@ class ToyStage:
         match self._orders().split():
             case ["sleep", seconds]:
                 time.sleep(float(seconds))
-            case ["raise"]:
+            case ["raise", *after]:
+                time.sleep(sum(map(float, after)))
                 raise CaptureError("frame 17 of right/ is missing", "copy it again")
             case ["fault"]:
                 raise KeyError("a fault of the program")
