@@ -28,7 +28,8 @@ from pathlib import Path
 folder, pause = Path(sys.argv[1]), float(sys.argv[2])
 for name in ("READY", "calibration.json", *(f"{side}/{k:06}.png" for side in ("left", "right") for k in range(9)), "text"):
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text("{}" if name == "calibration.json" else f"all of {folder.name} " if name == "text" else name)
+    whole = {"calibration.json": f'{{"of": "{folder.name}"}}', "text": f"all of {folder.name} "}
+    (folder / name).write_text(whole.get(name, name))
     time.sleep(pause)
 """
 """a copy in the order of the names: the marker first, what the toy stages read last"""
