@@ -38,7 +38,7 @@ class CaptureWatch:
     def let_it_arrive(self) -> None:
         """After a failure over the capture: one that carries a marker and changed a moment ago may still be arriving, however quiet it was
         when it failed."""
-        newest = max((changed for _, changed in listing_of(self._capture).values()), default=0)
+        newest = max((changed for *_, changed in listing_of(self._capture).values()), default=0)
         if self.marker and time.time() - max(newest, self.marker) / 1e9 < RECENT_S:
             self.wait()
 

@@ -12,26 +12,26 @@ from flows.names import printable
 from stages.core.capture import find_files
 from stages.core.errors import CaptureError
 
-Listing = Mapping[str, tuple[int, int]]
-"""(bytes, time of the last change in ns) by name relative to the capture"""
+Listing = Mapping[str, tuple[int, int, int]]
+"""(bytes, mtime, ctime, both in ns) by name relative to the capture. A picture that was replaced and put back has another ctime"""
 SETTINGS = "twin.yaml"
 
 
 def listing_of(capture: Path) -> Listing:
     """Of what the pipeline reads; of all files while the folder is no capture yet."""
-    found: dict[str, tuple[int, int]] = {}
+    found: dict[str, tuple[int, int, int]] = {}
     for path in _files(capture):
         try:
             about = path.stat()
         except OSError:                           # taken away at this moment
             continue
-        found[path.relative_to(capture).as_posix()] = (about.st_size, about.st_mtime_ns)
+        found[path.relative_to(capture).as_posix()] = (about.st_size, about.st_mtime_ns, about.st_ctime_ns)
     return found
 
 
 def digest_of(listing: Listing) -> str:
-    """Equal as long as nothing changed."""
-    return hashlib.sha256(os.fsencode(repr(sorted(listing.items())))).hexdigest()[:32]
+    """Equal as long as nothing changed, wherever the capture lies: a copy that keeps the times has it too."""
+    return hashlib.sha256(os.fsencode(repr(sorted((name, *about[:2]) for name, about in listing.items())))).hexdigest()[:32]
 
 
 def marker_time(capture: Path) -> int:

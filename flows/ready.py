@@ -10,7 +10,7 @@ from pathlib import Path
 from flows.listing import digest_of, listing_of
 from flows.markers import DEEPEST, DEEPEST_TOLD, Note, look_through
 from flows.names import is_text, printable
-from flows.places import twin_folder
+from flows.places import captures_root, twin_folder
 from flows.run_record import RunRecord, RunRecords
 from flows.twin_place import is_better
 from flows.twin_record import TwinRecord, damage_of, read_twin
@@ -103,6 +103,9 @@ def _arrived(root: Path, levels: int) -> tuple[list[ReadyCapture], list[Note]]:
     if not is_text(str(root)):
         raise CaptureError(f"the name of {printable(root)} is not UTF-8", "rename that folder")
     found = look_through(root, levels)
+    for marker in [m for m in found.markers if m.parent == captures_root()]:
+        found.markers.remove(marker)
+        found.note(marker, "this is the folder of all captures: move the capture into a folder of its own")
     return sorted(filter(None, (_described(root, p) for p in found.markers)), key=lambda c: c.name), found.notes
 
 

@@ -125,6 +125,14 @@ def test_what_is_nearly_a_marker_or_lies_too_deep_is_told(tmp_path):
     assert look_through(tmp_path).markers == [tmp_path / "fine" / "READY"]
 
 
+def test_a_marker_in_the_captures_folder_itself_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("TWIN_CAPTURES", str(tmp_path / "captures"))
+    (tmp_path / "captures").mkdir()
+    (tmp_path / "captures" / "READY").touch()
+    captures, notes = arrived(tmp_path)
+    assert captures == [] and "folder of all captures" in notes[0].why
+
+
 @pytest.fixture
 def places(toy, monkeypatch) -> Path:
     monkeypatch.setenv("TWIN_CAPTURES", str(toy.folder / "captures"))
@@ -231,7 +239,8 @@ def test_a_capture_that_never_rests_does_not_count_as_done(toy, places, monkeypa
 
 
 def test_differences_in_words():
-    before, now = {"a": (1, 1), "b": (1, 1), "d": (1, 1)}, {"a": (1, 2), "c": (1, 1), "e": (1, 1), "d": (1, 1)}
+    same = (1, 1, 1)
+    before, now = {"a": same, "b": same, "d": same}, {"a": (1, 1, 2), "c": same, "e": same, "d": same}
     assert difference(before, now) == "2 files (c ..) came, b went, a changed"
     assert difference(now, now) == ""
 
