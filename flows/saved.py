@@ -44,7 +44,7 @@ def read_object(path: Path, newest: int | None = None) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise Unreadable(path, f"a JSON object was expected, {'null' if data is None else type(data).__name__} was found")
     if newest is not None:
-        _refuse_newer(path, data.get("schema_version"), newest)
+        _refuse_newer(path, data.get("schema_version", 1), newest)
     return data
 
 
