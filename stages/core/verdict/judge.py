@@ -24,7 +24,7 @@ _MISSING_FEW, _MISSING_MANY = 0.5, 0.75
 
 @dataclass(frozen=True)
 class Rule:
-    """`text` (with {value}) applies beyond `doubt`; beyond `bad` it is reason enough not to use the twin."""
+    """`text` applies beyond `doubt`; beyond `bad` it is reason enough not to use the twin."""
 
     value: float | None
     doubt: float
