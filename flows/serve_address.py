@@ -10,13 +10,14 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from flows.embedded_server import answers
 from flows.password import authorization
+from flows.saved import Unreadable, read_object, saved_as
 from stages.core.errors import StoreError, TwinError
 from stages.core.file_locks import try_lock
 from stages.core.store import Store
@@ -26,10 +27,10 @@ from stages.core.store import Store
 class Address:
     """`auth` is user:password or empty."""
 
-    ui: str
-    api: str
-    pid: int
-    host: str
+    ui: str = ""
+    api: str = ""
+    pid: int = 0
+    host: str = ""
     auth: str = ""
 
 
@@ -40,10 +41,10 @@ def home(store: Store) -> Path:
 
 def read_address(store: Store) -> Address | None:
     """Of the `twin serve` that runs, or ran last and was killed; None without one."""
+    path = home(store) / "address.json"
     try:
-        found = json.loads((home(store) / "address.json").read_text())
-        return Address(**{f.name: found.get(f.name, "") for f in fields(Address)})
-    except (OSError, ValueError, AttributeError):
+        return saved_as(Address, read_object(path), path)
+    except (FileNotFoundError, Unreadable):
         return None
 
 

@@ -6,13 +6,13 @@ takes the place of a lesser one.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from flows.places import twin_folder
+from flows.saved import Unreadable, read_object
 
 log = logging.getLogger(__name__)
 PROFILES = ("preview", "standard", "quality")
@@ -43,7 +43,6 @@ def place_of(out: Path, capture: Path, profile: str, source: str) -> Path:
 def read_run(twin: Path) -> Mapping[str, Any]:
     """run.json of a twin; empty if there is none or it is damaged."""
     try:
-        found = json.loads((twin / "run.json").read_text())
-    except (OSError, ValueError):
+        return read_object(twin / "run.json")
+    except (FileNotFoundError, Unreadable):
         return {}
-    return found if isinstance(found, dict) else {}

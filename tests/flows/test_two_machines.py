@@ -73,7 +73,8 @@ def _start_batch(installation: cluster.Cluster, root: Path) -> str:
 
 def _machines(installation: cluster.Cluster, store: Store, batch: str) -> tuple[str, str]:
     """The one that took the batch has to die."""
-    holder = cluster.wait_until(lambda: read_holder(leases_folder(store) / f"{batch}.lease"), PATIENCE_S)
+    lease = leases_folder(store) / f"{batch}.lease"
+    holder = cluster.wait_until(lambda: (h := read_holder(lease)) and h.machine and h, PATIENCE_S)
     names = {m.name: key for key, m in installation.machines.items()}
     victim = names.pop(holder.machine)
     return victim, next(iter(names.values()))
