@@ -21,7 +21,7 @@ from stages.core.errors import CaptureError, ConfigError
 SETTLE_S = 5.0
 LATE_FACTOR, LATEST_FACTOR = 2, 60
 """times the setting, if files came after the marker: at least, and at most"""
-INCOMPLETE_FACTOR = 3
+INCOMPLETE_FACTOR = 12
 """while the calibration or a view is missing"""
 PAUSES = 4
 SAME_MOMENT_NS = 1_000_000_000

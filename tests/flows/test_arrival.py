@@ -97,7 +97,7 @@ def test_files_after_the_marker_lengthen_the_wait_and_so_does_what_is_missing(se
     for folder in (late, bare):
         folder.mkdir()
         (folder / "READY").touch()
-    assert _after(settling, bare) == 15
+    assert _after(settling, bare) == 60
     time.sleep(1.5)                                         # times of arrival cannot be set
     make_capture(tmp_path / "whole")
     for path in (tmp_path / "whole").iterdir():
