@@ -36,6 +36,7 @@ class _Other:
     def __init__(self, served: Served) -> None:
         command = [sys.executable, "-P", "-m", "flows.serve_part", str(os.getpid()), "worker", "twin", "1"]
         own = {"TWIN_MACHINE": "suspended", "PREFECT_HOME": str(served.folder / "home"), "PREFECT_API_URL": served.api_url,
+               "PREFECT_API_AUTH_STRING": served.auth,
                "PREFECT_WORKER_QUERY_SECONDS": "1"}
         with (served.folder / "suspended.log").open("w") as log:
             self.worker = subprocess.Popen(command, env={**served.env, **own}, stdout=log, stderr=log)
