@@ -39,6 +39,7 @@ def served(tmp_path_factory, browser):
     server = Served(folder, {"TWIN_WEIGHTS": str(folder / "weights")}, runs=1)
     browser.open(server.link)
     browser.see("Dashboard")
+    browser.hosts()                       # forgets what tests before these have visited in the same browser
     yield server
     assert server.stop() == 0, server.said()
 
