@@ -8,7 +8,7 @@ import pytest
 
 from stages.core.geometry.rigid import exp_se3, inverse
 from stages.track.dense_view import DenseView
-from stages.track.verification import contradicted, detail, judge
+from stages.track.verification import Verdict, contradicted, detail, judge
 from tests.track.ball_scene import RADIUS_M, RIG
 
 DISTANCE_M = 0.35
@@ -69,6 +69,18 @@ def test_a_wrong_turn_is_noticed_though_the_shape_does_not_tell(views, turn):
 def test_the_whole_turned_together_is_no_error(views):
     turned = {k: exp_se3([0.3, 0.2, 0.1, 0.5, 0, 0]) @ p for k, p in poses().items()}
     assert contradicted(views, turned, np.array([0.5, 0, 0]), True) == {}
+
+
+@pytest.mark.parametrize("turn", [15.0, -20.0])
+def test_a_part_that_agrees_with_itself_is_lost_where_the_larger_part_contradicts_it(views, turn):
+    """Three frames turned together: each has neighbours that bear it out, but only among the three."""
+    last = sorted(poses())[-3:]
+    assert sorted(contradicted(views, poses(**{f"f{k}": turn for k in last}), np.zeros(3), True)) == last
+
+
+def test_a_mask_that_lost_a_part_does_not_make_a_true_pose_false():
+    assert Verdict(0.9, 0.85, 0.17, 4000).firm and not Verdict(0.6, 0.85, 0.17, 4000).firm
+    assert not Verdict(0.5, 0.9, 0.02, 4000).firm and Verdict(float("nan"), 0.9, 0.0, 4000).silent
 
 
 def test_a_bare_ball_gives_no_verdict():
