@@ -33,9 +33,9 @@ class Unbounded(ValueError):
 
 @dataclass(frozen=True)
 class Bounds:
-    """Most cells of a grid (about 30 bytes each) and most vertices of a mesh (about 2 kB each while it is fitted)."""
+    """Most cells of a grid (about 80 bytes each) and most vertices of a mesh (about 2 kB each while it is fitted)."""
 
-    cells: int = 40_000_000
+    cells: int = 20_000_000
     vertices: int = 600_000
 
     def voxel(self, low: np.ndarray, high: np.ndarray, wanted: float) -> float:
@@ -48,7 +48,7 @@ class Bounds:
                 f"the box round all that the masks show is {size} mm: {cells:.3g} cells of {1000 * wanted:.2f} mm, more than "
                 f"surface.max_cells={self.cells:,}",
                 "look at the masks in the report: they show more than one object, or the poses are wrong; for an object that is truly so "
-                "large raise surface.max_cells (30 bytes each) or surface.voxel_px",
+                "large raise surface.max_cells (80 bytes each) or surface.voxel_px",
             )
         return max(wanted, least)
 

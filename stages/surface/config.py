@@ -24,8 +24,8 @@ class SurfaceConfig:
     """rounds of reading the evidence and moving the surface, coarse to fine (1-4)"""
     voxel_px: float = 2.4
     """voxel of the final mesh, footprints; 2.4 makes about 130,000 vertices of a bottle that fills a third of 1280x720"""
-    max_cells: int = 40_000_000
-    """cells of the finest grid at most, 30 bytes each; a box with more is meshed with voxels up to 1.8 times larger, and beyond refused"""
+    max_cells: int = 20_000_000
+    """cells of the finest grid at most, 80 bytes each; a box with more is meshed with voxels up to 1.8 times larger, and beyond refused"""
     max_vertices: int = 600_000
     """vertices of a mesh at most; a surface that would have more is not that of one object, and refused"""
     smooth: float = 1000.0
