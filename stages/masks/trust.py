@@ -12,8 +12,8 @@ from stages.masks.frame_cut import FrameCut
 DOUBTED = 0.45
 """most that a mask is trusted which was made without the usual means (unplaced frame, odd first mask)"""
 UNCHECKED = 0.45
-"""most that a mask is trusted which nothing but colour and flow speaks for: they may run away together (on random captures one in six of such
-masks was below a J of 80, and nothing in them told which)"""
+"""most that a mask is trusted which nothing but colour and flow speaks for: they may run away together (on random captures one in six of
+such masks was below a J of 80, and nothing in them told which)"""
 BORDER_SHARE = 0.03
 """share of the outline on the picture's border from which the object counts as cut off"""
 
