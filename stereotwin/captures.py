@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from stages.core.camera import Rig
-from stages.core.capture import CaptureFiles, find_files, pair_files
+from stages.core.capture import CaptureFiles, find_files
 from stages.core.errors import CaptureError
+from stages.core.frame_names import pair_files
 from stages.core.images import read_rgb, write_mask, write_rgb
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -33,7 +34,7 @@ class Capture:
             yield read_rgb(left), read_rgb(right)
 
     def _pairs(self) -> list[tuple[Path, Path]]:
-        pairs = pair_files(self.files.left, self.files.right)
+        pairs, _ = pair_files(self.files.left, self.files.right)
         return [(left, right) for left, right in pairs if left is not None and right is not None]
 
 
