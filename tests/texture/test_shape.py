@@ -27,9 +27,16 @@ def test_lighten_keeps_the_shape():
 
 def test_lighten_gives_way_to_the_tolerance():
     vertices, faces = sphere(5)
-    _, f, deviation = lighten(vertices, faces, 200, 2e-5)
-    assert len(f) > 200
+    _, f, deviation = lighten(vertices, faces, 2000, 2e-5)
+    assert len(f) > 2000
     assert deviation <= 2e-5
+
+
+def test_lighten_ends_at_eight_budgets_and_says_how_far_off_it_is():
+    """A surface that is rough all over would otherwise come back whole."""
+    vertices, faces = sphere(5)
+    v, f, deviation = lighten(vertices, faces, 200, 2e-5)
+    assert 200 < len(f) <= 1600 and 2e-5 < deviation < 2e-3
 
 
 def test_tidy_drops_what_has_no_area():
