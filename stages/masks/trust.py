@@ -11,9 +11,9 @@ from stages.masks.frame_cut import FrameCut
 
 DOUBTED = 0.45
 """most that a mask is trusted which was made without the usual means (unplaced frame, odd first mask)"""
-UNCHECKED = 0.45
-"""most that a mask is trusted which nothing but colour and flow speaks for: they may run away together (on random captures one in six of
-such masks was below a J of 80, and nothing in them told which)"""
+UNCHECKED = 0.6
+"""most that a mask is trusted which nothing but colour and flow speaks for: they may run away together. It is uncertain whatever its trust:
+on random captures one in six of such masks was below a J of 80, and nothing in them told which"""
 BORDER_SHARE = 0.03
 """share of the outline on the picture's border from which the object counts as cut off"""
 
@@ -52,11 +52,12 @@ def judge(
     trust = known.get(worst, 0.5)
     if doubt := doubt or cut.doubt:
         trust, worst = min(trust, DOUBTED), doubt
-    if not checked and trust > UNCHECKED:
-        trust, worst = UNCHECKED, "nothing but colour and optical flow speaks for it, and they may run away together"
+    doubtful = trust < uncertain_below
+    if not checked and not doubtful:
+        trust, worst, doubtful = min(trust, UNCHECKED), "only colour and optical flow speak for it, and they may run away together", True
     cut_off = border_share(cut.mask) > BORDER_SHARE
     trust *= 0.85 if cut_off else 1.0
-    status = "uncertain" if trust < uncertain_below else "ok"
+    status = "uncertain" if doubtful or trust < uncertain_below else "ok"
     reason = worst if status == "uncertain" else "the object reaches the picture's border" if cut_off else ""
     return Verdict(status, round(float(trust), 3), area, reason)
 

@@ -48,7 +48,8 @@ def test_a_jump_of_the_area_is_doubtful():
 
 def test_unknown_cues_do_not_count_but_unchecked_masks_are_capped():
     assert judge(cut(depth=NAN, overlap=NAN), NAN, 0.5).trust == 1.0
-    assert judge(cut(depth=NAN, overlap=NAN), NAN, 0.5, checked=False).trust == UNCHECKED
+    unchecked = judge(cut(depth=NAN, overlap=NAN), NAN, 0.5, checked=False)
+    assert unchecked.trust == UNCHECKED and unchecked.status == "uncertain" and "flow" in unchecked.reason
     assert judge(cut(), 400.0, 0.5, doubt="odd box").trust <= DOUBTED
 
 

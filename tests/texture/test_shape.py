@@ -35,7 +35,7 @@ def test_lighten_gives_way_to_the_tolerance():
 def test_lighten_ends_at_eight_budgets_and_says_how_far_off_it_is():
     """A surface that is rough all over would otherwise come back whole."""
     vertices, faces = sphere(5)
-    v, f, deviation = lighten(vertices, faces, 200, 2e-5)
+    _, f, deviation = lighten(vertices, faces, 200, 2e-5)
     assert 200 < len(f) <= 1600 and 2e-5 < deviation < 2e-3
 
 
