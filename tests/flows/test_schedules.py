@@ -56,7 +56,9 @@ def _runs(served: Served) -> list[dict]:
 def test_a_schedule_a_minute_ahead_starts_a_real_run(served, tonight):
     run = served.wait(lambda: next((r for r in _runs(served) if r["state_name"] in ("Completed", "Failed", "Crashed")), None))
     assert run["state_name"] == "Completed" and run["auto_scheduled"]
-    assert datetime.fromisoformat(run["expected_start_time"]) == tonight <= datetime.fromisoformat(run["start_time"])
+    assert datetime.fromisoformat(run["expected_start_time"]) == tonight
+    # a worker takes what is due within the next second, too
+    assert datetime.fromisoformat(run["start_time"]) >= tonight - timedelta(seconds=2)
     assert len(list(served.twins.glob("cup-*/run.json"))) == 1
     assert "Can't evaluate" not in (served.store / "prefect" / "serve" / "logs" / "server.log").read_text()
 
