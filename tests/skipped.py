@@ -49,7 +49,7 @@ class _Remember:
             self._ids.append(report.nodeid)
 
     def pytest_sessionfinish(self) -> None:
-        if self._config.cache is not None:
+        if getattr(self._config, "cache", None) is not None:        # none with -p no:cacheprovider
             self._config.cache.set(_CACHE, self._ids)
 
 
