@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,13 +38,12 @@ def open_inside(path: Path, root: Path) -> BinaryIO:
         file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
     except OSError as e:
         raise CaptureError(f"cannot read {path}: {e.strerror}", "check that the file exists and is readable") from e
-    try:
+    with ExitStack() as closed_on_error:
+        closed_on_error.enter_context(file)
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise CaptureError(f"{path} is no regular file", "put the file itself there")
         _Inside(root).require(path, _place(file, path))
-    except BaseException:
-        file.close()
-        raise
+        closed_on_error.pop_all()
     return file
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
-from stages.masks.colour_model import UNIFORM, ColourModel
+from stages.masks.colour_model import CAST, UNIFORM, ColourModel
 
 DISPARITY_OUTLIERS = 0.1
 """share of disparities that say nothing (mismatches that survived their check, borders of the object)"""
@@ -19,9 +19,9 @@ WEAK_SIGMA_PX = 0.6
 SHADOW_LOG_SIGMA = 0.12
 """a background pixel may darken or brighten by about 12 % (soft shadow, reflection, drift) and still be background, until it is known
 how much this background does (`shade`)"""
-CAST, CAST_DARKEST, CAST_TINT = 0.1, 0.35, 0.03
-"""share of the background that lies in a cast shadow, which darkens it by any factor down to the second (grey levels, not light), and by
-how much of its brightness such a shadow changes the hue"""
+CAST_DARKEST, CAST_TINT = 0.35, 0.03
+"""a cast shadow darkens the background by any factor down to the first (grey levels, not light), and changes the hue by so much of its
+brightness"""
 
 
 def depth_llr(

@@ -52,12 +52,11 @@ def judge(
     trust = known.get(worst, 0.5)
     if doubt := doubt or cut.doubt:
         trust, worst = min(trust, DOUBTED), doubt
-    doubtful = trust < uncertain_below
-    if not checked and not doubtful:
-        trust, worst, doubtful = min(trust, UNCHECKED), "only colour and optical flow speak for it, and they may run away together", True
+    if not checked and trust >= uncertain_below:
+        trust, worst = min(trust, UNCHECKED), "only colour and optical flow speak for it, and they may run away together"
     cut_off = border_share(cut.mask) > BORDER_SHARE
     trust *= 0.85 if cut_off else 1.0
-    status = "uncertain" if doubtful or trust < uncertain_below else "ok"
+    status = "uncertain" if not checked or trust < uncertain_below else "ok"
     reason = worst if status == "uncertain" else "the object reaches the picture's border" if cut_off else ""
     return Verdict(status, round(float(trust), 3), area, reason)
 

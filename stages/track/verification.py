@@ -101,9 +101,12 @@ def contradicted(views: Mapping[int, DenseView], poses: Mapping[int, np.ndarray]
 
 def _alone(frames: Iterable[int], said: Mapping[tuple[int, int], Verdict]) -> dict[int, str]:
     """Single frames that several others contradict, and none bears out."""
+    answers_of: dict[int, list[tuple[int, Verdict]]] = {f: [] for f in frames}
+    for (a, b), verdict in said.items():
+        answers_of[a].append((b, verdict))
+        answers_of[b].append((a, verdict))
     out = {}
-    for frame in frames:
-        answers = [(a + b - frame, v) for (a, b), v in said.items() if frame in (a, b)]
+    for frame, answers in answers_of.items():
         against = [other for other, v in answers if v.other]
         if len(against) >= LEAST_AGAINST and not any(v.same for _, v in answers):
             out[frame] = _contradicts(against)
@@ -113,13 +116,15 @@ def _alone(frames: Iterable[int], said: Mapping[tuple[int, int], Verdict]) -> di
 def _apart(frames: Iterable[int], said: Mapping[tuple[int, int], Verdict]) -> dict[int, str]:
     """Frames of the parts that the largest part does not bear out, though both should see the same."""
     parts = joined(frames, [pair for pair, v in said.items() if v.firm or v.silent])
-    out, largest = {}, set(parts[0]) if parts else set()
-    for part in parts[1:]:
-        met = {pair: v for pair, v in said.items() if len(largest & set(pair)) == 1 and len(set(part) & set(pair)) == 1}
-        if any(v.judged for v in met.values()):
-            against = sorted({f for pair in met for f in pair if f in largest})
-            out |= dict.fromkeys(part, _contradicts(against))
-    return out
+    part_of = {f: k for k, part in enumerate(parts) for f in part}
+    met: dict[int, set[int]] = {}               # by part: the frames of the largest that should see the same
+    judged: set[int] = set()
+    for pair, verdict in said.items():
+        inner, outer = sorted(pair, key=lambda f: part_of[f])
+        if part_of[inner] == 0 < part_of[outer]:
+            met.setdefault(part_of[outer], set()).add(inner)
+            judged |= {part_of[outer]} if verdict.judged else set()
+    return {f: _contradicts(sorted(met[k])) for k in sorted(judged) for f in parts[k]}
 
 
 def _contradicts(frames: Sequence[int]) -> str:
