@@ -83,4 +83,4 @@ async def _report(folder: Path, outcomes: Sequence[Outcome], due: int) -> Any:
                                  description=f"{folder}: {due} to be done, {sum(o.failed for o in bad)} failed. {page}")
     failed = [o for o in bad if o.failed]
     names = ", ".join(o.name for o in failed[:20]) + (" and more" if len(failed) > 20 else "")
-    return failed_state(f"{len(failed)} of {due} captures failed: {names}. Reasons: {page}") if failed else None
+    return failed_state(f"{len(failed)} of {len(outcomes)} captures failed: {names}. Reasons: {page}") if failed else None

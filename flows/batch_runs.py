@@ -23,7 +23,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from flows.batch_page import ARRIVING, Outcome
 from flows.places import twin_folder
-from flows.ready import ReadyCapture
+from flows.ready import ReadyCapture, not_done
 from flows.run_record import RunRecords
 from flows.settling import Settling
 from stages.core.fingerprint import digest_mapping
@@ -107,12 +107,17 @@ class BatchRuns:
             # and once more each time it is itself started again
             for suffix in self._keys:
                 run = await patiently(lambda: arun_deployment(DEPLOYMENT, client, parameters, timeout=0, idempotency_key=key + suffix))  # noqa: B023
-                if not _is_final(run):
+                if not _is_final(run) or self._made_meanwhile(capture, run):
                     break
         except PrefectHTTPStatusError as e:
             return Outcome(capture.name, "refused", reason=e.response.text[:300], capture=str(capture.path))
         self._under_way[run.id] = capture
         return None
+
+    def _made_meanwhile(self, capture: ReadyCapture, run: FlowRun) -> bool:
+        """The run that was under way when this batch looked has ended with the twin that is asked for."""
+        made = run.state is not None and run.state.is_completed()
+        return made and not not_done([capture], self._profile, self._settings, RunRecords(Store()))
 
     async def _ended_runs(self, client: PrefectClient) -> dict[UUID, FlowRun | None]:
         """By id; None for a run that somebody deleted."""

@@ -28,8 +28,8 @@ from tests.flows.served import ROOT, free_port, inherited
 
 VALUES = {"TWIN_AUTH": "admin:p4ss word", "POSTGRES_PASSWORD": "s3cret", "REDIS_PASSWORD": "s3cretToo", "RUNS_PER_WORKER": "1",
           **{f"{name}_IMAGE": f"{name.lower()}:1@sha256:{'0' * 64}" for name in ("POSTGRES", "REDIS", "NGINX", "PYTHON", "CUDA")},
-          "TWIN_LOST_AFTER_S": os.environ.get("TWIN_LOST_AFTER_S", "15")}
-"""what a user would write into deploy/.env; he would leave a machine its minute"""
+          "TWIN_LOST_AFTER_S": os.environ.get("TWIN_LOST_AFTER_S", "15"), "TWIN_FAIL_ON": "never"}
+"""what a user would write into deploy/.env; he would leave a machine its minute, and have twins of nine tiny frames fail"""
 LOOPBACK = "127.0.0.1"
 START_S = 240.0
 _DIE_WITH_US = functools.partial(die_with_parent, os.getpid())
