@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     _look(commands)
     _evaluate(commands)
     _calibrate(commands)
+    _nvidia(commands)
     _machine(commands)
     _weights(commands)
     p = _command(commands, "completion", "cli_completion:completion", "a script that completes this command in your shell")
@@ -143,6 +144,20 @@ def _calibrate(commands) -> None:
     p.add_argument("--board", required=True, type=_board, metavar="COLUMNSxROWS", help="inner corners, for example 9x6")
     p.add_argument("--square", required=True, type=float, metavar="METRES", help="side of one square")
     p.add_argument("--out", default="calibration.json", help="default: calibration.json")
+
+
+def _nvidia(commands) -> None:
+    p = _command(commands, "nvidia", "cli_nvidia:nvidia", "reconstruct with the settings file and folders of NVIDIA's workflow as they are")
+    p.add_argument("--config", required=True, metavar="FILE", help="its settings file, wherever it lies")
+    p.add_argument("--data-path", metavar="DIR", help="folder with left/ and right/; default: data_path of the file")
+    p.add_argument("--output-path", metavar="DIR", help="folder that receives the twin; default: workdir of the file")
+    p.add_argument("--profile", default="standard", choices=("preview", "standard", "quality"), help="what the file leaves open")
+    for names in (("--verbose", "-v"), ("--debug", "-d")):
+        p.add_argument(*names, dest="verbose", action="store_true", default=argparse.SUPPRESS, help="show log lines")
+    p.add_argument("--version", action=Version)
+    p.add_argument("settings", nargs="*", metavar="STAGE.KEY=VALUE", help="settings of this program, over those of the file")
+    _output_options(p)
+    _prefect_option(p)
 
 
 def _board(text: str) -> tuple[int, int]:

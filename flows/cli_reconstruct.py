@@ -30,7 +30,7 @@ def reconstruct(args: argparse.Namespace) -> int:
     check_places(str(capture), None if args.until else str(out))
     if not args.quiet:
         _begin(capture, out, args.profile)
-    _go(_request(args), args)
+    go(_request(args), args)
     return 0
 
 
@@ -45,7 +45,7 @@ def resume(args: argparse.Namespace) -> int:
     record = records.load(args.which) if args.which else next(iter(records.recent(LATEST)), None)
     if record is None:
         raise StoreError(f"there is no run in {records.folder}", "start one with `twin reconstruct`; TWIN_STORE names the store")
-    _go(Reconstruction.model_validate(record.request), args, record)
+    go(Reconstruction.model_validate(record.request), args, record)
     return 0
 
 
@@ -64,7 +64,7 @@ def demo(args: argparse.Namespace) -> int:
         write_capture(partial, CaptureSpec(frames=30, swings=2), workers=2, progress=_rendering)
         partial.rename(capture)
     request = Reconstruction(capture=str(capture), out=str(twin), profile=args.profile, settings=tuple(args.settings))
-    _go(request, args)
+    go(request, args)
     print("\nAgainst the known truth:")
     print_scores(evaluate(capture, twin))
     return 0
@@ -89,7 +89,7 @@ def _begin(capture: Path, out: Path, profile: str) -> None:
     print(f"{capture} -> {out} ({profile})", file=sys.stderr, flush=True)
 
 
-def _go(request: Reconstruction, args: argparse.Namespace, resumed: RunRecord | None = None) -> None:
+def go(request: Reconstruction, args: argparse.Namespace, resumed: RunRecord | None = None) -> None:
     """Run the flow and say what came out."""
     from flows.progress_line import ProgressLine
     from flows.run import Beside

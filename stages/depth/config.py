@@ -48,5 +48,7 @@ class DepthConfig:
     memory: Literal["fixed", "auto"] = setting("fixed", only_for=("onnx",))
     """fixed: refuse to start where memory will not suffice, naming the estimate; auto: lower onnx_band_megapixels, then onnx_megapixels,
     until it does, and say so"""
+    max_depth_m: float | None = None
+    """metres; what is farther away is left out, whatever its method; None keeps all"""
     given_sigma_px: float = 0.25
     """px; standard deviation stated for depth that came with the capture, which says nothing about its own errors"""

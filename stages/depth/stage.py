@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ class DepthStage:
         for name in _POSITIVE:
             if getattr(config, name) <= 0:
                 raise ConfigError(f"depth.{name} is {getattr(config, name)}", "give a number above 0")
+        if config.max_depth_m is not None and config.max_depth_m <= 0:
+            raise ConfigError(f"depth.max_depth_m is {config.max_depth_m}", "give a number above 0, or null")
         if config.method == "onnx":
             from stages.depth.onnx_memory import fitting
 
@@ -95,7 +98,8 @@ class DepthStage:
             reason += f", with {', '.join(names)}"
         source = (_GivenDepth(inputs["given"].path, config.given_sigma_px) if given
                   else _Measured(reader, METHODS[method].matcher(config, context.workers)))
-        job = lambda frame: _one_frame(source, reader, frame, rig, out, frame in shown)  # noqa: E731
+        nearer = nearer_than(source, rig, config.max_depth_m)
+        job = lambda frame: _one_frame(nearer, reader, frame, rig, out, frame in shown)  # noqa: E731
         results = []
         for result in ordered_map(job, frames, context.workers):
             results.append(result)
@@ -131,6 +135,20 @@ class _GivenDepth:
         known = np.isfinite(d)
         low, high = (float(np.nanmin(d)), float(np.nanmax(d))) if known.any() else (0.0, 0.0)
         return Estimate(d, np.where(known, np.float32(self.sigma_px), np.float32(np.nan)), (low, high))
+
+
+def nearer_than(source, rig: Rig, max_depth_m: float | None):
+    """The source without what lies farther away."""
+    if max_depth_m is None:
+        return source
+
+    def near(frame: int):
+        found = source(frame)
+        far = ~(rig.depth_from_disparity(found.disparity_px) <= max_depth_m)
+        disparity, sigma = (np.where(far, np.float32(np.nan), a) for a in (found.disparity_px, found.sigma_px))
+        return dataclasses.replace(found, disparity_px=disparity, sigma_px=sigma)
+
+    return near
 
 
 def _one_frame(source, reader, frame: int, rig: Rig, out: Path, shown: bool) -> FrameResult:

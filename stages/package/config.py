@@ -18,6 +18,8 @@ class PackageConfig:
     """of the material; the light of the capture is part of the texture, so the surface should add little gloss of its own"""
     usd: Literal["auto", "on", "off"] = "auto"
     """write twin.usdz: auto = where the package usd-core is installed, on = required"""
+    textured_mesh: bool = False
+    """write the OBJ a second time as textured_mesh.obj with material.mtl and material_0.png: the names of NVIDIA's workflow"""
     preview_px: int = 640
     """side of the preview pictures"""
 

@@ -14,12 +14,16 @@ from stages.core.twin_frame import TWIN_AXES, TWIN_FROM_OBJECT, Z_UP_AXES, Z_UP_
 from stages.package.corners import nearest_confidence, single_index
 from stages.package.obj import mtl_text, obj_text
 
+TWIN_NAMES = ("twin.obj", "twin.mtl", "twin.png")
+NVIDIA_NAMES = ("textured_mesh.obj", "material.mtl", "material_0.png")
 
-def write_obj(folder: Path, mesh: TexturedMesh, texture: Path) -> None:
-    """twin.obj, twin.mtl and twin.png in `folder`."""
-    shutil.copyfile(texture, folder / "twin.png")
-    (folder / "twin.mtl").write_text(mtl_text("twin.png"))
-    (folder / "twin.obj").write_text(obj_text(mesh, "twin.mtl"))
+
+def write_obj(folder: Path, mesh: TexturedMesh, texture: Path, names: tuple[str, str, str] = TWIN_NAMES) -> None:
+    """twin.obj, twin.mtl and twin.png in `folder`, or files of other names."""
+    obj, mtl, png = names
+    shutil.copyfile(texture, folder / png)
+    (folder / mtl).write_text(mtl_text(png))
+    (folder / obj).write_text(obj_text(mesh, mtl))
 
 
 def write_plys(folder: Path, source: SurfaceMesh) -> None:

@@ -33,7 +33,7 @@ class PackageStage:
     def run(self, inputs: Inputs, config: PackageConfig, out: Path, context: StageContext) -> StageReport:
         """Write every format, then pictures."""
         from stages.core.meshes import read_ply, read_textured
-        from stages.package.files import write_glb, write_obj, write_plys
+        from stages.package.files import NVIDIA_NAMES, write_glb, write_obj, write_plys
         from stages.package.previews import previews
         from stages.package.usdz import write_usdz
 
@@ -44,6 +44,8 @@ class PackageStage:
         write_plys(twin, source)
         shutil.copyfile(inputs["textured"].path / "provenance.png", twin / "provenance.png")
         write_obj(twin, mesh, inputs["textured"].path / "texture.png")
+        if config.textured_mesh:
+            write_obj(twin, mesh, inputs["textured"].path / "texture.png", NVIDIA_NAMES)
         context.progress(1, 4, "GLB")
         doubled = write_glb(twin / "twin.glb", mesh, source, config.glb_image, config.jpeg_quality, config.roughness)
         context.progress(2, 4, "USDZ")
