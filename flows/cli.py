@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     _resume(commands)
     _look(commands)
     _evaluate(commands)
+    _export(commands)
     _calibrate(commands)
     _nvidia(commands)
     _machine(commands)
@@ -136,6 +137,13 @@ def _evaluate(commands) -> None:
     p.add_argument("capture")
     p.add_argument("twin", help="the twin folder")
     p.add_argument("--json", metavar="FILE", nargs="?", const="-", help="as JSON, to a file or to the terminal")
+
+
+def _export(commands) -> None:
+    p = _command(commands, "export", "cli_export:export", "write a twin's pictures, cameras, masks and depth for another program")
+    p.add_argument("twin", help="the twin folder")
+    p.add_argument("--format", required=True, choices=("nerf", "colmap", "bop", "nerfstudio"))
+    p.add_argument("--out", help="a new folder; default: TWIN-FORMAT beside the twin")
 
 
 def _calibrate(commands) -> None:

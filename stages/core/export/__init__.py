@@ -1,0 +1,1 @@
+"""A twin's pictures, cameras, masks and depth in the formats of other programs."""
