@@ -1,6 +1,6 @@
 """The capture folder: which of its files the pipeline reads, and the digest of their content.
 
-    left/*.{png,jpg,jpeg} right/*...   or left.mp4 + right.mp4, or stereo.mp4 (side by side, left half = left camera)
+    left/*.{png,jpg,tif,..} right/*... or left.mp4 + right.mp4, or stereo.mp4 (side by side, left half = left camera)
     calibration.{json,yaml,yml,xml}, calib.txt, or intrinsics.yml + extrinsics.yml
     prompt.json with prompt/*.png, masks/*.png, hidden/*.png, depth/*.png with depth/depth.json         (optional)
 
@@ -26,7 +26,7 @@ from stages.core.fingerprint import digest_file, digest_mapping
 from stages.core.plain_files import require_all_regular
 from stages.core.store import ArtifactRef
 
-PICTURES = (".png", ".jpg", ".jpeg")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi")
 CALIBRATIONS = ("calibration.json", "calibration.yaml", "calibration.yml", "calibration.xml", "calib.txt")
 CALIBRATION_PAIRS = (("intrinsics.yml", "extrinsics.yml"), ("intrinsics.yaml", "extrinsics.yaml"), ("intrinsics.xml", "extrinsics.xml"))

@@ -23,7 +23,7 @@ from stages.core.picture_size import check_size
 from stages.core.plain_files import read_bytes, read_json
 from stages.rectify.checks import listed
 from stages.rectify.geometry import Geometry
-from stages.rectify.mask_reading import object_of, refuse_inverted, rim_share
+from stages.rectify.mask_reading import labels_in, object_of, refuse_inverted, rim_share
 from stages.rectify.write_pairs import Warp
 
 DEPTH_ADVICE = 'write {"kind": "depth", "per_unit": 1000} (per metre) or {"kind": "disparity", "per_unit": 64} (per px)'
@@ -99,12 +99,14 @@ class GivenMaps:
         warp = Warp.of(g.left, g.rig, g.size, (self.rig.width, self.rig.height), g.keep_left)
         rims: list[float] = []
         shares: list[float] = []
+        labels: dict[int, list[int]] = {}
         for k in frames:
             name = f"{k:06d}.png"
             if k in hidden:
                 write_mask(folder / "hidden" / name, rectified_mask(read_mask(hidden[k], g.size), warp))
             if k in masks:
-                mask = read_mask(masks[k], g.size)
+                mask, count = read_labels(masks[k], g.size)
+                labels[count] = [*labels.get(count, []), k]
                 rims.append(rim_share(mask))
                 shares.append(float(mask.mean()))
                 write_mask(folder / "masks" / name, rectified_mask(mask, warp))
@@ -113,7 +115,10 @@ class GivenMaps:
                 write_disparity(folder / "disparity" / name, rectified_disparity(raw, self.encoding, g, warp, self.rig))
         refuse_inverted(rims, shares, "masks")
         missing = {kind: [k for k in frames if k not in found] for kind, found in (("masks", masks), ("depth", depth)) if found}
-        return [f"{kind}/ has nothing for frames {listed(absent)}" for kind, absent in missing.items() if absent]
+        several = sorted(k for n, frames in labels.items() if n > 1 for k in frames)
+        said = [f"masks/ distinguishes up to {max(labels)} labels (frames {listed(several)}): all of them are taken as the object; "
+                "if others are meant (a hand, say), keep one label"] if several else []
+        return said + [f"{kind}/ has nothing for frames {listed(absent)}" for kind, absent in missing.items() if absent]
 
 
 def rectified_mask(raw: np.ndarray, warp: Warp) -> np.ndarray:
@@ -151,10 +156,15 @@ def axis_ratio(geometry: Geometry) -> np.ndarray:
 
 def read_mask(path: Path, raw_size: tuple[int, int]) -> np.ndarray:
     """(h, w) bool, the object of a mask picture of any encoding. Raises CaptureError as `read_given`, or where it means nothing."""
+    return read_labels(path, raw_size)[0]
+
+
+def read_labels(path: Path, raw_size: tuple[int, int]) -> tuple[np.ndarray, int]:
+    """As `read_mask`, and how many labels the picture distinguishes."""
     image = read_given(path, raw_size, cv2.IMREAD_UNCHANGED)
     with path.open("rb") as f:
         lossy = f.read(4).startswith((b"\xff\xd8", b"RIFF"))                 # JPEG, WebP
-    return object_of(image, Path(path.parent.name) / path.name, lossy)
+    return object_of(image, Path(path.parent.name) / path.name, lossy), labels_in(image, lossy)
 
 
 def read_given(path: Path, raw_size: tuple[int, int], flags: int) -> np.ndarray:

@@ -15,6 +15,8 @@ ALIKE = 0.12
 """how far the two axes may disagree about the size that the principal point speaks of"""
 OTHER_SIZE = (0.7, 1.4)
 """principal point over the middle: outside, in both axes alike, the calibration is of pictures of another size"""
+ODD_SIZE = 0.15
+"""as `OTHER_SIZE`, but worth a word only: a rectified picture may be cut unevenly"""
 FAR_OFF = 0.4
 """of half the width or height: a principal point that far from the middle is worth a word"""
 ROWS_PX = 1.0
@@ -33,11 +35,14 @@ def judge_size(c: StereoCalibration, size: tuple[int, int], stated: bool) -> lis
         ratio = np.array([camera.K[0, 2], camera.K[1, 2]]) * 2 / np.array(size)
         scale = float(ratio.mean())
         words = f"{c.source}: the {side} principal point lies at {ratio[0] / 2:.0%} of the width and {ratio[1] / 2:.0%} of the height"
-        if np.ptp(ratio) < ALIKE and not OTHER_SIZE[0] < scale < OTHER_SIZE[1] and not stated:
-            made = f"{size[0] * scale:.0f}x{size[1] * scale:.0f}"
+        made, alike = f"{size[0] * scale:.0f}x{size[1] * scale:.0f}", np.ptp(ratio) < ALIKE
+        if alike and not OTHER_SIZE[0] < scale < OTHER_SIZE[1] and not stated:
             raise CaptureError(f"{words} of these {size[0]}x{size[1]} px pictures: the calibration looks made for about {made} px",
                                "calibrate at the size of the capture; if it is right, write the picture size (imageSize) into the file")
-        if np.abs(ratio - 1).max() > FAR_OFF:
+        if alike and abs(scale - 1) > ODD_SIZE:
+            out.append(f"{words}, as in a calibration made for about {made} px: unless the pictures were cut out of larger ones, "
+                       "focal length and distances are off by that much")
+        elif np.abs(ratio - 1).max() > FAR_OFF:
             out.append(f"{words}: unless the pictures were cut out of larger ones, the calibration is not theirs")
     return out
 

@@ -1,7 +1,8 @@
 """What a mask picture means, whatever program wrote it: which pixels are the object.
 
 0 is the background. Understood are two levels of any height (0/1, 0/255, 0/65535), soft outlines, JPEG with its ringing, labels of a
-segmentation (any of them is the object), colours, and pictures cut out by their alpha channel.
+segmentation (any of them is the object, which is said), a thin line of 255 round labels (not decided there: left out), colours, and
+pictures cut out by their alpha channel.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ SOFT = 0.5
 """of the brightest value: where a soft outline is cut"""
 LABELS = 64
 """more distinct values than that are a soft outline, not labels"""
+VOID = 255
+LINE = 11
+"""px; an undecided outline is thinner"""
 BORDER = 0.8
 """share of the picture's rim that no object covers: more means that white is the background"""
 
@@ -35,7 +39,18 @@ def object_of(image: np.ndarray, name: Path, lossy: bool) -> np.ndarray:
                                "save masks as PNG, 0 and 255")
         return values > SOFT * top
     levels = np.unique(values[values > 0])
-    return values > (0 if len(levels) <= LABELS and not _soft(values, levels) else SOFT * top)
+    if len(levels) > LABELS or _soft(values, levels):
+        return values > SOFT * top
+    return (values > 0) & (values != VOID) if _void_line(values, levels) else values > 0
+
+
+def labels_in(image: np.ndarray, lossy: bool) -> int:
+    """How many labels a mask picture distinguishes; 1 for plain masks, soft ones and lossy ones."""
+    values = _one_channel(image)
+    levels = np.unique(values[values > 0])
+    if lossy or len(levels) > LABELS or len(levels) < 2 or _soft(values, levels):
+        return 1
+    return len(levels) - _void_line(values, levels)
 
 
 def _one_channel(image: np.ndarray) -> np.ndarray:
@@ -44,6 +59,14 @@ def _one_channel(image: np.ndarray) -> np.ndarray:
     if image.shape[2] == 4 and np.ptp(image[..., 3]):
         return image[..., 3]
     return image[..., :3].max(axis=2)
+
+
+def _void_line(values: np.ndarray, levels: np.ndarray) -> bool:
+    """Whether 255 is a thin line round smaller labels, as data sets mark outlines that nobody decided on."""
+    if len(levels) < 2 or levels[-1] != VOID or values.dtype != np.uint8 or levels[-2] > LABELS:
+        return False
+    inside = cv2.erode((values == VOID).astype(np.uint8), np.ones((LINE, LINE), np.uint8))
+    return not inside.any()
 
 
 def _soft(values: np.ndarray, levels: np.ndarray) -> bool:

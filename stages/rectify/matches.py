@@ -12,12 +12,18 @@ MATCH_WORKERS = 8
 MAX_FEATURES = 2000
 RATIO = 0.75
 """Lowe 2004"""
+Features = tuple[np.ndarray, np.ndarray]
+"""(N, 2) px and (N, 128)"""
 
 
 def match_pair(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """(M, 4) float64 raw px (u, v left, u, v right): SIFT, mutual nearest neighbours that pass the ratio test. Grey or BGR uint8."""
-    u_left, d_left = _features(left)
-    u_right, d_right = _features(right)
+    return match_features(features(left), features(right))
+
+
+def match_features(left: Features, right: Features) -> np.ndarray:
+    """`match_pair` of features found before."""
+    (u_left, d_left), (u_right, d_right) = left, right
     if len(u_left) < 2 or len(u_right) < 2:
         return np.zeros((0, 4))
     distance = np.maximum(2.0 - 2.0 * (d_left @ d_right.T), 0.0)
@@ -27,7 +33,7 @@ def match_pair(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.hstack([u_left[good], u_right[best[good]]])
 
 
-def _features(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def features(image: np.ndarray) -> Features:
     """(N, 2) positions in px of the given picture and (N, 128) unit descriptors."""
     gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if image.ndim == 3 else image
     scale = min(1.0, float(np.sqrt(MAX_PIXELS / gray.size)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from stages.core.frame_names import Number, distinct_numbers, pair_files
 from stages.core.picture_size import MOST_MEGAPIXELS
 from stages.rectify import exif
+from stages.rectify.pairing import Shift
 from stages.rectify.raw_pairs import Picture, RawPair
 
 
@@ -28,11 +29,11 @@ class FolderReader:
             if wanted(k):
                 yield RawPair(k, self._picture(left), self._picture(right), _either(left, right).name)
 
-    def shifted(self, by: int) -> FolderReader:
-        """The same pictures, each left one with the right one `by` places later."""
-        made = copy(self)
-        count = len(self.pairs)
-        later = [self.pairs[k + by][1] if 0 <= k + by < count else None for k in range(count)]
+    def shifted(self, shift: Shift) -> FolderReader:
+        """The same pictures, each left one with the right one that `shift` names."""
+        made, right = copy(self), [right for _, right in self.pairs]
+        partners = [shift.partner(k) for k in range(len(right))]
+        later = [None if p is None or p >= len(right) else right[p] for p in partners]
         made.pairs = [(left, right) for (left, _), right in zip(self.pairs, later, strict=True) if left or right]
         made.count = len(made.pairs)
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from stages.core.errors import CaptureError
 from stages.core.frame_names import Number
 from stages.core.picture_size import MOST_MEGAPIXELS
 from stages.core.plain_files import require_regular
+from stages.rectify.pairing import Shift
 from stages.rectify.raw_pairs import Picture, RawPair
 
 MOST_FRAMES = 10_000_000
@@ -25,7 +27,7 @@ class VideoPairReader:
     sequential = True
 
     def __init__(self, left: Path, right: Path, most_megapixels: float = MOST_MEGAPIXELS) -> None:
-        self.left, self.right = left, right
+        self.left, self.right, self.shift = left, right, Shift()
         rates, counts = zip(*(rate_and_count(p, most_megapixels) for p in (left, right)), strict=True)
         self.count, self.notes = max(counts), []
         if abs(rates[0] - rates[1]) > 0.01 * max(rates):
@@ -35,11 +37,21 @@ class VideoPairReader:
         """See PairReader."""
         return [(Fraction(k), 0) for k in range(self.count)]
 
+    def shifted(self, shift: Shift) -> VideoPairReader:
+        """The same videos, each left frame with the right one that `shift` names."""
+        made = copy(self)
+        made.shift = shift
+        return made
+
     def stream(self, wanted: Callable[[int], bool] = lambda frame: True) -> Iterator[RawPair]:
-        """See PairReader. A side that ends early leaves pairs with one side missing."""
-        sides, frame = (frames_of(self.left, wanted), frames_of(self.right, wanted)), 0
+        """See PairReader. A side that ends early, or has no frame of a moment, leaves pairs with one side missing."""
+        needed = lambda j: (k := self.shift.left_of(j)) is not None and wanted(k)  # noqa: E731
+        sides, frame, after = (frames_of(self.left, wanted), frames_of(self.right, needed)), 0, 0
         while True:
-            left, right = next(sides[0], None), next(sides[1], None)
+            partner, right = self.shift.partner(frame), None
+            left = next(sides[0], None)
+            while partner is not None and after <= partner:
+                right, after = next(sides[1], None), after + 1
             if left is None and right is None:
                 return
             if wanted(frame):

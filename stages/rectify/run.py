@@ -23,9 +23,11 @@ from stages.rectify.geometry import Geometry, rectifying
 from stages.rectify.given import DepthEncoding, GivenMaps, by_frame
 from stages.rectify.judge_calibration import judge_rotation, judge_size
 from stages.rectify.matches import MATCH_WORKERS, match_pair
-from stages.rectify.moments import offset_between_eyes, offset_words
+from stages.rectify.moments import shift_between_eyes
+from stages.rectify.pairing import Shift
 from stages.rectify.prompt import check_prompt, entries, map_prompt, move_to_usable, read_prompt, write_masks
 from stages.rectify.read_folders import FolderReader
+from stages.rectify.read_videos import VideoPairReader
 from stages.rectify.row_offset import RowMatches, swapped_share
 from stages.rectify.survey import expected_size, refuse_unusable, require_enough, select, survey
 from stages.rectify.write_pairs import PairWriter, Warp
@@ -52,9 +54,9 @@ class Run:
         plain, before = rectifying(calibration), (list(self.done.warnings), dict(self.done.metrics))
         prompt = self._choose(rows, size)
         raw, found = self._matches(rows, plain)
-        if by := offset_between_eyes(self.reader, plain, [r.frame for r in rows if r.ok], found.rows_px):
+        if (shift := shift_between_eyes(self.reader, plain, found.pair, found.rows_px)).moves:
             self.done.warnings, self.done.metrics = before
-            rows = self._pair_again(by)
+            rows = self._pair_again(shift)
             prompt = self._choose(rows, size)
             raw, found = self._matches(rows, plain)
         judge_rotation(calibration, raw, plain)
@@ -87,14 +89,14 @@ class Run:
         self.done.metrics |= checks.frame_metrics(rows)
         return prompt
 
-    def _pair_again(self, by: int) -> list[FrameFigures]:
-        """Pictures of one moment together: the rows of a new survey. Raises CaptureError for videos, which cannot be shifted."""
-        if not isinstance(self.reader, FolderReader):
-            raise CaptureError(f"the pictures of a pair are not of one moment: {offset_words(by)}",
-                               "cut the videos so that both begin with the same moment")
-        self.done.warnings.append(f"the pictures of a pair were not of one moment: {offset_words(by)}. Paired again by one place; number "
-                                  "both cameras alike")
-        self.reader = self.reader.shifted(by)
+    def _pair_again(self, shift: Shift) -> list[FrameFigures]:
+        """Pictures of one moment together: the rows of a new survey. Raises CaptureError for one video, which cannot be shifted."""
+        if not isinstance(self.reader, (FolderReader, VideoPairReader)):
+            raise CaptureError(f"the pictures of a pair are not of one moment: {shift.words()}",
+                               "give left.mp4 and right.mp4, cut so that both begin with the same moment")
+        self.done.warnings.append(f"the pictures of a pair were not of one moment: {shift.words()}. Paired again; "
+                                  "number both cameras alike, or cut both videos to begin together")
+        self.reader = self.reader.shifted(shift)
         self.steps, self.frames = 0, self.reader.count
         return survey(self.reader, self.context.workers, self._progress)
 

@@ -22,7 +22,7 @@ class RectifyStage:
     """See the module."""
 
     name = "rectify"
-    version = 3
+    version = 4
     needs = Resources(memory_gb=1.0)
     Config = RectifyConfig
     inputs = ("capture",)
@@ -40,11 +40,14 @@ class RectifyStage:
 
     def run(self, inputs: Mapping[str, ArtifactRef], config: RectifyConfig, out: Path, context: StageContext) -> StageReport:
         """Writes every output; the report has the figures of each check."""
+        from stages.core.capture_names import unread
         from stages.rectify.private_copy import private_copy
         from stages.rectify.run import Run
 
         with private_copy(inputs["capture"], out / "capture", context.workers) as files:
-            return Run(files, config, out, context).report()
+            report = Run(files, config, out, context).report()
+        report.warnings += unread(inputs["capture"].path)
+        return report
 
 
 STAGE = RectifyStage()

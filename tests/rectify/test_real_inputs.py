@@ -124,6 +124,54 @@ def test_an_unknown_key_of_the_prompt_is_an_error(capture, rectify):
         rectify(capture)
 
 
+def test_several_labels_are_said_and_an_undecided_outline_is_not_object(capture, rectify, synthetic_capture):
+    def labelled(mask):
+        line = cv2.dilate(mask, np.ones((5, 5))) - cv2.erode(mask, np.ones((3, 3)))
+        out = np.where(mask > 0, np.uint8(1), np.uint8(0))
+        out[:, :200] *= 2
+        out[line > 0] = 255
+        return out
+
+    _masks(capture, synthetic_capture, change=labelled)
+    made = rectify(capture)
+    assert any("up to 2 labels" in w for w in made.report.warnings)
+    true, found = (read_mask(p / "masks/000000.png") for p in (synthetic_capture / "gt", made.out / "given"))
+    assert (found == (cv2.erode(true.astype(np.uint8), np.ones((3, 3))) > 0)).all()
+
+
+def test_names_that_are_nearly_right_are_mentioned(capture, rectify):
+    (capture / "mask").mkdir()
+    (capture / "masks").mkdir()
+    (capture / "masks/000.npy").write_bytes(b"x")
+    (capture / "promt.json").write_text((capture / "prompt.json").read_text())
+    (capture / "prompt.json").unlink()
+    (capture / "gt").mkdir()
+    said = rectify(capture).report.warnings
+    assert "promt.json is not read: did it mean to be prompt.json?" in said
+    assert any("masks/ holds files that are not read (1 .npy)" in w for w in said) and not any("gt" in w for w in said)
+    (capture / "masks/000.npy").unlink()
+    (capture / "masks").rmdir()
+    assert "mask is not read: did it mean to be masks?" in rectify(capture).report.warnings
+
+
+def test_sixteen_bits_with_alpha_and_a_grey_right_eye(capture, rectify, synthetic_capture):
+    for path in _sides(capture)[0]:
+        deep = cv2.imread(str(path)).astype(np.uint16) * 257
+        cv2.imwrite(str(path.with_suffix(".tif")), np.dstack([deep, np.full(deep.shape[:2], 65535, np.uint16)]))
+        path.unlink()
+    for path in _sides(capture)[1]:
+        cv2.imwrite(str(path.with_suffix(".png")), (cv2.imread(str(path), 0) * 0.75).astype(np.uint8))
+        path.unlink()
+    made = rectify(capture)
+    assert np.abs(_left(made, 3) - read_rgb(synthetic_capture / "left/left000003.jpg")).max() == 0
+    assert any("darker" in w for w in made.report.warnings) and abs(made.report.metrics["row_offset_before_px"]) < 0.1
+
+
+def test_a_calibration_of_slightly_other_size_is_mentioned(capture, rectify):
+    _to_opencv(capture, 0.8)
+    assert any("made for about 32" in w for w in rectify(capture).report.warnings)
+
+
 def _video(path, pictures, code="mp4v"):
     out = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 10, pictures[0].shape[1::-1])
     for picture in pictures:
