@@ -41,8 +41,9 @@ class Shift:
             fits = "pictures of one place fit"
             if by:
                 fits = f"each left picture fits the right one {places}{order} its partner, not its partner"
-            where = f" from frame {first} on" if k else f" before frame {self.steps[1][0]}"
-            parts.append(fits + where * (len(self.steps) > 1))
+            if len(self.steps) > 1:
+                fits += f" from frame {first} on" if k else f" before frame {self.steps[1][0]}"
+            parts.append(fits)
         lost = [f"the {'right' if b < a else 'left'} camera has no picture of the moment of frame {first}"
                 for (_, a), (first, b) in itertools.pairwise(self.steps)]
         return "; ".join(parts + lost)

@@ -22,13 +22,14 @@ from stages.rectify.figures import FrameFigures
 from stages.rectify.geometry import Geometry, rectifying
 from stages.rectify.given import DepthEncoding, GivenMaps, by_frame
 from stages.rectify.judge_calibration import judge_rotation, judge_size
-from stages.rectify.matches import MATCH_WORKERS, match_pair
+from stages.rectify.judge_focal import focal_words
 from stages.rectify.moments import shift_between_eyes
 from stages.rectify.pairing import Shift
 from stages.rectify.prompt import check_prompt, entries, map_prompt, move_to_usable, read_prompt, write_masks
 from stages.rectify.read_folders import FolderReader
 from stages.rectify.read_videos import VideoPairReader
 from stages.rectify.row_offset import RowMatches, swapped_share
+from stages.rectify.sampled import Sample, evenly, sample_pairs, sampled_focal_fit
 from stages.rectify.survey import expected_size, refuse_unusable, require_enough, select, survey
 from stages.rectify.write_pairs import PairWriter, Warp
 
@@ -53,14 +54,15 @@ class Run:
         self.done.warnings += [*judge_size(calibration, size, stated), *checks.cut_short(self.reader.count, len(rows))]
         plain, before = rectifying(calibration), (list(self.done.warnings), dict(self.done.metrics))
         prompt = self._choose(rows, size)
-        raw, found = self._matches(rows, plain)
-        if (shift := shift_between_eyes(self.reader, plain, found.pair, found.rows_px)).moves:
+        sample = self._matches(rows)
+        if (shift := shift_between_eyes(self.reader, plain, sample.pair, sample.rows(plain).rows_px)).moves:
             self.done.warnings, self.done.metrics = before
             rows = self._pair_again(shift)
             prompt = self._choose(rows, size)
-            raw, found = self._matches(rows, plain)
-        judge_rotation(calibration, raw, plain)
-        geometry = self._align_rows(rows, plain, found)
+            sample = self._matches(rows)
+        judge_rotation(calibration, sample.raw, plain)
+        geometry = self._align_rows(rows, plain, sample.rows(plain))
+        self._judge_focal(rows, geometry, sample)
         rig = self._write(rows, geometry)
         scale = np.array([rig.fx / geometry.rig.fx, rig.fy / geometry.rig.fy])
         mapped = lambda uv: (geometry.left.points(uv, geometry.rig.K) + 0.5) * scale - 0.5  # noqa: E731
@@ -114,19 +116,17 @@ class Run:
             pictures.row_errors(self.out, self.done, aligned.before, aligned.after, geometry.rig)
         return aligned.geometry
 
-    def _matches(self, rows: list[FrameFigures], geometry: Geometry) -> tuple[np.ndarray, RowMatches]:
-        """(M, 4) raw px, and the same as rectified rows."""
-        usable = [r.frame for r in rows if r.ok]
-        sample = {usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, self.config.row_pairs).round().astype(int))}
-        job = lambda p: (p.frame, match_pair(p.left.pixels(), p.right.pixels()))  # noqa: E731
-        found = []
-        for frame, uv in ordered_map(job, self.reader.stream(sample.__contains__), min(self.context.workers, MATCH_WORKERS)):
-            found.append(np.hstack([uv, np.full((len(uv), 1), frame)]))
-            self._progress(len(found), f"matching the views of frame {frame}")
+    def _judge_focal(self, rows: list[FrameFigures], geometry: Geometry, sample: Sample) -> None:
+        fit = sampled_focal_fit(self.reader, sample, [r.frame for r in rows if r.ok], geometry)
+        self.done.metrics["focal_asked_px"] = round(fit.best * geometry.rig.fx, 1) if fit else None
+        self.done.warnings += [w for w in [focal_words(fit, geometry.rig.fx)] if w]
+
+    def _matches(self, rows: list[FrameFigures]) -> Sample:
+        """Of some usable pairs."""
+        chosen = evenly([r.frame for r in rows if r.ok], self.config.row_pairs)
+        found = sample_pairs(self.reader, chosen, self.context.workers, self._progress)
         self.steps += self.config.row_pairs
-        uv = np.concatenate(found)
-        K = geometry.rig.K
-        return uv[:, :4], RowMatches(geometry.left.points(uv[:, :2], K), geometry.right.points(uv[:, 2:4], K), uv[:, 4].astype(int), K)
+        return found
 
     def _write(self, rows: list[FrameFigures], geometry: Geometry) -> Rig:
         """Pairs and rig.json; the rig of what was written."""

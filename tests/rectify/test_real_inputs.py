@@ -221,3 +221,15 @@ def test_transposed_rotation_is_refused(capture, rectify):
         else:
             with pytest.raises(CaptureError, match=r"by 0\.\d px with R transposed\n.*the other way round"):
                 rectify(capture)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0])
+def test_a_focal_length_that_the_pictures_contradict_is_mentioned(synthetic_capture, rectify, tmp_path, factor):
+    """K scaled with the principal point kept, as of another zoom: rows meet all the same."""
+    capture = tmp_path / "capture"
+    shutil.copytree(synthetic_capture, capture, ignore=shutil.ignore_patterns("gt"))
+    data = json.loads((capture / "calibration.json").read_text())
+    data["K"][0], data["K"][4] = data["K"][0] * factor, data["K"][4] * factor
+    (capture / "calibration.json").write_text(json.dumps(data))
+    said = [w for w in rectify(capture).report.warnings if "the pictures fit a focal length of about" in w]
+    assert bool(said) == (factor != 1.0)
