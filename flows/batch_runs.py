@@ -22,6 +22,7 @@ from prefect.deployments import arun_deployment
 from prefect.exceptions import PrefectHTTPStatusError
 
 from flows.batch_page import ARRIVING, Outcome
+from flows.own_work import DEPLOYMENTS
 from flows.places import twin_folder
 from flows.ready import ReadyCapture, not_done
 from flows.run_record import RunRecords
@@ -29,7 +30,7 @@ from flows.settling import Settling
 from stages.core.fingerprint import digest_mapping
 from stages.core.store import Store
 
-DEPLOYMENT = "reconstruct-capture/twin"
+DEPLOYMENT = DEPLOYMENTS[0]
 AT_ONCE = 50
 """flow runs with the server at a time, topped up as they end: hundreds queued make it slow"""
 ASK_EVERY_S = 3.0

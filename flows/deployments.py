@@ -23,15 +23,13 @@ from flows.crash_watch import register_crash_watch
 from flows.failed_state import failed_state
 from flows.form import Box, Methods, Profile, Setting, StageName, request_of
 from flows.form_schema import draw_form, offered_captures
-from flows.own_work import BATCH_POOL, ENTRYPOINTS, FLOW_ENVIRONMENT, POOL
+from flows.own_work import BATCH_POOL, ENTRYPOINTS, FLOW_ENVIRONMENT, FORMER_NAME, POOL
+from flows.own_work import DEPLOYMENTS as NAMES
 from flows.places import capture_folder, captures_root
 from flows.reconstruct import reconstruct_as_flow
 from flows.twin_verdict import failure_of
 from flows.ui_progress import show_scores
 from stages.core.errors import TwinError
-
-NAME = "twin"
-"""of each deployment of ours"""
 
 
 @flow(name="reconstruct-capture", flow_run_name="{capture}", persist_result=False)
@@ -51,7 +49,7 @@ def reconstruct_capture(
         capture: One of those in the captures folder, or the absolute path of another.
         profile: preview takes about a minute; quality is slow and fine.
         methods: Method of each stage; auto needs no weights.
-        box: Where the object is in the first left picture, px. Without it, prompt.json is read or the object is found.
+        box: Round the object in the first left picture, px. Left empty, prompt.json is read, or the object is found.
         start_from: Compute this stage and all that follow again. Left empty, only what is not known yet is computed.
         force: Compute every stage again.
         settings: More settings, at most 100, each as stage.key=value; twin settings lists them all.
@@ -84,13 +82,14 @@ def evaluate_twin(capture: Annotated[str, Field(min_length=1)], twin: Annotated[
 class _Deployment:
     flow: Flow
     entrypoint: str
+    name: str
     pool: str
     amend: Callable[[dict[str, Any]], None] = lambda schema: None
 
 
-DEPLOYMENTS = (_Deployment(reconstruct_capture, ENTRYPOINTS[0], POOL, draw_form),
-               _Deployment(evaluate_twin, ENTRYPOINTS[1], POOL),
-               _Deployment(reconstruct_batch, ENTRYPOINTS[2], BATCH_POOL))
+DEPLOYMENTS = (_Deployment(reconstruct_capture, ENTRYPOINTS[0], NAMES[0], POOL, draw_form),
+               _Deployment(evaluate_twin, ENTRYPOINTS[1], NAMES[1], POOL),
+               _Deployment(reconstruct_batch, ENTRYPOINTS[2], NAMES[2], BATCH_POOL))
 
 
 def register() -> list[str]:
@@ -99,6 +98,8 @@ def register() -> list[str]:
         for pool in (POOL, BATCH_POOL):
             _make_pool(client, pool)
         names = [_make_deployment(client, d) for d in DEPLOYMENTS]
+        for d in DEPLOYMENTS:
+            _mark_former(client, d)
         register_crash_watch()
     return names
 
@@ -133,15 +134,25 @@ def _make_deployment(client: SyncPrefectClient, d: _Deployment) -> str:
     wanted = {"entrypoint": d.entrypoint, "work_pool_name": d.pool, "job_variables": {"env": FLOW_ENVIRONMENT},
               "description": d.flow.description, "parameter_openapi_schema": json.loads(json.dumps(schema)),
               "enforce_parameter_schema": True, "pull_steps": None}
-    name = f"{d.flow.name}/{NAME}"
     try:
-        there = client.read_deployment_by_name(name)
+        there = client.read_deployment_by_name(d.name)
     except ObjectNotFound:
-        client.create_deployment(flow_id=client.create_flow(d.flow), name=NAME, **wanted)
-        return name
+        client.create_deployment(flow_id=client.create_flow(d.flow), name=d.name.partition("/")[2], **wanted)
+        return d.name
     if changed := {k: v for k, v in wanted.items() if getattr(there, k) != v}:
         client.update_deployment(there.id, DeploymentUpdate(**changed))
-    return name
+    return d.name
+
+
+def _mark_former(client: SyncPrefectClient, d: _Deployment) -> None:
+    """A deployment cannot be renamed, and without it the runs that it started cannot be tried again: it stays, and says what it is."""
+    words = f"Of an earlier version: use {d.name}. Its schedules go on, and its runs can be tried again."
+    try:
+        there = client.read_deployment_by_name(f"{d.flow.name}/{FORMER_NAME}")
+    except ObjectNotFound:
+        return
+    if there.description != words:
+        client.update_deployment(there.id, DeploymentUpdate(description=words))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from flows.field_docs import field_docs
 from flows.places import capture_folder, twin_folder
 from flows.request import Reconstruction
 from flows.stage_child import load_stages
+from stages.core.errors import ConfigError
 
 Setting = Annotated[str, Field(pattern=r"^[a-z_]+(\.[a-z_0-9]+)?=.+$")]
 
@@ -28,15 +29,29 @@ class Profile(StrEnum):
     quality = "quality"
 
 
+def _edge(which: str, position: int) -> Any:
+    return Field(None, ge=0, le=20000, description=which, json_schema_extra={"position": position})
+
+
 class Box(BaseModel):
-    """Round the object in the first left picture, in pixels of the capture."""
+    """Round the object in the first left picture, in pixels of the capture: four numbers, or none."""
 
     model_config = ConfigDict(frozen=True)
 
-    left: float = Field(ge=0, le=20000, description="x of the left edge, px, from 0 to 20000", json_schema_extra={"position": 0})
-    top: float = Field(ge=0, le=20000, description="y of the upper edge, px, from 0 to 20000", json_schema_extra={"position": 1})
-    right: float = Field(ge=0, le=20000, description="x of the right edge, px, right of the left one", json_schema_extra={"position": 2})
-    bottom: float = Field(ge=0, le=20000, description="y of the lower edge, px, below the upper one", json_schema_extra={"position": 3})
+    left: float | None = _edge("x of the left edge, px, from 0 to 20000", 0)
+    top: float | None = _edge("y of the upper edge, px, from 0 to 20000", 1)
+    right: float | None = _edge("x of the right edge, px, right of the left one", 2)
+    bottom: float | None = _edge("y of the lower edge, px, below the upper one", 3)
+
+    @property
+    def edges(self) -> tuple[float, float, float, float] | None:
+        """x0, y0, x1, y1; None if nothing was written. Raises ConfigError for some of the four."""
+        left, top, right, bottom = self.left, self.top, self.right, self.bottom
+        if left is not None and top is not None and right is not None and bottom is not None:
+            return left, top, right, bottom
+        if written := [name for name, value in self.model_dump().items() if value is not None]:
+            raise ConfigError(f"the box has only {', '.join(written)}", "write all four numbers, or none: the object is then found")
+        return None
 
 
 def _method_fields() -> dict[str, Any]:
@@ -66,7 +81,7 @@ def request_of(capture: str, profile: str, methods: BaseModel, box: Box | None, 
     """The form's content as a request. A capture is a name below `captures_root`, or an absolute path."""
     fields = type(methods).model_fields
     chosen = tuple(f"{stage}.method={value}" for stage, value in methods.model_dump().items() if value != fields[stage].default)
-    edges = None if box is None else (box.left, box.top, box.right, box.bottom)
+    edges = None if box is None else box.edges
     path = capture_folder(capture)
     return Reconstruction(capture=str(path), out=str(twin_folder(path)), profile=profile, box=edges, start_from=start_from, force=force,
                           settings=(*chosen, *settings),

@@ -24,17 +24,19 @@ def draw_form(schema: dict[str, Any]) -> None:
     _offer(form["capture"], offered_captures(captures_root()))
     _may_be_empty(form["start_from"], "start from")
     _may_be_empty(form["time_limit_min"], "time limit, minutes")
-    named, absent = form["box"]["anyOf"]
-    absent["title"] = "find the object"
-    schema["definitions"][named["$ref"].rsplit("/", 1)[1]]["title"] = "four numbers"
+    _may_be_empty(form["box"], "box")
+    for edge, field in schema["definitions"][form["box"]["$ref"].rsplit("/", 1)[1]]["properties"].items():
+        _may_be_empty(field, edge.capitalize())
 
 
 def _offer(field: dict[str, Any], names: list[str]) -> None:
-    """A dropdown, and beside it a path: a new capture may arrive at any moment, and others lie elsewhere."""
+    """A dropdown, and beside it a path: a new capture may arrive at any moment, and others lie elsewhere. The only one is chosen."""
     if names:
         by_path = {"title": "by path", "type": "string", "minLength": field.pop("minLength"), "maxLength": field.pop("maxLength")}
         del field["type"]
         field["anyOf"] = [{"title": "by name", "type": "string", "enum": names}, by_path]
+    if len(names) == 1:
+        field["default"] = names[0]
 
 
 def _may_be_empty(field: dict[str, Any], title: str) -> None:

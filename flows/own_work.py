@@ -18,6 +18,10 @@ from prefect.utilities.processutils import command_to_string
 POOL, BATCH_POOL = "twin", "twin-batch"
 """a batch waits for its captures: in the same pool it would hold a place that they need"""
 ENTRYPOINTS = ("flows.deployments.reconstruct_capture", "flows.deployments.evaluate_twin", "flows.batch.reconstruct_batch")
+DEPLOYMENTS = ("reconstruct-capture/one-capture", "evaluate-twin/score-a-twin", "reconstruct-batch/all-ready-captures")
+"""flow and name of each of ours, in the order of ENTRYPOINTS"""
+FORMER_NAME = "twin"
+"""of all of them, in versions before these names; one that is there is left to the runs that were started by it"""
 FLOW_ENVIRONMENT = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 """A run outlives its worker. It must not print then: rich ends the process when its pipe to the worker is broken. Log lines reach the
 server and the run's own log all the same."""

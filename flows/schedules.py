@@ -16,9 +16,11 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.client.schemas.sorting import FlowRunSort
 
+from flows.own_work import DEPLOYMENTS
 from stages.core.errors import ConfigError
 
-FLOW, DEPLOYMENT = "reconstruct-batch", "reconstruct-batch/twin"
+DEPLOYMENT = DEPLOYMENTS[2]
+FLOW = DEPLOYMENT.partition("/")[0]
 MOST = 200
 """deployments of the flow, and runs that wait, which are looked at"""
 

@@ -39,6 +39,7 @@ class StageFigures:
 
     metrics: dict[str, Any] = field(default_factory=dict)
     frames: dict[str, Annotated[int, Field(ge=0)]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the Prefect UI shows of a stage: one markdown artifact with its notes, small pictures inlined, and its figures with units."""
+"""What the Prefect UI shows of a stage: one markdown artifact with its warnings, small pictures inlined, and its figures with units."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def show_stage(stage: str, result: StageResult) -> None:
 
 
 def stage_summary(stage: str, manifest: Mapping[str, Any], cached: bool) -> str:
-    """One line for the list of artifacts: "depth: sgm, 7.8 s, 2 notes"."""
+    """One line for the list of artifacts: "depth: 2 warnings, sgm, 7.8 s"."""
     report = manifest["report"]
-    notes = len(report["warnings"])
-    parts = [report["method"], "from the store" if cached else seconds_text(manifest["seconds"])]
-    parts += [f"{notes} note{'s' * (notes > 1)}"] if notes else []
+    count = len(report["warnings"])
+    parts = [f"{count} warning{'s' * (count > 1)}"] if count else []
+    parts += [report["method"], "from the store" if cached else seconds_text(manifest["seconds"])]
     return f"{stage}: {', '.join(parts)}"
 
 
@@ -37,9 +37,10 @@ def stage_markdown(stage: str, manifest: Mapping[str, Any], folder: Path, cached
     report = manifest["report"]
     took = f"{seconds_text(manifest['seconds'])} and {manifest['peak_memory_mb']} MB"
     origin = f"From the store; computing it took {took}." if cached else f"Computed in {took}."
-    parts = [f"# {stage}", f"Method `{report['method']}`. {report['reason']}".strip(), origin]
+    parts = [f"# {stage}"]
     if report["warnings"]:
-        parts.append("**Notes**\n\n" + "\n".join(f"- {w}" for w in report["warnings"]))
+        parts.append("**Warnings**\n\n" + "\n".join(f"- {w}" for w in report["warnings"]))
+    parts += [f"Method `{report['method']}`. {report['reason']}".strip(), origin]
     parts += [picture(folder / path, caption) for caption, path in report["pictures"]]
     parts.append(figure_table({**report["metrics"], **{f"frames {k}": v for k, v in report["frames"].items()}}))
     return "\n\n".join(filter(None, parts))

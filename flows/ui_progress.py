@@ -19,11 +19,13 @@ from flows.places import twins_root
 from flows.progress_line import ProgressLine
 from flows.run_record import RunRecord, StageRecord
 from flows.time_left import in_words
+from flows.twin_record import read_twin
 from flows.twin_verdict import verdict_of
 from flows.ui_artifacts import figure_table, picture
 
 ARTIFACT_EVERY_S = 5.0
 """the UI shows a new value only on reload, so more often would be for nobody"""
+MOST_WARNINGS = 20
 LOG = "run.log"
 """copied beside the twin when all else is done"""
 LINKS = {"report.html": "report", "twin.glb": "twin.glb", "twin.usdz": "twin.usdz", LOG: "log"}
@@ -115,11 +117,19 @@ def show_twin(record: RunRecord, address: str | None) -> str:
     links = ", ".join(f"[{what}]({base}/{file})" for file, what in LINKS.items() if (out / file).is_file() or file == LOG) if served else ""
     turntable = out / "previews" / "turntable.jpg"
     verdict = verdict_of(out)
-    parts = [f"# {out.name}", f"**{verdict['line']}**" if verdict else "", links,
+    parts = [f"# {out.name}", f"**{verdict['line']}**" if verdict else "", _warnings(out), links,
              picture(turntable, "A full turn") if turntable.is_file() else "", figure_table(figures(str(out))), f"Folder: `{out}`"]
     description = verdict["line"][:400] if verdict else f"the finished twin: {out}"
     create_markdown_artifact("\n\n".join(filter(None, parts)), key="twin", description=description)
     return f"{base}/report.html" if served else str(out / "report.html")
+
+
+def _warnings(out: Path) -> str:
+    """What the stages had to say against their results, each with its stage; empty for nothing."""
+    twin = read_twin(out)
+    found = [f"- {name}: {text}" for name, s in (twin.stages if twin else {}).items() for text in s.warnings]
+    more = [f"- and {len(found) - MOST_WARNINGS} more, in the report"] if len(found) > MOST_WARNINGS else []
+    return "\n".join(["**Warnings**", "", *found[:MOST_WARNINGS], *more]) if found else ""
 
 
 def show_scores(scores: Mapping[str, Any]) -> None:

@@ -145,6 +145,10 @@ class Form:
         self.browser.wait(lambda: not self.browser.driver.find_elements(By.XPATH, "//*[@role='option']"))
         return found
 
+    def chosen(self, label: str) -> str:
+        """What its dropdown has chosen."""
+        return self.browser.read(f"{self.field(label)}//button[@aria-haspopup='listbox']")
+
     def choose(self, label: str, option: str) -> None:
         """Take one entry of its dropdown."""
         self._unfold(label)

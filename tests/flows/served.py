@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from flows.own_work import DEPLOYMENTS
 from tests.flows.api_client import ApiClient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +25,11 @@ def inherited() -> dict[str, str]:
     """This process's environment as a user's would be: a run that a test started in this process has left Prefect's settings in it, and
     with them no run's log reaches the server."""
     return {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "TWIN_"))}
+
+
+def named(flow: str) -> str:
+    """Flow and name of the deployment of a flow."""
+    return next(d for d in DEPLOYMENTS if d.startswith(f"{flow}/"))
 
 
 class Served:
@@ -108,7 +114,7 @@ class Served:
 
     def create(self, deployment: str, **parameters: Any) -> dict:
         """Start a flow run as the UI does."""
-        found = self.api(f"/deployments/name/{deployment}/twin")
+        found = self.api(f"/deployments/name/{named(deployment)}")
         return self.api(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}})
 
     def flow_run(self, number: str) -> dict:

@@ -25,7 +25,7 @@ import yaml
 
 from tests.flows import cluster
 from tests.flows.conftest import make_capture
-from tests.flows.served import ROOT, TOY
+from tests.flows.served import ROOT, TOY, named
 
 pytestmark = pytest.mark.slow
 DEPLOY = ROOT / "deploy"
@@ -77,7 +77,7 @@ def _runs_until(running: cluster.Cluster, number: str, *states: str) -> dict:
 
 
 def _start_run(running: cluster.Cluster, deployment: str, **parameters: str) -> str:
-    found = running.api("a", f"/deployments/name/{deployment}/twin")["id"]
+    found = running.api("a", f"/deployments/name/{named(deployment)}")["id"]
     return running.api("a", f"/deployments/{found}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}})["id"]
 
 
@@ -129,7 +129,7 @@ def _pids(folder: Path) -> list[int]:
 
 def test_a_schedule_starts_a_real_run_on_postgresql(installation):
     """An interval with an anchor, as the UI makes it; a cron on SQLite is in test_schedules.py."""
-    deployment = installation.api("a", "/deployments/name/reconstruct-batch/twin")["id"]
+    deployment = installation.api("a", "/deployments/name/reconstruct-batch/all-ready-captures")["id"]
     due = datetime.now(UTC) + timedelta(seconds=40)
     interval = {"interval": 86400, "anchor_date": due.isoformat(), "timezone": "UTC"}
     installation.api("a", f"/deployments/{deployment}/schedules", [{"schedule": interval, "active": True, "slug": "tonight"}])

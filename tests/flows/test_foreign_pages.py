@@ -97,7 +97,7 @@ def _files(served: Served) -> str:
 
 
 def _deployment(served: Served) -> str:
-    return served.api("/deployments/name/reconstruct-capture/twin")["id"]
+    return served.api("/deployments/name/reconstruct-capture/one-capture")["id"]
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])         # another site, and another origin of the same site

@@ -100,8 +100,16 @@ def test_the_form_means_a_request(places):
     """In a process of its own, because the form is built from the stages when it is imported."""
     code = """
 from flows.form import Box, Methods, request_of
+from stages.core.errors import ConfigError
 r = request_of("cup", "preview", Methods(b="fancy"), Box(left=1, top=2, right=3, bottom=4), "c", False, ["b.steps=4"], 2.0)
 assert r.settings == ("b.method=fancy", "b.steps=4") and r.overrides()[0] == "rectify.box=[1,2,3,4]", r
+assert Box().edges is None and request_of("cup", "preview", Methods(), Box(), None, False, [], None).box is None
+try:
+    Box(left=1, top=2).edges
+except ConfigError as e:
+    assert "only left, top" in e.message
+else:
+    raise AssertionError("half a box was taken")
 assert r.capture.endswith("captures/cup") and r.out.endswith("twins/cup") and r.time_limit_s == 120 and r.start_from == "c"
 """
     env = {**os.environ, "TWIN_STAGES": "tests.flows.toy_stages:stages", "PYTHONPATH": str(REPOSITORY)}

@@ -97,6 +97,7 @@ def test_pictures_are_inlined_up_to_a_size(tmp_path):
     text = stage_markdown("depth", {"report": report, "seconds": 1.0, "peak_memory_mb": 5}, tmp_path)
     assert "data:image/jpeg;base64,/9hzbWFsbA==" in text and "too large" in text
     assert "| error | 0.1235 px |" in text and "| frames ok | 3 |" in text
+    assert text.index("- dark") < text.index("Method")
 
 
 @pytest.mark.slow

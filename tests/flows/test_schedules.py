@@ -30,7 +30,7 @@ def _schedule(served: Served, *words: str) -> subprocess.CompletedProcess:
 
 
 def _schedules(served: Served) -> dict[str, dict]:
-    return {s["slug"]: s for s in served.api("/deployments/name/reconstruct-batch/twin")["schedules"]}
+    return {s["slug"]: s for s in served.api("/deployments/name/reconstruct-batch/all-ready-captures")["schedules"]}
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def test_eight_twins_though_a_machine_dies_in_the_middle(installation, tmp_path)
 
 
 def _start_batch(installation: cluster.Cluster, root: Path) -> str:
-    found = installation.api("a", "/deployments/name/reconstruct-batch/twin")
+    found = installation.api("a", "/deployments/name/reconstruct-batch/all-ready-captures")
     parameters = {"root": str(root), "profile": "preview", "settings": list(tiny.SETTINGS)}
     body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
     return installation.api("b", f"/deployments/{found['id']}/create_flow_run", body)["id"]

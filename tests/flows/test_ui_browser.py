@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("selenium", reason="selenium is not installed: the UI is not tested in a browser")
 
+from flows.own_work import DEPLOYMENTS
 from stages.core.fingerprint import digest_mapping
 from stages.core.store import Store
 from stages.graph import stages
@@ -48,7 +49,8 @@ def served(tmp_path_factory, browser):
 def form(served, browser) -> Form:
     """Custom run of reconstruct-capture, reached as a user reaches it."""
     browser.open(f"http://127.0.0.1:{served.port}/v2/deployments")
-    browser.click("//tr[contains(., 'reconstruct-capture')]//a")
+    browser.see(*(name.partition("/")[2] for name in DEPLOYMENTS))
+    browser.click("//tr[contains(., 'one-capture')]//a")
     browser.press("Run")
     browser.press("Custom run", "menuitem")
     browser.see("Parameters", "time limit")
@@ -118,6 +120,7 @@ def open_artifact(browser: Browser, served: Served, run: str, key: str, *words: 
 
 
 def test_the_form_is_readable(form):
+    assert form.chosen("capture") == "cup"                   # the only one
     assert form.choices("capture") == ["cup"]
     assert form.choices("profile") == ["preview", "standard", "quality"]
     for stage in stages():
@@ -127,17 +130,19 @@ def test_the_form_is_readable(form):
     assert "semi-global matching" in form.about("Depth")
     assert form.choices("start from") == STAGES
     assert "at most 1440" in form.about("time limit")
-    form.tab("box", "four numbers")
     for edge in ("Left", "Top", "Right", "Bottom"):
         form.write(edge, "1")
         assert form.input(edge).get_attribute("type") == "number" and "px" in form.about(edge)
+    assert "Property is type" not in form.browser.text
     assert form.browser.find(f"{form.field('force')}//button[@role='switch']").get_attribute("aria-checked") == "false"
 
 
 def test_wrong_values_are_refused_in_the_form(form, served):
     before = number_of_runs(served)
+    form.tab("capture", "by path")
     form.submit()
     form.browser.see("'capture' is a required property")
+    form.tab("capture", "by name")
     form.choose("capture", "cup")
     form.write("time limit, minutes", "-3")
     form.submit()
@@ -151,7 +156,6 @@ def test_wrong_values_are_refused_in_the_form(form, served):
 
 
 def test_a_run_from_the_form_and_what_it_shows(form, served):
-    form.choose("capture", "cup")
     form.choose("profile", "preview")
     with unfinished(served):
         run = submit(form, served)
@@ -166,7 +170,7 @@ def test_a_run_from_the_form_and_what_it_shows(form, served):
         page = open_artifact(form.browser, served, run, f"{stage}-report", words)
         assert re.search(r"\d (mm|px|MB|s)\b", page), page
         assert all(w > 100 and h > 50 for w, h in form.browser.pictures())
-    open_artifact(form.browser, served, run, "twin")
+    open_artifact(form.browser, served, run, "twin", "do not use:", "Warnings")
     form.browser.open(form.browser.read("//a[normalize-space()='report']", "href"))
     form.browser.see("cup")
     assert any(w > 100 for w, _ in form.browser.pictures())
