@@ -117,6 +117,10 @@ def _resume(commands) -> None:
 
 
 def _look(commands) -> None:
+    p = _command(commands, "pick", "cli_pick:pick", "a page on which the object is marked with mouse or finger; writes prompt.json")
+    p.add_argument("capture", help="the capture folder")
+    p.add_argument("--host", default="127.0.0.1", help="address to listen at; default: this machine only, others ask for a password")
+    p.add_argument("--port", type=int, default=0, help="default: any that is free")
     p = _command(commands, "status", "cli_status:status", "runs so far, and what the store holds")
     p.add_argument("--all", action="store_true", help="every run, not only the last ten")
     p.add_argument("--json", action="store_true", help="for machines")

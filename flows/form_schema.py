@@ -6,12 +6,13 @@ out becomes a pair of tabs of which one says `Property is type "None"`. The serv
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from flows.markers import DEEPEST, MARKER, subfolders
-from flows.places import captures_root
+from flows.places import PICK_URL, captures_root
 from stages.core.capture import VIDEOS
 
 MOST_OFFERED = 1000
@@ -25,6 +26,7 @@ def draw_form(schema: dict[str, Any]) -> None:
     _may_be_empty(form["start_from"], "start from")
     _may_be_empty(form["time_limit_min"], "time limit, minutes")
     _may_be_empty(form["box"], "box")
+    form["box"]["description"] += f" To draw it with mouse or finger: {os.environ.get(PICK_URL) or 'twin pick CAPTURE'}"
     for edge, field in schema["definitions"][form["box"]["$ref"].rsplit("/", 1)[1]]["properties"].items():
         _may_be_empty(field, edge.capitalize())
 

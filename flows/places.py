@@ -9,6 +9,9 @@ from pathlib import Path
 from stages.core.errors import CaptureError
 from stages.core.store import default_root
 
+PICK_URL = "TWIN_PICK_URL"
+"""variable with the address of the pages on which objects are marked, where they are served"""
+
 
 def captures_root() -> Path:
     """Where captures are looked up by name: TWIN_CAPTURES, else <store>/captures."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.embedded_server import answers
-from flows.places import captures_root, twins_root
+from flows.places import PICK_URL, captures_root, twins_root
 from flows.serve_address import holding, home
 from stages.core.errors import StoreError, TwinError
 from stages.core.store import Store
@@ -70,7 +70,7 @@ class Serving:
                "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
                "PREFECT_WORKER_QUERY_SECONDS": "3",
                "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S), "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,stages",
-               "TWIN_FILES_URL": self.files, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
+               "TWIN_FILES_URL": self.files, PICK_URL: f"{self.files}/pick/", "NO_PROXY": no_proxy, "no_proxy": no_proxy}
         return out | ({"PREFECT_SERVER_API_AUTH_STRING": self.auth, "PREFECT_API_AUTH_STRING": self.auth} if self.auth else {})
 
 

@@ -1,4 +1,4 @@
-"""The file server: the twins, read only, without listing folders, with the password of the API if there is one.
+"""The file server: the twins, read only, without listing folders, with the password of the API if there is one; and the pages of `pick`.
 
 A link that leads out of the twins' folder is not followed. Connections that send no request are ended, and there is a bound on how many
 there are at once, so that nobody can take the memory or the threads of the machine by opening thousands.
@@ -19,6 +19,8 @@ from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from flows.password import has_cookie, is_authorized
+from flows.pick.pages import MOST_BODY_BYTES, POLICY, PREFIX, PickPages, Reply, is_allowed
+from flows.places import PICK_URL, captures_root
 from flows.web_guard import Allowed
 
 REQUEST_WITHIN_S = 10.0
@@ -32,9 +34,12 @@ MOST_CONNECTIONS = 64
 class Shown:
     """What is shown to whom."""
 
-    root: Path
+    root: Path | None
+    """None: no files"""
     allowed: Allowed
     auth: str = ""
+    pick: PickPages | None = None
+    """the pages on which objects are marked"""
 
 
 class TwinFileServer(http.server.ThreadingHTTPServer):
@@ -99,17 +104,16 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     timeout = STALLED_AFTER_S
 
     def send_head(self) -> IO[bytes] | None:
-        """The file, opened, its headers sent; None after an error."""
-        self.server.answering(self.connection)
-        shown = self.server.shown
-        if why := shown.allowed.why_refused(self.command, ((k.lower(), v) for k, v in self.headers.items())):
-            self.send_error(HTTPStatus.FORBIDDEN, "Refused", why)
+        """The file, opened, its headers sent; None after an error, or after a page that was sent whole."""
+        if not self._may_ask():
             return None
-        if not self._is_known():
-            self._ask_for_password()
+        shown = self.server.shown
+        if shown.pick is not None and self.path.startswith(PREFIX):
+            self._send(shown.pick.answer("GET", self.path))
             return None
         names = unquote(urlsplit(self.path).path).split("/")
-        file = None if any(n.startswith(".") or "\0" in n for n in names) else open_inside(shown.root, Path(*filter(None, names)))
+        hidden = shown.root is None or any(n.startswith(".") or "\0" in n for n in names)
+        file = None if hidden or shown.root is None else open_inside(shown.root, Path(*filter(None, names)))
         if file is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return None
@@ -121,12 +125,45 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.end_headers()
         return file
 
+    def do_PUT(self) -> None:
+        """What a page of `pick` saves."""
+        pick, said = self.server.shown.pick, self.headers.get("Content-Length", "")
+        length = int(said) if said.isdigit() else MOST_BODY_BYTES + 1
+        if not self._may_ask():
+            self.close_connection = True
+        elif pick is None or not self.path.startswith(PREFIX) or length > MOST_BODY_BYTES:
+            self.send_error(HTTPStatus.NOT_FOUND if length <= MOST_BODY_BYTES else HTTPStatus.CONTENT_TOO_LARGE)
+            self.close_connection = True
+        else:
+            self._send(pick.answer("PUT", self.path, self.rfile.read(length)))
+
     def end_headers(self) -> None:
         """No page elsewhere may show or read what is here."""
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
-        self.send_header("Content-Security-Policy", "frame-ancestors 'none'")
+        self.send_header("Content-Security-Policy", POLICY if self.path.startswith(PREFIX) else "frame-ancestors 'none'")
         super().end_headers()
+
+    def _may_ask(self) -> bool:
+        """Whether the request is answered; an error is sent if not."""
+        self.server.answering(self.connection)
+        if why := self.server.shown.allowed.why_refused(self.command, ((k.lower(), v) for k, v in self.headers.items())):
+            self.send_error(HTTPStatus.FORBIDDEN, "Refused", why)
+            return False
+        if not self._is_known():
+            self._ask_for_password()
+            return False
+        return True
+
+    def _send(self, reply: Reply) -> None:
+        self.send_response(reply.status)
+        self.send_header("Content-Type", f"{reply.kind}; charset=utf-8" if reply.kind.startswith("text/") else reply.kind)
+        self.send_header("Content-Length", str(len(reply.body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Referrer-Policy", "no-referrer")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(reply.body)
 
     def _is_known(self) -> bool:
         auth, port = self.server.shown.auth, str(self.server.server_address[1])
@@ -160,5 +197,6 @@ def open_inside(root: Path, name: Path) -> IO[bytes] | None:
 
 def serve(host: str, port: int, root: Path, auth: str) -> None:
     """Until the process is ended."""
-    shown = Shown(root, Allowed.at(host, address=os.environ.get("TWIN_FILES_URL", "")), auth)
+    pick = PickPages.below(captures_root()) if os.environ.get(PICK_URL) and is_allowed(host, auth) else None
+    shown = Shown(root, Allowed.at(host, address=os.environ.get("TWIN_FILES_URL", "")), auth, pick)
     TwinFileServer((host, port), shown).serve_forever()

@@ -137,6 +137,15 @@ def test_the_form_is_readable(form):
     assert form.browser.find(f"{form.field('force')}//button[@role='switch']").get_attribute("aria-checked") == "false"
 
 
+def test_the_form_leads_to_the_page_that_draws_the_box(form, served):
+    address = f"http://127.0.0.1:{served.files_port}/pick/"
+    assert address in form.about("box")
+    form.browser.open(address)                           # the browser that is logged in is let in here too
+    form.browser.click("//a[normalize-space()='cup']")
+    form.browser.see("Drag a box round the object", "Marked: frame 0")
+    form.browser.wait(lambda: form.browser.driver.execute_script("return document.body.dataset.ready === 'yes'"))
+
+
 def test_wrong_values_are_refused_in_the_form(form, served):
     before = number_of_runs(served)
     form.tab("capture", "by path")
