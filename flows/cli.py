@@ -1,7 +1,8 @@
 """`twin`: the command line. It parses, calls, prints; what a command does lies in cli_<group>.py, imported when it is used.
 
-Exit codes: 0 done; 1 a fault of the program; 2 wrong usage or settings; 3 the capture cannot be used; 4 a stage failed;
-5 the store or the disk; 6 weights are missing; 130 interrupted.
+Exit codes say whose fault it was. 0 done; 1 the program; 2 the settings or the command line; 3 the capture, which cannot be used; 4 the
+capture, of which a stage could make nothing; 5 the machine: store, disk, memory, time limit, a missing library or server; 6 the machine:
+weights are missing; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from collections.abc import Callable
 
 from flows.cli_parsing import Parser, Version
 
-EXIT_CODES = {"ConfigError": 2, "CaptureError": 3, "StageError": 4, "StoreError": 5, "WeightsError": 6}
+EXIT_CODES = {"ConfigError": 2, "CaptureError": 3, "MachineError": 5, "StageError": 4, "StoreError": 5, "WeightsError": 6, "TwinError": 5}
+"""by the class of the error, or the nearest above it"""
 INTERRUPTED = 130
 
 
@@ -35,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         return args.run(args) or 0
     except TwinError as e:
         _complain(e.message, e.advice, args.verbose)
-        return EXIT_CODES.get(type(e).__name__, 1)
+        return next(EXIT_CODES[kind.__name__] for kind in type(e).__mro__ if kind.__name__ in EXIT_CODES)
     except KeyboardInterrupt:
         _complain("interrupted", "finished stages are kept: `twin resume` goes on from there", False)
         return INTERRUPTED
@@ -268,7 +270,9 @@ def _set_up_logging(verbose: bool) -> None:
 
 
 def _complain(message: str, advice: str, verbose: bool) -> None:
-    print(f"\ntwin: {message}", file=sys.stderr)
+    from flows.colour import painted
+
+    print("\n" + painted(f"twin: {message}", "bold red", sys.stderr), file=sys.stderr)
     if advice:
         print(f"What to do: {advice}", file=sys.stderr)
     if verbose:

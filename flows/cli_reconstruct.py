@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.before_work import check_places
+from flows.colour import VERDICTS, painted
 from stages.core.errors import ConfigError, StoreError
 from stages.core.store import Store
 
@@ -113,4 +114,5 @@ def _show(twin: str | None, request: Reconstruction, as_json: bool) -> None:
     else:
         print(f"twin    {twin}\nreport  {Path(twin) / 'report.html'}")
         if verdict:
-            print(f"verdict {verdict['line']}")
+            word = verdict["word"]
+            print("verdict " + painted(word, VERDICTS.get(word, ""), sys.stdout) + verdict["line"].removeprefix(word))

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import TextIO
 
+from flows.colour import bar, painted
 from flows.run_record import RunRecord, StageRecord
 from flows.time_left import TimeLeft, in_words
 from flows.watcher import Watcher
@@ -55,9 +56,9 @@ class ProgressLine(Watcher):
             self._left.finished(record.cached)
             self._stage = ""
         how = "from the store" if record.cached else f"done in {in_words(record.seconds)}, {record.peak_memory_mb} MB"
-        self._print(f"{stage:{NAME_WIDTH}} {how}")
+        self._print(f"{stage:{NAME_WIDTH}} {how}", "green")
         for warning in warnings:
-            self._print(f"{'':{NAME_WIDTH}} note: {warning}")
+            self._print(f"{'':{NAME_WIDTH}} note: {warning}", "yellow")
 
     def capture_changed(self, message: str) -> None:
         with self._guard:
@@ -78,7 +79,8 @@ class ProgressLine(Watcher):
                 now = time.monotonic()
                 if self._live:
                     width = shutil.get_terminal_size().columns - 1
-                    self._stream.write("\r" + self._line(now)[:width].ljust(width))
+                    line = f"{bar(*self._count)} {self._line(now)}".strip()
+                    self._stream.write("\r" + painted(line[:width].ljust(width), "cyan", self._stream))
                     self._stream.flush()
                 elif now - self._last_line >= PLAIN_LINE_EVERY_S:
                     self._last_line = now
@@ -91,10 +93,10 @@ class ProgressLine(Watcher):
         return (f"{self._stage:{NAME_WIDTH}} {count:>9}  {in_words(now - self._stage_started):>9}  "
                 f"run: {in_words(now - self._started)}, about {in_words(self._left.seconds())} left  {self._note}")
 
-    def _print(self, line: str) -> None:
+    def _print(self, line: str, style: str = "") -> None:
         with self._guard:
             self._clear()
-            self._stream.write(line + "\n")
+            self._stream.write(painted(line, style, self._stream) + "\n")
             self._stream.flush()
 
     def _clear(self) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 from stages.base import Stage, StageResult, fingerprint_of, what_to_lower
 from stages.core import errors
 from stages.core.disk_errors import TOO_MANY_FILES, store_error
-from stages.core.errors import StageError, TwinError
+from stages.core.errors import MachineError, TwinError
 from stages.core.fingerprint import plain
 from stages.core.memory import memory_limit, out_of_memory
 from stages.core.store import ArtifactRef, Store
@@ -67,7 +67,7 @@ class StageJob:
 def run_stage_in_child(stage: Stage, inputs: Mapping[str, ArtifactRef], config: Any, job: StageJob) -> StageResult:
     """The stage's result, from the store or from a child process.
 
-    Raises what the stage raised if it was a TwinError, StageError if the child was killed or ran out of time, StageFault otherwise.
+    Raises what the stage raised if it was a TwinError, MachineError if the child was killed or ran out of time, StageFault otherwise.
     """
     inputs = {k: inputs[k] for k in stage.inputs}
     fingerprint = fingerprint_of(stage, inputs, config, job.seed)
@@ -121,7 +121,7 @@ class _Child:
         return self._judge(process.returncode, late)
 
     def _start(self) -> tuple[subprocess.Popen, int]:
-        """The child and the pipe that it talks through. Raises StageError where the system has no room for another process."""
+        """The child and the pipe that it talks through. Raises MachineError where the system has no room for another process."""
         ends: tuple[int, ...] = ()
         try:
             ends = os.pipe()
@@ -133,9 +133,9 @@ class _Child:
                 os.close(end)
             if e.errno in TOO_MANY_FILES:
                 raise store_error(e, self.job.store.root) from e
-            raise StageError(f"no process can be started for {self.stage}: {e.strerror} ({memory_limit()})",
-                             "close other programs or raise the limit on processes (`ulimit -u`), then run the same command again: "
-                             "finished stages are kept") from e
+            raise MachineError(f"no process can be started for {self.stage}: {e.strerror} ({memory_limit()})",
+                               "close other programs or raise the limit on processes (`ulimit -u`), then run the same command again: "
+                               "finished stages are kept") from e
         os.close(ends[1])
         return process, ends[0]
 
@@ -175,8 +175,8 @@ class _Child:
 
     def _judge(self, code: int, late: bool) -> dict[str, Any]:
         if late:
-            raise StageError(f"{self.stage} did not finish within its time limit of {self.job.time_limit_s:.0f} s and was ended",
-                             "raise --time-limit, use --profile preview, or lower rectify.max_width")
+            raise MachineError(f"{self.stage} did not finish within its time limit of {self.job.time_limit_s:.0f} s and was ended",
+                               "raise --time-limit, use --profile preview, or lower rectify.max_width")
         if self.answer is None:
             raise self._death(code)
         if "cached" in self.answer:
@@ -192,9 +192,9 @@ class _Child:
             return out_of_memory(f"{self.stage} was killed by the system, most likely because memory ran out", self.peak_mb, self._lower)
         if code < 0:
             name = signal.Signals(-code).name
-            return StageError(f"{self.stage} was ended by signal {name} (it last held {self.peak_mb} MB). "
-                              f"Its last words: {tail[-600:] or 'none'}",
-                              "run the same command again: finished stages are kept; if it happens again, report the last words above")
+            return MachineError(f"{self.stage} was ended by signal {name} (it last held {self.peak_mb} MB). "
+                                f"Its last words: {tail[-600:] or 'none'}",
+                                "run the same command again: finished stages are kept; if it happens again, report the last words above")
         return StageFault(f"{self.stage} ended with exit code {code} and no result", tail)
 
 

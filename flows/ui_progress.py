@@ -89,7 +89,7 @@ class UiProgress(ProgressLine):
         if self._artifact is not None:
             update_progress_artifact(self._artifact, progress=round(100 * min(share, 1.0), 1))
 
-    def _print(self, line: str) -> None:
+    def _print(self, line: str, style: str = "") -> None:
         """Not here: the log has it from run.py, which the file beside the twin needs too."""
 
     def _line(self, now: float) -> str:

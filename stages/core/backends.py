@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from stages.core.devices import driver_there, has_cuda
-from stages.core.errors import StageError
+from stages.core.errors import MachineError
 
 BUILD = "bash deploy/build_cuda_kits.sh"
 
@@ -54,10 +54,10 @@ class Kit:
 
 
 def check_libraries(names: Iterable[str], wanted_by: str) -> None:
-    """Raises StageError for the first that does not work here, with what mends it; `wanted_by`: the setting that asks for it."""
+    """Raises MachineError for the first that does not work here, with what mends it; `wanted_by`: the setting that asks for it."""
     for kit in (KITS[n] for n in names):
         if problem := kit.problem():
-            raise StageError(f"{wanted_by} needs {kit.name}: {problem}", f"{kit.command}; or leave the setting out")
+            raise MachineError(f"{wanted_by} needs {kit.name}: {problem}", f"{kit.command}; or leave the setting out")
 
 
 @functools.cache

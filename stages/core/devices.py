@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.core.errors import StageError
+from stages.core.errors import MachineError
 
 if TYPE_CHECKING:
     import torch
@@ -44,14 +44,15 @@ def cuda_or_cpu() -> str:
 
 
 def torch_device(wanted: str = "auto") -> torch.device:
-    """The device of that name, or the best. Raises StageError if it is asked for by name and not there."""
+    """The device of that name, or the best. Raises MachineError if it is asked for by name and not there."""
     import torch
 
     name = best_device() if wanted == "auto" else wanted
     kind = name.partition(":")[0]
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(kind, False):
-        raise StageError(f"torch {torch.__version__} cannot use the device {name!r} here", "`twin doctor` says what is missing; or use cpu")
+        raise MachineError(f"torch {torch.__version__} cannot use the device {name!r} here",
+                           "`twin doctor` says what is missing, or use cpu")
     return torch.device(name)
 
 

@@ -30,6 +30,10 @@ class StageError(TwinError):
     """A stage could not produce its result from valid input."""
 
 
+class MachineError(StageError):
+    """A stage could not run here: memory, processes, time, a device or a library is missing. Its input may be fine."""
+
+
 class StoreError(TwinError):
     """The store could not be read or written (full disk, no permission, corrupt manifest)."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stages.core.errors import StageError
+from stages.core.errors import MachineError
 
 Memory = Literal["fixed", "auto"]
 LEFT_ALONE = 0.1
@@ -52,7 +52,7 @@ def free_gb(device: str = "cpu", cgroup: Path = Path("/sys/fs/cgroup")) -> float
 def choose_plan(what: str, plans: Sequence[Plan], free: float, memory: Memory, advice: str) -> tuple[Plan, str]:
     """The first of `plans` (asked for, then ever smaller) that fits into `free` GB, and a warning ("" if nothing is lowered).
 
-    `what` for the message, such as "depth.method=onnx"; `advice` names the settings to lower. Raises StageError.
+    `what` for the message, such as "depth.method=onnx"; `advice` names the settings to lower. Raises MachineError.
     """
     asked, fits = plans[0], [p for p in plans if p.needed_gb <= (1 - LEFT_ALONE) * free]
     if fits and fits[0] is asked:
@@ -63,7 +63,7 @@ def choose_plan(what: str, plans: Sequence[Plan], free: float, memory: Memory, a
                          f"run with {lowered} instead (about {fits[0].needed_gb:.1f} GB)")
     least = "" if memory == "fixed" else f" (at the lowest settings {plans[-1].needed_gb:.1f} GB)"
     mend = f"{advice}, or set {what.partition('.')[0]}.memory=auto, which lowers it by itself" if fits else advice
-    raise StageError(f"{what} needs about {asked.needed_gb:.1f} GB of memory{least}, {free:.1f} GB are free", mend)
+    raise MachineError(f"{what} needs about {asked.needed_gb:.1f} GB of memory{least}, {free:.1f} GB are free", mend)
 
 
 def lacks_memory(error: BaseException) -> bool:
@@ -71,9 +71,9 @@ def lacks_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _WORDS)
 
 
-def out_of_memory(what: str, peak_mb: int, lower: Sequence[str]) -> StageError:
+def out_of_memory(what: str, peak_mb: int, lower: Sequence[str]) -> MachineError:
     """The error for a stage that failed for want of memory; `what` names it and what happened, `lower` the settings that help."""
-    return StageError(f"{what}: it held {peak_mb / 1e3:.2f} GB at its peak; {memory_limit()}",
+    return MachineError(f"{what}: it held {peak_mb / 1e3:.2f} GB at its peak; {memory_limit()}",
                       f"lower {' or '.join(lower)}, use --profile preview, or close other programs, then run the same command again: "
                       "finished stages are kept")
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from stages.base import Inputs, Resources, StageContext, StageReport
-from stages.core.errors import StageError
+from stages.core.errors import MachineError
 from stages.package.config import PackageConfig
 from stages.package.usd_library import INSTALL, usd_version
 
@@ -26,9 +26,9 @@ class PackageStage:
         return {"usd-core": usd_version()} if config.usd != "off" else {}
 
     def check(self, inputs: Inputs, config: PackageConfig) -> None:
-        """Raises StageError when USDZ is required and cannot be written."""
+        """Raises MachineError when USDZ is required and cannot be written."""
         if config.usd == "on" and not usd_version():
-            raise StageError("package.usd=on needs usd-core, which is not installed", INSTALL)
+            raise MachineError("package.usd=on needs usd-core, which is not installed", INSTALL)
 
     def run(self, inputs: Inputs, config: PackageConfig, out: Path, context: StageContext) -> StageReport:
         """Write every format, then pictures."""

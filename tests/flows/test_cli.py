@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -64,7 +65,7 @@ def test_settings_after_options_and_their_errors(toy, twin):
 
 
 @pytest.mark.parametrize(("order", "code", "words"), [("raise", 3, "copy it again"), ("no weights", 6, "twin weights fetch"),
-                                                      ("kill 9", 4, "run the same command again"), ("fault", 1, "fault of the program")])
+                                                      ("kill 9", 5, "run the same command again"), ("fault", 1, "fault of the program")])
 def test_exit_codes(toy, twin, order, code, words):
     toy.order("c", order)
     got, _, err = twin.reconstruct()
@@ -85,7 +86,7 @@ def test_verbose_shows_the_traceback(toy, twin):
 
 def test_resume_after_failure_runs_only_what_is_missing(toy, twin):
     toy.order("c", "kill 9")
-    assert twin.reconstruct("--force", "d.gain=3")[0] == 4
+    assert twin.reconstruct("--force", "d.gain=3")[0] == 5
     _, out, _ = twin("status")
     assert "failed" in out and "2/4 stages done: a b c:failed" in out and "memory" in out
     toy.order("c", "")
@@ -265,3 +266,43 @@ def test_completion_in_a_real_bash(twin):
     assert completed("twin", "reconstruct", "--profile", "qua") == ["quality"]
     assert completed("twin", "weights", "ver") == ["verify"]
     assert "complete -c twin" in twin("completion", "fish")[1]
+
+
+def test_every_kind_of_error_has_an_exit_code_that_says_whose_fault_it_was():
+    from stages.core import errors
+
+    kinds = {n: c for n, c in vars(errors).items() if isinstance(c, type) and issubclass(c, errors.TwinError)}
+    assert set(kinds) == set(cli.EXIT_CODES)
+    assert {n: cli.EXIT_CODES[n] for n in ("CaptureError", "StageError", "MachineError", "TwinError")} == {
+        "CaptureError": 3, "StageError": 4, "MachineError": 5, "TwinError": 5}
+    assert "Exit codes say whose fault it was" in cli.parser().format_help()
+
+
+def test_no_server_is_the_machines_fault(toy, twin, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    code, _, err = twin("reconstruct", str(toy.capture), "--out", str(toy.folder / "twin"))
+    assert code == 5 and "no Prefect server answers" in err
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colours_are_for_terminals_whose_reader_wants_them(monkeypatch):
+    from flows.progress_line import ProgressLine
+    from flows.run_record import StageRecord
+
+    def said(stream: io.StringIO) -> str:
+        line = ProgressLine(stream)
+        line.stage_finished("depth", StageRecord(state="done", seconds=1.0), ["dark"])
+        return stream.getvalue()
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[32mdepth" in said(_Terminal()) and "\x1b[33m" in said(_Terminal()) and "\x1b" not in said(io.StringIO())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in said(_Terminal()) and "note: dark" in said(_Terminal())
+    from flows.colour import bar
+
+    assert bar(1, 4) == "━" * 5 + "╌" * 15 and bar(0, 0) == "" and bar(9, 4) == "━" * 20
