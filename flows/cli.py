@@ -2,7 +2,7 @@
 
 Exit codes say whose fault it was. 0 done; 1 the program; 2 the settings or the command line; 3 the capture, which cannot be used; 4 the
 capture, of which a stage could make nothing; 5 the machine: store, disk, memory, time limit, a missing library or server; 6 the machine:
-weights are missing; 130 interrupted.
+weights are missing; 7 something about the capture is odd (`twin check`); 130 interrupted.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--verbose", action="store_true", help="show log lines, and the traceback when something fails")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _reconstruct(commands)
+    _check(commands)
     _resume(commands)
     _look(commands)
     _evaluate(commands)
@@ -103,6 +104,16 @@ def _reconstruct(commands) -> None:
     p.add_argument("settings", nargs="*", metavar="STAGE.KEY=VALUE", help="settings; `twin settings` lists them")
     _output_options(p)
     _prefect_option(p)
+
+
+def _check(commands) -> None:
+    p = _command(commands, "check", "cli_check:check", "what a capture holds, how it is understood and what is odd; reconstructs nothing")
+    p.add_argument("capture", help="folder with left/, right/ (or video) and a calibration")
+    p.add_argument("--profile", default="standard", choices=("preview", "standard", "quality"), help="default: standard")
+    p.add_argument("--box", type=_box, metavar="X0,Y0,X1,Y1", help="the object in the first left picture, px")
+    p.add_argument("--quick", action="store_true", help="names, headers and small files only: no picture is read")
+    p.add_argument("--json", action="store_true", help="for machines")
+    p.add_argument("settings", nargs="*", metavar="STAGE.KEY=VALUE", help="settings of a run; `twin settings` lists them")
 
 
 def _resume(commands) -> None:

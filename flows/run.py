@@ -37,7 +37,7 @@ from stages.core.licences import refuse_non_commercial
 from stages.core.store import ArtifactRef, Store
 from stages.core.twin import assemble_twin
 from stages.core.weights import require
-from stages.graph import SOURCE, downstream
+from stages.graph import SOURCE, downstream, look_at
 
 log = logging.getLogger(__name__)
 RECENT_RUNS = 100
@@ -123,7 +123,17 @@ class Run:
         """The capture as it is now; from here on its changes are noticed."""
         self.record.listing, self.record.changed = self._watch.begin(), ""
         self.record.marker = self._watch.marker
+        self._tell_what_is_there()
         return capture_ref(Path(self.request.capture), self.store.root / "digests")
+
+    def _tell_what_is_there(self) -> None:
+        """By names, headers and small files; `twin check` reads pictures too, as the first stage will."""
+        if "TWIN_STAGES" in os.environ:
+            return
+        found = look_at(Path(self.request.capture), self.settings.stages["rectify"], pictures=False)
+        for line in found.lines():
+            log.info("capture: %s", line)
+        self.watcher.capture_looked_at(found)
 
     def has_to_begin_again(self, error: Exception | None = None) -> bool:
         """Whether the capture has changed since it was read: it was still being copied, say. Where it goes on changing, the record says so

@@ -22,6 +22,7 @@ from flows.time_left import in_words
 from flows.twin_record import read_twin
 from flows.twin_verdict import verdict_of
 from flows.ui_artifacts import figure_table, picture
+from stages.core.look import Look
 
 ARTIFACT_EVERY_S = 5.0
 """the UI shows a new value only on reload, so more often would be for nobody"""
@@ -65,6 +66,9 @@ class UiProgress(ProgressLine):
         self._weights = {stage: s / total for stage, s in expected_s.items()}
         self._artifact = create_progress_artifact(0.0, key="run-progress", description=f"run {record.id}")
         super().run_started(record, expected_s)
+
+    def capture_looked_at(self, found: Look) -> None:
+        create_markdown_artifact(found.markdown(), key="capture", description=f"how the capture was understood: {found.closing()}"[:200])
 
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         super().progress(stage, done, total, note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flows.run_record import RunRecord, StageRecord
+from stages.core.look import Look
 
 
 class Watcher:
@@ -13,6 +14,9 @@ class Watcher:
 
     def run_started(self, record: RunRecord, expected_s: dict[str, float]) -> None:
         """`expected_s`: seconds per stage that have to be reckoned with."""
+
+    def capture_looked_at(self, found: Look) -> None:
+        """What its capture holds and how it is understood, before the first stage."""
 
     def stage_started(self, stage: str) -> None:
         """The store is being asked."""

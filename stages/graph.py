@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 from stages.base import Stage
+from stages.core.look import Look
 
 SOURCE = "capture"
 """the one kind that no stage makes: the capture folder itself"""
@@ -43,6 +46,13 @@ def ordered(found: tuple[Stage, ...]) -> tuple[Stage, ...]:
         out.append(ready)
         known |= set(ready.outputs)
     return tuple(out)
+
+
+def look_at(capture: Path, settings: Any, pictures: bool = True) -> Look:
+    """What is known of a capture before any stage runs; `settings`: those of the first stage."""
+    from stages.rectify.look import look_at
+
+    return look_at(capture, settings, pictures)
 
 
 def downstream(name: str, among: tuple[Stage, ...] | None = None) -> tuple[str, ...]:

@@ -32,6 +32,8 @@ class Camera:
 
     K: np.ndarray
     distortion: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    fisheye: bool = False
+    """the equidistant model of OpenCV's fisheye module and Kalibr: distortion is k1 k2 k3 k4 of the angle"""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class StereoCalibration:
     size: tuple[int, int] | None
     source: str
     """name of the file, for messages"""
+    kind: str = ""
+    """whose format the file has, in words"""
 
     @property
     def rectified(self) -> bool:

@@ -56,17 +56,22 @@ def frame_warnings(rows: Sequence[FrameFigures], blur_below: float) -> list[str]
     for status, text in _LEFT_OUT.items():
         if frames := [r.frame for r in rows if r.status == status]:
             out.append(f"{len(frames)} of {len(rows)} frames left out, {text}: frames {listed(frames)}")
-    if soft := [r.frame for r in rows if r.ok and r.sharpness_ratio < blur_below]:
-        out.append(f"{len(soft)} frames are clearly less sharp than their neighbours: frames {listed(soft)}")
+    out += soft_frames(rows, blur_below)
     ratio = _median([r.exposure_ratio for r in rows if r.ok])
     if ratio and abs(np.log(ratio)) > EXPOSURE_WARNING:
         how = "brighter" if ratio > 1 else "darker"
         out.append(f"the right view is {abs(ratio - 1):.0%} {how} than the left one: lock the exposure of both cameras together")
-    out += _count_warnings(rows)
     return out
 
 
-def _count_warnings(rows: Sequence[FrameFigures]) -> list[str]:
+def soft_frames(rows: Sequence[FrameFigures], blur_below: float) -> list[str]:
+    """A warning that names them."""
+    soft = [r.frame for r in rows if r.ok and r.sharpness_ratio < blur_below]
+    return [f"{len(soft)} frames are clearly less sharp than their neighbours: frames {listed(soft)}"] if soft else []
+
+
+def count_warnings(rows: Sequence[FrameFigures]) -> list[str]:
+    """Too few frames, or many that show the same."""
     usable = sum(r.ok for r in rows)
     motion = _median([r.motion for r in rows if r.ok])
     if usable > MANY_FRAMES and motion is not None and motion < SLOW:

@@ -87,7 +87,7 @@ class Run:
         prompt, moved = move_to_usable(prompt, [r.frame for r in rows if r.ok])
         by_motion = c.select == "motion" or (c.select == "auto" and self.reader.sequential)
         select(rows, by_motion, c.motion_step, c.max_frames, {entry["frame"] for entry in entries(prompt)})
-        self.done.warnings += [w for w in [moved, *checks.frame_warnings(rows, c.blur_warning_below)] if w]
+        self.done.warnings += [w for w in [moved, *checks.frame_warnings(rows, c.blur_warning_below), *checks.count_warnings(rows)] if w]
         self.done.metrics |= checks.frame_metrics(rows)
         return prompt
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.rectify.checks import frame_warnings, listed
+from stages.rectify.checks import count_warnings, listed
 from stages.rectify.figures import FrameFigures, compare, edge_strength, gain, small_pictures
 from stages.rectify.raw_pairs import Picture, RawPair
 from stages.rectify.survey import select, survey
@@ -95,4 +95,4 @@ def test_memory_does_not_grow_with_the_number_of_frames():
 
 
 def test_many_slow_frames_are_mentioned():
-    assert "select=motion" in frame_warnings(_rows([0.002] * 200), 0.6)[0] and not frame_warnings(_rows([0.02] * 200), 0.6)
+    assert "select=motion" in count_warnings(_rows([0.002] * 200))[0] and not count_warnings(_rows([0.02] * 200))
