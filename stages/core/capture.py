@@ -28,8 +28,14 @@ from stages.core.store import ArtifactRef
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi")
-CALIBRATIONS = ("calibration.json", "calibration.yaml", "calibration.yml", "calibration.xml", "calib.txt")
-CALIBRATION_PAIRS = (("intrinsics.yml", "extrinsics.yml"), ("intrinsics.yaml", "extrinsics.yaml"), ("intrinsics.xml", "extrinsics.xml"))
+CALIBRATIONS = ("calibration.json", "calibration.yaml", "calibration.yml", "calibration.xml", "calib.txt", "K.txt", "camchain.yaml",
+                "stereoParams.json")
+CALIBRATION_ENDINGS = (".conf", "camchain.yaml")
+"""of files whose names hold more: a ZED's serial number, the bag that Kalibr read"""
+FRAMES_META, EDEX = "frames_meta.json", "stereo.edex"
+CALIBRATION_PAIRS = (("left.yaml", "right.yaml"), ("left.yml", "right.yml"), ("camera_info_left.yaml", "camera_info_right.yaml"),
+                     ("left_camera_info.yaml", "right_camera_info.yaml"), ("left/camera_info.yaml", "right/camera_info.yaml"),
+                     ("intrinsics.yml", "extrinsics.yml"), ("intrinsics.yaml", "extrinsics.yaml"), ("intrinsics.xml", "extrinsics.xml"))
 LAYOUT_ADVICE = ("a capture holds left/ and right/ with png or jpg pictures (or left.mp4 + right.mp4, or stereo.mp4 side by side) "
                  "and calibration.json, .yaml, .xml or calib.txt")
 _SETTLED_S = 2.0
@@ -164,7 +170,9 @@ def _video(root: Path, stem: str) -> Path | None:
 
 def _calibration(root: Path) -> tuple[Path, ...]:
     names = [(n,) for n in CALIBRATIONS] + list(CALIBRATION_PAIRS)
+    names += [(p.name,) for p in sorted(root.iterdir()) if p.name.endswith(CALIBRATION_ENDINGS) and p.name not in CALIBRATIONS]
     found = [tuple(root / n for n in group) for group in names if all(_file(root / n) for n in group)]
+    found += [(root / n,) for n in (FRAMES_META, EDEX) if _file(root / n)][:1]        # both come from one tool, and say the same
     if len(found) > 1:
         raise CaptureError(f"{root} holds {len(found)} calibrations: {' and '.join(' + '.join(p.name for p in group) for group in found)}",
                            "keep the one that belongs to these pictures")

@@ -50,6 +50,21 @@ def check_lens(source: str, side: str, K: np.ndarray, distortion: np.ndarray, si
                            "check the coefficients and their order (k1 k2 p1 p2 k3 ..); fisheye coefficients are another model")
 
 
+def check_fisheye(source: str, side: str, K: np.ndarray, distortion: np.ndarray, size: tuple[int, int]) -> None:
+    """Raise CaptureError unless k1 k2 k3 k4 let the radius grow with the angle over the middle of the picture."""
+    if distortion.size not in (0, 4):
+        raise CaptureError(f"{source}: the {side} fisheye has {distortion.size} coefficients; expected 4", "use k1 k2 k3 k4 of the angle")
+    k = distortion if distortion.size else np.zeros(4)
+    t = np.linspace(0, np.pi / 2, 500)
+    s = t * t
+    radius = t * (1 + s * (k[0] + s * (k[1] + s * (k[2] + s * k[3]))))
+    needed = MIDDLE * np.hypot(*size) / 2 / K[0, 0]
+    grown = int(np.argmax(radius >= min(needed, 1.2)))
+    if grown == 0 or np.any(np.diff(radius[:grown + 1]) <= 0):
+        raise CaptureError(f"{source}: the {side} fisheye distortion {_row(distortion)} bends the middle of the picture as no lens does",
+                           "check the coefficients k1 k2 k3 k4; OpenCV's pinhole coefficients are another model")
+
+
 def _tolerance(size: tuple[int, int]) -> float:
     """px; undistortPoints stops after a few rounds, so the way back is not exact for strong lenses."""
     return max(EXACT_PX, 0.01 * max(size))

@@ -95,9 +95,9 @@ def decode_text(data: bytes, origin: str, error: type[TwinError] = CaptureError)
         raise error(f"{origin}, line {line}: byte {data[e.start]:#04x} is no UTF-8", _SAVE_AS) from e
 
 
-def read_json(path: Path, error: type[TwinError] = CaptureError) -> Any:
+def read_json(path: Path, error: type[TwinError] = CaptureError, most: int = TEXT_BYTES) -> Any:
     """The content of a JSON file. Raises `error` with the line for what is no JSON, is nested deeply, or names a key twice."""
-    text = read_text(path, error)
+    text = read_text(path, error, most)
     try:
         return json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as e:

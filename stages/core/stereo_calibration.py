@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.core.errors import CaptureError
-from stages.core.lens_checks import check_form, check_lens
+from stages.core.lens_checks import check_fisheye, check_form, check_lens
 
 DISTORTION_LENGTHS = (0, 4, 5, 8, 12, 14)
 """k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4 [tx ty]]]]"""
@@ -54,6 +54,7 @@ class StereoCalibration:
         """Rows already correspond: no distortion, no rotation, a baseline along x and one K but for cx."""
         straight = np.allclose(self.right_from_left[:3, :3], np.eye(3), atol=1e-12) and np.all(self.right_from_left[1:3, 3] == 0)
         same = np.allclose(np.delete(self.left.K.ravel(), 2), np.delete(self.right.K.ravel(), 2), rtol=0, atol=1e-6)
+        straight = straight and not self.left.fisheye and not self.right.fisheye
         return bool(straight and same and not self.left.distortion.any() and not self.right.distortion.any())
 
     @property
@@ -67,7 +68,8 @@ class StereoCalibration:
 
     def save(self, path: Path, notes: dict | None = None) -> None:
         """Write calibration.json as a capture holds it."""
-        eye = lambda c: {"K": c.K.ravel().tolist(), "distortion": c.distortion.ravel().tolist()}  # noqa: E731
+        model = lambda c: {"model": "fisheye"} if c.fisheye else {}  # noqa: E731
+        eye = lambda c: {"K": c.K.ravel().tolist(), "distortion": c.distortion.ravel().tolist(), **model(c)}  # noqa: E731
         width, height = self.size or (0, 0)
         rig = {"R": self.right_from_left[:3, :3].ravel().tolist(), "t_m": self.right_from_left[:3, 3].tolist()}
         data = {"rectified": False, "image_size": {"width": width, "height": height}, "left": eye(self.left), "right": eye(self.right),
@@ -134,9 +136,13 @@ def _check_camera(c: StereoCalibration, side: str, camera: Camera) -> None:
         if not 0 <= centre <= length:
             raise CaptureError(f"{c.source}: {side} {axis} is {centre:.1f} px; expected it inside the picture, 0 to {length} px",
                                "check that K is stored row by row and belongs to pictures of this size")
+    if camera.fisheye:
+        check_fisheye(c.source, side, K, camera.distortion, (width, height))
+        return
     if camera.distortion.size not in DISTORTION_LENGTHS:
         raise CaptureError(f"{c.source}: {side} distortion has {camera.distortion.size} coefficients; expected one of {DISTORTION_LENGTHS}",
-                           "use OpenCV's order k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4 tx ty; calibrate a fisheye lens with the pinhole model")
+                           "use OpenCV's order k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4 tx ty; "
+                           "a fisheye has \"model\": \"fisheye\" and k1 k2 k3 k4")
     check_lens(c.source, side, K, camera.distortion, (width, height))
 
 

@@ -2,13 +2,14 @@
 
 calibration.json, rectified: {"rectified": true, "image_size": {"width", "height"}, "K": [9], "baseline_m": b}
                   (optional "K_right" where cx differs: disparity at infinity is then K_right cx - K cx)
-calibration.json, raw: {"rectified": false, "image_size", "left": {"K", "distortion"}, "right": {..},
+calibration.json, raw: {"rectified": false, "image_size", "left": {"K", "distortion"[, "model": "fisheye"]}, "right": {..},
                         "right_from_left": {"R": [9], "t_m": [3]}}
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +20,58 @@ from stages.core.errors import CaptureError
 from stages.core.plain_yaml import native
 from stages.core.stereo_calibration import Camera, StereoCalibration, parallel, picture_size, rigid
 
+MOST_JSON = 1 << 25
+"""bytes: frames_meta.json speaks of every picture"""
 REMARKS = ("comment", "comments", "note", "notes", "description", "source", "date", "serial", "name")
 """keys that say nothing a program would have to heed"""
 
 
-def read_calibration(files: tuple[Path, ...], unit_m: float = 1.0) -> StereoCalibration:
+def read_calibration(files: tuple[Path, ...], unit_m: float = 1.0,
+                     size: Callable[[], tuple[int, int] | None] | None = None) -> StereoCalibration:
     """The calibration as its file gives it, not yet checked (`check_calibration` does that once the picture size is known).
 
-    unit_m: length of one unit of T in an OpenCV file, metres (such a file does not say). Raises CaptureError.
+    unit_m: length of one unit of T in an OpenCV file, metres (such a file does not say). size: asked for (width, height) of the pictures
+    where a file holds several resolutions. Raises CaptureError.
     """
-    from stages.rectify import calibration_middlebury, calibration_opencv
+    from stages.rectify import calibration_middlebury, calibration_nvidia, calibration_opencv, calibration_zed
 
-    path = files[0]
-    if len(files) == 1 and path.suffix.lower() == ".txt":
+    path, suffix = files[0], files[0].suffix.lower()
+    if len(files) == 2 and (pair := _ros_pair(files)) is not None:
+        return pair
+    if len(files) == 1 and path.name.lower() == "k.txt":
+        return calibration_nvidia.read_K_txt(path)
+    if len(files) == 1 and suffix == ".txt":
         return calibration_middlebury.read(path)
-    if len(files) == 1 and path.suffix.lower() == ".json" and not _is_opencv_json(data := plain_files.read_json(path)):
-        return read_json(data, path.name)
-    if len(files) == 1 and path.suffix.lower() in (".yaml", ".yml"):
+    if len(files) == 1 and suffix == ".conf":
+        return calibration_zed.read(path, size() if size else None)
+    if len(files) == 1 and suffix in (".json", ".edex") and not _is_opencv_json(data := plain_files.read_json(path, most=MOST_JSON)):
+        return _read_json_of_any_maker(data, path.name)
+    if len(files) == 1 and suffix in (".yaml", ".yml"):
         return _read_yaml(path, unit_m)
     return calibration_opencv.read(files, unit_m)
+
+
+def _read_json_of_any_maker(data: Any, source: str) -> StereoCalibration:
+    from stages.rectify import calibration_cusfm, calibration_devices
+
+    if maker := calibration_devices.kind_of(data):
+        return calibration_devices.read(data, maker, source)
+    return calibration_cusfm.read(data, source) if calibration_cusfm.looks_like(data) else read_json(data, source)
+
+
+def _ros_pair(files: tuple[Path, ...]) -> StereoCalibration | None:
+    """Of left.yaml + right.yaml, None where they are something else."""
+    from stages.rectify import calibration_ros
+    from stages.rectify.opencv_storage import yaml_root
+
+    if any(f.suffix.lower() not in (".yaml", ".yml") for f in files) or files[0].stem.startswith("intrinsics"):
+        return None
+    left, right = (native(yaml_root(f)) for f in files)
+    source = f"{files[0].name} + {files[1].name}"
+    if not (calibration_ros.looks_like(left) and calibration_ros.looks_like(right)):
+        raise CaptureError(f"{source} are not ROS camera_info of both cameras (camera_matrix, rectification_matrix, projection_matrix ..)",
+                           "see docs/capture.md for the calibration formats")
+    return calibration_ros.read(left, right, source)
 
 
 def _read_yaml(path: Path, unit_m: float) -> StereoCalibration:
@@ -50,8 +84,8 @@ def _read_yaml(path: Path, unit_m: float) -> StereoCalibration:
     if calibration_kalibr.looks_like(data):
         return calibration_kalibr.read(data, path.name)
     if data.keys() >= {"camera_matrix", "projection_matrix"}:
-        raise CaptureError(f"{path.name} is ROS camera_info of one camera; a pair needs both and the transform between them",
-                           "write both as OpenCV's M1 D1 M2 D2 R T, or as calibration.json (docs/capture.md)")
+        raise CaptureError(f"{path.name} is ROS camera_info of one camera; a pair needs both",
+                           "put both cameras' files there as left.yaml and right.yaml")
     return calibration_opencv.read((path,), unit_m)
 
 
@@ -88,8 +122,11 @@ def read_json(data: Any, source: str) -> StereoCalibration:
 def _camera(data: dict, side: str, source: str) -> Camera:
     eye = entry(data, side, source)
     K = matrix(entry(eye, "K", source), 3, f"{side}.K", source)
-    refuse_unknown(eye, ("K", "distortion"), f"{source}: {side}")
-    return Camera(K, numbers(eye.get("distortion", []), f"{side}.distortion", source))
+    refuse_unknown(eye, ("K", "distortion", "model"), f"{source}: {side}")
+    model = eye.get("model", "pinhole")
+    if model not in ("pinhole", "fisheye"):
+        raise CaptureError(f"{source}: {side}.model is {str(model)[:40]!r}", "write pinhole or fisheye (OpenCV's: k1 k2 k3 k4)")
+    return Camera(K, numbers(eye.get("distortion", []), f"{side}.distortion", source), model == "fisheye")
 
 
 def refuse_unknown(data: dict[str, Any], known: tuple[str, ...], source: str) -> None:

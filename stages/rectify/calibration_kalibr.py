@@ -1,6 +1,7 @@
 """Kalibr's camchain.yaml of two cameras: cam0 is the left one, T_cn_cnm1 of cam1 is right_from_left in metres.
 
-Read are pinhole cameras with radtan distortion (OpenCV's k1 k2 p1 p2) or none; other models are refused by name.
+Read are pinhole cameras with radtan (OpenCV's k1 k2 p1 p2), equidistant (a fisheye: k1 k2 k3 k4) or no distortion; other models are
+refused by name.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from stages.core.errors import CaptureError
 from stages.core.stereo_calibration import Camera, StereoCalibration, picture_size
 from stages.rectify.calibration_file import entry, matrix, numbers
 
-_CONVERT = ("calibrate with --models pinhole-radtan pinhole-radtan, or write OpenCV's M1 D1 M2 D2 R T of a pinhole calibration")
+_CONVERT = "calibrate with --models pinhole-radtan or pinhole-equi for both, or write OpenCV's M1 D1 M2 D2 R T of a pinhole calibration"
 
 
 def looks_like(data: dict[str, Any]) -> bool:
@@ -35,7 +36,7 @@ def read(data: dict[str, Any], source: str) -> StereoCalibration:
     right_from_left = matrix(T, 4, "T_cn_cnm1", source)
     if not np.allclose(right_from_left[3], [0, 0, 0, 1]):
         raise CaptureError(f"{source}: the last row of T_cn_cnm1 is not 0 0 0 1", "store it row by row")
-    return StereoCalibration(left, right, right_from_left, sizes.pop(), source)
+    return StereoCalibration(left, right, right_from_left, sizes.pop(), source, "Kalibr camchain")
 
 
 def _pair(value: Any) -> tuple[Any, Any]:
@@ -44,7 +45,7 @@ def _pair(value: Any) -> tuple[Any, Any]:
 
 def _camera(data: Any, source: str) -> Camera:
     model, lens = entry(data, "camera_model", source), str(data.get("distortion_model", "none"))
-    if model != "pinhole" or lens not in ("radtan", "none"):
+    if model != "pinhole" or lens not in ("radtan", "equidistant", "none"):
         raise CaptureError(f"{source} is a Kalibr camera of model {str(model)[:40]}-{lens[:40]}, which is not supported", _CONVERT)
     values = numbers(entry(data, "intrinsics", source), "intrinsics", source)
     coefficients = numbers(data.get("distortion_coeffs", []), "distortion_coeffs", source)
@@ -52,4 +53,4 @@ def _camera(data: Any, source: str) -> Camera:
         found = f"{values.size} intrinsics and {coefficients.size} distortion coefficients"
         raise CaptureError(f"{source}: {found}; expected 4 and 4", _CONVERT)
     fx, fy, cx, cy = values
-    return Camera(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), coefficients)
+    return Camera(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), coefficients, lens == "equidistant")

@@ -13,6 +13,7 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.stereo_calibration import Camera, StereoCalibration
+from stages.rectify.fisheye import fisheye_maps, undistorted_fisheye
 from stages.rectify.row_field import RowField
 from stages.rectify.row_offset import RightChange
 
@@ -42,7 +43,11 @@ class View:
     def maps(self, rig: Rig) -> tuple[np.ndarray, np.ndarray]:
         """(H, W) float32 raw x and y of each rectified pixel."""
         size = (rig.width, rig.height)
-        x, y = cv2.initUndistortRectifyMap(self.camera.K, _coefficients(self.camera), self.rectified_from_raw, rig.K, size, cv2.CV_32FC1)
+        if self.camera.fisheye:
+            x, y = fisheye_maps(self.camera, self.rectified_from_raw, rig.K, size)
+        else:
+            lens = (self.camera.K, _coefficients(self.camera))
+            x, y = cv2.initUndistortRectifyMap(*lens, self.rectified_from_raw, rig.K, size, cv2.CV_32FC1)
         if self.rows is None:
             return x, y
         u, v = np.meshgrid(np.arange(rig.width, dtype=np.float32), np.arange(rig.height, dtype=np.float32))
@@ -79,7 +84,8 @@ def rectifying(c: StereoCalibration) -> Geometry:
         same = bool(np.allclose(c.right.K, K, rtol=0, atol=1e-6))
         return Geometry(View(c.left, np.eye(3)), View(c.right, np.eye(3)), rig, c.size, True, same)
     R, t = c.right_from_left[:3, :3], c.right_from_left[:3, 3:].copy()
-    eyes = (c.left.K, _coefficients(c.left), c.right.K, _coefficients(c.right))
+    # the rotations stand on R and t alone; a fisheye's coefficients mean nothing to this function
+    eyes = (c.left.K, _pinhole(c.left), c.right.K, _pinhole(c.right))
     found = cv2.stereoRectify(*eyes, c.size, R, t, flags=cv2.CALIB_ZERO_DISPARITY, alpha=0)
     left, right = View(c.left, found[0]), View(c.right, found[1])
     return Geometry(left, right, _canvas(left, right, c), c.size, False, False)
@@ -96,10 +102,16 @@ def _row_error_px(field: RowField, rig: Rig) -> np.ndarray:
 
 def undistorted(uv: np.ndarray, camera: Camera, R: np.ndarray, K: np.ndarray) -> np.ndarray:
     """(N, 2) raw px -> (N, 2) px of K after R; iterated to convergence (the default of five rounds is not enough for wide lenses)."""
+    if camera.fisheye:
+        return undistorted_fisheye(uv, camera, R, K)
     points = np.ascontiguousarray(uv)[:, None]
     if hasattr(cv2, "undistortPointsIter"):         # OpenCV 4; OpenCV 5 has the criteria in undistortPoints
         return cv2.undistortPointsIter(points, camera.K, _coefficients(camera), R, K, UNDISTORT)[:, 0]
     return cv2.undistortPoints(points, camera.K, _coefficients(camera), R=R, P=K, criteria=UNDISTORT)[:, 0]
+
+
+def _pinhole(camera: Camera) -> np.ndarray | None:
+    return None if camera.fisheye else _coefficients(camera)
 
 
 def _coefficients(camera: Camera) -> np.ndarray | None:
@@ -111,6 +123,9 @@ def _canvas(left: View, right: View, c: StereoCalibration) -> Rig:
     f = float(np.mean([c.left.K[0, 0], c.left.K[1, 1], c.right.K[0, 0], c.right.K[1, 1]]))
     K = np.diag([f, f, 1.0])
     a, b = inner_box(left, K, c.size), inner_box(right, K, c.size)
+    if c.left.fisheye or c.right.fisheye:        # the edges may look sideways: what is stretched most is cut evenly round the axis
+        reach = np.tile(np.array(c.size) * MAX_GROWTH / 2, 2) * [-1, -1, 1, 1]
+        a, b = (np.r_[np.maximum(box[:2], reach[:2]), np.minimum(box[2:], reach[2:])] for box in (a, b))
     if a[0] - b[0] > 0.05 * c.size[0]:
         a[0] = b[0]
     if b[2] - a[2] > 0.05 * c.size[0]:

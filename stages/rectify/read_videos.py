@@ -87,6 +87,14 @@ def open_video(path: Path) -> cv2.VideoCapture:
     return video
 
 
+def stated_size(path: Path) -> tuple[int, int]:
+    """(width, height) by the header."""
+    video = open_video(path)
+    found = round(video.get(cv2.CAP_PROP_FRAME_WIDTH)), round(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    video.release()
+    return found
+
+
 def rate_and_count(path: Path, most_megapixels: float = MOST_MEGAPIXELS) -> tuple[float, int]:
     """Frames per second and number of frames as the file states them (0 where it does not).
 
