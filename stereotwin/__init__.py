@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from stereotwin.captures import Capture as Capture
     from stereotwin.captures import read_capture as read_capture
     from stereotwin.captures import write_capture as write_capture
+    from stereotwin.registration import Registration as Registration
+    from stereotwin.registration import register as register
     from stereotwin.run import reconstruct as reconstruct
     from stereotwin.run import run_until as run_until
     from stereotwin.stereo import Disparity as Disparity
@@ -40,6 +42,7 @@ _PLACES = {
     "stages.core.meshes": ("SurfaceMesh",),
     "stages.core.metrics": ("evaluate",),
     "stereotwin.captures": ("Capture", "read_capture", "write_capture"),
+    "stereotwin.registration": ("Registration", "register"),
     "stereotwin.run": ("reconstruct", "run_until"),
     "stereotwin.stereo": ("Disparity", "disparity"),
     "stereotwin.twin": ("Twin", "TwinVerdict"),
@@ -51,6 +54,7 @@ __all__ = [
     "ConfigError",
     "Disparity",
     "FramePose",
+    "Registration",
     "Rig",
     "StageError",
     "StoreError",
@@ -63,6 +67,7 @@ __all__ = [
     "evaluate",
     "read_capture",
     "reconstruct",
+    "register",
     "run_until",
     "write_capture",
 ]

@@ -12,8 +12,9 @@ from stages.core.config import setting
 class SurfaceConfig:
     """How the surface is found and how finely it is meshed."""
 
-    method: Literal["auto", "neural", "fusion"] = "auto"
-    """neural: the recovered surface as a neural field, trained with the colours, and the mesh of its zero set; fusion: the grid's mesh"""
+    method: Literal["auto", "neural", "fusion", "tsdf"] = "auto"
+    """neural: the recovered surface as a neural field, trained with the colours, and the mesh of its zero set; fusion: the grid's mesh;
+    tsdf: Open3D's TSDF fusion, a baseline to compare with (extra open3d)"""
     max_views: int = 64
     """stereo pairs used at most, spread over the directions; more cost time in proportion and add little beyond 60 round the object"""
     max_pixels: int = 400_000

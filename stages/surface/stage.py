@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stages.base import ArtifactRef, Resources, StageContext, StageError, StageReport
+from stages.core.backends import check_libraries
 from stages.core.camera import Rig
 from stages.core.frames import FrameReader, posed, read_poses, read_table, write_poses
 from stages.surface.config import SurfaceConfig
@@ -48,11 +49,17 @@ class SurfaceStage:
             )
         self.auto_choice(config)
 
+    def needs_libraries(self, config: SurfaceConfig) -> tuple[str, ...]:
+        """Optional libraries that the method stands on."""
+        return ("open3d",) if config.method == "tsdf" else ()
+
     def auto_choice(self, config: SurfaceConfig) -> tuple[str, str]:
         """The method that will run, and why. Raises StageError for a backend that cannot run here."""
         from stages.surface.backend import choose
 
-        if config.method == "fusion":
+        if config.method in ("fusion", "tsdf"):
+            if config.method == "tsdf":
+                check_libraries(["open3d"], "surface.method=tsdf")
             return config.method, "set by surface.method"
         backend = choose(config.backend)
         return "neural", f"its field is trained by {backend.name}: {backend.reason}"
@@ -61,8 +68,10 @@ class SurfaceStage:
         """Recover the shape, train the field on it, mesh, refine masks and disparity."""
         work = _Work(inputs, config, out, context)
         views, points = work.load_views()
-        shape = work.recover(views, points)
-        mesh, metrics = METHODS[work.method](work, views, shape)
+        if work.method == "tsdf":
+            mesh, metrics = _tsdf(work, views)
+        else:
+            mesh, metrics = METHODS[work.method](work, views, work.recover(views, points))
         work.write_mesh(mesh, views)
         work.write_poses()
         frames = work.write_frames(mesh)
@@ -321,6 +330,20 @@ def _kept(work: _Work, views: list[View], shape: Shape, vertices: np.ndarray) ->
     return keep_supported(
         vertices, shape.faces, views, shape.read_at, shape.read_sigma, work.footprint, work.config.least_part, work.context.workers
     )
+
+
+def _tsdf(work: _Work, views: list[View]) -> tuple[Mesh, dict[str, Any]]:
+    """Open3D's fusion of the same depth; the field artifact is its grid."""
+    from stages.surface.field_grid import save_grid
+    from stages.surface.meshing import keep_supported
+    from stages.surface.tsdf import fuse_tsdf
+
+    work.context.progress(30, PARTS, "TSDF fusion")
+    found = fuse_tsdf(views, work.config.voxel_px * work.footprint)
+    save_grid(work.out / "field", found.grid, found.distance)
+    least, workers = work.config.least_part, work.context.workers
+    mesh = keep_supported(found.vertices, found.faces, views, found.read_at, found.read_sigma, work.footprint, least, workers)
+    return mesh, {"tsdf_voxel_mm": round(1000 * found.grid.voxel, 3)}
 
 
 METHODS = {"neural": _neural, "fusion": _fusion}
