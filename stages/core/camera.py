@@ -14,6 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.core.errors import CaptureError
+from stages.core.plain_files import read_json
+
 
 @dataclass(frozen=True)
 class Rig:
@@ -91,7 +94,13 @@ class Rig:
 
     @staticmethod
     def load(path: Path) -> Rig:
-        """Read rig.json as `save` writes it."""
-        data = json.loads(path.read_text())
-        K, size = np.array(data["K"], float).reshape(3, 3), data["image_size"]
-        return Rig(size["width"], size["height"], K[0, 0], K[1, 1], K[0, 2], K[1, 2], data["baseline_m"])
+        """Read rig.json as `save` writes it. Raises CaptureError for anything else."""
+        try:
+            data = read_json(path)
+            K, size, b = np.array(data["K"], float).reshape(3, 3), data["image_size"], float(data["baseline_m"])
+            found = Rig(int(size["width"]), int(size["height"]), K[0, 0], K[1, 1], K[0, 2], K[1, 2], b)
+        except (KeyError, TypeError, ValueError, OverflowError) as e:
+            raise CaptureError(f"{path} is no rig: {type(e).__name__} {str(e)[:80]}", "it holds image_size, K and baseline_m") from e
+        if not np.all(np.isfinite([*K.ravel(), b])) or min(found.width, found.height, found.fx, found.fy, b) <= 0:
+            raise CaptureError(f"{path} holds numbers that no camera has", "it holds image_size, K (9 numbers), baseline_m")
+        return found

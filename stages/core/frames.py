@@ -20,9 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from stages.core.errors import CaptureError
 from stages.core.images import read_disparity, read_gray, read_mask, read_rgb, read_sigma
+from stages.core.plain_files import read_json
 from stages.core.store import ArtifactRef
 
+POSES_BYTES, MOST_FRAMES = 1 << 28, 10_000_000
 POSE_CONVENTION = "x_object = object_from_left @ x_left, OpenCV axes, metres, rectified left camera"
 
 
@@ -129,19 +132,27 @@ def write_poses(path: Path, poses: Sequence[FramePose], convention: str = POSE_C
 
 
 def read_poses(path: Path) -> list[FramePose]:
-    """All rows of poses.json, also the ones without a pose."""
-    rows = json.loads(path.read_text())["frames"]
-    return [
-        FramePose(
-            r["frame"],
-            None if r.get("object_from_left") is None else np.array(r["object_from_left"], float),
-            r.get("status", "ok"),
-            r.get("inliers", 0),
-            r.get("rms_px"),
-            r.get("reason", ""),
-        )
-        for r in rows
-    ]
+    """All rows of poses.json, also the ones without a pose. Raises CaptureError for what is none: a truth is written by anybody."""
+    data = read_json(path, most=POSES_BYTES)
+    rows = data.get("frames") if isinstance(data, dict) else None
+    if not isinstance(rows, list):
+        raise CaptureError(f"{path} has no list of frames", 'write {"frames": [{"frame": 0, "object_from_left": [4 rows of 4]}, ..]}')
+    return [_pose(r, path) for r in rows]
+
+
+def _pose(row: Any, path: Path) -> FramePose:
+    frame = row.get("frame") if isinstance(row, dict) else None
+    if isinstance(frame, bool) or not isinstance(frame, int) or not 0 <= frame < MOST_FRAMES:
+        raise CaptureError(f"{path}: a row has the frame {str(frame)[:40]!r}; expected a whole number from 0 on", "correct the file")
+    matrix = row.get("object_from_left")
+    if matrix is not None:
+        try:
+            matrix = np.array(matrix, float)
+        except (TypeError, ValueError, OverflowError):
+            matrix = np.zeros(0)
+        if matrix.shape != (4, 4) or not np.all(np.isfinite(matrix)):
+            raise CaptureError(f"{path}: object_from_left of frame {frame} is no 4 x 4 of numbers", "store it row by row, or null")
+    return FramePose(frame, matrix, row.get("status", "ok"), row.get("inliers", 0), row.get("rms_px"), row.get("reason", ""))
 
 
 def posed(poses: Sequence[FramePose]) -> dict[int, np.ndarray]:

@@ -7,7 +7,6 @@ Distances in millimetres unless the key says otherwise.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from stages.core.errors import CaptureError
 from stages.core.frames import posed, read_poses
 from stages.core.images import read_disparity, read_mask
 from stages.core.metrics_geometry import SurfaceTruth, align_by_poses, icp, pose_scores, surface_scores
+from stages.core.plain_files import read_json
 
 
 def evaluate(capture: Path, twin: Path) -> dict[str, Any]:
@@ -109,9 +109,9 @@ def _rig(capture: Path, twin: Path) -> Rig:
     truth, calibration = capture / "gt/rig.json", capture / "calibration.json"
     if truth.exists():
         return Rig.load(truth)
-    if calibration.exists() and json.loads(calibration.read_text()).get("rectified"):
+    if calibration.exists() and isinstance(data := read_json(calibration, most=1 << 25), dict) and data.get("rectified") is True:
         return Rig.load(calibration)
-    record = json.loads((twin / "run.json").read_text()) if (twin / "run.json").exists() else {}
+    record = read_json(twin / "run.json", most=1 << 25) if (twin / "run.json").exists() else {}
     method = record.get("stages", {}).get("rectify", {}).get("method")
     if method not in _LEFT_AS_CAPTURED or not (twin / "rig.json").exists():
         raise CaptureError(

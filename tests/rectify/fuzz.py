@@ -24,6 +24,7 @@ from stages.core.camera import Rig
 from stages.core.capture import find_files
 from stages.core.config import resolve
 from stages.core.errors import TwinError
+from stages.core.frames import read_poses
 from stages.core.images import read_disparity, read_mask, read_rgb
 from stages.core.stereo_calibration import Camera, StereoCalibration, check_calibration, rigid
 from stages.graph import stages
@@ -34,6 +35,7 @@ from stages.rectify.given import read_mask as read_given_mask
 from stages.rectify.prompt import check_prompt, map_prompt, read_prompt
 from stages.rectify.raw_pairs import decode
 from stages.rectify.read_stereo_video import StereoVideoReader
+from tests.rectify import maker_files
 
 SECONDS = 10
 GIGABYTE = 1 << 30
@@ -120,6 +122,8 @@ KALIBR = (b"cam0:\n" + _EYE + b"cam1:\n  T_cn_cnm1:\n  - [1.0, 0.0, 0.0, -0.06]\
           b"  - [0.0, 0.0, 0.0, 1.0]\n" + _EYE)
 PROMPT = json.dumps({"frame": 1, "box_xyxy": [100, 60, 300, 250], "points": [[200, 150, 1], [10, 10, 0]],
                      "corrections": [{"frame": 4, "points": [[20, 30, 0]]}, {"frame": 6, "mask": "six.png"}]}).encode()
+POSES = json.dumps({"convention": "x", "frames": [{"frame": k, "object_from_left": np.eye(4).tolist() if k else None, "status": "ok",
+                                                  "inliers": 3, "rms_px": 0.5, "reason": ""} for k in range(3)]}).encode()
 SETTINGS = (b"seed: 3\nlicence: any\nrectify:\n  box: [1, 2, 300, 200]\n  max_width: 640\npackage: {usd: off, roughness: 0.5}\n"
             b"depth:\n  method: sgm\n")
 REGISTRY = (b"mine:\n  title: a\n  address: null\n  page: b\n  download: c.onnx\n  sha256: null\n  bytes: 12\n  licence: MIT\n"
@@ -127,7 +131,7 @@ REGISTRY = (b"mine:\n  title: a\n  address: null\n  page: b\n  download: c.onnx\
 
 
 def _read_calibration(path: Path) -> None:
-    c = read_calibration((path,)).sized((640, 480))
+    c = read_calibration((path,), size=lambda: (1280, 720)).sized((640, 480))
     check_calibration(c)
     geometry = rectifying(c)
     geometry.left.maps(geometry.rig)
@@ -202,6 +206,19 @@ def _file_reader(name: str, whole: bytes, read: Callable[[Path], object], damage
     return once
 
 
+def _ros(side: str) -> Once:
+    """One of the pair damaged."""
+
+    def once(rng: random.Random, folder: Path) -> None:
+        for name, whole in (("left", maker_files.ROS_LEFT), ("right", maker_files.ROS_RIGHT)):
+            (folder / f"{name}.yaml").write_bytes(damaged(rng, whole) if name == side else whole)
+        c = read_calibration((folder / "left.yaml", folder / "right.yaml"))
+        check_calibration(c)
+        rectifying(c)
+
+    return once
+
+
 def readers(folder: Path) -> dict[str, Once]:
     """All of them, by name."""
     found: dict[str, Once] = {"listing": _listing}
@@ -211,12 +228,16 @@ def readers(folder: Path) -> dict[str, Once]:
     calibrations = {"rectified.json": _rectified_json(folder), "raw.json": _raw_json(folder), "kalibr.yaml": KALIBR, "nvidia.yaml": NVIDIA,
                     "calib.txt": MIDDLEBURY, **{f"opencv.{s}": _storage(s, folder) for s in ("yml", "xml", "json")}}
     found |= {f"calibration {n}": _file_reader(n, whole, _read_calibration) for n, whole in calibrations.items()}
+    found |= {f"maker {n}": _file_reader(n, whole, _read_calibration) for n, whole in maker_files.FILES.items()}
+    found |= {f"maker ros {side}": _ros(side) for side in ("left", "right")}
     depth = _picture("png", np.uint16)
     found["map mask"] = _file_reader("m.png", _picture("png"), lambda p: read_given_mask(p, (64, 48)), damaged_header)
     found["map depth"] = _file_reader("d.png", depth, lambda p: read_given(p, (64, 48), cv2.IMREAD_UNCHANGED), damaged_header)
     found["map disparity"] = _file_reader("d.png", depth, read_disparity, damaged_header)
     found["text depth.json"] = _file_reader("depth.json", b'{"kind": "depth", "per_unit": 1000}', DepthEncoding.read)
     found["text prompt.json"] = _file_reader("prompt.json", PROMPT, _read_prompt)
+    found["text poses.json"] = _file_reader("poses.json", POSES, read_poses)
+    found["text rig.json"] = _file_reader("rig.json", _rectified_json(folder), Rig.load)
     found["text twin.yaml"] = _file_reader("twin.yaml", SETTINGS, _read_settings)
     found["text registry.yaml"] = _file_reader("registry.yaml", REGISTRY, lambda p: weights.registry())
     found |= {f"video {n}": _file_reader("stereo.mp4", whole, _read_video, damaged_header) for n, whole in _videos(folder).items()}
