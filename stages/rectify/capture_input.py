@@ -30,7 +30,9 @@ def first_size(files: CaptureFiles) -> tuple[int, int] | None:
     if video is None:
         return None
     width, height = stated_size(video)
-    return (width, height) if files.left_video else (width // 2, height)
+    if files.left_video:
+        return width, height
+    return (width, height // 2) if width < height else (width // 2, height)
 
 
 def read_rig(files: CaptureFiles, unit: str) -> StereoCalibration:

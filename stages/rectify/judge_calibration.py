@@ -48,12 +48,17 @@ def judge_size(c: StereoCalibration, size: tuple[int, int], stated: bool) -> lis
 
 
 def judge_rotation(c: StereoCalibration, uv: np.ndarray, geometry: Geometry) -> None:
-    """Raise CaptureError where the rows of the raw matches `uv` (M, 4) miss, and meet with R the other way round."""
+    """Raise CaptureError where the rows of the raw matches `uv` (M, 4) miss, and meet as they are or with R the other way round."""
     if c.rectified or len(uv) < MIN_MATCHES:
         return
     given = _row_error(uv, geometry)
     if given < ROWS_PX:
         return
+    as_is = float(np.median(np.abs(uv[:, 3] - uv[:, 1])))
+    if as_is < min(ROWS_PX, CLEARLY * given):
+        raise CaptureError(f"{c.source}: the rows of the two views meet as they are (to {as_is:.1f} px), and miss by {given:.1f} px with "
+                           "this calibration of raw pictures: the pictures look rectified already",
+                           "give the raw pictures, or the calibration of the rectified ones (calibration.json with rectified: true)")
     R, t = c.right_from_left[:3, :3], c.right_from_left[:3, 3]
     turned = _row_error(uv, rectifying(dataclasses.replace(c, right_from_left=rigid(R.T, t))))
     if turned < CLEARLY * given:

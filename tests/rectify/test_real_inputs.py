@@ -7,8 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+from stages.core.camera import Rig
 from stages.core.errors import CaptureError
 from stages.core.images import read_mask, read_rgb
+from tests.rectify.raw_capture import calibration_for
 
 EXIF = bytes.fromhex("ffe1002245786966000049492a0008000000010012010300010000000300000000000000")
 
@@ -186,9 +188,14 @@ def _joined(capture, join):
     return pairs
 
 
-def test_over_under_video_is_not_split_into_halves(capture, rectify):
-    _video(capture / "stereo.mp4", _joined(capture, np.vstack))
-    with pytest.raises(CaptureError, match=r"stereo\.mp4 is 400x600 px, higher than wide: .*over-under"):
+def test_over_under_video_is_read_and_one_upright_view_is_refused(capture, rectify, synthetic_capture):
+    pairs = _joined(capture, np.vstack)
+    _video(capture / "stereo.mp4", pairs)
+    made = rectify(capture, select="all")
+    assert any("read as over-under" in w for w in made.report.warnings) and abs(made.report.metrics["row_offset_before_px"]) < 0.2
+    assert np.abs(_left(made, 1) - read_rgb(synthetic_capture / "left/left000001.jpg")).mean() < 8
+    _video(capture / "stereo.mp4", [cv2.rotate(p[:300], cv2.ROTATE_90_CLOCKWISE) for p in pairs])
+    with pytest.raises(CaptureError, match="higher than wide and its upper and lower half do not match"):
         rectify(capture)
 
 
@@ -233,3 +240,9 @@ def test_a_focal_length_that_the_pictures_contradict_is_mentioned(synthetic_capt
     (capture / "calibration.json").write_text(json.dumps(data))
     said = [w for w in rectify(capture).report.warnings if "the pictures fit a focal length of about" in w]
     assert bool(said) == (factor != 1.0)
+
+
+def test_rectified_pictures_with_a_calibration_of_raw_ones_are_refused(synthetic_capture, rectify, capture):
+    calibration_for(Rig.load(synthetic_capture / "calibration.json")).save(capture / "calibration.json")
+    with pytest.raises(CaptureError, match="the pictures look rectified already"):
+        rectify(capture)
