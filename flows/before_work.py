@@ -11,8 +11,9 @@ import tempfile
 from pathlib import Path
 
 from flows.names import is_text, printable
-from stages.core.capture import find_files
+from stages.core.capture import capture_files
 from stages.core.errors import CaptureError, StoreError
+from stages.core.routes import Route
 from stages.core.twin_folder import refuse_foreign
 
 ROOM_BYTES = 200_000_000
@@ -20,12 +21,12 @@ ROOM_BYTES = 200_000_000
 _OUT_ADVICE = "name another folder with --out"
 
 
-def check_places(capture: str, out: str | None) -> None:
+def check_places(capture: str, out: str | None, route: Route = "auto") -> None:
     """Raises CaptureError for a capture that is none, StoreError for an `out` that cannot become a twin (None: none is written)."""
     for name in (capture, out or ""):
         if not is_text(name):
             raise CaptureError(f"the name of {printable(name)} is not UTF-8", "rename the folder: no record can hold such a name")
-    files = find_files(Path(capture))
+    files = capture_files(Path(capture), route)
     if out is None:
         return
     folder = Path(out)
@@ -34,7 +35,7 @@ def check_places(capture: str, out: str | None) -> None:
         raise StoreError(f"{folder} is the capture itself", _OUT_ADVICE)
     there = _nearest_folder(folder)
     _write_something(there, folder)
-    need = ROOM_BYTES + sum(p.stat().st_size for p in files.all() if p.is_file())
+    need = ROOM_BYTES + sum(p.stat().st_size for p in files if p.is_file())
     if (free := shutil.disk_usage(there).free) < need:
         found = f"{there} has {free / 1e6:.0f} MB free, and the twin may need {need / 1e6:.0f} MB"
         raise StoreError(found, f"free space, or {_OUT_ADVICE}")

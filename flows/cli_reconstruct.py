@@ -28,7 +28,7 @@ LATEST = 20
 def reconstruct(args: argparse.Namespace) -> int:
     """Run the flow on one capture and name the twin."""
     capture, out = (Path(p).expanduser().resolve() for p in (args.capture, args.out))
-    check_places(str(capture), None if args.until else str(out))
+    check_places(str(capture), None if args.until else str(out), args.route)
     if not args.quiet:
         _begin(capture, out, args.profile)
     go(_request(args), args)
@@ -81,8 +81,8 @@ def _request(args: argparse.Namespace) -> Reconstruction:
     from flows.request import Reconstruction
 
     return Reconstruction(capture=str(Path(args.capture).expanduser().resolve()), out=str(Path(args.out).expanduser().resolve()),
-                          profile=args.profile, box=args.box, start_from=args.start_from, until=args.until, force=args.force,
-                          settings=tuple(args.settings), time_limit_s=args.time_limit, threads=args.threads)
+                          route=args.route, profile=args.profile, box=args.box, start_from=args.start_from, until=args.until,
+                          force=args.force, settings=tuple(args.settings), time_limit_s=args.time_limit, threads=args.threads)
 
 
 def _begin(capture: Path, out: Path, profile: str) -> None:

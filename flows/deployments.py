@@ -21,7 +21,7 @@ from pydantic import Field
 from flows.batch import reconstruct_batch
 from flows.crash_watch import register_crash_watch
 from flows.failed_state import failed_state
-from flows.form import Box, Methods, Profile, Setting, StageName, request_of
+from flows.form import Box, Methods, Profile, RouteChoice, Setting, StageName, request_of
 from flows.form_schema import draw_form, offered_captures
 from flows.own_work import BATCH_POOL, ENTRYPOINTS, FLOW_ENVIRONMENT, FORMER_NAME, POOL
 from flows.own_work import DEPLOYMENTS as NAMES
@@ -42,6 +42,7 @@ def reconstruct_capture(
     force: bool = False,
     settings: Annotated[list[Setting], Field(max_length=100)] = [],  # noqa: B006
     time_limit_min: Annotated[float | None, Field(gt=0, le=1440)] = None,
+    route: RouteChoice = RouteChoice.auto,
 ) -> Any:
     """Turn one capture into its twin. Stages whose result is known are not computed again.
 
@@ -54,9 +55,10 @@ def reconstruct_capture(
         force: Compute every stage again.
         settings: More settings, at most 100, each as stage.key=value; twin settings lists them all.
         time_limit_min: A stage that takes longer is ended: more than 0, at most 1440. Left empty, there is no limit.
+        route: stereo for a stereo capture, posed for pictures with known cameras; auto goes by what lies in the folder.
     """
     try:
-        out = reconstruct_as_flow(request_of(capture, profile, methods, box, start_from, force, settings, time_limit_min))
+        out = reconstruct_as_flow(request_of(capture, profile, methods, box, start_from, force, settings, time_limit_min, route))
         reason = failure_of(out)
         return failed_state(reason) if reason else out
     except TwinError as e:

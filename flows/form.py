@@ -33,6 +33,14 @@ def _edge(which: str, position: int) -> Any:
     return Field(None, ge=0, le=20000, description=which, json_schema_extra={"position": position})
 
 
+class RouteChoice(StrEnum):
+    """Stereo capture, or pictures with known cameras; auto goes by what lies in the folder."""
+
+    auto = "auto"
+    stereo = "stereo"
+    posed = "posed"
+
+
 class Box(BaseModel):
     """Round the object in the first left picture, in pixels of the capture: four numbers, or none."""
 
@@ -77,12 +85,12 @@ else:
 
 
 def request_of(capture: str, profile: str, methods: BaseModel, box: Box | None, start_from: str | None, force: bool, settings: list[str],
-               time_limit_min: float | None) -> Reconstruction:
+               time_limit_min: float | None, route: str = "auto") -> Reconstruction:
     """The form's content as a request. A capture is a name below `captures_root`, or an absolute path."""
     fields = type(methods).model_fields
     chosen = tuple(f"{stage}.method={value}" for stage, value in methods.model_dump().items() if value != fields[stage].default)
     edges = None if box is None else box.edges
     path = capture_folder(capture)
-    return Reconstruction(capture=str(path), out=str(twin_folder(path)), profile=profile, box=edges, start_from=start_from, force=force,
-                          settings=(*chosen, *settings),
+    return Reconstruction(capture=str(path), out=str(twin_folder(path)), route=route, profile=profile, box=edges, start_from=start_from,
+                          force=force, settings=(*chosen, *settings),
                           time_limit_s=None if time_limit_min is None else 60 * time_limit_min)

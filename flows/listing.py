@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.markers import MARKER
 from flows.names import printable
-from stages.core.capture import find_files
+from stages.core.capture import capture_files
 from stages.core.errors import CaptureError
 
 Listing = Mapping[str, tuple[int, int, int]]
@@ -57,6 +57,6 @@ def _counted(names: list[str]) -> str:
 
 def _files(capture: Path) -> list[Path]:
     try:
-        return [p for p in (*find_files(capture).all(), capture / SETTINGS)]
+        return [p for p in (*capture_files(capture), capture / SETTINGS)]
     except (CaptureError, OSError):
         return [Path(folder, name) for folder, _, names in os.walk(capture) for name in names if name != MARKER]

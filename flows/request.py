@@ -7,14 +7,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stages.core.routes import Route
+
 
 class Reconstruction(BaseModel):
     """One capture to reconstruct. Paths are absolute once it has been made by `for_paths`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    capture: str = Field(min_length=1, description="folder of the capture: left/, right/ (or video) and calibration")
+    capture: str = Field(min_length=1, description="folder of the capture: left/, right/ (or video), calibration; or posed pictures")
     out: str = Field(min_length=1, description="folder that receives the twin")
+    route: Route = Field("auto", description="stereo capture, posed pictures, or auto: what lies in the folder")
     profile: Literal["preview", "standard", "quality"] = Field("standard", description="preview: about a minute; quality: slow and fine")
     box: tuple[float, float, float, float] | None = Field(None, description="x0, y0, x1, y1 of the object in the first left picture, px")
     start_from: str | None = Field(None, description="compute this stage and all that follow again, even if the store has them")

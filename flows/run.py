@@ -21,6 +21,7 @@ from flows.before_work import check_places
 from flows.capture_watch import CaptureWatch
 from flows.metrics_file import write_metrics
 from flows.request import Reconstruction
+from flows.routes import refuse_of_other_route
 from flows.run_record import RunRecord, RunRecords, StageRecord
 from flows.stage_child import load_stages
 from flows.stage_process import StageFault, StageJob, run_stage_in_child
@@ -34,6 +35,7 @@ from stages.core.config import Settings, resolve
 from stages.core.errors import CaptureError, ConfigError, TwinError
 from stages.core.fingerprint import digest_mapping
 from stages.core.licences import refuse_non_commercial
+from stages.core.routes import route_of
 from stages.core.store import ArtifactRef, Store
 from stages.core.twin import assemble_twin
 from stages.core.weights import require
@@ -62,8 +64,9 @@ class Run:
     def __init__(self, request: Reconstruction, store: Store, beside: Beside | None = None, flow_run: str = "") -> None:
         beside = beside or Beside()
         self.request, self.store, self.watcher, self._leave_if_over = request, store, beside.watcher, beside.leave_if_over
-        check_places(request.capture, None if request.until else request.out)
-        every = load_stages()
+        check_places(request.capture, None if request.until else request.out, request.route)
+        self.route = route_of(Path(request.capture)) if request.route == "auto" else request.route
+        every = load_stages(self.route)
         self.stages: tuple[Stage, ...] = _until(every, request.until)
         self.settings = self._resolved(every)
         self.records = RunRecords(store)
@@ -113,7 +116,8 @@ class Run:
 
     def _resolved(self, every: tuple[Stage, ...]) -> Settings:
         """The settings, once all that they need is there. Raises ConfigError, WeightsError."""
-        settings = resolve({s.name: s.Config for s in every}, self.request.profile, Path(self.request.capture) / "twin.yaml",
+        refuse_of_other_route(self.request.overrides(), self.route, every)
+        settings = resolve({s.name: s.Config for s in load_stages()}, self.request.profile, Path(self.request.capture) / "twin.yaml",
                            self.request.overrides(), packaged="TWIN_STAGES" not in os.environ)
         weights, libraries = (_needed(what, self.stages, settings) for what in ("weights", "libraries"))
         _check_weights(weights, libraries, settings.licence)
@@ -124,11 +128,11 @@ class Run:
         self.record.listing, self.record.changed = self._watch.begin(), ""
         self.record.marker = self._watch.marker
         self._tell_what_is_there()
-        return capture_ref(Path(self.request.capture), self.store.root / "digests")
+        return capture_ref(Path(self.request.capture), self.store.root / "digests", route=self.route)
 
     def _tell_what_is_there(self) -> None:
         """By names, headers and small files; `twin check` reads pictures too, as the first stage will."""
-        if "TWIN_STAGES" in os.environ:
+        if "TWIN_STAGES" in os.environ or self.route == "posed":
             return
         found = look_at(Path(self.request.capture), self.settings.stages["rectify"], pictures=False)
         for line in found.lines():
@@ -153,7 +157,7 @@ class Run:
     def begin_again(self) -> None:
         """Once the capture has settled; its own settings may have come meanwhile."""
         self._watch.wait()
-        self.settings = self._resolved(load_stages())
+        self.settings = self._resolved(load_stages(self.route))
         for entry in self.record.stages.values():
             entry.state = "waiting"
         self.records.save(self.record)

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from flows.markers import MARKER
-from stages.core.capture import find_files
+from stages.core.capture import capture_files
 from stages.core.errors import CaptureError, ConfigError
 
 SETTLE_S = 5.0
@@ -91,7 +91,7 @@ def _needed_s(folder: Path, state: _State, settle: float) -> float:
     if state.late:
         needed = min(max(LATE_FACTOR * settle, PAUSES * state.pause_s), LATEST_FACTOR * settle)
     try:
-        find_files(folder)
+        capture_files(folder)
     except CaptureError:
         needed = max(needed, INCOMPLETE_FACTOR * settle)
     return needed

@@ -86,9 +86,11 @@ def prefer_me_when_memory_ends() -> None:
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
-def load_stages() -> tuple[Any, ...]:
-    """The stages in order; TWIN_STAGES=module:function names others than the real ones, for tests and experiments."""
-    module, function = os.environ.get("TWIN_STAGES", "stages.graph:stages").split(":")
+def load_stages(route: str = "all") -> tuple[Any, ...]:
+    """The stages of a route in order, or those of all; TWIN_STAGES=module:function names others than the real ones, for tests and
+    experiments."""
+    real = {"stereo": "stages", "posed": "posed_stages", "all": "every_stage"}[route]
+    module, function = os.environ.get("TWIN_STAGES", f"stages.graph:{real}").split(":")
     return getattr(importlib.import_module(module), function)()
 
 

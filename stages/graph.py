@@ -28,6 +28,20 @@ def stages() -> tuple[Stage, ...]:
     return ordered((RECTIFY, DEPTH, MASKS, TRACK, BUNDLE, SURFACE, TEXTURE, PACKAGE))
 
 
+@cache
+def posed_stages() -> tuple[Stage, ...]:
+    """The second route, for pictures with known cameras: `posed` makes what the stages from `surface` on read."""
+    from stages.posed.stage import STAGE as POSED
+
+    return ordered((POSED, *(s for s in stages() if s.name in downstream("surface"))))
+
+
+@cache
+def every_stage() -> tuple[Stage, ...]:
+    """Those of both routes, each once."""
+    return (*stages(), *(s for s in posed_stages() if s not in stages()))
+
+
 def ordered(found: tuple[Stage, ...]) -> tuple[Stage, ...]:
     """Topological order, stable in the given one. Raises ValueError on a cycle, a missing input or an output made twice."""
     makers: dict[str, str] = {}

@@ -24,6 +24,7 @@ from stages.core.disk import THE_DISK
 from stages.core.errors import CaptureError
 from stages.core.fingerprint import digest_file, digest_mapping
 from stages.core.plain_files import require_all_regular
+from stages.core.routes import Route, posed_files, route_of
 from stages.core.store import ArtifactRef
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
@@ -87,19 +88,25 @@ def find_files(root: Path) -> CaptureFiles:
     return found
 
 
-def capture_ref(path: Path, memo_folder: Path | None = None, workers: int = 4) -> ArtifactRef:
-    """The capture as the input of `rectify`, with the digest of the content of the files that the pipeline reads.
+def capture_files(root: Path, route: Route = "auto") -> tuple[Path, ...]:
+    """Every file that can change a result, of either route. Raises CaptureError for a folder that is no capture."""
+    chosen = route_of(Path(root)) if route == "auto" else route
+    return posed_files(Path(root)) if chosen == "posed" else find_files(root).all()
+
+
+def capture_ref(path: Path, memo_folder: Path | None = None, workers: int = 4, route: Route = "auto") -> ArtifactRef:
+    """The capture as the input of the first stage, with the digest of the content of the files that the pipeline reads.
 
     memo_folder: where to remember digests of unchanged files (size, times of change and inode), for example store.root / "digests";
     None = read every byte. Raises CaptureError for a folder that is no capture.
     """
-    files = find_files(Path(path).expanduser().resolve())
-    memo = _Memo(memo_folder, files.root)
-    paths = files.all()
+    root = Path(path).expanduser().resolve()
+    paths = capture_files(root, route)
+    memo = _Memo(memo_folder, root)
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        digests = dict(zip((p.relative_to(files.root).as_posix() for p in paths), pool.map(memo.digest, paths), strict=True))
+        digests = dict(zip((p.relative_to(root).as_posix() for p in paths), pool.map(memo.digest, paths), strict=True))
     memo.save(digests)
-    return ArtifactRef("capture", files.root, digest_mapping(digests))
+    return ArtifactRef("capture", root, digest_mapping(digests))
 
 
 class _Memo:

@@ -68,6 +68,11 @@ class FrameReader:
         """Frames that can be used, in order."""
         return [r["frame"] for r in self.rows if r["status"] == "ok"]
 
+    @property
+    def has_right(self) -> bool:
+        """Whether the frames are pairs; posed single pictures have no right one."""
+        return all(r["right"] for r in self.rows if r["status"] == "ok")
+
     def _file(self, frame: int, side: str) -> Path:
         return self.pairs / next(r[side] for r in self.rows if r["frame"] == frame)
 

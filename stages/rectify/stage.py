@@ -1,6 +1,6 @@
 """rectify: a capture folder in, checked and rectified stereo pairs out.
 
-0. copy the capture, and check that the copy is what the fingerprint stands for                   private_copy.py
+0. copy the capture, and check that the copy is what the fingerprint stands for              core/private_copy.py
 1. read the calibration and survey every pair (sizes, broken files, blur, repeats, exposure)     survey.py, figures.py
 2. measure how far the rows of the two views miss each other, and correct the right camera        row_offset.py
 3. write the pairs: copied where nothing has to change, else resampled once                       write_pairs.py
@@ -41,11 +41,11 @@ class RectifyStage:
     def run(self, inputs: Mapping[str, ArtifactRef], config: RectifyConfig, out: Path, context: StageContext) -> StageReport:
         """Writes every output; the report has the figures of each check."""
         from stages.core.capture_names import unread
-        from stages.rectify.private_copy import private_copy
+        from stages.core.private_copy import private_copy
         from stages.rectify.run import Run
 
-        with private_copy(inputs["capture"], out / "capture", context.workers) as files:
-            report = Run(files, config, out, context).report()
+        with private_copy(inputs["capture"], out / "capture", context.workers, lambda root: find_files(root).all()) as folder:
+            report = Run(find_files(folder), config, out, context).report()
         report.warnings += unread(inputs["capture"].path)
         return report
 

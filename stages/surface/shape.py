@@ -22,6 +22,7 @@ from stages.surface.photometric import Sweep, choose_cameras, sweep_offsets
 from stages.surface.readings import Readings, combine, depth_offsets, onto_vertices, rim_readings
 from stages.surface.thin import fineness
 from stages.surface.views import View
+from stages.surface.without_depth import footprint_by_outlines, has_depth, silhouette_box
 
 FAIRING = 0.2
 """stiffness of the last smoothing, as a share of the rounds': it is to take out what meshing added, not to round edges once more"""
@@ -72,6 +73,8 @@ class Shape:
 
 def footprint_of(views: Sequence[View]) -> float:
     """Size of a pixel on the object: median over the views of median depth / focal length, metres."""
+    if not has_depth(views):
+        return footprint_by_outlines(views)
     return float(np.median([np.nanmedian(v.depth) / v.rig.fx for v in views if np.isfinite(v.depth).any()]))
 
 
@@ -91,7 +94,7 @@ def recover_shape(
     bounds allow (Unbounded)."""
     refuse_unbounded_masks(views)
     footprint = footprint_of(views)
-    low, high = object_box(views, points)
+    low, high = object_box(views, points) if has_depth(views) else silhouette_box(views)
     last = bounds.voxel(low, high, rounds[-1].voxel * footprint)
     fine = fineness(views, low, high, coarse_cells, footprint)
     grid = Grid.covering(low, high, fine.first)

@@ -94,12 +94,14 @@ class _Work:
         self.metrics: dict[str, Any] = {}
         self.footprint = float("nan")
         self.seen: SeenObject | None = None
+        self.by_depth = True
 
     def load_views(self) -> tuple[list[View], np.ndarray]:
         """The chosen frames as crops, and the bundle-adjusted points."""
         from stages.core.parallel import ordered_map
         from stages.surface.shape import footprint_of
         from stages.surface.views import choose_frames, disparity_bias
+        from stages.surface.without_depth import has_depth
 
         held_out = self.config.hold_out
         used = {k: pose for k, pose in self.poses.items() if not held_out or k % held_out}
@@ -110,7 +112,8 @@ class _Work:
             self.context.progress(round(10 * i / len(frames)), PARTS, f"reading frame {frames[i]}")
             if view is not None:
                 views.append(view)
-        if sum(np.isfinite(v.depth).any() for v in views) < LEAST_FRAMES:
+        self.by_depth = has_depth(views)
+        if self.reader.has_right and sum(np.isfinite(v.depth).any() for v in views) < LEAST_FRAMES:
             raise StageError(
                 "almost no frame has depth inside its mask",
                 "see the report of depth; the object may have no texture, or the mask may be wrong",
@@ -131,7 +134,7 @@ class _Work:
         from stages.core.parallel import ordered_map
         from stages.surface.hidden import glance, seen_object
 
-        if not self.config.find_hidden:
+        if not self.config.find_hidden or not self.reader.has_right:
             return None
         look = lambda k: glance(self.poses[k], self.rig, self.reader.mask(k), *self._disparity(k))  # noqa: E731
         return seen_object(list(ordered_map(look, frames, self.context.workers)))
@@ -143,7 +146,7 @@ class _Work:
         from stages.surface.hidden import LEAST_CELLS, expected_depth, hidden_pixels
         from stages.surface.views import make_view
 
-        pair = self.reader.rgb(frame), self.reader.rgb(frame, "right")
+        pair = self.reader.rgb(frame), self.reader.rgb(frame, "right") if self.reader.has_right else None
         mask, hidden, measured = self.reader.mask(frame), self.reader.hidden(frame), self._disparity(frame)
         if self.seen is not None:
             expected = expected_depth(self.seen, self.poses[frame], self.rig)
@@ -158,13 +161,14 @@ class _Work:
         from stages.surface.shape import Evidence, recover_shape
 
         c = self.config
-        evidence = Evidence(c.use_depth, c.use_colour, c.use_outlines, c.use_points, right_eyes=c.use_right, outline_px=c.outline_sigma_px)
+        depth = c.use_depth and self.by_depth
+        evidence = Evidence(depth, c.use_colour, c.use_outlines, c.use_points, right_eyes=c.use_right, outline_px=c.outline_sigma_px)
         done = iter(range(10, 60, 10))
         try:
             shape = recover_shape(
                 views,
                 points,
-                schedule_rounds(c),
+                schedule_rounds(c, self.by_depth),
                 evidence,
                 c.smooth,
                 max(1, min(c.hull_rank, len(views) // VIEWS_PER_HULL_RANK)),
@@ -287,15 +291,17 @@ class _Work:
         return said
 
 
-def schedule_rounds(config: SurfaceConfig) -> list:
-    """Rounds from coarse to fine: half-size pictures and wide sweeps first, full size and a narrow sweep last."""
+def schedule_rounds(config: SurfaceConfig, by_depth: bool = True) -> list:
+    """Rounds from coarse to fine: half-size pictures and wide sweeps first, full size and a narrow sweep last. Without depth the first mesh
+    is the visual hull, which is farther off: two rounds more, with wider sweeps over smaller pictures."""
     from stages.surface.shape import Round
 
     plan = [Round(0.5, 1.2, 10, 2.5, 6.0), Round(0.5, 0.9, 8, 2.0, 4.5), Round(1.0, 0.3, 8, 1.5, 2.4), Round(1.0, 0.25, 6, 1.2, 2.4)][
         : config.rounds
     ]
     last = plan[-1]
-    return [*plan[:-1], Round(last.scale, last.step, last.steps, last.spacing, config.voxel_px)]
+    wide = [] if by_depth else [Round(0.25, 3.0, 12, 6.0, 8.0), Round(0.5, 2.0, 12, 3.5, 6.0)]
+    return [*wide, *plan[:-1], Round(last.scale, last.step, last.steps, last.spacing, config.voxel_px)]
 
 
 def _fusion(work: _Work, views: list[View], shape: Shape) -> tuple[Mesh, dict[str, Any]]:

@@ -18,6 +18,8 @@ HIDDEN_REACH = 0.3
 """of the longer side of the mask's box: how far beside it the crop follows what is hidden"""
 VEIL_PX = 4
 """at the edge of what stands before the object its depth is unsure: the nearest so many px round counts"""
+NO_RIGHT_PX = 2
+"""width of the right crop of a frame that has none"""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def make_view(
     frame: int,
     object_from_left: np.ndarray,
     rig: Rig,
-    pair: tuple[np.ndarray, np.ndarray],
+    pair: tuple[np.ndarray, np.ndarray | None],
     mask: np.ndarray,
     trust: float,
     disparity_px: np.ndarray,
@@ -106,6 +108,7 @@ def make_view(
 ) -> View | None:
     """Crop and scale one frame; None when its mask is empty. Disparity within `erode_px` of the outline is not trusted.
 
+    `pair`: without a right picture (None) the view gets one that is too narrow for anything to be seen in it.
     `hidden` (H, W) bool: pixels off the mask before which something stands; None = none."""
     import cv2
 
@@ -121,10 +124,11 @@ def make_view(
     inside = (own > erode_px) & np.isfinite(disparity_px[crop]) & np.isfinite(sigma_px[crop])
     depth = rig.depth_from_disparity(np.where(inside, disparity_px[crop], np.nan)).astype(np.float32)
     sigma = (depth**2 / (rig.fx * rig.baseline_m) * sigma_px[crop]).astype(np.float32)
-    rx0, rx1 = _right_columns(disparity_px[crop], mask[crop], x0, x1, rig.width)
+    rx0, rx1 = _right_columns(disparity_px[crop], mask[crop], x0, x1, rig.width) if pair[1] is not None else (0, NO_RIGHT_PX)
     cameras = rig.cropped(x0, y0, x1 - x0, y1 - y0), rig.cropped(rx0, y0, rx1 - rx0, y1 - y0)
     picture = np.array([-x0, -y0, rig.width - 1 - x0, rig.height - 1 - y0], float)
-    left, right = pair[0][crop], pair[1][y0:y1, rx0:rx1]
+    left = pair[0][crop]
+    right = np.zeros((y1 - y0, rx1 - rx0, 3), np.uint8) if pair[1] is None else pair[1][y0:y1, rx0:rx1]
     veil, hidden_right = _veils(rig, hidden, disparity_px, crop, np.s_[y0:y1, rx0:rx1])
     scale = min(1.0, float(np.sqrt(max_pixels / depth.size)))
     if scale < 1:

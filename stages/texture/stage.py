@@ -52,7 +52,8 @@ class TextureStage:
         poses = {k: p for k, p in posed(read_poses(inputs["poses_refined.json"].path)).items() if k in set(reader.ids)}
         used = {k: poses[k] for k in training(sorted(poses), config.hold_out)}
         sharpness = relative_sharpness({r["frame"]: r["sharpness"] for r in reader.rows if r["status"] == "ok"})
-        views = stereo_views(used, rig, ("left", "right") if config.sides == "both" else ("left",), sharpness)
+        both = config.sides == "both" and reader.has_right
+        views = stereo_views(used, rig, ("left", "right") if both else ("left",), sharpness)
         hidden = lambda k: reader.hidden(k, "right")  # noqa: E731
         context.progress(0, 1, "unwrapping")
         shape = prepare_shape(mesh.vertices, mesh.faces, median_footprint(views, rig, mesh.vertices.mean(0)), config)

@@ -18,7 +18,9 @@ def test_captures_are_offered_by_name_at_any_level(tmp_path):
     (tmp_path / "film").mkdir()
     (tmp_path / "film" / "stereo.mp4").touch()
     (tmp_path / "empty").mkdir()
-    assert offered_captures(tmp_path) == ["2026/cup", "film", "jug"]
+    (tmp_path / "posed").mkdir()
+    (tmp_path / "posed" / "transforms.json").touch()
+    assert offered_captures(tmp_path) == ["2026/cup", "film", "jug", "posed"]
     assert offered_captures(tmp_path / "nowhere") == []
 
 

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from stages.core.file_units import in_file_units
 from stages.core.report import sections
 from stages.core.report.labels import seconds_text, value_text
 from stages.core.report.viewer_data import script_json, viewer_block
@@ -32,6 +33,7 @@ def write_report(out_dir: Path, manifests: Manifests, stage_folders: Mapping[str
 
 def page(manifests: Manifests, stage_folders: Mapping[str, Path], twin_dir: Path, extra: Mapping[str, Any]) -> str:
     """The page as text."""
+    manifests = in_file_units(manifests)
     rows = sections.frame_rows(twin_dir, stage_folders)
     title = str(extra.get("capture", "twin"))
     about = [f"{k} {extra[k]}" for k in ("profile", "seed", "run") if extra.get(k) not in (None, "")]
@@ -62,7 +64,10 @@ def _headlines(manifests: Manifests, rows: list[dict[str, Any]], extra: Mapping[
         usable = [r for r in rows if "pose" in r]
         out.append(("frames with a pose", f"{sum(r['pose'] == 'ok' for r in usable)} of {len(rows)}"))
     for stage, key, name, unit in (
-        ("package", "size_mm", "size" if _whole(extra) else "size, at least (not all of it was seen)", "mm"),
+        *(
+            ("package", f"size_{unit}", "size" if _whole(extra) else "size, at least (not all of it was seen)", unit)
+            for unit in ("mm", "units")
+        ),
         ("package", "faces_full_mesh", "faces in mesh.ply", ""),
         ("texture", "psnr_db", _texture_against(metric("texture", "measured_on")), "dB PSNR"),
     ):
@@ -88,7 +93,8 @@ def _texture_against(measured_on: str | None) -> str:
 
 
 def _viewer(twin_dir: Path, verdict: Mapping[str, Any] | None) -> str:
-    block = viewer_block(twin_dir, (verdict or {}).get("facts", {}))
+    facts = (verdict or {}).get("facts", {})
+    metric, block = facts.get("metric", True), viewer_block(twin_dir, facts)
     if block is None:
         return '<p class="soft">There is no textured mesh to show: the run ended before the package stage.</p>'
     still = twin_dir / "previews/turntable.jpg"
@@ -101,17 +107,19 @@ def _viewer(twin_dir: Path, verdict: Mapping[str, Any] | None) -> str:
         '<button data-look="2" aria-pressed="false">expected error</button><button id="cameras" aria-pressed="false">cameras</button>'
         '<button id="box" aria-pressed="false">box</button></div><div class="scale" id="scale"></div>'
         '<div class="hint">drag: turn · shift-drag or two fingers: move · wheel or pinch: zoom · double click: back</div>'
-        f"{_scale_legend((verdict or {}).get('facts', {}).get('pixel_mm'))}"
+        f"{_scale_legend(facts.get('pixel_mm'), metric)}"
         '<div id="no-webgl" hidden><p>This browser shows no WebGL; a still picture instead. twin.glb opens in any 3-D viewer.</p>'
         f"{instead}</div></div>"
         f"{_legend(block)}"
-        f'<script type="application/json" id="twin-data">{script_json(block)}</script><script>{_asset("viewer.js")}</script>'
+        f'<script type="application/json" id="twin-data">{script_json({**block, "metric": metric})}</script>'
+        f'<script>{_asset("viewer.js")}</script>'
     )
 
 
-def _scale_legend(pixel_mm: float | None) -> str:
+def _scale_legend(pixel_mm: float | None, metric: bool) -> str:
     """Colours of the expected error; shown with that look."""
-    marks = [f"{mm:.2g} mm" for mm in legend_mm(pixel_mm)] if pixel_mm else ["small", "", "large"]
+    shown = (lambda mm: f"{mm:.2g} mm") if metric else lambda mm: f"{mm / 1000:.2g} units"
+    marks = [shown(mm) for mm in legend_mm(pixel_mm)] if pixel_mm else ["small", "", "large"]
     labels = "".join(f"<span>{escape(m)}</span>" for m in marks)
     scale = f'<div class="colours"></div><div class="marks">{labels}</div>'
     return f'<div class="legend" id="legend" hidden>expected error{scale}grey: never seen</div>'

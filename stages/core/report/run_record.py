@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from stages.core.file_units import in_file_units
 from stages.core.fingerprint import plain
 from stages.core.twin_frame import FRAMES
 
@@ -43,7 +44,7 @@ def write_run_json(out_dir: Path, manifests: Mapping[str, Mapping[str, Any]], ex
 def run_record(manifests: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any]) -> dict[str, Any]:
     """The content of run.json as plain data."""
     cached = set(extra.get("cached", ()))
-    stages = {name: _stage_record(m, name in cached) for name, m in manifests.items()}
+    stages = {name: _stage_record(m, name in cached) for name, m in in_file_units(manifests).items()}
     return {
         "schema_version": SCHEMA_VERSION,
         **plain(dict(extra)),

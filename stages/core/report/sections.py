@@ -14,6 +14,13 @@ from stages.core.frames import read_poses, read_table
 from stages.core.report.labels import label, seconds_text, value_text
 
 _MIME = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+_TABLES = (
+    ("rectify", "frames.parquet", "picture"),
+    ("masks", "masks.parquet", "mask"),
+    ("posed", "frames.parquet", "picture"),
+    ("posed", "masks.parquet", "mask"),
+)
+"""(stage, table, what its columns are called)"""
 _WIDE_RATIO = 2.2
 """pictures wider than this many times their height get the full width of the page"""
 Manifests = Mapping[str, Mapping[str, Any]]
@@ -112,7 +119,7 @@ def picture(path: Path, caption: str) -> str:
 def frame_rows(twin_dir: Path, stage_folders: Mapping[str, Path]) -> list[dict[str, Any]]:
     """One row per frame of the capture: what rectify, masks and the poses say of it. Tables that are not there add nothing."""
     rows: dict[int, dict[str, Any]] = {}
-    for stage, file, prefix in (("rectify", "frames.parquet", "picture"), ("masks", "masks.parquet", "mask")):
+    for stage, file, prefix in _TABLES:
         path = stage_folders[stage] / file if stage in stage_folders else None
         for r in read_table(path) if path is not None and path.is_file() else []:
             row = rows.setdefault(r["frame"], {"frame": r["frame"]})

@@ -201,7 +201,7 @@
     for (const step of [5, 2]) if (length * step <= perPixel * 120) { length *= step; break; }
     const bar = document.getElementById("scale");
     bar.style.width = (length / perPixel).toFixed(1) + "px";
-    bar.textContent = length >= 1 ? length + " m" : Number((length * 1000).toPrecision(3)) + " mm";
+    bar.textContent = data.metric === false ? Number(length.toPrecision(3)) + " units" : length >= 1 ? length + " m" : Number((length * 1000).toPrecision(3)) + " mm";
   }
 
   // --- pointer: one orbits, shift / right button / two fingers pan, wheel / pinch zoom, double click back to the start ---

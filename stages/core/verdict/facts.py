@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.core.file_units import scale_is_unknown
 from stages.core.frames import posed, read_poses
 from stages.core.meshes import SurfaceMesh, read_ply
 from stages.core.verdict.error import summary_mm
@@ -49,6 +50,8 @@ class Facts:
     unseen_direction: tuple[float, float, float] | None
     """middle of the directions that no camera looked at, twin frame"""
     up_is_known: bool
+    metric: bool = True
+    """false: nobody gave the scale, so what is named mm is a thousandth of a unit of the camera file"""
 
     @property
     def missing_share(self) -> float:
@@ -79,6 +82,7 @@ def read_facts(twin_dir: Path, manifests: Manifests) -> Facts | None:
         psnr_db=metric("texture", "psnr_db"),
         psnr_held_out=metric("texture", "measured_on") == "frames left out",
         up_is_known=str(metric("bundle", "object_frame") or "").startswith("y points down"),
+        metric=not scale_is_unknown(manifests),
         **_of_mesh(mesh, eyes, metric("surface", "pixel_on_object_mm")),
     )
 

@@ -56,8 +56,8 @@ class Verdict:
         if f.error_median_mm is None or f.error_p95_mm is None:
             return "Expected error: unknown"
         if self.word == DO_NOT_USE:
-            return f"Expected error: more than {f.error_p95_mm:.2g} mm, how much cannot be told"
-        return f"Expected error where it was seen: {f.error_median_mm:.2g} mm (95 %: {f.error_p95_mm:.2g} mm)"
+            return f"Expected error: more than {_length(f, f.error_p95_mm)}, how much cannot be told"
+        return f"Expected error where it was seen: {_length(f, f.error_median_mm)} (95 %: {_length(f, f.error_p95_mm)})"
 
     @property
     def whole(self) -> bool:
@@ -84,13 +84,20 @@ def _rules(f: Facts) -> Iterator[Rule]:
     yield Rule(LEAST_FRAMES - f.posed, 0, LEAST_FRAMES - 3, f"only {f.posed} frames")
     missing = f"about {percent(f.missing_share)} of the object's surface is missing or was never seen{_where(f)}"
     yield Rule(f.missing_share, 0.25, _MISSING_FEW if f.posed < LEAST_FRAMES else _MISSING_MANY, missing)
-    yield Rule(f.open_edges, 0, float("inf"), f"the mesh is open (rim of {f.rim_mm:.0f} mm)")
+    yield Rule(f.open_edges, 0, float("inf"), f"the mesh is open (rim of {_length(f, f.rim_mm, 3)})")
     yield Rule(f.uncovered_share, 0.05, 0.15, f"the pictures show the object where the twin has nothing ({percent(f.uncovered_share)})")
     yield Rule(f.masks_doubtful_share, 0.2, 0.6, f"{percent(f.masks_doubtful_share)} of the masks are doubtful")
     distrust = None if f.mask_trust is None else 1 - f.mask_trust
     yield Rule(distrust, 0.4, 0.6, f"the masks are little trusted (median {f.mask_trust or 0:.2f})")
     yield Rule(None if f.psnr_db is None else -f.psnr_db, -22, -18, f"the twin does not look like the pictures ({f.psnr_db or 0:.1f} dB)")
     yield Rule(_of_size(f.error_median_mm, f), 0.01, 0.03, f"expected error of {percent(_of_size(f.error_median_mm, f))} of its size")
+
+
+def _length(f: Facts, mm: float, digits: int = 2) -> str:
+    """With its unit."""
+    if not f.metric:
+        return f"{mm / 1000:.{digits}g} units"
+    return f"{mm:.0f} mm" if mm >= 10**digits else f"{mm:.{digits}g} mm"
 
 
 def _of_size(error_mm: float | None, f: Facts) -> float | None:

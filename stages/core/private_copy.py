@@ -7,12 +7,11 @@ read by nobody else, so its digests are those of the very bytes that are decoded
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.core.capture import CaptureFiles, find_files
 from stages.core.capture_links import open_inside
 from stages.core.disk_errors import room_error
 from stages.core.errors import CaptureError
@@ -25,12 +24,12 @@ _ROOM = "free space (`twin clean`) or set TWIN_STORE to a larger disk: the captu
 
 
 @contextmanager
-def private_copy(capture: ArtifactRef, folder: Path, workers: int) -> Iterator[CaptureFiles]:
-    """The files below the new `folder`, which is removed at the end.
+def private_copy(capture: ArtifactRef, folder: Path, workers: int, files_of: Callable[[Path], Sequence[Path]]) -> Iterator[Path]:
+    """The new `folder` with a copy of what `files_of` finds in the capture; it is removed at the end.
 
     Raises CaptureError, naming the file, where the capture is not what `capture.fingerprint` says; StoreError without room for the copy.
     """
-    paths = find_files(capture.path).all()
+    paths = files_of(capture.path)
     if error := room_error(folder, sum(p.stat().st_size for p in paths), _ROOM):
         raise error
 
@@ -46,7 +45,7 @@ def private_copy(capture: ArtifactRef, folder: Path, workers: int) -> Iterator[C
             digests = dict(pool.map(copy, paths))
         if digest_mapping(digests) != capture.fingerprint:
             raise CaptureError(*_what_changed(capture.path, digests))
-        yield find_files(folder)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
