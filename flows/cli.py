@@ -117,6 +117,14 @@ def _check(commands) -> None:
     p.add_argument("settings", nargs="*", metavar="STAGE.KEY=VALUE", help="settings of a run; `twin settings` lists them")
 
 
+    p = _command(commands, "import", "cli_import:unpack", "unpack a robot's recording (ROS bag, MCAP) into a capture folder")
+    p.add_argument("recording", help=".bag or .mcap file, or the folder of a ROS 2 bag; needs the extra `bags`")
+    p.add_argument("--out", required=True, help="new folder for the capture")
+    p.add_argument("--left", metavar="TOPIC", help="image topic of the left eye; default: the one called left, infra1, cam0 ..")
+    p.add_argument("--right", metavar="TOPIC")
+    p.add_argument("--tolerance", type=float, default=5.0, metavar="MS", help="how far the stamps of a pair may lie apart; default 5")
+
+
 def _resume(commands) -> None:
     p = _command(commands, "resume", "cli_reconstruct:resume", "go on with a run that failed or was ended; same settings")
     p.add_argument("which", nargs="?", metavar="RUN", help="id, or the beginning of one; default: the last run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,13 @@ def look_at(capture: Path, settings: Any, pictures: bool = True) -> Look:
     from stages.rectify.look import look_at
 
     return look_at(capture, settings, pictures)
+
+
+def unpack_recording(recording: Path, out: Path, wish: tuple[str | None, str | None, float], progress: Callable[[int, int], None]) -> Any:
+    """A bag as a capture folder; `wish`: left topic, right topic, tolerance in seconds. See stages/rectify/bags.py."""
+    from stages.rectify.bags import Wish, unpack
+
+    return unpack(recording, out, Wish(*wish), progress)
 
 
 def downstream(name: str, among: tuple[Stage, ...] | None = None) -> tuple[str, ...]:
