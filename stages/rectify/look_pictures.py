@@ -16,6 +16,7 @@ from stages.rectify.geometry import Geometry, rectifying
 from stages.rectify.given import by_frame, read_labels
 from stages.rectify.judge_calibration import judge_rotation, judge_size
 from stages.rectify.judge_focal import focal_words
+from stages.rectify.judge_masks import judge_given
 from stages.rectify.mask_reading import refuse_inverted, rim_share
 from stages.rectify.moments import shift_between_eyes
 from stages.rectify.prompt import check_prompt, read_prompt
@@ -57,7 +58,7 @@ class PictureLook:
         calibration = calibration.sized(size)
         check_calibration(calibration)
         self.out.odd += judge_size(calibration, size, stated)
-        self._prompt_and_masks(reader, size)
+        self._prompt_and_masks(reader, rows, size)
         self._matches(reader, rows, calibration)
 
     def _survey(self, reader: PairReader) -> list[FrameFigures]:
@@ -81,7 +82,7 @@ class PictureLook:
         if len(rows) == reader.count:
             self.out.odd += checks.count_warnings(rows)
 
-    def _prompt_and_masks(self, reader: PairReader, size: tuple[int, int]) -> None:
+    def _prompt_and_masks(self, reader: PairReader, rows: list[FrameFigures], size: tuple[int, int]) -> None:
         prompt = read_prompt(self.files.prompt, self.config.box, self.config.box_frame, self.files.prompt_masks)
         check_prompt(prompt, size, reader.count)
         if not self.files.masks:
@@ -91,6 +92,7 @@ class PictureLook:
         shares = [float(m.mean()) for m, _ in masks]
         refuse_inverted([rim_share(m) for m, _ in masks], shares, "masks")
         self.out.sections.append(("mask share", [f"{min(shares):.1%} to {max(shares):.1%} of the picture in {len(masks)} of them"]))
+        self.out.odd += judge_given(reader, frame_of, [r.frame for r in rows if r.ok], size)
         if max(n for _, n in masks) > 1:
             self.out.odd.append("the masks distinguish several labels: all of them are taken as the object")
 

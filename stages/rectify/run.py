@@ -23,6 +23,7 @@ from stages.rectify.geometry import Geometry, rectifying
 from stages.rectify.given import DepthEncoding, GivenMaps, by_frame
 from stages.rectify.judge_calibration import judge_rotation, judge_size
 from stages.rectify.judge_focal import focal_words
+from stages.rectify.judge_masks import judge_given
 from stages.rectify.moments import shift_between_eyes
 from stages.rectify.pairing import Shift
 from stages.rectify.prompt import check_prompt, entries, map_prompt, move_to_usable, read_prompt, write_masks
@@ -164,6 +165,7 @@ class Run:
         masks, depth, hidden = (maps for maps, _ in found)
         self.done.warnings += [note for _, notes in found for note in notes]
         given = GivenMaps(geometry, rig, DepthEncoding.read(self.files.depth_notes))
+        self.done.warnings += judge_given(self.reader, masks, frames, geometry.size) if masks else []
         self.done.warnings += given.write(self.out / "given", frames, masks, depth, hidden)
         if self.files.prompt_masks:
             warp = Warp.of(geometry.left, geometry.rig, geometry.size, (rig.width, rig.height), geometry.keep_left)

@@ -126,6 +126,27 @@ def test_an_unknown_key_of_the_prompt_is_an_error(capture, rectify):
         rectify(capture)
 
 
+def _masks_of_another_frame(capture, synthetic_capture, by):
+    (capture / "masks").mkdir()
+    for k in range(8):
+        if k + by >= 0:
+            shutil.copyfile(synthetic_capture / f"gt/masks/{k + by:06d}.png", capture / f"masks/{k:06d}.png")
+
+
+@pytest.mark.parametrize(("by", "words"), [(1, "1 frame after their own"), (-2, "2 frames before their own"), (0, "")])
+def test_masks_of_another_frame_are_mentioned(capture, rectify, synthetic_capture, by, words):
+    _masks_of_another_frame(capture, synthetic_capture, by)
+    said = [w for w in rectify(capture).report.warnings if w.startswith("masks/ ") and "nothing for" not in w]
+    assert (words in said[0] and len(said) == 1) if words else not said
+
+
+@pytest.mark.parametrize(("change", "words"), [(cv2.dilate, "too large"), (cv2.erode, "too small")])
+def test_masks_of_another_width_are_mentioned(capture, rectify, synthetic_capture, change, words):
+    _masks(capture, synthetic_capture, change=lambda m: change(m, np.ones((11, 11))))
+    said = [w for w in rectify(capture).report.warnings if w.startswith("masks/ ")]
+    assert len(said) == 1 and f"masks/ look {words}" in said[0]
+
+
 def test_several_labels_are_said_and_an_undecided_outline_is_not_object(capture, rectify, synthetic_capture):
     def labelled(mask):
         line = cv2.dilate(mask, np.ones((5, 5))) - cv2.erode(mask, np.ones((3, 3)))

@@ -1,0 +1,122 @@
+"""Whether given masks fit their pictures: an outline that belongs to a picture lies on edges of it.
+
+Each outline is laid on the pictures of the frames around its own, and made wider and narrower: where the edges are clearly stronger for
+another frame or another width, the masks are off by that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stages.rectify.given import read_mask
+from stages.rectify.raw_pairs import PairReader
+from stages.rectify.sampled import evenly
+
+PictureOf = Callable[[int], np.ndarray | None]
+PLACES = (0, -1, 1, -2, 2)
+WIDTHS_PX = (0, -12, -8, -5, -3, 3, 5, 8, 12)
+"""how much wider (+) or narrower (-) an outline is made; of a picture 1000 px wide, others in proportion"""
+CLEARLY = 1.15
+"""edges at another place over those at the given one"""
+WIDER = 1.3
+MOST = 0.6
+"""share of the frames that must agree"""
+SAMPLES = 8
+MOST_WIDTH = 1000
+LEAST_FRAMES = 3
+LEAST_OUTLINE = 60
+
+
+def edge_picture(gray: np.ndarray) -> np.ndarray:
+    """(H, W) float32: slope, the largest of 3 x 3, cut at the steepest twentieth, so that a few bright lights do not decide."""
+    blurred = cv2.GaussianBlur(gray, (0, 0), 1.0)
+    slope = cv2.magnitude(cv2.Scharr(blurred, cv2.CV_32F, 1, 0), cv2.Scharr(blurred, cv2.CV_32F, 0, 1))
+    return np.minimum(cv2.dilate(slope, np.ones((3, 3), np.uint8)), np.quantile(slope[::4, ::4], 0.95))
+
+
+def outline_strength(edges: np.ndarray, mask: np.ndarray, widen_px: int = 0) -> float:
+    """Mean edge under the outline of `mask` (H, W bool), widened by so many px; NaN where there is hardly any outline in the picture."""
+    shape = mask.astype(np.uint8)
+    if widen_px:
+        disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * abs(widen_px) + 1,) * 2)
+        shape = cv2.dilate(shape, disk) if widen_px > 0 else cv2.erode(shape, disk)
+    line = cv2.morphologyEx(shape, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    line[[0, -1]] = 0
+    line[:, [0, -1]] = 0
+    return float(edges[line > 0].mean()) if np.count_nonzero(line) >= LEAST_OUTLINE else float("nan")
+
+
+def judge_masks(frames: Sequence[int], gray_of: PictureOf, mask_of: PictureOf) -> list[str]:
+    """Warnings. `gray_of`, `mask_of`: the picture and the mask of a frame in px of the same picture, None where there is none."""
+    places, widths = [], []
+    for k in frames:
+        gray, own = gray_of(k), mask_of(k)
+        if gray is None or own is None or not own.any():
+            continue
+        gray = _small(gray)
+        edges, scale = edge_picture(gray), max(gray.shape[1] / 1000, 0.4)
+        tried = [own if d == 0 else mask_of(k + d) for d in PLACES]
+        small = [None if m is None else _small(m.astype(np.uint8)) > 0 for m in tried]
+        places.append([np.nan if m is None else outline_strength(edges, m) for m in small])
+        widths.append([outline_strength(edges, small[0], round(w * scale)) for w in WIDTHS_PX])
+    return _words(np.array(places), np.array(widths))
+
+
+def judge_given(reader: PairReader, masks: Mapping[int, Path], usable: Sequence[int], size: tuple[int, int]) -> list[str]:
+    """`judge_masks` of some of the frames that have a mask. Raises CaptureError for a mask that cannot be read."""
+    chosen = evenly([k for k in usable if k in masks], SAMPLES)
+    grays = {p.frame: to_gray(p.left.pixels()) for p in reader.stream(set(chosen).__contains__) if p.left is not None}
+    return judge_masks(chosen, grays.get, lambda k: read_mask(masks[k], size) if k in masks else None)
+
+
+def to_gray(picture: np.ndarray) -> np.ndarray:
+    """(H, W) of a grey or BGR picture."""
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) if picture.ndim == 3 else picture
+
+
+def _small(picture: np.ndarray) -> np.ndarray:
+    scale = MOST_WIDTH / picture.shape[1]
+    return picture if scale >= 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def _words(places: np.ndarray, widths: np.ndarray) -> list[str]:
+    """What explains the edges best: an outline of a wrong width fits other frames a little better, too."""
+    if len(places) < LEAST_FRAMES:
+        return []
+    place, width = _clear_winner(places, CLEARLY), _clear_winner(widths, WIDER)
+    if place and width:
+        by_place = _ratio(places, place) > _ratio(widths, width)
+        place, width = (place, 0) if by_place else (0, width)
+    return ([_place_words(places, place)] if place else []) + ([_width_words(widths, width)] if width else [])
+
+
+def _place_words(found: np.ndarray, best: int) -> str:
+    d = PLACES[best]
+    which = "before" if d > 0 else "after"
+    return (f"masks/ fit the pictures {abs(d)} frame{'s' * (abs(d) > 1)} {which} their own clearly better "
+            f"({_ratio(found, best):.1f} times the edges along their outlines): are they numbered from another start?")
+
+
+def _width_words(found: np.ndarray, best: int) -> str:
+    w = WIDTHS_PX[best]
+    return (f"masks/ look too {'small' if w > 0 else 'large'}: outlines that lie {abs(w) / 10:.1f} % of the picture width further "
+            f"{'out' if w > 0 else 'in'} meet {_ratio(found, best):.1f} times the edges")
+
+
+def _clear_winner(found: np.ndarray, clearly: float) -> int:
+    """The column that beats the first by the factor over most rows, 0 if none does."""
+    with np.errstate(invalid="ignore"):
+        wins = found > clearly * found[:, :1]
+    share = wins.sum(0) / np.maximum(np.isfinite(found).sum(0), LEAST_FRAMES)
+    ratios = np.array([_ratio(found, k) for k in range(found.shape[1])])
+    good = (share >= MOST) & (ratios > clearly)
+    return int(np.argmax(np.where(good, ratios, 0.0))) if good.any() else 0
+
+
+def _ratio(found: np.ndarray, column: int) -> float:
+    both = np.isfinite(found[:, column]) & np.isfinite(found[:, 0])
+    return float(found[both, column].sum() / max(found[both, 0].sum(), 1e-9)) if both.any() else 0.0
