@@ -2,7 +2,7 @@
 
 The order of the stages is derived from what each reads and writes (stages/graph.py):
 
-    rectify -> depth -> masks -> track -> bundle -> surface -> texture -> package
+    rectify -> depth -> masks -> track -> bundle -> surface -> texture -> physics -> package
 
 `walk` is all there is to it. `reconstruct_as_flow` is the same under Prefect, where each stage is a task.
 """

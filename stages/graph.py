@@ -21,12 +21,13 @@ def stages() -> tuple[Stage, ...]:
     from stages.depth.stage import STAGE as DEPTH
     from stages.masks.stage import STAGE as MASKS
     from stages.package.stage import STAGE as PACKAGE
+    from stages.physics.stage import STAGE as PHYSICS
     from stages.rectify.stage import STAGE as RECTIFY
     from stages.surface.stage import STAGE as SURFACE
     from stages.texture.stage import STAGE as TEXTURE
     from stages.track.stage import STAGE as TRACK
 
-    return ordered((RECTIFY, DEPTH, MASKS, TRACK, BUNDLE, SURFACE, TEXTURE, PACKAGE))
+    return ordered((RECTIFY, DEPTH, MASKS, TRACK, BUNDLE, SURFACE, TEXTURE, PHYSICS, PACKAGE))
 
 
 @cache

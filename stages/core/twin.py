@@ -6,6 +6,7 @@ is synced before the old one goes: a power cut leaves one of them too.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +55,7 @@ def assemble_twin(
             raise error
         disk.make_folders(partial)
         _copy_outputs(partial, refs, disk)
-        told = {**(extra or {}), **_verdict(partial, manifests)}
+        told = {**(extra or {}), **_verdict(partial, manifests), **_physics(refs)}
         write_run_json(partial, manifests, told)
         write_report(partial, manifests, stage_folders(refs, manifests), partial, told)
         for path in kept:
@@ -91,6 +92,12 @@ def stage_folders(refs: Mapping[str, ArtifactRef], manifests: Mapping[str, Mappi
 def _verdict(folder: Path, manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     facts = read_facts(folder, manifests)
     return {} if facts is None else {"verdict": judge(facts).record()}
+
+
+def _physics(refs: Mapping[str, ArtifactRef]) -> dict[str, Any]:
+    """What the files for simulators say, or why there are none."""
+    path = refs["physics"].path / "physics.json" if "physics" in refs else None
+    return {} if path is None or not path.is_file() else {"physics": json.loads(path.read_text())}
 
 
 def _parts(refs: Mapping[str, ArtifactRef]) -> dict[str, Path]:

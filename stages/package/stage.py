@@ -12,13 +12,13 @@ from stages.package.usd_library import INSTALL, usd_version
 
 
 class PackageStage:
-    """mesh.ply and `textured` -> `twin`: the files of the twin folder that are not copies of other stages' outputs."""
+    """mesh.ply, `textured` and `physics` -> `twin`: the files of the twin folder that are not copies of other stages' outputs."""
 
     name = "package"
-    version = 2
+    version = 3
     needs = Resources(memory_gb=1.0, lower=("preview_px",))
     Config = PackageConfig
-    inputs = ("mesh.ply", "textured")
+    inputs = ("mesh.ply", "textured", "physics")
     outputs = ("twin",)
 
     def weights_used(self, config: PackageConfig) -> dict[str, str]:
@@ -54,6 +54,8 @@ class PackageStage:
             write_usdz(twin / "twin.usdz", mesh, twin / "twin.png", config.roughness)
         elif config.usd == "auto":
             warnings.append(f"twin.usdz was not written: usd-core is not installed. To have it: {INSTALL}")
+        if (sim := inputs["physics"].path / "sim").is_dir():
+            shutil.copytree(sim, twin / "sim")
         context.progress(3, 4, "pictures")
         pictures = _write_pictures(out, twin, previews(mesh, config.preview_px, context.workers))
         sizes = {f"{p.suffix[1:]}_mb": round(p.stat().st_size / 1e6, 2) for p in sorted(twin.iterdir()) if p.is_file()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata, util
 
-INSTALL = "pip install 'stereotwin[usd]'"
+INSTALL = "pip install usd-core"
 
 
 def usd_version() -> str:

@@ -1,7 +1,4 @@
-"""USDZ through usd-core (Apache-2.0 with TOST licence): the only file that imports pxr. Metres, +Y up, st origin bottom-left.
-
-The stage says metersPerUnit = 1 itself: without it USD means centimetres, and the twin would come out 100 times too small or large.
-"""
+"""USDZ: metres, +Y up, st origin bottom-left."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ import numpy as np
 from stages.core.errors import StageError
 from stages.core.glb import gltf_from_object
 from stages.core.meshes import TexturedMesh
+from stages.core.usd import bind, new_stage, picture_material, textured_mesh
 
 _LOCAL_HEADER, _EXTRA_HEADER = 30, 4
 """bytes of a zip's local header before its name, and of an extra field before its data"""
@@ -25,20 +24,16 @@ _PADDING_ID = 0x1986
 
 def write_usdz(path: Path, mesh: TexturedMesh, texture: Path, roughness: float) -> None:
     """Write `path` (.usdz) with the picture at `texture` inside, then read it back; raises StageError when size, unit or axis differ."""
-    from pxr import Usd, UsdGeom
-
+    position, normal = gltf_from_object(mesh.vertices, mesh.normals)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         inner = Path(folder) / "twin.usdc"
         (Path(folder) / texture.name).write_bytes(texture.read_bytes())
-        stage = Usd.Stage.CreateNew(str(inner))
-        UsdGeom.SetStageMetersPerUnit(stage, 1.0)
-        UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
-        root = UsdGeom.Xform.Define(stage, "/twin")
-        stage.SetDefaultPrim(root.GetPrim())
-        _material(stage, _mesh(stage, mesh), texture.name, roughness)
+        stage, _ = new_stage(str(inner), "Y", "/twin")
+        shown = textured_mesh(stage, "/twin/mesh", replace(mesh, vertices=position, normals=normal))
+        bind(shown, picture_material(stage, "/twin/material", texture.name, roughness))
         stage.GetRootLayer().Save()
         pack(path, {inner.name: inner.read_bytes(), texture.name: texture.read_bytes()})
-    _verify(path, gltf_from_object(mesh.vertices, mesh.normals)[0])
+    _verify(path, position)
 
 
 def pack(path: Path, files: Mapping[str, bytes]) -> None:
@@ -61,47 +56,6 @@ def read_usdz(path: Path) -> tuple[np.ndarray, float, str]:
     meshes = [p for p in stage.Traverse() if p.IsA(UsdGeom.Mesh)]
     points = np.array(UsdGeom.Mesh(meshes[0]).GetPointsAttr().Get(), float)
     return points, UsdGeom.GetStageMetersPerUnit(stage), UsdGeom.GetStageUpAxis(stage)
-
-
-def _mesh(stage, mesh: TexturedMesh):
-    from pxr import Sdf, UsdGeom, Vt
-
-    prim = UsdGeom.Mesh.Define(stage, "/twin/mesh")
-    position, normal = (np.ascontiguousarray(a, np.float32) for a in gltf_from_object(mesh.vertices, mesh.normals))
-    prim.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(position))
-    prim.CreateFaceVertexCountsAttr(Vt.IntArray.FromNumpy(np.full(len(mesh.faces), 3, np.int32)))
-    prim.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(np.ascontiguousarray(mesh.faces.reshape(-1), np.int32)))
-    prim.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(normal))
-    prim.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
-    prim.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
-    prim.CreateExtentAttr(Vt.Vec3fArray.FromNumpy(np.stack([position.min(0), position.max(0)])))
-    st = UsdGeom.PrimvarsAPI(prim).CreatePrimvar("st", Sdf.ValueTypeNames.TexCoord2fArray, UsdGeom.Tokens.faceVarying)
-    st.Set(Vt.Vec2fArray.FromNumpy(np.ascontiguousarray(mesh.uv, np.float32)))
-    st.SetIndices(Vt.IntArray.FromNumpy(np.ascontiguousarray(mesh.faces_uv.reshape(-1), np.int32)))
-    return prim
-
-
-def _material(stage, mesh, picture: str, roughness: float) -> None:
-    from pxr import Sdf, UsdShade
-
-    material = UsdShade.Material.Define(stage, "/twin/material")
-    surface = UsdShade.Shader.Define(stage, "/twin/material/surface")
-    surface.CreateIdAttr("UsdPreviewSurface")
-    surface.CreateInput("roughness", Sdf.ValueTypeNames.Float).Set(roughness)
-    surface.CreateInput("metallic", Sdf.ValueTypeNames.Float).Set(0.0)
-    reader = UsdShade.Shader.Define(stage, "/twin/material/st")
-    reader.CreateIdAttr("UsdPrimvarReader_float2")
-    reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set("st")
-    image = UsdShade.Shader.Define(stage, "/twin/material/texture")
-    image.CreateIdAttr("UsdUVTexture")
-    image.CreateInput("file", Sdf.ValueTypeNames.Asset).Set(picture)
-    image.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set("sRGB")
-    for side in ("wrapS", "wrapT"):
-        image.CreateInput(side, Sdf.ValueTypeNames.Token).Set("clamp")
-    image.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(reader.CreateOutput("result", Sdf.ValueTypeNames.Float2))
-    surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f).ConnectToSource(image.CreateOutput("rgb", Sdf.ValueTypeNames.Float3))
-    material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", Sdf.ValueTypeNames.Token))
-    UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)
 
 
 def _verify(path: Path, expected: np.ndarray) -> None:

@@ -13,4 +13,4 @@ def test_the_readme_shows_the_graph():
 
 def test_the_order_is_derived():
     names = [s.name for s in ordered(tuple(reversed(stages())))]
-    assert names == ["rectify", "depth", "masks", "track", "bundle", "surface", "texture", "package"]
+    assert names == ["rectify", "depth", "masks", "track", "bundle", "surface", "texture", "physics", "package"]

@@ -42,7 +42,7 @@ def test_kill_in_track_then_resume_then_the_same_command(command, tmp_path):
     wait_for(lambda: _executions(store)["track"] == 1, 120)          # its record says "running" a moment before the log says "computing"
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    once = dict.fromkeys(("rectify", "depth", "masks", "bundle", "surface", "texture", "package"), 1)
+    once = dict.fromkeys(("rectify", "depth", "masks", "bundle", "surface", "texture", "physics", "package"), 1)
     for again in (("resume",), asked):
         said = command(*again).communicate()[1]
         assert (out / "twin.glb").exists(), said.decode()[-2000:]

@@ -23,7 +23,7 @@ from tests.flows import cluster, tiny
 
 pytestmark = pytest.mark.slow
 CAPTURES = 8
-STAGES = {"rectify", "depth", "masks", "track", "bundle", "surface", "texture", "package"}
+STAGES = {"rectify", "depth", "masks", "track", "bundle", "surface", "texture", "physics", "package"}
 PATIENCE_S = 1200.0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from stages.core.synthetic.capture import CaptureSpec, write_capture
 
 FRAMES_ROUND, FRAMES_KEPT = 40, 9
-SETTINGS = ("surface.rounds=1", "surface.geometry_steps=30", "texture.size=256", "package.preview_px=128")
+SETTINGS = ("surface.rounds=1", "surface.geometry_steps=30", "texture.size=256", "physics.colliders=hull", "package.preview_px=128")
 """beside profile preview; no stage is left out"""
 NOISE = 1.2
 

@@ -45,6 +45,8 @@ def inputs(tmp_path_factory) -> dict[str, ArtifactRef]:
     write_mask(out / "masks_final/000000.png", np.ones((48, 64), bool))
     write_disparity(out / "disparity/000000.png", np.full((48, 64), 20.0))
     write_sigma(out / "disparity/sigma/000000.png", np.full((48, 64), 0.1))
+    (out / "physics").mkdir()
+    (out / "physics/physics.json").write_text('{"files": false, "reason": "made up"}')
     return {p.name: ArtifactRef(p.name, p, f"digest of {p.name}") for p in out.iterdir()}
 
 

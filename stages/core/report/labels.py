@@ -6,7 +6,7 @@ from typing import Any
 
 _UNITS = {
     "px": "px", "mm": "mm", "um": "µm", "m": "m", "deg": "°", "s": "s", "ms": "ms", "db": "dB", "mb": "MB", "gb": "GB", "percent": "%",
-    "levels": "grey levels of 255", "hz": "Hz", "mpx": "megapixels", "rad": "rad", "units": "units",
+    "levels": "grey levels of 255", "hz": "Hz", "mpx": "megapixels", "rad": "rad", "units": "units", "kg": "kg", "cm3": "cm³", "cm2": "cm²",
 }  # fmt: skip
 
 

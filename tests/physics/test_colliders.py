@@ -1,0 +1,77 @@
+"""Convex parts: as close as asked for, hollows open, and never without an end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stages.physics.colliders import NoParts, convex_parts, lightened, one_hull
+from stages.physics.shapes import Shape, convex_hull, open_edges
+from stages.physics.surface_distance import between, inside
+from tests.physics.made import EAR_AT, EAR_MAJOR, MUG_HALF, MUG_RADIUS, ball, box, mug
+
+
+@pytest.fixture(scope="module")
+def cup():
+    shape = mug()
+    return shape, convex_parts(shape, 0.0045, 32, 30.0, 2)
+
+
+def in_any(points: np.ndarray, parts: list[Shape]) -> np.ndarray:
+    return np.any([inside(points, p) for p in parts], axis=0)
+
+
+def test_the_mug_stays_open_where_one_grasps_and_fills_it(cup):
+    _, found = cup
+    rng = np.random.default_rng(0)
+    ear = np.array([MUG_RADIUS + 0.006, 0, 0]) + rng.uniform(-1, 1, (500, 3)) * [0.004, 0.009, 0.02]
+    cavity = rng.uniform(-1, 1, (500, 3)) * [0.016, 0.6 * MUG_HALF, 0.016]
+    assert in_any(ear, found.parts).mean() < 0.02, "a finger goes through the ear"
+    assert in_any(cavity, found.parts).mean() < 0.02, "it can be filled"
+    wall = np.array([[0, y, MUG_RADIUS - 0.0035] for y in np.linspace(-0.04, 0.04, 20)])
+    ring = np.array([[EAR_AT + EAR_MAJOR, 0, 0]])
+    assert in_any(wall, found.parts).all() and in_any(ring, found.parts).all(), "wall and ear are solid"
+    assert len(found.parts) <= 32
+
+
+def test_the_parts_are_convex_and_their_distance_is_measured(cup):
+    shape, found = cup
+    for part in found.parts:
+        normal, offset = part.planes
+        assert (part.vertices @ normal.T <= offset + 1e-9).all() and len(part.vertices) <= 64
+    assert found.within and found.distance.mean_m < 0.0009 and found.distance.max_m < 0.0045
+    hull = one_hull(shape)
+    assert hull.distance.max_m > 4 * found.distance.max_m, "the hull closes what the parts leave open"
+
+
+def test_a_convex_shape_is_one_part_and_within():
+    found = convex_parts(ball(), 0.002, 32, 30.0, 2)
+    assert len(found.parts) == 1 and found.within and found.distance.max_m < 0.002
+
+
+def test_distance_of_known_surfaces():
+    inner, outer = box((0.1, 0.1, 0.1)), box((0.104, 0.104, 0.104))
+    found = between(inner, [outer])
+    assert found.max_m == pytest.approx(0.002 * 3**0.5, rel=0.1) and found.mean_m == pytest.approx(0.002, rel=0.1)
+    halves = [box((0.05, 0.1, 0.1), (-0.025, 0, 0)), box((0.05, 0.1, 0.1), (0.025, 0, 0))]
+    joined = between(inner, halves)
+    assert joined.max_m < 0.002 and joined.mean_m < 1e-6, "the cut between two parts is no surface; samples lie 1 mm apart"
+
+
+def test_time_that_is_up_is_said():
+    with pytest.raises(NoParts, match=r"within 1\.5 CPU seconds"):
+        convex_parts(mug(0.002), 0.001, 32, 1.5, 1)
+
+
+def test_light_meshes_stay_closed():
+    light = lightened(mug())
+    assert len(light.faces) < 6000 and open_edges(light.faces) == 0
+    assert between(mug(), [convex_hull(light.vertices)]).max_m > 0.005
+
+
+def test_a_hull_of_few_vertices_holds_nearly_all():
+    hull = convex_hull(ball().vertices, 64)
+    assert len(hull.vertices) <= 64 and open_edges(hull.faces) == 0
+    assert np.linalg.norm(hull.vertices, axis=1).max() == pytest.approx(0.05, rel=0.02)
+    with pytest.raises(ValueError, match="plane"):
+        convex_hull(np.random.default_rng(0).random((20, 3)) * [1, 1, 0])
