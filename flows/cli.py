@@ -173,10 +173,15 @@ def _export(commands) -> None:
 
 
 def _calibrate(commands) -> None:
-    p = _command(commands, "calibrate", "cli_calibrate:calibrate", "calibrate a stereo camera from pictures of a chessboard")
+    p = _command(commands, "calibrate", "cli_calibrate:calibrate", "calibrate a stereo camera from pictures of a board")
     p.add_argument("folder", help="left*.jpg and right*.jpg, or left/ and right/ below it")
-    p.add_argument("--board", required=True, type=_board, metavar="COLUMNSxROWS", help="inner corners, for example 9x6")
-    p.add_argument("--square", required=True, type=float, metavar="METRES", help="side of one square")
+    p.add_argument("--board", required=True, type=_board, metavar="COLUMNSxROWS",
+                   help="inner corners (chessboard), squares (charuco) or tags, for example 9x6")
+    p.add_argument("--square", required=True, type=float, metavar="METRES", help="side of one square, or of one tag")
+    p.add_argument("--kind", default="chessboard", choices=("chessboard", "charuco", "apriltag"), help="default: chessboard")
+    p.add_argument("--marker", type=float, metavar="METRES", help="side of a marker of a ChArUco board")
+    p.add_argument("--gap", type=float, metavar="METRES", help="between two AprilTags")
+    p.add_argument("--dictionary", metavar="NAME", help="of the markers; default: 4X4_50 (charuco), APRILTAG_36h11")
     p.add_argument("--out", default="calibration.json", help="default: calibration.json")
 
 

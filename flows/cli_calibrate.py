@@ -1,16 +1,20 @@
-"""`twin calibrate`: a calibration.json from pictures of a chessboard, with the figures that tell whether to trust it."""
+"""`twin calibrate`: a calibration.json from pictures of a board, with the figures that tell whether to trust it."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stages.core.boards import CalibrationBoard
 
 
 def calibrate(args: argparse.Namespace) -> int:
     """Write the calibration and print what speaks for and against it."""
-    from stages.core.calibrate import Board, calibrate_folder
+    from stages.core.calibrate import calibrate_folder
 
-    board = Board(*args.board, args.square)
+    board = _board(args)
     result = calibrate_folder(Path(args.folder), board, lambda done, total, note: print(f"\r{done + 1}/{total} {note}", end="", flush=True))
     result.calibration.save(Path(args.out))
     print(f"\n{args.out}: {len(result.pairs_used)} pairs, {len(result.pairs_left_out)} left out")
@@ -21,3 +25,21 @@ def calibrate(args: argparse.Namespace) -> int:
     for warning in result.warnings:
         print(f"note: {warning}")
     return 0
+
+
+def _board(args: argparse.Namespace) -> CalibrationBoard:
+    from stages.core.boards import Board, CharucoBoard, TagGrid, dictionary_of
+    from stages.core.errors import ConfigError
+
+    if args.kind == "chessboard":
+        return Board(*args.board, args.square)
+    if args.dictionary:
+        dictionary_of(args.dictionary)
+    named = {"dictionary": args.dictionary} if args.dictionary else {}
+    if args.kind == "charuco":
+        if not args.marker or not 0 < args.marker < args.square:
+            raise ConfigError("a ChArUco board needs --marker, smaller than --square", "give the side of a marker in metres")
+        return CharucoBoard(*args.board, args.square, args.marker, **named)
+    if not args.gap or args.gap <= 0:
+        raise ConfigError("a grid of AprilTags needs --gap", "give the distance between two tags in metres (Kalibr: tagSpacing * tagSize)")
+    return TagGrid(*args.board, args.square, args.gap, **named)

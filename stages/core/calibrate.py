@@ -1,4 +1,4 @@
-"""Stereo calibration from pictures of a chessboard: what `twin calibrate` runs, and what it thinks of the result.
+"""Stereo calibration from pictures of a board (boards.py): what `twin calibrate` runs, and what it thinks of the result.
 
 Each camera alone first (Zhang 2000, cv2.calibrateCamera), then both together (cv2.stereoCalibrate) with every parameter free; a pair whose
 corners fit far worse than the others is left out and named. The tilt of the board over the pairs is what separates focal length, centre
@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from stages.core.boards import LEAST_CORNERS, Board, CalibrationBoard
 from stages.core.capture import PICTURES
 from stages.core.errors import CaptureError
 from stages.core.frame_names import pair_files
@@ -28,21 +29,6 @@ GOOD_RMS_PX = 0.5
 GOOD_COVERAGE = 0.6
 GOOD_TILT_DEG = 20.0
 _STOP = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 200, 1e-9)
-
-
-@dataclass(frozen=True)
-class Board:
-    """A chessboard by its inner corners; `square_m` is the side of one square."""
-
-    columns: int
-    rows: int
-    square_m: float
-
-    @property
-    def points(self) -> np.ndarray:
-        """(columns * rows, 3) float32 corners, metres, row by row."""
-        grid = np.mgrid[0:self.columns, 0:self.rows].T.reshape(-1, 2)
-        return np.hstack([grid, np.zeros((len(grid), 1))]).astype(np.float32) * np.float32(self.square_m)
 
 
 @dataclass
@@ -69,9 +55,11 @@ class _Corners:
     left: np.ndarray
     right: np.ndarray
     size: tuple[int, int]
+    points: np.ndarray | None = None
+    """(N, 3) of the board that were seen; None for all of them"""
 
 
-def calibrate_folder(folder: Path, board: Board,
+def calibrate_folder(folder: Path, board: CalibrationBoard,
                      progress: Callable[[int, int, str], None] = lambda done, total, note: None) -> CalibrationResult:
     """Calibrate from left*.jpg and right*.jpg in one folder, or left/ and right/ below it. Raises CaptureError."""
     pairs = [(a, b) for a, b in pair_files(*_sides(Path(folder)))[0] if a is not None and b is not None]
@@ -86,12 +74,12 @@ def calibrate_folder(folder: Path, board: Board,
     return calibrate_corners(found, board, out)
 
 
-def calibrate_corners(found: Sequence[_Corners], board: Board, left_out: dict[str, str]) -> CalibrationResult:
+def calibrate_corners(found: Sequence[_Corners], board: CalibrationBoard, left_out: dict[str, str]) -> CalibrationResult:
     """From corners already found; `left_out` is carried into the result. Raises CaptureError with fewer than `MIN_PAIRS` pairs."""
     if len(found) < MIN_PAIRS:
         raise CaptureError(f"the board was found in both pictures of {len(found)} pairs only ({len(left_out)} without); "
                            f"at least {MIN_PAIRS} are needed",
-                           f"check the count of inner corners ({board.columns}x{board.rows}), light and focus; "
+                           f"check {board.words()}, light and focus; "
                            f"{GOOD_PAIRS} tilted views are good")
     if len({c.size for c in found}) > 1:
         raise CaptureError(f"the pictures have several sizes: {sorted({c.size for c in found})}", "take all of them with the same setting")
@@ -122,40 +110,29 @@ def _sides(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     return sides[0], sides[1]
 
 
-def _find(left: Path, right: Path, board: Board) -> _Corners | str:
-    """Corners of both pictures in the same order, or why not."""
-    corners, sizes = [], []
+def _find(left: Path, right: Path, board: CalibrationBoard) -> _Corners | str:
+    """Corners that both pictures show, in the same order, or why not."""
+    found, sizes = [], []
     for path in (left, right):
         try:
             gray = read_gray(path)
         except CaptureError as e:
             return e.message
-        found = _corners(gray, board)
-        if found is None:
+        seen = board.find(gray)
+        if seen is None:
             return f"no board in {path.name}"
-        corners.append(found)
+        found.append(seen)
         sizes.append(gray.shape[1::-1])
     if sizes[0] != sizes[1]:
         return f"sizes differ ({sizes[0]}, {sizes[1]})"
-    a, b = corners
-    if np.dot(a[-1] - a[0], b[-1] - b[0]) < 0:          # the finder may start at the opposite corner
-        b = b[::-1]
-    return _Corners(left.name, a, b, sizes[0])
-
-
-def _corners(gray: np.ndarray, board: Board) -> np.ndarray | None:
-    """(N, 2) float32 sub-pixel corners, or None."""
-    shape = (board.columns, board.rows)
-    ok, corners = cv2.findChessboardCorners(gray, shape, flags=cv2.CALIB_CB_ADAPTIVE_THRESH + cv2.CALIB_CB_NORMALIZE_IMAGE)
-    if not ok:
-        ok, corners = cv2.findChessboardCornersSB(gray, shape, flags=cv2.CALIB_CB_NORMALIZE_IMAGE + cv2.CALIB_CB_EXHAUSTIVE)
-    if not ok:
-        return None
-    corners = np.ascontiguousarray(corners.reshape(-1, 1, 2), np.float32)
-    grid = corners.reshape(board.rows, board.columns, 2)
-    step = min(np.linalg.norm(np.diff(grid, axis=0), axis=2).min(), np.linalg.norm(np.diff(grid, axis=1), axis=2).min())
-    half = int(np.clip(step / 2.5, 3, 11))               # the window must not reach the next corner
-    return cv2.cornerSubPix(gray, corners, (half, half), (-1, -1), (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 60, 1e-4))[:, 0]
+    a, b = found
+    if isinstance(board, Board):
+        b = board.aligned(a, b)
+    both = sorted(a.keys() & b.keys())
+    if len(both) < LEAST_CORNERS:
+        return f"only {len(both)} corners are in both pictures of {left.name}"
+    eyes = (np.array([seen[k] for k in both], np.float32) for seen in (a, b))
+    return _Corners(left.name, *eyes, sizes[0], board.points[both])
 
 
 @dataclass(frozen=True)
@@ -166,8 +143,8 @@ class _Fit:
     tilt_deg: float
 
 
-def _fit(found: Sequence[_Corners], board: Board) -> _Fit:
-    points = [board.points] * len(found)
+def _fit(found: Sequence[_Corners], board: CalibrationBoard) -> _Fit:
+    points = [board.points if c.points is None else c.points for c in found]
     left, right = [c.left for c in found], [c.right for c in found]
     size = found[0].size
     alone = [cv2.calibrateCamera(points, uv, size, None, None, flags=cv2.CALIB_FIX_K3, criteria=_STOP) for uv in (left, right)]
