@@ -32,10 +32,11 @@ def stages() -> tuple[Stage, ...]:
 
 @cache
 def posed_stages() -> tuple[Stage, ...]:
-    """The second route, for pictures with known cameras: `posed` makes what the stages from `surface` on read."""
+    """The second route, for pictures with known cameras: `posed` makes what the stages from `surface` on read; `novel_views` ends it."""
+    from stages.novel_views.stage import STAGE as NOVEL_VIEWS
     from stages.posed.stage import STAGE as POSED
 
-    return ordered((POSED, *(s for s in stages() if s.name in downstream("surface"))))
+    return ordered((POSED, *(s for s in stages() if s.name in downstream("surface")), NOVEL_VIEWS))
 
 
 @cache

@@ -1,0 +1,30 @@
+"""Settings of the novel_views stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class NovelViewsConfig:
+    """Pictures of the object from cameras that took none."""
+
+    path: Literal["none", "turntable", "spiral"] = "none"
+    """cameras of the video: turntable goes round the object, spiral rises and falls as it goes; both at the captured distance and height"""
+    frames: int = 60
+    """of the video"""
+    width: int = 640
+    """px of the video"""
+    fps: int = 24
+    """frames a second of the video"""
+    score_every: int = 8
+    """every n-th picture is rendered from the others, and compared with itself and with a copy of the nearest one; 0 = no score"""
+    blended: int = 4
+    """input pictures that a new one is blended from, nearest first; 1 copies each pixel from the nearest picture that sees it"""
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.frames <= 2000 or not 64 <= self.width <= 4096 or not 1 <= self.fps <= 120:
+            raise ValueError("frames must be 2 to 2000, width 64 to 4096, fps 1 to 120")
+        if self.score_every < 0 or not 1 <= self.blended <= 16:
+            raise ValueError("score_every must not be negative, blended 1 to 16")

@@ -1,0 +1,157 @@
+"""novel_views: pictures of the object from cameras that took none, through the surface, with a score that says how much that is worth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.base import Inputs, Resources, StageContext, StageReport
+from stages.core.errors import StageError
+from stages.novel_views.config import NovelViewsConfig
+
+LEAST_PICTURES = 3
+MOST_SCORED = 8
+"""pictures that are scored, spread over those that every n-th is of"""
+
+
+class NovelViewsStage:
+    """mesh.ply and the pictures -> `novel_views` (scores.json; with a path: turntable.mp4 or spiral.mp4 and cameras.json)."""
+
+    name = "novel_views"
+    version = 1
+    needs = Resources(memory_gb=1.0, lower=("width",))
+    Config = NovelViewsConfig
+    inputs = ("pairs", "frames.parquet", "rig.json", "masks_final", "poses_refined.json", "mesh.ply")
+    outputs = ("novel_views",)
+
+    def needs_libraries(self, config: NovelViewsConfig) -> tuple[str, ...]:
+        """Optional libraries that these settings use."""
+        return ("pyav",) if config.path != "none" else ()
+
+    def check(self, inputs: Inputs, config: NovelViewsConfig) -> None:
+        """Raises StageError without pictures, MachineError for a video without PyAV."""
+        from stages.core.backends import check_libraries
+        from stages.core.frames import posed, read_poses
+
+        check_libraries(self.needs_libraries(config), f"novel_views.path={config.path}")
+        if len(posed(read_poses(inputs["poses_refined.json"].path))) < LEAST_PICTURES:
+            raise StageError(f"fewer than {LEAST_PICTURES} pictures have a pose", "see the reports of the stages before")
+
+    def run(self, inputs: Inputs, config: NovelViewsConfig, out: Path, context: StageContext) -> StageReport:
+        """Score, then the video."""
+        work = _Work(inputs, config, out / "novel_views", context)
+        report = StageReport("image-based rendering through the surface")
+        if config.score_every:
+            report.metrics |= work.score()
+            report.pictures = work.pictures(out)
+        if config.path != "none":
+            report.metrics |= work.video()
+        work.write()
+        return report
+
+
+class _Work:
+    """One run."""
+
+    def __init__(self, inputs: Inputs, config: NovelViewsConfig, out: Path, context: StageContext) -> None:
+        from stages.core.camera import Rig
+        from stages.core.frames import FrameReader, posed, read_poses, read_table
+        from stages.core.meshes import read_ply
+        from stages.core.render import Caster
+        from stages.novel_views.image_based import ImageBased
+
+        self.config, self.out, self.context = config, out, context
+        out.mkdir()
+        mesh, self.rig = read_ply(inputs["mesh.ply"].path), Rig.load(inputs["rig.json"].path)
+        rows = tuple(read_table(inputs["frames.parquet"].path))
+        self.reader = FrameReader(rows, inputs["pairs"].path, None, inputs["masks_final"].path)
+        found, readable = posed(read_poses(inputs["poses_refined.json"].path)), set(self.reader.ids)
+        self.poses = {k: p for k, p in found.items() if k in readable and self.reader.mask(k).any()}
+        caster = Caster(mesh.vertices, mesh.faces)
+        self.renderer = ImageBased(caster, self.rig, self.poses, self.reader.rgb, self.reader.mask, mesh.colour, config.blended)
+        self.scores: list[dict[str, Any]] = []
+        self.worst: tuple[float, int, np.ndarray, np.ndarray, np.ndarray] | None = None
+        self.cameras: list[dict[str, Any]] = []
+
+    def score(self) -> dict[str, float | int | str | None]:
+        """Every n-th picture from all others, against the picture itself; and the nearest picture copied as it is."""
+        from stages.novel_views.image_based import filled, psnr_inside
+        from stages.novel_views.nearest import nearest
+
+        every = sorted(self.poses)[:: self.config.score_every]
+        frames = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, MOST_SCORED).round().astype(int))]
+        for i, k in enumerate(frames):
+            self.context.progress(i, len(frames) + self.config.frames, f"picture {k} from the others")
+            others = {j: p for j, p in self.poses.items() if j != k}
+            near = nearest(self.poses[k], others, self.renderer.centre)[0]
+            picture, mask = self.reader.rgb(k), self.reader.mask(k)
+            rendered, there = self.renderer.render(self.poses[k], self.rig, without=k)
+            rendered = filled(rendered, there)
+            found = psnr_inside(picture, rendered, mask)
+            copied = psnr_inside(picture, self.reader.rgb(near.frame), mask)
+            self.scores.append({"frame": k, "nearest": near.frame, "angle_deg": round(float(np.degrees(near.angle_rad)), 2),
+                                "distance_ratio": round(near.distance_ratio, 3), "psnr_db": round(found, 2),
+                                "nearest_copied_db": round(copied, 2), "covered_share": round(float((there & mask).sum() / mask.sum()), 4)})
+            if self.worst is None or found < self.worst[0]:
+                self.worst = found, k, picture, np.where(mask[..., None], rendered, 255).astype(np.uint8), self.reader.rgb(near.frame)
+        mean = lambda key: round(float(np.mean([s[key] for s in self.scores])), 3)  # noqa: E731
+        return {"scored_pictures": len(frames), "psnr_db": mean("psnr_db"), "nearest_copied_db": mean("nearest_copied_db"),
+                "covered_share": mean("covered_share"), "angle_to_nearest_mean_deg": mean("angle_deg")}
+
+    def video(self) -> dict[str, float | int | str | None]:
+        """Along the path; what is nearest to each camera goes into cameras.json."""
+        from stages.core.camera_service import orbit
+        from stages.novel_views.video import write_mp4
+
+        rig, centre, up = self._video_rig(), self.renderer.centre, self._up()
+        eyes = np.array([p[:3, 3] for p in self.poses.values()]) - centre
+        radius = float(np.median(np.linalg.norm(eyes, axis=1)))
+        elevation = np.arcsin(np.clip(eyes @ up / np.linalg.norm(eyes, axis=1), -1, 1))
+        spread = 0.5 * float(np.ptp(elevation)) if self.config.path == "spiral" else 0.0
+        poses = orbit(centre, radius, self.config.frames, up, float(np.median(elevation)), climb_rad=min(spread, 0.6))
+        count = write_mp4(self.out / f"{self.config.path}.mp4", self._along(poses, rig), (rig.width, rig.height), self.config.fps)
+        worst = max(c["angle_deg"] for c in self.cameras)
+        return {"video_frames": count, "video_width_px": rig.width, "farthest_from_a_picture_deg": worst}
+
+    def _along(self, poses: list[np.ndarray], rig: Any) -> Iterator[np.ndarray]:
+        from stages.novel_views.nearest import nearest
+
+        for i, pose in enumerate(poses):
+            near = nearest(pose, self.poses, self.renderer.centre)[0]
+            self.cameras.append({"object_from_camera": pose.tolist(), "nearest": near.frame,
+                                 "angle_deg": round(float(np.degrees(near.angle_rad)), 2), "distance_ratio": round(near.distance_ratio, 3)})
+            self.context.progress(len(self.scores) + i, len(self.scores) + len(poses), f"view {i + 1}, nearest picture {near.frame}")
+            picture, _ = self.renderer.render(pose, rig)
+            yield np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+    def _video_rig(self) -> Any:
+        rig = self.rig.scaled(min(1.0, self.config.width / self.rig.width))
+        return rig.cropped(0, 0, rig.width - rig.width % 2, rig.height - rig.height % 2)
+
+    def _up(self) -> np.ndarray:
+        """What the pictures have at their top, on average; of pictures from all sides, the object frame's own up."""
+        up = -np.mean([p[:3, 1] for p in self.poses.values()], 0)
+        return up / np.linalg.norm(up) if np.linalg.norm(up) > 0.3 else np.array([0.0, -1.0, 0.0])
+
+    def pictures(self, out: Path) -> list[tuple[str, str]]:
+        """The picture that is rendered worst: itself, as rendered, the nearest one."""
+        from stages.core.images import thumbnail_jpeg
+
+        if self.worst is None:
+            return []
+        db, k, *parts = self.worst
+        thumbnail_jpeg(out / "pictures/worst.jpg", np.hstack(parts), 1280)
+        return [(f"picture {k}, rendered from the others ({db:.1f} dB): itself, as rendered, the nearest picture", "pictures/worst.jpg")]
+
+    def write(self) -> None:
+        """scores.json and cameras.json."""
+        (self.out / "scores.json").write_text(json.dumps(self.scores, indent=1))
+        if self.cameras:
+            (self.out / "cameras.json").write_text(json.dumps(self.cameras, indent=1))
+
+
+STAGE = NovelViewsStage()
