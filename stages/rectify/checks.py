@@ -13,6 +13,8 @@ from stages.rectify.row_offset import RowOffset
 
 EXPOSURE_WARNING = 0.1
 """relative brightness difference between the eyes above which matching by intensity suffers"""
+DARK = 40
+CLIPPED = 0.25
 STILL = 0.0005
 """share of the picture width; frames that move less than this from the one before add nothing new"""
 CUT_FRAMES = 2
@@ -56,11 +58,23 @@ def frame_warnings(rows: Sequence[FrameFigures], blur_below: float) -> list[str]
     for status, text in _LEFT_OUT.items():
         if frames := [r.frame for r in rows if r.status == status]:
             out.append(f"{len(frames)} of {len(rows)} frames left out, {text}: frames {listed(frames)}")
-    out += soft_frames(rows, blur_below)
+    out += soft_frames(rows, blur_below) + light_warnings(rows)
     ratio = _median([r.exposure_ratio for r in rows if r.ok])
     if ratio and abs(np.log(ratio)) > EXPOSURE_WARNING:
         how = "brighter" if ratio > 1 else "darker"
         out.append(f"the right view is {abs(ratio - 1):.0%} {how} than the left one: lock the exposure of both cameras together")
+    return out
+
+
+def light_warnings(rows: Sequence[FrameFigures]) -> list[str]:
+    """Pictures that are nearly black, or white over much of them."""
+    bright, clipped = _median([r.bright for r in rows if r.ok]), _median([r.clipped for r in rows if r.ok])
+    out = []
+    if bright is not None and bright < DARK:
+        out.append(f"the pictures are nearly black (99 % of them below {bright:.0f} of 255): scale 10, 12 or 14 bits to the full 16 "
+                   "when saving them, or light the scene")
+    if clipped is not None and clipped > CLIPPED:
+        out.append(f"{clipped:.0%} of the picture is white: nothing can be matched there; expose less, unless the ground is white")
     return out
 
 

@@ -15,6 +15,8 @@ from stages.rectify.raw_pairs import RawPair
 
 SMALL_WIDTH = 240
 """px; enough for optical flow to 0.2 % of the width"""
+THUMB = (24, 18)
+WHITE = 254
 EDGE_WIDTH = 1000
 """px at most for the edges: what counts is blur relative to the picture, and noise averages out"""
 
@@ -43,6 +45,12 @@ class FrameFigures:
     right_difference: float = float("nan")
     """the same of the right picture"""
     row_offset_px: float = float("nan")
+    bright: float = float("nan")
+    """grey level that 1 % of the left picture exceeds"""
+    clipped: float = float("nan")
+    """share of the left picture that is white"""
+    thumb: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """the left picture in 24 x 18 px"""
 
     @property
     def ok(self) -> bool:
@@ -89,6 +97,8 @@ def measure_pair(pair: RawPair) -> tuple[FrameFigures, Small | None]:
     row.sharpness = float(np.mean(row.edges))
     row.gains = channel_gains(left, right)
     row.exposure_ratio = gain(gray[0][::4, ::4], gray[1][::4, ::4])
+    row.bright, row.clipped = float(np.quantile(gray[0][::4, ::4], 0.99)), float((gray[0][::4, ::4] >= WHITE).mean())
+    row.thumb = cv2.resize(gray[0], THUMB, interpolation=cv2.INTER_AREA).astype(np.float32)
     small = small_pictures(gray[0])
     small.right_blocks = _blocks(gray[1])
     return row, small

@@ -17,6 +17,7 @@ from stages.rectify.given import by_frame, read_labels
 from stages.rectify.judge_calibration import judge_rotation, judge_size
 from stages.rectify.judge_focal import focal_words
 from stages.rectify.judge_masks import judge_given
+from stages.rectify.judge_order import order_words
 from stages.rectify.mask_reading import refuse_inverted, rim_share
 from stages.rectify.moments import shift_between_eyes
 from stages.rectify.prompt import check_prompt, read_prompt
@@ -80,7 +81,7 @@ class PictureLook:
         (self.out.notes if few else self.out.odd).extend(soft)
         self.out.odd += [w for w in checks.frame_warnings(rows, self.config.blur_warning_below) if w not in soft]
         if len(rows) == reader.count:
-            self.out.odd += checks.count_warnings(rows)
+            self.out.odd += checks.count_warnings(rows) + order_words(rows)
 
     def _prompt_and_masks(self, reader: PairReader, rows: list[FrameFigures], size: tuple[int, int]) -> None:
         prompt = read_prompt(self.files.prompt, self.config.box, self.config.box_frame, self.files.prompt_masks)

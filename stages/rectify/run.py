@@ -24,6 +24,7 @@ from stages.rectify.given import DepthEncoding, GivenMaps, by_frame
 from stages.rectify.judge_calibration import judge_rotation, judge_size
 from stages.rectify.judge_focal import focal_words
 from stages.rectify.judge_masks import judge_given
+from stages.rectify.judge_order import order_words
 from stages.rectify.moments import shift_between_eyes
 from stages.rectify.pairing import Shift
 from stages.rectify.prompt import check_prompt, entries, map_prompt, move_to_usable, read_prompt, write_masks
@@ -88,7 +89,8 @@ class Run:
         prompt, moved = move_to_usable(prompt, [r.frame for r in rows if r.ok])
         by_motion = c.select == "motion" or (c.select == "auto" and self.reader.sequential)
         select(rows, by_motion, c.motion_step, c.max_frames, {entry["frame"] for entry in entries(prompt)})
-        self.done.warnings += [w for w in [moved, *checks.frame_warnings(rows, c.blur_warning_below), *checks.count_warnings(rows)] if w]
+        self.done.warnings += [w for w in [moved, *checks.frame_warnings(rows, c.blur_warning_below), *checks.count_warnings(rows),
+                                             *order_words(rows)] if w]
         self.done.metrics |= checks.frame_metrics(rows)
         return prompt
 

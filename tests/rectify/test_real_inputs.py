@@ -72,6 +72,29 @@ def test_a_calibration_of_another_size_is_refused(capture, rectify, scale, made)
         rectify(capture)
 
 
+def test_an_order_that_no_time_can_have_is_mentioned(synthetic_capture, rectify, tmp_path):
+    capture = tmp_path / "capture"
+    shutil.copytree(synthetic_capture, capture, ignore=shutil.ignore_patterns("gt"))
+    assert not any("ordered" in w for w in rectify(capture).report.warnings)
+    names = ["9f3c", "04de", "b771", "5a20", "e8b1", "2c96", "d03f", "71aa", "38c5", "c6f4", "1be7", "a952", "60d8", "f41b", "8e0c", "4d73"]
+    for side in _sides(capture):
+        for path, name in zip(side, names, strict=True):
+            path.rename(path.with_name(f"{name}x.jpg"))
+    assert any("the pictures do not look ordered" in w for w in rectify(capture).report.warnings)
+
+
+def test_twelve_bits_in_sixteen_and_white_pictures_are_mentioned(capture, rectify):
+    for path in (p for side in _sides(capture) for p in side):
+        cv2.imwrite(str(path.with_suffix(".png")), cv2.imread(str(path)).astype(np.uint16) * 16)
+        path.unlink()
+    assert any("nearly black" in w and "12 or 14 bits" in w for w in rectify(capture).report.warnings)
+    for path in (p for side in _sides(capture) for p in side):
+        picture = np.minimum(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) // 16, 255).astype(np.uint8)
+        picture[:120] = 255
+        cv2.imwrite(str(path), picture)
+    assert any("of the picture is white" in w for w in rectify(capture).report.warnings)
+
+
 def test_upside_down_cameras_are_used_as_stored(capture, rectify, synthetic_capture):
     for path in (p for side in _sides(capture) for p in side):
         data = path.read_bytes()
