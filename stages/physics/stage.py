@@ -45,8 +45,11 @@ class PhysicsStage:
             return _without(folder, "physics.files=off", [])
         full = read_ply(inputs["mesh.ply"].path)
         with np.load(inputs["points.npz"].path, allow_pickle=False) as points:
-            scene = np.asarray(points["scene_xyz"], np.float64).reshape(-1, 3)
+            scene = np.asarray(points["scene_xyz"] if "scene_xyz" in points else [], np.float64).reshape(-1, 3)
+            metric = bool(points["metric"]) if "metric" in points else True
         try:
+            if not metric:
+                raise Unfit("its scale is unknown, so that mass and size would be made up; posed.metres_per_unit gives the scale")
             made = make(full, read_textured(inputs["textured"].path), scene, config, context)
         except (Unfit, NoParts) as e:
             return _without(folder, str(e), [f"No files for simulators: {e}. The twin itself is complete."])

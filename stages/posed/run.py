@@ -45,7 +45,7 @@ class Run:
         for k, frame in enumerate(ordered_map(lambda i: self._frame(i, target), range(len(self.cameras)), self.context.workers)):
             writer.add(frame)
             self.context.progress(len(masks) + k + 1, 2 * len(masks), f"writing {self.cameras[k].name}")
-        self.done.warnings += writer.finish()
+        self.done.warnings += writer.finish(metric=bool(self.config.metres_per_unit))
         self.done.metrics |= {**self._metrics(found), **writer.metrics()}
         self.done.frames = writer.counts()
         self.done.pictures = writer.pictures(found.repair.name if found is not None and found.repair is not None else "")

@@ -20,7 +20,7 @@ class PosedStage:
     """See the module."""
 
     name = "posed"
-    version = 1
+    version = 2
     needs = Resources(memory_gb=1.0, lower=("max_width",))
     Config = PosedConfig
     inputs = ("capture",)

@@ -161,8 +161,8 @@ class Writer:
         small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         self.shown.append(Shown(frame.camera.name, small, S @ frame.camera.K, frame.camera.world_from_camera))
 
-    def finish(self) -> list[str]:
-        """Tables, poses, points; returns warnings."""
+    def finish(self, metric: bool) -> list[str]:
+        """Tables, poses, points; returns warnings. `metric`: the scale is known."""
         write_table(self.out / "frames.parquet", self.rows)
         write_table(self.out / "masks.parquet", self.masks)
         write_poses(self.out / "poses.json", self.poses)
@@ -170,7 +170,7 @@ class Writer:
         kept = self.found.points[(looked >= 2) & (inside >= LEAST_POINT_VIEWS * looked)]
         points = self.scale * kept @ TWIN_FROM_OBJECT
         np.savez(self.out / "points.npz", xyz=points, observations=np.full(len(points), 3, np.int32),
-                 rms_px=np.full(len(points), 1.0, np.float32))
+                 rms_px=np.full(len(points), 1.0, np.float32), metric=metric)
         lost = [r["reason"] for r in self.masks if r["status"] == "lost"]
         return [f"{len(lost)} pictures have an empty mask and are not used"] if lost else []
 

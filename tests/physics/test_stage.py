@@ -149,6 +149,17 @@ def test_what_cannot_be_simulated_says_why_and_leaves_no_files(flaw, reason, tmp
     assert reason in warning and "twin itself is complete" in warning
 
 
+def test_a_twin_of_unknown_scale_gets_no_mass(inputs, tmp_path):
+    np.savez(tmp_path / "points.npz", xyz=np.zeros((9, 3)), metric=False)
+    given = {**inputs, "points.npz": ArtifactRef("points.npz", tmp_path / "points.npz", "of posed pictures")}
+    made = run_stage(STAGE, given, PhysicsConfig(), Store(tmp_path / "store"), StageContext())
+    assert "scale is unknown" in made.manifest["report"]["warnings"][0] and not (made.refs["physics"].path / "sim").exists()
+    np.savez(tmp_path / "points.npz", xyz=np.zeros((9, 3)), metric=True)
+    given["points.npz"] = ArtifactRef("points.npz", tmp_path / "points.npz", "of posed pictures with a scale")
+    made = run_stage(STAGE, given, PhysicsConfig(colliders="hull"), Store(tmp_path / "store"), StageContext())
+    assert made.manifest["report"]["metrics"]["support"] == "stable pose"
+
+
 def test_files_can_be_left_out_without_a_warning(inputs, tmp_path):
     made = run_stage(STAGE, inputs, PhysicsConfig(files=False), Store(tmp_path), StageContext())
     assert made.manifest["report"]["warnings"] == [] and not (made.refs["physics"].path / "sim").exists()
