@@ -19,6 +19,8 @@ from stages.posed.lens import Pinhole, Warp, common, undistorted
 from stages.posed.masks import mask_of, read_picture
 from stages.posed.write import Frame, Writer
 
+NO_SCALE = ("the scale is not known: lengths are in units of the camera file. Set posed.metres_per_unit to have metres")
+
 
 class Run:
     """One run; pictures are read one by one, twice: once for the masks, once to be written."""
@@ -46,6 +48,8 @@ class Run:
             writer.add(frame)
             self.context.progress(len(masks) + k + 1, 2 * len(masks), f"writing {self.cameras[k].name}")
         self.done.warnings += writer.finish(metric=bool(self.config.metres_per_unit))
+        if not c.metres_per_unit:
+            self.done.warnings.append(NO_SCALE)
         self.done.metrics |= {**self._metrics(found), **writer.metrics()}
         self.done.frames = writer.counts()
         self.done.pictures = writer.pictures(found.repair.name if found is not None and found.repair is not None else "")

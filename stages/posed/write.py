@@ -167,9 +167,10 @@ class Writer:
         write_table(self.out / "masks.parquet", self.masks)
         write_poses(self.out / "poses.json", self.poses)
         looked, inside = self.votes
-        kept = self.found.points[(looked >= 2) & (inside >= LEAST_POINT_VIEWS * looked)]
-        points = self.scale * kept @ TWIN_FROM_OBJECT
-        np.savez(self.out / "points.npz", xyz=points, observations=np.full(len(points), 3, np.int32),
+        on_object = (looked >= 2) & (inside >= LEAST_POINT_VIEWS * looked)
+        everything = self.scale * self.found.points @ TWIN_FROM_OBJECT
+        points, scene = everything[on_object], everything[(looked >= 2) & (inside == 0)]
+        np.savez(self.out / "points.npz", xyz=points, scene_xyz=scene, observations=np.full(len(points), 3, np.int32),
                  rms_px=np.full(len(points), 1.0, np.float32), metric=metric)
         lost = [r["reason"] for r in self.masks if r["status"] == "lost"]
         return [f"{len(lost)} pictures have an empty mask and are not used"] if lost else []

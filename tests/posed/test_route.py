@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,14 +18,18 @@ from stages.base import run_stage
 from stages.core.camera import Rig
 from stages.core.capture import capture_ref
 from stages.core.config import resolve
-from stages.core.errors import CaptureError, ConfigError
+from stages.core.errors import CaptureError, ConfigError, StoreError
+from stages.core.export.write import export_twin
+from stages.core.file_units import UNKNOWN
 from stages.core.frames import FrameReader, posed, read_poses
 from stages.core.meshes import read_ply
 from stages.core.posed_cameras import from_opengl
 from stages.core.routes import route_of
 from stages.core.store import Store
+from stages.core.twin import assemble_twin
 from stages.core.twin_frame import TWIN_FROM_OBJECT
 from stages.graph import every_stage, posed_stages
+from stages.posed.formats import read
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +54,18 @@ def folder(synthetic_capture: Path, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(folder, tmp_path_factory):
-    """(outputs of posed and surface by kind, their reports by stage)."""
+    """(outputs of the whole route by kind, reports by stage, the twin folder, the store)."""
     store = Store(tmp_path_factory.mktemp("store"))
-    chosen = ("posed.metres_per_unit=2", "surface.method=fusion", "surface.rounds=2")
+    chosen = ("posed.metres_per_unit=2", "surface.method=fusion", "surface.rounds=1", "physics.files=off", "texture.size=256",
+              "package.preview_px=128")
     configs = resolve({s.name: s.Config for s in every_stage()}, "preview", overrides=chosen).stages
-    refs, reports = {"capture": capture_ref(folder)}, {}
-    for stage in posed_stages()[:2]:
+    refs, manifests = {"capture": capture_ref(folder)}, {}
+    for stage in posed_stages():
         result = run_stage(stage, refs, configs[stage.name], store)
         refs |= result.refs
-        reports[stage.name] = result.manifest["report"]
-    return refs, reports
+        manifests[stage.name] = result.manifest
+    twin = assemble_twin(tmp_path_factory.mktemp("out") / "twin", refs, manifests)
+    return refs, {name: m["report"] for name, m in manifests.items()}, twin, store
 
 
 def test_the_stages_of_the_route():
@@ -67,7 +74,7 @@ def test_the_stages_of_the_route():
 
 
 def test_kinds_are_those_of_a_stereo_capture(made, folder, synthetic_capture):
-    refs, reports = made
+    refs, reports, _, _ = made
     reader, rig = FrameReader.of(refs), Rig.load(refs["rig.json"].path)
     assert not reader.has_right and reader.ids == list(range(16)) and (rig.width, rig.height) == (400, 300)
     truth = posed(read_poses(synthetic_capture / "gt/poses.json"))
@@ -90,6 +97,38 @@ def test_a_surface_without_depth(made, synthetic_capture):
     off = np.abs(trimesh.proximity.ProximityQuery(truth).signed_distance(seen[:: max(1, len(seen) // 400)]))
     size = np.linalg.norm(np.ptp(truth.vertices, axis=0))
     assert np.median(off) < 0.01 * size and np.percentile(off, 90) < 0.04 * size
+
+
+def test_the_twin_says_what_it_is_worth(made):
+    reports, twin = made[1], made[2]
+    assert reports["novel_views"]["metrics"]["psnr_db"] > reports["novel_views"]["metrics"]["nearest_copied_db"] + 3
+    record = json.loads((twin / "run.json").read_text())
+    assert record["verdict"]["facts"]["posed"] == 16 and record["stages"]["surface"]["metrics"]["pixel_on_object_mm"] > 0
+    assert (twin / "twin.glb").is_file() and (twin / "novel_views/scores.json").is_file()
+    assert "silhouettes agree mean" in (twin / "report.html").read_text()
+
+
+def test_a_twin_of_unknown_scale_has_no_millimetres(made, tmp_path):
+    refs, _, _, store = made
+    manifests = {s: store.manifest(s, fingerprint) for s, fingerprint, _ in store.results()}
+    manifests["posed"]["report"]["metrics"]["unit"] = UNKNOWN
+    twin = assemble_twin(tmp_path / "twin", refs, manifests)
+    record, page = json.loads((twin / "run.json").read_text()), (twin / "report.html").read_text()
+    assert " units" in record["verdict"]["line"] and " mm" not in record["verdict"]["line"]
+    figures = record["stages"]["surface"]["metrics"]
+    assert figures["pixel_on_object_units"] > 0 and not any(k.endswith("_mm") for s in record["stages"].values() for k in s["metrics"])
+    assert not re.search(r">[0-9.]+ mm<", page) and re.search(r">[0-9.]+ units<", page)
+
+
+def test_the_twin_goes_out_to_colmap_and_comes_back(made, folder, tmp_path):
+    _, _, twin, store = made
+    assert export_twin(twin, "colmap", tmp_path / "out", store) == 16
+    theirs, ours = read(tmp_path / "out"), read(folder)
+    for a, b in zip(theirs.cameras, ours.cameras, strict=True):
+        assert np.abs(a.K - b.K).max() < 1e-9 and a.picture.read_bytes() == b.picture.read_bytes()
+        assert np.abs(a.world_from_camera[:3, 3] - 2 * b.world_from_camera[:3, 3]).max() < 1e-9
+    with pytest.raises(StoreError, match="there already"):
+        export_twin(twin, "colmap", tmp_path / "out", store)
 
 
 def test_reconstruct_decides_by_what_lies_there(folder, synthetic_capture, tmp_path, monkeypatch):
