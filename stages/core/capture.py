@@ -23,6 +23,7 @@ from stages.core.capture_links import refuse_links_out
 from stages.core.disk import THE_DISK
 from stages.core.errors import CaptureError
 from stages.core.fingerprint import digest_file, digest_mapping
+from stages.core.meta_pictures import pictures_named
 from stages.core.plain_files import require_all_regular
 from stages.core.routes import Route, posed_files, route_of
 from stages.core.store import ArtifactRef
@@ -78,7 +79,10 @@ def find_files(root: Path) -> CaptureFiles:
         raise CaptureError(f"{root} is not a folder", f"name a capture folder; {LAYOUT_ADVICE}")
     if not any(root.iterdir()):
         raise CaptureError(f"{root} is empty", LAYOUT_ADVICE)
-    found = CaptureFiles(root, _pictures(root / "left"), _pictures(root / "right"), _video(root, "left"), _video(root, "right"),
+    left, right = _pictures(root / "left"), _pictures(root / "right")
+    if not left and not right and (root / FRAMES_META).is_file():
+        left, right = pictures_named(root / FRAMES_META)
+    found = CaptureFiles(root, left, right, _video(root, "left"), _video(root, "right"),
                          _video(root, "stereo"), _calibration(root), _file(root / "prompt.json"),
                          _pictures(root / "prompt"), _pictures(root / "masks"), _pictures(root / "hidden"),
                          _pictures(root / "depth"), _file(root / "depth" / "depth.json"))

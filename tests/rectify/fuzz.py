@@ -26,6 +26,7 @@ from stages.core.config import resolve
 from stages.core.errors import TwinError
 from stages.core.frames import read_poses
 from stages.core.images import read_disparity, read_mask, read_rgb
+from stages.core.meta_pictures import pictures_named
 from stages.core.stereo_calibration import Camera, StereoCalibration, check_calibration, rigid
 from stages.graph import stages
 from stages.rectify.calibration_file import read_calibration
@@ -229,6 +230,7 @@ def readers(folder: Path) -> dict[str, Once]:
                     "calib.txt": MIDDLEBURY, **{f"opencv.{s}": _storage(s, folder) for s in ("yml", "xml", "json")}}
     found |= {f"calibration {n}": _file_reader(n, whole, _read_calibration) for n, whole in calibrations.items()}
     found |= {f"maker {n}": _file_reader(n, whole, _read_calibration) for n, whole in maker_files.FILES.items()}
+    found["maker pictures"] = _file_reader("frames_meta.json", maker_files.PICTURES_META, pictures_named)
     found |= {f"maker ros {side}": _ros(side) for side in ("left", "right")}
     depth = _picture("png", np.uint16)
     found["map mask"] = _file_reader("m.png", _picture("png"), lambda p: read_given_mask(p, (64, 48)), damaged_header)

@@ -42,6 +42,8 @@ def _sensor(x: float) -> dict:
 
 FRAMES_META = json.dumps({"camera_params_id_to_camera_params": {"0": _sensor(0.0), "1": _sensor(0.06)}, "stereo_pair": [
     {"left_camera_param_id": "0", "right_camera_param_id": "1", "baseline_meters": 0.06}]}).encode()
+PICTURES_META = json.dumps({"stereo_pair": [{"left_camera_param_id": "0", "right_camera_param_id": "1"}], "keyframes_metadata": [
+    {"camera_params_id": eye, "synced_sample_id": k, "image_name": "frames_meta.json"} for k in range(3) for eye in "01"]}).encode()
 EDEX = json.dumps([{"cameras": [{"intrinsics": {"distortion_model": "fisheye4", "distortion_params": [0.01, 0, 0, 0], "focal": [500, 500],
                                                 "principal": [320, 240], "size": [640, 480]},
                                  "transform": [[1, 0, 0, x], [0, 1, 0, 0], [0, 0, 1, 0]]} for x in (0, 0.06)]}]).encode()

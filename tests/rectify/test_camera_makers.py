@@ -225,3 +225,36 @@ def test_impossible_fisheyes_are_refused(distortion, words):
     bad = StereoCalibration(Camera(rig.left.K, np.array(distortion), True), rig.right, rig.right_from_left, rig.size, "f")
     with pytest.raises(CaptureError, match=words):
         check_calibration(bad)
+
+
+def test_folders_that_frames_meta_names(capture, rectify, synthetic_capture):
+    data = json.loads((capture / "calibration.json").read_text())
+    K, b = data["K"], data["baseline_m"]
+    P = [*K[:3], 0, *K[3:6], 0, *K[6:], 0]
+    cameras = {}
+    for name, x in (("0", 0.0), ("1", b)):
+        cameras[name] = _meta_camera({"projection_matrix": {"data": P}}, rigid(np.eye(3), np.array([x, 0, 0])))
+        cameras[name]["calibration_parameters"] |= {"image_width": 400, "image_height": 300}
+    frames = []
+    for k, stamp in enumerate(range(1_700_000_000_000_000, 1_700_000_000_800_000, 100_000)):
+        for name, side in (("1", "right"), ("0", "left")):
+            target = capture / f"zed_{side}" / f"{stamp}.jpg"
+            target.parent.mkdir(exist_ok=True)
+            (capture / f"{side}/{side}{k:06d}.jpg").rename(target)
+            frames.append({"camera_params_id": name, "synced_sample_id": str(k), "image_name": target.relative_to(capture).as_posix()})
+    for name in ("left", "right"):
+        (capture / name).rmdir()
+    (capture / "calibration.json").unlink()
+    meta = {"keyframes_metadata": frames, "camera_params_id_to_camera_params": cameras,
+            "stereo_pair": [{"left_camera_param_id": "0", "right_camera_param_id": "1", "baseline_meters": b}]}
+    (capture / "frames_meta.json").write_text(json.dumps(meta))
+    made = rectify(capture)
+    assert made.report.frames == {"ok": 8} and json.loads((made.out / "rig.json").read_text())["baseline_m"] == pytest.approx(b)
+    for side in ("left", "right"):
+        got, true = made.out / "pairs" / made.rows[5][side], synthetic_capture / f"{side}/{side}000005.jpg"
+        assert got.read_bytes() == true.read_bytes()
+    for name, words in (("../x.jpg", "no path inside"), ("zed_left/no.jpg", "is not there")):
+        frames[1]["image_name"] = name
+        (capture / "frames_meta.json").write_text(json.dumps(meta))
+        with pytest.raises(CaptureError, match=words):
+            find_files(capture)
