@@ -1,5 +1,5 @@
 # make demo: set-up and the main job.  make test: set-up and the tests.  The rest is for development.
-.PHONY: setup demo test lint bench bench-kernels bench-operations bench-tracking bench-scaling bench-ablation bench-robustness bench-verdict profile gpu-check train-stereo clean
+.PHONY: setup demo test lint bench bench-kernels bench-operations bench-tracking bench-scaling bench-ablation bench-robustness bench-verdict bench-posed profile gpu-check train-stereo clean
 BIN := .venv/bin
 DEMO := demo
 
@@ -47,6 +47,10 @@ bench-robustness: setup
 # verdicts and expected errors beside the truth; ARGS="CAPTURE ... --first 0,4"
 bench-verdict: setup
 	@$(BIN)/python -m tools.bench_verdict $(ARGS)
+
+# posed pictures: cameras with planted faults, DTU and temple with pictures left out. ARGS="--only shoe" for less
+bench-posed: setup
+	@$(BIN)/python -m tools.bench_posed $(ARGS)
 
 # where the time goes, by stage and function
 profile: setup

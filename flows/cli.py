@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     _export(commands)
     _calibrate(commands)
     _nvidia(commands)
+    _nvdiffrec(commands)
     _machine(commands)
     _weights(commands)
     p = _command(commands, "completion", "cli_completion:completion", "a script that completes this command in your shell")
@@ -183,6 +184,17 @@ def _calibrate(commands) -> None:
     p.add_argument("--gap", type=float, metavar="METRES", help="between two AprilTags")
     p.add_argument("--dictionary", metavar="NAME", help="of the markers; default: 4X4_50 (charuco), APRILTAG_36h11")
     p.add_argument("--out", default="calibration.json", help="default: calibration.json")
+
+
+def _nvdiffrec(commands) -> None:
+    p = _command(commands, "nvdiffrec", "cli_nvdiffrec:nvdiffrec", "reconstruct with nvdiffrec's settings file and data as they are")
+    p.add_argument("--config", required=True, metavar="FILE", help="its JSON file")
+    p.add_argument("--data", metavar="FOLDER", help="with transforms_train.json; default: what ref_mesh names")
+    p.add_argument("--out", help="folder that receives the twin; default: out/ and out_dir of the file")
+    p.add_argument("--profile", choices=("preview", "standard", "quality"), help="default: by iter of the file")
+    p.add_argument("settings", nargs="*", metavar="STAGE.KEY=VALUE", help="settings; `twin settings` lists them")
+    _output_options(p)
+    _prefect_option(p)
 
 
 def _nvidia(commands) -> None:

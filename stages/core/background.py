@@ -9,10 +9,10 @@ CRUMB_SHARE = 0.005
 """of the object's area: separate pieces, and holes, that are smaller are noise"""
 BORDER_SHARE = 0.02
 """of the picture's side: the frame of pixels that is looked at for a plain background"""
-PLAIN_SHARE = 0.9
+PLAIN_SHARE = 0.85
 """of that frame must have the background's colour"""
-LEAST_LEVELS = 12
-"""grey levels from the background's colour at least, and `NOISE` times its spread"""
+LEAST_LEVELS, MOST_LEVELS = 12, 60
+"""grey levels from the background's colour at least, and `NOISE` times its spread; between them, most of what parts the picture best"""
 NOISE = 4.0
 
 
@@ -52,13 +52,17 @@ def plain_background(picture: np.ndarray) -> np.ndarray | None:
     colours = picture[frame].astype(np.float32)
     middle = np.median(colours, 0)
     spread = 1.4826 * float(np.median(np.abs(colours - middle)))
-    limit = max(LEAST_LEVELS, NOISE * spread)
-    if float((np.abs(colours - middle).max(1) < limit).mean()) < PLAIN_SHARE:
+    away = np.abs(picture.astype(np.float32) - middle).max(-1)
+    parted = cv2.threshold(np.clip(away, 0, 255).astype(np.uint8), 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0]
+    # a stand or a shadow is dimmer than the object, and still not the background's colour
+    limit = max(float(np.clip(0.8 * parted, LEAST_LEVELS, MOST_LEVELS)), NOISE * spread)
+    if float((away[frame] < limit).mean()) < PLAIN_SHARE:
         return None
-    off = np.abs(picture.astype(np.float32) - middle).max(-1) >= limit
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    closed = cv2.morphologyEx(off.astype(np.uint8), cv2.MORPH_CLOSE, kernel)
-    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, kernel) > 0
+    off = away >= limit
+    # shadows on the object are as dark as a dark background: what they cut into it is closed
+    wide, narrow = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (k, k)) for k in (max(5, max(h, w) // 64) | 1, 5))
+    closed = cv2.morphologyEx(off.astype(np.uint8), cv2.MORPH_CLOSE, wide)
+    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, narrow) > 0
     found = without_crumbs(opened, 0.02)
     return found if found.any() else None
 

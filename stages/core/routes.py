@@ -17,7 +17,7 @@ MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", "dense/sparse", ".")
 STEREO = ("left", "right", "left.mp4", "right.mp4", "stereo.mp4", "left.mov", "right.mov", "stereo.mov", "left.mkv", "left.avi")
 VIEW_NAMES = ("front", "back", "left", "right", "top", "bottom")
 LEAST_VIEWS = 3
-READ = (*PICTURES, ".json", ".npy", ".npz", ".txt", ".bin")
+MODEL_FILES = tuple(f"{part}{suffix}" for part in ("cameras", "images", "points3D") for suffix in (".bin", ".txt"))
 IGNORED = ("gt", "truth")
 """folders of truth beside the data"""
 MOST_FILES, DEEPEST = 60_000, 4
@@ -58,6 +58,11 @@ def named_views(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _is_read(name: str) -> bool:
+    known = name in CAMERA_FILES or name in MODEL_FILES or name.endswith("_par.txt")
+    return known or (Path(name).suffix.lower() in PICTURES and not name.startswith("."))
+
+
 def posed_files(root: Path) -> tuple[Path, ...]:
     """Every file of a folder of posed pictures that can change a result, sorted. Raises CaptureError."""
     root = Path(root)
@@ -67,8 +72,11 @@ def posed_files(root: Path) -> tuple[Path, ...]:
     for folder, names, files in os.walk(root):
         here = Path(folder)
         depth = len(here.relative_to(root).parts)
+        if "run.json" in files or {"artifacts", "locks"} <= set(names):  # a twin, or a store, that was put into the folder
+            names.clear()
+            continue
         names[:] = sorted(n for n in names if not n.startswith(".") and n not in IGNORED and depth < DEEPEST)
-        found += [here / f for f in files if Path(f).suffix.lower() in READ and not f.startswith(".")]
+        found += [here / f for f in files if _is_read(f)]
         if len(found) > MOST_FILES:
             raise CaptureError(f"{root} holds more than {MOST_FILES:,} files", "name the folder of one object")
     if not looks_posed(root):

@@ -147,6 +147,17 @@ def test_reconstruct_decides_by_what_lies_there(folder, synthetic_capture, tmp_p
         reconstruct_directly(Reconstruction(capture=str(synthetic_capture), out=str(tmp_path / "twin"), route="posed"))
 
 
+def test_a_twin_and_a_store_inside_the_folder_change_nothing(made, folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "thing")
+    before = capture_ref(copy).fingerprint
+    shutil.copytree(made[2], copy / "twin")
+    shutil.copytree(made[3].root / "artifacts/posed", copy / "store/artifacts/posed")
+    (copy / "store/locks").mkdir()
+    assert capture_ref(copy).fingerprint == before
+    (copy / "images/000.jpg").write_bytes((copy / "images/001.jpg").read_bytes())
+    assert capture_ref(copy).fingerprint != before
+
+
 def test_a_picture_without_a_mask_is_refused_by_name(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "thing")
     data = json.loads((copy / "transforms.json").read_text())
