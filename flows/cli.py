@@ -69,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     _resume(commands)
     _look(commands)
     _evaluate(commands)
+    _drop(commands)
     _export(commands)
     _calibrate(commands)
     _nvidia(commands)
@@ -164,6 +165,13 @@ def _evaluate(commands) -> None:
     p.add_argument("capture")
     p.add_argument("twin", help="the twin folder")
     p.add_argument("--json", metavar="FILE", nargs="?", const="-", help="as JSON, to a file or to the terminal")
+
+
+def _drop(commands) -> None:
+    p = _command(commands, "drop", "cli_drop:drop", "let a twin's files for simulators fall in MuJoCo and PyBullet, in seven poses")
+    p.add_argument("twin", help="the twin folder")
+    p.add_argument("--engine", choices=("mujoco", "pybullet"), help="default: every one that is installed")
+    p.add_argument("--json", action="store_true", help="for machines")
 
 
 def _export(commands) -> None:

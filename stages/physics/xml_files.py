@@ -12,6 +12,9 @@ import numpy as np
 
 from stages.physics.asset import MESHES, TEXTURE, SimAsset, inertia_entries, numbers
 
+SPINNING_M, ROLLING_M = 0.002, 0.0005
+"""metres: contact on a desk is no point; without it what is round rolls for ever"""
+
 
 def write_mjcf(path: Path, asset: SimAsset) -> None:
     """One body with a free joint, for <include> or MjSpec.attach; `scene.xml` beside it adds ground and light."""
@@ -30,8 +33,8 @@ def write_mjcf(path: Path, asset: SimAsset) -> None:
                    fullinertia=numbers([i[0, 0], i[1, 1], i[2, 2], i[0, 1], i[0, 2], i[1, 2]]))
     Xml.SubElement(body, "geom", name="visual", type="mesh", mesh="visual", material="twin", contype="0", conaffinity="0", group="2")
     for stem, _ in asset.active:
-        Xml.SubElement(body, "geom", name=stem, type="mesh", mesh=stem, group="3", condim="4",
-                       friction=numbers([asset.material.dynamic_friction, 0.002, 0.0001]))
+        Xml.SubElement(body, "geom", name=stem, type="mesh", mesh=stem, group="3", condim="6",
+                       friction=numbers([asset.material.dynamic_friction, SPINNING_M, ROLLING_M]))
     _write(path, top)
 
 
@@ -41,7 +44,7 @@ def write_scene(path: Path, asset: SimAsset, model: str) -> None:
     Xml.SubElement(top, "include", file=model)
     world = Xml.SubElement(top, "worldbody")
     Xml.SubElement(world, "light", pos="0 0 2", dir="0 0 -1", directional="true")
-    Xml.SubElement(world, "geom", name="ground", type="plane", size="1 1 0.1", condim="4", rgba="0.8 0.8 0.8 1")
+    Xml.SubElement(world, "geom", name="ground", type="plane", size="1 1 0.1", condim="6", rgba="0.8 0.8 0.8 1")
     _write(path, top)
 
 
@@ -59,6 +62,8 @@ def write_urdf(path: Path, asset: SimAsset) -> None:
         _urdf_mesh(Xml.SubElement(link, "collision", name=stem), stem)
     contact = Xml.SubElement(link, "contact")        # PyBullet's
     Xml.SubElement(contact, "lateral_friction", value=numbers(asset.material.dynamic_friction))
+    Xml.SubElement(contact, "rolling_friction", value=numbers(ROLLING_M))
+    Xml.SubElement(contact, "spinning_friction", value=numbers(SPINNING_M))
     Xml.SubElement(contact, "restitution", value=numbers(asset.material.restitution))
     _write(path, top)
 
