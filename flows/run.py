@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from flows.before_work import check_places
+from flows.capture_look import FIRST
 from flows.capture_watch import CaptureWatch
 from flows.metrics_file import write_metrics
 from flows.request import Reconstruction
@@ -132,9 +133,9 @@ class Run:
 
     def _tell_what_is_there(self) -> None:
         """By names, headers and small files; `twin check` reads pictures too, as the first stage will."""
-        if "TWIN_STAGES" in os.environ or self.route == "posed":
+        if "TWIN_STAGES" in os.environ:
             return
-        found = look_at(Path(self.request.capture), self.settings.stages["rectify"], pictures=False)
+        found = look_at(Path(self.request.capture), self.settings.stages[FIRST[self.route]], pictures=False)
         for line in found.lines():
             log.info("capture: %s", line)
         self.watcher.capture_looked_at(found)

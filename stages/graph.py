@@ -66,9 +66,13 @@ def ordered(found: tuple[Stage, ...]) -> tuple[Stage, ...]:
 
 
 def look_at(capture: Path, settings: Any, pictures: bool = True) -> Look:
-    """What is known of a capture before any stage runs; `settings`: those of the first stage."""
+    """What is known of a capture before any stage runs; `settings`: those of the first stage of its route."""
+    from stages.posed.config import PosedConfig
+    from stages.posed.look import look_at as look_at_posed
     from stages.rectify.look import look_at
 
+    if isinstance(settings, PosedConfig):
+        return look_at_posed(capture, settings, pictures)
     return look_at(capture, settings, pictures)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from flows import cli
 from flows.reconstruct import reconstruct_directly
 from flows.request import Reconstruction
 from stages.base import run_stage
@@ -166,3 +167,16 @@ def test_a_picture_without_a_mask_is_refused_by_name(folder, tmp_path):
     configs = resolve({s.name: s.Config for s in every_stage()}, "preview", overrides=("posed.masks=given",)).stages
     with pytest.raises(CaptureError, match=r"images/003.jpg.*mask"):
         run_stage(posed_stages()[0], {"capture": capture_ref(copy)}, configs["posed"], Store(tmp_path / "store"))
+
+
+def test_check_tells_before_work(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
+    assert cli.main(["check", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "16 of transforms.json, format nerfstudio" in said and "16 from given" in said and "nothing odd" in said
+    copy = shutil.copytree(folder, tmp_path / "thing")
+    picture, mask = copy / "images/004.jpg", copy / "masks/004.png"
+    for path in (picture, mask):
+        cv2.imwrite(str(path), cv2.imread(str(path))[::-1, ::-1])
+    cli.main(["check", str(copy)])
+    assert "images/004.jpg does not fit the others: turn by 180 degrees" in capsys.readouterr().out
