@@ -10,6 +10,8 @@ from stages.rectify import checks
 from stages.rectify.geometry import Geometry
 from stages.rectify.row_offset import CERTAIN, MIN_MATCHES, RowMatches, RowOffset, fit_right_camera, plausible, swapped_share
 
+LARGE_PX, LARGE_SHARE = 3.0, 0.003
+
 
 @dataclass
 class RowAlignment:
@@ -46,8 +48,18 @@ def align_rows(found: RowMatches, geometry: Geometry, model: str, ignore_px: flo
     if used != "none":
         out.warnings.append(f"the rows of the two views missed each other by {_words(before)}: "
                             f"the right camera was corrected ({used}), now {_words(now)}")
+    out.warnings += _large(np.abs(after.rows_px - matches.rows_px), geometry.rig.width) if used != "none" else []
     out.warnings += checks.row_warnings(now.spread_px, list(out.per_frame_px.values()))
     return out
+
+
+def _large(moved_px: np.ndarray, width: int) -> list[str]:
+    """A warning where the correction moves rows by more than a small error of a calibration can."""
+    most = float(np.quantile(moved_px, 0.9))
+    if most < max(LARGE_PX, LARGE_SHARE * width):
+        return []
+    return [f"the correction moves rows by up to {most:.1f} px: more than a good calibration is off by. Are these the pictures it was made "
+            "for (crop, zoom, size), and has no camera moved since? Distances may be wrong"]
 
 
 def worth_it(before: RowOffset, matches: RowMatches, after: RowMatches, ignore_px: float) -> bool:

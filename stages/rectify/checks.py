@@ -9,12 +9,15 @@ import numpy as np
 
 from stages.core.errors import CaptureError
 from stages.rectify.figures import FrameFigures
-from stages.rectify.row_offset import RowOffset
+from stages.rectify.fitting_rows import LEAST_EACH, fitting
+from stages.rectify.row_offset import MIN_MATCHES, RowOffset
 
 EXPOSURE_WARNING = 0.1
 """relative brightness difference between the eyes above which matching by intensity suffers"""
 DARK = 40
 CLIPPED = 0.25
+SAME_PX, SAME_SHARE = 0.6, 0.9
+STRANGE_SHARE, HOPELESS_SHARE = 0.45, 0.25
 STILL = 0.0005
 """share of the picture width; frames that move less than this from the one before add nothing new"""
 CUT_FRAMES = 2
@@ -114,6 +117,28 @@ def refuse_swapped(share_negative: float, turned: str = "") -> None:
         raise CaptureError(f"left and right look swapped: {share_negative:.0%} of the matches lie further right in the right picture; "
                            "expected about 0 %",
                            "swap the folders (or videos), and check that the calibration names the same camera left")
+
+
+def refuse_one_eye_twice(raw: np.ndarray) -> None:
+    """Raise CaptureError where nearly all matches `raw` (M, 4 px) lie at the same place in both pictures."""
+    if len(raw) < MIN_MATCHES:
+        return
+    apart = np.abs(raw[:, :2] - raw[:, 2:4]).max(axis=1)
+    if (same := float(np.mean(apart < SAME_PX))) > SAME_SHARE:
+        raise CaptureError(f"both eyes show the same picture: {same:.0%} of the matches lie at the same place in both",
+                           "put the other camera's pictures into right/ (a mono recording cannot be used as a pair)")
+
+
+def strange_pairs(pair: np.ndarray, rows_px: np.ndarray) -> list[str]:
+    """A warning where in most pairs the rows of most matches disagree. Raises CaptureError where they hardly ever agree."""
+    shares = [fitting(rows_px[pair == f]) / n for f in np.unique(pair) if (n := np.count_nonzero(pair == f)) >= LEAST_EACH]
+    if len(shares) < 3 or np.median(shares) > STRANGE_SHARE:
+        return []
+    found = f"in most pairs only {np.median(shares):.0%} of the matches agree in their rows (60 to 95 % do in pairs that belong together)"
+    if np.median(shares) < HOPELESS_SHARE:
+        raise CaptureError(f"{found}: the pictures of a pair are not of one moment, or not of this calibration",
+                           "check with `twin check` how they pair, and number pictures taken together alike")
+    return [f"{found}: pictures of other moments, a wrong calibration, or hardly any texture"]
 
 
 def refuse_row_offset(offset: RowOffset, most_px: float) -> None:

@@ -109,10 +109,12 @@ class PictureLook:
             usable = [k for k in usable if shift.partner(k) in range(reader.count)]
             sample = sample_pairs(_Complete(reader), evenly(usable, ROW_PAIRS), self.workers, lambda steps, note: None)
             found = sample.rows(plain)
+        checks.refuse_one_eye_twice(sample.raw)
         judge_rotation(calibration, sample.raw, plain)
         turned = reader.orientation_note() if isinstance(reader, FolderReader) else ""
         self.out.notes += [turned] * bool(turned)
         checks.refuse_swapped(swapped_share(found), turned)
+        self.out.odd += checks.strange_pairs(sample.pair, found.rows_px)
         self._rows(found, plain, sample, reader, usable)
 
     def _rows(self, found: RowMatches, plain: Geometry, sample: Sample, reader: PairReader, usable: list[int]) -> None:

@@ -12,30 +12,21 @@ import itertools
 import numpy as np
 
 from stages.core.errors import CaptureError
+from stages.rectify.fitting_rows import LEAST_EACH, fitting
 from stages.rectify.geometry import Geometry
 from stages.rectify.matches import Features, features, match_features
 from stages.rectify.pairing import Shift
 from stages.rectify.raw_pairs import PairReader, Picture, RawPair
 
-NEAR_PX = 1.0
 GOOD_SHARE = 0.5
 """share of the matches whose rows agree to `NEAR_PX`; pairs of one moment have 0.6 to 0.95"""
 CLEARLY = 2.0
 """as many matches that fit must another pairing have, over the given one"""
 LEAST = 40
 """matches that fit, over the frames that another pairing is taken for"""
-LEAST_EACH = 10
 REACH = 4
 """places before and after that are tried"""
 SAMPLES = 8
-
-
-def fitting(rows_px: np.ndarray) -> int:
-    """How many row errors lie within `NEAR_PX` of where most do."""
-    if len(rows_px) == 0:
-        return 0
-    v = np.sort(rows_px)
-    return int((np.searchsorted(v, v + 2 * NEAR_PX) - np.arange(len(v))).max())
 
 
 def shift_between_eyes(reader: PairReader, geometry: Geometry, pair: np.ndarray, rows_px: np.ndarray) -> Shift:

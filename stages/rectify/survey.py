@@ -55,6 +55,8 @@ def refuse_unusable(rows: Sequence[FrameFigures], size: tuple[int, int], blurred
         if row.ok and row.left_size != size:
             row.refuse("size", f"{row.left_size[0]}x{row.left_size[1]} px, the capture has {size[0]}x{size[1]} px")
     good = [r for r in rows if r.ok]
+    if not good:
+        return
     edges = np.array([r.edges for r in good]).reshape(len(good), -1)
     for i, row in enumerate(good):
         around = np.median(edges[max(0, i - NEIGHBOURS):i + NEIGHBOURS + 1], axis=0)

@@ -10,6 +10,7 @@ import pytest
 from stages.core.camera import Rig
 from stages.core.errors import CaptureError
 from stages.core.images import read_mask, read_rgb
+from stages.rectify.checks import strange_pairs
 from tests.rectify.raw_capture import calibration_for
 
 EXIF = bytes.fromhex("ffe1002245786966000049492a0008000000010012010300010000000300000000000000")
@@ -289,4 +290,35 @@ def test_a_focal_length_that_the_pictures_contradict_is_mentioned(synthetic_capt
 def test_rectified_pictures_with_a_calibration_of_raw_ones_are_refused(synthetic_capture, rectify, capture):
     calibration_for(Rig.load(synthetic_capture / "calibration.json")).save(capture / "calibration.json")
     with pytest.raises(CaptureError, match="the pictures look rectified already"):
+        rectify(capture)
+
+
+def test_one_eye_twice_is_refused(capture, rectify):
+    for left, right in zip(*_sides(capture), strict=True):
+        shutil.copyfile(left, right)
+    with pytest.raises(CaptureError, match="both eyes show the same picture: 100%"):
+        rectify(capture)
+
+
+@pytest.mark.parametrize(("share", "end"), [(0.8, ""), (0.4, "warned"), (0.1, "refused")])
+def test_rows_that_agree_in_few_matches_are_warned_of_or_refused(share, end):
+    rng = np.random.default_rng(0)
+    pair = np.repeat(np.arange(6), 100)
+    rows = np.where(rng.random(600) < share, rng.normal(0, 0.2, 600), rng.uniform(-60, 60, 600))
+    if end == "refused":
+        with pytest.raises(CaptureError, match="not of one moment, or not of this calibration"):
+            strange_pairs(pair, rows)
+    else:
+        assert bool(strange_pairs(pair, rows)) == (end == "warned")
+
+
+def test_a_right_picture_of_another_size_or_zoom(capture, rectify):
+    right = _sides(capture)[1]
+    for path in right:
+        view = cv2.imread(str(path))
+        cv2.imwrite(str(path), cv2.resize(view[15:-15, 20:-20], view.shape[1::-1]))
+    assert any("more than a good calibration is off by" in w for w in rectify(capture).report.warnings)
+    for path in right:
+        cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), None, fx=0.5, fy=0.5))
+    with pytest.raises(CaptureError, match=r"0 of 8 frames are usable .*left is 400x300 px, right is 200x150 px"):
         rectify(capture)
