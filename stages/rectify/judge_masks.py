@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from stages.rectify.checks import listed
 from stages.rectify.given import read_mask
 from stages.rectify.raw_pairs import PairReader
 from stages.rectify.sampled import evenly
@@ -25,6 +26,10 @@ CLEARLY = 1.15
 WIDER = 1.3
 MOST = 0.6
 """share of the frames that must agree"""
+TURNS = {"as they are": lambda m: m, "mirrored": lambda m: m[:, ::-1], "upside down": lambda m: m[::-1], "turned by 180 degrees":
+         lambda m: m[::-1, ::-1]}
+THUMB, MOVED = (48, 36), 2.0
+"""a small picture, and by how many grey levels it changes where something moves"""
 SAMPLES = 8
 MOST_WIDTH = 1000
 LEAST_FRAMES = 3
@@ -52,9 +57,11 @@ def outline_strength(edges: np.ndarray, mask: np.ndarray, widen_px: int = 0) -> 
 
 def judge_masks(frames: Sequence[int], gray_of: PictureOf, mask_of: PictureOf) -> list[str]:
     """Warnings. `gray_of`, `mask_of`: the picture and the mask of a frame in px of the same picture, None where there is none."""
-    places, widths = [], []
+    places, widths, turns, shapes, empty = [], [], [], [], []
     for k in frames:
         gray, own = gray_of(k), mask_of(k)
+        if own is not None and not own.any():
+            empty.append(k)
         if gray is None or own is None or not own.any():
             continue
         gray = _small(gray)
@@ -63,7 +70,22 @@ def judge_masks(frames: Sequence[int], gray_of: PictureOf, mask_of: PictureOf) -
         small = [None if m is None else _small(m.astype(np.uint8)) > 0 for m in tried]
         places.append([np.nan if m is None else outline_strength(edges, m) for m in small])
         widths.append([outline_strength(edges, small[0], round(w * scale)) for w in WIDTHS_PX])
-    return _words(np.array(places), np.array(widths))
+        turns.append([outline_strength(edges, turn(small[0])) for turn in TURNS.values()])
+        shapes.append((cv2.resize(gray, THUMB, interpolation=cv2.INTER_AREA), small[0]))
+    out = [f"{len(empty)} of the {len(frames)} masks looked at are empty: frames {listed(empty)}"] if empty else []
+    if found := _clear_winner(np.array(turns), WIDER) if len(turns) >= LEAST_FRAMES else 0:
+        return [*out, f"masks/ fit their pictures clearly better {list(TURNS)[found]}: they were made of turned or mirrored pictures"]
+    return out + _all_alike(shapes) + _words(np.array(places), np.array(widths))
+
+
+def _all_alike(shapes: list[tuple[np.ndarray, np.ndarray]]) -> list[str]:
+    """A warning for one and the same mask on pictures that differ."""
+    if len(shapes) < LEAST_FRAMES:
+        return []
+    first_picture, first = shapes[0]
+    alike = all(np.count_nonzero(m != first) <= 1e-4 * m.size for _, m in shapes[1:])
+    moved = max(float(np.abs(p.astype(float) - first_picture).mean()) for p, _ in shapes[1:])
+    return ["masks/ hold the same mask for frames whose pictures differ: only the first may be right"] if alike and moved > MOVED else []
 
 
 def judge_given(reader: PairReader, masks: Mapping[int, Path], usable: Sequence[int], size: tuple[int, int]) -> list[str]:

@@ -171,6 +171,23 @@ def test_masks_of_another_width_are_mentioned(capture, rectify, synthetic_captur
     assert len(said) == 1 and f"masks/ look {words}" in said[0]
 
 
+@pytest.mark.parametrize(("change", "words"), [(lambda m, k: m[:, ::-1], "clearly better mirrored"),
+                                               (lambda m, k: m * (k > 3), "of the 8 masks looked at are empty: frames 0-3")])
+def test_mirrored_and_empty_masks_are_mentioned(capture, rectify, synthetic_capture, change, words):
+    (capture / "masks").mkdir()
+    for k in range(8):
+        mask = cv2.imread(str(synthetic_capture / f"gt/masks/{k:06d}.png"), 0)
+        cv2.imwrite(str(capture / f"masks/{k:06d}.png"), change(mask, k))
+    assert any(words in w for w in rectify(capture).report.warnings)
+
+
+def test_one_mask_for_all_frames_is_mentioned(capture, rectify, synthetic_capture):
+    (capture / "masks").mkdir()
+    for k in range(8):
+        shutil.copyfile(synthetic_capture / "gt/masks/000000.png", capture / f"masks/{k:06d}.png")
+    assert any("the same mask for frames whose pictures differ" in w for w in rectify(capture).report.warnings)
+
+
 def test_several_labels_are_said_and_an_undecided_outline_is_not_object(capture, rectify, synthetic_capture):
     def labelled(mask):
         line = cv2.dilate(mask, np.ones((5, 5))) - cv2.erode(mask, np.ones((3, 3)))
