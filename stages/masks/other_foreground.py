@@ -14,12 +14,14 @@ from stages.masks.colour_model import UNIFORM, colour_index, histogram, log_dens
 from stages.masks.planes import standing_out
 from stages.masks.working_frame import WorkingFrame
 
-LEAST_SHARE = 0.03
+LEAST_SHARE = 0.005
 """of the box's area that must be seen of it outside the box"""
+SURE_PX = 2.0
+"""standard deviation of the disparities that it is found by: skin has little texture"""
 LIKELY = 1.0
 """log of the ratio of densities from which a pixel of the first mask is rather the other thing's"""
-LEAST_LEFT, LEAST_TAKEN = 0.2, 0.03
-"""of the first mask that must be left as the object, and that must be taken away, for the other thing to count"""
+LEAST_LEFT = 0.2
+"""of the first mask that must be left as the object"""
 ALIKE = 0.5
 """Bhattacharyya coefficient of the colours of both from which they cannot be told apart"""
 WEIGHT, MOST = 0.7, 8.0
@@ -31,7 +33,7 @@ def seen_outside(view: WorkingFrame, inside: np.ndarray, surfaces: list[tuple[np
     nothing = np.zeros(view.shape, bool)
     if not surfaces:
         return nothing
-    near = standing_out(view.disparity, view.sigma, surfaces) & (view.sigma < 1.0)
+    near = standing_out(view.disparity, view.sigma, surfaces) & (view.sigma < SURE_PX)
     near = cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
     near = cv2.morphologyEx(near, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
     near[inside] = 0
@@ -40,7 +42,12 @@ def seen_outside(view: WorkingFrame, inside: np.ndarray, surfaces: list[tuple[np
     box = cv2.dilate(inside.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     both = np.intersect1d(border[border > 0], labels[box & (labels > 0)])
     found = np.isin(labels, both[both > 0])
-    return found if found.sum() >= LEAST_SHARE * inside.sum() else nothing
+    if found.sum() < LEAST_SHARE * inside.sum():
+        return nothing
+    # matching copies the object's depth over a bare wall: that has the wall's colours
+    around = ~found & ~box
+    counts = [histogram(view.rgb[where].astype(np.float32)) for where in (found, around)]
+    return found if similarity(*counts) < ALIKE else nothing
 
 
 def told_apart(rgb: np.ndarray, mask: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -57,7 +64,7 @@ def told_apart(rgb: np.ndarray, mask: np.ndarray, outside: np.ndarray) -> tuple[
     likely = look_up(log_other, spread)
     own = mask & (likely < np.log(UNIFORM) + LIKELY)
     for _ in range(3):
-        if not LEAST_LEFT * mask.sum() <= own.sum() <= (1 - LEAST_TAKEN) * mask.sum():
+        if own.sum() < LEAST_LEFT * mask.sum():
             return None
         ratio = likely - look_up(log_density(histogram(colour[own])), spread)
         own = mask & (cv2.GaussianBlur(np.clip(ratio, -3, 3), (0, 0), 1.5) < 0)

@@ -66,14 +66,14 @@ def _polished(x: np.ndarray, A: np.ndarray, t: np.ndarray, tolerance: np.ndarray
 
 
 def fit_planes(
-    u: np.ndarray, v: np.ndarray, d: np.ndarray, sigma: np.ndarray, rng: np.random.Generator, count: int = 2
+    u: np.ndarray, v: np.ndarray, d: np.ndarray, sigma: np.ndarray, rng: np.random.Generator, count: int = 2, trials: int = 200
 ) -> list[DisparityPlane]:
-    """Up to `count` planes, the largest first, each from what the ones before left unexplained."""
+    """Up to `count` planes, the largest first, each from what the ones before left unexplained; `trials` of each."""
     out: list[DisparityPlane] = []
     left = np.isfinite(d)
     total = max(int(left.sum()), 1)
     for _ in range(count):
-        plane = fit_plane(u[left], v[left], d[left], sigma[left], rng)
+        plane = fit_plane(u[left], v[left], d[left], sigma[left], rng, trials)
         if plane is None or plane.share * left.sum() < MIN_SHARE * total:
             break
         out.append(plane)

@@ -84,7 +84,7 @@ class SceneMotion:
 
     def points(self) -> np.ndarray:
         """(N, 3) features of the frames that are kept, metres, in the scene."""
-        return np.concatenate([transform(self.scene_from_left[k], f.xyz) for k, f in self._kept.items()])
+        return np.concatenate([np.zeros((0, 3)), *(transform(self.scene_from_left[k], f.xyz) for k, f in self._kept.items())])
 
     def _keep(self, frame: int, found: Features) -> None:
         self._kept[frame] = found

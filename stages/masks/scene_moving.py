@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from stages.masks.planes import fit_planes, plane_in_space, plane_map
 from stages.masks.prompt import Prompt
 from stages.masks.scene_motion import SceneMotion
 from stages.masks.seed import Seed, disparity_range
-from stages.masks.support import Support, support_plane
+from stages.masks.support import Support, support_plane, turning_axis
 from stages.masks.working_frame import WorkingFrame
 
 FIRST_VOXELS, FINAL_VOXELS = 2_500_000, 1_500_000
@@ -74,7 +75,7 @@ class MovingScene:
         else:
             prior = prior_llr(distance + voxel_px, 2 * voxel_px + 2, 0.3, 6.0)
         margin = 0.05 * (near_range[1] - near_range[0]) + 1.0
-        surfaces = [s for s in self.surfaces(pose, view.shape) if _seen_share(view, s, distance) > PLANE_SEEN]
+        surfaces = [s for s in self.surfaces(pose, view.shape) if seen_share(view, s, distance) > PLANE_SEEN]
         return self.before_the_ground(
             view,
             pose,
@@ -172,8 +173,20 @@ class MovingScene:
         return np.where(inverse_depth > 1e-3, inverse_depth * self.rig.fx * self.rig.baseline_m, np.nan).astype(np.float32)
 
 
-def moving_scene(seed: Seed, view: WorkingFrame, rig: Rig, motion: SceneMotion, support: Support | None = None) -> MovingScene | None:
-    """Start the hull from the seed's cone; None without enough depth on the object. `support` is looked for where it is not given."""
+def moving_scene(
+    seed: Seed,
+    view: WorkingFrame,
+    rig: Rig,
+    motion: SceneMotion,
+    support: Support | None = None,
+    sure_points: Callable[[], np.ndarray] | None = None,
+    certain: bool = True,
+) -> MovingScene | None:
+    """Start the hull from the seed's cone; None without enough depth on the object.
+
+    `support` is looked for where it is not given, among the features and, where these tell nothing, the `sure_points` of the frames.
+    `certain`: the seed's mask alone may carve.
+    """
     good = seed.mask & np.isfinite(view.disparity) & (view.sigma < 1.5)
     if good.sum() < 100 or seed.near_range is None:
         return None
@@ -183,9 +196,7 @@ def moving_scene(seed: Seed, view: WorkingFrame, rig: Rig, motion: SceneMotion, 
     scene_from_left = motion.scene_from_left[seed.frame]
     x = transform(scene_from_left, rig.backproject(np.stack([u[keep], v[keep]], 1), rig.depth_from_disparity(d[keep])))
     planes = [plane_in_space(p, rig.fx, rig.baseline_m, rig.cx, rig.cy, rig.fy) for p in seed.planes]
-    support = support or support_plane(
-        _beside(seed.mask, motion.points(), scene_from_left, rig), motion.cameras, x, np.random.default_rng(0)
-    )
+    support = support or _support(seed, rig, motion, x, sure_points)
     behind = [float(np.mean(x @ n > h + 0.003)) for n, h in planes]
     trusted = [p for p, share in zip(planes, behind, strict=True) if share < MAX_BEHIND]
     scatter = [max(q.sigma_px, 0.3) for q, share in zip(seed.planes, behind, strict=True) if share < MAX_BEHIND]
@@ -194,9 +205,23 @@ def moving_scene(seed: Seed, view: WorkingFrame, rig: Rig, motion: SceneMotion, 
         trusted, scatter = [(support.normal, support.offset)], [max(support.rms_m * rig.fx * rig.baseline_m / distance**2, 0.3)]
     hull = Hull.box(*_room(x, seed.mask, rig), FIRST_VOXELS)  # the scene's frame is this camera's
     hull.keep(_in_front(hull.centres, trusted))
-    hull.vote(seed.mask, scene_from_left, rig, certain=True)
-    hull.keep(hull.certain == 0)
+    if certain:
+        hull.vote(seed.mask, scene_from_left, rig, certain=True)
+        hull.keep(hull.certain == 0)
     return MovingScene(seed, rig, motion, hull, trusted, scatter, support=support)
+
+
+def _support(
+    seed: Seed, rig: Rig, motion: SceneMotion, of_object: np.ndarray, sure_points: Callable[[], np.ndarray] | None
+) -> Support | None:
+    scene_from_left = motion.scene_from_left[seed.frame]
+    look = lambda points, axis=None: support_plane(  # noqa: E731
+        _beside(seed.mask, points, scene_from_left, rig), motion.cameras, of_object, np.random.default_rng(0), axis
+    )
+    if (found := look(motion.points())) is not None or sure_points is None:
+        return found
+    axis = turning_axis([motion.scene_from_left[f] for f in sorted(motion.scene_from_left)])
+    return None if axis is None else look(sure_points(), axis)
 
 
 def _beside(mask: np.ndarray, points: np.ndarray, scene_from_left: np.ndarray, rig: Rig) -> np.ndarray:
@@ -248,7 +273,7 @@ def _room(x: np.ndarray, mask: np.ndarray, rig: Rig) -> tuple[np.ndarray, np.nda
     return np.array([*first, near]), np.array([*last, far])
 
 
-def _seen_share(view: WorkingFrame, surface: tuple[np.ndarray, float], distance: np.ndarray) -> float:
+def seen_share(view: WorkingFrame, surface: tuple[np.ndarray, float], distance: np.ndarray) -> float:
     """Share of the disparities in a ring round the predicted outline that lie on the surface."""
     d, s, e, near = view.disparity[::3, ::3], view.sigma[::3, ::3], surface[0][::3, ::3], distance[::3, ::3]
     ring = (near < -3) & (near > -0.1 * view.shape[1]) & np.isfinite(d)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from stages.core.errors import StageError
+from stages.core.geometry.rigid import rotation_angle, transform
 from stages.core.parallel import ordered_map
 from stages.masks import background as bg
 from stages.masks.capture_kind import STILL_SHARE, small, still_share
@@ -19,11 +20,14 @@ from stages.masks.ground_picture import FRAMES, GroundSamples, agreed_picture, g
 from stages.masks.job import FrameMask, Job, Outcome
 from stages.masks.other_foreground import has_colours_of
 from stages.masks.planes import plane_map
+from stages.masks.rest import Region, near_features, resting_intervals
 from stages.masks.scene_flow import FlowScene
 from stages.masks.scene_motion import Features, SceneMotion, features
+from stages.masks.scene_moved import MovedScene
 from stages.masks.scene_moving import MovingScene, cut_again, moving_scene
 from stages.masks.scene_still import StillScene
 from stages.masks.seed import Seed, from_box, from_mask, from_points, sides_filled
+from stages.masks.support import LOOKED_AT, sure_points
 from stages.masks.trust import judge, usual_areas
 from stages.masks.working_frame import WorkingFrame, noise_level
 
@@ -33,6 +37,10 @@ FILLED = 0.66
 """share of the given box's sides below which the first mask is mentioned"""
 SAME_SEED = 0.5
 """share of the first mask that must be in the one cut again before the ground's picture"""
+LOOKED_AT_FOR_REST = 100
+"""frames in which it is asked whether the object rests"""
+CAMERA_STILL = 0.02
+"""radians, or share of the object's distance, by which a still camera is placed wrongly at most"""
 HULL_OVERLAP = 0.5
 """below this overlap of masks and hull the object does not keep still in the scene"""
 
@@ -60,9 +68,8 @@ class StereoMethod:
         if seed.other is not None:
             outcome.metrics["held_by_share_of_picture"] = round(float(seed.other.mean()), 4)
         hints = {c.frame: c for c in job.prompt.corrections}
-        followed = first_pass(
-            seed, job.frames, job.views, scene, job.cut, isinstance(scene, FlowScene), ticks.named("following the object", 1), hints
-        )
+        by_flow = isinstance(scene, FlowScene | MovedScene)
+        followed = first_pass(seed, job.frames, job.views, scene, job.cut, by_flow, ticks.named("following the object", 1), hints)
         if isinstance(scene, MovingScene) and job.kind == "auto" and _overlap(followed) < HULL_OVERLAP:
             outcome.warnings.append("the object moves in the scene while the camera moves too: followed by colour and optical flow instead")
             scene = FlowScene(seed)
@@ -102,7 +109,11 @@ class StereoMethod:
         motion = _place_cameras(job, seed.frame, ticks.named("placing the camera", 0))
         share = sum(f in motion.scene_from_left for f in job.frames) / len(job.frames)
         outcome.metrics["frames_placed_share"] = round(share, 3)
-        scene = moving_scene(seed, view, job.rig, motion) if share >= PLACED_SHARE or job.kind == "moving_camera" else None
+        if share >= PLACED_SHARE and job.kind == "auto" and _keeps_still(motion, view, seed):
+            return _still_scene(job, seed, view)
+        points = lambda: _sure_points(job, motion)  # noqa: E731
+        placed = share >= PLACED_SHARE or job.kind == "moving_camera"
+        scene = moving_scene(seed, view, job.rig, motion, sure_points=points) if placed else None
         if scene is None:
             outcome.warnings.append(
                 f"the camera could be placed in {share:.0%} of the frames only: followed by colour and optical flow instead"
@@ -112,7 +123,12 @@ class StereoMethod:
         if scene.ground_samples is not None:
             scene.ground = agreed_picture(scene.ground_samples, job.workers)
             scene = self._seen_again(job, view, scene)
-        return scene
+        intervals = _resting(job, scene, view)
+        if len(intervals) < 2:
+            return scene
+        moved = MovedScene(scene.seed, scene, intervals)
+        outcome.metrics["intervals"] = moved.told()
+        return moved
 
     def _seen_again(self, job: Job, view: WorkingFrame, scene: MovingScene) -> MovingScene:
         """The same with the first mask cut anew before the ground's picture."""
@@ -128,9 +144,10 @@ class StereoMethod:
     def _between(self, job: Job, scene: Scene, followed: Followed) -> None:
         if isinstance(scene, MovingScene):
             scene.rebuild(followed.masks, decode)
-            if (samples := scene.ground_samples) is not None:
-                scene.ground = picture_outside(samples, [decode(followed.masks[f]) for f in samples.frames], job.rig, job.workers)
-                scene.ground_samples = None
+            _finish_ground(job, scene, followed)
+        if isinstance(scene, MovedScene):
+            _finish_ground(job, scene.still, followed)
+            scene.rebuild(followed.masks, decode, job.load)
         if isinstance(scene, StillScene):
             frames = _sampled(job.frames, scene.seed.frame)
             samples = _samples(job, frames, np.ones(scene.seed.mask.shape, bool))
@@ -155,6 +172,36 @@ class StereoMethod:
             )
             tick()
             yield FrameMask(view, cut.mask, verdict.status, verdict.trust, verdict.reason)
+
+
+def _keeps_still(motion: SceneMotion, view: WorkingFrame, seed: Seed) -> bool:
+    """Whether the camera stays in its place, though much of what it sees does not."""
+    near = view.disparity[seed.mask & np.isfinite(view.disparity)]
+    distance = float(motion.rig.depth_from_disparity(np.median(near)))
+    moves = [np.linalg.norm(pose[:3, 3]) / distance + rotation_angle(pose) for pose in motion.scene_from_left.values()]
+    return bool(max(moves) < CAMERA_STILL)
+
+
+def _finish_ground(job: Job, scene: MovingScene, followed: Followed) -> None:
+    if (samples := scene.ground_samples) is not None:
+        scene.ground = picture_outside(samples, [decode(followed.masks[f]) for f in samples.frames], job.rig, job.workers)
+        scene.ground_samples = None
+
+
+def _resting(job: Job, scene: MovingScene, view: WorkingFrame) -> list[list[int]]:
+    """Runs of placed frames in which the object rests; one run where it rests all the time."""
+    good = scene.seed.mask & np.isfinite(view.disparity) & (view.sigma < 1.5)
+    v, u = np.nonzero(good)
+    poses = scene.motion.scene_from_left
+    x = job.rig.backproject(np.stack([u, v], 1), job.rig.depth_from_disparity(view.disparity[good]))
+    region = Region.around(transform(poses[view.frame], x), poses[view.frame][:3, 3], scene.support)
+    placed = sorted(poses)
+    chosen = placed[:: -(-len(placed) // LOOKED_AT_FOR_REST)]
+
+    def near(frame: int) -> tuple[int, Features]:
+        return frame, near_features(job.load(frame), poses[frame], region, job.rig)
+
+    return resting_intervals(dict(ordered_map(near, chosen, job.workers)), poses, region, job.rig)
 
 
 @dataclass
@@ -256,6 +303,12 @@ def _place_cameras(job: Job, first: int, tick: Callable[[], None]) -> SceneMotio
     for frame, points in ordered_map(found, waiting, job.workers):  # frames taken later may have seen the same side
         motion.add(frame, points)
     return motion
+
+
+def _sure_points(job: Job, motion: SceneMotion) -> np.ndarray:
+    placed = [f for f in job.frames if f in motion.scene_from_left]
+    chosen = placed[:: -(-len(placed) // LOOKED_AT)]
+    return sure_points(job.views(chosen), motion.scene_from_left, job.rig, np.random.default_rng(0))
 
 
 def _ground_samples(job: Job, scene: MovingScene) -> GroundSamples | None:

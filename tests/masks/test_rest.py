@@ -1,0 +1,77 @@
+"""When the object rests: runs of frames found from features that keep their place in the scene, and where a bare table's plane is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages.core.geometry.rigid import inverse, transform
+from stages.masks.rest import Region, resting_intervals
+from stages.masks.scene_motion import Features
+from stages.masks.support import Support, support_plane, turning_axis
+from tests.masks.test_hull import RADIUS, RIG, camera
+
+FLOOR = Support(np.array([0.0, 1.0, 0.0]), RADIUS, 1e-4, 1000)
+TURNED = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+
+
+def seen(scene: np.ndarray, descriptors: np.ndarray, pose: np.ndarray, rng: np.random.Generator) -> Features:
+    """Four fifths of the points (N, 3) of the scene, as this camera sees them."""
+    x = transform(inverse(pose), scene)
+    uv = RIG.project(np.where(x[:, 2:] > 0, x, 1.0)) + rng.normal(0, 0.3, (len(x), 2))
+    shown = (x[:, 2] > 0.05) & (uv > 0).all(1) & (uv < (RIG.width, RIG.height)).all(1) & (rng.uniform(size=len(x)) < 0.8)
+    noise = rng.normal(0, 5, descriptors.shape)
+    return Features(uv[shown], x[shown], (descriptors + noise)[shown].astype(np.float32))
+
+
+def capture(turned_from: int, frames: int = 8, of_object: int = 80) -> tuple[dict[int, Features], dict[int, np.ndarray]]:
+    """A camera goes round a thing on a floor; from frame `turned_from` on the thing stands turned by 90 degrees."""
+    rng = np.random.default_rng(0)
+    thing = rng.normal(0, 1, (of_object, 3))
+    thing *= 0.7 * RADIUS / np.linalg.norm(thing, axis=1, keepdims=True)
+    floor = np.column_stack([rng.uniform(-0.3, 0.3, 300), np.full(300, RADIUS), rng.uniform(-0.3, 0.3, 300)])
+    descriptors = np.abs(rng.normal(size=(of_object + 300, 128)))
+    descriptors *= 512 / np.linalg.norm(descriptors, axis=1, keepdims=True)
+    poses = {k: camera(6.0 * k) for k in range(frames)}
+    scene = lambda k: np.concatenate([thing @ TURNED.T if k >= turned_from else thing, floor])  # noqa: E731
+    return {k: seen(scene(k), descriptors, poses[k], rng) for k in poses}, poses
+
+
+def region(poses: dict[int, np.ndarray]) -> Region:
+    return Region(np.zeros(3), 1.5 * RADIUS, float(np.linalg.norm(poses[0][:3, 3])), FLOOR)
+
+
+def test_a_turned_object_makes_two_runs():
+    found, poses = capture(turned_from=5)
+    assert resting_intervals(found, poses, region(poses), RIG) == [[0, 1, 2, 3, 4], [5, 6, 7]]
+
+
+def test_a_resting_object_makes_one_and_so_does_one_of_which_nothing_is_known():
+    found, poses = capture(turned_from=99)
+    assert resting_intervals(found, poses, region(poses), RIG) == [list(range(8))]
+    bare, poses = capture(turned_from=5, of_object=10)
+    assert resting_intervals(bare, poses, region(poses), RIG) == [list(range(8))]
+
+
+def test_frames_that_were_not_looked_at_go_with_the_one_before():
+    found, poses = capture(turned_from=4)
+    some = {k: found[k] for k in (0, 2, 4, 6)}
+    assert resting_intervals(some, poses, region(poses), RIG) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_of_two_planes_the_one_across_the_cameras_turning_is_the_floor():
+    rng = np.random.default_rng(1)
+    poses = [camera(6.0 * k) for k in range(8)]
+    axis = turning_axis(poses)
+    assert axis is not None and abs(axis[1]) > 0.99
+    cameras = np.array([p[:3, 3] for p in poses])
+    of_object = rng.normal(0, 0.3 * RADIUS, (200, 3))
+    beyond = -1.3 * RADIUS * cameras.mean(0) / np.linalg.norm(cameras.mean(0))          # a wall behind it, with more points than the floor
+    across = np.cross(cameras.mean(0), [0, 1, 0]) / np.linalg.norm(np.cross(cameras.mean(0), [0, 1, 0]))
+    wall = beyond + np.outer(rng.uniform(-0.2, 0.2, 400), across) + np.outer(rng.uniform(-0.2, 0.04, 400), [0, 1, 0])
+    floor = np.column_stack([rng.uniform(-0.2, 0.2, 150), np.full(150, RADIUS), rng.uniform(-0.2, 0.2, 150)])
+    found = support_plane(np.concatenate([wall, floor]), cameras, of_object, np.random.default_rng(0), axis)
+    assert found is not None and found.normal @ [0, 1, 0] > 0.999 and abs(found.offset - RADIUS) < 1e-3
+
+
+def test_a_camera_that_keeps_its_direction_has_no_axis():
+    assert turning_axis([camera(0.0), camera(1.0)]) is None
