@@ -1,5 +1,5 @@
 # make demo: set-up and the main job.  make test: set-up and the tests.  The rest is for development.
-.PHONY: setup demo test lint bench bench-kernels bench-operations bench-tracking bench-scaling bench-ablation bench-robustness bench-verdict bench-posed profile gpu-check train-stereo clean
+.PHONY: setup demo test lint bench bench-kernels bench-operations bench-tracking bench-scaling bench-ablation bench-robustness bench-verdict bench-posed profile gpu-check train-stereo train-mask-doubt clean
 BIN := .venv/bin
 DEMO := demo
 
@@ -59,6 +59,10 @@ profile: setup
 # stops and resumes at any time; ARGS="--minutes 30 --device cuda" for example
 train-stereo: setup
 	@$(BIN)/python -m tools.train_stereo $(ARGS)
+
+# which masks look wrong, learned on drawn captures; stops and resumes at any time. ARGS="--seeds 1000-1119"
+train-mask-doubt: setup
+	@$(BIN)/python -m tools.train_mask_doubt $(ARGS)
 
 # every CUDA path on this machine's GPU: right or wrong, time and memory (docs/gpu.md); status 3 without a GPU
 gpu-check: setup

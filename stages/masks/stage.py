@@ -44,7 +44,7 @@ class MasksStage:
     """Object masks over the video from a box, points or nothing; given masks are taken as they are."""
 
     name = "masks"
-    version = 8
+    version = 9
     needs = Resources(memory_gb=1.5, lower=("max_pixels", "sam2_size_px"))
     Config = MasksConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "prompt.json", "given")
@@ -138,8 +138,10 @@ def _write_hidden(given: Path, out: Path, frame: int) -> np.ndarray | None:
 
 def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: MasksConfig, out: Path, context: StageContext) -> StageReport:
     from stages.masks import pictures
+    from stages.masks.audit import Look
     from stages.masks.full_size import to_full_size
     from stages.masks.job import Job
+    from stages.masks.mask_doubt import opinions, with_doubt
     from stages.masks.outline import CutSettings
     from stages.masks.prompt import read_prompt
     from stages.masks.working_frame import FrameCache, load, working_scale
@@ -166,8 +168,12 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
     )
     outcome = METHODS[name](config).segment(job)
     sheet, rows = pictures.Sheet(reader.ids), []
-    for result in outcome.results:
+    first = None if outcome.seed_mask is None else Look.at(job.load(outcome.seed_frame), outcome.seed_mask)
+    thought = {}
+    for result, opinion in opinions(outcome.results, first, context.workers):
         frame = result.view.frame
+        if opinion is not None:
+            thought[frame] = opinion
         mask = result.mask if scale >= 1 else to_full_size(result.mask, reader.rgb(frame), cut)
         if (hidden := _write_hidden(inputs["given"].path, out, frame)) is not None:
             mask = mask & ~hidden
@@ -178,7 +184,7 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
     report = StageReport(method=name, reason=why, metrics=dict(outcome.metrics), warnings=[*filter(None, [lowered]), *outcome.warnings])
     if outcome.seed_mask is not None:
         sheet.seed(job.load(outcome.seed_frame).rgb, outcome.seed_mask, prompt.box)
-    return _finish(rows, report, sheet, out)
+    return _finish(with_doubt(rows, thought), report, sheet, out)
 
 
 def _fitting(config: MasksConfig) -> tuple[MasksConfig, str]:

@@ -1,0 +1,73 @@
+"""Masks that look wrong: the audit's figures, and what the taught networks make of right masks and of spoilt ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stages.masks.audit import CUES, Look, audit
+from stages.masks.job import FrameMask
+from stages.masks.mask_doubt import DOUBTFUL, LEAST_TRUST, REASONS, learned, opinions, with_doubt
+from tests.masks.flat_scene import FlatScene
+
+SCENE = FlatScene([(110.0 + 12 * k, 110.0) for k in range(6)])
+
+
+def probability(frame: int, mask: np.ndarray) -> float:
+    look, before = Look.at(SCENE.load(frame), mask), Look.at(SCENE.load(frame - 1), SCENE.mask(frame - 1))
+    return learned().probability(audit(look, before, Look.at(SCENE.load(0), SCENE.mask(0))))
+
+
+def with_wall(mask: np.ndarray) -> np.ndarray:
+    """With a piece of the wall as large as the thing itself."""
+    return mask | np.roll(mask, (25, 45), (0, 1))
+
+
+def half(mask: np.ndarray) -> np.ndarray:
+    return mask & (np.arange(mask.shape[0])[:, None] < np.nonzero(mask)[0].mean())
+
+
+def elsewhere(mask: np.ndarray) -> np.ndarray:
+    return np.roll(mask, 100, 1)
+
+
+def test_right_masks_are_not_doubted():
+    assert max(probability(k, SCENE.mask(k)) for k in range(1, 6)) < DOUBTFUL
+
+
+@pytest.mark.parametrize("spoil", [with_wall, half, elsewhere])
+def test_masks_that_went_wrong_are_doubted(spoil):
+    assert min(probability(k, spoil(SCENE.mask(k))) for k in range(1, 6)) >= DOUBTFUL
+
+
+def rows_of(frames: list[FrameMask]) -> list[dict]:
+    """As the stage writes them."""
+    first = Look.at(SCENE.load(0), SCENE.mask(0))
+    rows, thought = [], {}
+    for result, opinion in opinions(iter(frames), first, workers=2):
+        rows.append({"frame": result.view.frame, "status": result.status, "trust": result.trust, "reason": result.reason})
+        if opinion is not None:
+            thought[result.view.frame] = opinion
+    return with_doubt(rows, thought)
+
+
+def test_a_doubted_mask_is_uncertain_says_why_and_is_still_used():
+    frames = [FrameMask(SCENE.load(k), SCENE.mask(k) if k < 3 else elsewhere(SCENE.mask(k)), "ok", 0.95, "") for k in range(6)]
+    rows = rows_of(frames)
+    assert [r["frame"] for r in rows] == list(range(6)) and [r["status"] for r in rows] == ["ok"] * 3 + ["uncertain"] * 3
+    assert all(r["trust"] >= LEAST_TRUST and any(words in r["reason"] for words in REASONS) for r in rows[3:])
+
+
+def test_lost_and_uncertain_masks_keep_what_was_said_of_them():
+    lost = FrameMask(SCENE.load(1), np.zeros_like(SCENE.mask(1)), "lost", 0.0, "no object found")
+    odd = FrameMask(SCENE.load(2), with_wall(SCENE.mask(2)), "uncertain", 0.3, "the area jumps")
+    assert [(r["status"], r["reason"]) for r in rows_of([lost, odd])] == [("lost", "no object found"), ("uncertain", "the area jumps")]
+    assert with_doubt([], {}) == []
+
+
+def test_nothing_known_is_nothing_said():
+    tiny = np.zeros_like(SCENE.mask(0))
+    tiny[100, 100:105] = True
+    assert all(np.isnan(v) for v in audit(Look.at(SCENE.load(0), tiny), None, None).values())
+    assert {name for names in REASONS.values() for name in names} == set(CUES)
+    assert 0 <= learned().probability(dict.fromkeys(CUES, float("nan"))) <= 1
