@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from stages.core.errors import CaptureError
-from stages.core.picture_size import check_size
-from stages.core.plain_files import read_bytes
+from stages.core.picture_size import check_size, picture_size
+from stages.core.plain_files import read_bytes, require_regular
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 ARRAY_BYTES = 64 << 20
 MOST_FRAMES = 20_000
+HEADER_BYTES = 1 << 20
+"""of a picture are looked at for its size first; decoding looks at all of it"""
 _DAMAGED = (
     ValueError,
     TypeError,
@@ -117,7 +119,13 @@ def _refuse_swollen(data: bytes, path: Path) -> None:
 
 def size_of(path: Path) -> tuple[int, int]:
     """(width, height) of a picture, read from its header. Raises CaptureError."""
-    return check_size(read_bytes(path), path)
+    require_regular(path)
+    try:
+        with path.open("rb") as f:
+            head = f.read(HEADER_BYTES)
+    except OSError as e:
+        raise CaptureError(f"cannot read {path}: {e.strerror}", "check that the file is readable") from e
+    return picture_size(head) or check_size(read_bytes(path), path)
 
 
 def refuse_count(count: int, path: Path, least: int = 2) -> None:

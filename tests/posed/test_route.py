@@ -23,6 +23,7 @@ from stages.core.errors import CaptureError, ConfigError, StoreError
 from stages.core.export.write import export_twin
 from stages.core.file_units import UNKNOWN
 from stages.core.frames import FrameReader, posed, read_poses
+from stages.core.images import read_disparity
 from stages.core.meshes import read_ply
 from stages.core.posed_cameras import from_opengl
 from stages.core.routes import route_of
@@ -157,6 +158,27 @@ def test_a_twin_and_a_store_inside_the_folder_change_nothing(made, folder, tmp_p
     assert capture_ref(copy).fingerprint == before
     (copy / "images/000.jpg").write_bytes((copy / "images/001.jpg").read_bytes())
     assert capture_ref(copy).fingerprint != before
+
+
+def test_given_depth_becomes_disparity(folder, synthetic_capture, tmp_path):
+    copy, rig = shutil.copytree(folder, tmp_path / "thing"), Rig.load(synthetic_capture / "calibration.json")
+    data = json.loads((copy / "transforms.json").read_text())
+    (copy / "depths").mkdir()
+    truth = {}
+    for k, frame in enumerate(data["frames"]):
+        truth[k] = rig.depth_from_disparity(read_disparity(synthetic_capture / "gt/disparity" / f"{k:06d}.png"))
+        levels = np.nan_to_num(truth[k] / 2 / 1e-4).round().astype(np.uint16)            # one unit is 2 m
+        cv2.imwrite(str(copy / "depths" / f"{k:03d}.png"), levels)
+        frame["depth_file_path"] = f"depths/{k:03d}.png"
+    (copy / "transforms.json").write_text(json.dumps({**data, "depth_unit_scale_factor": 1e-4}))
+    chosen = ("posed.metres_per_unit=2", "posed.check_silhouettes=false")
+    configs = resolve({s.name: s.Config for s in every_stage()}, "preview", overrides=chosen).stages
+    result = run_stage(posed_stages()[0], {"capture": capture_ref(copy)}, configs["posed"], Store(tmp_path / "store"))
+    reader, own = FrameReader.of(result.refs), Rig.load(result.refs["rig.json"].path)
+    for k in (0, 7):
+        depth = own.depth_from_disparity(reader.disparity_px(k))
+        assert (np.isfinite(depth) == np.isfinite(truth[k])).all() and np.nanmax(np.abs(depth - truth[k])) < 5e-4
+    assert result.manifest["report"]["metrics"]["with_depth"] == 16
 
 
 def test_a_picture_without_a_mask_is_refused_by_name(folder, tmp_path):
