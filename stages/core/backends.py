@@ -105,6 +105,7 @@ _KITS = (
     Kit("kornia", "kornia", "kornia", "learned matching", "pip install 'stereotwin[learned]'"),
     Kit("open3d", "open3d", "open3d", "surface.method=tsdf, registration", "pip install 'stereotwin[open3d]'"),
     Kit("pyav", "av", "av", "novel_views.path: videos", "pip install 'stereotwin[video]'"),
+    Kit("viser", "viser", "viser", "twin view", "pip install 'stereotwin[view]'"),
     Kit("romatch", "romatch", "romatch", "track.method=roma; it needs torchvision", "pip install 'stereotwin[roma]'"),
     Kit("triton", "triton", "triton", "surface.backend=triton", "pip install 'stereotwin[cuda]'", True, _c_compiler),
     Kit("tinycudann", "tinycudann", "tinycudann", "surface.backend=tcnn", f"WITH_TINY_CUDA_NN=1 {BUILD}", True),
