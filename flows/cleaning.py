@@ -18,7 +18,7 @@ from stages.core.errors import ConfigError
 from stages.core.file_locks import try_flock
 from stages.core.store import Store
 
-PARTS = ("artifacts", "corrupt", "tmp", "runs", "prefect", "digests")
+PARTS = ("artifacts", "corrupt", "tmp", "runs", "prefect", "digests", "nvidia")
 DAY_S = 86400.0
 KEPT_EVERY_S = 600.0
 
@@ -94,6 +94,7 @@ def clean_up(store: Store, wish: Wish = Wish(), dry_run: bool = False) -> Leftov
         if wish.older_than_days is not None:
             limit = time.time() - wish.older_than_days * DAY_S
             victims += _idle_slots(store.root / "prefect", limit)
+            victims += [p for p in (store.root / "nvidia").glob("*") if _written(p) < limit]      # captures of runs that failed
             _forget_runs(store, limit, removed, dry_run)
             if not dry_run:
                 forget_leases(store, limit)

@@ -163,7 +163,7 @@ def test_dockerfiles_copy_what_exists_and_is_not_ignored(kind):
             assert (ROOT / source).exists() and source in kept, source
     assert re.search(r"^USER twin$", text, re.MULTILINE) and "--require-hashes --no-deps -r constraints-hashes.txt" in text
     assert "extra-index-url" not in text + (ROOT / "tools" / "setup.sh").read_text()
-    assert set(re.findall(r"^COPY (\w+) \1$", text, re.MULTILINE)) == {"configs", "weights", "stages", "flows"}
+    assert set(re.findall(r"^COPY (\w+) \1$", text, re.MULTILINE)) == {"configs", "weights", "stages", "flows", "stereotwin"}
 
 
 def test_cuda_kits_are_pinned_and_off():

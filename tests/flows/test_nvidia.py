@@ -166,6 +166,18 @@ def test_what_is_missing_is_said_before_any_work(data, capsys):
     assert not (data.parent / "store").exists()
 
 
+def test_after_a_failure_the_capture_stays_for_resume_until_it_is_old(data, capsys):
+    config = data.parent / "camera.yaml"
+    lines = [line for line in config.read_text().splitlines() if "bbox" not in line]
+    config.write_text("\n".join(lines).replace("sam2:", "sam2:\n  bbox: [10, 10, 900, 900]"))
+    words = ["--config", str(config), "--data-path", str(data), "--output-path", str(data.parent / "out"), "--no-prefect"]
+    assert cli.main(["nvidia", *words]) == 3 and "does not lie inside the 240x180 px picture" in capsys.readouterr().err
+    kept = Store().root / "nvidia"
+    assert len(list(kept.glob("*/data/left/*.png"))) == tiny.FRAMES_KEPT
+    assert cli.main(["resume", "--no-prefect"]) == 3                              # it is still there to go on with
+    assert cli.main(["clean", "--older-than", "0"]) == 0 and not list(kept.iterdir())
+
+
 def test_it_answers_to_the_other_name(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["nvidia-3d-reconstruct", "--version"])
     with pytest.raises(SystemExit) as ended:
