@@ -16,7 +16,7 @@ test: setup
 	@$(BIN)/python -m pytest -rs $(ARGS)
 
 lint: setup
-	@$(BIN)/ruff check stereotwin flows stages tests tools
+	@$(BIN)/ruff check stereotwin flows stages tests tools notebooks
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports
 
