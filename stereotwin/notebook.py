@@ -29,9 +29,7 @@ def picture(image: np.ndarray, width: int = SHOWN_WIDTH) -> Any:
     """(H, W, 3) uint8 RGB as a picture of the notebook, made smaller if it is wider."""
     from IPython.display import Image
 
-    if image.shape[1] > width:
-        image = cv2.resize(image, (width, round(image.shape[0] * width / image.shape[1])), interpolation=cv2.INTER_AREA)
-    return Image(data=cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
+    return Image(data=_png(image, width))
 
 
 def frames_of(outputs: Outputs) -> list[int]:
@@ -75,15 +73,19 @@ def mask_picture(outputs: Outputs, frame: int) -> np.ndarray:
 
 
 def by_frame(frames: Sequence[int], draw: Callable[..., np.ndarray], **sliders: Any) -> Any:
-    """A slider over the frames, and more by name; `draw(frame=..., **values)` makes the picture."""
+    """A slider over the frames, the given ones by name, and the picture that `draw(frame=..., **values)` makes of their values."""
     import ipywidgets
-    from IPython.display import display
 
-    def show(frame: int, **values: Any) -> None:
-        display(picture(draw(frame=frame, **values)))
+    every = {"frame": ipywidgets.SelectionSlider(options=list(frames), description="frame", continuous_update=False), **sliders}
+    shown = ipywidgets.Image(format="png")
 
-    first = ipywidgets.SelectionSlider(options=list(frames), description="frame", continuous_update=False)
-    return ipywidgets.interactive(show, frame=first, **sliders)
+    def update(_: Any = None) -> None:
+        shown.value = _png(draw(**{name: slider.value for name, slider in every.items()}), SHOWN_WIDTH)
+
+    for slider in every.values():
+        slider.observe(update, "value")
+    update()
+    return ipywidgets.VBox([*every.values(), shown])
 
 
 def cameras_scene(outputs: Outputs, poses: str = "poses.json") -> Any:
@@ -122,6 +124,12 @@ def box_picker(image: np.ndarray, box: Sequence[float] | None = None) -> Any:
 
     data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
     return BoxPicker(picture=data, size=[image.shape[1], image.shape[0]], box=list(box or ()))
+
+
+def _png(image: np.ndarray, width: int) -> bytes:
+    if image.shape[1] > width:
+        image = cv2.resize(image, (width, round(image.shape[0] * width / image.shape[1])), interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 def _pair(outputs: Outputs, frame: int, side: str) -> np.ndarray:

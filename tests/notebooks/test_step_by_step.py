@@ -59,9 +59,9 @@ def test_it_runs_from_top_to_bottom(tmp_path, monkeypatch):
     cells = [c for c in book.cells if c.cell_type == "code"]
     widgets = [c for c in cells if "application/vnd.jupyter.widget-view+json" in _kinds(c)]
     assert len(widgets) == 4                                               # box, rectification, depth, mask
-    drawn = [o for w in book.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
-             for o in w["state"].get("outputs", ()) if "image/png" in o.get("data", {})]
-    assert len(drawn) == 3 and all(len(base64.b64decode(o["data"]["image/png"])) > 2000 for o in drawn)
+    states = book.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
+    drawn = [base64.b64decode(w["buffers"][0]["data"]) for w in states if w["model_name"] == "ImageModel"]
+    assert len(drawn) == 3 and all(len(data) > 2000 and data.startswith(b"\x89PNG") for data in drawn)
     scenes = [o for c in cells for o in c["outputs"] if "srcdoc" in "".join(o.get("data", {}).get("text/html", ""))]
     assert len(scenes) == 2                                                # cameras and surface in 3-D
     assert any("do not use" in _texts(c) and "posed frames" in _texts(c) for c in cells)
@@ -75,6 +75,20 @@ def test_the_box_widget_keeps_what_it_is_given():
     picker = notebook.box_picker(np.zeros((100, 200, 3), np.uint8), (1, 2, 30, 40))
     assert picker.box == [1, 2, 30, 40] and picker.size == [200, 100]
     assert cv2.imdecode(np.frombuffer(picker.picture, np.uint8), cv2.IMREAD_COLOR).shape == (100, 200, 3)
+
+
+@with_jupyter
+def test_the_picture_follows_the_sliders():
+    import ipywidgets
+
+    from stereotwin import notebook
+
+    draw = lambda frame, grey: np.full((10, 20, 3), frame + grey, np.uint8)  # noqa: E731
+    view = notebook.by_frame([0, 5], draw, grey=ipywidgets.IntSlider(value=100, max=200))
+    value = lambda: int(cv2.imdecode(np.frombuffer(view.children[-1].value, np.uint8), cv2.IMREAD_COLOR)[0, 0, 0])  # noqa: E731
+    assert value() == 100
+    view.children[0].value, view.children[1].value = 5, 150
+    assert value() == 155
 
 
 def test_the_box_is_drawn_with_the_mouse(tmp_path, browser):
