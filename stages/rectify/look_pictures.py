@@ -15,7 +15,7 @@ from stages.rectify.figures import FrameFigures
 from stages.rectify.geometry import Geometry, rectifying
 from stages.rectify.given import by_frame, read_labels
 from stages.rectify.judge_calibration import judge_rotation, judge_size
-from stages.rectify.judge_focal import focal_words
+from stages.rectify.judge_focal import focal_words, offset_words
 from stages.rectify.judge_masks import judge_given
 from stages.rectify.judge_order import order_words
 from stages.rectify.mask_reading import refuse_inverted, rim_share
@@ -133,7 +133,7 @@ class PictureLook:
         if fit is not None:
             out.figures["focal_asked_px"] = round(fit.best * plain.rig.fx, 1)
             out.sections.append(("focal length", [f"the pictures ask for about {fit.best:.2g} times the given one ({fit.views} views)"]))
-            out.odd += [w for w in [focal_words(fit, plain.rig.fx)] if w]
+            out.odd += [w for w in [focal_words(fit, plain.rig.fx), offset_words(fit)] if w]
         near = plausible(found, plain.rig.height)
         d = near.disparity_px[near.disparity_px > 0.5]
         if len(d):

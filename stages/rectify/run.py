@@ -22,7 +22,7 @@ from stages.rectify.figures import FrameFigures
 from stages.rectify.geometry import Geometry, rectifying
 from stages.rectify.given import DepthEncoding, GivenMaps, by_frame
 from stages.rectify.judge_calibration import judge_rotation, judge_size
-from stages.rectify.judge_focal import focal_words
+from stages.rectify.judge_focal import focal_words, offset_words
 from stages.rectify.judge_masks import judge_given
 from stages.rectify.judge_order import order_words
 from stages.rectify.moments import shift_between_eyes
@@ -124,7 +124,7 @@ class Run:
     def _judge_focal(self, rows: list[FrameFigures], geometry: Geometry, sample: Sample) -> None:
         fit = sampled_focal_fit(self.reader, sample, [r.frame for r in rows if r.ok], geometry)
         self.done.metrics["focal_asked_px"] = round(fit.best * geometry.rig.fx, 1) if fit else None
-        self.done.warnings += [w for w in [focal_words(fit, geometry.rig.fx)] if w]
+        self.done.warnings += [w for w in [focal_words(fit, geometry.rig.fx), offset_words(fit)] if w]
 
     def _matches(self, rows: list[FrameFigures]) -> Sample:
         """Of some usable pairs."""

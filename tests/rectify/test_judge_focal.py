@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.core.stereo_calibration import parallel
+from stages.core.stereo_calibration import Camera, StereoCalibration, parallel, rigid
 from stages.rectify.geometry import rectifying
-from stages.rectify.judge_focal import focal_fit, focal_words
+from stages.rectify.judge_focal import focal_fit, focal_words, offset_words
 
 TRUE_PX, SIZE = 600.0, (640, 480)
 
@@ -39,6 +39,23 @@ def test_the_true_focal_length_is_found(factor):
         assert fit.best == 1.0 and words == ""
     else:
         assert fit.best * factor == pytest.approx(1, abs=0.08) and f"{fit.best:.2g} times the calibration's" in words
+
+
+@pytest.mark.parametrize("yaw_deg", [-2.0, 0.0, 0.2, 1.5])
+def test_a_right_camera_turned_sideways_is_found_out(yaw_deg):
+    K, turn = _K(TRUE_PX), cv2.Rodrigues(np.array([0.0, np.radians(yaw_deg), 0.0]))[0]
+    c = StereoCalibration(Camera(K), Camera(K), rigid(turn, np.array([-0.06, 0, 0])), SIZE, "calibration.json")
+    geometry = rectifying(c)
+    fit = focal_fit(_views(12), geometry)
+    assert bool(offset_words(fit)) == (abs(yaw_deg) > 0.5) and focal_words(fit, geometry.rig.fx) == ""
+
+
+@pytest.mark.parametrize("cut_px", [-25, 0, 15])
+def test_pictures_cut_at_other_places_are_found_out(cut_px):
+    right = _K(TRUE_PX) + np.array([[0, 0, cut_px], [0, 0, 0], [0, 0, 0]])
+    geometry = rectifying(parallel(_K(TRUE_PX), right, 0.06, SIZE, "calibration.json"))
+    fit = focal_fit(_views(12), geometry)
+    assert fit.offset_px == pytest.approx(-cut_px, abs=3) and bool(offset_words(fit)) == bool(cut_px)
 
 
 def test_a_still_scene_says_nothing():
