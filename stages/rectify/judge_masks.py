@@ -28,6 +28,7 @@ MOST = 0.6
 """share of the frames that must agree"""
 TURNS = {"as they are": lambda m: m, "mirrored": lambda m: m[:, ::-1], "upside down": lambda m: m[::-1], "turned by 180 degrees":
          lambda m: m[::-1, ::-1]}
+MOVE_WIDTH = 320
 THUMB, MOVED = (48, 36), 2.0
 """a small picture, and by how many grey levels it changes where something moves"""
 SAMPLES = 8
@@ -57,25 +58,60 @@ def outline_strength(edges: np.ndarray, mask: np.ndarray, widen_px: int = 0) -> 
 
 def judge_masks(frames: Sequence[int], gray_of: PictureOf, mask_of: PictureOf) -> list[str]:
     """Warnings. `gray_of`, `mask_of`: the picture and the mask of a frame in px of the same picture, None where there is none."""
-    places, widths, turns, shapes, empty = [], [], [], [], []
+    places, widths, turns, shapes, empty, moves = [], [], [], [], [], []
     for k in frames:
         gray, own = gray_of(k), mask_of(k)
         if own is not None and not own.any():
             empty.append(k)
         if gray is None or own is None or not own.any():
             continue
-        gray = _small(gray)
+        full_width, gray = gray.shape[1], _small(gray)
         edges, scale = edge_picture(gray), max(gray.shape[1] / 1000, 0.4)
         tried = [own if d == 0 else mask_of(k + d) for d in PLACES]
         small = [None if m is None else _small(m.astype(np.uint8)) > 0 for m in tried]
         places.append([np.nan if m is None else outline_strength(edges, m) for m in small])
         widths.append([outline_strength(edges, small[0], round(w * scale)) for w in WIDTHS_PX])
         turns.append([outline_strength(edges, turn(small[0])) for turn in TURNS.values()])
+        moves.append(best_move(edges, small[0], full_width))
         shapes.append((cv2.resize(gray, THUMB, interpolation=cv2.INTER_AREA), small[0]))
     out = [f"{len(empty)} of the {len(frames)} masks looked at are empty: frames {listed(empty)}"] if empty else []
     if found := _clear_winner(np.array(turns), WIDER) if len(turns) >= LEAST_FRAMES else 0:
         return [*out, f"masks/ fit their pictures clearly better {list(TURNS)[found]}: they were made of turned or mirrored pictures"]
+    if words := _move_words(np.array(moves)):
+        return [*out, words]
     return out + _all_alike(shapes) + _words(np.array(places), np.array(widths))
+
+
+def best_move(edges: np.ndarray, mask: np.ndarray, width: int) -> tuple[float, float, float]:
+    """(dx, dy, ratio): where the outline of `mask` meets the strongest edges, px of a picture `width` px wide, and how much stronger."""
+    scale = MOVE_WIDTH / edges.shape[1]
+    size = (MOVE_WIDTH, max(8, round(edges.shape[0] * scale)))
+    line = cv2.morphologyEx(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST), cv2.MORPH_GRADIENT, np.ones((3, 3)))
+    found = cv2.resize(edges, size, interpolation=cv2.INTER_AREA)
+    if not line.any():
+        return 0.0, 0.0, 0.0
+    strength = np.fft.irfft2(np.fft.rfft2(found) * np.conj(np.fft.rfft2(line.astype(np.float32))), s=found.shape) / line.sum()
+    y, x = size[1] // 5, size[0] // 3
+    window = np.roll(strength, (y, x), (0, 1))[:2 * y + 1, :2 * x + 1]
+    own = window[y - 1:y + 2, x - 1:x + 2].max()
+    at = np.unravel_index(np.argmax(window), window.shape)
+    return (at[1] - x) * width / size[0], (at[0] - y) * width / size[0], float(window[at] / max(own, 1e-9))
+
+
+def _move_words(found: np.ndarray) -> str:
+    """found (frames, 3) of `best_move`: a warning where most frames ask for the same clear move."""
+    if len(found) < LEAST_FRAMES:
+        return ""
+    clear = found[found[:, 2] > WIDER]
+    if len(clear) < max(LEAST_FRAMES, MOST * len(found)):
+        return ""
+    dx, dy = np.median(clear[:, :2], axis=0)
+    near = np.linalg.norm(clear[:, :2] - [dx, dy], axis=1) < max(6.0, 0.25 * np.hypot(dx, dy))
+    if np.count_nonzero(near) < MOST * len(found):
+        return ""
+    where = f"{abs(dx):.0f} px further {'right' if dx > 0 else 'left'} and {abs(dy):.0f} px further {'down' if dy > 0 else 'up'}"
+    return (f"masks/ fit their pictures clearly better {where}: are they of the right eye, or of pictures cut at another "
+            "place?")
 
 
 def _all_alike(shapes: list[tuple[np.ndarray, np.ndarray]]) -> list[str]:

@@ -1,6 +1,7 @@
 """Captures as people have them: names, masks, calibrations and recordings. Each is read right, or refused or warned of with the reason."""
 
 import json
+import re
 import shutil
 
 import cv2
@@ -172,13 +173,14 @@ def test_masks_of_another_width_are_mentioned(capture, rectify, synthetic_captur
 
 
 @pytest.mark.parametrize(("change", "words"), [(lambda m, k: m[:, ::-1], "clearly better mirrored"),
+                                               (lambda m, k: np.roll(m, -90, 1), r"further right and \d px further"),
                                                (lambda m, k: m * (k > 3), "of the 8 masks looked at are empty: frames 0-3")])
 def test_mirrored_and_empty_masks_are_mentioned(capture, rectify, synthetic_capture, change, words):
     (capture / "masks").mkdir()
     for k in range(8):
         mask = cv2.imread(str(synthetic_capture / f"gt/masks/{k:06d}.png"), 0)
         cv2.imwrite(str(capture / f"masks/{k:06d}.png"), change(mask, k))
-    assert any(words in w for w in rectify(capture).report.warnings)
+    assert any(re.search(words, w) for w in rectify(capture).report.warnings)
 
 
 def test_one_mask_for_all_frames_is_mentioned(capture, rectify, synthetic_capture):
