@@ -202,3 +202,11 @@ def test_check_tells_before_work(folder, tmp_path, capsys, monkeypatch):
         cv2.imwrite(str(path), cv2.imread(str(path))[::-1, ::-1])
     cli.main(["check", str(copy)])
     assert "images/004.jpg does not fit the others: turn by 180 degrees" in capsys.readouterr().out
+    right = cv2.imread(str(folder / "masks/004.png"), 0) > 127
+    for asked in (False, True):
+        chosen = (f"posed.apply_repair={str(asked).lower()}",)
+        configs = resolve({s.name: s.Config for s in every_stage()}, "preview", overrides=chosen).stages
+        result = run_stage(posed_stages()[0], {"capture": capture_ref(copy)}, configs["posed"], Store(tmp_path / "store"))
+        reader = FrameReader.of(result.refs)
+        assert (reader.mask(4) == (right if asked else right[::-1, ::-1])).all()
+        assert any(("as asked" in w) == asked and "images/004.jpg" in w for w in result.manifest["report"]["warnings"])
