@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):                   # a name that is not UTF-8 must not end the command that tells of it
             stream.reconfigure(errors="backslashreplace")
-    args = _parse(argv)
+    args = _parse(_verbose_first(sys.argv[1:] if argv is None else argv))
     _set_up_logging(args.verbose)
     signal.signal(signal.SIGTERM, signal.default_int_handler)      # so that a polite end cleans up as Ctrl-C does
     from stages.core.errors import TwinError
@@ -55,6 +55,13 @@ def main(argv: list[str] | None = None) -> int:
         if args.verbose:
             print(details, file=sys.stderr)
         return 1
+
+
+def _verbose_first(argv: list[str]) -> list[str]:
+    """`--verbose` is added at the end by whoever was told to run a command again with it. NVIDIA's command has one of its own."""
+    if "--verbose" not in argv or argv[0] == "nvidia":
+        return argv
+    return ["--verbose", *(word for word in argv if word != "--verbose")]
 
 
 def parser() -> argparse.ArgumentParser:

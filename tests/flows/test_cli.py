@@ -78,9 +78,12 @@ def test_unknown_capture_and_stage(toy, twin):
     assert code == 2 and "choose one of a, b, c, d" in err
 
 
-def test_verbose_shows_the_traceback(toy, twin):
+@pytest.mark.parametrize("at", [0, 99])
+def test_verbose_shows_the_traceback(toy, twin, at):
     toy.order("b", "fault")
-    code = cli.main(["--verbose", "reconstruct", str(toy.capture), "--out", str(toy.folder / "t"), "--no-prefect"])
+    words = ["reconstruct", str(toy.capture), "--out", str(toy.folder / "t"), "--no-prefect"]
+    words.insert(at, "--verbose")
+    code = cli.main(words)
     assert code == 1
 
 
