@@ -118,10 +118,11 @@ assert r.capture.endswith("captures/cup") and r.out.endswith("twins/cup") and r.
 
 def test_every_real_stage_with_a_choice_has_a_dropdown():
     from flows.form import Methods, StageName
+    from stages.graph import every_stage
 
     fields = Methods.model_json_schema()["properties"]
     assert {"depth", "masks"} <= set(fields) and "auto" in fields["depth"]["enum"]
-    assert len(StageName) == 8
+    assert [s.value for s in StageName] == [s.name for s in every_stage()]
 
 
 def test_gpu_stages_take_turns(tmp_path):
