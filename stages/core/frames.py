@@ -6,7 +6,8 @@
     reason str         the same in plain words
     left, right str    file names below pairs/ ("" where there is none)
     sharpness, exposure_ratio, row_offset_px float32
-`masks.parquet`: frame, status ("ok", "uncertain", "lost", "given"), trust (0-1), area_px, reason.
+`masks.parquet`: frame, status ("ok", "uncertain", "lost", "given"), trust (0-1), area_px, reason. Where the object
+    is moved in the scene also rest (int): number of the run of frames in which it keeps still, -1 = it is moved then, or nothing is known.
 `poses.json`: {"convention": .., "frames": [{"frame", "object_from_left" 4x4 or null, "status", "inliers", "rms_px", "reason"}]}.
 """
 

@@ -53,6 +53,8 @@ class Outcome:
     results: Iterator[FrameMask]
     metrics: dict[str, float | int | str | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    rest: dict[int, int] = field(default_factory=dict)
+    """{frame: number of its run of rest} where the object is moved in the scene"""
     seed_mask: np.ndarray | None = None
     seed_frame: int = 0
 

@@ -92,9 +92,9 @@ class MovedScene:
     def rebuild(self, masks: Mapping[int, bytes], decode, load: Callable[[int], WorkingFrame]) -> None:
         """A hull for every interval that is long enough, from the first pass's masks."""
         self._hulls.clear()
-        for frames in self.intervals:
+        for frames in self.long_rests():
             shown = [f for f in frames if f in masks and decode(masks[f]).any()]
-            if len(shown) < LEAST_FRAMES:
+            if not shown:
                 continue
             middle = self.seed.frame if self.seed.frame in shown else shown[len(shown) // 2]
             if (scene := self._at(load(middle), decode(masks[middle]))) is not None:
@@ -115,9 +115,13 @@ class MovedScene:
         scene.ground = self.still.ground and _ground_seen_from(self.still.ground, left_from_scene)
         return scene
 
+    def long_rests(self) -> list[list[int]]:
+        """The runs that are long enough for a hull."""
+        return [i for i in self.intervals if len(i) >= LEAST_FRAMES]
+
     def told(self) -> str:
         """What the report says of the intervals."""
-        rests = [frame_ranges(i) for i in self.intervals if len(i) >= LEAST_FRAMES]
+        rests = [frame_ranges(i) for i in self.long_rests()]
         return f"the object is moved during the capture; it rests in frames {'; '.join(rests) or 'none'}"
 
 

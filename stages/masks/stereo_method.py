@@ -128,6 +128,7 @@ class StereoMethod:
             return scene
         moved = MovedScene(scene.seed, scene, intervals)
         outcome.metrics["intervals"] = moved.told()
+        outcome.rest = {f: k for k, run in enumerate(moved.long_rests()) for f in run}
         return moved
 
     def _seen_again(self, job: Job, view: WorkingFrame, scene: MovingScene) -> MovingScene:

@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from stages.track.features import FeatureMethod, Likeness
 
 
+MOVED = "the object is moved in the scene during the capture, as the masks' runs of rest say"
+
+
 class TrackStage:
     """Camera poses relative to the object from matched features, metric through stereo."""
 
     name = "track"
-    version = 3
+    version = 4
     needs = Resources(memory_gb=1.5, lower=("max_width_px", "max_points_inside", "max_observations"))
     Config = TrackConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "masks.parquet")
@@ -63,10 +66,14 @@ class TrackStage:
 
         rig, reader = Rig.load(inputs["rig.json"].path), FrameReader.of(inputs)
         features, matcher = methods.build(config, context.device, rig.width, rig.height, reader.rgb)
-        points, views = _measure(rig, reader, read_table(inputs["masks.parquet"].path), features, config, context)
+        table = read_table(inputs["masks.parquet"].path)
+        points, views = _measure(rig, reader, table, features, config, context)
         pair = PairOptions(matcher, config.max_error_px, config.min_inliers, context.seed + 1)
         strong = replace(pair, min_inliers=config.strong_inliers)
-        scope, reason, votes = decide_scope(rig, points, strong) if config.scope == "auto" else (config.scope, "set by track.scope", [])
+        scope, reason, votes = config.scope, "set by track.scope", []
+        if config.scope == "auto":
+            rests = {row.get("rest", 0) for row in table}
+            scope, reason, votes = ("object", MOVED, []) if len(rests) > 1 else decide_scope(rig, points, strong)
         report = StageReport(method=self.auto_choice(config)[0], reason=f"scope {scope}: {reason}")
         without_mask = [f for f, p in points.items() if p.mask_lost]
         if scope == "object":
