@@ -16,7 +16,7 @@ pytest.importorskip("selenium", reason="selenium is not installed: the UI is not
 from flows.own_work import DEPLOYMENTS
 from stages.core.fingerprint import digest_mapping
 from stages.core.store import Store
-from stages.graph import stages
+from stages.graph import every_stage, stages
 from tests.depth import block_matcher
 from tests.depth.test_onnx import register
 from tests.flows import tiny
@@ -128,7 +128,8 @@ def test_the_form_is_readable(form):
         if typing.get_origin(hint) is typing.Literal:
             assert form.choices(stage.name.capitalize()) == list(typing.get_args(hint)), stage.name
     assert "semi-global matching" in form.about("Depth")
-    assert form.choices("start from") == STAGES
+    assert form.choices("start from") == [s.name for s in every_stage()]
+    assert form.choices("route") == ["auto", "stereo", "posed"]
     assert "at most 1440" in form.about("time limit")
     for edge in ("Left", "Top", "Right", "Bottom"):
         form.write(edge, "1")

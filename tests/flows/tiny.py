@@ -44,11 +44,11 @@ def write_tiny(base: Path, folder: Path, seed: int) -> Path:
 
 def write_settings(folder: Path) -> None:
     """Put the tiny settings into the capture's own settings file, for runs that are started without any."""
-    stages: dict[str, dict[str, int]] = {}
+    stages: dict[str, dict[str, int | str]] = {}
     for text in SETTINGS:
         name, _, value = text.partition("=")
         stage, _, key = name.partition(".")
-        stages.setdefault(stage, {})[key] = int(value)
+        stages.setdefault(stage, {})[key] = int(value) if value.isdigit() else value
     (folder / "twin.yaml").write_text(json.dumps(stages))      # JSON is YAML
 
 
