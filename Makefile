@@ -52,6 +52,10 @@ bench-verdict: setup
 bench-posed: setup
 	@$(BIN)/python -m tools.bench_posed $(ARGS)
 
+# mass, colliders and drops of shapes with hollows; ARGS="CAPTURE TWIN ..." for twins too
+bench-physics: setup
+	@$(BIN)/python -m tools.bench_physics $(ARGS)
+
 # where the time goes, by stage and function
 profile: setup
 	@$(BIN)/python tools/profile_run.py $(ARGS)

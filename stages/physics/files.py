@@ -60,7 +60,8 @@ def physics_record(made: Made) -> dict[str, Any]:
         "dynamic_friction": entry(asset.material.dynamic_friction, "", material),
         "restitution": entry(asset.material.restitution, "", material),
         "colliders": {"kind": made.method, "count": len(asset.active), "mean_m": made.colliders.distance.mean_m,
-                      "max_m": made.colliders.distance.max_m, "tolerance_m": made.error_m, "within": made.colliders.within,
+                      "max_m": made.colliders.distance.max_m, "one_hull_max_m": made.hull_max_m,
+                      "tolerance_m": made.error_m, "within": made.colliders.within,
                       "search": made.colliders.why},
         "never_seen_share": asset.facts["never_seen_share"],
     }  # fmt: skip

@@ -18,6 +18,7 @@ from stages.physics.materials import MATERIALS, UNKNOWN
 from stages.physics.shapes import Shape, convex_hull, open_edges
 from stages.physics.stable import StablePose, stable_poses
 from stages.physics.support import Seen, Support, above_ground, find_support, seen_plane
+from stages.physics.surface_distance import between
 
 HULL_VERTICES = 64
 STABLE_VERTICES = 400
@@ -44,6 +45,8 @@ class Made:
     how_material: str
     seen: Seen | None
     size_m: float
+    hull_max_m: float
+    """largest distance of the one hull from the mesh: what the parts are better than"""
 
     @property
     def method(self) -> str:
@@ -63,6 +66,7 @@ class Made:
             "restitution": self.asset.material.restitution, "surface_from": f"{self.how_material} material",
             "colliders": len(self.asset.active), "collider_mean_mm": round(1000 * distance.mean_m, 3),
             "collider_max_mm": round(1000 * distance.max_m, 3), "collider_tolerance_mm": round(1000 * self.error_m, 3),
+            "one_hull_max_mm": round(1000 * self.hull_max_m, 2),
             "collider_search": self.colliders.why, "support": self.support.source,
             "support_gap_mm": None if self.seen is None else round(1000 * self.seen.gap_m, 3),
             "support_to_stable_deg": None if self.support.settles_deg is None else round(self.support.settles_deg, 2),
@@ -108,11 +112,13 @@ def make(full: SurfaceMesh, textured: TexturedMesh, scene: np.ndarray, config: P
         found = one_hull(upright)
     else:
         found = convex_parts(upright, error, config.max_hulls, config.cpu_limit_s, context.workers, context.seed, context.progress)
+    hull = convex_hull(upright.vertices, HULL_VERTICES)
     facts = {"label": config.label, "qcode": config.qcode, "made_by": "stereotwin", "never_seen_share": _never_seen(full),
              "mass": mass.how_mass, "surface": f"{how} material {config.material}"}
-    asset = SimAsset(config.label, _moved(textured, turn), found.parts, convex_hull(upright.vertices, HULL_VERTICES), lightened(upright),
+    asset = SimAsset(config.label, _moved(textured, turn), found.parts, hull, lightened(upright),
                      config.colliders == "hull", in_frame(mass, turn), material, facts=facts)
-    return Made(asset, found, support, [StablePose(turn[:3, :3] @ p.up, p.probability) for p in poses], error, how, seen, mesh.size)
+    return Made(asset, found, support, [StablePose(turn[:3, :3] @ p.up, p.probability) for p in poses], error, how, seen, mesh.size,
+                between(upright, [hull]).max_m)
 
 
 def in_frame(mass: MassProperties, b_from_a: np.ndarray) -> MassProperties:

@@ -55,7 +55,7 @@ def open_edges(faces: np.ndarray) -> int:
 
 
 def convex_hull(points: np.ndarray, most_vertices: int = 0) -> Shape:
-    """The hull of the points (N, 3), outward faces; with `most_vertices` > 0 of no more of its vertices (those farthest apart).
+    """The hull of the points (N, 3), outward faces; with `most_vertices` > 0 of no more of its vertices.
 
     Raises ValueError where the points lie in a plane.
     """
@@ -76,9 +76,19 @@ def convex_hull(points: np.ndarray, most_vertices: int = 0) -> Shape:
 
 
 def _spread(points: np.ndarray, count: int) -> np.ndarray:
-    """`count` of the points: the outermost along directions spread evenly over the sphere (Fibonacci lattice), without repeats."""
-    k = np.arange(4 * count) + 0.5
-    z, turn = 1 - 2 * k / (4 * count), np.pi * (1 + 5**0.5) * k
-    direction = np.stack([np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z], 1)
-    outermost, times = np.unique((points @ direction.T).argmax(0), return_counts=True)
-    return points[outermost[np.argsort(-times, kind="stable")[:count]]]
+    """`count` of the points of a hull, chosen one after the other: from the extremes along the axes and diagonals, always those farthest
+    outside the hull of the chosen ones."""
+    from scipy.spatial import ConvexHull
+
+    axes = np.array([(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if (x, y, z) != (0, 0, 0)], float)
+    chosen = np.unique((points @ axes.T).argmax(0))[:count]
+    while len(chosen) < count:
+        plane = ConvexHull(points[chosen]).equations
+        outside = points @ plane[:, :3].T + plane[:, 3]
+        farthest = outside.argmax(0)
+        order = farthest[np.argsort(-outside.max(0), kind="stable")]
+        new = [k for k in dict.fromkeys(order.tolist()) if k not in set(chosen.tolist())][: min(max(1, count // 16), count - len(chosen))]
+        if not new:
+            break
+        chosen = np.append(chosen, new)
+    return points[chosen]

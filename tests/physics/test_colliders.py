@@ -73,5 +73,9 @@ def test_a_hull_of_few_vertices_holds_nearly_all():
     hull = convex_hull(ball().vertices, 64)
     assert len(hull.vertices) <= 64 and open_edges(hull.faces) == 0
     assert np.linalg.norm(hull.vertices, axis=1).max() == pytest.approx(0.05, rel=0.02)
+    shape = mug(0.003)
+    few, every = convex_hull(shape.vertices, 64), convex_hull(shape.vertices)
+    normal, offset = few.planes
+    assert (every.vertices @ normal.T - offset).max() < 0.002, "no vertex of the hull lies 2 mm outside the one of 64 vertices"
     with pytest.raises(ValueError, match="plane"):
         convex_hull(np.random.default_rng(0).random((20, 3)) * [1, 1, 0])

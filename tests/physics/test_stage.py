@@ -19,6 +19,7 @@ from stages.core.store import ArtifactRef, Store
 from stages.core.twin import assemble_twin
 from stages.package.stage import STAGE as PACKAGE
 from stages.physics.config import PhysicsConfig
+from stages.physics.materials import MATERIALS
 from stages.physics.shapes import Shape
 from stages.physics.stage import STAGE
 from stages.physics.xml_files import read_inertial
@@ -175,3 +176,10 @@ def test_settings_that_mean_nothing_are_refused_before_any_work(setting, word):
         resolve({"physics": PhysicsConfig}, overrides=[f"physics.{setting}"], packaged=False)
     with pytest.raises(ConfigError, match="both given"):
         resolve({"physics": PhysicsConfig}, overrides=["physics.mass_kg=1", "physics.density_kg_m3=900"], packaged=False)
+
+
+def test_the_page_lists_the_materials_as_they_are():
+    page = (Path(__file__).resolve().parents[2] / "docs/methods/physics.md").read_text()
+    for name, m in MATERIALS.items():
+        row = f"| `{name}` | {m.density:g} | {m.static_friction:g} | {m.dynamic_friction:g} | {m.restitution:g} | {m.source} |"
+        assert row in page
