@@ -84,7 +84,7 @@ def test_settings_that_contradict_each_other(store, monkeypatch, capsys):
 
 
 def test_a_link_without_a_server(store, capsys):
-    assert cli.main(["serve", "--link"]) == 1 and "start one: twin serve" in capsys.readouterr().err
+    assert cli.main(["serve", "--link"]) == 5 and "start one: twin serve" in capsys.readouterr().err
 
 
 def test_a_schedule_of_a_folder_that_is_not_there_is_refused_before_anything_is_asked(store, capsys):

@@ -125,7 +125,7 @@ def test_a_library_that_hides_a_full_disk_or_want_of_memory_is_seen_through(toy,
     assert code == 5 and "no space left" in err and "twin clean" in err
     toy.order("b", "library DefaultCPUAllocator: can't allocate memory: you tried to allocate 99999999 bytes")
     code, err = twin(tmp_path / "out")
-    assert code == 4 and "b ran out of memory" in err
+    assert code == 5 and "b ran out of memory" in err
     toy.order("b", "library something else")
     assert twin(tmp_path / "out")[0] == 1
 
