@@ -199,7 +199,7 @@ def test_the_command_line_finds_server_and_password_by_itself(served):
         del served.env["PREFECT_API_URL"]
     assert done.returncode == 0, done.stderr
     assert any(str(capture) in json.dumps(r["parameters"]) for r in served.api("/flow_runs/filter", {}))
-    assert other.returncode == 1 and "asks for another password" in other.stderr and "set TWIN_AUTH" in other.stderr
+    assert other.returncode == 5 and "asks for another password" in other.stderr and "set TWIN_AUTH" in other.stderr
 
 
 def test_files_are_served_but_not_listed(served):
