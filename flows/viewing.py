@@ -14,6 +14,7 @@ import numpy as np
 from flows.viewed import Viewed
 from stages.core.camera import Rig
 from stages.core.frames import posed, read_poses
+from stages.core.geometry.rigid import quaternion_of
 from stages.core.images import read_mask, read_rgb
 from stages.core.meshes import read_ply
 from stages.core.twin_frame import TWIN_FROM_OBJECT
@@ -86,7 +87,7 @@ class Viewing:
             made.append(self._server.scene.add_camera_frustum(
                 f"/cameras/{frame}", fov=float(2 * np.arctan(rig.height / 2 / rig.fy)), aspect=rig.width / rig.height, scale=size,
                 thickness=1.5, thickness_units="screen", color=(90, 100, 115), image=_thumbnail(viewed, frame),
-                wxyz=_quaternion(rotation), position=place))
+                wxyz=quaternion_of(rotation), position=place))
         return made
 
     def _points(self, viewed: Viewed, path: Path, turn: np.ndarray) -> list[Any]:
@@ -121,11 +122,3 @@ def _thumbnail(viewed: Viewed, frame: int) -> np.ndarray | None:
     if image is None:
         return None
     return cv2.resize(image, (THUMB_PX, round(THUMB_PX * image.shape[0] / image.shape[1])), interpolation=cv2.INTER_AREA)
-
-
-def _quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
-    """w, x, y, z."""
-    from scipy.spatial.transform import Rotation
-
-    x, y, z, w = Rotation.from_matrix(rotation).as_quat()
-    return float(w), float(x), float(y), float(z)

@@ -1,24 +1,25 @@
 """What a finished mask looks like to someone who did not make it: figures from the picture, the depth and the frame before.
 
 They are taken alike for masks found here, by SAM 2 or by the user, from nothing that made the mask, so that they can contradict it.
-`trust.py` weighs them. NaN = could not be told.
+`mask_doubt.py` weighs them. NaN = could not be told.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 
 from stages.masks.colour_model import histogram, model_from_histograms, similarity
-from stages.masks.outline import signed_distance
+from stages.masks.outline import jaccard, signed_distance
 from stages.masks.planes import fit_planes, plane_map, standing_out
 from stages.masks.scene_flow import warp_mask
 from stages.masks.working_frame import WorkingFrame, noise_level, shrink
 
 AUDIT_WIDTH = 400
-"""px; a figure of a mask needs no more, and costs a quarter of a tenth of a second"""
+"""px; a figure of a mask needs no more"""
 REACH = 0.25
 """the surroundings that are looked at, as a share of the object's size (root of its area)"""
 SIDE_PX = 4
@@ -51,11 +52,17 @@ class Look:
         small = shrink(view, min(1.0, AUDIT_WIDTH / view.shape[1]))
         return Look(small, cv2.resize(mask.astype(np.uint8), small.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT) > 0)
 
-    @property
+    @cached_property
     def gray(self) -> np.ndarray:
         """(H, W) uint8."""
         return cv2.cvtColor(self.view.rgb, cv2.COLOR_RGB2GRAY)
 
+    @cached_property
+    def colours(self) -> np.ndarray:
+        """Colour counts inside the mask."""
+        return histogram(self.view.rgb[self.mask].astype(np.float32))
+
+    @cached_property
     def extent(self) -> float:
         """Size of what the mask shows, as far as its distance is known: root of the area over the median disparity, NaN = unknown."""
         near = self.view.disparity[self.mask & np.isfinite(self.view.disparity)]
@@ -70,19 +77,14 @@ def audit(look: Look, before: Look | None, first: Look | None) -> dict[str, floa
         return cues
     distance = signed_distance(mask)
     ring = (distance < 0) & (distance > -max(2 * SIDE_PX, REACH * float(np.sqrt(mask.sum()))))
-    cues |= _outline(view, mask, distance) | _colours(view.rgb, mask, ring) | _depth(view, mask, ring, distance) | _shape(mask)
+    cues |= _outline(view, mask, distance) | _colours(look, ring) | _depth(view, mask, ring, distance) | _shape(mask)
     if before is not None and before.mask.any():
-        cues["carried"] = _jaccard(warp_mask(before.mask, before.gray, look.gray), mask)
+        cues["carried"] = jaccard(warp_mask(before.mask, before.gray, look.gray), mask)
         cues["growth"] = float(np.log(mask.sum() / before.mask.sum()))
     if first is not None and first.mask.sum() >= LEAST:
-        same = lambda x: histogram(x.view.rgb[x.mask].astype(np.float32))  # noqa: E731
-        cues["as_first"] = float(similarity(same(look), same(first)))
-        cues["size_to_first"] = float(np.log(look.extent() / first.extent()))
+        cues["as_first"] = float(similarity(look.colours, first.colours))
+        cues["size_to_first"] = float(np.log(look.extent / first.extent))
     return cues
-
-
-def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a & b).sum() / max(1, (a | b).sum()))
 
 
 def _shape(mask: np.ndarray) -> dict[str, float]:
@@ -127,11 +129,12 @@ def _mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
     return np.where(weight[..., None] > 0.05, total / np.maximum(weight[..., None], 1e-6), np.nan)
 
 
-def _colours(rgb: np.ndarray, mask: np.ndarray, ring: np.ndarray) -> dict[str, float]:
+def _colours(look: Look, ring: np.ndarray) -> dict[str, float]:
     """How alike object and surroundings are, and how much of each looks like the other."""
-    of_object, of_ring = histogram(rgb[mask].astype(np.float32)), histogram(rgb[ring].astype(np.float32))
+    rgb, mask = look.view.rgb, look.mask
+    of_object, of_ring = look.colours, histogram(rgb[ring].astype(np.float32))
     llr = model_from_histograms(of_object, of_ring).llr(rgb.astype(np.float32))
-    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    gray = look.gray.astype(np.float32)
     spread = cv2.boxFilter(gray * gray, -1, (7, 7)) - cv2.boxFilter(gray, -1, (7, 7)) ** 2
     return {
         "colours_alike": float(similarity(of_object, of_ring)),

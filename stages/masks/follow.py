@@ -19,7 +19,7 @@ from stages.masks.colour_model import BINS, density_above_uniform, histogram, mo
 from stages.masks.expectation import Expectation
 from stages.masks.frame_cut import FrameCut, cut_frame
 from stages.masks.hints import hinted
-from stages.masks.outline import CutSettings, Window
+from stages.masks.outline import CutSettings, Window, jaccard
 from stages.masks.prompt import Prompt
 from stages.masks.seed import COMMON, Seed
 from stages.masks.working_frame import WorkingFrame
@@ -155,10 +155,6 @@ def _surely_outside(view: WorkingFrame, mask: np.ndarray, outer: np.ndarray, of_
     return outer & (~near | known)
 
 
-def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a & b).sum() / max(1, (a | b).sum()))
-
-
 def second_pass(
     followed: Followed,
     frames: list[int],
@@ -182,7 +178,7 @@ def second_pass(
         refined = cut_frame(view, expected, colours, cut, fine=True)
         if expected.prior is None and not _is_the_object(view, refined.mask, followed.of_object, seed_area):
             return view, own
-        if mask.any() and _jaccard(refined.mask, mask) < SAME_MASK:
+        if mask.any() and jaccard(refined.mask, mask) < SAME_MASK:
             return view, replace(own, doubt="the first and the second look at this frame disagree")
         return view, refined
 

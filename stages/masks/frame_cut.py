@@ -11,7 +11,7 @@ from stages.masks.colour_model import ColourModel, decorrelated
 from stages.masks.evidence import colour_llr, depth_llr
 from stages.masks.expectation import Expectation
 from stages.masks.other_foreground import against_other, look_up
-from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut, largest
+from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut, jaccard, largest
 from stages.masks.working_frame import WorkingFrame, noise_level
 
 COLOUR_SHARE, DEPTH_SHARE, COLOUR_ALONE = 0.7, 0.7, 0.4
@@ -175,9 +175,7 @@ def _depth_fit(view: WorkingFrame, mask: np.ndarray, near_range: tuple[float, fl
 
 
 def _overlap(mask: np.ndarray, predicted: np.ndarray | None) -> float:
-    if predicted is None:
-        return float("nan")
-    return float((mask & predicted).sum() / max(1, (mask | predicted).sum()))
+    return float("nan") if predicted is None else jaccard(mask, predicted)
 
 
 def _range(view: WorkingFrame, mask: np.ndarray) -> tuple[float, float] | None:

@@ -70,10 +70,10 @@ def learned() -> Doubt:
 
 @dataclass(frozen=True)
 class Opinion:
-    """probability 0-1 that a mask is wrong, by its own figures; reason: what speaks most against it."""
+    """The figures of a mask, and the probability 0-1 by them that it is wrong."""
 
+    cues: dict[str, float]
     probability: float
-    reason: str
 
 
 def opinions(results: Iterable[FrameMask], first: Look | None, workers: int) -> Iterator[tuple[FrameMask, Opinion | None]]:
@@ -85,7 +85,7 @@ def opinions(results: Iterable[FrameMask], first: Look | None, workers: int) -> 
         if not look.mask.any():
             return result, None
         cues = audit(look, before, None if first is not None and first.view.frame == result.view.frame else first)
-        return result, Opinion(doubt.probability(cues), doubt.reason(cues))
+        return result, Opinion(cues, doubt.probability(cues))
 
     yield from ordered_map(one, _with_frame_before(results), workers)
 
@@ -97,15 +97,16 @@ def with_doubt(rows: list[dict[str, Any]], thought: Mapping[int, Opinion]) -> li
         return rows
     own = {frame: _logit(o.probability) for frame, o in thought.items()}
     usual = float(np.mean(list(own.values())))
-    return [_doubted(r, thought[r["frame"]].reason, _sigmoid((own[r["frame"]] + usual) / 2)) if r["frame"] in own else r for r in rows]
+    return [_doubted(r, thought[r["frame"]].cues, _sigmoid((own[r["frame"]] + usual) / 2)) if r["frame"] in own else r for r in rows]
 
 
-def _doubted(row: dict[str, Any], reason: str, p: float) -> dict[str, Any]:
+def _doubted(row: dict[str, Any], cues: dict[str, float], p: float) -> dict[str, Any]:
     if row["status"] != "ok":
         return row
     if p < DOUBTFUL:
         return row | {"trust": round(min(row["trust"], max(LEAST_TRUST, 1 - p)), 3)}
-    return row | {"status": "uncertain", "trust": min(row["trust"], LEAST_TRUST), "reason": f"likely wrong ({p:.0%}): {reason}"}
+    reason = f"likely wrong ({p:.0%}): {learned().reason(cues)}"
+    return row | {"status": "uncertain", "trust": min(row["trust"], LEAST_TRUST), "reason": reason}
 
 
 def _with_frame_before(results: Iterable[FrameMask]) -> Iterator[tuple[FrameMask, Look, Look | None]]:

@@ -114,6 +114,11 @@ def connected(mask: np.ndarray, keep: np.ndarray, min_share: float = 0.02) -> np
     return fill_holes(good[labels], min_share * 0.25)
 
 
+def jaccard(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two (H, W) bool masks; 0 where both are empty."""
+    return float((a & b).sum() / max(1, (a | b).sum()))
+
+
 def largest(mask: np.ndarray) -> np.ndarray:
     """The largest component of `mask`."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)

@@ -17,7 +17,7 @@ from stages.masks.evidence import prior_llr
 from stages.masks.expectation import Expectation
 from stages.masks.frame_cut import FrameCut
 from stages.masks.ground_picture import GroundPicture
-from stages.masks.outline import signed_distance
+from stages.masks.outline import jaccard, signed_distance
 from stages.masks.scene_flow import FlowScene
 from stages.masks.scene_motion import SceneMotion
 from stages.masks.scene_moving import PLANE_SEEN, MovingScene, moving_scene, seen_share
@@ -82,7 +82,7 @@ class MovedScene:
         """While a hand turns it the object stays about where it rested: what lies far from there, or at another distance, is not it."""
         pose = self.still.motion.scene_from_left.get(frame)
         was, near_range = (None, None) if pose is None else self.still.hull.silhouette(pose, self.still.rig)
-        if was is None or near_range is None or expected.predicted is None or _overlap(was, expected.predicted) < SAME_PLACE:
+        if was is None or near_range is None or expected.predicted is None or jaccard(was, expected.predicted) < SAME_PLACE:
             return expected
         size = float(np.sqrt(was.sum()))
         bound = np.minimum(prior_llr(signed_distance(was) + ABOUT * size, 0.05 * size, 0.0, 8.0), 0)
@@ -123,10 +123,6 @@ class MovedScene:
         """What the report says of the intervals."""
         rests = [frame_ranges(i) for i in self.long_rests()]
         return f"the object is moved during the capture; it rests in frames {'; '.join(rests) or 'none'}"
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a & b).sum() / max(1, (a | b).sum()))
 
 
 def _plane_seen_from(plane: tuple[np.ndarray, float], b_from_a: np.ndarray) -> tuple[np.ndarray, float]:

@@ -78,7 +78,7 @@ def middlebury(root: Path) -> Path:
 
 def colmap_text(root: Path, model: str = "PINHOLE", extra: str = "") -> Path:
     """sparse/0 as text."""
-    from stages.core.export.colmap import quaternion_of
+    from stages.core.geometry.rigid import quaternion_of
 
     write_pictures(root / "images")
     folder = root / "sparse/0"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +14,12 @@ from stages.core.frames import read_table
 from stages.core.images import read_disparity, read_mask, read_rgb, read_sigma
 from stages.core.store import Store
 from stages.masks.audit import CUES, Look, audit
+from stages.masks.outline import jaccard
 from stages.masks.working_frame import WorkingFrame
-from tools.bench_run import ROOT
 from tools.mask_doubt.learn import Examples
 from tools.mask_doubt.spoil import LEAST_PX, spoilt
 from tools.robustness.draw import draw
+from tools.robustness.one_seed import How, reconstruct
 from tools.robustness.write import render, write_json
 
 FRAMES, WIDTH = 14, 640
@@ -37,13 +35,9 @@ def examples_of(seed: int, work: Path) -> Path:
         return path
     capture = render(seed, work / "captures", draw(seed, FRAMES, WIDTH))
     store = work / "stores" / f"{seed:05d}"
-    store.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "flows.cli", "reconstruct", str(capture), "--out", str(store / "twin"), "--no-prefect",
-               "--threads", "1", "--until", "masks"]
-    with (store / "printed.log").open("w") as log:
-        ended = subprocess.run(command, env={**os.environ, "TWIN_STORE": str(store), "PYTHONPATH": str(ROOT)}, stdout=log, stderr=log)
-    rows = [] if ended.returncode else _looked_at(capture, Store(store), seed)
-    write_json(path, {"seed": seed, "exit_code": ended.returncode, "rows": rows})
+    exit_code = reconstruct(capture, store, How(FRAMES, WIDTH), "masks")
+    rows = [] if exit_code else _looked_at(capture, Store(store), seed)
+    write_json(path, {"seed": seed, "exit_code": exit_code, "rows": rows})
     return path
 
 
@@ -80,10 +74,6 @@ def _looked_at(capture: Path, store: Store, seed: int) -> list[dict[str, Any]]:
                 past = kind if not kind.startswith("spoilt") or rng.random() > BEFORE_IS_TRUE else "true"
                 before = looks.get((order[at - 1], past)) if at else None
                 first = looks.get((order[0], past)) if at else None
-                rows.append({"frame": frame, "kind": kind, "overlap": _overlap(mask, true),
+                rows.append({"frame": frame, "kind": kind, "overlap": round(jaccard(mask, true), 4),
                              "cues": audit(looks[frame, kind], before, first)})
     return rows
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    return round(float((a & b).sum() / max(1, (a | b).sum())), 4)

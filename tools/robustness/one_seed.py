@@ -78,7 +78,7 @@ def run_seed(seed: int, places: Places, how: How, source: Mapping[str, str]) -> 
         shutil.rmtree(store, ignore_errors=True)
     to_twin = bool(how.twin_every) and seed % how.twin_every == 0
     started = time.monotonic()
-    exit_code = _reconstruct(capture, store, how, to_twin)
+    exit_code = reconstruct(capture, store, how, "" if to_twin else "bundle")
     record = next(iter(RunRecords(Store(store)).of_capture(capture)), None)
     if record is None or exit_code in NOT_OF_THE_CAPTURE:
         raise RuntimeError(f"seed {seed}: exit code {exit_code} says nothing of the capture\n{(store / 'printed.log').read_text()[-2000:]}")
@@ -98,11 +98,12 @@ def _cpu_s() -> float:
     return round(sum(u.ru_utime + u.ru_stime for u in used), 1)
 
 
-def _reconstruct(capture: Path, store: Path, how: How, to_twin: bool) -> int:
-    """`twin reconstruct` as a user runs it, in a process of its own; its exit code. What it printed lies beside the store."""
+def reconstruct(capture: Path, store: Path, how: How, until: str) -> int:
+    """`twin reconstruct` as a user runs it, in a process of its own, to the end or `until` a stage; its exit code. What it printed lies
+    beside the store."""
     command = [sys.executable, "-m", "flows.cli", "reconstruct", str(capture), "--out", str(store / "twin"), "--no-prefect",
                "--threads", str(how.threads), "--time-limit", str(how.time_limit_s)]
-    command += [] if to_twin else ["--until", "bundle"]
+    command += ["--until", until] if until else []
     command += ["--from", how.start_from] if how.start_from else []
     threads = {name: str(how.threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
     store.mkdir(parents=True, exist_ok=True)

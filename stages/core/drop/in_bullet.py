@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.core.drop.result import HEIGHT_M, LONGEST_S, REST_S, STILL_M_S, STILL_RAD_S, Drop, collider_points, judged, poses
+from stages.core.geometry.rigid import quaternion_of
 
 STEP_S, STEPS = 0.001, 20
 GRAVITY = 9.81
@@ -38,7 +39,8 @@ def _drop(bullet, client: int, body: int, points: np.ndarray, pose: str, turn: n
     info = bullet.getDynamicsInfo(body, -1, physicsClientId=client)
     mass, inertia, centre, axes = info[0], np.array(info[2]), np.array(info[3]), _matrix(bullet, info[4])
     place = turn @ centre + [0, 0, HEIGHT_M - (points @ turn.T)[:, 2].min()]
-    bullet.resetBasePositionAndOrientation(body, place, _quaternion(turn @ axes), physicsClientId=client)
+    w, *xyz = quaternion_of(turn @ axes)
+    bullet.resetBasePositionAndOrientation(body, place, [*xyz, w], physicsClientId=client)
     bullet.resetBaseVelocity(body, [0, 0, 0], [0, 0, 0], physicsClientId=client)
     start = most = mass * GRAVITY * place[2]
     path, still, seconds, now, origin = [], 0.0, 0.0, turn @ axes, place
@@ -60,12 +62,3 @@ def _drop(bullet, client: int, body: int, points: np.ndarray, pose: str, turn: n
 
 def _matrix(bullet, quaternion) -> np.ndarray:
     return np.array(bullet.getMatrixFromQuaternion(quaternion)).reshape(3, 3)
-
-
-def _quaternion(turn: np.ndarray) -> list[float]:
-    """x y z w."""
-    import cv2
-
-    vector = cv2.Rodrigues(turn)[0].ravel()
-    angle = float(np.linalg.norm(vector))
-    return [0.0, 0.0, 0.0, 1.0] if angle < 1e-12 else [*(np.sin(angle / 2) * vector / angle), float(np.cos(angle / 2))]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
-
 from stages.core.export.twin_views import TwinViews
+from stages.core.geometry.rigid import quaternion_of
 from stages.core.images import write_mask
 from stages.core.posed_cameras import nearest_rotation
 
@@ -40,11 +39,3 @@ def _points(views: TwinViews, most: int = 50_000) -> list[str]:
     step = max(1, len(mesh.vertices) // most)
     pairs = zip(mesh.vertices[::step], mesh.colour[::step], strict=True)
     return [f"{k + 1} {x[0]:.9g} {x[1]:.9g} {x[2]:.9g} {c[0]} {c[1]} {c[2]} 0\n" for k, (x, c) in enumerate(pairs)]
-
-
-def quaternion_of(R: np.ndarray) -> np.ndarray:
-    """Unit quaternion w x y z of a rotation (3, 3), w not negative."""
-    from scipy.spatial.transform import Rotation
-
-    x, y, z, w = Rotation.from_matrix(R).as_quat()
-    return np.array([w, x, y, z]) * (1 if w >= 0 else -1)

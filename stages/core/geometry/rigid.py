@@ -35,6 +35,14 @@ def rotation_angle(b_from_a: np.ndarray) -> float:
     return float(np.arccos(np.clip((np.trace(b_from_a[:3, :3]) - 1) / 2, -1, 1)))
 
 
+def quaternion_of(rotation: np.ndarray) -> np.ndarray:
+    """Unit quaternion w x y z of a rotation (3, 3), w not negative."""
+    from scipy.spatial.transform import Rotation
+
+    x, y, z, w = Rotation.from_matrix(rotation).as_quat()
+    return np.array([w, x, y, z]) * (1 if w >= 0 else -1)
+
+
 def fit_rigid(x_a: np.ndarray, x_b: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """b_from_a (4, 4) minimising sum w |x_b - b_from_a x_a|^2 for (N, 3) points (Umeyama 1991 without scale)."""
     w = np.ones(len(x_a)) if weight is None else np.asarray(weight, float)
