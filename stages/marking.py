@@ -86,7 +86,7 @@ class MarkedCapture:
 
     def save(self, prompt: Any) -> None:
         """Write prompt.json, whole or not at all; {} removes it. Raises CaptureError for what `rectify` would refuse, StoreError."""
-        from stages.rectify.prompt import check_prompt, read_prompt
+        from stages.core.object_prompt import check_prompt, read_prompt
 
         text = json.dumps(prompt, indent=1, allow_nan=False)
         with _kept(text) as path:

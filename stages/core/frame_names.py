@@ -65,6 +65,43 @@ def pair_files(left: Sequence[Path], right: Sequence[Path]) -> tuple[Pairs, list
     return list(zip(sorted(left, key=natural), sorted(right, key=natural), strict=True)), []
 
 
+def by_frame(files: tuple[Path, ...], numbers: list[Number] | None, frames: int, what: str) -> tuple[dict[int, Path], list[str]]:
+    """{frame: file} and warnings. Raises CaptureError where no file belongs to a frame.
+
+    As many files as frames whose numbers are all off by the same amount were numbered from another start: they go by order.
+    """
+    if not files:
+        return {}, []
+    found, notes = distinct_numbers(files), []
+    if numbers is not None and found is not None:
+        frame_of = {n: k for k, n in enumerate(numbers)}
+        out = {frame_of[n]: p for n, p in zip(found, files, strict=True) if n in frame_of}
+        shift = {a[0] - b[0] for a, b in zip(sorted(found), numbers, strict=False)}
+        if len(out) < len(files) == frames == len(numbers) and len(shift) == 1:
+            out = dict(enumerate(sorted(files, key=natural)))
+            notes = [f"{what}/ is numbered from {float(min(found)[0]):g}, the frames from {float(numbers[0][0]):g}: taken by order"]
+        elif lost := [p.name for p, n in zip(files, found, strict=True) if n not in frame_of]:
+            notes = [f"{what}/ has {len(lost)} files that belong to no frame: {', '.join(lost[:3])}{' ..' if len(lost) > 3 else ''}"]
+    else:
+        out = dict(enumerate(sorted(files, key=natural))) if len(files) == frames else {}
+    if not out:
+        raise CaptureError(f"none of the {len(files)} files of {what}/ belongs to one of the {frames} frames",
+                           f"number {what}/ as the left pictures are, for example {what}/000012.png for left/left000012.jpg")
+    return out, notes
+
+
+def listed(frames: Sequence[int], most: int = 12) -> str:
+    """ "3, 7-9, 12": runs joined, cut after `most` runs."""
+    runs: list[list[int]] = []
+    for f in sorted(frames):
+        if runs and f == runs[-1][1] + 1:
+            runs[-1][1] = f
+        else:
+            runs.append([f, f])
+    parts = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
+    return ", ".join(parts[:most]) + (f" and {len(parts) - most} more" if len(parts) > most else "")
+
+
 def _by_number(left: dict[Number, Path], right: dict[Number, Path]) -> tuple[Pairs, list[str]]:
     common = left.keys() & right.keys()
     if len(common) < min(len(left), len(right)) and all(n >= 10 ** (TIME_DIGITS - 1) for side in (left, right) for n, _ in side):

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from stages.core.errors import CaptureError
+from stages.core.json_entries import entry, matrix, number, numbers
 from stages.core.stereo_calibration import Camera, StereoCalibration, picture_size, rigid
-from stages.rectify.calibration_file import entry, matrix, number, numbers
 
 _EDEX_MODELS = {"pinhole": False, "brown5k": False, "polynomial": False, "fisheye4": True, "fisheye": True}
 

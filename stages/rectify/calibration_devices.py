@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from stages.core.errors import CaptureError
+from stages.core.json_entries import entry, matrix, number, numbers
 from stages.core.stereo_calibration import UNITS_M, Camera, StereoCalibration, picture_size, rigid
-from stages.rectify.calibration_file import entry, matrix, number, numbers
 
 _EYES = (("left", "right"), ("infra1", "infra2"), ("infrared1", "infrared2"), ("infrared 1", "infrared 2"))
 _PLAIN = ("none", "brown_conrady", "modified_brown_conrady", "inverse_brown_conrady")

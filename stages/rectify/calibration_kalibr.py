@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from stages.core.errors import CaptureError
+from stages.core.json_entries import entry, matrix, numbers
 from stages.core.stereo_calibration import Camera, StereoCalibration, picture_size
-from stages.rectify.calibration_file import entry, matrix, numbers
 
 _CONVERT = "calibrate with --models pinhole-radtan or pinhole-equi for both, or write OpenCV's M1 D1 M2 D2 R T of a pinhole calibration"
 

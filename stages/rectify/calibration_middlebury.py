@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from stages.core.errors import CaptureError
+from stages.core.json_entries import matrix, number
 from stages.core.plain_files import read_text
 from stages.core.plain_yaml import scalar
 from stages.core.stereo_calibration import StereoCalibration, parallel, picture_size
-from stages.rectify.calibration_file import matrix, number
 
 
 def read(path: Path) -> StereoCalibration:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.errors import CaptureError
+from stages.core.json_entries import entry, matrix, number, numbers
 from stages.core.plain_files import read_text
 from stages.core.plain_yaml import scalar
 from stages.core.stereo_calibration import StereoCalibration, parallel
-from stages.rectify.calibration_file import entry, matrix, number, numbers
 
 
 def read(data: dict[str, Any], source: str) -> StereoCalibration:

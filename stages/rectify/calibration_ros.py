@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from stages.core.errors import CaptureError
+from stages.core.json_entries import entry, matrix, numbers
 from stages.core.stereo_calibration import Camera, StereoCalibration, picture_size, rigid
-from stages.rectify.calibration_file import entry, matrix, numbers
 
 MODELS = {"plumb_bob": False, "rational_polynomial": False, "radtan": False, "": False, "none": False, "equidistant": True, "fisheye": True}
 """distortion model: is it a fisheye"""

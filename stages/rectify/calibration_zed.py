@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 from stages.core.errors import CaptureError
+from stages.core.json_entries import number
 from stages.core.plain_files import read_text
 from stages.core.plain_yaml import scalar
 from stages.core.stereo_calibration import Camera, StereoCalibration, rigid
-from stages.rectify.calibration_file import number
 
 RESOLUTIONS = {(2208, 1242): "2K", (1920, 1080): "FHD", (1920, 1200): "FHD1200", (1280, 720): "HD", (960, 600): "SVGA", (672, 376): "VGA"}
 _BROWN = ("k1", "k2", "p1", "p2", "k3")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from stages.core.errors import CaptureError
+from stages.core.frame_names import listed
 from stages.rectify.figures import FrameFigures
 from stages.rectify.fitting_rows import LEAST_EACH, fitting
 from stages.rectify.row_offset import MIN_MATCHES, RowOffset
@@ -158,18 +159,6 @@ def row_warnings(spread_px: float, per_frame_px: Sequence[float]) -> list[str]:
     if change > ROW_CHANGE_WARNING_PX:
         out.append(f"the row offset changes by {change:.1f} px between frames: the cameras are not synchronised, or one is loose")
     return out
-
-
-def listed(frames: Sequence[int], most: int = 12) -> str:
-    """ "3, 7-9, 12": runs joined, cut after `most` runs."""
-    runs: list[list[int]] = []
-    for f in sorted(frames):
-        if runs and f == runs[-1][1] + 1:
-            runs[-1][1] = f
-        else:
-            runs.append([f, f])
-    parts = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
-    return ", ".join(parts[:most]) + (f" and {len(parts) - most} more" if len(parts) > most else "")
 
 
 def _median(values: Sequence[float]) -> float | None:

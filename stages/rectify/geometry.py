@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.object_prompt import edges
 from stages.core.stereo_calibration import Camera, StereoCalibration
 from stages.rectify.fisheye import fisheye_maps, undistorted_fisheye
 from stages.rectify.row_field import RowField
@@ -142,12 +143,3 @@ def inner_box(view: View, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(x0, y0, x1, y1) rectified px of the rectangle whose sides stay inside the picture's four warped edges (as OpenCV's alpha = 0)."""
     left, top, right, bottom = (view.points(e, K) for e in edges((0, 0, size[0] - 1, size[1] - 1)))
     return np.array([left[:, 0].max(), top[:, 1].max(), right[:, 0].min(), bottom[:, 1].min()])
-
-
-def edges(box: tuple[float, float, float, float], samples: int = 33) -> list[np.ndarray]:
-    """Points along the left, top, right and bottom edge of a box, each (samples, 2)."""
-    x0, y0, x1, y1 = box
-    s = np.linspace(0, 1, samples)
-    x, y = x0 + s * (x1 - x0), y0 + s * (y1 - y0)
-    one = np.ones(samples)
-    return [np.stack(p, 1) for p in ((x0 * one, y), (x, y0 * one), (x1 * one, y), (x, y1 * one))]

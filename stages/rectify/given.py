@@ -9,6 +9,7 @@ the object. depth/: uint16 PNG in px of the raw left picture, 0 = none; what a v
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,13 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.errors import CaptureError
-from stages.core.frame_names import Number, distinct_numbers, natural
-from stages.core.images import decode_bytes, write_disparity, write_mask
-from stages.core.picture_size import check_size
-from stages.core.plain_files import read_bytes, read_json
-from stages.rectify.checks import listed
+from stages.core.frame_names import listed
+from stages.core.images import write_disparity, write_mask
+from stages.core.mask_reading import read_given, read_labels, read_mask, refuse_inverted, rim_share
+from stages.core.object_prompt import FOLDER as PROMPT_FOLDER
+from stages.core.object_prompt import Prompt, entries
+from stages.core.plain_files import read_json
 from stages.rectify.geometry import Geometry
-from stages.rectify.mask_reading import labels_in, object_of, refuse_inverted, rim_share
 from stages.rectify.write_pairs import Warp
 
 DEPTH_ADVICE = 'write {"kind": "depth", "per_unit": 1000} (per metre) or {"kind": "disparity", "per_unit": 64} (per px)'
@@ -48,31 +49,6 @@ class DepthEncoding:
         if isinstance(unit, bool) or not isinstance(unit, (int, float)) or not 1e-6 < unit < 1e9:
             raise CaptureError(f"depth/{path.name}: per_unit is {str(unit)[:60]}", DEPTH_ADVICE)
         return DepthEncoding(data["kind"], float(unit))
-
-
-def by_frame(files: tuple[Path, ...], numbers: list[Number] | None, frames: int, what: str) -> tuple[dict[int, Path], list[str]]:
-    """{frame: file} and warnings. Raises CaptureError where no file belongs to a frame.
-
-    As many files as frames whose numbers are all off by the same amount were numbered from another start: they go by order.
-    """
-    if not files:
-        return {}, []
-    found, notes = distinct_numbers(files), []
-    if numbers is not None and found is not None:
-        frame_of = {n: k for k, n in enumerate(numbers)}
-        out = {frame_of[n]: p for n, p in zip(found, files, strict=True) if n in frame_of}
-        shift = {a[0] - b[0] for a, b in zip(sorted(found), numbers, strict=False)}
-        if len(out) < len(files) == frames == len(numbers) and len(shift) == 1:
-            out = dict(enumerate(sorted(files, key=natural)))
-            notes = [f"{what}/ is numbered from {float(min(found)[0]):g}, the frames from {float(numbers[0][0]):g}: taken by order"]
-        elif lost := [p.name for p, n in zip(files, found, strict=True) if n not in frame_of]:
-            notes = [f"{what}/ has {len(lost)} files that belong to no frame: {', '.join(lost[:3])}{' ..' if len(lost) > 3 else ''}"]
-    else:
-        out = dict(enumerate(sorted(files, key=natural))) if len(files) == frames else {}
-    if not out:
-        raise CaptureError(f"none of the {len(files)} files of {what}/ belongs to one of the {frames} frames",
-                           f"number {what}/ as the left pictures are, for example {what}/000012.png for left/left000012.jpg")
-    return out, notes
 
 
 @dataclass(frozen=True)
@@ -154,27 +130,12 @@ def axis_ratio(geometry: Geometry) -> np.ndarray:
     return cv2.remap(coarse.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def read_mask(path: Path, raw_size: tuple[int, int]) -> np.ndarray:
-    """(h, w) bool, the object of a mask picture of any encoding. Raises CaptureError as `read_given`, or where it means nothing."""
-    return read_labels(path, raw_size)[0]
-
-
-def read_labels(path: Path, raw_size: tuple[int, int]) -> tuple[np.ndarray, int]:
-    """As `read_mask`, and how many labels the picture distinguishes."""
-    image = read_given(path, raw_size, cv2.IMREAD_UNCHANGED)
-    with path.open("rb") as f:
-        lossy = f.read(4).startswith((b"\xff\xd8", b"RIFF"))                 # JPEG, WebP
-    return object_of(image, Path(path.parent.name) / path.name, lossy), labels_in(image, lossy)
-
-
-def read_given(path: Path, raw_size: tuple[int, int], flags: int) -> np.ndarray:
-    """A mask or depth picture; raises CaptureError if it is broken or not of the raw picture's size."""
-    data, name = read_bytes(path), Path(path.parent.name) / path.name
-    width, height = check_size(data, name, raw_size[0] * raw_size[1] * 64e-6)
-    if (width, height) == raw_size:
-        image = decode_bytes(data, name, flags)
-        width, height = image.shape[1::-1]
-    if (width, height) != raw_size:
-        raise CaptureError(f"{name} is {width}x{height} px; the left pictures are {raw_size[0]}x{raw_size[1]} px",
-                           "give masks and depth in pixels of the left picture as captured")
-    return image
+def write_prompt_masks(prompt: Prompt, masks: Sequence[Path], warp: Warp, raw_size: tuple[int, int], given: Path) -> None:
+    """The masks that the prompt (in raw px) names, rectified, below `given`. Raises CaptureError for one that is broken or empty."""
+    files = {p.name: p for p in masks}
+    for entry in entries(prompt):
+        if "mask" in entry:
+            mask = rectified_mask(read_mask(files[entry["mask"]], raw_size), warp)
+            if not mask.any():
+                raise CaptureError(f"the prompt's mask {entry['mask']} shows no object", "paint the object white on black")
+            write_mask(given / PROMPT_FOLDER / f"{entry['frame']:06d}.png", mask)

@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stages.rectify.checks import listed
-from stages.rectify.given import read_mask
+from stages.core.frame_names import listed
+from stages.core.mask_reading import read_mask
 from stages.rectify.raw_pairs import PairReader
 from stages.rectify.sampled import evenly
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from stages.core.capture import CaptureFiles, find_files
 from stages.core.capture_names import unread
 from stages.core.errors import CaptureError
+from stages.core.frame_names import by_frame
 from stages.core.look import Look
+from stages.core.object_prompt import read_prompt
 from stages.rectify.capture_input import open_reader, read_rig
 from stages.rectify.config import RectifyConfig
-from stages.rectify.given import DepthEncoding, by_frame
+from stages.rectify.given import DepthEncoding
 from stages.rectify.look_words import calibration_words, file_words, pair_words, prompt_words
-from stages.rectify.prompt import read_prompt
 
 
 def look_at(capture: Path, config: RectifyConfig, pictures: bool = True, workers: int = 2) -> Look:

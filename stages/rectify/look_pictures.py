@@ -6,6 +6,7 @@ import numpy as np
 
 from stages.core.capture import CaptureFiles
 from stages.core.look import Look
+from stages.core.object_prompt import check_prompt, read_prompt
 from stages.core.stereo_calibration import StereoCalibration, check_calibration
 from stages.rectify import checks
 from stages.rectify.align_rows import align_rows
@@ -20,7 +21,6 @@ from stages.rectify.judge_masks import judge_given
 from stages.rectify.judge_order import order_words
 from stages.rectify.mask_reading import refuse_inverted, rim_share
 from stages.rectify.moments import shift_between_eyes
-from stages.rectify.prompt import check_prompt, read_prompt
 from stages.rectify.raw_pairs import PairReader, RawPair
 from stages.rectify.read_folders import FolderReader
 from stages.rectify.read_videos import VideoPairReader

@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 
 from stages.core.capture import CaptureFiles
+from stages.core.frame_names import listed
+from stages.core.object_prompt import Prompt
 from stages.core.stereo_calibration import Camera, StereoCalibration
-from stages.rectify.checks import listed
-from stages.rectify.prompt import Prompt
 from stages.rectify.raw_pairs import PairReader
 from stages.rectify.read_folders import FolderReader
 

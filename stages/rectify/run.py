@@ -11,7 +11,9 @@ from stages.base import StageContext, StageReport
 from stages.core.camera import Rig
 from stages.core.capture import CaptureFiles
 from stages.core.errors import CaptureError
+from stages.core.frame_names import by_frame
 from stages.core.frames import write_table
+from stages.core.object_prompt import check_prompt, entries, map_prompt, move_to_usable, read_prompt
 from stages.core.parallel import ordered_map
 from stages.core.stereo_calibration import check_calibration
 from stages.rectify import checks, pictures
@@ -20,14 +22,13 @@ from stages.rectify.capture_input import open_reader, read_rig
 from stages.rectify.config import RectifyConfig
 from stages.rectify.figures import FrameFigures
 from stages.rectify.geometry import Geometry, rectifying
-from stages.rectify.given import DepthEncoding, GivenMaps, by_frame
+from stages.rectify.given import DepthEncoding, GivenMaps, write_prompt_masks
 from stages.rectify.judge_calibration import judge_rotation, judge_size
 from stages.rectify.judge_focal import focal_words, offset_words
 from stages.rectify.judge_masks import judge_given
 from stages.rectify.judge_order import order_words
 from stages.rectify.moments import shift_between_eyes
 from stages.rectify.pairing import Shift
-from stages.rectify.prompt import check_prompt, entries, map_prompt, move_to_usable, read_prompt, write_masks
 from stages.rectify.read_folders import FolderReader
 from stages.rectify.read_videos import VideoPairReader
 from stages.rectify.row_offset import RowMatches, swapped_share
@@ -173,7 +174,7 @@ class Run:
         self.done.warnings += given.write(self.out / "given", frames, masks, depth, hidden)
         if self.files.prompt_masks:
             warp = Warp.of(geometry.left, geometry.rig, geometry.size, (rig.width, rig.height), geometry.keep_left)
-            write_masks(prompt, self.files.prompt_masks, warp, geometry.size, self.out / "given")
+            write_prompt_masks(prompt, self.files.prompt_masks, warp, geometry.size, self.out / "given")
 
     def _finish(self, rows: list[FrameFigures], source: str, rig: Rig, prompt: dict) -> None:
         self.context.progress(1, 1, f"{len(rows)} frames checked, {sum(r.ok for r in rows)} rectified")

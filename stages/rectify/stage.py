@@ -4,7 +4,7 @@
 1. read the calibration and survey every pair (sizes, broken files, blur, repeats, exposure)     survey.py, figures.py
 2. measure how far the rows of the two views miss each other, and correct the right camera        row_offset.py
 3. write the pairs: copied where nothing has to change, else resampled once                       write_pairs.py
-4. bring the prompt and given masks and depth to the rectified left picture                       prompt.py, given.py
+4. bring the prompt and given masks and depth to the rectified left picture                       core/object_prompt.py, given.py
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class RectifyStage:
 
     def check(self, inputs: Mapping[str, ArtifactRef], config: RectifyConfig) -> None:
         """Files there, calibration readable and plausible as far as it goes without a picture, prompt readable. Raises CaptureError."""
+        from stages.core.object_prompt import read_prompt
         from stages.rectify.capture_input import open_reader, read_rig
-        from stages.rectify.prompt import read_prompt
 
         files = find_files(inputs["capture"].path)
         read_rig(files, config.calibration_unit)

@@ -22,8 +22,8 @@ from flows.pick.pages import PickPages
 from flows.twin_files import Shown, TwinFileServer, serve
 from flows.web_guard import Allowed
 from stages.core.errors import CaptureError
+from stages.core.object_prompt import read_prompt
 from stages.marking import MarkedCapture
-from stages.rectify.prompt import read_prompt
 from tests.flows.conftest import make_capture
 
 SIZE = (320, 240)

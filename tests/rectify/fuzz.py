@@ -26,14 +26,15 @@ from stages.core.config import resolve
 from stages.core.errors import TwinError
 from stages.core.frames import read_poses
 from stages.core.images import read_disparity, read_mask, read_rgb
+from stages.core.mask_reading import read_given
+from stages.core.mask_reading import read_mask as read_given_mask
 from stages.core.meta_pictures import pictures_named
+from stages.core.object_prompt import check_prompt, map_prompt, read_prompt
 from stages.core.stereo_calibration import Camera, StereoCalibration, check_calibration, rigid
 from stages.graph import stages
 from stages.rectify.calibration_file import read_calibration
 from stages.rectify.geometry import rectifying
-from stages.rectify.given import DepthEncoding, read_given
-from stages.rectify.given import read_mask as read_given_mask
-from stages.rectify.prompt import check_prompt, map_prompt, read_prompt
+from stages.rectify.given import DepthEncoding
 from stages.rectify.raw_pairs import decode
 from stages.rectify.read_stereo_video import StereoVideoReader
 from tests.rectify import maker_files

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from stages.core.errors import CaptureError
-from stages.rectify.given import by_frame, read_mask
-from stages.rectify.mask_reading import refuse_inverted, rim_share
+from stages.core.frame_names import by_frame
+from stages.core.mask_reading import read_mask, refuse_inverted, rim_share
 
 TRUE = cv2.circle(np.zeros((60, 80), np.uint8), (38, 31), 20, 1, -1) > 0
 

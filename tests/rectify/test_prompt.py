@@ -10,7 +10,7 @@ import pytest
 
 from stages.core.errors import CaptureError
 from stages.core.images import read_mask
-from stages.rectify.prompt import map_prompt, move_to_usable
+from stages.core.object_prompt import map_prompt, move_to_usable
 from tests.rectify.raw_capture import LEFT_TURN, _maps, make_raw
 
 WHOLE = {"frame": 1, "box_xyxy": [100, 60, 300, 250], "points": [[200, 150, 1], [10, 10, 0]],

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.rectify.checks import count_warnings, listed
+from stages.core.frame_names import listed
+from stages.rectify.checks import count_warnings
 from stages.rectify.figures import FrameFigures, compare, edge_strength, gain, small_pictures
 from stages.rectify.raw_pairs import Picture, RawPair
 from stages.rectify.survey import select, survey

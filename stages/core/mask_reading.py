@@ -13,6 +13,9 @@ import cv2
 import numpy as np
 
 from stages.core.errors import CaptureError
+from stages.core.images import decode_bytes
+from stages.core.picture_size import check_size
+from stages.core.plain_files import read_bytes
 
 LOSSY_LEAST = 64
 """grey levels that the brightest part of a lossy mask must reach: ringing of a label picture would swallow the labels"""
@@ -90,3 +93,29 @@ def rim_share(mask: np.ndarray) -> float:
     """Share of the outermost pixels that the mask covers."""
     rim = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     return float(rim.mean())
+
+
+def read_mask(path: Path, raw_size: tuple[int, int]) -> np.ndarray:
+    """(h, w) bool, the object of a mask picture of any encoding. Raises CaptureError as `read_given`, or where it means nothing."""
+    return read_labels(path, raw_size)[0]
+
+
+def read_labels(path: Path, raw_size: tuple[int, int]) -> tuple[np.ndarray, int]:
+    """As `read_mask`, and how many labels the picture distinguishes."""
+    image = read_given(path, raw_size, cv2.IMREAD_UNCHANGED)
+    with path.open("rb") as f:
+        lossy = f.read(4).startswith((b"\xff\xd8", b"RIFF"))                 # JPEG, WebP
+    return object_of(image, Path(path.parent.name) / path.name, lossy), labels_in(image, lossy)
+
+
+def read_given(path: Path, raw_size: tuple[int, int], flags: int) -> np.ndarray:
+    """A mask or depth picture; raises CaptureError if it is broken or not of the raw picture's size."""
+    data, name = read_bytes(path), Path(path.parent.name) / path.name
+    width, height = check_size(data, name, raw_size[0] * raw_size[1] * 64e-6)
+    if (width, height) == raw_size:
+        image = decode_bytes(data, name, flags)
+        width, height = image.shape[1::-1]
+    if (width, height) != raw_size:
+        raise CaptureError(f"{name} is {width}x{height} px; the left pictures are {raw_size[0]}x{raw_size[1]} px",
+                           "give masks and depth in pixels of the left picture as captured")
+    return image

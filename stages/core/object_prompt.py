@@ -15,12 +15,8 @@ from typing import Any
 import numpy as np
 
 from stages.core.errors import CaptureError
-from stages.core.images import write_mask
+from stages.core.frame_names import listed
 from stages.core.plain_files import read_json
-from stages.rectify.checks import listed
-from stages.rectify.geometry import edges
-from stages.rectify.given import read_mask, rectified_mask
-from stages.rectify.write_pairs import Warp
 
 MIN_BOX_PX = 8
 REACH = 3
@@ -180,16 +176,14 @@ def _mapped_entry(entry: Prompt, mapped: Callable[[np.ndarray], np.ndarray], siz
     return out
 
 
-def write_masks(prompt: Prompt, masks: Sequence[Path], warp: Warp, raw_size: tuple[int, int], given: Path) -> None:
-    """The masks that the prompt (in raw px) names, rectified, below `given`. Raises CaptureError for one that is broken or empty."""
-    files = {p.name: p for p in masks}
-    for entry in entries(prompt):
-        if "mask" in entry:
-            mask = rectified_mask(read_mask(files[entry["mask"]], raw_size), warp)
-            if not mask.any():
-                raise CaptureError(f"the prompt's mask {entry['mask']} shows no object", "paint the object white on black")
-            write_mask(given / FOLDER / f"{entry['frame']:06d}.png", mask)
-
-
 def _rounded(uv: np.ndarray) -> list[float]:
     return [round(float(x), 4) for x in uv]
+
+
+def edges(box: tuple[float, float, float, float], samples: int = 33) -> list[np.ndarray]:
+    """Points along the left, top, right and bottom edge of a box, each (samples, 2)."""
+    x0, y0, x1, y1 = box
+    s = np.linspace(0, 1, samples)
+    x, y = x0 + s * (x1 - x0), y0 + s * (y1 - y0)
+    one = np.ones(samples)
+    return [np.stack(p, 1) for p in ((x0 * one, y), (x, y0 * one), (x1 * one, y), (x, y1 * one))]
