@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import transform
-from stages.track.dense_view import DenseView
 from stages.track.frame_points import FramePoints
 from stages.track.linking import ViewGraph, object_centre
 from stages.track.multiview_tracks import Tracks, gather, locate

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.dense.view import DenseView, agreement
 from stages.core.geometry.rigid import inverse, transform
 from stages.core.geometry.stereo_points import project_stereo
-from stages.track.dense_view import DenseView, agreement
 from stages.track.descriptor_matching import match_guided
 from stages.track.frame_points import FramePoints
 from stages.track.view_graph import Edge, PairOptions

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.dense.alignment import align_surfaces
+from stages.core.dense.look import judge
+from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import transform
 from stages.core.parallel import ordered_map
 from stages.track.credibility import (
@@ -25,12 +28,10 @@ from stages.track.credibility import (
     Progress,
     credible,
 )
-from stages.track.dense_alignment import align_surfaces
-from stages.track.dense_view import DenseView
 from stages.track.frame_points import FramePoints
 from stages.track.loops import Jump, believed
 from stages.track.mask_mending import mend
-from stages.track.verification import contradicted, judge
+from stages.track.verification import contradicted
 from stages.track.view_graph import Edge, PairOptions, alike_pairs, choose_keyframes, compare, neighbour_pairs, spanning_poses
 
 SURFACE_AGREE, SURFACE_VIOLATION, SURFACE_CORRELATION, SURFACE_SIGMA_DEG = 0.7, 0.06, 0.7, 0.8

@@ -13,8 +13,8 @@ from itertools import pairwise
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import inverse, transform
-from stages.track.dense_view import DenseView
 from stages.track.frame_points import FramePoints
 from stages.track.view_graph import PairOptions, compare
 

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.dense.view import DenseView, agreement
 from stages.core.geometry.rigid import inverse, transform
-from stages.track.dense_view import DenseView, agreement
 from stages.track.frame_points import FramePoints
 from stages.track.lost_masks import on_object
 from stages.track.view_graph import Edge, PairOptions, compare

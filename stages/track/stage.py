@@ -124,8 +124,8 @@ def _measure(
     rig: Rig, reader: FrameReader, mask_rows: list[dict[str, Any]], method: FeatureMethod, config: TrackConfig, context: StageContext
 ) -> tuple[dict, dict]:
     """{frame: FramePoints} and {frame: DenseView} of every usable frame, streamed."""
+    from stages.core.dense.view import small_view
     from stages.core.parallel import ordered_map
-    from stages.track.dense_view import small_view
     from stages.track.frame_points import MeasureOptions, measure_frame
 
     options = MeasureOptions(config.max_points_inside, config.max_points_outside, config.max_width_px, config.min_correlation)

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import inverse, transform
 from stages.core.geometry.stereo_points import project_stereo
-from stages.track.dense_view import DenseView
 from stages.track.frame_points import FramePoints
 from stages.track.multiview_tracks import Tracks
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import inverse, rotation_angle, transform
 from stages.core.geometry.stereo_points import project_stereo
 from stages.core.parallel import ordered_map
-from stages.track.dense_view import DenseView
 from stages.track.features import Likeness
 from stages.track.frame_points import FramePoints
 from stages.track.linking import ViewGraph, object_centre

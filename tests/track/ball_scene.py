@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stages.core.camera import Rig
-from stages.track.dense_view import DenseView
+from stages.core.dense.view import DenseView
 from stages.track.frame_points import FramePoints
 
 RIG = Rig(256, 144, 240.0, 240.0, 127.5, 71.5, 0.06)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from stages.track.dense_view import agreement
+from stages.core.dense.view import agreement
 from stages.track.mask_mending import mend
 from stages.track.pair_matching import MutualNearest
 from stages.track.view_graph import Edge, PairOptions

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+from stages.core.dense.look import Verdict, detail, judge
+from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import exp_se3, inverse
-from stages.track.dense_view import DenseView
-from stages.track.verification import Verdict, contradicted, detail, judge
+from stages.track.verification import contradicted
 from tests.track.ball_scene import RADIUS_M, RIG
 
 DISTANCE_M = 0.35

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import exp_se3, transform
-from stages.track.dense_view import DenseView
 
 GATES = (0.30, 0.15, 0.08, 0.05)
 """a surface point pairs with the surface it projects onto while their disparities differ by less than this share; one value a pass"""
