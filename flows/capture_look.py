@@ -8,10 +8,9 @@ from flows.request import Reconstruction
 from flows.stage_child import load_stages
 from stages.core.config import resolve
 from stages.core.look import Look
-from stages.core.routes import route_of
 from stages.graph import look_at
 
-FIRST = {"stereo": "rectify", "posed": "posed"}
+FIRST = {"stereo": "rectify", "posed": "posed", "rgbd": "rgbd"}
 """{route: the stage that reads the capture}"""
 
 
@@ -19,5 +18,4 @@ def look(request: Reconstruction, pictures: bool = True) -> Look:
     """Raises ConfigError for settings that cannot be."""
     stages = load_stages()
     settings = resolve({s.name: s.Config for s in stages}, request.profile, Path(request.capture) / "twin.yaml", request.overrides())
-    route = route_of(Path(request.capture)) if request.route == "auto" else request.route
-    return look_at(Path(request.capture), settings.stages[FIRST[route]], pictures)
+    return look_at(Path(request.capture), settings.stages[FIRST[request.taken()]], pictures)

@@ -34,11 +34,12 @@ def _edge(which: str, position: int) -> Any:
 
 
 class RouteChoice(StrEnum):
-    """Stereo capture, or pictures with known cameras; auto goes by what lies in the folder."""
+    """Stereo capture, pictures with known cameras, or colour and depth of a depth camera (rgbd); auto goes by what lies in the folder."""
 
     auto = "auto"
     stereo = "stereo"
     posed = "posed"
+    rgbd = "rgbd"
 
 
 class Box(BaseModel):

@@ -14,6 +14,7 @@ from typing import Any
 from flows.markers import DEEPEST, MARKER, subfolders
 from flows.places import PICK_URL, captures_root
 from stages.core.capture import VIDEOS
+from stages.core.rgbd_files import looks_rgbd
 from stages.core.routes import looks_posed
 
 MOST_OFFERED = 1000
@@ -59,7 +60,7 @@ def offered_captures(root: Path) -> list[str]:
 
 def _captures(folder: Path, levels: int) -> Iterator[Path]:
     for path in subfolders(folder):
-        if (path / "left").is_dir() or (path / MARKER).is_file() or _has_video(path) or looks_posed(path):
+        if (path / "left").is_dir() or (path / MARKER).is_file() or _has_video(path) or looks_posed(path) or looks_rgbd(path):
             yield path
         elif levels > 1:
             yield from _captures(path, levels - 1)

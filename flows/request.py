@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from stages.core.routes import Route
+from stages.core.routes import Route, route_of
 
 
 class Reconstruction(BaseModel):
@@ -15,9 +15,9 @@ class Reconstruction(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    capture: str = Field(min_length=1, description="folder of the capture: left/, right/ (or video), calibration; or posed pictures")
+    capture: str = Field(min_length=1, description="folder: left/, right/ (or video), calibration; or posed pictures; or colour and depth")
     out: str = Field(min_length=1, description="folder that receives the twin")
-    route: Route = Field("auto", description="stereo capture, posed pictures, or auto: what lies in the folder")
+    route: Route = Field("auto", description="stereo capture, posed pictures, depth camera (rgbd), or auto: what lies in the folder")
     profile: Literal["preview", "standard", "quality"] = Field("standard", description="preview: about a minute; quality: slow and fine")
     box: tuple[float, float, float, float] | None = Field(None, description="x0, y0, x1, y1 of the object in the first left picture, px")
     start_from: str | None = Field(None, description="compute this stage and all that follow again, even if the store has them")
@@ -32,7 +32,14 @@ class Reconstruction(BaseModel):
         """The capture's folder name."""
         return Path(self.capture).name
 
+    def taken(self) -> Literal["stereo", "posed", "rgbd"]:
+        """The route: the one asked for, or by what lies in the folder."""
+        return route_of(Path(self.capture)) if self.route == "auto" else self.route
+
     def overrides(self) -> tuple[str, ...]:
         """All settings of the request as stage.key=value, the box among them."""
-        box = () if self.box is None else (f"rectify.box=[{','.join(f'{x:g}' for x in self.box)}]",)
-        return (*box, *self.settings)
+        if self.box is None:
+            return self.settings
+        stage = "rgbd" if self.taken() == "rgbd" else "rectify"
+        box = f"{stage}.box=[{','.join(f'{x:g}' for x in self.box)}]"
+        return (box, *self.settings)

@@ -36,7 +36,6 @@ from stages.core.config import Settings, resolve
 from stages.core.errors import CaptureError, ConfigError, TwinError
 from stages.core.fingerprint import digest_mapping
 from stages.core.licences import refuse_non_commercial
-from stages.core.routes import route_of
 from stages.core.store import ArtifactRef, Store
 from stages.core.twin import assemble_twin
 from stages.core.weights import require
@@ -66,7 +65,7 @@ class Run:
         beside = beside or Beside()
         self.request, self.store, self.watcher, self._leave_if_over = request, store, beside.watcher, beside.leave_if_over
         check_places(request.capture, None if request.until else request.out, request.route)
-        self.route = route_of(Path(request.capture)) if request.route == "auto" else request.route
+        self.route = request.taken()
         every = load_stages(self.route)
         self.stages: tuple[Stage, ...] = _until(every, request.until)
         self.settings = self._resolved(every)

@@ -40,9 +40,17 @@ def posed_stages() -> tuple[Stage, ...]:
 
 
 @cache
+def rgbd_stages() -> tuple[Stage, ...]:
+    """The third route, for depth cameras: `rgbd` makes what `rectify` and `depth` make of pairs; the rest is the same."""
+    from stages.rgbd.stage import STAGE as RGBD
+
+    return ordered((RGBD, *(s for s in stages() if s.name not in ("rectify", "depth"))))
+
+
+@cache
 def every_stage() -> tuple[Stage, ...]:
-    """Those of both routes, each once."""
-    return (*stages(), *(s for s in posed_stages() if s not in stages()))
+    """Those of all routes, each once."""
+    return tuple(dict.fromkeys((*stages(), *posed_stages(), *rgbd_stages())))
 
 
 def ordered(found: tuple[Stage, ...]) -> tuple[Stage, ...]:
@@ -70,7 +78,11 @@ def look_at(capture: Path, settings: Any, pictures: bool = True) -> Look:
     from stages.posed.config import PosedConfig
     from stages.posed.look import look_at as look_at_posed
     from stages.rectify.look import look_at
+    from stages.rgbd.config import RgbdConfig
+    from stages.rgbd.look import look_at as look_at_rgbd
 
+    if isinstance(settings, RgbdConfig):
+        return look_at_rgbd(capture, settings, pictures)
     if isinstance(settings, PosedConfig):
         return look_at_posed(capture, settings, pictures)
     return look_at(capture, settings, pictures)

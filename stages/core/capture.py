@@ -25,6 +25,7 @@ from stages.core.errors import CaptureError
 from stages.core.fingerprint import digest_file, digest_mapping
 from stages.core.meta_pictures import pictures_named
 from stages.core.plain_files import require_all_regular
+from stages.core.rgbd_files import find_rgbd
 from stages.core.routes import Route, posed_files, route_of
 from stages.core.store import ArtifactRef
 
@@ -93,8 +94,10 @@ def find_files(root: Path) -> CaptureFiles:
 
 
 def capture_files(root: Path, route: Route = "auto") -> tuple[Path, ...]:
-    """Every file that can change a result, of either route. Raises CaptureError for a folder that is no capture."""
+    """Every file that can change a result, of any route. Raises CaptureError for a folder that is no capture."""
     chosen = route_of(Path(root)) if route == "auto" else route
+    if chosen == "rgbd":
+        return find_rgbd(Path(root)).all()
     return posed_files(Path(root)) if chosen == "posed" else find_files(root).all()
 
 

@@ -1,4 +1,5 @@
-"""Which route a folder takes: a stereo capture, or pictures with known cameras. Decided by names alone, before anything is read."""
+"""Which route a folder takes: a stereo capture, pictures with known cameras, or colour and depth of a depth camera. Decided by names
+alone, before anything is read."""
 
 from __future__ import annotations
 
@@ -9,8 +10,9 @@ from typing import Literal
 from stages.core.capture_links import refuse_links_out
 from stages.core.errors import CaptureError
 from stages.core.plain_files import require_all_regular
+from stages.core.rgbd_files import looks_rgbd
 
-Route = Literal["auto", "stereo", "posed"]
+Route = Literal["auto", "stereo", "posed", "rgbd"]
 PICTURES = (".png", ".jpg", ".jpeg")
 CAMERA_FILES = ("transforms.json", "transforms_train.json", "poses_bounds.npy", "cameras.npz", "cameras_sphere.npz")
 MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", "dense/sparse", ".")
@@ -23,11 +25,13 @@ IGNORED = ("gt", "truth")
 MOST_FILES, DEEPEST = 60_000, 4
 
 
-def route_of(root: Path) -> Literal["stereo", "posed"]:
-    """posed where camera files or canonical views lie and no stereo pictures do."""
+def route_of(root: Path) -> Literal["stereo", "posed", "rgbd"]:
+    """posed where camera files or canonical views lie and no stereo pictures do; rgbd where colour and depth lie and none of these."""
     if any((root / name).exists() for name in STEREO):
         return "stereo"
-    return "posed" if looks_posed(root) else "stereo"
+    if looks_posed(root):
+        return "posed"
+    return "rgbd" if looks_rgbd(root) else "stereo"
 
 
 def looks_posed(root: Path) -> bool:

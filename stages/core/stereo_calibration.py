@@ -106,9 +106,7 @@ def parallel(K_left: np.ndarray, K_right: np.ndarray, baseline_m: float, size: t
 def check_calibration(c: StereoCalibration) -> None:
     """Raise CaptureError (file, expected, found, remedy) for anything a real stereo camera cannot have; needs `size`."""
     for side, camera in (("left", c.left), ("right", c.right)):
-        _check_finite(c.source, f"{side} K", camera.K)
-        _check_finite(c.source, f"{side} distortion", camera.distortion)
-        _check_camera(c, side, camera)
+        check_camera(c.source, side, camera, c.size or (0, 0))
     _check_finite(c.source, "right_from_left", c.right_from_left)
     _check_rig(c)
 
@@ -120,30 +118,33 @@ def _check_finite(source: str, what: str, values: np.ndarray) -> None:
                            "calibrate again, or restore the file; `twin calibrate` makes one from chessboard pairs")
 
 
-def _check_camera(c: StereoCalibration, side: str, camera: Camera) -> None:
-    width, height = c.size or (0, 0)
+def check_camera(source: str, side: str, camera: Camera, size: tuple[int, int]) -> None:
+    """Raise CaptureError for a lens that no camera has, for pictures of (width, height)."""
+    _check_finite(source, f"{side} K", camera.K)
+    _check_finite(source, f"{side} distortion", camera.distortion)
+    width, height = size
     K = camera.K
-    check_form(c.source, side, K, height)
+    check_form(source, side, K, height)
     low, high = FOCAL_WIDTHS[0] * width, FOCAL_WIDTHS[1] * width
     if not (low <= K[0, 0] <= high and low <= K[1, 1] <= high):
-        raise CaptureError(f"{c.source}: {side} focal length is {K[0, 0]:.6g} x {K[1, 1]:.6g} px; "
+        raise CaptureError(f"{source}: {side} focal length is {K[0, 0]:.6g} x {K[1, 1]:.6g} px; "
                            f"expected {low:.0f} to {high:.0f} px for {width} px wide pictures",
                            "the focal length must be in pixels of these pictures: not in millimetres, not for another size")
     if abs(K[0, 0] / K[1, 1] - 1) > 0.2:
-        raise CaptureError(f"{c.source}: {side} fx and fy differ by more than 20 % ({K[0, 0]:.1f}, {K[1, 1]:.1f} px)",
+        raise CaptureError(f"{source}: {side} fx and fy differ by more than 20 % ({K[0, 0]:.1f}, {K[1, 1]:.1f} px)",
                            "check the order of the nine numbers of K (row by row: fx 0 cx 0 fy cy 0 0 1)")
     for axis, centre, length in (("cx", K[0, 2], width), ("cy", K[1, 2], height)):
         if not 0 <= centre <= length:
-            raise CaptureError(f"{c.source}: {side} {axis} is {centre:.1f} px; expected it inside the picture, 0 to {length} px",
+            raise CaptureError(f"{source}: {side} {axis} is {centre:.1f} px; expected it inside the picture, 0 to {length} px",
                                "check that K is stored row by row and belongs to pictures of this size")
     if camera.fisheye:
-        check_fisheye(c.source, side, K, camera.distortion, (width, height))
+        check_fisheye(source, side, K, camera.distortion, (width, height))
         return
     if camera.distortion.size not in DISTORTION_LENGTHS:
-        raise CaptureError(f"{c.source}: {side} distortion has {camera.distortion.size} coefficients; expected one of {DISTORTION_LENGTHS}",
+        raise CaptureError(f"{source}: {side} distortion has {camera.distortion.size} coefficients; expected one of {DISTORTION_LENGTHS}",
                            "use OpenCV's order k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4 tx ty; "
                            "a fisheye has \"model\": \"fisheye\" and k1 k2 k3 k4")
-    check_lens(c.source, side, K, camera.distortion, (width, height))
+    check_lens(source, side, K, camera.distortion, (width, height))
 
 
 def _check_rig(c: StereoCalibration) -> None:

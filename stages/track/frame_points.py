@@ -10,6 +10,7 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.geometry.stereo_points import backproject_stereo
 from stages.track.features import FeatureMethod, working_scale
+from stages.track.measured_depth import read_depth
 from stages.track.stereo_measurement import level_of, measure_right, pyramid
 
 LOST_MASK_FACTOR = 3
@@ -70,7 +71,7 @@ def measure_frame(
     frame: int,
     picture: np.ndarray,
     left: np.ndarray,
-    right: np.ndarray,
+    right: np.ndarray | None,
     mask: np.ndarray,
     mask_lost: bool,
     disparity: np.ndarray,
@@ -78,8 +79,8 @@ def measure_frame(
     method: FeatureMethod,
     options: MeasureOptions,
 ) -> FramePoints:
-    """Detect in the left picture, measure in the right one. Pictures uint8: `picture` is the left one as the method sees it, grey or RGB,
-    `left` and `right` (H, W) are grey; mask bool, disparity and sigma px with NaN = none."""
+    """Detect in the left picture, measure in the right one, or by depth where there is none. Pictures uint8: `picture` is the left one as
+    the method sees it, grey or RGB, `left` and `right` (H, W) are grey; mask bool, disparity and sigma px with NaN = none."""
     height, width = left.shape
     scale = working_scale(method, options.max_width_px, width)
     small = picture if scale == 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -91,16 +92,12 @@ def measure_frame(
     blob = points.scale_px * zoom[0]
     pixel = np.clip(np.rint(uv).astype(int), 0, [width - 1, height - 1])
     at = (pixel[:, 1], pixel[:, 0])
-    u_right, slope, deviation = measure_right(
-        pyramid(left),
-        pyramid(right),
-        uv,
-        level_of(blob, left.shape),
-        disparity[at],
-        sigma[at],
-        search_range(disparity, width),
-        options.min_correlation,
-    )
+    if right is None:
+        u_right, slope, deviation = read_depth(disparity, sigma, uv)
+    else:
+        level, search = level_of(blob, left.shape), search_range(disparity, width)
+        eyes = pyramid(left), pyramid(right)
+        u_right, slope, deviation = measure_right(*eyes, uv, level, disparity[at], sigma[at], search, options.min_correlation)
     return FramePoints(
         frame,
         uv,

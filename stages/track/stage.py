@@ -19,6 +19,7 @@ from stages.track.config import TrackConfig
 
 if TYPE_CHECKING:
     from stages.track.features import FeatureMethod, Likeness
+    from stages.track.track_refinement import PictureSource
 
 
 MOVED = "the object is moved in the scene during the capture, as the masks' runs of rest say"
@@ -100,7 +101,7 @@ class TrackStage:
             graph,
             scope == "object",
             *_options(config, features.likeness, drift, context),
-            reader.gray,
+            _pictures(reader),
             context.workers,
             context.progress,
         )
@@ -136,7 +137,8 @@ def _measure(
         if frame in lost:
             mask = np.zeros_like(mask)
         picture = reader.rgb(frame) if method.colour else left
-        points = measure_frame(frame, picture, left, reader.gray(frame, "right"), mask, not mask.any(), disparity, sigma, method, options)
+        right = reader.gray(frame, "right") if reader.has_right else None
+        points = measure_frame(frame, picture, left, right, mask, not mask.any(), disparity, sigma, method, options)
         return points, small_view(rig, left, disparity, sigma, mask)
 
     points, views = {}, {}
@@ -144,6 +146,14 @@ def _measure(
         points[p.frame], views[p.frame] = p, v
         context.progress(done + 1, len(reader.ids), "finding points")
     return points, views
+
+
+def _pictures(reader: FrameReader) -> PictureSource:
+    """The pictures of both eyes, or of one and its measured depth."""
+    from stages.track.track_refinement import PictureSource
+
+    depth = None if reader.has_right else lambda k: (reader.disparity_px(k), reader.sigma_px(k))
+    return PictureSource(reader.gray, depth)
 
 
 def _too_few(points: dict, scope: str, config: TrackConfig) -> StageError:

@@ -17,12 +17,18 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse
 from stages.core.parallel import ordered_map
+from stages.track.measured_depth import read_depth
 from stages.track.multiview_tracks import Tracks
 from stages.track.patch_alignment import SAMPLES, align, sample_window
 from stages.track.stereo_measurement import level_of, measure_right, pyramid, usable_levels
 
-PictureSource = Callable[[int, str], np.ndarray]
-"""(frame, "left" or "right") -> (H, W) uint8"""
+
+@dataclass(frozen=True)
+class PictureSource:
+    """picture(frame, "left" or "right") -> (H, W) uint8; depth(frame) -> disparity and sigma (H, W) px, None where there is a right eye."""
+
+    picture: Callable[[int, str], np.ndarray]
+    depth: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def refine_tracks(
     def cut(frame: int) -> int:
         points = np.flatnonzero(tracks.frame[reference] == frame)
         rows = reference[points]
-        templates[points] = _cut(pyramid(pictures(frame, "left")), uvr[rows, :2] / 2.0 ** level[rows, None], level[rows])
+        templates[points] = _cut(pyramid(pictures.picture(frame, "left")), uvr[rows, :2] / 2.0 ** level[rows, None], level[rows])
         return frame
 
     for done, _ in enumerate(ordered_map(cut, frames, options.workers)):
@@ -151,7 +157,7 @@ def _refine_frame(
     max_shift: np.ndarray,
     min_correlation: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    left = pyramid(pictures(frame, "left"))
+    left = pyramid(pictures.picture(frame, "left"))
     zoom = 2.0**level
     uv, sigma, ok = _align_all(
         left, templates, np.ascontiguousarray(affine), level, uvr[:, :2] / zoom[:, None], is_reference, max_shift, min_correlation
@@ -161,16 +167,11 @@ def _refine_frame(
     moved = out[:, 0] - uvr[:, 0]
     # the right eye is measured again at the new place; its old answer says where to look
     guess = uvr[:, 0] - uvr[:, 2]
-    u_right, _, sigma_right = measure_right(
-        left,
-        pyramid(pictures(frame, "right")),
-        out[:, :2],
-        level,
-        guess,
-        np.where(np.isfinite(guess), 0.5, np.nan),
-        (0.0, 0.0),
-        min_correlation,
-    )
+    if pictures.depth is not None:
+        u_right, _, sigma_right = read_depth(*pictures.depth(frame), out[:, :2])
+    else:
+        right, doubt = pyramid(pictures.picture(frame, "right")), np.where(np.isfinite(guess), 0.5, np.nan)
+        u_right, _, sigma_right = measure_right(left, right, out[:, :2], level, guess, doubt, (0.0, 0.0), min_correlation)
     out[:, 2] = np.where(np.abs(u_right - uvr[:, 2] - moved) < 2.0, u_right, np.nan)
     return out, np.where(is_reference, np.nan_to_num(sigma_right, nan=0.1), sigma), ok
 

@@ -17,6 +17,7 @@ _MIME = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 _TABLES = (
     ("rectify", "frames.parquet", "picture"),
     ("masks", "masks.parquet", "mask"),
+    ("rgbd", "frames.parquet", "picture"),
     ("posed", "frames.parquet", "picture"),
     ("posed", "masks.parquet", "mask"),
 )
