@@ -10,6 +10,7 @@ import argparse
 import os
 from urllib.parse import urlsplit
 
+from flows.audit import WithAudit
 from flows.open_page import WithOpenPage
 from flows.web_guard import Allowed, App, Guard
 
@@ -30,7 +31,8 @@ def guarded(app: App, host: str) -> Guard:
     api = server.api
     auth = api.auth_string.get_secret_value() if api.auth_string else ""
     files_port = str(urlsplit(os.environ.get("TWIN_FILES_URL", "")).port or "")
-    return Guard(WithOpenPage(app, auth, files_port), Allowed.at(host, api.cors_allowed_origins, server.ui.api_url or ""), HEADERS)
+    told = WithAudit(WithOpenPage(app, auth, files_port))
+    return Guard(told, Allowed.at(host, api.cors_allowed_origins, server.ui.api_url or ""), HEADERS)
 
 
 def serve(host: str, port: int, services: bool = True) -> None:
@@ -39,6 +41,7 @@ def serve(host: str, port: int, services: bool = True) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
+    from flows import mail_block  # noqa: F401 - the server has to know it to send by it
     from flows.sqlite_database import lock_transactions_from_the_beginning
 
     lock_transactions_from_the_beginning()

@@ -16,6 +16,7 @@ from flows.places import captures_root
 from flows.ready import ReadyCapture, arrived, not_done, ready_captures
 from flows.run_record import RunRecords
 from flows.settling import Settling
+from flows.started_by import watcher_tag
 from stages.core.errors import CaptureError
 from stages.core.store import Store
 
@@ -72,7 +73,7 @@ class Arrivals:
     def _start(self, capture: ReadyCapture) -> list[str]:
         try:
             run_deployment(DEPLOYMENT, parameters=parameters_of(capture, PROFILE, ()), timeout=0,
-                           idempotency_key=start_key(capture, PROFILE, ()))
+                           idempotency_key=start_key(capture, PROFILE, ()), tags=[watcher_tag()])
         except PrefectHTTPStatusError as e:
             if e.response.status_code >= 500:
                 raise

@@ -13,13 +13,15 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.attempt import begin_attempt, leave_if_over
-from flows.batch_page import CHANGED_SINCE, DONE_BEFORE, NOT_TAKEN, Outcome, write_summary
+from flows.batch_page import CHANGED_SINCE, DONE_BEFORE, NOT_TAKEN, SET_ASIDE, Outcome, write_summary
 from flows.batch_runs import BatchRuns
 from flows.failed_state import failed_state
 from flows.form import Profile, Setting
 from flows.places import captures_root, twin_folder, twins_root
 from flows.ready import ReadyCapture, arrived, changed_since, not_done
 from flows.run_record import RunRecords
+from flows.set_aside import why_set_aside
+from flows.started_by import by_tags, tag
 from stages.core.store import Store
 
 PAGE_EVERY_S = 15.0
@@ -40,18 +42,23 @@ async def reconstruct_batch(
         root: Folder with captures; empty means the captures folder.
         profile: Profile of every run.
         settings: More settings of every run, each as stage.key=value.
-        again: Also captures that are done with these settings.
+        again: Also captures that are done with these settings, and those that are set aside.
     """
     folder, batch = Path(root).expanduser() if root else captures_root(), str(flow_run.id)
     begin_attempt()
     found, notes = arrived(folder)
-    due = found if again else not_done(found, profile, settings, RunRecords(Store()))
+    records = RunRecords(Store())
+    due = found if again else not_done(found, profile, settings, records)
+    aside = {} if again else {c.path: why for c in due if (why := why_set_aside(c, records.of_capture(c.path)))}
+    due = [c for c in due if c.path not in aside]
     get_run_logger().info("%d captures are READY, %d of them to be done", len(found), len(due))
     left = {c.path for c in due}
-    outcomes = [*(Outcome(note.path, NOT_TAKEN, reason=note.why) for note in notes), *(_done(c) for c in found if c.path not in left)]
+    others = (_set_aside(c, aside[c.path]) if c.path in aside else _done(c) for c in found if c.path not in left)
+    outcomes = [*(Outcome(note.path, NOT_TAKEN, reason=note.why) for note in notes), *others]
     for told in (o for o in outcomes if o.bad):
         get_run_logger().warning("%s: %s. %s", told.name, told.status, told.reason)
     runs = BatchRuns((), profile, settings, batch, int(flow_run.run_count or 1), again)
+    runs.tags = [tag(f"batch {batch} of {by_tags(flow_run.tags or ())}")]
     runs.add_once_settled(due)
     next_page = 0.0
     async for outcome in runs.outcomes():
@@ -62,6 +69,11 @@ async def reconstruct_batch(
             write_summary(outcomes, twins_root(), under_way=len(due) - runs.ended)
             next_page = time.monotonic() + PAGE_EVERY_S
     return await _report(folder, outcomes, len(due))
+
+
+def _set_aside(capture: ReadyCapture, why: str) -> Outcome:
+    """Not tried again, so the night does not fail by it; the page shows it first."""
+    return Outcome(capture.name, SET_ASIDE, reason=why, capture=str(capture.path))
 
 
 def _done(capture: ReadyCapture) -> Outcome:

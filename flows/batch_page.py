@@ -10,20 +10,25 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from flows.twin_record import read_twin
 from flows.twin_verdict import fails, verdict_of
 
 DONE_BEFORE = "done before"
-CHANGED_SINCE, ARRIVING, NOT_TAKEN = "changed since", "still arriving", "not taken"
+CHANGED_SINCE, ARRIVING, NOT_TAKEN, SET_ASIDE = "changed since", "still arriving", "not taken", "set aside"
 """nothing failed, but somebody has to look at it"""
 THUMBNAIL_PX = 96
 STYLE = """body{font:15px/1.4 system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em;color:#1c1c1c}
 h1{font-size:1.5em;margin:0}p{margin:.4em 0 1.2em;color:#555}table{border-collapse:collapse;width:100%}
 th{font-weight:600;color:#555;border-bottom:2px solid #ccc}td,th{padding:.35em .6em;text-align:left;border-bottom:1px solid #e4e4e4;
 vertical-align:middle}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.n{white-space:nowrap}img{height:56px;display:block}
-tr.bad td{background:#fdf1f0}tr.bad .status{color:#b3261e;font-weight:600}.status{color:#1e6b34;white-space:nowrap}"""
+tr.bad td{background:#fdf1f0}tr.bad .status{color:#b3261e;font-weight:600}.status{color:#1e6b34;white-space:nowrap}
+th{cursor:pointer}tr[hidden]{display:none}"""
+SEARCH = """<p><input id=search type=search placeholder="search in names, figures and reasons" size=40 aria-label=search>
+<select id=status aria-label=status><option value="">every status</option></select> <button id=export>CSV of what is shown</button>
+<span id=shown></span></p>"""
 
 
 @dataclass
@@ -45,7 +50,7 @@ class Outcome:
     @property
     def failed(self) -> bool:
         """Whether the batch has failed by it."""
-        return self.status not in ("Completed", DONE_BEFORE, CHANGED_SINCE, ARRIVING, NOT_TAKEN) or bool(self._refused)
+        return self.status not in ("Completed", DONE_BEFORE, CHANGED_SINCE, ARRIVING, NOT_TAKEN, SET_ASIDE) or bool(self._refused)
 
     @property
     def why(self) -> str:
@@ -100,10 +105,12 @@ def _page(outcomes: Sequence[Outcome], folder: Path, under_way: int) -> str:
     columns = list(dict.fromkeys(k for _, f in named for k in f))
     head = "".join(f"<th class=n>{html.escape(c)}" for c in ("seconds", *columns))
     rows = "".join(_row(o, f, columns, folder) for o, f in named)
-    again = "<meta http-equiv=refresh content=15>" if under_way else ""
-    return (f"<!doctype html><html lang=en><meta charset=utf-8>{again}<title>Batch: {summary}</title><style>{STYLE}</style>"
-            f"<h1>Batch of {time.strftime('%Y-%m-%d %H:%M')}</h1><p>{len(outcomes)} captures: {summary}{left}</p>"
-            f"<table><tr><th><th>capture<th>status{head}</tr>{rows}</table></html>")
+    again = "<noscript><meta http-equiv=refresh content=15></noscript>" if under_way else ""
+    script = resources.files("flows").joinpath("batch_page.js").read_text()
+    return (f"<!doctype html><html lang=en><head><meta charset=utf-8>{again}<title>Batch: {summary}</title><style>{STYLE}</style></head>"
+            f"<body{' data-goes-on=1' if under_way else ''}>"
+            f"<h1>Batch of {time.strftime('%Y-%m-%d %H:%M')}</h1><p>{len(outcomes)} captures: {summary}{left}</p>{SEARCH}"
+            f"<table><thead><tr><th><th>capture<th>status{head}</tr></thead><tbody>{rows}</tbody></table><script>{script}</script></body></html>")
 
 
 def _row(o: Outcome, found: dict[str, object], columns: Sequence[str], folder: Path) -> str:

@@ -27,6 +27,7 @@ from flows.places import twin_folder
 from flows.ready import ReadyCapture, not_done
 from flows.run_record import RunRecords
 from flows.settling import Settling
+from flows.started_by import tag
 from stages.core.fingerprint import digest_mapping
 from stages.core.store import Store
 
@@ -59,6 +60,7 @@ class BatchRuns:
     def __init__(self, captures: Sequence[ReadyCapture], profile: str, settings: Sequence[str], batch: str, attempt: int, again: bool):
         self._waiting, self._profile, self._settings = deque(captures), profile, settings
         self._keys = [f"-{batch}-{k}" for k in range(1, attempt + 1)]
+        self.tags = [tag(f"batch {batch}")]
         if not again:
             self._keys.insert(0, "")
         self._under_way: dict[UUID, ReadyCapture] = {}
@@ -107,7 +109,8 @@ class BatchRuns:
             # the first key joins a run that watcher or schedule began; if that has ended without a twin, this batch tries once more,
             # and once more each time it is itself started again
             for suffix in self._keys:
-                run = await patiently(lambda: arun_deployment(DEPLOYMENT, client, parameters, timeout=0, idempotency_key=key + suffix))  # noqa: B023
+                run = await patiently(lambda: arun_deployment(DEPLOYMENT, client, parameters, timeout=0, tags=self.tags,
+                                                                idempotency_key=key + suffix))  # noqa: B023
                 if not _is_final(run) or self._made_meanwhile(capture, run):
                     break
         except PrefectHTTPStatusError as e:

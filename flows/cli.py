@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from flows import cli_options
 from flows.cli_parsing import Parser, Version
 
 EXIT_CODES = {"ConfigError": 2, "CaptureError": 3, "MachineError": 5, "StageError": 4, "StoreError": 5, "WeightsError": 6, "TwinError": 5}
@@ -157,6 +158,10 @@ def _look(commands) -> None:
     p.add_argument("--port", type=int, default=8080, help="default: 8080, or the next that is free")
     p = _command(commands, "status", "cli_status:status", "runs so far, and what the store holds")
     p.add_argument("--all", action="store_true", help="every run, not only the last ten")
+    p.add_argument("--json", action="store_true", help="for machines: every run that fits")
+    cli_options.run_filter(p)
+    p = _command(commands, "audit", "cli_audit:audit", "who started what, and who asked the served API for which change")
+    p.add_argument("--days", type=float, metavar="DAYS", help="only within so many days")
     p.add_argument("--json", action="store_true", help="for machines")
     p = _command(commands, "inspect", "cli_status:inspect", "why a stage was computed again, with its settings and inputs")
     p.add_argument("which", metavar="CAPTURE|TWIN|RUN", help="a capture folder, a twin folder or a run id")
@@ -254,6 +259,7 @@ def _machine(commands) -> None:
     p.add_argument("--name", default="", help="name of the schedule, which replaces the one that has it; default: batch-1, batch-2, ...")
     p.add_argument("--list", action="store_true", help="the schedules there are, with their next run")
     p.add_argument("--remove", nargs="*", metavar="NAME", help="take these schedules away; all, if none is named")
+    cli_options.notify(_command(commands, "notify", "cli_notify:notify", "tell somebody of runs that fail, by e-mail, Slack or a webhook"))
     p = _command(commands, "settings", "cli_settings:settings", "every setting, with default, choices and reason")
     p.add_argument("stage", nargs="?", help="only of this stage")
     p.add_argument("--json", action="store_true", help="for machines")

@@ -13,9 +13,11 @@ from typing import Any
 
 from flows.cleaning import Leftovers, Wish, clean_up, size_of, usage
 from flows.embedded_server import answers
-from flows.metrics_file import captures_waiting, write_metrics
+from flows.metrics import look_at_captures
+from flows.metrics_file import write_metrics
 from flows.places import captures_root
 from flows.ready import arrived, changed_since
+from flows.run_filter import asked_for
 from flows.run_record import RunRecord, RunRecords
 from flows.serve_address import read_address
 from flows.time_left import in_words
@@ -30,16 +32,21 @@ def status(args: argparse.Namespace) -> int:
     """Runs, newest first, and the size of the store."""
     store = Store()
     records, unreadable = RunRecords(store).survey()
-    notes = [*(f"a run's record is left out: {u}" for u in unreadable), *_notes_on_captures()]
-    used, waiting = usage(store), captures_waiting(records)
+    found = look_at_captures(records)
+    waiting, aside = (found.waiting, found.set_aside) if found else (None, {})
+    notes = [*(f"a run's record is left out: {u}" for u in unreadable), *(f"{c} is set aside: {why}" for c, why in aside.items()),
+             *_notes_on_captures()]
+    used = usage(store)
     write_metrics(store, records)
+    wish = asked_for(args)
+    records = wish(records)
     free = shutil.disk_usage(store.root).free if store.root.exists() else 0
     if args.json:
         print(json.dumps({"store": str(store.root), "bytes": used, "free_bytes": free, "captures_waiting": waiting,
                           "notes": notes, "runs": [asdict(r) for r in records]}, indent=1))
         return 0
     if not records:
-        print("no runs yet: start one with `twin reconstruct CAPTURE --out DIR`")
+        print("no run fits" if wish.narrows else "no runs yet: start one with `twin reconstruct CAPTURE --out DIR`")
     for record in records if args.all else records[:RUNS_SHOWN]:
         _show_run(record)
     _show_notes(notes, args.all)
@@ -160,7 +167,8 @@ def _show_run(record: RunRecord) -> None:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.started))
     took = f", {in_words(record.seconds)}" if record.seconds else ""
     print(f"{record.id}  {record.state}{took}")
-    print(f"    {when}  {record.request['capture']} -> {record.request['out']} ({record.request['profile']})")
+    print(f"    {when}  {record.request['capture']} -> {record.request['out']} ({record.request['profile']})"
+          + (f"\n    started by {record.started_by}" if record.started_by else ""))
     print(f"    {len(record.done())}/{len(record.stages)} stages done: {stages}")
     if record.state == "done" and not record.request.get("until") and (verdict := verdict_of(record.request["out"])):
         print(f"    {verdict['line']}")

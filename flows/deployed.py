@@ -44,6 +44,8 @@ def services(args: argparse.Namespace) -> None:
     """Scheduler, automations, clean-up of the database."""
     from prefect.cli._server_utils import _run_all_services
 
+    from flows import mail_block  # noqa: F401 - who sends notifications has to know it
+
     async def run() -> None:
         alive = asyncio.create_task(keep_saying_alive())
         try:
@@ -71,6 +73,12 @@ def files(args: argparse.Namespace) -> None:
     serve_part.files(args.host, str(args.port))
 
 
+def metrics(args: argparse.Namespace) -> None:
+    """/metrics of store and server, behind the password of the API."""
+    os.environ.setdefault("PREFECT_SERVER_API_AUTH_STRING", os.environ["PREFECT_API_AUTH_STRING"])
+    serve_part.metrics(args.host, str(args.port))
+
+
 def worker(args: argparse.Namespace) -> None:
     """Starts the flow runs of a pool, each in a process of its own."""
     serve_part.worker(args.pool, str(args.limit), args.health)
@@ -96,7 +104,8 @@ def _pool(parser: argparse.ArgumentParser) -> None:
 
 PARTS = {"check": _Part(check, COMPOSE), "migrate": _Part(migrate, SERVER), "api": _Part(api, SERVER, _address),
          "services": _Part(services, SERVER), "register": _Part(register, CLIENT), "watcher": _Part(watcher, CLIENT),
-         "files": _Part(files, CLIENT, _address), "worker": _Part(worker, CLIENT, _pool)}
+         "files": _Part(files, CLIENT, _address), "metrics": _Part(metrics, CLIENT, _address),
+         "worker": _Part(worker, CLIENT, _pool)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

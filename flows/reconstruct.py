@@ -23,6 +23,7 @@ from flows.run import Beside, Run
 from flows.run_record import RunRecords
 from flows.stage_process import StageFault
 from flows.stage_task import as_task
+from flows.started_by import by_tags
 from flows.ui_progress import UiProgress
 from stages.base import Stage, StageResult
 from stages.core.errors import TwinError
@@ -81,7 +82,7 @@ def reconstruct_as_flow(request: Reconstruction, beside: Beside | None = None) -
     this = str(flow_run.id)
     begin_attempt()
     if beside is None:
-        beside = Beside(UiProgress(get_run_logger()), RunRecords(Store()).find(flow_run=this), leave_if_over)
+        beside = Beside(UiProgress(get_run_logger()), RunRecords(Store()).find(flow_run=this), leave_if_over, by_tags(flow_run.tags or ()))
     try:
         return _walk_as_tasks(request, beside, this)
     finally:

@@ -26,6 +26,7 @@ from flows.routes import refuse_of_other_route
 from flows.run_record import RunRecord, RunRecords, StageRecord
 from flows.stage_child import load_stages
 from flows.stage_process import StageFault, StageJob, run_stage_in_child
+from flows.started_by import at_a_terminal
 from flows.time_left import expected_seconds, in_words
 from flows.twin_place import place_of
 from flows.watcher import Watcher
@@ -56,6 +57,8 @@ class Beside:
     """the record to go on with"""
     leave_if_over: Callable[[], None] = lambda: None
     """called before anything is made known: it ends this process if the run is another's by now"""
+    started_by: str = ""
+    """empty: the user of this process"""
 
 
 class Run:
@@ -71,6 +74,7 @@ class Run:
         self.settings = self._resolved(every)
         self.records = RunRecords(store)
         self.record = beside.resumed or self.records.new(request.model_dump(mode="json"), [s.name for s in self.stages], flow_run)
+        self.record.started_by = self.record.started_by or beside.started_by or at_a_terminal()
         self._watch = CaptureWatch(Path(request.capture))
         self._forced = _forced(every, request) - set(beside.resumed.done() if beside.resumed else ())
         self._manifests: dict[str, Mapping[str, Any]] = {}

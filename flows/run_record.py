@@ -69,6 +69,8 @@ class RunRecord:
     seconds: Seconds = 0.0
     error: str = ""
     advice: str = ""
+    started_by: str = ""
+    """user@host, "READY, seen on HOST", "batch ID", "schedule" or "UI or API"; empty in records of early versions"""
     flow_run: str = ""
     """id of the Prefect flow run, when there is one"""
     marker: int = 0
@@ -136,6 +138,24 @@ class RunRecords:
         """All, newest first, and the files that are no record or one of a newer version."""
         unreadable: list[Unreadable] = []
         return self._load_all(self.folder.glob("*.json"), unreadable), unreadable
+
+    def again(self, known: dict[str, tuple[int, RunRecord]]) -> list[RunRecord]:
+        """As `all`, for who asks often: what is `known` of runs that are over is not read again. Keeps `known` up to date."""
+        there = {p.name: p for p in self.folder.glob("*.json")}
+        for name in known.keys() - there.keys():
+            del known[name]
+        found = []
+        for name, path in there.items():
+            stamp = path.stat().st_mtime_ns if path.exists() else 0
+            if name in known and known[name][0] == stamp:
+                found.append(known[name][1])
+                continue
+            read = self._load_all([path])
+            found += read
+            for r in read:
+                if r.state not in ("running", "died"):           # those two may change although the file does not
+                    known[name] = (stamp, r)
+        return sorted(found, key=lambda r: r.started, reverse=True)
 
     def recent(self, count: int) -> list[RunRecord]:
         """The newest, newest first."""

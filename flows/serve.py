@@ -68,8 +68,10 @@ class Serving:
                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
                **{k: os.environ.get(k, v) for k, v in KEPT_FOR.items()},
                "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+               "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",       # a run that waits for a worker is healthy
                "PREFECT_WORKER_QUERY_SECONDS": "3",
                "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S), "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,stages",
+               "TWIN_AUDIT_FILE": os.environ.get("TWIN_AUDIT_FILE") or str(home / "audit.jsonl"),
                "TWIN_FILES_URL": self.files, PICK_URL: f"{self.files}/pick/", "NO_PROXY": no_proxy, "no_proxy": no_proxy}
         return out | ({"PREFECT_SERVER_API_AUTH_STRING": self.auth, "PREFECT_API_AUTH_STRING": self.auth} if self.auth else {})
 
@@ -138,7 +140,7 @@ class Supervisor:
             raise TwinError(f"the flows could not be registered: {registered.stderr.strip()[-500:]}", "report this with the text above")
         self._add("worker", ["worker", "twin", str(self.serving.runs_at_once)])
         self._add("batch-worker", ["worker", "twin-batch", "5"])
-        self._add("files", ["files", self.serving.host, str(self.serving.files_port)])
+        self._add("files", ["files", self.serving.host, str(self.serving.files_port), "with-metrics"])
         self._add("watcher", ["watcher"])
 
     def _announce(self) -> None:
@@ -149,6 +151,7 @@ class Supervisor:
             self.say(f"WARNING      no password is set: {who} can start runs here and read the twins. Leave out --no-password.")
         self.say(f"captures     {captures_root()}   (a folder with a file READY in it is started by itself)")
         self.say(f"twins        {twins_root()}   {self.serving.files}")
+        self.say(f"metrics      {self.serving.files}/metrics")
         self.say("Ctrl-C stops everything.")
 
     def _command(self, arguments: list[str]) -> list[str]:

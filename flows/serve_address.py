@@ -39,6 +39,11 @@ def home(store: Store) -> Path:
     return store.root / "prefect" / "serve"
 
 
+def audit_file(store: Store) -> Path:
+    """Where the API server of `twin serve` writes who asked for which change."""
+    return home(store) / "audit.jsonl"
+
+
 def read_address(store: Store) -> Address | None:
     """Of the `twin serve` that runs, or ran last and was killed; None without one."""
     path = home(store) / "address.json"

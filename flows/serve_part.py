@@ -7,11 +7,16 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from flows.library_versions import refuse_faulty_libraries
 from flows.places import twins_root
 from flows.stage_child import die_with_parent
 from stages.core.store import Store
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
 
 LOOK_FOR_CAPTURES_EVERY_S, LOOK_AGAIN_S = 3.0, 1.0
 """sooner while something arrives"""
@@ -43,11 +48,33 @@ def register() -> None:
     register_all()
 
 
-def files(host: str, port: str) -> None:
-    """The twins, read only, without listing folders, with the password of the API if there is one."""
+def files(host: str, port: str, with_metrics: str = "") -> None:
+    """The twins, read only, without listing folders, with the password of the API if there is one; /metrics too if asked for."""
     from flows.twin_files import serve
 
-    serve(host, int(port), twins_root(), os.environ.get("PREFECT_SERVER_API_AUTH_STRING", ""))
+    serve(host, int(port), twins_root(), _auth(), _figures() if with_metrics else None)
+
+
+def metrics(host: str, port: str) -> None:
+    """/metrics alone, with the password of the API."""
+    from flows.twin_files import serve
+
+    serve(host, int(port), None, _auth(), _figures())
+
+
+def _auth() -> str:
+    return os.environ.get("PREFECT_SERVER_API_AUTH_STRING", "")
+
+
+def _figures() -> Callable[[], str]:
+    from flows.metrics import Figures
+
+    def of_server() -> list[Metric]:
+        from flows.metrics_server import of_server  # Prefect's client, once somebody asks: it takes 100 MB
+
+        return of_server()
+
+    return Figures(Store(), of_server).text
 
 
 def watcher() -> None:
@@ -74,7 +101,7 @@ def watcher() -> None:
             time.sleep(LOOK_AGAIN_S if arrivals.hurried else LOOK_FOR_CAPTURES_EVERY_S)
 
 
-PARTS = {"server": server, "worker": worker, "register": register, "files": files, "watcher": watcher}
+PARTS = {"server": server, "worker": worker, "register": register, "files": files, "metrics": metrics, "watcher": watcher}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The file server: the twins, read only, without listing folders, with the password of the API if there is one; and the pages of `pick`.
+"""The file server: the twins, read only, without listing folders, with the password of the API if there is one; pages of `pick`; /metrics.
 
 A link that leads out of the twins' folder is not followed. Connections that send no request are ended, and there is a bound on how many
 there are at once, so that nobody can take the memory or the threads of the machine by opening thousands.
@@ -12,6 +12,7 @@ import socket
 import stat
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -28,6 +29,7 @@ REQUEST_WITHIN_S = 10.0
 STALLED_AFTER_S = 30.0
 """no byte could be sent or read for so long"""
 MOST_CONNECTIONS = 64
+METRICS, METRICS_KIND = "/metrics", "text/plain; version=0.0.4"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Shown:
     auth: str = ""
     pick: PickPages | None = None
     """the pages on which objects are marked"""
+    metrics: Callable[[], str] | None = None
+    """what /metrics answers; None: nothing of that name but a file"""
 
 
 class TwinFileServer(http.server.ThreadingHTTPServer):
@@ -110,6 +114,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         shown = self.server.shown
         if shown.pick is not None and self.path.startswith(PREFIX):
             self._send(shown.pick.answer("GET", self.path))
+            return None
+        if shown.metrics is not None and urlsplit(self.path).path == METRICS:
+            self._send(Reply(HTTPStatus.OK, METRICS_KIND, shown.metrics().encode()))
             return None
         names = unquote(urlsplit(self.path).path).split("/")
         hidden = shown.root is None or any(n.startswith(".") or "\0" in n for n in names)
@@ -195,8 +202,8 @@ def open_inside(root: Path, name: Path) -> IO[bytes] | None:
     return None
 
 
-def serve(host: str, port: int, root: Path, auth: str) -> None:
-    """Until the process is ended."""
+def serve(host: str, port: int, root: Path | None, auth: str, metrics: Callable[[], str] | None = None) -> None:
+    """Until the process is ended. Without a `root`, no files."""
     pick = PickPages.below(captures_root()) if os.environ.get(PICK_URL) and is_allowed(host, auth) else None
-    shown = Shown(root, Allowed.at(host, address=os.environ.get("TWIN_FILES_URL", "")), auth, pick)
+    shown = Shown(root, Allowed.at(host, address=os.environ.get("TWIN_FILES_URL", "")), auth, pick, metrics)
     TwinFileServer((host, port), shown).serve_forever()

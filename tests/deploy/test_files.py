@@ -110,7 +110,7 @@ def test_compose_networks_keep_workers_from_the_data(compose):
     networks, services = compose["networks"], compose["services"]
     on = lambda network: {n for n, s in services.items() if network in s.get("networks", [])}  # noqa: E731
     assert on("data") == {"postgres", "redis", "migrate", "api-1", "api-2", "services"}
-    assert on("work") == {"front", "register", "watcher", "worker-cpu", "worker-batch", "worker-gpu"}
+    assert on("work") == {"front", "register", "watcher", "metrics", "worker-cpu", "worker-batch", "worker-gpu"}
     assert on("door") == {"front", "api-1", "api-2"} and on("outside") == {"front"}
     assert {n for n, v in networks.items() if not v.get("internal")} == {"outside"}
     assert all(s.get("networks") or s["network_mode"] == "none" for s in services.values())
@@ -148,7 +148,8 @@ def test_compose_variables_are_in_the_example_or_have_a_default():
 
 def test_workers_serve_the_pools_of_the_deployments(compose, objects):
     commands = [s["command"] for n, s in compose["services"].items() if n.startswith("worker")]
-    commands += [o["spec"]["template"]["spec"]["containers"][0]["command"] for o in objects if o["metadata"]["name"].startswith("worker")]
+    commands += [o["spec"]["template"]["spec"]["containers"][0]["command"] for o in objects
+                 if o["kind"] == "Deployment" and o["metadata"]["name"].startswith("worker")]
     assert all(c[:5] == ["python", "-P", "-m", "flows.deployed", "worker"] for c in commands), "not the worker of flows/worker.py"
     pools = {c[c.index("--pool") + 1] for c in commands}
     assert len(commands) == 6 and pools == {deployments.POOL, deployments.BATCH_POOL, "${GPU_POOL:-twin}"}
@@ -268,7 +269,7 @@ def test_pods_reach_what_is_named_and_nothing_else(objects):
         peers = [(rule, peer) for p in mine for rule in p.get(sides[0], []) for peer in rule.get(sides[1], []) if "podSelector" in peer]
         return {port["port"] for rule, peer in peers if other in chosen(peer["podSelector"]) for port in rule["ports"]}
 
-    clients = {"worker-cpu", "worker-gpu", "worker-batch", "watcher", "register"}
+    clients = {"worker-cpu", "worker-gpu", "worker-batch", "watcher", "register", "metrics"}
     wanted = {(c, "api"): {4200} for c in clients} | {(c, "redis"): {6379} for c in ("api", "services")}
     assert {(a, b): both for a in apps for b in apps if (both := may("Egress", a, b) & may("Ingress", b, a))} == wanted
     out = {a for a in apps for p in policies if a in chosen(p["podSelector"]) for r in p.get("egress", []) if "to" not in r}

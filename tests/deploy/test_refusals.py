@@ -44,7 +44,7 @@ def _start(part: str, environment: dict[str, str], monkeypatch) -> tuple[int, li
         monkeypatch.setenv(name, value)
     old = deployed.PARTS[part]
     monkeypatch.setitem(deployed.PARTS, part, deployed._Part(begun.append, old.secrets, old.options))
-    options = {"api": ["--port", "1"], "files": ["--port", "1"], "worker": ["--pool", "twin"]}
+    options = {"api": ["--port", "1"], "files": ["--port", "1"], "metrics": ["--port", "1"], "worker": ["--pool", "twin"]}
     return deployed.main([part, *options.get(part, [])]), begun
 
 

@@ -29,7 +29,7 @@ class _Server:
         self.asked: Counter[UUID] = Counter()
         self.most_under_way, self.outages, self.fate = 0, 0, {}
 
-    async def start(self, name, client, parameters, timeout, idempotency_key):
+    async def start(self, name, client, parameters, timeout, idempotency_key, tags):
         self._maybe_down()
         known = idempotency_key in self.keys
         number = self.keys.setdefault(idempotency_key, uuid4())

@@ -12,7 +12,8 @@ import pytest
 
 from flows import cli
 from flows.cleaning import Keeper, Wish, clean_up, size_of
-from flows.metrics_file import metrics_text, write_metrics
+from flows.metrics import Figures
+from flows.metrics_file import write_metrics
 from flows.request import Reconstruction
 from flows.result_use import results_by_use
 from flows.run_record import RunRecord, RunRecords, StageRecord
@@ -149,10 +150,10 @@ def test_metrics_after_runs(toy, run):
     run("c.gain=2")
     lines = (toy.store.root / "metrics.prom").read_text().splitlines()
     assert all(SAMPLE.match(x) for x in lines if not x.startswith("#"))
-    for line in ('twin_runs{state="done"} 2', 'twin_runs{state="failed"} 1', 'twin_runs{state="running"} 0',
-                 'twin_stage_failures{stage="c"} 1',
-                 'twin_stage_seconds_count{stage="d"} 1', 'twin_stage_from_store{stage="a"} 2', "twin_run_seconds_count 2",
-                 "twin_captures_waiting 1"):
+    for line in ('twin_runs{state="done"} 2.0', 'twin_runs{state="failed"} 1.0', 'twin_runs{state="running"} 0.0',
+                 'twin_stage_failures{stage="c"} 1.0',
+                 'twin_stage_seconds_count{stage="d"} 1.0', 'twin_stage_from_store{stage="a"} 2.0', "twin_run_seconds_count 2.0",
+                 "twin_captures_waiting 1.0"):
         assert line in lines, line
     families = [x.split()[2] for x in lines if x.startswith("# TYPE")]
     assert len(families) == len(set(families)) and not list(toy.store.root.glob("*.partial"))
@@ -162,8 +163,8 @@ def test_metrics_of_an_empty_store_and_of_one_that_cannot_be_written(toy, monkey
     monkeypatch.setenv("TWIN_CAPTURES", str(toy.folder / "nowhere"))
     write_metrics(toy.store, [])
     text = (toy.store.root / "metrics.prom").read_text()
-    assert 'twin_runs{state="done"} 0' in text and "twin_captures_waiting" not in text
-    assert metrics_text(toy.store, []).endswith("\n")
+    assert 'twin_runs{state="done"} 0.0' in text and "twin_captures_waiting" not in text
+    assert Figures(toy.store).text().endswith("\n")
     (toy.folder / "file").write_text("")
     write_metrics(Store(toy.folder / "file"), [])
     assert "cannot write" in caplog.text
