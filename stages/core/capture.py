@@ -32,7 +32,7 @@ from stages.core.store import ArtifactRef
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi")
 CALIBRATIONS = ("calibration.json", "calibration.yaml", "calibration.yml", "calibration.xml", "calib.txt", "K.txt", "camchain.yaml",
-                "stereoParams.json")
+                "stereoParams.json", "stereoParams.mat", "calibration.mat")
 CALIBRATION_ENDINGS = (".conf", "camchain.yaml")
 """of files whose names hold more: a ZED's serial number, the bag that Kalibr read"""
 FRAMES_META, EDEX = "frames_meta.json", "stereo.edex"

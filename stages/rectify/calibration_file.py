@@ -29,7 +29,7 @@ def read_calibration(files: tuple[Path, ...], unit_m: float = 1.0,
     unit_m: length of one unit of T in an OpenCV file, metres (such a file does not say). size: asked for (width, height) of the pictures
     where a file holds several resolutions. Raises CaptureError.
     """
-    from stages.rectify import calibration_middlebury, calibration_nvidia, calibration_opencv, calibration_zed
+    from stages.rectify import calibration_mat, calibration_middlebury, calibration_nvidia, calibration_opencv, calibration_zed
 
     path, suffix = files[0], files[0].suffix.lower()
     if len(files) == 2 and (pair := _ros_pair(files)) is not None:
@@ -38,6 +38,8 @@ def read_calibration(files: tuple[Path, ...], unit_m: float = 1.0,
         return calibration_nvidia.read_K_txt(path)
     if len(files) == 1 and suffix == ".txt":
         return calibration_middlebury.read(path)
+    if len(files) == 1 and suffix == ".mat":
+        return calibration_mat.read(path)
     if len(files) == 1 and suffix == ".conf":
         return calibration_zed.read(path, size() if size else None)
     if len(files) == 1 and suffix in (".json", ".edex") and not _is_opencv_json(data := plain_files.read_json(path, most=MOST_JSON)):

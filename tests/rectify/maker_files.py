@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+
+from scipy.io import savemat
 
 K = [900.0, 0, 322.5, 0, 901, 236.25, 0, 0, 1]
 _TURN = [1.0, 0, 0, 0, 1, 0, 0, 0, 1]
@@ -30,6 +33,14 @@ DEPTHAI = json.dumps({"cameraData": [[1, _OAK], [2, {**_OAK, "extrinsics": {**_O
 _MATLAB = {"RadialDistortion": [0.1, 0.01], "TangentialDistortion": [0, 0], "ImageSize": [480, 640], "K": K, "WorldUnits": "mm"}
 MATLAB = json.dumps({"CameraParameters1": _MATLAB, "CameraParameters2": _MATLAB, "RotationOfCamera2": _SQUARE,
                      "TranslationOfCamera2": [-60, 0, 0]}).encode()
+
+
+def _mat(compressed: bool) -> bytes:
+    out = io.BytesIO()
+    savemat(out, {"s": json.loads(MATLAB)}, do_compression=compressed)
+    return out.getvalue()
+
+
 K_TXT = b"900 0 322.5 0 901 236.25 0 0 1\n0.06\n"
 
 
@@ -51,5 +62,7 @@ FISHEYE = json.dumps({"rectified": False, "image_size": {"width": 640, "height":
                       **{side: {"K": K, "distortion": [0.01, -0.01, 0.002, 0], "model": "fisheye"} for side in ("left", "right")},
                       "right_from_left": {"R": _TURN, "t_m": [-0.06, 0, 0]}}).encode()
 """name of the file in a capture -> its bytes"""
-FILES = {"SN1.conf": ZED, "realsense.json": REALSENSE, "depthai.json": DEPTHAI, "matlab.json": MATLAB, "K.txt": K_TXT,
+FILES = {"SN1.conf": ZED, "realsense.json": REALSENSE, "depthai.json": DEPTHAI, "matlab.json": MATLAB,
+         "plain.mat": _mat(False), "small.mat": _mat(True),
+         "K.txt": K_TXT,
          "frames_meta.json": FRAMES_META, "stereo.edex": EDEX, "fisheye.json": FISHEYE}

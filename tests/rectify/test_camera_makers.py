@@ -5,6 +5,8 @@ import json
 import cv2
 import numpy as np
 import pytest
+from scipy.io import savemat
+from scipy.io.matlab import MatlabObject
 from scipy.ndimage import map_coordinates
 
 from stages.core.capture import find_files
@@ -135,6 +137,28 @@ def test_matlab(tmp_path, older):
     else:
         data |= {"PoseCamera2": {"Dimensionality": 3, "R": R.tolist(), "Translation": (1e3 * T).tolist()}}
     _check(_json(tmp_path, data, "stereoParams.json"))
+    for compressed in (True, False):
+        savemat(tmp_path / "stereoParams.mat", {"s": data, "date": "today"}, do_compression=compressed)
+        _check(read_calibration((tmp_path / "stereoParams.mat",)))
+
+
+def test_matlab_files_that_hold_no_structure_are_refused(tmp_path):
+    path = tmp_path / "stereoParams.mat"
+    savemat(path, {"K": np.eye(3)})
+    with pytest.raises(CaptureError, match="holds K, and no stereoParams as a structure"):
+        read_calibration((path,))
+    savemat(path, {"stereoParams": MatlabObject(np.zeros((1, 1), [("K", object)]), "stereoParameters")})
+    with pytest.raises(CaptureError, match="objects of MATLAB's classes"):
+        read_calibration((path,))
+    path.write_bytes(path.read_bytes()[:150])
+    with pytest.raises(CaptureError, match="cannot be read"):
+        read_calibration((path,))
+    path.write_bytes(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512))
+    with pytest.raises(CaptureError, match="of version 7"):
+        read_calibration((path,))
+    path.write_bytes(b"\x80\x04K\x01.")
+    with pytest.raises(CaptureError, match="no MAT-file"):
+        read_calibration((path,))
 
 
 def test_foundation_stereo_K_txt(tmp_path):

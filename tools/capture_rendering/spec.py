@@ -36,6 +36,12 @@ class RenderSpec:
     focal: float = 0.78
     """focal length in picture widths"""
     baseline_m: float = 0.063
+    sensor: str = "stereo"
+    """"stereo", or "rgbd": a depth camera's colour and depth, registered, in place of the right eye"""
+    depth_floor_mm: float = 0.7
+    """noise of depth close by, `rgbd` only"""
+    depth_at_1m_mm: float = 2.0
+    """and at 1 m, growing with the square of the distance"""
     samples: int = 2
     """rays per pixel along each axis"""
     gloss: float = 0.0
@@ -50,6 +56,8 @@ class RenderSpec:
     def __post_init__(self) -> None:
         if self.motion not in ("orbit", "inhand", "both"):
             raise ValueError(f"motion must be orbit, inhand or both, not {self.motion!r}")
+        if self.sensor not in ("stereo", "rgbd"):
+            raise ValueError(f"sensor must be stereo or rgbd, not {self.sensor!r}")
         if self.frames < 2 or self.samples < 1:
             raise ValueError("a capture needs at least 2 frames, a pixel at least 1 ray")
 

@@ -1,4 +1,5 @@
-"""Writes a rendered capture: left/, right/, calibration.json, prompt.json and gt/ as docs/capture.md describes."""
+"""Writes a rendered capture: left/, right/, calibration.json (or rgb/, depth/, camera.json), prompt.json and gt/ as docs/capture.md and
+docs/rgbd.md describe."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from stages.core.geometry.rigid import inverse
 from stages.core.images import write_rgb
 from stages.core.parallel import ordered_map
 from stages.core.synthetic.capture import write_prompt, write_static, write_truth
+from tools.capture_rendering.depth_sensor import depth_camera, write_depth
 from tools.capture_rendering.motions import Pose, poses
 from tools.capture_rendering.objects import shape
 from tools.capture_rendering.paints import PAINTS, SURROUNDINGS
@@ -26,6 +28,8 @@ def write_capture(folder: Path, spec: RenderSpec, workers: int = 1, progress: Ca
     scene = Scene(vertices, faces, PAINTS[spec.paint], _plane(spec, vertices), spec.gloss)
     motion = poses(spec)
     write_static(folder, spec.rig, vertices, faces, [object_from_left for object_from_left, _ in motion])
+    if spec.sensor == "rgbd":
+        depth_camera(folder, spec.rig)
     for k, mask in enumerate(ordered_map(lambda k: _write_frame(folder, spec, scene, k, motion[k]), range(spec.frames), workers)):
         if k == 0:
             if not mask.any():
@@ -45,13 +49,16 @@ def _write_frame(folder: Path, spec: RenderSpec, scene: Scene, k: int, pose: Pos
     """Both eyes and the truth of frame k; returns its mask."""
     rng, pictures = np.random.default_rng([spec.seed, k]), []
     exposure = 1 + spec.drift * np.sin(2 * np.pi * k / spec.frames + 0.7)
-    for side, left_from_eye in (("left", np.eye(4)), ("right", inverse(spec.rig.right_from_left))):
+    eyes = [("rgb" if spec.sensor == "rgbd" else "left", np.eye(4)), ("right", inverse(spec.rig.right_from_left))]
+    for side, left_from_eye in eyes[: 1 if spec.sensor == "rgbd" else 2]:
         pictures.append(scene.render(spec.rig, pose[0] @ left_from_eye, pose[1] @ left_from_eye, spec.samples))
         linear = pictures[-1].linear
         gain = exposure * (spec.right_gain if side == "right" else 1.0)
         levels = 255 * np.clip(linear * gain, 0, 1) ** (1 / _GAMMA) + rng.normal(0, spec.noise, linear.shape)
-        path = folder / side / f"{side}{k:06d}.jpg"
+        path = folder / side / f"{side if side != 'rgb' else ''}{k:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_rgb(path, np.clip(np.rint(levels), 0, 255).astype(np.uint8), spec.jpeg_quality)
+    if spec.sensor == "rgbd":
+        write_depth(folder / "depth" / f"{k:06d}.png", pictures[0].depth_m, spec.depth_floor_mm, spec.depth_at_1m_mm, rng)
     write_truth(folder, spec.rig, k, pictures[0].depth_m, pictures[0].mask)
     return pictures[0].mask
