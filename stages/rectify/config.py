@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from stages.core.board_words import board_of
+
 
 @dataclass(frozen=True)
 class RectifyConfig:
@@ -16,6 +18,10 @@ class RectifyConfig:
     """[x0, y0, x1, y1] round the object in the left picture as captured, px; takes the place of prompt.json"""
     box_frame: int = 0
     """frame the box was drawn on"""
+
+    board: str = ""
+    """of a board in view of the capture, whose size tells whether the scale is right: "chessboard 9x6 0.025" (inner corners, side of a
+    square in metres), "charuco 8x6 0.03 0.022 5X5_100" (squares, side, marker, dictionary), "apriltag 6x6 0.03 0.009" (tags, side, gap)"""
 
     max_megapixels: float = 100.0
     """of one picture, as its header states it; a larger one is refused before memory is reserved for it (3 bytes per pixel and more)"""
@@ -53,6 +59,8 @@ class RectifyConfig:
     """share of the capture's frames that must be usable; with fewer the capture is refused, as its turn would have holes"""
 
     def __post_init__(self) -> None:
+        if self.board:
+            board_of(self.board)
         for name, low in (("max_width", 64), ("max_frames", 1), ("row_pairs", 1), ("motion_step", 0.0), ("row_offset_max_px", 0.0)):
             value = getattr(self, name)
             if value is not None and value < low:

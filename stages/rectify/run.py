@@ -8,16 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from stages.base import StageContext, StageReport
+from stages.core.board_words import board_of
 from stages.core.camera import Rig
 from stages.core.capture import CaptureFiles
 from stages.core.errors import CaptureError
 from stages.core.frame_names import by_frame
 from stages.core.frames import write_table
+from stages.core.images import read_gray
 from stages.core.object_prompt import check_prompt, entries, map_prompt, move_to_usable, read_prompt
 from stages.core.parallel import ordered_map
 from stages.core.stereo_calibration import check_calibration
 from stages.rectify import checks, pictures
 from stages.rectify.align_rows import align_rows
+from stages.rectify.board_scale import ENOUGH, board_scale
 from stages.rectify.capture_input import open_reader, read_rig
 from stages.rectify.config import RectifyConfig
 from stages.rectify.figures import FrameFigures
@@ -146,9 +149,20 @@ class Run:
         rig.save(self.out / "rig.json")
         self._table(rows, names)
         pictures.rectified_pair(self.out, self.done, self.out / "pairs", names[sorted(chosen)[len(chosen) // 2]], rig)
+        self._check_board(names, rig)
         pictures.contact_sheet(self.out, self.done, self.out / "pairs", [names[k][0] for k in sorted(names)])
         self.done.method = _method(geometry, rig)
         return rig
+
+    def _check_board(self, names: dict[int, tuple[str, str]], rig: Rig) -> None:
+        """Scale and baseline by a board that lies in view."""
+        if not self.config.board:
+            return
+        board, folder = board_of(self.config.board), self.out / "pairs"
+        chosen = evenly(sorted(names), 4 * ENOUGH)
+        found = board_scale(board, ((read_gray(folder / names[k][0]), read_gray(folder / names[k][1])) for k in chosen), rig)
+        self.done.metrics |= {"board_frames": len(found.ratios), "board_scale": round(found.ratio, 5) if found.ratios else None}
+        self.done.warnings += [w for w in [found.words(board)] if w]
 
     def _suffix(self, rig: Rig, count: int) -> str:
         if self.config.image_format == "auto":
