@@ -60,6 +60,13 @@ class SurfaceConfig:
     """give the twin the disparity of its surface inside the masks, where a single pair is wrong or silent; false keeps what was matched"""
     hold_out: int = 0
     """leave every n-th frame (0, n, 2n, ..) out, so that `texture.hold_out` measures on frames that nothing has seen; 0 = none"""
+    field: Literal["auto", "shape", "pictures"] = setting("auto", only_for=("neural",))
+    """what the field learns from: pictures: colour and outlines of the pictures, before the rounds, which then begin with its zero set in
+    place of the hull; shape: the finished surface alone; auto: pictures where no frame has depth, shape where one has"""
+    picture_steps: int = setting(1500, only_for=("neural",))
+    """training steps on the pictures, 50 ms of one core each"""
+    picture_rays: int = setting(1024, only_for=("neural",))
+    """rays per step on the pictures, 24 samples each"""
     geometry_steps: int = setting(300, only_for=("neural",))
     """training steps on the signed distance"""
     colour_steps: int = setting(150, only_for=("neural",))
@@ -84,6 +91,8 @@ class SurfaceConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.hull_rank <= 4:
             raise ValueError("hull_rank must be 1 to 4")
+        if self.picture_steps < 100 or self.picture_rays < 64:
+            raise ValueError("picture_steps must be at least 100, picture_rays 64")
         if not 1 <= self.rounds <= 4:
             raise ValueError("rounds must be 1 to 4")
         if self.max_views < 2 or self.max_pixels < 1000 or self.voxel_px <= 0 or self.smooth <= 0:

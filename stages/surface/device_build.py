@@ -15,6 +15,8 @@ from stages.surface.device_field import DeviceField, Parts, TorchParts
 from stages.surface.device_steps import DeviceSteps
 from stages.surface.field import Field
 from stages.surface.field_shape import FieldShape
+from stages.surface.learning.device_steps import DeviceLearningSteps
+from stages.surface.learning.steps import Weights
 from stages.surface.pixels import Pixels
 from stages.surface.train import Cube, Schedule
 
@@ -31,6 +33,13 @@ def device_steps(backend: str, field: Field, cube: Cube, pixels: Pixels | None, 
     on_device = DeviceField(field.shape, field.radius, made, device)
     capture = config.capture_step and captures_graphs(device) and backend != "tcnn"
     return DeviceSteps(on_device, cube, pixels, cameras, footprint, schedule, threads, parts, fused=backend == "triton", capture=capture)
+
+
+def device_learning_steps(backend: str, field: Field, weights: Weights, config: SurfaceConfig, threads: int) -> DeviceLearningSteps:
+    """The step of `torch`, `triton` or `tcnn` for a field that learns from pictures."""
+    device = torch_device(_device_of(backend))
+    on_device = DeviceField(field.shape, field.radius, make_parts(backend, field, device, mixed=config.precision == "mixed"), device)
+    return DeviceLearningSteps(on_device, weights, threads, fused=backend == "triton")
 
 
 def _device_of(backend: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +25,11 @@ from stages.surface.thin import fineness
 from stages.surface.views import View
 from stages.surface.without_depth import footprint_by_outlines, has_depth, silhouette_box
 
+if TYPE_CHECKING:
+    from stages.surface.learned_shape import FromPictures
+
+LEARNED_VOXEL = 2.4
+"""cells, in footprints, with which a learned field is meshed first"""
 FAIRING = 0.2
 """stiffness of the last smoothing, as a share of the rounds': it is to take out what meshing added, not to round edges once more"""
 
@@ -89,9 +95,10 @@ def recover_shape(
     workers: int,
     progress: Callable[[str], None],
     bounds: Bounds = Bounds(),  # noqa: B008  (frozen)
+    learner: FromPictures | None = None,
 ) -> Shape:
-    """The surface that depth, colours and outlines of all views agree on. Raises ValueError when the masks leave nothing, or more than the
-    bounds allow (Unbounded)."""
+    """The surface that depth, colours and outlines of all views agree on; with a `learner` the rounds begin with what it learned instead of
+    with the hull. Raises ValueError when the masks leave nothing, or more than the bounds allow (Unbounded)."""
     refuse_unbounded_masks(views)
     footprint = footprint_of(views)
     low, high = object_box(views, points) if has_depth(views) else silhouette_box(views)
@@ -102,6 +109,11 @@ def recover_shape(
     distance = initial_distance(views, grid, footprint, hull_rank, workers)
     if not (distance < 0).any():
         raise ValueError("no space lies inside the masks of the views")
+    if learner is not None:
+        voxel = bounds.voxel(low, high, min(LEARNED_VOXEL * footprint, fine.most))
+        grid, distance = learner.shape(grid, distance, voxel)
+        if not (distance < 0).any():
+            raise ValueError("the field that learned from the pictures holds nothing")
     vertices, faces = marching(distance, grid)
     packed: dict[float, Cameras] = {}
     shape = Shape(vertices, faces, grid, distance, vertices, np.full(len(vertices), np.inf))

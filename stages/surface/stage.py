@@ -17,6 +17,7 @@ from stages.surface.config import SurfaceConfig
 
 if TYPE_CHECKING:
     from stages.surface.hidden import SeenObject
+    from stages.surface.learned_shape import FromPictures
     from stages.surface.meshing import Mesh
     from stages.surface.shape import Shape
     from stages.surface.views import View
@@ -32,7 +33,7 @@ class SurfaceStage:
     """pairs, depth, masks, poses -> mesh.ply, field, poses_refined.json, masks_final, disparity_final."""
 
     name = "surface"
-    version = 10
+    version = 11
     needs = Resources(memory_gb=2.0, gpu=False, lower=("max_pixels", "max_views"))
     """training uses a GPU for seconds and a few hundred MB, so it does not queue for it with the CPU's minutes around it"""
     Config = SurfaceConfig
@@ -158,17 +159,19 @@ class _Work:
     def recover(self, views: list[View], points: np.ndarray) -> Shape:
         """The grid's surface."""
         from stages.surface.bounds import Bounds, Unbounded
+        from stages.surface.schedule import rounds_of_learned, schedule_rounds
         from stages.surface.shape import Evidence, recover_shape
 
         c = self.config
         depth = c.use_depth and self.by_depth
         evidence = Evidence(depth, c.use_colour, c.use_outlines, c.use_points, right_eyes=c.use_right, outline_px=c.outline_sigma_px)
-        done = iter(range(10, 60, 10))
+        learner = self._learner(views)
+        done = iter(range(10, 60, 10) if learner is None else (10, 45, 50, 55))
         try:
             shape = recover_shape(
                 views,
                 points,
-                schedule_rounds(c, self.by_depth),
+                schedule_rounds(c, self.by_depth) if learner is None else rounds_of_learned(c),
                 evidence,
                 c.smooth,
                 max(1, min(c.hull_rank, len(views) // VIEWS_PER_HULL_RANK)),
@@ -176,6 +179,7 @@ class _Work:
                 self.context.workers,
                 lambda note: self.context.progress(next(done, 60), PARTS, note),
                 Bounds(c.max_cells, c.max_vertices),
+                learner,
             )
         except Unbounded as e:
             raise StageError(f"no surface was made: {e}", e.advice) from e
@@ -186,6 +190,19 @@ class _Work:
         for i, entry in enumerate(shape.log):
             self.metrics |= {f"round_{i + 1}_{k}": round(v, 4) for k, v in entry.items()}
         return shape
+
+    def _learner(self, views: list[View]) -> FromPictures | None:
+        """What learns the first shape from the pictures; None where the rounds begin with the hull."""
+        from stages.surface.schedule import learns_from_pictures
+
+        c = self.config
+        if self.method != "neural" or not learns_from_pictures(c, self.by_depth):
+            return None
+        backend = importlib.import_module("stages.surface.backend").choose(c.backend)
+        self.metrics["field_learns_from"] = "pictures"
+        told = lambda i, n: self.context.progress(10 + round(35 * i / n), PARTS, f"learning from the pictures, step {i} of {n}")  # noqa: E731
+        learned = importlib.import_module("stages.surface.learned_shape")
+        return learned.FromPictures(views, self.footprint, c, backend, self.context.seed, self.context.workers, told, self.metrics)
 
     def write_mesh(self, mesh: Mesh, views: list[View]) -> None:
         """mesh.ply."""
@@ -289,19 +306,6 @@ class _Work:
         if self.metrics["frames_used"] < 8:
             said.append(f"only {self.metrics['frames_used']} frames have a pose and a trusted mask: expect a coarse shape")
         return said
-
-
-def schedule_rounds(config: SurfaceConfig, by_depth: bool = True) -> list:
-    """Rounds from coarse to fine: half-size pictures and wide sweeps first, full size and a narrow sweep last. Without depth the first mesh
-    is the visual hull, which is farther off: two rounds more, with wider sweeps over smaller pictures."""
-    from stages.surface.shape import Round
-
-    plan = [Round(0.5, 1.2, 10, 2.5, 6.0), Round(0.5, 0.9, 8, 2.0, 4.5), Round(1.0, 0.3, 8, 1.5, 2.4), Round(1.0, 0.25, 6, 1.2, 2.4)][
-        : config.rounds
-    ]
-    last = plan[-1]
-    wide = [] if by_depth else [Round(0.25, 3.0, 12, 6.0, 8.0), Round(0.5, 2.0, 12, 3.5, 6.0)]
-    return [*wide, *plan[:-1], Round(last.scale, last.step, last.steps, last.spacing, config.voxel_px)]
 
 
 def _fusion(work: _Work, views: list[View], shape: Shape) -> tuple[Mesh, dict[str, Any]]:

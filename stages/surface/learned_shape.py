@@ -1,0 +1,85 @@
+"""The surface that a field learns from the pictures, as the grid and the distances that the rounds of shape.py begin with."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stages.surface.backend import Choice
+from stages.surface.config import SurfaceConfig
+from stages.surface.field import Field
+from stages.surface.field_shape import FieldShape
+from stages.surface.grid import Grid
+from stages.surface.initial import closed
+from stages.surface.learning.learn import MARGIN, Learning, LearningPlan, hull_distance
+from stages.surface.learning.space import CELLS, trilinear_all
+from stages.surface.learning.steps import LearningSteps, NumbaLearningSteps, Weights
+from stages.surface.train import Cube
+from stages.surface.views import View
+
+FINEST_CELL = 1.5
+"""cell of the finest level, footprints"""
+
+
+@dataclass(frozen=True)
+class FromPictures:
+    """Learns the shape of `views`; `footprint` in metres. Metrics of the last run are put into `metrics`."""
+
+    views: Sequence[View]
+    footprint: float
+    config: SurfaceConfig
+    backend: Choice
+    seed: int
+    workers: int
+    progress: Callable[[int, int], None]
+    metrics: dict[str, Any]
+
+    def shape(self, hull: Grid, distance: np.ndarray, voxel: float) -> tuple[Grid, np.ndarray]:
+        """(grid with cells of `voxel` metres, signed distance on it in metres) from the visual hull's `distance` on `hull`."""
+        cube, config = Cube.around(hull.origin, hull.high), self.config
+        bound = hull_distance(hull, distance, cube)
+        finest = max(64, round(cube.size / (FINEST_CELL * self.footprint)))
+        sizes = FieldShape(log2_entries=config.field_log2_entries, finest_resolution=finest)
+        plan = LearningPlan(steps=config.picture_steps, rays=config.picture_rays)
+        steps = self._steps(Field.create(sizes, self.seed, 0.3, self.workers))
+        learning = Learning(self.views, bound, cube, self.footprint, sizes, plan, self.seed, self.workers)
+        learning.run(steps, self.progress)
+        last = learning.log[-1]
+        names = ("colour", "opacity", "eikonal")
+        self.metrics.update({f"learned_{k}_error": round(last[k], 5) for k in names if k in last})
+        grid = Grid.covering(hull.origin, hull.high, voxel)
+        return grid, without_small_parts(closed(_on_grid(steps.result(), cube, bound, grid), voxel), config.least_part, voxel)
+
+    def _steps(self, field: Field) -> LearningSteps:
+        if self.backend.name == "numba":
+            return NumbaLearningSteps(field, Weights())
+        build = importlib.import_module("stages.surface.device_build")
+        return build.device_learning_steps(self.backend.name, field, Weights(), self.config, self.workers)
+
+
+def _on_grid(field: Field, cube: Cube, bound: np.ndarray, grid: Grid) -> np.ndarray:
+    """Signed distance in metres, plane by plane; where the outlines leave no room, at least what they say."""
+    out = np.empty(grid.shape, np.float32)
+    plane = grid.shape[1] * grid.shape[2]
+    for i in range(grid.shape[0]):
+        x = cube.inside(grid.points(np.arange(i * plane, (i + 1) * plane)))
+        value = np.maximum(field.sdf(x), trilinear_all(bound, x) - (MARGIN + 1 / CELLS))
+        out[i] = (value * cube.size).reshape(grid.shape[1:])
+    return out
+
+
+def without_small_parts(distance: np.ndarray, least: float, voxel: float) -> np.ndarray:
+    """The field without separate parts smaller than `least` of the largest one's volume: what hangs in the air before a camera."""
+    from scipy.ndimage import label
+
+    parts, count = label(distance < 0)  # type: ignore[misc]
+    if count < 2:
+        return distance
+    size = np.bincount(parts.ravel())
+    size[0] = 0
+    small = (size < least * size.max()) & (np.arange(len(size)) > 0)
+    return np.where(small[parts], np.float32(voxel), distance)
