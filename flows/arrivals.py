@@ -16,8 +16,9 @@ from flows.places import captures_root
 from flows.ready import ReadyCapture, arrived, not_done, ready_captures
 from flows.run_record import RunRecords
 from flows.settling import Settling
+from flows.start_wish import wish_of
 from flows.started_by import watcher_tag
-from stages.core.errors import CaptureError
+from stages.core.errors import CaptureError, ConfigError
 from stages.core.store import Store
 
 PROFILE = "standard"
@@ -34,6 +35,9 @@ class Arrivals:
         self._due: deque[ReadyCapture] = deque()
         self._settling, self._arriving = Settling(), dict[str, ReadyCapture]()
         self._told: set[str] = set()
+        self._profiles: dict[str, str] = {}
+        """of those that arrive or are due"""
+        self._wrong: list[str] = []
         self._notes_due = 0.0
 
     @property
@@ -49,6 +53,8 @@ class Arrivals:
             return self._new([str(e)])
         lines = self._new(self._notes())
         self._follow(captures)
+        lines += self._new(self._wrong)
+        self._wrong.clear()
         room = AT_ONCE - self._waiting() if self._due else 0
         for _ in range(min(room, len(self._due))):
             lines += self._start(self._due[0])
@@ -61,7 +67,7 @@ class Arrivals:
         for key in self._arriving.keys() - there.keys():
             self._settling.forget(self._arriving.pop(key).path)
         new = [c for c in captures if c.key not in self._seen and c.key not in self._arriving]
-        due = {c.key: c for c in not_done(new, PROFILE, (), self._records)}
+        due = {c.key: c for c in self._due_of(new)}
         self._seen |= {c.key for c in new} - due.keys()
         self._arriving |= due
         for capture in [c for c in self._arriving.values() if self._settling.settled(c.path)]:
@@ -70,10 +76,25 @@ class Arrivals:
             self._seen.add(capture.key)
             self._due.append(capture)
 
+    def _due_of(self, new: list[ReadyCapture]) -> list[ReadyCapture]:
+        """Those that are to begin on arrival and are not done with their profile. What is said wrongly of one is told, and it waits."""
+        by_profile: dict[str, list[ReadyCapture]] = {}
+        for capture in new:
+            try:
+                wish = wish_of(capture.path)
+            except ConfigError as e:
+                self._wrong.append(f"not taken: {e}")
+                continue
+            if wish.when == "arrival":
+                self._profiles[capture.key] = wish.profile or PROFILE
+                by_profile.setdefault(self._profiles[capture.key], []).append(capture)
+        return [c for profile, captures in by_profile.items() for c in not_done(captures, profile, (), self._records)]
+
     def _start(self, capture: ReadyCapture) -> list[str]:
         try:
-            run_deployment(DEPLOYMENT, parameters=parameters_of(capture, PROFILE, ()), timeout=0,
-                           idempotency_key=start_key(capture, PROFILE, ()), tags=[watcher_tag()])
+            profile = self._profiles.get(capture.key, PROFILE)
+            run_deployment(DEPLOYMENT, parameters=parameters_of(capture, profile, ()), timeout=0,
+                           idempotency_key=start_key(capture, profile, ()), tags=[watcher_tag()])
         except PrefectHTTPStatusError as e:
             if e.response.status_code >= 500:
                 raise

@@ -13,15 +13,18 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.attempt import begin_attempt, leave_if_over
-from flows.batch_page import CHANGED_SINCE, DONE_BEFORE, NOT_TAKEN, SET_ASIDE, Outcome, write_summary
+from flows.batch_page import BY_HAND, CHANGED_SINCE, DONE_BEFORE, NOT_TAKEN, SET_ASIDE, Outcome, write_summary
 from flows.batch_runs import BatchRuns
 from flows.failed_state import failed_state
 from flows.form import Profile, Setting
+from flows.markers import Note
 from flows.places import captures_root, twin_folder, twins_root
 from flows.ready import ReadyCapture, arrived, changed_since, not_done
 from flows.run_record import RunRecords
 from flows.set_aside import why_set_aside
+from flows.start_wish import wish_of
 from flows.started_by import by_tags, tag
+from stages.core.errors import ConfigError
 from stages.core.store import Store
 
 PAGE_EVERY_S = 15.0
@@ -48,16 +51,21 @@ async def reconstruct_batch(
     begin_attempt()
     found, notes = arrived(folder)
     records = RunRecords(Store())
-    due = found if again else not_done(found, profile, settings, records)
+    found, held = _wished(found, notes)
+    profiles = {c.path: wish_of(c.path).profile or str(profile) for c in found}
+    due = found if again else [c for p in sorted(set(profiles.values())) for c in not_done([c for c in found if profiles[c.path] == p], p,
+                                                                                         settings, records)]
     aside = {} if again else {c.path: why for c in due if (why := why_set_aside(c, records.of_capture(c.path)))}
     due = [c for c in due if c.path not in aside]
     get_run_logger().info("%d captures are READY, %d of them to be done", len(found), len(due))
     left = {c.path for c in due}
+    outcomes_held = [Outcome(c.name, BY_HAND, capture=str(c.path)) for c in held]
     others = (_set_aside(c, aside[c.path]) if c.path in aside else _done(c) for c in found if c.path not in left)
-    outcomes = [*(Outcome(note.path, NOT_TAKEN, reason=note.why) for note in notes), *others]
+    outcomes = [*(Outcome(note.path, NOT_TAKEN, reason=note.why) for note in notes), *others, *outcomes_held]
     for told in (o for o in outcomes if o.bad):
         get_run_logger().warning("%s: %s. %s", told.name, told.status, told.reason)
     runs = BatchRuns((), profile, settings, batch, int(flow_run.run_count or 1), again)
+    runs.profiles = profiles
     runs.tags = [tag(f"batch {batch} of {by_tags(flow_run.tags or ())}")]
     runs.add_once_settled(due)
     next_page = 0.0
@@ -69,6 +77,17 @@ async def reconstruct_batch(
             write_summary(outcomes, twins_root(), under_way=len(due) - runs.ended)
             next_page = time.monotonic() + PAGE_EVERY_S
     return await _report(folder, outcomes, len(due))
+
+
+def _wished(found: Sequence[ReadyCapture], notes: list[Note]) -> tuple[list[ReadyCapture], list[ReadyCapture]]:
+    """Those that batches take, and those whose folder says never; a note on each of which it says what nobody understands."""
+    taken, held = [], []
+    for capture in found:
+        try:
+            (held if wish_of(capture.path).when == "never" else taken).append(capture)
+        except ConfigError as e:
+            notes.append(Note(str(capture.path), str(e)))
+    return taken, held
 
 
 def _set_aside(capture: ReadyCapture, why: str) -> Outcome:

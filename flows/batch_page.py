@@ -16,7 +16,7 @@ from pathlib import Path
 from flows.twin_record import read_twin
 from flows.twin_verdict import fails, verdict_of
 
-DONE_BEFORE = "done before"
+DONE_BEFORE, BY_HAND = "done before", "only by hand"
 CHANGED_SINCE, ARRIVING, NOT_TAKEN, SET_ASIDE = "changed since", "still arriving", "not taken", "set aside"
 """nothing failed, but somebody has to look at it"""
 THUMBNAIL_PX = 96
@@ -45,12 +45,12 @@ class Outcome:
     @property
     def bad(self) -> bool:
         """Whether somebody has to look at it."""
-        return self.status not in ("Completed", DONE_BEFORE) or bool(self.why)
+        return self.status not in ("Completed", DONE_BEFORE, BY_HAND) or bool(self.why)
 
     @property
     def failed(self) -> bool:
         """Whether the batch has failed by it."""
-        return self.status not in ("Completed", DONE_BEFORE, CHANGED_SINCE, ARRIVING, NOT_TAKEN, SET_ASIDE) or bool(self._refused)
+        return self.status not in ("Completed", DONE_BEFORE, BY_HAND, CHANGED_SINCE, ARRIVING, NOT_TAKEN, SET_ASIDE) or bool(self._refused)
 
     @property
     def why(self) -> str:

@@ -10,6 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -60,6 +61,8 @@ class BatchRuns:
     def __init__(self, captures: Sequence[ReadyCapture], profile: str, settings: Sequence[str], batch: str, attempt: int, again: bool):
         self._waiting, self._profile, self._settings = deque(captures), profile, settings
         self._keys = [f"-{batch}-{k}" for k in range(1, attempt + 1)]
+        self.profiles: dict[Path, str] = {}
+        """of the captures whose folder names one"""
         self.tags = [tag(f"batch {batch}")]
         if not again:
             self._keys.insert(0, "")
@@ -104,7 +107,8 @@ class BatchRuns:
 
     async def _start(self, client: PrefectClient, capture: ReadyCapture) -> Outcome | None:
         """Join the run that is under way for this capture, else start one; an outcome only if the server refuses it."""
-        key, parameters = start_key(capture, self._profile, self._settings), parameters_of(capture, self._profile, self._settings)
+        profile = self._profile_of(capture)
+        key, parameters = start_key(capture, profile, self._settings), parameters_of(capture, profile, self._settings)
         try:
             # the first key joins a run that watcher or schedule began; if that has ended without a twin, this batch tries once more,
             # and once more each time it is itself started again
@@ -118,10 +122,13 @@ class BatchRuns:
         self._under_way[run.id] = capture
         return None
 
+    def _profile_of(self, capture: ReadyCapture) -> str:
+        return self.profiles.get(capture.path, self._profile)
+
     def _made_meanwhile(self, capture: ReadyCapture, run: FlowRun) -> bool:
         """The run that was under way when this batch looked has ended with the twin that is asked for."""
         made = run.state is not None and run.state.is_completed()
-        return made and not not_done([capture], self._profile, self._settings, RunRecords(Store()))
+        return made and not not_done([capture], self._profile_of(capture), self._settings, RunRecords(Store()))
 
     async def _ended_runs(self, client: PrefectClient) -> dict[UUID, FlowRun | None]:
         """By id; None for a run that somebody deleted."""

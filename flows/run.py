@@ -20,6 +20,7 @@ from typing import Any, Self
 from flows.before_work import check_places
 from flows.capture_look import FIRST
 from flows.capture_watch import CaptureWatch
+from flows.less_memory import with_less_memory
 from flows.metrics_file import write_metrics
 from flows.request import Reconstruction
 from flows.routes import refuse_of_other_route
@@ -34,7 +35,7 @@ from flows.why_computed import known_manifests, why_computed
 from stages.base import Stage, StageResult, identity_of
 from stages.core.capture import capture_ref
 from stages.core.config import Settings, resolve
-from stages.core.errors import CaptureError, ConfigError, TwinError
+from stages.core.errors import CaptureError, ConfigError, OutOfMemory, TwinError
 from stages.core.fingerprint import digest_mapping
 from stages.core.licences import refuse_non_commercial
 from stages.core.store import ArtifactRef, Store
@@ -176,9 +177,18 @@ class Run:
         return self.records.folder / f"{self.record.id}.log"
 
     def compute(self, stage: Stage, inputs: Mapping[str, ArtifactRef]) -> StageResult:
-        """The stage's result, from the store or computed in a child process; recorded either way."""
+        """The stage's result, from the store or computed in a child process; recorded either way. One that died for want of memory is tried
+        once more where it can lower its own needs."""
+        try:
+            return self._compute(stage, inputs, self.settings.stages[stage.name])
+        except OutOfMemory as e:
+            if (lower := with_less_memory(self.settings.stages[stage.name])) is None:
+                raise
+            self._say(f"{e.message}. Tried once more with {stage.name}.memory=auto, which lowers its settings as far as it takes")
+            return self._compute(stage, inputs, lower)
+
+    def _compute(self, stage: Stage, inputs: Mapping[str, ArtifactRef], config: Any) -> StageResult:
         entry = self.record.stages[stage.name] = StageRecord(state="running")
-        config = self.settings.stages[stage.name]
         identity = identity_of(stage, {k: inputs[k] for k in stage.inputs}, config, self.settings.seed)
         entry.fingerprint = digest_mapping(identity)
         forced = stage.name in self._forced

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from flows.embedded_server import EmbeddedServer, ServerUnavailable, answers
 from flows.request import Reconstruction
 from flows.run import Beside
-from flows.serve_address import use_server
+from flows.serve_address import read_address, use_server
 from stages.core.disk_errors import disk_is_full
 from stages.core.errors import TwinError
 from stages.core.store import Store
@@ -24,6 +24,9 @@ def reconstruct_here(request: Reconstruction, beside: Beside, say: Callable[[str
             raise TwinError(f"no Prefect server answers at {url}",
                             "start it, or unset PREFECT_API_URL to use the embedded one, or add --no-prefect")
         use_server(Store())               # its password, if it is the `twin serve` of this store
+        return _as_flow(request, beside, lambda: None)
+    if beside.resumed is not None and (served := read_address(Store())) and answers(served.api, 1.0):
+        use_server(Store())               # a run goes on where its history is: no second server beside the one that runs
         return _as_flow(request, beside, lambda: None)
     try:
         return _embedded(request, beside)

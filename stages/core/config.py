@@ -29,7 +29,8 @@ from stages.core.plain_yaml import Node, native, parse, parse_map
 
 PROFILES = ("preview", "standard", "quality")
 Licence = typing.Literal["any", "commercial"]
-TOP_LEVEL = ("seed", "licence")
+TOP_LEVEL = ("seed", "licence", "start")
+"""`start` says when runs begin by themselves, and is read by who starts them (flows/start_wish.py)"""
 _SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 _LARGEST = 2**53
 """an integer setting beyond it is a slip, and the form's JSON could not carry it"""
@@ -75,6 +76,7 @@ def resolve(
     asked: dict[str, dict[str, Node]] = {name: {} for name in configs}
     licence = "any"
     for layer in ours + theirs:
+        layer.pop("start", None)
         seed = _convert("seed", layer.pop("seed"), int) if "seed" in layer else seed
         licence = _convert("licence", layer.pop("licence"), Licence) if "licence" in layer else licence
         _merge(values, layer, configs)

@@ -34,6 +34,10 @@ class MachineError(StageError):
     """A stage could not run here: memory, processes, time, a device or a library is missing. Its input may be fine."""
 
 
+class OutOfMemory(MachineError):
+    """A stage ended for want of memory, whatever noticed it. What can lower its own needs may be tried once more."""
+
+
 class StoreError(TwinError):
     """The store could not be read or written (full disk, no permission, corrupt manifest)."""
 

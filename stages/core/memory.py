@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stages.core.errors import MachineError
+from stages.core.errors import MachineError, OutOfMemory
 
 Memory = Literal["fixed", "auto"]
 LEFT_ALONE = 0.1
@@ -71,11 +71,11 @@ def lacks_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _WORDS)
 
 
-def out_of_memory(what: str, peak_mb: int, lower: Sequence[str]) -> MachineError:
+def out_of_memory(what: str, peak_mb: int, lower: Sequence[str]) -> OutOfMemory:
     """The error for a stage that failed for want of memory; `what` names it and what happened, `lower` the settings that help."""
-    return MachineError(f"{what}: it held {peak_mb / 1e3:.2f} GB at its peak; {memory_limit()}",
-                      f"lower {' or '.join(lower)}, use --profile preview, or close other programs, then run the same command again: "
-                      "finished stages are kept")
+    return OutOfMemory(f"{what}: it held {peak_mb / 1e3:.2f} GB at its peak; {memory_limit()}",
+                       f"lower {' or '.join(lower)}, use --profile preview, or close other programs, then run the same command again: "
+                       "finished stages are kept")
 
 
 def memory_limit(cgroup: Path = Path("/sys/fs/cgroup")) -> str:

@@ -164,9 +164,22 @@ def test_who_started_what(served):
     assert by_hand["id"] in cancelled["path"]
 
 
+def test_resume_goes_on_where_the_history_is(served):
+    (served.folder / "c.do").write_text("raise")
+    _ready(served, "pot")
+    served.wait_state("pot", "Failed")
+    (served.folder / "c.do").write_text("")
+    run = json.loads(_twin(served, "status", "--json", "--capture", "pot"))["runs"][0]["id"]
+    before = served.count("a")
+    assert "twin " in _twin(served, "resume", run)
+    flows = served.api("/flow_runs/filter", {"flows": {"name": {"any_": ["reconstruct"]}}})
+    assert [f["state_name"] for f in flows] == ["Completed"] and served.count("a") == before
+    assert not (served.store / "prefect" / "prefect.db").exists()                          # no second server
+
+
 def test_the_run_table_is_narrowed(served):
     narrowed = lambda *words: json.loads(_twin(served, "status", "--json", *words))["runs"]  # noqa: E731
     assert [Path(r["request"]["capture"]).name for r in narrowed("--state", "failed")] == ["jug"]
     assert len(narrowed("--capture", "JUG")) == 2 and len(narrowed("--failed-in", "c")) == 1 and not narrowed("--failed-in", "a")
-    assert len(narrowed("--days", "1")) == 4 and not narrowed("--profile", "quality") and not narrowed("--days", "0")
+    assert len(narrowed("--days", "1")) == 5 and not narrowed("--profile", "quality") and not narrowed("--days", "0")
     assert "no run fits" in _twin(served, "status", "--capture", "nothing")

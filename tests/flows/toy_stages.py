@@ -28,6 +28,7 @@ class ToyConfig:
     steps: int = setting(3, only_for=("fancy",))
     size: tuple[int, ...] = (2, 3)
     weights: str = ""
+    memory: Literal["fixed", "auto"] = "auto"
 
 
 class ToyStage:
@@ -55,6 +56,8 @@ class ToyStage:
         (out / f"{self.name}_folder").mkdir()
         (out / f"{self.name}_folder" / "000000.txt").write_text(text)
         context.progress(1, 2, "half way")
+        if self._orders() == "allocate while fixed" and config.memory == "fixed":
+            bytearray(1 << 50)
         self._misbehave(out)
         context.progress(2, 2, "done")
         return StageReport(metrics={"length_px": len(text)}, warnings=["toy warning"] if self.name == "b" else [])
