@@ -51,7 +51,7 @@ def evaluate(capture: Path, twin: Path) -> dict[str, Any]:
         "surface_pose_aligned": surface_scores(mesh, surface, true_from_twin),
         "surface_icp": surface_scores(mesh, surface, fine),
         "mask": mask_scores(truth, twin, frames),
-        "depth": depth_scores(truth, twin, frames),
+        "depth": depth_scores(truth, twin, frames, _rig(capture, twin)),
     }
 
 
@@ -80,15 +80,17 @@ def boundary_agreement(found: np.ndarray, want: np.ndarray) -> float:
     return float(2 * precision * recall / max(precision + recall, 1e-9))
 
 
-def depth_scores(truth: Path, twin: Path, frames: list[int]) -> dict[str, float]:
-    """Disparity errors (px) inside the true mask, and the share of it that has an estimate."""
+def depth_scores(truth: Path, twin: Path, frames: list[int], rig: Rig) -> dict[str, float]:
+    """Disparity errors (px of the true `rig`) inside the true mask, and the share of it that has an estimate. A depth camera's twin has
+    another baseline, which only stands for its noise."""
     errors, total = [], 0
+    scale = _disparity_scale(twin, rig)
     for k in frames:
         path = twin / "disparity" / f"{k:06d}.png"
         if not path.exists():
             continue
         mask = read_mask(truth / "masks" / f"{k:06d}.png")
-        error = np.abs(read_disparity(path) - read_disparity(truth / "disparity" / f"{k:06d}.png"))[mask]
+        error = np.abs(scale * read_disparity(path) - read_disparity(truth / "disparity" / f"{k:06d}.png"))[mask]
         total += int(mask.sum())
         errors.append(error[np.isfinite(error)])
     if not errors:
@@ -101,6 +103,15 @@ def depth_scores(truth: Path, twin: Path, frames: list[int]) -> dict[str, float]
         "bad2_percent": float(100 * (e > 2).mean()),
         "density_percent": float(100 * len(e) / max(total, 1)),
     }
+
+
+def _disparity_scale(twin: Path, rig: Rig) -> float:
+    """What brings the twin's disparities to the true `rig`: 1 for pairs of pictures, whose baseline was measured."""
+    record = read_json(twin / "run.json", most=1 << 25) if (twin / "run.json").exists() else {}
+    if "rgbd" not in record.get("stages", {}):
+        return 1.0
+    own = Rig.load(twin / "rig.json")
+    return rig.fx * rig.baseline_m / (own.fx * own.baseline_m)
 
 
 def _rig(capture: Path, twin: Path) -> Rig:
