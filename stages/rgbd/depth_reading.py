@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import tokenize
 from pathlib import Path
 
 import cv2
@@ -22,10 +24,7 @@ def read_raw_depth(path: Path) -> np.ndarray:
     name = Path(path.parent.name) / path.name
     data = read_bytes(path)
     if path.suffix.lower() == ".npy":
-        try:
-            raw = np.load(io.BytesIO(data), allow_pickle=False)
-        except (ValueError, EOFError, OSError) as e:
-            raise CaptureError(f"{name} is no array of numbers: {str(e)[:80]}", "save it with numpy.save, without objects") from e
+        raw = _array(data, name)
     else:
         check_size(data, name)
         raw = decode_bytes(data, name, cv2.IMREAD_UNCHANGED)
@@ -38,6 +37,21 @@ def read_raw_depth(path: Path) -> np.ndarray:
     if raw.dtype.type not in _WHOLE and raw.dtype.kind != "f":
         raise CaptureError(f"{name} holds {raw.dtype}", "export depth as 16-bit PNG (millimetres), TIFF or NPY")
     return raw
+
+
+def _array(data: bytes, name: Path) -> np.ndarray:
+    """A NumPy file's array, of no more numbers than there are bytes for, and never of objects, which are programs."""
+    stream = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, columns, dtype = header(stream)
+        if dtype.hasobject or dtype.itemsize == 0:
+            raise ValueError(f"it holds {dtype}")
+        flat = np.frombuffer(data, dtype, math.prod(shape), stream.tell())
+        return flat.reshape(shape, order="F" if columns else "C")
+    except (ValueError, TypeError, OverflowError, EOFError, SyntaxError, tokenize.TokenError) as e:
+        raise CaptureError(f"{name} is no array of numbers: {str(e)[:80]}", "save it with numpy.save, without objects") from e
 
 
 def units_per_metre(raw: np.ndarray, stated: tuple[float, ...], tum: bool) -> tuple[float, str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from stages.core.errors import CaptureError
 from stages.core.images import decode_bytes
+from stages.core.json_entries import number
 from stages.core.picture_size import check_size
 from stages.core.plain_files import read_bytes, read_json
 from stages.core.rgbd_files import RgbdFiles
@@ -153,12 +154,12 @@ def _stated_in_notes(path: Path | None) -> float:
     if path is None:
         return 0.0
     data = read_json(path)
-    unit = data.get("per_unit") if isinstance(data, dict) else None
-    if not isinstance(data, dict) or data.get("kind") != "depth" or isinstance(unit, bool) or not isinstance(unit, (int, float)):
+    if not isinstance(data, dict) or data.get("kind") != "depth":
         raise CaptureError(f"depth/{path.name} cannot be understood: {str(data)[:80]}", _NOTES_ADVICE)
+    unit = number(data.get("per_unit"), "per_unit", f"depth/{path.name}")
     if not 0.1 < unit < 1e7:
         raise CaptureError(f"depth/{path.name}: per_unit is {unit:g}", _NOTES_ADVICE)
-    return float(unit)
+    return unit
 
 
 def _decoded(path: Path) -> np.ndarray:

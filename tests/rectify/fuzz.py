@@ -38,6 +38,7 @@ from stages.rectify.given import DepthEncoding
 from stages.rectify.raw_pairs import decode
 from stages.rectify.read_stereo_video import StereoVideoReader
 from tests.rectify import maker_files
+from tests.rgbd import fuzz_readers as rgbd_files
 
 SECONDS = 10
 GIGABYTE = 1 << 30
@@ -233,6 +234,7 @@ def readers(folder: Path) -> dict[str, Once]:
     found |= {f"maker {n}": _file_reader(n, whole, _read_calibration) for n, whole in maker_files.FILES.items()}
     found["maker pictures"] = _file_reader("frames_meta.json", maker_files.PICTURES_META, pictures_named)
     found |= {f"maker ros {side}": _ros(side) for side in ("left", "right")}
+    found |= {f"rgbd {n}": _file_reader(*what) for n, what in rgbd_files.FILES.items()}
     depth = _picture("png", np.uint16)
     found["map mask"] = _file_reader("m.png", _picture("png"), lambda p: read_given_mask(p, (64, 48)), damaged_header)
     found["map depth"] = _file_reader("d.png", depth, lambda p: read_given(p, (64, 48), cv2.IMREAD_UNCHANGED), damaged_header)
