@@ -2,7 +2,7 @@
 
     python -m stages.physics.coacd_child ASKED.npz PARTS.npz CPU_SECONDS
 
-ASKED.npz: vertices (V, 3) float64, faces (F, 3) int32, threshold, max_hulls, seed. PARTS.npz: vertices and faces of all parts in a row,
+ASKED.npz: vertices (V, 3) float64, faces (F, 3) int32, threshold, seed. PARTS.npz: vertices and faces of all parts in a row,
 vertex_count and face_count (P,) of each.
 """
 
@@ -30,7 +30,7 @@ def main(asked: Path, parts: Path, seconds: float) -> None:
     with np.load(asked, allow_pickle=False) as z:
         mesh = coacd.Mesh(z["vertices"], z["faces"])
         found = coacd.run_coacd(
-            mesh, threshold=float(z["threshold"]), max_convex_hull=int(z["max_hulls"]), preprocess_mode="off", resolution=RESOLUTION,
+            mesh, threshold=float(z["threshold"]), preprocess_mode="off", resolution=RESOLUTION, merge=False,
             mcts_nodes=MCTS_NODES, mcts_iterations=MCTS_ITERATIONS, max_ch_vertex=PART_VERTICES, seed=int(z["seed"]),
         )
     np.savez(parts, vertices=np.concatenate([v for v, _ in found]), faces=np.concatenate([f for _, f in found]),

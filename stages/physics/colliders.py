@@ -1,4 +1,7 @@
-"""Convex parts whose union follows the mesh within a tolerance: CoACD with a threshold that is lowered until it does, or time is up."""
+"""Convex parts whose union follows the mesh within a tolerance.
+
+CoACD cuts the mesh into many fine convex pieces; they are put together to few parts, and sides that bridge a hollow are drawn back by half.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,25 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.physics.merging import Grouping
+from stages.physics.overreach import Outward, balanced
 from stages.physics.shapes import Shape, convex_hull, open_edges
-from stages.physics.surface_distance import SurfaceDistance, between
+from stages.physics.surface_distance import Ruler, SurfaceDistance, between, samples
 
-LIGHT_FACES = (2000, 3000, 5000, 9000, 20000)
-"""of the mesh that CoACD gets, the first that stays closed: its time grows with them, the parts hardly get better"""
+LIGHT_FACES = (4000, 6000, 9000, 20000)
+"""of the mesh that CoACD gets, the first that stays closed: its time grows with them"""
+CAREFUL = (3, 2, 4)
+"""aggressiveness of the lightening, one after the other; its default of 7 or even 5 moves the surface by millimetres"""
+PASSES = 3
+MOST_FACES = 1.5
+"""times those asked for; a careful one may stop earlier"""
 HULL_VERTICES = 64
-FIRST_THRESHOLD, LAST_THRESHOLD = 0.05, 0.008
-"""of CoACD, in halves of the mesh's longest side; 0.05 takes seconds"""
-LEAST_LOWERED, MOST_LOWERED = 0.75, 0.4
-MOST_TRIES = 5
+FINEST, COARSEST, COARSER = 0.01, 0.16, 2.5
+"""thresholds of CoACD, in halves of the mesh's longest side: 0.02 gives a mug 80 pieces in 4 seconds, 0.1 a dozen"""
+FIRST_SHARE = 0.6
+"""of the time that is left goes into one try; the rest is for coarser pieces"""
+MERGE_SHARES = (0.9, 0.6, 0.4)
+"""of the tolerance that parts may reach beyond the mesh as they are put together; less where vertices are too few for a round side"""
 LEAST_CPU_S = 1.0
 """less is not enough to start Python"""
 HANGS_FACTOR = 30.0
@@ -37,13 +49,14 @@ class NoParts(Exception):
 
 @dataclass(frozen=True)
 class Colliders:
-    """parts: convex shapes; distance of their union's surface from the mesh; why: what stopped the search; tries of CoACD."""
+    """parts: convex shapes; distance of their union's surface from the mesh; why: what stopped the search; pieces of CoACD that
+    the parts were put together from."""
 
     parts: list[Shape]
     distance: SurfaceDistance
     within: bool
     why: str
-    tries: int
+    pieces: int
 
 
 def one_hull(mesh: Shape) -> Colliders:
@@ -54,54 +67,80 @@ def one_hull(mesh: Shape) -> Colliders:
 
 def convex_parts(mesh: Shape, error_m: float, max_hulls: int, cpu_s: float, workers: int, seed: int = 0,
                  note: Note = lambda done, total, what: None) -> Colliders:
-    """Parts within `error_m` of the closed `mesh`, else the closest found with at most `max_hulls` in `cpu_s`. Raises NoParts."""
-    light, threshold, left = lightened(mesh), FIRST_THRESHOLD, cpu_s
-    best, why = None, "finer thresholds bring little"
-    for tries in range(MOST_TRIES):
-        note(tries, MOST_TRIES, f"convex parts, threshold {threshold:.3f}")
-        parts, used = decomposed(light, threshold, max_hulls, left, workers, seed)
-        left -= used
-        if parts is None:
-            why = f"the time for it was over ({cpu_s:g} CPU seconds)"
-            break
-        found = Colliders(parts, between(mesh, parts), False, "", tries + 1)
+    """Parts within `error_m` of the closed `mesh`, else the closest found with at most `max_hulls`. Raises NoParts."""
+    note(0, 3, "convex pieces")
+    axes = principal_axes(mesh)                      # CoACD cuts along the coordinate axes: along those of the shape fewer pieces do
+    pieces = [p.moved(axes.T) for p in _pieces(lightened(mesh.moved(axes)), error_m, cpu_s, workers, seed)]
+    note(1, 3, "convex parts")
+    outward, ruler = Outward(mesh), Ruler(mesh)
+    grouping = Grouping(pieces, outward)
+    best: Colliders | None = None
+    for share in MERGE_SHARES:
+        groups = grouping.evened(grouping.merged(grouping.alone(), share * error_m, max_hulls))
+        parts, distance = balanced([grouping.hull(g) for g in groups], outward, ruler, error_m, HULL_VERTICES)
+        found = Colliders(parts, distance, False, "", len(pieces))
         best = found if best is None or found.distance.max_m < best.distance.max_m else best
-        if found.distance.max_m <= error_m:
-            return replace(found, within=True, why="within the tolerance")
-        if len(parts) >= max_hulls:
-            why = f"{max_hulls} parts are the limit"
+        if best.distance.max_m <= error_m:
+            return replace(best, within=True, why="within the tolerance")
+        if len(groups) >= min(max_hulls, len(pieces)):
             break
-        threshold *= float(np.clip(error_m / found.distance.max_m, MOST_LOWERED, LEAST_LOWERED))
-        if threshold < LAST_THRESHOLD:
-            break
-    if best is None:
-        raise NoParts(f"CoACD gave no convex parts within {cpu_s:g} CPU seconds (physics.cpu_limit_s)")
-    return replace(best, why=why)
+    assert best is not None
+    return replace(best, why=f"{max_hulls} parts are the limit" if len(pieces) > max_hulls else "finer parts were not found")
+
+
+def _pieces(light: Shape, error_m: float, cpu_s: float, workers: int, seed: int) -> list[Shape]:
+    """As fine as the error asks for, or as fine as the time allows. Raises NoParts."""
+    threshold, left = float(np.clip(2 * error_m / light.size, FINEST, COARSEST)), cpu_s
+    while True:
+        last = threshold >= COARSEST
+        pieces, used = decomposed(light, threshold, left if last else FIRST_SHARE * left, workers, seed)
+        if pieces is not None:
+            return pieces
+        if last:
+            raise NoParts(f"CoACD gave no convex parts within {cpu_s:g} CPU seconds (physics.cpu_limit_s)")
+        left, threshold = left - used, min(COARSEST, COARSER * threshold)
+
+
+def principal_axes(mesh: Shape) -> np.ndarray:
+    """(4, 4) turn into the principal axes of the surface."""
+    points, turn = samples(mesh, 20000)[0], np.eye(4)
+    axes = np.linalg.eigh(np.cov(points.T))[1]
+    turn[:3, :3] = (axes * np.linalg.det(axes)).T
+    return turn
 
 
 def lightened(mesh: Shape) -> Shape:
     """Few faces, still closed (quadric edge collapse; Garland and Heckbert 1997); the mesh itself where every try opens it."""
-    import fast_simplification
-
     middle = mesh.vertices.mean(0)
-    for count in (c for c in LIGHT_FACES if c < len(mesh.faces)):
-        centred = (mesh.vertices - middle).astype(np.float32)
-        v, f = fast_simplification.simplify(centred, mesh.faces.astype(np.int32), target_count=count, agg=5)
-        light = Shape(v.astype(np.float64) + middle, f.astype(np.int64))
-        if len(f) and open_edges(light.faces) == 0:
-            return light
+    for count, force in ((c, force) for c in LIGHT_FACES for force in CAREFUL if c < len(mesh.faces)):
+        v, f = _collapsed(mesh.vertices - middle, mesh.faces, count, force)
+        if 0 < len(f) <= MOST_FACES * count and open_edges(f) == 0:
+            return Shape(v + middle, f)
     return mesh
 
 
-def decomposed(mesh: Shape, threshold: float, max_hulls: int, cpu_s: float, workers: int, seed: int) -> tuple[list[Shape] | None, float]:
+def _collapsed(v: np.ndarray, f: np.ndarray, count: int, force: int) -> tuple[np.ndarray, np.ndarray]:
+    """Again where slivers held it up; what lies folded onto itself in the result falls away."""
+    import fast_simplification
+
+    for _ in range(PASSES):
+        if len(f) <= MOST_FACES * count:
+            break
+        v, f = fast_simplification.simplify(v.astype(np.float32), f.astype(np.int32), target_count=count, agg=force)
+        _, which, times = np.unique(np.sort(f, 1), axis=0, return_inverse=True, return_counts=True)
+        f = f[times[which.ravel()] == 1]
+    return v.astype(np.float64), f.astype(np.int64)
+
+
+def decomposed(mesh: Shape, threshold: float, cpu_s: float, workers: int, seed: int) -> tuple[list[Shape] | None, float]:
     """One run of CoACD in a process of its own, and the CPU seconds it took; None when it does not end in `cpu_s`. Raises NoParts."""
     if cpu_s < LEAST_CPU_S:
         return None, 0.0
     with tempfile.TemporaryDirectory() as folder:
         asked, found = Path(folder) / "asked.npz", Path(folder) / "parts.npz"
-        np.savez(asked, vertices=mesh.vertices, faces=mesh.faces.astype(np.int32), threshold=threshold, max_hulls=max_hulls, seed=seed)
+        np.savez(asked, vertices=mesh.vertices, faces=mesh.faces.astype(np.int32), threshold=threshold, seed=seed)
         command = [sys.executable, "-m", "stages.physics.coacd_child", str(asked), str(found), str(cpu_s)]
-        env = {**os.environ, "OMP_NUM_THREADS": str(workers)}
+        env = {**os.environ, "OMP_NUM_THREADS": str(workers), "OMP_WAIT_POLICY": "passive"}
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_FACTOR * cpu_s, env=env, stdin=subprocess.DEVNULL)

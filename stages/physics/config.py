@@ -37,8 +37,8 @@ class PhysicsConfig:
     frame: Literal["upright", "twin"] = "upright"
     """upright = as the object stood, or stands most likely, z up, origin under its centre of mass; twin = the twin's frame, z up"""
     cpu_limit_s: float = 30.0
-    """CPU seconds for the search of convex parts, half as long on two cores; the best that was found by then is taken. Not seconds of the
-    clock: what is found must not depend on what else the machine does"""
+    """CPU seconds for the search of convex pieces, half as long on two cores; coarser ones are searched where it would not end. Not
+    seconds of the clock: what is found must not depend on what else the machine does"""
 
     def __post_init__(self) -> None:
         if self.material not in MATERIALS:

@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.physics.shapes import Shape
 
-NEIGHBOURS = 6
+NEIGHBOURS = 8
 """nearest samples whose faces are looked at exactly; samples lie denser than the distances that matter"""
 STEP_M = 1e-4
 """neighbours share a face where the shape was cut; with gaps below this they still count as joined"""
@@ -37,10 +37,19 @@ def samples(shape: Shape, count: int, seed: int = 0) -> tuple[np.ndarray, np.nda
     return c[:, 0] + a * (c[:, 1] - c[:, 0]) + b * (c[:, 2] - c[:, 0]), face
 
 
-def union_surface(parts: list[Shape], count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 3) on the parts from which one step outward leaves all of them, and the corners (N, 3, 3) of the face of each."""
+@dataclass(frozen=True)
+class UnionSurface:
+    """points (N, 3) on the parts from which one step outward leaves all; of each the corners (N, 3, 3) of its face, and its part (N,)."""
+
+    points: np.ndarray
+    corners: np.ndarray
+    part: np.ndarray
+
+
+def union_surface(parts: list[Shape], count: int, seed: int = 0) -> UnionSurface:
+    """About `count` points, spread over the area of the parts."""
     area = np.array([p.area for p in parts])
-    points, corners = [], []
+    points, corners, owner = [], [], []
     for k, part in enumerate(parts):
         own, face = samples(part, max(60, round(count * area[k] / area.sum())), seed + k)
         corner = part.vertices[part.faces[face]]
@@ -49,10 +58,11 @@ def union_surface(parts: list[Shape], count: int, seed: int = 0) -> tuple[np.nda
         keep = np.ones(len(own), bool)
         for j, other in enumerate(parts):
             if j != k:
-                keep &= ~inside(outside, other)
+                keep[keep] = ~inside(outside[keep], other)
         points.append(own[keep])
         corners.append(corner[keep])
-    return np.concatenate(points), np.concatenate(corners)
+        owner.append(np.full(int(keep.sum()), k))
+    return UnionSurface(np.concatenate(points), np.concatenate(corners), np.concatenate(owner))
 
 
 def inside(points: np.ndarray, part: Shape) -> np.ndarray:
@@ -65,12 +75,55 @@ def inside(points: np.ndarray, part: Shape) -> np.ndarray:
     return found
 
 
-def distances(points: np.ndarray, on: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """(N,) distance of the points to the surface whose samples `on` (M, 3) lie on the triangles `corners` (M, 3, 3)."""
-    from scipy.spatial import cKDTree
+class Surface:
+    """Distances to a surface of triangles, of each of which at least one point is known."""
 
-    near = cKDTree(on).query(points, min(NEIGHBOURS, len(on)))[1].reshape(len(points), -1)
-    return np.stack([to_triangle(points, corners[near[:, k]]) for k in range(near.shape[1])]).min(0)
+    def __init__(self, points: np.ndarray, corners: np.ndarray) -> None:
+        """`points` (M, 3) on the triangles `corners` (M, 3, 3)."""
+        from scipy.spatial import cKDTree
+
+        self._tree, self._corners, self._count = cKDTree(points), corners, len(points)
+
+    def near(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) distances and (N,) which of the surface's points is the nearest."""
+        nearest = self._tree.query(points, min(NEIGHBOURS, self._count))[1].reshape(len(points), -1)
+        return np.stack([to_triangle(points, self._corners[nearest[:, k]]) for k in range(nearest.shape[1])]).min(0), nearest[:, 0]
+
+
+class Ruler:
+    """Measures unions of parts against one mesh."""
+
+    def __init__(self, mesh: Shape, count: int = 20000) -> None:
+        """`count` samples each way. The middle of every face is among the mesh's points: small faces between samples are not missed."""
+        points, face = samples(mesh, 2 * count)
+        corner = mesh.vertices[mesh.faces]
+        self._count, self._own = count, points[::2]
+        self._mesh = Surface(np.concatenate([points, corner.mean(1)]), np.concatenate([corner[face], corner]))
+
+    def to_mesh(self, points: np.ndarray) -> np.ndarray:
+        """(N,) of points (N, 3)."""
+        return self._mesh.near(points)[0]
+
+    def distance(self, parts: list[Shape]) -> SurfaceDistance:
+        """Mean and largest distance, both ways."""
+        return self.by_part(parts)[0]
+
+    def by_part(self, parts: list[Shape]) -> tuple[SurfaceDistance, np.ndarray]:
+        """And the largest distance (P,) that each part has a share in."""
+        union, worst = union_surface(parts, 2 * self._count), np.zeros(len(parts))
+        if not len(union.points):
+            return SurfaceDistance(float("inf"), float("inf")), worst + np.inf
+        there, nearest = Surface(union.points, union.corners).near(self._own)
+        thin = slice(None, None, max(1, len(union.points) // self._count))
+        back = self.to_mesh(union.points[thin])
+        np.maximum.at(worst, union.part[nearest], there)
+        np.maximum.at(worst, union.part[thin], back)
+        return SurfaceDistance(float((there.mean() + back.mean()) / 2), float(max(there.max(), back.max()))), worst
+
+
+def between(mesh: Shape, parts: list[Shape], count: int = 20000) -> SurfaceDistance:
+    """Mean and largest distance of the mesh from the union's surface and back, each from `count` samples over its area."""
+    return Ruler(mesh, count).distance(parts)
 
 
 def to_triangle(p: np.ndarray, corners: np.ndarray) -> np.ndarray:
@@ -90,15 +143,3 @@ def _to_segment(p: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     d = b - a
     t = np.clip(((p - a) * d).sum(1) / np.maximum((d * d).sum(1), 1e-30), 0, 1)
     return np.linalg.norm(p - a - t[:, None] * d, axis=1)
-
-
-def between(mesh: Shape, parts: list[Shape], count: int = 20000) -> SurfaceDistance:
-    """Mean and largest distance of the mesh from the union's surface and back, each from `count` samples over its area."""
-    own, face = samples(mesh, 2 * count)
-    union, corners = union_surface(parts, 2 * count)
-    if not len(union):
-        return SurfaceDistance(float("inf"), float("inf"))
-    pick, pick_union = own[::2], union[:: max(1, len(union) // count)]
-    there = distances(pick, union, corners)
-    back = distances(pick_union, own, mesh.vertices[mesh.faces[face]])
-    return SurfaceDistance(float((there.mean() + back.mean()) / 2), float(max(there.max(), back.max())))
