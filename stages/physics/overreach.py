@@ -90,7 +90,7 @@ def free_faces(which: int, parts: list[Shape]) -> np.ndarray:
     for k, other in enumerate(parts):
         if k != which:
             taken |= inside(spots.reshape(-1, 3), other).reshape(taken.shape)
-    return ~taken.any(1)
+    return np.logical_not(taken.any(1))
 
 
 def balanced(parts: list[Shape], outward: Outward, ruler: Ruler, error_m: float, vertices: int) -> tuple[list[Shape], SurfaceDistance]:
