@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from stages.core.capture import CaptureFiles
+from stages.core.frame_names import by_frame
 from stages.core.look import Look
+from stages.core.mask_reading import read_labels, refuse_inverted, rim_share
 from stages.core.object_prompt import check_prompt, read_prompt
 from stages.core.stereo_calibration import StereoCalibration, check_calibration
 from stages.rectify import checks
@@ -14,12 +16,10 @@ from stages.rectify.capture_input import open_reader, read_rig
 from stages.rectify.config import RectifyConfig
 from stages.rectify.figures import FrameFigures
 from stages.rectify.geometry import Geometry, rectifying
-from stages.rectify.given import by_frame, read_labels
 from stages.rectify.judge_calibration import judge_rotation, judge_size
 from stages.rectify.judge_focal import focal_words, offset_words
 from stages.rectify.judge_masks import judge_given
 from stages.rectify.judge_order import order_words
-from stages.rectify.mask_reading import refuse_inverted, rim_share
 from stages.rectify.moments import shift_between_eyes
 from stages.rectify.raw_pairs import PairReader, RawPair
 from stages.rectify.read_folders import FolderReader
