@@ -19,7 +19,8 @@ from collections.abc import Callable
 from flows import cli_options
 from flows.cli_parsing import Parser, Version
 
-EXIT_CODES = {"ConfigError": 2, "CaptureError": 3, "MachineError": 5, "OutOfMemory": 5, "StageError": 4, "StoreError": 5, "WeightsError": 6, "TwinError": 5}
+EXIT_CODES = {"ConfigError": 2, "CaptureError": 3, "MachineError": 5, "OutOfMemory": 5, "StageError": 4,
+              "StoreError": 5, "WeightsError": 6, "TwinError": 5}
 """by the class of the error, or the nearest above it"""
 INTERRUPTED = 130
 
