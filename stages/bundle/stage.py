@@ -11,7 +11,7 @@ import numpy as np
 from stages.base import Resources, StageContext, StageError, StageReport
 from stages.bundle.config import BundleConfig
 from stages.core.camera import Rig
-from stages.core.frames import FramePose, frame_ranges, posed, read_poses, write_poses
+from stages.core.frames import FramePose, FrameReader, frame_ranges, posed, read_poses, write_poses
 from stages.core.geometry.rigid import inverse, rotation_angle
 from stages.core.store import ArtifactRef
 
@@ -41,10 +41,10 @@ class BundleStage:
     """Bundle adjustment by Ceres (through pycolmap) with two measured views per point and frame, which fixes the metric scale."""
 
     name = "bundle"
-    version = 1
+    version = 2
     needs = Resources(memory_gb=1.5, lower=("self_check_observations",))
     Config = BundleConfig
-    inputs = ("frames.parquet", "rig.json", "poses_initial.json", "tracks.npz")
+    inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "poses_initial.json", "tracks.npz")
     outputs = ("poses.json", "points.npz")
 
     def check(self, inputs: Mapping[str, ArtifactRef], config: BundleConfig) -> None:
@@ -54,8 +54,9 @@ class BundleStage:
 
     def run(self, inputs: Mapping[str, ArtifactRef], config: BundleConfig, out: Path, context: StageContext) -> StageReport:
         """See the module docstring."""
-        from stages.bundle import adjustment, object_frame
-        from stages.bundle.rig_problem import Observations
+        from stages.bundle import object_frame
+        from stages.core.adjust import adjustment
+        from stages.core.adjust.rig_problem import Observations
 
         rig, data = Rig.load(inputs["rig.json"].path), _load(inputs)
         observations = Observations(data.point, data.frame, data.uvr, np.maximum(data.sigma_px, config.sigma_floor_px))
@@ -83,7 +84,7 @@ class BundleStage:
             if config.self_check
             else None
         )
-        rows = _rows(data, adjusted, config)
+        rows = _rows(data, adjusted, config, _doubted(rig, data, adjusted, inputs, context))
         write_poses(out / "poses.json", rows)
         _write_points(out / "points.npz", data, adjusted)
         _fill_report(report, data, adjusted, before, rows, sigmas, focal, reason)
@@ -117,13 +118,32 @@ def _load(inputs: Mapping[str, ArtifactRef]) -> _Input:
 
 def _unchanged(data: _Input):
     """A capture of one frame has nothing to adjust: its points stay as stereo measured them."""
-    from stages.bundle.adjustment import Adjusted
+    from stages.core.adjust.adjustment import Adjusted
 
     all_used, n = np.ones(len(data.point), bool), len(data.point)
     return Adjusted(data.poses, data.xyz, np.zeros((n, 3)), all_used, np.isfinite(data.uvr[:, 2]), 0.0, 0)
 
 
-def _rows(data: _Input, adjusted, config: BundleConfig) -> list[FramePose]:
+def _doubted(rig: Rig, data: _Input, adjusted, inputs: Mapping[str, ArtifactRef], context: StageContext) -> dict[int, str]:
+    """{frame: why} of the poses that the object's surface does not bear out, where it alone tells the motion."""
+    from stages.bundle.soundness import apart
+    from stages.core.dense.view import close_view
+    from stages.core.parallel import ordered_map
+
+    seen = adjusted.xyz[data.inside & np.isfinite(adjusted.xyz).all(1)]
+    if data.scope != "object" or len(data.frames) < 2 or not len(seen):
+        return {}
+    reader = FrameReader.of(inputs)
+
+    def look(frame: int):
+        return frame, close_view(rig, reader.gray(frame), reader.disparity_px(frame), reader.sigma_px(frame), reader.mask(frame))
+
+    poses = dict(zip(data.frames, inverse(adjusted.left_from_object), strict=True))
+    size = float(np.ptp(np.percentile(seen, (2, 98), axis=0), axis=0).max())
+    return apart(dict(ordered_map(look, data.frames, context.workers)), poses, size, context.workers)
+
+
+def _rows(data: _Input, adjusted, config: BundleConfig, doubted: Mapping[int, str]) -> list[FramePose]:
     place = {f: k for k, f in enumerate(data.frames)}
     rows = []
     for r in data.rows:
@@ -134,7 +154,8 @@ def _rows(data: _Input, adjusted, config: BundleConfig) -> list[FramePose]:
         own = (data.frame == k) & adjusted.use_left
         count, rms = int(own.sum()), _rms(adjusted, own)
         weak = count < config.min_observations
-        reason = f"rests on {count} points seen in other frames too" if weak and len(data.frames) > 1 else ""
+        few = f"rests on {count} points seen in other frames too" if weak and len(data.frames) > 1 else ""
+        reason = few or doubted.get(r.frame, "")
         rows.append(FramePose(r.frame, inverse(adjusted.left_from_object[k]), "uncertain" if reason else "ok", count, rms, reason))
     return rows
 

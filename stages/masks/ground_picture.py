@@ -99,17 +99,25 @@ def ground_samples(grids: list[GroundGrid], views: Iterable[tuple[WorkingFrame, 
     return GroundSamples(frames, poses, np.stack(gain).astype(np.float32), noise, layers)
 
 
-def agreed_picture(samples: GroundSamples, workers: int) -> GroundPicture:
-    """Without masks: the colour that most frames agree on at each place, where enough do."""
+def agreed_picture(samples: GroundSamples, behind: list[np.ndarray | None], rig: Rig, workers: int) -> GroundPicture:
+    """Without masks: the colour that most frames agree on at each place, where enough do.
+
+    `behind`: where the object may stand in each of the frames, (H, W) bool, None = anywhere. Under an object of one colour all frames agree
+    on that colour, so nothing is taken from there.
+    """
     layers = []
     from_where = _directions(samples)
     for layer in samples.layers:
         size = layer.grid.size
         four = np.full((size, size, 4), np.nan, np.float32)
+        seen = layer.seen.copy()
+        for k, (place, pose) in enumerate(zip(behind, samples.poses, strict=True)):
+            if place is not None:
+                seen[k] &= _drawn(layer.grid, place.astype(np.uint8), pose, rig, cv2.INTER_NEAREST) == 0
 
-        def rows(y: int, layer: LayerSamples = layer, four: np.ndarray = four) -> None:
+        def rows(y: int, layer: LayerSamples = layer, four: np.ndarray = four, seen: np.ndarray = seen) -> None:
             s = slice(y, y + bg.ROWS)
-            _agreed(layer.rgb[:, s], layer.seen[:, s], samples.gain, from_where, np.float32(samples.noise), four[s])
+            _agreed(layer.rgb[:, s], seen[:, s], samples.gain, from_where, np.float32(samples.noise), four[s])
 
         for _ in ordered_map(rows, range(0, size, bg.ROWS), workers):
             pass

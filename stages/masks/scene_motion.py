@@ -1,7 +1,8 @@
 """Where the camera was in each frame of a still scene: features with stereo depth, matched to frames already placed, PnP in RANSAC.
 
 Cheap and rough on purpose (half size, one pixel): it predicts where the object will be seen, it is not the pose of record. The scene's
-frame is the left camera of the frame that comes first.
+frame is the left camera of the frame that comes first. What features cannot place, or place against what is seen, is placed by its surface
+(camera_ties), and by features near where that puts them.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from scipy.spatial import cKDTree
 
 from stages.core.camera import Rig
+from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import inverse, rotation_angle, transform
+from stages.masks.camera_ties import CameraTies, denied, dense_view
+from stages.masks.working_frame import WorkingFrame
 
 FEATURES = 1200
 CONTRAST = 0.006
@@ -26,6 +31,12 @@ REPROJECTION_PX = 2.5
 KEPT_FRAMES = 150
 """frames whose features are kept for matching: 150 kB each"""
 PARTNERS = 4
+NEAR_SHARE = 0.02
+"""share of the picture's width within which a feature is sought that a tie of surfaces predicts"""
+WEAK = 100
+"""features, below which the surfaces are asked too"""
+SAME_TURN, SAME_PLACE = 0.06, 0.06
+"""radians, and share of the object's distance, by which those features may move what the surfaces say"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,19 @@ def features(gray: np.ndarray, disparity: np.ndarray, sigma: np.ndarray, rig: Ri
     return Features(uv[good], rig.backproject(uv[good], rig.depth_from_disparity(d[good])), descriptors[good])
 
 
+@dataclass(frozen=True)
+class Glimpse:
+    """What placing needs of a frame: its features, and all of it in small."""
+
+    features: Features
+    view: DenseView
+
+    @staticmethod
+    def of(frame: WorkingFrame, rig: Rig) -> Glimpse:
+        gray = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY)
+        return Glimpse(features(gray, frame.disparity, frame.sigma, rig), dense_view(frame, rig))
+
+
 @dataclass
 class SceneMotion:
     """Places frames one after the other; `scene_from_left[frame]` for those that could be placed."""
@@ -59,23 +83,68 @@ class SceneMotion:
     rig: Rig
     scene_from_left: dict[int, np.ndarray] = field(default_factory=dict)
     inliers: dict[int, int] = field(default_factory=dict)
-    _kept: dict[int, Features] = field(default_factory=dict)
+    ties: CameraTies | None = None
+    """how frames are placed that features do not place; None = not at all"""
+    kept: dict[int, Glimpse] = field(default_factory=dict)
 
-    def add(self, frame: int, found: Features) -> bool:
-        """Place a frame; False when too few matches agree. The first frame is the scene's origin."""
-        if not self._kept:
+    def add(self, frame: int, found: Glimpse) -> bool:
+        """Place a frame; False when too little agrees. The first frame is the scene's origin."""
+        if not self.kept:
             self.scene_from_left[frame] = np.eye(4)
             self._keep(frame, found)
             return True
-        guess = self.scene_from_left[min(self._kept, key=lambda k: abs(k - frame))]
-        pose, count = self._place(found, self._partners(frame, guess))
+        pose, count = self._by_features(frame, found.features)
+        if self.ties is not None and (pose is None or self._denied(frame, found, pose)):
+            pose, count = self._by_surface(frame, found)
+        if pose is None:
+            return False
+        pose = self._surer(frame, found, pose) if self.ties is not None and count < WEAK else pose
+        self.scene_from_left[frame], self.inliers[frame] = pose, count
+        self._keep(frame, found)
+        return True
+
+    def _by_features(self, frame: int, found: Features) -> tuple[np.ndarray | None, int]:
+        guess = self.scene_from_left[min(self.kept, key=lambda k: abs(k - frame))]
+        pose, count = self._place(found, self.partners(frame, guess))
         if pose is not None:
             # a second round against the frames that saw the scene from nearby, whenever they were taken: it closes the loop
-            again, more = self._place(found, self._partners(frame, pose))
+            again, more = self._place(found, self.partners(frame, pose))
             pose, count = (again, more) if again is not None and more >= count else (pose, count)
-            self.scene_from_left[frame], self.inliers[frame] = pose, count
-            self._keep(frame, found)
-        return pose is not None
+        return pose, count
+
+    def _denied(self, frame: int, found: Glimpse, pose: np.ndarray) -> bool:
+        beside = self._beside(frame)
+        return bool(beside) and all(denied(found.view, pose, self.kept[k].view, self.scene_from_left[k]) for k in beside)
+
+    def _by_surface(self, frame: int, found: Glimpse) -> tuple[np.ndarray | None, int]:
+        pose = self.ties.place(found.view, [(self.kept[k].view, self.scene_from_left[k]) for k in self._beside(frame)])
+        if pose is None:
+            return None, 0
+        xyz, uv = [], []
+        for k in self.partners(frame, pose):
+            there = transform(self.scene_from_left[k], self.kept[k].features.xyz)
+            i, j = matched_near(self.rig, pose, there, self.kept[k].features.descriptors, found.features)
+            xyz.append(there[i])
+            uv.append(found.features.uv[j])
+        better, count = place(np.concatenate(xyz), np.concatenate(uv), self.rig)
+        reach = float(np.linalg.norm(self.ties.middle))
+        if better is None or rotation_angle(inverse(better) @ pose) > SAME_TURN:
+            return pose, 0
+        moved = np.linalg.norm(transform(better, self.ties.middle[None]) - transform(pose, self.ties.middle[None]))
+        return (better, count) if moved < SAME_PLACE * reach else (pose, 0)
+
+    def _surer(self, frame: int, found: Glimpse, pose: np.ndarray) -> np.ndarray:
+        """A few features on something that repeats may be wrong by its step."""
+        k = self._beside(frame)[0]
+        better = self.ties.better(found.view, pose, self.kept[k].view, self.scene_from_left[k])
+        return pose if better is None else better
+
+    def _beside(self, frame: int) -> list[int]:
+        """The kept frames next to it, before and after; a walk may end where it began."""
+        kept = sorted(self.kept)
+        before, after = [k for k in kept if k < frame], [k for k in kept if k > frame]
+        beside = [before[-1] if before else kept[-1], after[0] if after else kept[0]]
+        return list(dict.fromkeys(sorted(beside, key=lambda k: abs(k - frame))))
 
     @property
     def cameras(self) -> np.ndarray:
@@ -84,26 +153,29 @@ class SceneMotion:
 
     def points(self) -> np.ndarray:
         """(N, 3) features of the frames that are kept, metres, in the scene."""
-        return np.concatenate([np.zeros((0, 3)), *(transform(self.scene_from_left[k], f.xyz) for k, f in self._kept.items())])
+        return np.concatenate([np.zeros((0, 3)), *(transform(self.scene_from_left[k], f.features.xyz) for k, f in self.kept.items())])
 
-    def _keep(self, frame: int, found: Features) -> None:
-        self._kept[frame] = found
-        if len(self._kept) > KEPT_FRAMES:  # thin out evenly: drop the frame whose neighbours are closest to each other
-            ids = sorted(self._kept)
+    def _keep(self, frame: int, found: Glimpse) -> None:
+        self.kept[frame] = found
+        if len(self.kept) > KEPT_FRAMES:  # thin out evenly: drop the frame whose neighbours are closest to each other
+            ids = sorted(self.kept)
             gaps = [ids[i + 1] - ids[i - 1] for i in range(1, len(ids) - 1)]
-            del self._kept[ids[1 + int(np.argmin(gaps))]]
+            del self.kept[ids[1 + int(np.argmin(gaps))]]
 
-    def _partners(self, frame: int, pose: np.ndarray) -> list[int]:
-        near_in_time = sorted(self._kept, key=lambda k: abs(k - frame))[:2]
-        turn = {k: rotation_angle(inverse(self.scene_from_left[k]) @ pose) for k in self._kept}
-        return list(dict.fromkeys(near_in_time + sorted(turn, key=turn.get)[:PARTNERS]))
+    def partners(self, frame: int, pose: np.ndarray, count: int = PARTNERS) -> list[int]:
+        """Other kept frames, next to it in time or with the most similar view."""
+        others = [k for k in self.kept if k != frame]
+        near_in_time = sorted(others, key=lambda k: abs(k - frame))[:2]
+        turn = {k: rotation_angle(inverse(self.scene_from_left[k]) @ pose) for k in others}
+        return list(dict.fromkeys(near_in_time + sorted(turn, key=turn.get)[:count]))
 
     def _place(self, found: Features, partners: list[int]) -> tuple[np.ndarray | None, int]:
         uv, xyz = [], []
         for k in partners:
-            here, there = matched(found.descriptors, self._kept[k].descriptors)
+            kept = self.kept[k].features
+            here, there = matched(found.descriptors, kept.descriptors)
             uv.append(found.uv[here])
-            xyz.append(transform(self.scene_from_left[k], self._kept[k].xyz[there]))
+            xyz.append(transform(self.scene_from_left[k], kept.xyz[there]))
         return place(np.concatenate(xyz), np.concatenate(uv), self.rig)
 
 
@@ -145,3 +217,19 @@ def matched(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mutual = similarity.argmax(0)[best] == rows
     good = mutual & (distance[0] < RATIO * distance[1])
     return rows[good], best[good]
+
+
+def matched_near(
+    rig: Rig, scene_from_left: np.ndarray, xyz: np.ndarray, descriptors: np.ndarray, found: Features
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices into points (N, 3) of the scene with descriptors (N, 128), and into the features that look most like each of them near where
+    that camera must see it."""
+    if not len(xyz) or not len(found.uv):
+        return np.zeros(0, int), np.zeros(0, int)
+    seen = transform(inverse(scene_from_left), xyz)
+    uv = np.where(seen[:, 2:] > 0, rig.project(seen), -1e6)
+    near = cKDTree(found.uv).query_ball_point(uv, NEAR_SHARE * rig.width)
+    pairs = [(i, js[int(np.argmax(found.descriptors[js] @ descriptors[i]))]) for i, js in enumerate(near) if js]
+    here, there = np.array(pairs, int).reshape(-1, 2).T
+    _, first = np.unique(there, return_index=True)  # one point a feature
+    return here[first], there[first]

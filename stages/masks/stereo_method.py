@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from stages.core.camera import Rig
 from stages.core.errors import StageError
 from stages.core.geometry.rigid import rotation_angle, transform
 from stages.core.parallel import ordered_map
 from stages.masks import background as bg
+from stages.masks.camera_path import adjusted
+from stages.masks.camera_ties import CameraTies
 from stages.masks.capture_kind import STILL_SHARE, small, still_share
 from stages.masks.finding import find_by_depth, find_by_motion
 from stages.masks.follow import Followed, Scene, decode, first_pass, second_pass
@@ -22,7 +25,7 @@ from stages.masks.other_foreground import has_colours_of
 from stages.masks.planes import plane_map
 from stages.masks.rest import Region, near_features, resting_intervals
 from stages.masks.scene_flow import FlowScene
-from stages.masks.scene_motion import Features, SceneMotion, features
+from stages.masks.scene_motion import Features, Glimpse, SceneMotion
 from stages.masks.scene_moved import MovedScene
 from stages.masks.scene_moving import MovingScene, cut_again, moving_scene
 from stages.masks.scene_still import StillScene
@@ -33,6 +36,10 @@ from stages.masks.working_frame import WorkingFrame, noise_level
 
 PLACED_SHARE = 0.6
 """the camera's path is believed when this share of the frames could be placed"""
+SURE_INLIERS = 60
+"""features of the median frame, for a path that surfaces helped to place"""
+PLACING_ROUNDS = 2
+"""how often it is tried again to place frames that were not"""
 FILLED = 0.66
 """share of the given box's sides below which the first mask is mentioned"""
 SAME_SEED = 0.5
@@ -106,22 +113,25 @@ class StereoMethod:
         if job.kind == "flow" or seed.near_range is None:
             outcome.warnings.append("the masks follow colour and optical flow only, and nothing can check them: look at them before use")
             return FlowScene(seed)
-        motion = _place_cameras(job, seed.frame, ticks.named("placing the camera", 0))
+        motion = _place_cameras(job, seed, view, ticks.named("placing the camera", 0))
         share = sum(f in motion.scene_from_left for f in job.frames) / len(job.frames)
         outcome.metrics["frames_placed_share"] = round(share, 3)
         if share >= PLACED_SHARE and job.kind == "auto" and _keeps_still(motion, view, seed):
             return _still_scene(job, seed, view)
         points = lambda: _sure_points(job, motion)  # noqa: E731
-        placed = share >= PLACED_SHARE or job.kind == "moving_camera"
+        placed = (share >= PLACED_SHARE and _surely_placed(motion)) or job.kind == "moving_camera"
         scene = moving_scene(seed, view, job.rig, motion, sure_points=points) if placed else None
         if scene is None:
             outcome.warnings.append(
                 f"the camera could be placed in {share:.0%} of the frames only: followed by colour and optical flow instead"
+                if share < PLACED_SHARE
+                else "the camera could be placed roughly only: followed by colour and optical flow instead"
             )
             return FlowScene(seed)
         scene.ground_samples = _ground_samples(job, scene)
         if scene.ground_samples is not None:
-            scene.ground = agreed_picture(scene.ground_samples, job.workers)
+            places = [scene.hull.silhouette(pose, job.rig)[0] for pose in scene.ground_samples.poses]
+            scene.ground = agreed_picture(scene.ground_samples, places, job.rig, job.workers)
             scene = self._seen_again(job, view, scene)
         intervals = _resting(job, scene, view)
         if len(intervals) < 2:
@@ -181,6 +191,12 @@ def _keeps_still(motion: SceneMotion, view: WorkingFrame, seed: Seed) -> bool:
     distance = float(motion.rig.depth_from_disparity(np.median(near)))
     moves = [np.linalg.norm(pose[:3, 3]) / distance + rotation_angle(pose) for pose in motion.scene_from_left.values()]
     return bool(max(moves) < CAMERA_STILL)
+
+
+def _surely_placed(motion: SceneMotion) -> bool:
+    """Whether features bear out what surfaces tied: along stripes those slide, and a hull carved from there is not the object's."""
+    tied = motion.ties is not None and motion.ties.used
+    return not tied or bool(np.median(list(motion.inliers.values())) >= SURE_INLIERS)
 
 
 def _finish_ground(job: Job, scene: MovingScene, followed: Followed) -> None:
@@ -290,20 +306,29 @@ def _object_disparity(seed: Seed, view: WorkingFrame) -> np.ndarray:
     return np.where(seed.mask, inside, np.float32(np.nan))
 
 
-def _place_cameras(job: Job, first: int, tick: Callable[[], None]) -> SceneMotion:
-    motion, at, waiting = SceneMotion(job.rig), job.frames.index(first), []
+def _place_cameras(job: Job, seed: Seed, view: WorkingFrame, tick: Callable[[], None]) -> SceneMotion:
+    motion, at, waiting = SceneMotion(job.rig, ties=_ties(job.rig, seed, view)), job.frames.index(seed.frame), []
 
-    def found(frame: int) -> tuple[int, Features]:
-        view = job.load(frame)
-        return frame, features(cv2.cvtColor(view.rgb, cv2.COLOR_RGB2GRAY), view.disparity, view.sigma, job.rig)
+    def found(frame: int) -> tuple[int, Glimpse]:
+        return frame, Glimpse.of(job.load(frame), job.rig)
 
-    for frame, points in ordered_map(found, job.frames[at:] + job.frames[:at][::-1], job.workers):
-        if not motion.add(frame, points):
+    for frame, glimpse in ordered_map(found, job.frames[at:] + job.frames[:at][::-1], job.workers):
+        if not motion.add(frame, glimpse):
             waiting.append(frame)
         tick()
-    for frame, points in ordered_map(found, waiting, job.workers):  # frames taken later may have seen the same side
-        motion.add(frame, points)
+    for _ in range(PLACING_ROUNDS):  # frames placed later may have seen the same side; a walk may end where it began
+        waiting = [frame for frame, glimpse in ordered_map(found, waiting[::-1], job.workers) if not motion.add(frame, glimpse)]
+    if motion.ties is not None and motion.ties.used and len(motion.kept) == len(motion.scene_from_left):
+        motion.scene_from_left |= adjusted(motion)
     return motion
+
+
+def _ties(rig: Rig, seed: Seed, view: WorkingFrame) -> CameraTies | None:
+    v, u = np.nonzero(seed.mask & np.isfinite(view.disparity))
+    if not len(u):
+        return None
+    x = rig.backproject(np.stack([u, v], 1), rig.depth_from_disparity(view.disparity[v, u]))
+    return CameraTies(np.median(x, axis=0))
 
 
 def _sure_points(job: Job, motion: SceneMotion) -> np.ndarray:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from stages.core.camera import Rig
-from stages.core.dense.alignment import align_surfaces
+from stages.core.dense.alignment import Alignment, align_surfaces
 from stages.core.dense.look import judge
+from stages.core.dense.turns import turning_starts
 from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import transform
 from stages.core.parallel import ordered_map
@@ -36,6 +37,8 @@ from stages.track.view_graph import Edge, PairOptions, alike_pairs, choose_keyfr
 
 SURFACE_AGREE, SURFACE_VIOLATION, SURFACE_CORRELATION, SURFACE_SIGMA_DEG = 0.7, 0.06, 0.7, 0.8
 """an alignment of surfaces counts when so much of both meets, so little floats, grey values go together, and the turn is so certain"""
+SEEN_SIGMA_DEG = 3.0
+"""the same where the details of both pictures go together as well"""
 
 SURFACE_WORTH = 40
 """matches that an alignment of surfaces is worth: it is good to 0.1 to 0.5 degrees, a dozen matches to 1 to 3"""
@@ -137,6 +140,7 @@ def _bridges(known: Known, frames: Sequence[int], edges: Sequence[Edge]) -> list
     own = {(e.a, e.b): e for e in edges}
     motion = {p: e.b_from_a for p, e in own.items()}
     found: dict[tuple[int, int], Edge] = {}
+    turned: set[tuple[int, int]] = set()        # wide steps, tried once
     places = range(len(frames) - 1)
     for i in (*places, *reversed(places)):  # the second time round, starts come from behind
         a, b = frames[i], frames[i + 1]
@@ -144,6 +148,9 @@ def _bridges(known: Known, frames: Sequence[int], edges: Sequence[Edge]) -> list
             continue
         beside = ((a, b), (frames[i - 1], a) if i else None, (b, frames[i + 2]) if i + 2 < len(frames) else None)
         edge = _bridge(known, a, b, [*(motion[p] for p in beside if p in motion), np.eye(4)])
+        if edge is None and (a, b) not in own and (a, b) not in turned:
+            turned.add((a, b))
+            edge = _bridge(known, a, b, _turns(known, a, b))
         known.progress(i, len(frames), "bridging gaps")
         if edge is not None:
             motion[a, b], found[a, b] = edge.b_from_a, edge
@@ -157,16 +164,31 @@ def _bridge(known: Known, a: int, b: int, starts: Sequence[np.ndarray]) -> Edge 
     return edge if edge is not None or known.object_only else _aligned(known, a, b, starts, True)
 
 
+def _turns(known: Known, a: int, b: int) -> list[np.ndarray]:
+    """Wide turns about the object's middle, as far as it is known where that is in both frames."""
+    middles = [_middle(known.rig, known.points[f]) for f in (a, b)]
+    return turning_starts(*middles) if np.isfinite(middles).all() else []
+
+
 def _aligned(known: Known, a: int, b: int, starts: Sequence[np.ndarray], object_only: bool) -> Edge | None:
     best, score = None, -np.inf
     for start in starts:
         aligned = align_surfaces(known.views[a], known.views[b], start, object_only)
-        if aligned is None or aligned.correlation < SURFACE_CORRELATION or np.degrees(aligned.sigma_rad) > SURFACE_SIGMA_DEG:
+        if aligned is None or aligned.correlation < SURFACE_CORRELATION or not _certain(known, a, b, aligned, object_only):
             continue
         edge = Edge(a, b, aligned.b_from_a, np.zeros((0, 2), np.int64), SURFACE_WORTH)
         if aligned.correlation > score and credible(known, edge, SURFACE_AGREE, SURFACE_VIOLATION):
             best, score = edge, aligned.correlation
     return best
+
+
+def _certain(known: Known, a: int, b: int, aligned: Alignment, object_only: bool) -> bool:
+    """Whether the turn is; less will do where the look bears it out: points that are sought from there then measure it."""
+    turn = np.degrees(aligned.sigma_rad)
+    if turn <= SURFACE_SIGMA_DEG:
+        return True
+    look = judge(known.views[a], known.views[b], aligned.b_from_a, object_only).correlation
+    return turn <= SEEN_SIGMA_DEG and look >= SURFACE_CORRELATION
 
 
 def object_centre(rig: Rig, points: Mapping[int, FramePoints], poses: Mapping[int, np.ndarray]) -> np.ndarray:

@@ -88,6 +88,6 @@ def _cut(part: np.ndarray, view: DenseView) -> bool:
 def _with(
     rig: Rig, points: FramePoints, view: DenseView, part: np.ndarray, before: DenseView, before_from_frame: np.ndarray
 ) -> tuple[FramePoints, DenseView]:
-    uv = np.clip(np.rint((points.uv + 0.5) / view.zoom - 0.5).astype(int), 0, [view.rig.width - 1, view.rig.height - 1])
+    uv = np.clip(np.rint(view.pixels(points.uv)).astype(int), 0, [view.rig.width - 1, view.rig.height - 1])
     more = part[uv[:, 1], uv[:, 0]] & on_object(rig, points, before, before_from_frame)
     return replace(points, inside=points.inside | more), replace(view, mask=view.mask | part)

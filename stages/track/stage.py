@@ -29,7 +29,7 @@ class TrackStage:
     """Camera poses relative to the object from matched features, metric through stereo."""
 
     name = "track"
-    version = 4
+    version = 5
     needs = Resources(memory_gb=1.5, lower=("max_width_px", "max_points_inside", "max_observations"))
     Config = TrackConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "masks.parquet")
@@ -78,6 +78,7 @@ class TrackStage:
         report = StageReport(method=self.auto_choice(config)[0], reason=f"scope {scope}: {reason}")
         without_mask = [f for f, p in points.items() if p.mask_lost]
         if scope == "object":
+            views = _closer(rig, reader, points, views, context.workers)
             points, _ = recover(rig, points, views, strong)
         else:
             points = {f: p.first(config.max_points_inside + config.max_points_outside) for f, p in points.items()}
@@ -154,6 +155,19 @@ def _pictures(reader: FrameReader) -> PictureSource:
 
     depth = None if reader.has_right else lambda k: (reader.disparity_px(k), reader.sigma_px(k))
     return PictureSource(reader.gray, depth)
+
+
+def _closer(rig: Rig, reader: FrameReader, points: dict, views: dict, workers: int) -> dict:
+    """{frame: DenseView} with small objects seen from nearer: nothing but the object tells its motion."""
+    from stages.core.dense.view import LEAST_SIDE, close_view, longest_side
+    from stages.core.parallel import ordered_map
+
+    small = [f for f, v in views.items() if not points[f].mask_lost and longest_side(v.mask) < LEAST_SIDE]
+
+    def closer(frame: int):
+        return frame, close_view(rig, reader.gray(frame), reader.disparity_px(frame), reader.sigma_px(frame), reader.mask(frame))
+
+    return views | dict(ordered_map(closer, small, workers))
 
 
 def _too_few(points: dict, scope: str, config: TrackConfig) -> StageError:

@@ -95,7 +95,7 @@ def _sight_per_point(tracks: Tracks, xyz: np.ndarray, poses: Mapping[int, np.nda
 
 def _visible(view: DenseView, uvr: np.ndarray, object_only: bool) -> np.ndarray:
     """(K,) bool: inside the picture, on the object, and where the frame's own surface is."""
-    uv = (uvr[:, :2] + 0.5) / view.zoom - 0.5
+    uv = view.pixels(uvr[:, :2])
     with np.errstate(invalid="ignore"):
         inside = (uv[:, 0] > 0) & (uv[:, 1] > 0) & (uv[:, 0] < view.rig.width - 1) & (uv[:, 1] < view.rig.height - 1)
     pixel = np.rint(np.where(inside[:, None], uv, 0)).astype(int)

@@ -14,6 +14,7 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, rotation_angle
+from stages.core.groups import joined
 from stages.track.descriptor_matching import match_mutual
 from stages.track.frame_points import FramePoints
 from stages.track.pair_matching import PairMatcher
@@ -81,24 +82,6 @@ def neighbour_pairs(frames: Sequence[int], gaps: Sequence[int]) -> list[tuple[in
 def connected(frames: Iterable[int], edges: Iterable[Edge]) -> list[list[int]]:
     """Parts that the edges connect, largest first (ties: the one with the earliest frame)."""
     return joined(frames, [(e.a, e.b) for e in edges])
-
-
-def joined(frames: Iterable[int], pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Connected parts, largest first (ties: the one with the earliest frame)."""
-    parent = {f: f for f in frames}
-
-    def find(f: int) -> int:
-        while parent[f] != f:
-            parent[f] = parent[parent[f]]
-            f = parent[f]
-        return f
-
-    for a, b in pairs:
-        parent[find(a)] = find(b)
-    parts: dict[int, list[int]] = {}
-    for f in sorted(parent):
-        parts.setdefault(find(f), []).append(f)
-    return sorted(parts.values(), key=lambda p: (-len(p), p[0]))
 
 
 def spanning_poses(frames: Iterable[int], edges: Sequence[Edge]) -> tuple[dict[int, np.ndarray], set[tuple[int, int]]]:

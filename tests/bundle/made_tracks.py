@@ -82,7 +82,7 @@ def write(made: Made, folder: Path, start: np.ndarray, gauge: np.ndarray | None 
     rows = [FramePose(k, gauge @ inverse(p), "ok", 100, 0.3) for k, p in enumerate(start)]
     rows.append(FramePose(len(start), None, "lost", reason="its mask was lost"))
     write_poses(folder / "poses_initial.json", rows)
-    write_table(folder / "frames.parquet", [{"frame": r.frame, "status": "ok", "reason": ""} for r in rows])
+    write_table(folder / "frames.parquet", [{"frame": r.frame, "status": "ok", "reason": "", **_bare(folder, r.frame)} for r in rows])
     columns = {
         "u": made.uvr[:, 0],
         "v": made.uvr[:, 1],
@@ -98,7 +98,18 @@ def write(made: Made, folder: Path, start: np.ndarray, gauge: np.ndarray | None 
         scope=np.array(scope),
         **{k: v.astype(np.float32) for k, v in columns.items()},
     )
-    return {k: ArtifactRef(k, folder / k, k) for k in ("frames.parquet", "rig.json", "poses_initial.json", "tracks.npz")}
+    kinds = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "poses_initial.json", "tracks.npz")
+    return {k: ArtifactRef(k, folder / k, k) for k in kinds}
+
+
+def _bare(folder: Path, frame: int) -> dict[str, str]:
+    """The frame's pictures: nothing is seen on them; the row's columns."""
+    nothing = np.zeros((RIG.height, RIG.width), np.uint8)
+    name = f"{frame:06d}.png"
+    for place, kind in (("pairs/left", np.uint8), ("disparity", np.uint16), ("disparity/sigma", np.uint16), ("masks", np.uint8)):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / place / name), nothing.astype(kind))
+    return {"left": f"left/{name}", "right": ""}
 
 
 def pose_errors(found: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stages.bundle.adjustment import AdjustOptions, adjust, focal_check, pose_sigmas
-from stages.bundle.rig_problem import Observations, sigma_classes
+from stages.core.adjust.adjustment import AdjustOptions, adjust, focal_check, pose_sigmas
+from stages.core.adjust.rig_problem import Observations, sigma_classes
 from stages.core.geometry.rigid import inverse
 from stages.core.geometry.stereo_points import backproject_stereo, project_stereo, stereo_residuals, triangulate
 from tests.bundle.made_tracks import RIG, disturbed, make, pose_errors

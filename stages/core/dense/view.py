@@ -7,7 +7,7 @@ b's mask.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,6 +17,8 @@ from stages.core.geometry.rigid import transform
 
 VIEW_WIDTH = 256
 """px; 2,000 frames then take about 400 MB"""
+LEAST_SIDE, ROUND_IT = 110, 0.5
+"""px of the small picture that an object should span, and how much of its size is shown round it then"""
 MASK_MARGIN = 3
 """px of the small picture that a mask may be off"""
 MAX_SIGMA_SHARE = 0.02
@@ -47,7 +49,9 @@ class DenseView:
     mask: np.ndarray
     rig: Rig
     zoom: float
-    """full width over small width"""
+    """px of the full picture in one of the small"""
+    corner: tuple[int, int] = (0, 0)
+    """(x, y) of its upper left in the full picture, px: a view may show the part round the object only"""
 
     def surface(self, object_only: bool) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (N, 2) int of the small picture with a trusted disparity, and their points (N, 3) in the left camera, metres."""
@@ -70,6 +74,10 @@ class DenseView:
         with np.errstate(invalid="ignore"):
             off = predicted - there
             return Landing(seen, (v, u), np.abs(off) <= tolerance, off > tolerance, off < -tolerance, np.isfinite(there))
+
+    def pixels(self, uv: np.ndarray) -> np.ndarray:
+        """(N, 2) px of the full picture in px of the small one."""
+        return (uv - self.corner + 0.5) / self.zoom - 0.5
 
     def wide_mask(self) -> np.ndarray:
         """(h, w) bool: the mask and as much round it as it may be off."""
@@ -98,7 +106,30 @@ class Agreement:
 
 def small_view(rig: Rig, gray: np.ndarray, disparity: np.ndarray, sigma: np.ndarray, mask: np.ndarray) -> DenseView:
     """From full-size maps. Disparities are medians of the block's centre pixels, so that no value is mixed across an edge."""
+    return _view_of(rig, gray, disparity, sigma, mask, min(1.0, VIEW_WIDTH / rig.width))
+
+
+def close_view(rig: Rig, gray: np.ndarray, disparity: np.ndarray, sigma: np.ndarray, mask: np.ndarray) -> DenseView:
+    """The same, of the part round the object alone where that is small in the picture, as large as `LEAST_SIDE` allows."""
+    side = longest_side(mask)
     scale = min(1.0, VIEW_WIDTH / rig.width)
+    if side == 0 or side * scale >= LEAST_SIDE or scale == 1.0:
+        return _view_of(rig, gray, disparity, sigma, mask, scale)
+    v, u = np.nonzero(mask)
+    reach = round(ROUND_IT * side)
+    x, y = (slice(max(0, a.min() - reach), min(n, a.max() + 1 + reach)) for a, n in ((u, rig.width), (v, rig.height)))
+    part = replace(rig, width=x.stop - x.start, height=y.stop - y.start, cx=rig.cx - x.start, cy=rig.cy - y.start)
+    maps = (a[y, x] for a in (gray, disparity, sigma, mask))
+    return replace(_view_of(part, *maps, min(1.0, LEAST_SIDE / side)), corner=(int(x.start), int(y.start)))
+
+
+def longest_side(mask: np.ndarray) -> int:
+    """Of the box round a mask, px; 0 for none."""
+    v, u = np.nonzero(mask)
+    return int(max(np.ptp(u), np.ptp(v)) + 1) if len(u) else 0
+
+
+def _view_of(rig: Rig, gray: np.ndarray, disparity: np.ndarray, sigma: np.ndarray, mask: np.ndarray, scale: float) -> DenseView:
     small = rig.scaled(scale)
     size = (small.width, small.height)
     pick = lambda a: cv2.resize(a, size, interpolation=cv2.INTER_NEAREST)  # noqa: E731

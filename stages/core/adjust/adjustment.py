@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stages.bundle.rig_problem import Observations, Solution, solve
+from stages.core.adjust.rig_problem import Observations, Solution, solve
 from stages.core.camera import Rig
 from stages.core.geometry.stereo_points import stereo_residuals, triangulate
 

@@ -1,0 +1,1 @@
+"""Bundle adjustment of poses and points with a rigid stereo rig."""

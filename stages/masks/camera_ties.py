@@ -1,0 +1,90 @@
+"""Places a frame whose features say nothing certain: its whole surface is laid onto that of a frame already placed.
+
+A table that repeats or is bare, steps of 20 degrees and blur leave few features that match, but plane, things beside the object, shadows
+and the object itself fit only one way. Right ties of rendered walks are at a correlation of 0.83 to 0.98; false ones below 0.8, but for
+stripes that slide along themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from stages.core.camera import Rig
+from stages.core.dense.look import judge
+from stages.core.dense.turns import Tied, as_claimed, best_tied, turning_starts
+from stages.core.dense.view import DenseView, small_view
+from stages.core.geometry.rigid import inverse
+from stages.masks.working_frame import WorkingFrame
+
+LEAST_LOOK, LEAST_MEETS, MOST_FLOATS, LEAST_ASKED = 0.85, 0.5, 0.35, 400
+"""what a tie must show: correlation of the look, share of the surface that meets and that floats, points asked"""
+NEARLY, ALL_MEETS, NONE_FLOATS = 0.8, 0.95, 0.02
+"""the same where the look is a little less certain: then all of the surface must meet"""
+MOST_IN_VAIN = 12
+"""frames that are tried when none could be tied"""
+LEAST_GAIN = 0.02
+"""by which a score must rise to prefer surfaces to features"""
+MOST_TRIED = 300
+"""frames that are tried: half a second each"""
+
+
+@dataclass
+class CameraTies:
+    """`middle` (3,): where the object is before the camera, metres; about it a camera goes round."""
+
+    middle: np.ndarray
+    _last: np.ndarray | None = None
+    _tried: int = 0
+    _starts: list[np.ndarray] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._starts = turning_starts(self.middle, self.middle)
+
+    @property
+    def used(self) -> bool:
+        """Whether any frame needed them."""
+        return self._tried > 0
+
+    def place(self, view: DenseView, partners: list[tuple[DenseView, np.ndarray]]) -> np.ndarray | None:
+        """scene_from_left of a frame from (view, scene_from_left) of frames near it; None when none of them bears a tie out."""
+        if self._tried >= MOST_TRIED or (self._last is None and self._tried >= MOST_IN_VAIN):
+            return None
+        self._tried += 1
+        for partner, pose in partners:
+            starts = self._starts if self._last is None else [self._last, inverse(self._last), *self._starts]
+            tied = best_tied(partner, view, starts, False)
+            if tied is not None and _borne_out(tied):
+                self._last = tied.b_from_a
+                return pose @ inverse(tied.b_from_a)
+        return None
+
+    def better(self, view: DenseView, pose: np.ndarray, partner: DenseView, partner_pose: np.ndarray) -> np.ndarray | None:
+        """scene_from_left that goes together better with the partner than `pose` does; None where alignment finds no such."""
+        self._tried += 1
+        start = inverse(pose) @ partner_pose
+        tied, before = best_tied(partner, view, [start], False), as_claimed(partner, view, start, False)
+        return pose @ start @ inverse(tied.b_from_a) if tied is not None and tied.score > before.score + LEAST_GAIN else None
+
+
+def _borne_out(tied: Tied) -> bool:
+    """Whether the look is certain, or nearly so and all surfaces meet."""
+    said = tied.verdict
+    if said.asked < LEAST_ASKED:
+        return False
+    if tied.correlation >= LEAST_LOOK:
+        return said.meets >= LEAST_MEETS and said.floats <= MOST_FLOATS
+    return tied.correlation >= NEARLY and said.meets >= ALL_MEETS and said.floats <= NONE_FLOATS
+
+
+def dense_view(frame: WorkingFrame, rig: Rig) -> DenseView:
+    """The frame in small, nothing of it known to be the object."""
+    gray = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY)
+    return small_view(rig, gray, frame.disparity, frame.sigma, np.zeros(frame.shape, bool))
+
+
+def denied(view: DenseView, pose: np.ndarray, partner: DenseView, partner_pose: np.ndarray) -> bool:
+    """Whether a placed frame and one beside it contradict each other."""
+    return judge(partner, view, inverse(pose) @ partner_pose, False).other
