@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stages.core.adjust.adjustment import AdjustOptions, adjust, focal_check, pose_sigmas
-from stages.core.adjust.rig_problem import Observations, sigma_classes
+from stages.core.adjust.adjustment import AdjustOptions, _finished, adjust, focal_check, pose_sigmas
+from stages.core.adjust.rig_problem import Observations, Solution, sigma_classes
 from stages.core.geometry.rigid import inverse
 from stages.core.geometry.stereo_points import backproject_stereo, project_stereo, stereo_residuals, triangulate
 from tests.bundle.made_tracks import RIG, disturbed, make, pose_errors
@@ -123,3 +123,16 @@ def test_gauge_is_the_first_frame():
     start = disturbed(made.poses)
     assert np.allclose(solved(made).left_from_object[0], start[0])
     assert np.allclose(inverse(start[0]) @ start[0], np.eye(4))
+
+
+def test_a_point_that_a_solution_put_behind_a_camera_counts_no_more():
+    made = make(noise_px=0.0, outliers=0.0)
+    xyz, every = made.xyz.copy(), np.ones(len(made.point), bool)
+    moved = int(made.point[0])
+    middle = inverse(made.poses[0])[:3, 3]
+    xyz[moved] = 2 * middle - xyz[moved]            # beyond the first camera, seen from the object
+    found = _finished(RIG, Solution(made.poses, xyz, 0.0, 1), observations(made), (every, every), 1)
+    behind = ~np.isfinite(found.residual[:, 0])
+    assert behind.any() and set(made.point[behind]) == {moved}
+    assert not found.use_left[behind].any() and not found.use_right[behind].any() and found.use_left[~behind].all()
+    assert np.isfinite(found.residual[found.use_left][:, :2]).all() and np.isfinite(found.residual[found.use_right]).all()

@@ -118,9 +118,12 @@ def focal_check(
 
 def _finished(rig: Rig, solution: Solution, observations: Observations, use: tuple[np.ndarray, np.ndarray], iterations: int) -> Adjusted:
     residual = stereo_residuals(rig, solution.left_from_object, observations.frame, solution.xyz[observations.point], observations.uvr)
-    seen = np.bincount(observations.point[use[0]], minlength=len(solution.xyz))
+    # a solution may have moved a point behind a camera: there it has no place in the picture any more
+    use_left = use[0] & np.isfinite(residual[:, :2]).all(1)
+    use_right = use[1] & use_left & np.isfinite(residual[:, 2])
+    seen = np.bincount(observations.point[use_left], minlength=len(solution.xyz))
     xyz = np.where((seen > 0)[:, None], solution.xyz, np.nan)
-    return Adjusted(solution.left_from_object, xyz, residual, use[0], use[1], solution.cost, iterations)
+    return Adjusted(solution.left_from_object, xyz, residual, use_left, use_right, solution.cost, iterations)
 
 
 def pose_sigmas(rig: Rig, adjusted: Adjusted, observations: Observations, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

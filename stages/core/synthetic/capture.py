@@ -121,7 +121,8 @@ def write_static(folder: Path, rig: Rig, vertices: np.ndarray, faces: np.ndarray
 
 
 def write_prompt(folder: Path, mask: np.ndarray) -> None:
-    """prompt.json: a box a few pixels round the (H, W) bool mask of frame 0."""
+    """prompt.json: a box a few pixels round the (H, W) bool mask of frame 0, within the picture."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = [int(columns[0]) - 4, int(rows[0]) - 4, int(columns[-1]) + 5, int(rows[-1]) + 5]
+    box = [max(int(columns[0]) - 4, 0), max(int(rows[0]) - 4, 0)]
+    box += [min(int(columns[-1]) + 5, mask.shape[1]), min(int(rows[-1]) + 5, mask.shape[0])]
     (folder / "prompt.json").write_text(json.dumps({"frame": 0, "box_xyxy": box}))
