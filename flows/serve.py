@@ -140,8 +140,19 @@ class Supervisor:
             raise TwinError(f"the flows could not be registered: {registered.stderr.strip()[-500:]}", "report this with the text above")
         self._add("worker", ["worker", "twin", str(self.serving.runs_at_once)])
         self._add("batch-worker", ["worker", "twin-batch", "5"])
-        self._add("files", ["files", self.serving.host, str(self.serving.files_port), "with-metrics"])
+        files = self._add("files", ["files", self.serving.host, str(self.serving.files_port), "with-metrics"])
         self._add("watcher", ["watcher"])
+        self._wait_for(files, self.serving.files_port)
+
+    def _wait_for(self, part: Part, port: int) -> None:
+        """Until it takes connections: an address is told when it answers. A part that ends meanwhile is started again like any other."""
+        deadline, host = time.monotonic() + SERVER_START_S, {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.serving.host, self.serving.host)
+        while part.process.poll() is None and time.monotonic() < deadline and not self.stop.wait(0.05):
+            try:
+                with socket.create_connection((host, port), 1.0):
+                    return
+            except OSError:
+                continue
 
     def _announce(self) -> None:
         self.say(f"Prefect UI   {self.entrance or self.serving.ui}")
