@@ -22,7 +22,7 @@ from flows.places import captures_root, twin_folder, twins_root
 from flows.ready import ReadyCapture, arrived, changed_since, not_done
 from flows.run_record import RunRecords
 from flows.set_aside import why_set_aside
-from flows.start_wish import wish_of
+from flows.start_wish import StartWish, wish_of
 from flows.started_by import by_tags, tag
 from stages.core.errors import ConfigError
 from stages.core.store import Store
@@ -51,8 +51,10 @@ async def reconstruct_batch(
     begin_attempt()
     found, notes = arrived(folder)
     records = RunRecords(Store())
-    found, held = _wished(found, notes)
-    profiles = {c.path: wish_of(c.path).profile or str(profile) for c in found}
+    wishes = _wishes(found, notes)
+    held = [c for c in found if c.path in wishes and wishes[c.path].when == "never"]
+    found = [c for c in found if c.path in wishes and wishes[c.path].when != "never"]
+    profiles = {c.path: wishes[c.path].profile or str(profile) for c in found}
     due = found if again else [c for p in sorted(set(profiles.values())) for c in not_done([c for c in found if profiles[c.path] == p], p,
                                                                                          settings, records)]
     aside = {} if again else {c.path: why for c in due if (why := why_set_aside(c, records.of_capture(c.path)))}
@@ -79,15 +81,15 @@ async def reconstruct_batch(
     return await _report(folder, outcomes, len(due))
 
 
-def _wished(found: Sequence[ReadyCapture], notes: list[Note]) -> tuple[list[ReadyCapture], list[ReadyCapture]]:
-    """Those that batches take, and those whose folder says never; a note on each of which it says what nobody understands."""
-    taken, held = [], []
+def _wishes(found: Sequence[ReadyCapture], notes: list[Note]) -> dict[Path, StartWish]:
+    """What each capture's folder says, read once; a note on each of which it says what nobody understands, and no wish."""
+    wishes = {}
     for capture in found:
         try:
-            (held if wish_of(capture.path).when == "never" else taken).append(capture)
+            wishes[capture.path] = wish_of(capture.path)
         except ConfigError as e:
             notes.append(Note(str(capture.path), str(e)))
-    return taken, held
+    return wishes
 
 
 def _set_aside(capture: ReadyCapture, why: str) -> Outcome:

@@ -127,20 +127,17 @@ def _unchanged(data: _Input):
 def _doubted(rig: Rig, data: _Input, adjusted, inputs: Mapping[str, ArtifactRef], context: StageContext) -> dict[int, str]:
     """{frame: why} of the poses that the object's surface does not bear out, where it alone tells the motion."""
     from stages.bundle.soundness import apart
-    from stages.core.dense.view import close_view
+    from stages.core.dense.view import close_view_of
     from stages.core.parallel import ordered_map
 
     seen = adjusted.xyz[data.inside & np.isfinite(adjusted.xyz).all(1)]
     if data.scope != "object" or len(data.frames) < 2 or not len(seen):
         return {}
     reader = FrameReader.of(inputs)
-
-    def look(frame: int):
-        return frame, close_view(rig, reader.gray(frame), reader.disparity_px(frame), reader.sigma_px(frame), reader.mask(frame))
-
+    views = dict(ordered_map(lambda f: (f, close_view_of(rig, reader, f)), data.frames, context.workers))
     poses = dict(zip(data.frames, inverse(adjusted.left_from_object), strict=True))
     size = float(np.ptp(np.percentile(seen, (2, 98), axis=0), axis=0).max())
-    return apart(dict(ordered_map(look, data.frames, context.workers)), poses, size, context.workers)
+    return apart(views, poses, size, context.workers)
 
 
 def _rows(data: _Input, adjusted, config: BundleConfig, doubted: Mapping[int, str]) -> list[FramePose]:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
-from stages.core.camera import Rig
 from stages.core.dense.look import judge
 from stages.core.dense.turns import Tied, as_claimed, best_tied, turning_starts
-from stages.core.dense.view import DenseView, small_view
+from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import inverse
-from stages.masks.working_frame import WorkingFrame
 
 LEAST_LOOK, LEAST_MEETS, MOST_FLOATS, LEAST_ASKED = 0.85, 0.5, 0.35, 400
 """what a tie must show: correlation of the look, share of the surface that meets and that floats, points asked"""
@@ -77,12 +74,6 @@ def _borne_out(tied: Tied) -> bool:
     if tied.correlation >= LEAST_LOOK:
         return said.meets >= LEAST_MEETS and said.floats <= MOST_FLOATS
     return tied.correlation >= NEARLY and said.meets >= ALL_MEETS and said.floats <= NONE_FLOATS
-
-
-def dense_view(frame: WorkingFrame, rig: Rig) -> DenseView:
-    """The frame in small, nothing of it known to be the object."""
-    gray = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY)
-    return small_view(rig, gray, frame.disparity, frame.sigma, np.zeros(frame.shape, bool))
 
 
 def denied(view: DenseView, pose: np.ndarray, partner: DenseView, partner_pose: np.ndarray) -> bool:

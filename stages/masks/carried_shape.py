@@ -51,7 +51,7 @@ class CarriedShape:
         step = max(1, int(np.sqrt(mask.sum() / POINTS)))
         v, u = np.nonzero(_of_the_object(view.disparity, mask)[::step, ::step])
         v, u = v * step, u * step
-        xyz = self._rig.backproject(np.stack([u, v], 1), self._rig.depth_from_disparity(view.disparity[v, u]))
+        xyz = view.points(u, v, self._rig)
         self._last = _Last(Features(found.uv[inside], found.xyz[inside], found.descriptors[inside]), xyz, step)
 
     def expected(self, found: Features) -> np.ndarray | None:

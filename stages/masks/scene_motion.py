@@ -14,9 +14,9 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from stages.core.camera import Rig
-from stages.core.dense.view import DenseView
+from stages.core.dense.view import DenseView, small_view
 from stages.core.geometry.rigid import inverse, rotation_angle, transform
-from stages.masks.camera_ties import CameraTies, denied, dense_view
+from stages.masks.camera_ties import CameraTies, denied
 from stages.masks.working_frame import WorkingFrame
 
 FEATURES = 1200
@@ -73,7 +73,9 @@ class Glimpse:
     @staticmethod
     def of(frame: WorkingFrame, rig: Rig) -> Glimpse:
         gray = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY)
-        return Glimpse(features(gray, frame.disparity, frame.sigma, rig), dense_view(frame, rig))
+        nothing_known = np.zeros(frame.shape, bool)
+        view = small_view(rig, gray, frame.disparity, frame.sigma, nothing_known)
+        return Glimpse(features(gray, frame.disparity, frame.sigma, rig), view)
 
 
 @dataclass

@@ -210,7 +210,7 @@ def _resting(job: Job, scene: MovingScene, view: WorkingFrame) -> list[list[int]
     good = scene.seed.mask & np.isfinite(view.disparity) & (view.sigma < 1.5)
     v, u = np.nonzero(good)
     poses = scene.motion.scene_from_left
-    x = job.rig.backproject(np.stack([u, v], 1), job.rig.depth_from_disparity(view.disparity[good]))
+    x = view.points(u, v, job.rig)
     region = Region.around(transform(poses[view.frame], x), poses[view.frame][:3, 3], scene.support)
     placed = sorted(poses)
     chosen = placed[:: -(-len(placed) // LOOKED_AT_FOR_REST)]
@@ -327,8 +327,7 @@ def _ties(rig: Rig, seed: Seed, view: WorkingFrame) -> CameraTies | None:
     v, u = np.nonzero(seed.mask & np.isfinite(view.disparity))
     if not len(u):
         return None
-    x = rig.backproject(np.stack([u, v], 1), rig.depth_from_disparity(view.disparity[v, u]))
-    return CameraTies(np.median(x, axis=0))
+    return CameraTies(np.median(view.points(u, v, rig), axis=0))
 
 
 def _sure_points(job: Job, motion: SceneMotion) -> np.ndarray:

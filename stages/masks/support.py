@@ -86,7 +86,7 @@ def sure_points(views: Iterable[WorkingFrame], scene_from_left: Mapping[int, np.
         v, u = np.nonzero(np.isfinite(view.disparity) & (view.sigma < SURE_PX))
         pick = rng.choice(len(u), min(len(u), POINTS_OF_ONE), replace=False)
         u, v = u[pick], v[pick]
-        x = rig.backproject(np.stack([u, v], 1), rig.depth_from_disparity(view.disparity[v, u]))
+        x = view.points(u, v, rig)
         found.append(transform(scene_from_left[view.frame], x))
     return np.concatenate(found)
 

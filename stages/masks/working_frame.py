@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from stages.core.camera import Rig
 from stages.core.frames import FrameReader
 from stages.core.images import DISPARITY_SCALE, SIGMA_SCALE
 
@@ -25,6 +26,10 @@ class WorkingFrame:
     @property
     def shape(self) -> tuple[int, int]:
         return self.rgb.shape[:2]
+
+    def points(self, u: np.ndarray, v: np.ndarray, rig: Rig) -> np.ndarray:
+        """(N, 3) metres in the left camera of the pixels in columns `u` and rows `v`; NaN where there is no disparity."""
+        return rig.backproject(np.stack([u, v], 1), rig.depth_from_disparity(self.disparity[v, u]))
 
 
 def working_scale(width: int, height: int, max_pixels: int) -> float:

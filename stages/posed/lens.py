@@ -14,6 +14,7 @@ import numpy as np
 
 from stages.core.errors import CaptureError
 from stages.core.posed_cameras import PosedCamera
+from stages.core.resampling import not_seen, resampled
 
 SAME_PX = 0.02
 """principal points and focal lengths that differ by less are the same: a tenth of what a picture's edge can be read to"""
@@ -98,17 +99,13 @@ class Warp:
         v, u = np.mgrid[: target.height, : target.width].astype(np.float64)
         rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(target.K).T
         x, y = (a.reshape(v.shape) for a in _distorted(camera, rays).T)
-        outside = (x < -0.5) | (y < -0.5) | (x > camera.width - 0.5) | (y > camera.height - 0.5)
-        return Warp(size, (x.astype(np.float32), y.astype(np.float32)), outside if outside.any() else None)
+        return Warp(size, (x.astype(np.float32), y.astype(np.float32)), not_seen(x, y, (camera.width, camera.height)))
 
     def __call__(self, picture: np.ndarray, interpolation: int = cv2.INTER_LANCZOS4) -> np.ndarray:
         """(h, w[, C]) -> the common picture; 0 where the camera saw nothing."""
         if self.maps is None:
             return picture
-        out = cv2.remap(picture, *self.maps, interpolation, borderMode=cv2.BORDER_REPLICATE)
-        if self.outside is not None:
-            out[self.outside] = 0
-        return out
+        return resampled(picture, self.maps, self.outside, interpolation)
 
 
 def _distorted(camera: PosedCamera, rays: np.ndarray) -> np.ndarray:

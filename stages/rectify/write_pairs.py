@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.resampling import not_seen, resampled
 from stages.rectify.geometry import Geometry, View
 from stages.rectify.raw_pairs import Picture, RawPair
 
@@ -34,8 +35,7 @@ class Warp:
         if keep:
             return Warp(size)
         x, y = view.maps(rig)
-        outside = (x < -0.5) | (y < -0.5) | (x > raw_size[0] - 0.5) | (y > raw_size[1] - 0.5)
-        return Warp(size, cv2.convertMaps(x, y, cv2.CV_16SC2), outside if outside.any() else None)
+        return Warp(size, cv2.convertMaps(x, y, cv2.CV_16SC2), not_seen(x, y, raw_size))
 
     @property
     def copies(self) -> bool:
@@ -46,9 +46,7 @@ class Warp:
         """(h, w[, 3]) raw -> rectified at `size`; black where the raw picture has nothing."""
         image = raw
         if self.fixed_maps is not None:
-            image = cv2.remap(raw, *self.fixed_maps, interpolation, borderMode=cv2.BORDER_REPLICATE)
-            if self.outside is not None:
-                image[self.outside] = 0
+            image = resampled(raw, self.fixed_maps, self.outside, interpolation)
         if image.shape[1::-1] != self.size:
             exact = interpolation == cv2.INTER_NEAREST
             image = cv2.resize(image, self.size, interpolation=cv2.INTER_NEAREST_EXACT if exact else cv2.INTER_AREA)

@@ -13,6 +13,7 @@ import numba
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.resampling import not_seen, resampled
 from stages.rgbd.camera_file import DepthCamera, Lens
 
 
@@ -33,8 +34,7 @@ class Registering:
         if not lens.distortion.size:
             return Registering(camera, size, None, None)
         x, y = cv2.initUndistortRectifyMap(lens.K, lens.distortion, np.eye(3), lens.K, size, cv2.CV_32FC1)
-        outside = (x < -0.5) | (y < -0.5) | (x > size[0] - 0.5) | (y > size[1] - 0.5)
-        return Registering(camera, size, (x, y), outside if outside.any() else None)
+        return Registering(camera, size, (x, y), not_seen(x, y, size))
 
     @property
     def rig(self) -> Rig:
@@ -46,10 +46,7 @@ class Registering:
         """(h, w[, 3]) as captured -> undistorted; black where there is nothing."""
         if self.maps is None:
             return picture
-        out = cv2.remap(picture, *self.maps, interpolation, borderMode=cv2.BORDER_REPLICATE)
-        if self.outside is not None:
-            out[self.outside] = 0
-        return out
+        return resampled(picture, self.maps, self.outside, interpolation)
 
     def points(self, uv: np.ndarray) -> np.ndarray:
         """(N, 2) px as captured -> px of the undistorted picture."""

@@ -185,10 +185,10 @@ def _aligned(known: Known, a: int, b: int, starts: Sequence[np.ndarray], object_
 def _certain(known: Known, a: int, b: int, aligned: Alignment, object_only: bool) -> bool:
     """Whether the turn is; less will do where the look bears it out: points that are sought from there then measure it."""
     turn = np.degrees(aligned.sigma_rad)
-    if turn <= SURFACE_SIGMA_DEG:
-        return True
+    if turn <= SURFACE_SIGMA_DEG or turn > SEEN_SIGMA_DEG:
+        return bool(turn <= SURFACE_SIGMA_DEG)
     look = judge(known.views[a], known.views[b], aligned.b_from_a, object_only).correlation
-    return turn <= SEEN_SIGMA_DEG and look >= SURFACE_CORRELATION
+    return look >= SURFACE_CORRELATION
 
 
 def object_centre(rig: Rig, points: Mapping[int, FramePoints], poses: Mapping[int, np.ndarray]) -> np.ndarray:

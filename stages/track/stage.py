@@ -159,15 +159,11 @@ def _pictures(reader: FrameReader) -> PictureSource:
 
 def _closer(rig: Rig, reader: FrameReader, points: dict, views: dict, workers: int) -> dict:
     """{frame: DenseView} with small objects seen from nearer: nothing but the object tells its motion."""
-    from stages.core.dense.view import LEAST_SIDE, close_view, longest_side
+    from stages.core.dense.view import LEAST_SIDE, close_view_of, longest_side
     from stages.core.parallel import ordered_map
 
     small = [f for f, v in views.items() if not points[f].mask_lost and longest_side(v.mask) < LEAST_SIDE]
-
-    def closer(frame: int):
-        return frame, close_view(rig, reader.gray(frame), reader.disparity_px(frame), reader.sigma_px(frame), reader.mask(frame))
-
-    return views | dict(ordered_map(closer, small, workers))
+    return views | dict(ordered_map(lambda f: (f, close_view_of(rig, reader, f)), small, workers))
 
 
 def _too_few(points: dict, scope: str, config: TrackConfig) -> StageError:

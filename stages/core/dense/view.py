@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.frames import FrameReader
 from stages.core.geometry.rigid import transform
 
 VIEW_WIDTH = 256
@@ -121,6 +122,11 @@ def close_view(rig: Rig, gray: np.ndarray, disparity: np.ndarray, sigma: np.ndar
     part = replace(rig, width=x.stop - x.start, height=y.stop - y.start, cx=rig.cx - x.start, cy=rig.cy - y.start)
     maps = (a[y, x] for a in (gray, disparity, sigma, mask))
     return replace(_view_of(part, *maps, min(1.0, LEAST_SIDE / side)), corner=(int(x.start), int(y.start)))
+
+
+def close_view_of(rig: Rig, reader: FrameReader, frame: int) -> DenseView:
+    """`close_view` of a frame as it is stored."""
+    return close_view(rig, reader.gray(frame), reader.disparity_px(frame), reader.sigma_px(frame), reader.mask(frame))
 
 
 def longest_side(mask: np.ndarray) -> int:
