@@ -118,7 +118,9 @@ class Learner:
         now = time.monotonic()
         self.seconds, self._clock = self.seconds + now - self._clock, now
         self._share_gradients(max(self.step / self.plan.steps, self.seconds / 60 / self.plan.minutes))
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), LARGEST_GRADIENT)
+        if not torch.nn.utils.clip_grad_norm_(self.net.parameters(), LARGEST_GRADIENT).isfinite():
+            raise FloatingPointError(f"step {self.step}: a gradient is not a number, so nothing more is learnt. Start the command again:"
+                                     " it goes on from the last checkpoint. If that stops too, lower the learning rate.")
         self.optimiser.step()
         self._follow()
         for key, value in terms.items():
