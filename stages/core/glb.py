@@ -18,7 +18,7 @@ from stages.core.twin_frame import TWIN_FROM_OBJECT, turned
 
 GLTF_FROM_OBJECT = TWIN_FROM_OBJECT
 _JSON, _BIN, _MAGIC = 0x4E4F534A, 0x004E4942, 0x46546C67
-_TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3"}
+_TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
 _COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": 5123}
 _ARRAY_BUFFER, _INDEX_BUFFER = 34962, 34963
 
@@ -26,7 +26,7 @@ _ARRAY_BUFFER, _INDEX_BUFFER = 34962, 34963
 @dataclass(frozen=True)
 class GltfMesh:
     """One mesh as glTF stores it: position, normal (N, 3), uv (N, 2) origin top-left, confidence (N,) 0-1, triangles (F, 3), all in glTF
-    axes; image: the bytes of a JPEG or PNG file."""
+    axes; image: the bytes of a JPEG or PNG file. tangent (N, 4) in glTF axes and normal_image (PNG) where there is a normal map."""
 
     position: np.ndarray
     normal: np.ndarray
@@ -34,6 +34,8 @@ class GltfMesh:
     confidence: np.ndarray
     triangles: np.ndarray
     image: bytes
+    tangent: np.ndarray | None = None
+    normal_image: bytes = b""
 
 
 def gltf_from_object(vertices: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -54,8 +56,10 @@ def encode_glb(mesh: GltfMesh, roughness: float = 0.9) -> bytes:
         ("NORMAL", _unit(mesh.normal), "<f4"),
         ("TEXCOORD_0", mesh.uv, "<f4"),
         ("_CONFIDENCE", mesh.confidence[:, None], "<f4"),
+        *([] if mesh.tangent is None else [("TANGENT", mesh.tangent, "<f4")]),
         ("", mesh.triangles.reshape(-1, 1), index_type),
     ]
+    pictures = [mesh.image, mesh.normal_image] if mesh.normal_image else [mesh.image]
     blob, views, accessors, attributes = bytearray(), [], [], {}
     for k, (name, values, kind) in enumerate(arrays):
         data = np.ascontiguousarray(values, kind)
@@ -63,8 +67,8 @@ def encode_glb(mesh: GltfMesh, roughness: float = 0.9) -> bytes:
         views.append(_append(blob, data.tobytes(), _ARRAY_BUFFER if name else _INDEX_BUFFER))
         if name:
             attributes[name] = k
-    views.append(_append(blob, mesh.image, None))
-    document = _document(attributes, accessors, views, len(blob), mesh.image, roughness)
+    views += [_append(blob, picture, None) for picture in pictures]
+    document = _document(attributes, accessors, views, len(blob), pictures, roughness)
     text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     chunks = struct.pack("<II", len(text), _JSON) + text + struct.pack("<II", len(blob), _BIN) + bytes(blob)
@@ -81,10 +85,11 @@ def decode_glb(data: bytes, name: str = "the file") -> GltfMesh:
     read = lambda key: _read(document, binary, primitive["attributes"][key])  # noqa: E731
     position = read("POSITION")
     confidence = read("_CONFIDENCE")[:, 0] if "_CONFIDENCE" in primitive["attributes"] else np.ones(len(position), np.float32)
-    view = document["bufferViews"][document["images"][0]["bufferView"]]
-    image = binary[view.get("byteOffset", 0) : view.get("byteOffset", 0) + view["byteLength"]]
+    pictures = [_picture(document, binary, k) for k in range(len(document["images"]))]
     triangles = _read(document, binary, primitive["indices"]).reshape(-1, 3).astype(np.int64)
-    return GltfMesh(position, read("NORMAL"), read("TEXCOORD_0"), confidence, triangles, bytes(image))
+    tangent = read("TANGENT") if "TANGENT" in primitive["attributes"] else None
+    relief = pictures[1] if "normalTexture" in document["materials"][0] else b""
+    return GltfMesh(position, read("NORMAL"), read("TEXCOORD_0"), confidence, triangles, pictures[0], tangent, relief)
 
 
 def read_glb(path: Path) -> GltfMesh:
@@ -92,8 +97,9 @@ def read_glb(path: Path) -> GltfMesh:
     return decode_glb(path.read_bytes(), str(path))
 
 
-def _document(attributes: dict, accessors: list, views: list, size: int, image: bytes, roughness: float) -> dict:
-    mime = "image/png" if image[:4] == b"\x89PNG" else "image/jpeg"
+def _document(attributes: dict, accessors: list, views: list, size: int, pictures: list[bytes], roughness: float) -> dict:
+    mime = lambda image: "image/png" if image[:4] == b"\x89PNG" else "image/jpeg"  # noqa: E731
+    first = len(views) - len(pictures)
     note = {"unit": "metre", "gltf_from_object": GLTF_FROM_OBJECT.tolist()}
     surface = {"baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": roughness}
     return {
@@ -102,10 +108,10 @@ def _document(attributes: dict, accessors: list, views: list, size: int, image: 
         "scenes": [{"nodes": [0]}],
         "nodes": [{"name": "twin", "mesh": 0}],
         "meshes": [{"name": "twin", "primitives": [{"attributes": attributes, "indices": len(accessors) - 1, "material": 0, "mode": 4}]}],
-        "materials": [{"name": "twin", "pbrMetallicRoughness": surface}],
-        "textures": [{"source": 0, "sampler": 0}],
+        "materials": [{"name": "twin", "pbrMetallicRoughness": surface, **({"normalTexture": {"index": 1}} if len(pictures) > 1 else {})}],
+        "textures": [{"source": k, "sampler": 0} for k in range(len(pictures))],
         "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
-        "images": [{"bufferView": len(views) - 1, "mimeType": mime}],
+        "images": [{"bufferView": first + k, "mimeType": mime(picture)} for k, picture in enumerate(pictures)],
         "accessors": accessors,
         "bufferViews": views,
         "buffers": [{"byteLength": size}],
@@ -124,6 +130,11 @@ def _append(blob: bytearray, data: bytes, target: int | None) -> dict:
     out = {"buffer": 0, "byteOffset": len(blob), "byteLength": len(data)}
     blob += data + b"\0" * (-len(data) % 4)
     return out if target is None else {**out, "target": target}
+
+
+def _picture(document: dict, binary: bytes, index: int) -> bytes:
+    view = document["bufferViews"][document["images"][index]["bufferView"]]
+    return bytes(binary[view.get("byteOffset", 0) : view.get("byteOffset", 0) + view["byteLength"]])
 
 
 def _read(document: dict, binary: bytes, index: int) -> np.ndarray:

@@ -25,7 +25,7 @@ OWN_FILES = (
     "run.log",
     "evaluation.json",
 )
-OWN_FOLDERS = ("masks", "disparity", "previews", "sim", "novel_views")
+OWN_FOLDERS = ("masks", "disparity", "previews", "sim", "lod", "novel_views")
 
 
 def refuse_foreign(out_dir: Path) -> None:

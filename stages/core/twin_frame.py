@@ -31,6 +31,7 @@ FRAMES: dict[str, Any] = {
         "twin.obj": "twin",
         "twin.glb": "twin",
         "twin.usdz": "twin",
+        "lod/*.glb": "twin",
         "twin.ply": "z_up",
     },
     "z_up_from_twin": Z_UP_FROM_TWIN.tolist(),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.core.levels import Level
 from stages.core.meshes import TexturedMesh
 
 
@@ -36,7 +37,7 @@ def plain_mesh(stage, path: str, vertices: np.ndarray, faces: np.ndarray):
     return prim
 
 
-def textured_mesh(stage, path: str, mesh: TexturedMesh):
+def textured_mesh(stage, path: str, mesh: TexturedMesh | Level):
     """`plain_mesh` with normals and `st`; the mesh in the axes of the file, st origin bottom-left."""
     from pxr import Sdf, UsdGeom, Vt
 
@@ -49,8 +50,8 @@ def textured_mesh(stage, path: str, mesh: TexturedMesh):
     return prim
 
 
-def picture_material(stage, path: str, picture: str, roughness: float):
-    """UsdShade.Material that shows the picture at the relative path, matt."""
+def picture_material(stage, path: str, picture: str, roughness: float, relief: str = ""):
+    """UsdShade.Material that shows the picture at the relative path, matt; `relief`: that of a normal map."""
     from pxr import Sdf, UsdShade
 
     material = UsdShade.Material.Define(stage, path)
@@ -61,16 +62,29 @@ def picture_material(stage, path: str, picture: str, roughness: float):
     reader = UsdShade.Shader.Define(stage, f"{path}/st")
     reader.CreateIdAttr("UsdPrimvarReader_float2")
     reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set("st")
-    image = UsdShade.Shader.Define(stage, f"{path}/texture")
-    image.CreateIdAttr("UsdUVTexture")
-    image.CreateInput("file", Sdf.ValueTypeNames.Asset).Set(picture)
-    image.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set("sRGB")
-    for side in ("wrapS", "wrapT"):
-        image.CreateInput(side, Sdf.ValueTypeNames.Token).Set("clamp")
-    image.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(reader.CreateOutput("result", Sdf.ValueTypeNames.Float2))
+    st = reader.CreateOutput("result", Sdf.ValueTypeNames.Float2)
+    image = _picture(stage, f"{path}/texture", picture, "sRGB", st)
     surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f).ConnectToSource(image.CreateOutput("rgb", Sdf.ValueTypeNames.Float3))
+    if relief:
+        image = _picture(stage, f"{path}/relief", relief, "raw", st)
+        image.CreateInput("scale", Sdf.ValueTypeNames.Float4).Set((2, 2, 2, 1))
+        image.CreateInput("bias", Sdf.ValueTypeNames.Float4).Set((-1, -1, -1, 0))
+        surface.CreateInput("normal", Sdf.ValueTypeNames.Normal3f).ConnectToSource(image.CreateOutput("rgb", Sdf.ValueTypeNames.Float3))
     material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", Sdf.ValueTypeNames.Token))
     return material
+
+
+def _picture(stage, path: str, file: str, space: str, st):
+    from pxr import Sdf, UsdShade
+
+    image = UsdShade.Shader.Define(stage, path)
+    image.CreateIdAttr("UsdUVTexture")
+    image.CreateInput("file", Sdf.ValueTypeNames.Asset).Set(file)
+    image.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set(space)
+    for side in ("wrapS", "wrapT"):
+        image.CreateInput(side, Sdf.ValueTypeNames.Token).Set("clamp")
+    image.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(st)
+    return image
 
 
 def bind(prim, material) -> None:

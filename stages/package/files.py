@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from stages.core.glb import GltfMesh, encode_glb, gltf_from_object
+from stages.core.levels import Level
 from stages.core.meshes import SurfaceMesh, TexturedMesh, write_ply
 from stages.core.twin_frame import TWIN_AXES, TWIN_FROM_OBJECT, Z_UP_AXES, Z_UP_FROM_TWIN, turned_mesh
 from stages.package.corners import nearest_confidence, single_index
@@ -42,6 +43,21 @@ def write_glb(path: Path, mesh: TexturedMesh, source: SurfaceMesh, image: str, j
     picture = encode_picture(mesh.texture, image, jpeg_quality)
     path.write_bytes(encode_glb(GltfMesh(position, normal, uv, confidence, triangles, picture), roughness))
     return len(vertex)
+
+
+def write_level_glb(path: Path, level: Level, texture: np.ndarray, source: SurfaceMesh, look: tuple[str, int, float]) -> None:
+    """The GLB of a coarser level, with tangents and its normal map; `look` = image, JPEG quality and roughness as for `write_glb`."""
+    image, jpeg_quality, roughness = look
+    mesh = TexturedMesh(level.vertices, level.faces, level.uv, level.faces_uv, level.normals, texture)
+    vertex, corner, triangles = single_index(mesh)
+    position, normal = gltf_from_object(mesh.vertices[vertex], mesh.normals[vertex])
+    along = gltf_from_object(level.tangents[corner, :3], level.tangents[corner, :3])[0]
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    uv = np.stack([mesh.uv[corner, 0], 1 - mesh.uv[corner, 1]], 1)
+    confidence = nearest_confidence(mesh.vertices[vertex], source)
+    pictures = encode_picture(texture, image, jpeg_quality), encode_picture(level.normal_map, "png", jpeg_quality)
+    tangent = np.c_[along, level.tangents[corner, 3]]
+    path.write_bytes(encode_glb(GltfMesh(position, normal, uv, confidence, triangles, pictures[0], tangent, pictures[1]), roughness))
 
 
 def encode_picture(texture: np.ndarray, kind: str, jpeg_quality: int) -> bytes:

@@ -15,7 +15,7 @@ class PackageStage:
     """mesh.ply, `textured` and `physics` -> `twin`: the files of the twin folder that are not copies of other stages' outputs."""
 
     name = "package"
-    version = 3
+    version = 4
     needs = Resources(memory_gb=1.0, lower=("preview_px",))
     Config = PackageConfig
     inputs = ("mesh.ply", "textured", "physics")
@@ -32,8 +32,9 @@ class PackageStage:
 
     def run(self, inputs: Inputs, config: PackageConfig, out: Path, context: StageContext) -> StageReport:
         """Write every format, then pictures."""
+        from stages.core.levels import NAMES, read_levels
         from stages.core.meshes import read_ply, read_textured
-        from stages.package.files import NVIDIA_NAMES, write_glb, write_obj, write_plys
+        from stages.package.files import NVIDIA_NAMES, write_glb, write_level_glb, write_obj, write_plys
         from stages.package.previews import previews
         from stages.package.usdz import write_usdz
 
@@ -47,7 +48,12 @@ class PackageStage:
         if config.textured_mesh:
             write_obj(twin, mesh, inputs["textured"].path / "texture.png", NVIDIA_NAMES)
         context.progress(1, 4, "GLB")
-        doubled = write_glb(twin / "twin.glb", mesh, source, config.glb_image, config.jpeg_quality, config.roughness)
+        look = config.glb_image, config.jpeg_quality, config.roughness
+        doubled = write_glb(twin / "twin.glb", mesh, source, *look)
+        levels = dict(zip(NAMES, read_levels(inputs["physics"].path / "levels"), strict=False))
+        for name, level in levels.items():
+            (twin / "lod").mkdir(exist_ok=True)
+            write_level_glb(twin / "lod" / f"twin_{name}.glb", level, mesh.texture, source, look)
         context.progress(2, 4, "USDZ")
         warnings = []
         if config.usd != "off" and usd_version():
@@ -62,6 +68,7 @@ class PackageStage:
         extent = (mesh.vertices.max(0) - mesh.vertices.min(0)) * 1000
         metrics = {
             "faces": len(mesh.faces),
+            **{f"faces_{name}": len(level.faces) for name, level in levels.items()},
             "faces_full_mesh": len(source.faces),
             "vertices_in_glb": doubled,
             "size_mm": " x ".join(f"{e:.1f}" for e in extent),

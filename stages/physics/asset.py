@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.core.levels import NAMES, Level
 from stages.core.meshes import TexturedMesh
 from stages.physics.mass import MassProperties
 from stages.physics.materials import Material
@@ -32,12 +33,19 @@ class SimAsset:
     roughness: float = 0.9
     facts: dict[str, Any] = field(default_factory=dict)
     """for metadata: label, Q-code, provenance"""
+    levels: list[Level] = field(default_factory=list)
+    """of the visual mesh, coarser and coarser"""
 
     @property
     def name(self) -> str:
         """The label as an identifier."""
         text = re.sub(r"[^A-Za-z0-9]+", "_", self.label).strip("_").lower()
         return text if text and text[0].isalpha() else f"object_{text}".rstrip("_")
+
+    @property
+    def coarser(self) -> dict[str, Level]:
+        """By the name that files and variants have."""
+        return dict(zip(NAMES, self.levels, strict=False))
 
     @property
     def active(self) -> list[tuple[str, Shape]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from stages.base import StageContext
 from stages.core.geometry.rigid import transform
+from stages.core.levels import Level
 from stages.core.meshes import SurfaceMesh, TexturedMesh
 from stages.physics.asset import SimAsset
 from stages.physics.colliders import Colliders, convex_parts, lightened, one_hull
@@ -89,8 +91,9 @@ class Made:
         return out
 
 
-def make(full: SurfaceMesh, textured: TexturedMesh, scene: np.ndarray, config: PhysicsConfig, context: StageContext) -> Made:
-    """`scene` (S, 3): points round the object. All in the object frame. Raises Unfit, NoParts."""
+def make(full: SurfaceMesh, textured: TexturedMesh, scene: np.ndarray, config: PhysicsConfig, context: StageContext,
+         levels: Sequence[Level] = ()) -> Made:
+    """`scene` (S, 3): points round the object; `levels` of `textured`. All in the object frame. Raises Unfit, NoParts."""
     mesh, material = Shape(full.vertices, full.faces), MATERIALS[config.material]
     how = ASSUMED if config.material == UNKNOWN else GIVEN
     if opened := open_edges(mesh.faces):
@@ -99,7 +102,7 @@ def make(full: SurfaceMesh, textured: TexturedMesh, scene: np.ndarray, config: P
         seen = seen_plane(mesh, scene, context.seed)
         if seen is not None:
             mesh = Shape(above_ground(mesh.vertices, seen.up, seen.height), mesh.faces)
-            textured = replace(textured, vertices=above_ground(textured.vertices, seen.up, seen.height))
+            textured, *levels = (replace(m, vertices=above_ground(m.vertices, seen.up, seen.height)) for m in (textured, *levels))
         mass = mass_properties(mesh, material, how, config.mass_kg, config.density_kg_m3, config.wall_mm and config.wall_mm / 1000)
         poses = stable_poses(convex_hull(mesh.vertices, STABLE_VERTICES), mass.centre)
     except ValueError as e:
@@ -116,7 +119,8 @@ def make(full: SurfaceMesh, textured: TexturedMesh, scene: np.ndarray, config: P
     facts = {"label": config.label, "qcode": config.qcode, "made_by": "stereotwin", "never_seen_share": _never_seen(full),
              "mass": mass.how_mass, "surface": f"{how} material {config.material}"}
     asset = SimAsset(config.label, _moved(textured, turn), found.parts, hull, lightened(upright),
-                     config.colliders == "hull", in_frame(mass, turn), material, facts=facts)
+                     config.colliders == "hull", in_frame(mass, turn), material, facts=facts,
+                     levels=[_moved_level(level, turn) for level in levels])
     return Made(asset, found, support, [StablePose(turn[:3, :3] @ p.up, p.probability) for p in poses], error, how, seen, mesh.size,
                 between(upright, [hull]).max_m)
 
@@ -130,6 +134,12 @@ def in_frame(mass: MassProperties, b_from_a: np.ndarray) -> MassProperties:
 
 def _moved(mesh: TexturedMesh, b_from_a: np.ndarray) -> TexturedMesh:
     return replace(mesh, vertices=transform(b_from_a, mesh.vertices), normals=mesh.normals @ b_from_a[:3, :3].T)
+
+
+def _moved_level(level: Level, b_from_a: np.ndarray) -> Level:
+    turn = b_from_a[:3, :3].T
+    along = np.c_[level.tangents[:, :3] @ turn, level.tangents[:, 3]]
+    return replace(level, vertices=transform(b_from_a, level.vertices), normals=level.normals @ turn, tangents=along)
 
 
 def _never_seen(full: SurfaceMesh) -> float:

@@ -17,10 +17,10 @@ from stages.physics.config import PhysicsConfig
 
 
 class PhysicsStage:
-    """mesh.ply, `textured` and the points of the scene -> `physics`: physics.json and, where there can be, the folder sim/."""
+    """mesh.ply, `textured` and the points of the scene -> `physics`: physics.json, levels/ and, where there can be, the folder sim/."""
 
     name = "physics"
-    version = 1
+    version = 2
     needs = Resources(memory_gb=1.5)
     Config = PhysicsConfig
     inputs = ("mesh.ply", "textured", "points.npz")
@@ -35,36 +35,44 @@ class PhysicsStage:
 
     def run(self, inputs: Inputs, config: PhysicsConfig, out: Path, context: StageContext) -> StageReport:
         """Everything, or the reason why not."""
+        from stages.core.levels import NAMES, write_levels
         from stages.core.meshes import read_ply, read_textured
         from stages.physics.colliders import NoParts
+        from stages.physics.levels import figures, make_levels
         from stages.physics.make import Unfit, make
 
         folder = out / "physics"
         folder.mkdir()
         if not config.files:
             return _without(folder, "physics.files=off", [])
-        full = read_ply(inputs["mesh.ply"].path)
+        full, textured = read_ply(inputs["mesh.ply"].path), read_textured(inputs["textured"].path)
+        context.progress(0, 5, "levels of detail")
+        levels = make_levels(full, textured)
+        write_levels(folder / "levels", [m.level for m in levels])
+        told = {"levels": {name: m.record for name, m in zip(NAMES, levels, strict=True)}}
         with np.load(inputs["points.npz"].path, allow_pickle=False) as points:
             scene = np.asarray(points["scene_xyz"] if "scene_xyz" in points else [], np.float64).reshape(-1, 3)
             metric = bool(points["metric"]) if "metric" in points else True
         try:
             if not metric:
                 raise Unfit("its scale is unknown, so that mass and size would be made up; posed.metres_per_unit gives the scale")
-            made = make(full, read_textured(inputs["textured"].path), scene, config, context)
+            made = make(full, textured, scene, config, context, [m.level for m in levels])
         except (Unfit, NoParts) as e:
-            return _without(folder, str(e), [f"No files for simulators: {e}. The twin itself is complete."])
+            return _without(folder, str(e), [f"No files for simulators: {e}. The twin itself is complete."], told, figures(levels))
         from stages.physics.files import write_sim
         from stages.physics.pictures import write_pictures
 
         context.progress(4, 5, "files")
         record = write_sim(folder / "sim", made)
-        _save(folder, {"files": True, **record})
-        return StageReport(made.method, made.support.reason, made.figures, made.warnings, write_pictures(out, made, context.workers))
+        _save(folder, {"files": True, **record, **told})
+        metrics = {**made.figures, **figures(levels)}
+        return StageReport(made.method, made.support.reason, metrics, made.warnings, write_pictures(out, made, context.workers))
 
 
-def _without(folder: Path, why: str, warnings: list[str]) -> StageReport:
-    _save(folder, {"files": False, "reason": why})
-    return StageReport("none", why, {}, warnings)
+def _without(folder: Path, why: str, warnings: list[str], told: dict[str, Any] | None = None,
+             metrics: dict[str, Any] | None = None) -> StageReport:
+    _save(folder, {"files": False, "reason": why, **(told or {})})
+    return StageReport("none", why, metrics or {}, warnings)
 
 
 def _save(folder: Path, record: dict[str, Any]) -> None:

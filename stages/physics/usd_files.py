@@ -21,9 +21,16 @@ def write_usd(folder: Path, asset: SimAsset) -> None:
 
 
 def _write_visual(path: Path, asset: SimAsset) -> None:
-    stage, _ = new_stage(str(path), "Z", "/visual")
-    shown = textured_mesh(stage, "/visual/mesh", asset.visual)
-    bind(shown, picture_material(stage, "/visual/material", f"./{MESHES}/{TEXTURE}", asset.roughness))
+    stage, root = new_stage(str(path), "Z", "/visual")
+    variants = root.GetVariantSets().AddVariantSet("lod")
+    for name, mesh in {"lod0": asset.visual, **asset.coarser}.items():
+        variants.AddVariant(name)
+        variants.SetVariantSelection(name)
+        relief = f"./{MESHES}/normal_{name}.png" if name in asset.coarser else ""
+        with variants.GetVariantEditContext():
+            shown = textured_mesh(stage, "/visual/mesh", mesh)
+            bind(shown, picture_material(stage, "/visual/material", f"./{MESHES}/{TEXTURE}", asset.roughness, relief))
+    variants.SetVariantSelection("lod0")
     stage.GetRootLayer().Save()
 
 
@@ -87,10 +94,12 @@ def _surface(stage, asset: SimAsset):
 
 
 def _collider(stage, path: str, shape: Shape, approximation: str, surface) -> None:
-    from pxr import UsdGeom, UsdPhysics, UsdShade
+    from pxr import UsdGeom, UsdPhysics, UsdShade, Vt
 
     mesh = plain_mesh(stage, path, np.asarray(shape.vertices), shape.faces)
     mesh.CreatePurposeAttr(UsdGeom.Tokens.guide)
+    mesh.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(shape.planes[0], np.float32)))
+    mesh.SetNormalsInterpolation(UsdGeom.Tokens.uniform)
     UsdPhysics.CollisionAPI.Apply(mesh.GetPrim())
     UsdPhysics.MeshCollisionAPI.Apply(mesh.GetPrim()).CreateApproximationAttr(approximation)
     UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(surface, UsdShade.Tokens.weakerThanDescendants, "physics")
