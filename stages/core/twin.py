@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,8 @@ def _copy_outputs(folder: Path, refs: Mapping[str, ArtifactRef], disk: Disk) -> 
         write_poses(folder / "poses.json", poses_in_twin_frame(read_poses(refs["poses_refined.json"].path)), TWIN_POSES)
     for name, path in _parts(refs).items():
         disk.copy_tree(path, folder / name, without=NOT_COPIED)
+    if (folder / "sim/twin.usda").is_file():         # SimReady's sidecar; the stage's own files know no date
+        (folder / "sim/twin.json").write_text(json.dumps({"usd_date_generated": datetime.now(UTC).date().isoformat()}))
 
 
 def _bytes_needed(refs: Mapping[str, ArtifactRef], kept: list[Path]) -> int:

@@ -28,6 +28,10 @@ class PhysicsConfig:
     """what it is, for the semantics of USD and the names in the files"""
     qcode: str = ""
     """Wikidata item of what it is, such as Q80228 for a bottle; left out when empty"""
+    author: str = ""
+    """who answers for the twin, for the provenance in USD; left out when empty"""
+    licence: str = ""
+    """of the twin, such as CC-BY-4.0, for the provenance in USD; left out when empty"""
     colliders: Literal["parts", "hull"] = "parts"
     """what touches: convex parts that follow the shape (CoACD), or the convex hull alone, which closes every hollow"""
     max_hulls: int = 32
@@ -55,5 +59,8 @@ class PhysicsConfig:
             raise ValueError(f"max_hulls is {self.max_hulls}, expected 1 to 256")
         if not self.label.strip() or len(self.label) > 100 or not self.label.isprintable():
             raise ValueError("label needs 1 to 100 printable characters")
+        for name, text in (("author", self.author), ("licence", self.licence)):
+            if len(text) > 200 or not text.isprintable():
+                raise ValueError(f"{name} takes at most 200 printable characters")
         if self.qcode and not re.fullmatch(r"Q[1-9][0-9]{0,11}", self.qcode):
             raise ValueError(f"qcode is {self.qcode[:40]!r}, expected an item of Wikidata such as Q80228")

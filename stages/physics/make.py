@@ -116,8 +116,9 @@ def make(full: SurfaceMesh, textured: TexturedMesh, scene: np.ndarray, config: P
     else:
         found = convex_parts(upright, error, config.max_hulls, config.cpu_limit_s, context.workers, context.seed, context.progress)
     hull = convex_hull(upright.vertices, HULL_VERTICES)
-    facts = {"label": config.label, "qcode": config.qcode, "made_by": "stereotwin", "never_seen_share": _never_seen(full),
-             "mass": mass.how_mass, "surface": f"{how} material {config.material}"}
+    facts = {"label": config.label, "qcode": config.qcode, "author": config.author, "licence": config.licence,
+             "made_by": "stereotwin", "never_seen_share": _never_seen(full),
+             "mass": mass.how_mass, "surface": f"{how} material {config.material}", "material": config.material}
     asset = SimAsset(config.label, _moved(textured, turn), found.parts, hull, lightened(upright),
                      config.colliders == "hull", in_frame(mass, turn), material, facts=facts,
                      levels=[_moved_level(level, turn) for level in levels])

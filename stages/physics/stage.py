@@ -20,7 +20,7 @@ class PhysicsStage:
     """mesh.ply, `textured` and the points of the scene -> `physics`: physics.json, levels/ and, where there can be, the folder sim/."""
 
     name = "physics"
-    version = 2
+    version = 3
     needs = Resources(memory_gb=1.5)
     Config = PhysicsConfig
     inputs = ("mesh.ply", "textured", "points.npz")

@@ -163,7 +163,7 @@ def test_files_of_a_run(twin, tmp_path):
 def _check_usd(sim, faces: int, told: dict) -> None:
     from pxr import Usd, UsdGeom, UsdShade, UsdValidation
 
-    stage = Usd.Stage.Open(str(sim / "twin_visual.usdc"))
+    stage = Usd.Stage.Open(str(sim / "meshes/twin_visual.usdc"))
     choice = stage.GetDefaultPrim().GetVariantSet("lod")
     assert choice.GetVariantNames() == ["lod0", *NAMES] and choice.GetVariantSelection() == "lod0"
     for name, count in {"lod0": faces, **{n: told[n]["faces"] for n in NAMES}}.items():

@@ -14,6 +14,7 @@ from stages.core.camera import Rig
 from stages.core.config import resolve
 from stages.core.errors import ConfigError
 from stages.core.frames import FramePose, write_poses
+from stages.core.images import read_rgb
 from stages.core.meshes import write_ply, write_textured
 from stages.core.store import ArtifactRef, Store
 from stages.core.twin import assemble_twin
@@ -57,7 +58,8 @@ def sim(made) -> Path:
 
 def test_every_file_is_there_and_refers_to_its_neighbours(sim):
     names = {p.name for p in sim.iterdir()}
-    assert names == {"meshes", "twin.xml", "scene.xml", "twin.urdf", "twin.sdf", "twin.usda", "twin_visual.usdc", "physics.json"}
+    assert names == {"meshes", "twin.xml", "scene.xml", "twin.urdf", "twin.sdf", "twin.usda", ".thumbs", "physics.json"}
+    assert (sim / ".thumbs/256x256/twin.usda.png").is_file() and (sim / "meshes/twin_visual.usdc").is_file()
     for name in ("twin.xml", "twin.urdf", "twin.sdf"):
         text = (sim / name).read_text()
         named = (e.get("file") or e.get("filename") or e.text for e in Xml.fromstring(text).iter() if e.tag in ("mesh", "uri", "texture"))
@@ -128,6 +130,7 @@ def test_run_json_and_folder_of_the_twin(made, inputs, tmp_path):
     manifests = {"physics": made.manifest, "package": packed.manifest}
     out = assemble_twin(tmp_path / "twin", {**inputs, **more, **made.refs, **packed.refs}, manifests)
     assert (out / "sim/twin.usda").is_file() and (out / "sim/meshes/twin.png").is_file()
+    assert json.loads((out / "sim/twin.json").read_text())["usd_date_generated"].startswith("20")
     physics = json.loads((out / "run.json").read_text())["physics"]
     assert physics["files"] and physics["mass"]["value"] > 0
     upright_from_twin = np.array(physics["upright_from_object"])
@@ -167,7 +170,8 @@ def test_files_can_be_left_out_without_a_warning(inputs, tmp_path):
 
 
 SENSELESS = [("material=wod", "did you mean wood"), ("mass_kg=-1", "more than 0"), ("max_hulls=0", "1 to 256"),
-             ("density_kg_m3=0", "more than 0"), ("qcode=Apple", "Wikidata"), ("label=' '", "printable")]
+             ("density_kg_m3=0", "more than 0"), ("qcode=Apple", "Wikidata"), ("label=' '", "printable"),
+             ("author=" + 201 * "x", "at most 200")]
 
 
 @pytest.mark.parametrize("setting, word", SENSELESS)
@@ -183,3 +187,18 @@ def test_the_page_lists_the_materials_as_they_are():
     for name, m in MATERIALS.items():
         row = f"| `{name}` | {m.density:g} | {m.static_friction:g} | {m.dynamic_friction:g} | {m.restitution:g} | {m.source} |"
         assert row in page
+
+
+def test_provenance_in_usd_is_what_was_given_and_no_more(inputs, tmp_path):
+    from pxr import Usd, UsdSemantics, UsdShade
+
+    config = PhysicsConfig(colliders="hull", material="wood", label="Wooden block", author="A. Maker", licence="CC-BY-4.0", mass_kg=0.25)
+    made = run_stage(STAGE, inputs, config, Store(tmp_path), StageContext())
+    stage = Usd.Stage.Open(str(made.refs["physics"].path / "sim/twin.usda"))
+    told = stage.GetRootLayer().customLayerData["SimReady_Metadata"]
+    assert (told["author"], told["asset_license"], told["asset_name"]) == ("A. Maker", "CC-BY-4.0", "wooden_block") and "qcode" not in told
+    assert told["mass"] == 0.25 and np.allclose(told["asset_extents"], (SIZE[0], SIZE[2], SIZE[1]), atol=2e-4)
+    materials = [p for p in stage.Traverse() if p.IsA(UsdShade.Material)]
+    assert len(materials) == 2 and all(list(UsdSemantics.LabelsAPI(m, "material").GetLabelsAttr().Get()) == ["wood"] for m in materials)
+    picture = read_rgb(made.refs["physics"].path / "sim/.thumbs/256x256/twin.usda.png")
+    assert picture.shape == (256, 256, 3) and np.abs(picture[128, 128].astype(int) - (180, 90, 40)).max() < 3, "the block's own colour"
