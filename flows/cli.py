@@ -75,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _reconstruct(commands)
     _check(commands)
+    _merge(commands)
     _resume(commands)
     _look(commands)
     _evaluate(commands)
@@ -106,7 +107,7 @@ def _reconstruct(commands) -> None:
     p.add_argument("capture", help="folder with left/, right/ (or video) and a calibration, or with posed pictures")
     p.add_argument("--out", required=True, help="folder that receives the twin")
     p.add_argument("--profile", default="standard", choices=("preview", "standard", "quality"), help="default: standard")
-    p.add_argument("--route", default="auto", choices=("auto", "stereo", "posed", "rgbd"), help="default: by what lies in the folder")
+    p.add_argument("--route", default="auto", choices=("auto", "stereo", "posed", "rgbd", "merge"), help="default: by what lies there")
     p.add_argument("--box", type=_box, metavar="X0,Y0,X1,Y1", help="the object in the first left picture, px")
     p.add_argument("--force", action="store_true", help="compute every stage again")
     p.add_argument("--from", dest="start_from", metavar="STAGE", help="compute this stage and all that follow again")
@@ -114,6 +115,20 @@ def _reconstruct(commands) -> None:
     p.add_argument("--time-limit", type=float, metavar="SECONDS", help="end a stage that takes longer")
     p.add_argument("--threads", type=int, default=0, help="worker threads per stage; default: all cores")
     p.add_argument("settings", nargs="*", metavar="STAGE.KEY=VALUE", help="settings; `twin settings` lists them")
+    _output_options(p)
+    _prefect_option(p)
+
+
+def _merge(commands) -> None:
+    p = _command(commands, "merge", "cli_merge:merge", "join two sessions of one object (turned over, other light) into one twin")
+    p.add_argument("first", help="a twin folder, or a capture folder (what is missing of it is computed)")
+    p.add_argument("second", help="the same")
+    p.add_argument("--out", required=True, help="folder that receives the twin of both")
+    p.add_argument("--profile", default="standard", choices=("preview", "standard", "quality"), help="default: standard")
+    p.add_argument("--force", action="store_true", help="compute the stages of the merge again")
+    p.add_argument("--time-limit", type=float, metavar="SECONDS", help="end a stage that takes longer")
+    p.add_argument("--threads", type=int, default=0, help="worker threads per stage; default: all cores")
+    p.add_argument("settings", nargs="*", metavar="STAGE.KEY=VALUE", help="settings of the merge; `twin settings` lists them")
     _output_options(p)
     _prefect_option(p)
 

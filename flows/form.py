@@ -34,12 +34,14 @@ def _edge(which: str, position: int) -> Any:
 
 
 class RouteChoice(StrEnum):
-    """Stereo capture, pictures with known cameras, or colour and depth of a depth camera (rgbd); auto goes by what lies in the folder."""
+    """Stereo capture, pictures with known cameras, colour and depth of a depth camera (rgbd), or two sessions
+    that `twin merge` joins; auto goes by what lies in the folder."""
 
     auto = "auto"
     stereo = "stereo"
     posed = "posed"
     rgbd = "rgbd"
+    merge = "merge"
 
 
 class Box(BaseModel):

@@ -28,7 +28,6 @@ from flows.ui_progress import UiProgress
 from stages.base import Stage, StageResult
 from stages.core.errors import TwinError
 from stages.core.store import ArtifactRef, Store
-from stages.graph import SOURCE
 
 RunStage = Callable[[Stage, Mapping[str, ArtifactRef]], StageResult]
 
@@ -57,7 +56,7 @@ def walk(run: Run, run_stage: RunStage) -> Path | None:
 def _walk_once(run: Run, run_stage: RunStage) -> bool:
     """False if the capture changed meanwhile, so that what was made is not of what is there. A stage that failed over it is no failure."""
     try:
-        made = {SOURCE: run.read_capture()}
+        made = run.read_sources()
         for stage in run.stages:
             result = run_stage(stage, {kind: made[kind] for kind in stage.inputs})
             made |= result.refs

@@ -32,7 +32,7 @@ class Reconstruction(BaseModel):
         """The capture's folder name."""
         return Path(self.capture).name
 
-    def taken(self) -> Literal["stereo", "posed", "rgbd"]:
+    def taken(self) -> Literal["stereo", "posed", "rgbd", "merge"]:
         """The route: the one asked for, or by what lies in the folder."""
         return route_of(Path(self.capture)) if self.route == "auto" else self.route
 

@@ -8,7 +8,8 @@ from typing import Any
 from flows.stage_child import load_stages
 from stages.core.errors import ConfigError
 
-WHAT = {"stereo": "a stereo capture", "posed": "pictures with known cameras", "rgbd": "a depth camera's capture"}
+WHAT = {"stereo": "a stereo capture", "posed": "pictures with known cameras", "rgbd": "a depth camera's capture",
+        "merge": "two finished sessions"}
 
 
 def refuse_of_other_route(overrides: Sequence[str], route: str, stages: Sequence[Any]) -> None:

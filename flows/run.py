@@ -38,6 +38,7 @@ from stages.core.config import Settings, resolve
 from stages.core.errors import CaptureError, ConfigError, OutOfMemory, TwinError
 from stages.core.fingerprint import digest_mapping
 from stages.core.licences import refuse_non_commercial
+from stages.core.merged_capture import session_refs
 from stages.core.store import ArtifactRef, Store
 from stages.core.twin import assemble_twin
 from stages.core.weights import require
@@ -134,6 +135,11 @@ class Run:
         self.record.marker = self._watch.marker
         self._tell_what_is_there()
         return capture_ref(Path(self.request.capture), self.store.root / "digests", route=self.route)
+
+    def read_sources(self) -> dict[str, ArtifactRef]:
+        """What the first stage reads, by kind: the capture, and the results of the sessions where it merges some."""
+        capture = self.read_capture()
+        return {SOURCE: capture} | (session_refs(capture.path, self.store) if self.route == "merge" else {})
 
     def _tell_what_is_there(self) -> None:
         """By names, headers and small files; `twin check` reads pictures too, as the first stage will."""

@@ -48,20 +48,30 @@ def rgbd_stages() -> tuple[Stage, ...]:
 
 
 @cache
+def merge_stages() -> tuple[Stage, ...]:
+    """The fourth route, of two finished sessions: `merge` joins what their stages before bundle made; the rest is the same."""
+    from stages.core.merged_capture import INPUT_KINDS
+    from stages.merge.stage import STAGE as MERGE
+
+    return ordered((MERGE, *(s for s in stages() if s.name in downstream("bundle"))), INPUT_KINDS)
+
+
+@cache
 def every_stage() -> tuple[Stage, ...]:
     """Those of all routes, each once."""
-    return tuple(dict.fromkeys((*stages(), *posed_stages(), *rgbd_stages())))
+    return tuple(dict.fromkeys((*stages(), *posed_stages(), *rgbd_stages(), *merge_stages())))
 
 
-def ordered(found: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """Topological order, stable in the given one. Raises ValueError on a cycle, a missing input or an output made twice."""
+def ordered(found: tuple[Stage, ...], given: tuple[str, ...] = ()) -> tuple[Stage, ...]:
+    """Topological order, stable in the given one; `given`: kinds that are there beside the capture. Raises ValueError on a cycle, a missing
+    input or an output made twice."""
     makers: dict[str, str] = {}
     for stage in found:
         for kind in stage.outputs:
             if kind in makers:
                 raise ValueError(f"{kind} is made by both {makers[kind]} and {stage.name}")
             makers[kind] = stage.name
-    known, waiting, out = {SOURCE}, list(found), []
+    known, waiting, out = {SOURCE, *given}, list(found), []
     while waiting:
         ready = next((s for s in waiting if set(s.inputs) <= known), None)
         if ready is None:
@@ -75,6 +85,8 @@ def ordered(found: tuple[Stage, ...]) -> tuple[Stage, ...]:
 
 def look_at(capture: Path, settings: Any, pictures: bool = True) -> Look:
     """What is known of a capture before any stage runs; `settings`: those of the first stage of its route."""
+    from stages.merge.config import MergeConfig
+    from stages.merge.look import look_at as look_at_merged
     from stages.posed.config import PosedConfig
     from stages.posed.look import look_at as look_at_posed
     from stages.rectify.look import look_at
@@ -83,6 +95,8 @@ def look_at(capture: Path, settings: Any, pictures: bool = True) -> Look:
 
     if isinstance(settings, RgbdConfig):
         return look_at_rgbd(capture, settings, pictures)
+    if isinstance(settings, MergeConfig):
+        return look_at_merged(capture)
     if isinstance(settings, PosedConfig):
         return look_at_posed(capture, settings, pictures)
     return look_at(capture, settings, pictures)

@@ -34,6 +34,8 @@ class _Input:
     sigma_px: np.ndarray
     xyz: np.ndarray
     inside: np.ndarray
+    aside: np.ndarray
+    """points that steady poses, but are no part of the scene: what stood round the object in another session"""
     scope: str
 
 
@@ -74,7 +76,11 @@ class BundleStage:
                 )
         adjusted = adjusted or _unchanged(data)
         change, reason = object_frame.choose_frame(
-            adjusted.xyz, data.inside, inverse(adjusted.left_from_object[0]), data.scope == "scene", context.seed
+            np.where(data.aside[:, None], np.nan, adjusted.xyz),
+            data.inside,
+            inverse(adjusted.left_from_object[0]),
+            data.scope == "scene",
+            context.seed,
         )
         before = data.poses @ inverse(data.poses[0]) @ adjusted.left_from_object[0] @ inverse(change)
         adjusted = adjustment.in_new_frame(adjusted, change)
@@ -112,6 +118,7 @@ def _load(inputs: Mapping[str, ArtifactRef]) -> _Input:
             t["sigma_px"][keep].astype(np.float64),
             t["point_xyz"].astype(np.float64),
             t["inside"].astype(bool),
+            t["aside"].astype(bool) if "aside" in t else np.zeros(len(t["inside"]), bool),
             str(t["scope"]),
         )
 
@@ -176,7 +183,7 @@ def _write_points(path: Path, data: _Input, adjusted) -> None:
         xyz=adjusted.xyz[own],
         observations=count[own].astype(np.int32),
         rms_px=rms[own].astype(np.float32),
-        scene_xyz=adjusted.xyz[known & ~data.inside],
+        scene_xyz=adjusted.xyz[known & ~data.inside & ~data.aside],
     )
 
 

@@ -23,6 +23,7 @@ from stages.core.capture_links import refuse_links_out
 from stages.core.disk import THE_DISK
 from stages.core.errors import CaptureError
 from stages.core.fingerprint import digest_file, digest_mapping
+from stages.core.merged_capture import merge_files
 from stages.core.meta_pictures import pictures_named
 from stages.core.plain_files import require_all_regular
 from stages.core.rgbd_files import find_rgbd
@@ -98,6 +99,8 @@ def capture_files(root: Path, route: Route = "auto") -> tuple[Path, ...]:
     chosen = route_of(Path(root)) if route == "auto" else route
     if chosen == "rgbd":
         return find_rgbd(Path(root)).all()
+    if chosen == "merge":
+        return merge_files(Path(root))
     return posed_files(Path(root)) if chosen == "posed" else find_files(root).all()
 
 

@@ -12,7 +12,7 @@ from stages.core.errors import CaptureError
 from stages.core.plain_files import require_all_regular
 from stages.core.rgbd_files import looks_rgbd
 
-Route = Literal["auto", "stereo", "posed", "rgbd"]
+Route = Literal["auto", "stereo", "posed", "rgbd", "merge"]
 PICTURES = (".png", ".jpg", ".jpeg")
 CAMERA_FILES = ("transforms.json", "transforms_train.json", "poses_bounds.npy", "cameras.npz", "cameras_sphere.npz")
 MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", "dense/sparse", ".")
@@ -22,11 +22,15 @@ LEAST_VIEWS = 3
 MODEL_FILES = tuple(f"{part}{suffix}" for part in ("cameras", "images", "points3D") for suffix in (".bin", ".txt"))
 IGNORED = ("gt", "truth")
 """folders of truth beside the data"""
+MERGE_FILE = "merge.json"
 MOST_FILES, DEEPEST = 60_000, 4
 
 
-def route_of(root: Path) -> Literal["stereo", "posed", "rgbd"]:
-    """posed where camera files or canonical views lie and no stereo pictures do; rgbd where colour and depth lie and none of these."""
+def route_of(root: Path) -> Literal["stereo", "posed", "rgbd", "merge"]:
+    """merge where merge.json lies; posed where camera files or canonical views lie and no stereo pictures do; rgbd where colour and depth
+    lie and none of these."""
+    if (root / MERGE_FILE).is_file():
+        return "merge"
     if any((root / name).exists() for name in STEREO):
         return "stereo"
     if looks_posed(root):

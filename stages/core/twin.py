@@ -28,6 +28,7 @@ COPIES = {
     "masks": ("masks_final",),
     "disparity": ("disparity_final", "disparity"),
     "novel_views": ("novel_views",),
+    "sessions.json": ("sessions.json",),
 }
 """file or folder of the twin: the outputs that it may be, best first (a run that stopped early has only the later ones)"""
 MAKE_ROOM = "free space there, or name a folder on a larger disk with --out; every stage is done and kept, only this copy is missing"
