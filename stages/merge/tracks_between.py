@@ -75,7 +75,7 @@ def _meet(
             own = spots[k][frame[m]]
             seen = sessions[k].rig.project(transform(inverse(sessions[k].poses[own.frame]), x[m]))
             apart[k, m] = np.linalg.norm(seen - own.uvr[spot[m], :2]) / own.sigma_px
-    return (apart < MEET_PX).all(0)
+    return np.maximum(*apart) < MEET_PX
 
 
 def moved_tracks(session: Session, first_from_second: np.ndarray, offset: int, ratio: float) -> Tracks:
