@@ -1,5 +1,5 @@
 # make demo: set-up and the main job.  make test: set-up and the tests.  The rest is for development.
-.PHONY: setup demo test lint bench bench-kernels bench-operations bench-tracking bench-scaling bench-ablation bench-robustness bench-verdict bench-posed profile gpu-check train-stereo train-mask-doubt clean
+.PHONY: setup demo test lint validate bench bench-kernels bench-operations bench-tracking bench-scaling bench-ablation bench-robustness bench-verdict bench-posed profile gpu-check train-stereo train-mask-doubt clean
 BIN := .venv/bin
 DEMO := demo
 
@@ -55,6 +55,10 @@ bench-posed: setup
 # mass, colliders and drops of shapes with hollows; ARGS="CAPTURE TWIN ..." for twins too
 bench-physics: setup
 	@$(BIN)/python -m tools.bench_physics $(ARGS)
+
+# NVIDIA's and Khronos' validators, in environments of their own, on the built-in capture's twin
+validate: setup
+	@$(BIN)/python -m tools.validate $(ARGS)
 
 # where the time goes, by stage and function
 profile: setup

@@ -21,6 +21,7 @@ MAY_SKIP = (
     "this kornia has no",
     "bpy is made for",
     "pybullet is made for",
+    "the validators are made for",
 )
 """what no package index gives to every machine, as the skips begin; also what must not run beside an extra"""
 _CACHE = "skipped/ids"

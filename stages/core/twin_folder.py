@@ -18,6 +18,7 @@ OWN_FILES = (
     "material.mtl",
     "material_0.png",
     "provenance.png",
+    "validation.json",
     "poses.json",
     "rig.json",
     "report.html",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,21 +10,22 @@ from stages.base import Inputs, Resources, StageContext, StageReport
 from stages.core.errors import MachineError
 from stages.package.config import PackageConfig
 from stages.package.usd_library import INSTALL, usd_version
+from stages.package.validators import verdicts, versions_here
 
 
 class PackageStage:
     """mesh.ply, `textured` and `physics` -> `twin`: the files of the twin folder that are not copies of other stages' outputs."""
 
     name = "package"
-    version = 4
+    version = 5
     needs = Resources(memory_gb=1.0, lower=("preview_px",))
     Config = PackageConfig
     inputs = ("mesh.ply", "textured", "physics")
     outputs = ("twin",)
 
     def weights_used(self, config: PackageConfig) -> dict[str, str]:
-        """What decides the result beside the inputs: whether, and which, usd-core writes the USDZ."""
-        return {"usd-core": usd_version()} if config.usd != "off" else {}
+        """What decides the result beside the inputs: whether, and which, usd-core writes the USDZ, and who judges it."""
+        return {**({"usd-core": usd_version()} if config.usd != "off" else {}), **versions_here()}
 
     def check(self, inputs: Inputs, config: PackageConfig) -> None:
         """Raises MachineError when USDZ is required and cannot be written."""
@@ -62,6 +64,9 @@ class PackageStage:
             warnings.append(f"twin.usdz was not written: usd-core is not installed. To have it: {INSTALL}")
         if (sim := inputs["physics"].path / "sim").is_dir():
             shutil.copytree(sim, twin / "sim")
+        judged = verdicts(twin)
+        (twin / "validation.json").write_text(json.dumps([v.record for v in judged], indent=1))
+        warnings += [f"{v.name} {v.version} found {len(v.says)} issues, such as: {v.says[0]}" for v in judged if v.passed is False]
         context.progress(3, 4, "pictures")
         pictures = _write_pictures(out, twin, previews(mesh, config.preview_px, context.workers))
         sizes = {f"{p.suffix[1:]}_mb": round(p.stat().st_size / 1e6, 2) for p in sorted(twin.iterdir()) if p.is_file()}
@@ -73,6 +78,7 @@ class PackageStage:
             "vertices_in_glb": doubled,
             "size_mm": " x ".join(f"{e:.1f}" for e in extent),
             **sizes,
+            **{f"validator_{v.name}": v.line for v in judged},
         }
         return StageReport("glb, obj, ply" + (", usdz" if (twin / "twin.usdz").exists() else ""), "", metrics, warnings, pictures)
 
