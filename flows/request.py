@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stages.core.prompt_words import text_of
 from stages.core.routes import Route, route_of
 
 
@@ -37,9 +39,13 @@ class Reconstruction(BaseModel):
         return route_of(Path(self.capture)) if self.route == "auto" else self.route
 
     def overrides(self) -> tuple[str, ...]:
-        """All settings of the request as stage.key=value, the box among them."""
-        if self.box is None:
+        """All settings of the request as stage.key=value, among them the box, or the words of prompt.json, which need weights."""
+        words = "" if self.box is not None else text_of(Path(self.capture))
+        if self.box is None and not words:
             return self.settings
-        stage = "rgbd" if self.taken() == "rgbd" else "rectify"
+        route = self.taken()
+        stage = "rgbd" if route == "rgbd" else "rectify"
+        if self.box is None:
+            return (f"{stage}.text={json.dumps(words)}", *self.settings) if route in ("stereo", "rgbd") else self.settings
         box = f"{stage}.box=[{','.join(f'{x:g}' for x in self.box)}]"
         return (box, *self.settings)

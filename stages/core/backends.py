@@ -101,7 +101,7 @@ _KITS = (
     Kit("torch on the GPU", "torch", "torch", "every learned method, faster",
         "TORCH_INDEX=<index with torch's CUDA or ROCm build> make setup", True),
     Kit("onnxruntime", "onnxruntime", "onnxruntime", "learned stereo on any machine", "pip install 'stereotwin[learned]'"),
-    Kit("transformers", "transformers", "transformers", "masks by SAM 2", "pip install 'stereotwin[learned]'"),
+    Kit("transformers", "transformers", "transformers", "masks by SAM 2, objects named in words", "pip install 'stereotwin[learned]'"),
     Kit("kornia", "kornia", "kornia", "learned matching", "pip install 'stereotwin[learned]'"),
     Kit("open3d", "open3d", "open3d", "surface.method=tsdf, registration", "pip install 'stereotwin[open3d]'"),
     Kit("pyav", "av", "av", "novel_views.path: videos", "pip install 'stereotwin[video]'"),

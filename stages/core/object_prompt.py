@@ -1,8 +1,8 @@
 """Where the user marked the object, from raw left pixels to pixels of the rectified left picture.
 
-prompt.json names one frame and what is known there: a box, points on the object (1) and beside it (0), a box and points, or a mask (a
-picture in the capture's folder prompt/, bright = object). `corrections` holds further frames with the same, in any order; there, points
-beside the object may stand alone.
+prompt.json names one frame and what is known there: a box, points on the object (1) and beside it (0), a box and points, a mask (a
+picture in the capture's folder prompt/, bright = object), or words (`text`; text_prompt.py makes a box of them). `corrections` holds
+further frames with the same, in any order; there, points beside the object may stand alone.
 """
 
 from __future__ import annotations
@@ -24,23 +24,30 @@ REACH = 3
 FOLDER = "prompt"
 """of the capture, with the masks that prompt.json names; and of `given`, with the same masks rectified"""
 KINDS = ("box_xyxy", "points", "mask")
+MOST_WORDS = 200
+"""characters"""
 REMARKS = ("comment", "note", "description")
 """keys that say nothing about the object"""
 Prompt = dict[str, Any]
 
 
-def read_prompt(path: Path | None, box: tuple[float, ...] | None, box_frame: int, masks: Sequence[Path] = ()) -> Prompt:
-    """In raw left px, as the module describes it; {} where there is none. A box given by setting takes the place of the file.
+def read_prompt(path: Path | None, box: tuple[float, ...] | None, box_frame: int, masks: Sequence[Path] = (), text: str = "") -> Prompt:
+    """In raw left px, as the module describes it; {} where there is none. A box or words given by setting take the place of the file.
 
     `masks`: the pictures in the capture's folder prompt/. Raises CaptureError.
     """
     if box is not None:
         return {"frame": box_frame, "box_xyxy": list(box)}
-    if path is None:
-        return {}
+    found = {} if path is None else _of_file(path, masks)
+    if text and found.get("text") != text:
+        return {"frame": box_frame, "text": text}
+    return found
+
+
+def _of_file(path: Path, masks: Sequence[Path]) -> Prompt:
     data = read_json(path)
     try:
-        first = _entry(data, (*KINDS, "frame", "corrections"))
+        first = _entry(data, (*KINDS, "text", "frame", "corrections"))
         corrections = data.get("corrections") or []
         if not isinstance(corrections, list):
             raise TypeError("corrections is no list")
@@ -84,6 +91,12 @@ def _entry(data: Any, known: tuple[str, ...]) -> Prompt:
         if not isinstance(data["points"], list):
             raise TypeError("points is no list")
         out["points"] = [_numbers(p, 3) for p in data["points"]]
+    if data.get("text") is not None:
+        if not isinstance(data["text"], str) or not 0 < len(data["text"].strip()) <= MOST_WORDS:
+            raise ValueError(f"text is {str(data['text'])[:40]!r}; expected words for the object")
+        if len(out) > 1 or data.get("mask"):
+            raise ValueError("text and a box, points or a mask: say it once")
+        out["text"] = data["text"].strip()
     if data.get("mask"):
         if len(out) > 1:
             raise ValueError(f"frame {out['frame']} has a mask and a box or points: a mask says it all")

@@ -18,6 +18,8 @@ class RectifyConfig:
     """[x0, y0, x1, y1] round the object in the left picture as captured, px; takes the place of prompt.json"""
     box_frame: int = 0
     """frame the box was drawn on"""
+    text: str = ""
+    """words for the object ("red ball") in place of a box: a detector finds it on `box_frame`; needs weights (docs/weights.md)"""
 
     board: str = ""
     """of a board in view of the capture, whose size tells whether the scale is right: "chessboard 9x6 0.025" (inner corners, side of a

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from stages.core import text_prompt
 from stages.core.capture import CaptureFiles, find_files
 from stages.core.capture_names import unread
 from stages.core.errors import CaptureError
@@ -82,5 +83,6 @@ def _calibration(out: Look, files: CaptureFiles, config: RectifyConfig) -> None:
 
 
 def _prompt(out: Look, files: CaptureFiles, config: RectifyConfig) -> None:
-    prompt = read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks)
+    prompt = read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks, config.text)
+    out.refused = out.refused or text_prompt.refusal(prompt)
     out.sections.append(("object", prompt_words(prompt, bool(files.masks))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from stages.core import text_prompt
 from stages.core.capture import CaptureFiles
 from stages.core.frame_names import by_frame
 from stages.core.look import Look
@@ -21,7 +22,7 @@ from stages.rectify.judge_focal import focal_words, offset_words
 from stages.rectify.judge_masks import judge_given
 from stages.rectify.judge_order import order_words
 from stages.rectify.moments import shift_between_eyes
-from stages.rectify.raw_pairs import PairReader, RawPair
+from stages.rectify.raw_pairs import PairReader, RawPair, in_rgb
 from stages.rectify.read_folders import FolderReader
 from stages.rectify.read_videos import VideoPairReader
 from stages.rectify.row_offset import RowMatches, plausible, swapped_share
@@ -84,8 +85,10 @@ class PictureLook:
             self.out.odd += checks.count_warnings(rows) + order_words(rows)
 
     def _prompt_and_masks(self, reader: PairReader, rows: list[FrameFigures], size: tuple[int, int]) -> None:
-        prompt = read_prompt(self.files.prompt, self.config.box, self.config.box_frame, self.files.prompt_masks)
+        prompt = read_prompt(self.files.prompt, self.config.box, self.config.box_frame, self.files.prompt_masks, self.config.text)
         check_prompt(prompt, size, reader.count)
+        if "text" in prompt:
+            self._by_words(reader, prompt)
         if not self.files.masks:
             return
         frame_of, _ = by_frame(self.files.masks, reader.numbers(), reader.count, "masks")
@@ -96,6 +99,14 @@ class PictureLook:
         self.out.odd += judge_given(reader, frame_of, [r.frame for r in rows if r.ok], size)
         if max(n for _, n in masks) > 1:
             self.out.odd.append("the masks distinguish several labels: all of them are taken as the object")
+
+    def _by_words(self, reader: PairReader, prompt: dict) -> None:
+        pair = next(p for p in reader.stream(lambda frame: frame == prompt["frame"]) if p.frame == prompt["frame"])
+        if pair.left is None:
+            return                                               # a run moves the prompt to a frame that is whole
+        _, box, warning = text_prompt.with_box(prompt, in_rgb(pair.left.pixels()), text_prompt.load_detector())
+        self.out.sections.append(("by words", [text_prompt.words_of(box, prompt)]))
+        self.out.odd += [warning] * bool(warning)
 
     def _matches(self, reader: PairReader, rows: list[FrameFigures], calibration: StereoCalibration) -> None:
         plain, usable = rectifying(calibration), [r.frame for r in rows if r.ok]

@@ -69,6 +69,8 @@ def prompt_words(prompt: Prompt, masks: bool) -> list[str]:
         return ["by the masks that came with the capture"]
     if not prompt:
         return ["no prompt: the object will be looked for (give --box or prompt.json to name it)"]
+    if "text" in prompt:
+        return [f"{prompt['text']!r}: a detector looks for it on frame {prompt['frame']}"]
     kinds = [k for k in ("box_xyxy", "points", "mask") if k in prompt]
     box = f" {[round(v) for v in prompt['box_xyxy']]}" if "box_xyxy" in prompt else ""
     more = f", corrected in {len(prompt['corrections'])} frames" if "corrections" in prompt else ""

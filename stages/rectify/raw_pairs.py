@@ -78,6 +78,11 @@ def decode(path: Path, most_megapixels: float = MOST_MEGAPIXELS) -> np.ndarray:
     return decode_bytes(data, name, cv2.IMREAD_ANYCOLOR)
 
 
+def in_rgb(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3) RGB of grey or BGR pixels."""
+    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB)
+
+
 def is_truncated(data: bytes) -> bool:
     """Whether a PNG or JPEG stops before its end mark (IEND; EOI after the first scan, so that the one of a thumbnail does not count)."""
     if data.startswith(b"\x89PNG"):

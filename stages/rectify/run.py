@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.base import StageContext, StageReport
+from stages.core import text_prompt
 from stages.core.board_words import board_of
 from stages.core.camera import Rig
 from stages.core.capture import CaptureFiles
@@ -32,6 +33,7 @@ from stages.rectify.judge_masks import judge_given
 from stages.rectify.judge_order import order_words
 from stages.rectify.moments import shift_between_eyes
 from stages.rectify.pairing import Shift
+from stages.rectify.raw_pairs import in_rgb
 from stages.rectify.read_folders import FolderReader
 from stages.rectify.read_videos import VideoPairReader
 from stages.rectify.row_offset import RowMatches, swapped_share
@@ -90,15 +92,31 @@ class Run:
         self.steps = self.frames = len(rows)
         refuse_unusable(rows, size, c.blurred_below, c.duplicate_below)
         require_enough(rows, c.min_usable)
-        prompt = read_prompt(self.files.prompt, c.box, c.box_frame, self.files.prompt_masks)
+        prompt = read_prompt(self.files.prompt, c.box, c.box_frame, self.files.prompt_masks, c.text)
         check_prompt(prompt, size, len(rows))
         prompt, moved = move_to_usable(prompt, [r.frame for r in rows if r.ok])
+        prompt = self._by_words(prompt)
         by_motion = c.select == "motion" or (c.select == "auto" and self.reader.sequential)
         select(rows, by_motion, c.motion_step, c.max_frames, {entry["frame"] for entry in entries(prompt)})
         self.done.warnings += [w for w in [moved, *checks.frame_warnings(rows, c.blur_warning_below), *checks.count_warnings(rows),
                                              *order_words(rows)] if w]
         self.done.metrics |= checks.frame_metrics(rows)
         return prompt
+
+    def _by_words(self, prompt: dict) -> dict:
+        """Words become a box, found once and shown."""
+        if "text" not in prompt:
+            return prompt
+        text_prompt.check(prompt)
+        pair = next(p for p in self.reader.stream(lambda frame: frame == prompt["frame"]) if p.frame == prompt["frame"])
+        picture = in_rgb(pair.left.pixels())
+        found, box, warning = text_prompt.with_box(prompt, picture, text_prompt.load_detector())
+        check_prompt(found, picture.shape[1::-1], self.frames)
+        self.done.warnings += [warning] * bool(warning)
+        self.done.metrics["object_by_words"] = text_prompt.words_of(box, prompt)
+        self.done.pictures = [p for p in self.done.pictures if p[1] != text_prompt.PICTURE]
+        self.done.pictures.append(text_prompt.draw(self.out, picture, box, prompt["text"], prompt["frame"]))
+        return found
 
     def _pair_again(self, shift: Shift) -> list[FrameFigures]:
         """Pictures of one moment together: the rows of a new survey. Raises CaptureError for one video, which cannot be shifted."""

@@ -28,14 +28,27 @@ class RectifyStage:
     inputs = ("capture",)
     outputs = ("pairs", "rig.json", "frames.parquet", "prompt.json", "given")
 
+    def needs_weights(self, config: RectifyConfig) -> tuple[str, ...]:
+        """Names in weights/registry.yaml."""
+        from stages.core.text_prompt import needed
+
+        return needed(config.text)
+
+    def weights_used(self, config: RectifyConfig) -> dict[str, str]:
+        """Digests of the weights. Raises WeightsError when they are not there."""
+        from stages.core.weights import identity
+
+        return {k: v for name in self.needs_weights(config) for k, v in identity(name).items()}
+
     def check(self, inputs: Mapping[str, ArtifactRef], config: RectifyConfig) -> None:
         """Files there, calibration readable and plausible as far as it goes without a picture, prompt readable. Raises CaptureError."""
+        from stages.core import text_prompt
         from stages.core.object_prompt import read_prompt
         from stages.rectify.capture_input import open_reader, read_rig
 
         files = find_files(inputs["capture"].path)
         read_rig(files, config.calibration_unit)
-        read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks)
+        text_prompt.check(read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks, config.text))
         open_reader(files, config.max_megapixels)
 
     def run(self, inputs: Mapping[str, ArtifactRef], config: RectifyConfig, out: Path, context: StageContext) -> StageReport:

@@ -34,6 +34,8 @@ class RgbdConfig:
     """[x0, y0, x1, y1] round the object in the colour picture as captured, px; takes the place of prompt.json"""
     box_frame: int = 0
     """frame the box was drawn on"""
+    text: str = ""
+    """words for the object ("red ball") in place of a box: a detector finds it on `box_frame`; needs weights (docs/weights.md)"""
     max_frames: int = 150
     """frames to keep at most, evenly thinned: cameras record 30 a second"""
     max_width: int = 0

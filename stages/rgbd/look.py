@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.core import text_prompt
 from stages.core.errors import CaptureError
 from stages.core.look import Look
 from stages.core.object_prompt import check_prompt, read_prompt
@@ -26,15 +27,26 @@ def look_at(capture: Path, config: RgbdConfig, pictures: bool = True) -> Look:
         out.sections.append(("there", [", ".join([f"{len(files.colour)} colour and {len(files.depth)} depth pictures", *given])]))
         opened = open_capture(files, config)
         _by_files(out, opened)
-        prompt = read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks)
+        prompt = read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks, config.text)
         check_prompt(prompt, opened.size, len(opened.pairs))
         out.sections.append(("object", [_object(prompt, bool(files.masks))]))
+        out.refused = text_prompt.refusal(prompt)
+        if pictures and "text" in prompt and out.refused is None:
+            prompt = _by_words(out, opened, prompt)
         if pictures:
             _by_pictures(out, opened, prompt.get("box_xyxy"))
     except CaptureError as e:
         out.refused = (e.message, e.advice)
     out.seconds = round(time.monotonic() - start, 2)
     return out
+
+
+def _by_words(out: Look, opened: Opened, prompt: dict) -> dict:
+    """With a box in the place of the words."""
+    found, box, warning = text_prompt.with_box(prompt, opened.colour(prompt["frame"]), text_prompt.load_detector())
+    out.sections.append(("by words", [text_prompt.words_of(box, prompt)]))
+    out.odd += [warning] * bool(warning)
+    return found
 
 
 def _by_files(out: Look, opened: Opened) -> None:
@@ -80,5 +92,7 @@ def _lens(lens: Lens) -> str:
 def _object(prompt: dict, masks: bool) -> str:
     if masks:
         return "by the masks that came with the capture"
+    if "text" in prompt:
+        return f"{prompt['text']!r}: a detector looks for it on frame {prompt['frame']}"
     kinds = [k for k in ("box_xyxy", "points", "mask") if k in prompt]
     return f"{' and '.join(kinds)} on frame {prompt['frame']}" if kinds else "no prompt: the object will be looked for (give --box)"

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from stages.base import StageContext, StageReport
+from stages.core import text_prompt
 from stages.core.camera import Rig
 from stages.core.errors import CaptureError
 from stages.core.frame_names import by_frame, listed
@@ -50,8 +51,9 @@ class Run:
 
     def report(self) -> StageReport:
         """Do it all."""
-        prompt = read_prompt(self.files.prompt, self.config.box, self.config.box_frame, self.files.prompt_masks)
+        prompt = read_prompt(self.files.prompt, self.config.box, self.config.box_frame, self.files.prompt_masks, self.config.text)
         check_prompt(prompt, self.opened.size, len(self.opened.pairs))
+        prompt = self._by_words(prompt)
         rig = self._rig(prompt.get("box_xyxy"))
         for folder in ("pairs/left", "disparity/sigma", "given"):
             (self.out / folder).mkdir(parents=True, exist_ok=True)
@@ -64,6 +66,19 @@ class Run:
         self._write_given([r["frame"] for r in rows if r["status"] == "ok"], rig, prompt)
         self._finish(rows, rig, bool(prompt))
         return self.done
+
+    def _by_words(self, prompt: dict) -> dict:
+        """Words become a box, which is shown."""
+        if "text" not in prompt:
+            return prompt
+        text_prompt.check(prompt)
+        picture = self.opened.colour(prompt["frame"])
+        found, box, warning = text_prompt.with_box(prompt, picture, text_prompt.load_detector())
+        check_prompt(found, self.opened.size, len(self.opened.pairs))
+        self.done.warnings += [warning] * bool(warning)
+        self.done.metrics["object_by_words"] = text_prompt.words_of(box, prompt)
+        self.done.pictures.append(text_prompt.draw(self.out, picture, box, prompt["text"], prompt["frame"]))
+        return found
 
     def _rig(self, box: list[float] | None) -> Rig:
         """Of what is written; its baseline makes disparities as noisy as the depth is."""

@@ -27,15 +27,28 @@ class RgbdStage:
     inputs = ("capture",)
     outputs = ("pairs", "frames.parquet", "rig.json", "prompt.json", "given", "disparity")
 
+    def needs_weights(self, config: RgbdConfig) -> tuple[str, ...]:
+        """Names in weights/registry.yaml."""
+        from stages.core.text_prompt import needed
+
+        return needed(config.text)
+
+    def weights_used(self, config: RgbdConfig) -> dict[str, str]:
+        """Digests of the weights. Raises WeightsError when they are not there."""
+        from stages.core.weights import identity
+
+        return {k: v for name in self.needs_weights(config) for k, v in identity(name).items()}
+
     def check(self, inputs: Mapping[str, ArtifactRef], config: RgbdConfig) -> None:
         """Files there, lens and prompt readable. Raises CaptureError."""
+        from stages.core import text_prompt
         from stages.core.object_prompt import read_prompt
         from stages.core.rgbd_files import find_rgbd
         from stages.rgbd.reading import open_capture
 
         files = find_rgbd(inputs["capture"].path)
         open_capture(files, config)
-        read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks)
+        text_prompt.check(read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks, config.text))
 
     def run(self, inputs: Mapping[str, ArtifactRef], config: RgbdConfig, out: Path, context: StageContext) -> StageReport:
         """Writes every output."""
