@@ -48,6 +48,8 @@ class StereoCalibration:
     """name of the file, for messages"""
     kind: str = ""
     """whose format the file has, in words"""
+    note: str = ""
+    """what the file leaves open and somebody should confirm"""
 
     @property
     def rectified(self) -> bool:

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from stages.core.colmap_files import MOST_FRAMES
 from stages.core.errors import CaptureError
 from stages.core.picture_size import check_size, picture_size
 from stages.core.plain_files import read_bytes, require_regular
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 ARRAY_BYTES = 64 << 20
-MOST_FRAMES = 20_000
 HEADER_BYTES = 1 << 20
 """of a picture are looked at for its size first; decoding looks at all of it"""
 _DAMAGED = (

@@ -29,11 +29,21 @@ def read_calibration(files: tuple[Path, ...], unit_m: float = 1.0,
     unit_m: length of one unit of T in an OpenCV file, metres (such a file does not say). size: asked for (width, height) of the pictures
     where a file holds several resolutions. Raises CaptureError.
     """
-    from stages.rectify import calibration_mat, calibration_middlebury, calibration_nvidia, calibration_opencv, calibration_zed
+    from stages.rectify import (
+        calibration_colmap,
+        calibration_mat,
+        calibration_middlebury,
+        calibration_nvidia,
+        calibration_opencv,
+        calibration_zed,
+    )
+
 
     path, suffix = files[0], files[0].suffix.lower()
     if len(files) == 2 and (pair := _ros_pair(files)) is not None:
         return pair
+    if calibration_colmap.looks_like(files):
+        return calibration_colmap.read(files, unit_m)
     if len(files) == 1 and path.name.lower() == "k.txt":
         return calibration_nvidia.read_K_txt(path)
     if len(files) == 1 and suffix == ".txt":

@@ -79,6 +79,7 @@ def _pairs(out: Look, files: CaptureFiles, config: RectifyConfig) -> None:
 def _calibration(out: Look, files: CaptureFiles, config: RectifyConfig) -> None:
     rig = read_rig(files, config.calibration_unit)
     out.sections.append(("calibration", calibration_words(rig)))
+    out.odd += [rig.note] * bool(rig.note)
     out.figures |= {"calibration": rig.source, "baseline_mm": round(1e3 * rig.baseline_m, 3), "focal_px": round(float(rig.left.K[0, 0]), 2)}
 
 

@@ -59,7 +59,8 @@ class Run:
         size, stated = expected_size(rows, calibration.size, calibration.source), calibration.size is not None
         calibration = calibration.sized(size)
         check_calibration(calibration)
-        self.done.warnings += [*judge_size(calibration, size, stated), *checks.cut_short(self.reader.count, len(rows))]
+        self.done.warnings += [*filter(None, [calibration.note]), *judge_size(calibration, size, stated),
+                               *checks.cut_short(self.reader.count, len(rows))]
         plain, before = rectifying(calibration), (list(self.done.warnings), dict(self.done.metrics))
         prompt = self._choose(rows, size)
         sample = self._matches(rows)
