@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact
 
 from stages.base import StageResult
+from stages.core.report import simulation
 from stages.core.report.labels import label, seconds_text, value_text
 
 MOST_PICTURE_BYTES = 150_000
 """the artifact lies in Prefect's database: thumbnails only"""
+SIMULATION = "physics/physics.json"
+"""in the folder of the physics stage"""
 
 
 def show_stage(stage: str, result: StageResult) -> None:
@@ -42,6 +46,8 @@ def stage_markdown(stage: str, manifest: Mapping[str, Any], folder: Path, cached
         parts.append("**Warnings**\n\n" + "\n".join(f"- {w}" for w in report["warnings"]))
     parts += [f"Method `{report['method']}`. {report['reason']}".strip(), origin]
     parts += [picture(folder / path, caption) for caption, path in report["pictures"]]
+    if (folder / SIMULATION).is_file():
+        parts.append(simulation.markdown(json.loads((folder / SIMULATION).read_text())))
     parts.append(figure_table({**report["metrics"], **{f"frames {k}": v for k, v in report["frames"].items()}}))
     return "\n\n".join(filter(None, parts))
 
@@ -59,7 +65,7 @@ def picture(path: Path, caption: str) -> str:
     data = path.read_bytes()
     if len(data) > MOST_PICTURE_BYTES:
         return f"*{caption}: in report.html (too large for here)*"
-    kind = "png" if path.suffix == ".png" else "jpeg"
+    kind = path.suffix[1:] if path.suffix in (".png", ".webp") else "jpeg"
     return f"**{caption}**\n\n![{caption}](data:image/{kind};base64,{base64.b64encode(data).decode()})"
 
 

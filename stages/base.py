@@ -81,7 +81,7 @@ class StageReport:
     metrics: dict[str, float | int | str | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     pictures: list[tuple[str, str]] = field(default_factory=list)
-    """(caption, path relative to the stage's output folder), JPEG or PNG up to 150 kB"""
+    """(caption, path relative to the stage's output folder), JPEG, PNG or WebP up to 150 kB"""
     frames: dict[str, int] = field(default_factory=dict)
     """count of frames by status"""
 

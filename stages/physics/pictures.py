@@ -1,4 +1,4 @@
-"""The colliders over the mesh, from four sides."""
+"""The colliders over the mesh, from four sides, and the drops."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.core.drop import Drop
 from stages.core.images import thumbnail_jpeg
 from stages.core.render import Caster, shade_view, turntable_rig
+from stages.physics.asset import SimAsset
+from stages.physics.drop_test import SHOWN, SQUARE_OF_SIZE, write_animation
 from stages.physics.make import Made
 from stages.physics.shapes import Shape
 from stages.physics.support import Z_UP_FROM_OBJECT
@@ -16,12 +19,20 @@ from stages.physics.support import Z_UP_FROM_OBJECT
 SIDE_PX = 320
 
 
-def write_pictures(out: Path, made: Made, workers: int) -> list[tuple[str, str]]:
-    """(caption, path) of what was written below `out`."""
+def write_pictures(out: Path, made: Made, drops: list[Drop]) -> list[tuple[str, str]]:
+    """(caption, path) of what was written below `out`; an animation where there are drops."""
     pieces = [shape for _, shape in made.asset.active]
     strip = np.hstack(over_each_other(Shape(made.asset.visual.vertices, made.asset.visual.faces), pieces))
     thumbnail_jpeg(out / "pictures/colliders.jpg", strip, 1280)
-    return [(f"{len(pieces)} colliders, one colour each, over the mesh (grey), in the upright frame", "pictures/colliders.jpg")]
+    found = [(f"{len(pieces)} colliders, one colour each, over the mesh (grey), in the upright frame", "pictures/colliders.jpg")]
+    if not drops:
+        return found
+    write_animation(out / "pictures/drop.webp", made.asset, drops)
+    return [*found, (f"dropped from 5 cm in MuJoCo: {', '.join(SHOWN)}; squares of {_square_mm(made.asset):.0f} mm", "pictures/drop.webp")]
+
+
+def _square_mm(asset: SimAsset) -> float:
+    return 1000 * SQUARE_OF_SIZE * float(np.ptp(asset.visual.vertices, axis=0).max())
 
 
 def over_each_other(mesh: Shape, pieces: list[Shape]) -> list[np.ndarray]:

@@ -20,7 +20,7 @@ class PhysicsStage:
     """mesh.ply, `textured` and the points of the scene -> `physics`: physics.json, levels/ and, where there can be, the folder sim/."""
 
     name = "physics"
-    version = 3
+    version = 4
     needs = Resources(memory_gb=1.5)
     Config = PhysicsConfig
     inputs = ("mesh.ply", "textured", "points.npz")
@@ -28,7 +28,9 @@ class PhysicsStage:
 
     def weights_used(self, config: PhysicsConfig) -> dict[str, str]:
         """The libraries that decide the result beside the inputs."""
-        return {name: metadata.version(name) for name in ("coacd", "usd-core")} if config.files else {}
+        from stages.physics.drop_test import engine_version
+
+        return {**{name: metadata.version(name) for name in ("coacd", "usd-core")}, **engine_version()} if config.files else {}
 
     def check(self, inputs: Inputs, config: PhysicsConfig) -> None:
         """Nothing to refuse: what cannot be made is reported."""
@@ -59,14 +61,18 @@ class PhysicsStage:
             made = make(full, textured, scene, config, context, [m.level for m in levels])
         except (Unfit, NoParts) as e:
             return _without(folder, str(e), [f"No files for simulators: {e}. The twin itself is complete."], told, figures(levels))
+        from stages.physics.drop_test import dropped
         from stages.physics.files import write_sim
         from stages.physics.pictures import write_pictures
 
         context.progress(4, 5, "files")
         record = write_sim(folder / "sim", made)
-        _save(folder, {"files": True, **record, **told})
-        metrics = {**made.figures, **figures(levels)}
-        return StageReport(made.method, made.support.reason, metrics, made.warnings, write_pictures(out, made, context.workers))
+        fall = dropped(folder / "sim")
+        _save(folder, {"files": True, **record, **told, "drop": fall.record})
+        metrics = {**made.figures, **figures(levels), "drop": fall.line}
+        pictures = write_pictures(out, made, fall.drops)
+        warnings = made.warnings + ([f"The drop test failed: {fall.why}."] if fall.why and fall.version else [])
+        return StageReport(made.method, made.support.reason, metrics, warnings, pictures)
 
 
 def _without(folder: Path, why: str, warnings: list[str], told: dict[str, Any] | None = None,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.file_units import in_file_units
-from stages.core.report import sections
+from stages.core.report import sections, simulation
 from stages.core.report.labels import seconds_text, value_text
 from stages.core.report.viewer_data import script_json, viewer_block
 from stages.core.verdict import USABLE
@@ -46,6 +46,7 @@ def page(manifests: Manifests, stage_folders: Mapping[str, Path], twin_dir: Path
         sections.links(list(manifests)),
         "<h2>Time and memory</h2>" + sections.time_table(manifests, extra.get("cached", ())),
         *(sections.stage_section(name, m, stage_folders.get(name)) for name, m in manifests.items()),
+        simulation.section(extra.get("physics"), twin_dir),
         f"<h2>Frames</h2>{sections.frame_table(rows)}" if rows else "",
     ]
     return (

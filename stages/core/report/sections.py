@@ -13,7 +13,7 @@ import cv2
 from stages.core.frames import read_poses, read_table
 from stages.core.report.labels import label, seconds_text, value_text
 
-_MIME = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+_MIME = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 _TABLES = (
     ("rectify", "frames.parquet", "picture"),
     ("masks", "masks.parquet", "mask"),
