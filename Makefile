@@ -1,5 +1,5 @@
 # make demo: set-up and the main job.  make test: set-up and the tests.  The rest is for development.
-.PHONY: setup demo test lint validate bench bench-kernels bench-operations bench-tracking bench-scaling bench-ablation bench-robustness bench-verdict bench-posed profile gpu-check train-stereo train-mask-doubt clean
+.PHONY: setup demo test lint validate bench bench-kernels bench-operations bench-tracking bench-scaling bench-ablation bench-robustness bench-verdict bench-posed profile gpu-check train-stereo train-mask-net train-mask-doubt clean
 BIN := .venv/bin
 DEMO := demo
 
@@ -67,6 +67,10 @@ profile: setup
 # stops and resumes at any time; ARGS="--minutes 30 --device cuda" for example
 train-stereo: setup
 	@$(BIN)/python -m tools.train_stereo $(ARGS)
+
+# the network that looks at a frame's evidence as a whole, learned on drawn captures; captures made before are used again. ARGS="--seeds 1000-1119"
+train-mask-net: setup
+	@$(BIN)/python -m tools.train_mask_net $(ARGS)
 
 # which masks look wrong, learned on drawn captures; stops and resumes at any time. ARGS="--seeds 1000-1119"
 train-mask-doubt: setup

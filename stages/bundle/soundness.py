@@ -17,7 +17,7 @@ from stages.core.geometry.rigid import inverse, transform
 from stages.core.groups import joined
 from stages.core.parallel import ordered_map
 
-STAYS_M, STAYS_SHARE = 0.001, 0.005
+STAYS_M, STAYS_SHARE = 0.0009, 0.005
 """surfaces stay when they move by less than the larger of this and of this share of the object's size"""
 ASKED = 2
 """frames before each that it is asked against"""

@@ -24,6 +24,8 @@ class MasksConfig:
     """half width in working px of the band in which the outline is placed by local colours"""
     local_radius_px: int = setting(14, only_for=("stereo", "sam2"))
     """radius in working px over which the local colours of object and background are gathered"""
+    network: bool = setting(True, only_for=("stereo",))
+    """whether a small network of our own (weights/mask_net.md) looks at the evidence as a whole; else it counts pixel by pixel"""
     sam2_weights: str = setting("sam2.1-small", only_for=("sam2",))
     """name in `twin weights list`: sam2.1-tiny, -small, -base-plus or -large, each about twice as slow as the one before; or edgetam"""
     sam2_size_px: int = setting(0, only_for=("sam2",))

@@ -6,6 +6,8 @@ prediction that is good to a few pixels; what the object must stand out from is 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from stages.masks.colour_model import ColourModel
@@ -40,5 +42,6 @@ def placed_again(view: WorkingFrame, mask: np.ndarray, colours: ColourModel, cut
     sigma = SIGMA_PX + SIGMA_SHARE * float(np.sqrt(mask.sum()))
     prior = prior_llr(signed_distance(mask), sigma, INSIDE, OUTSIDE)
     expected = hinted(Expectation(prior, anchor=mask, predicted=mask, near_range=near_range, surfaces=surfaces), hint, view.shape)
-    found = cut_frame(view, expected, colours, cut, fine=True)
+    # the mask is the expectation itself; what the project's own network makes of the picture is another opinion
+    found = cut_frame(view, expected, colours, replace(cut, network=False), fine=True)
     return found.mask if found.overlap >= SAME_MASK else mask

@@ -10,6 +10,7 @@ import numpy as np
 from stages.masks.colour_model import ColourModel, decorrelated
 from stages.masks.evidence import colour_llr, depth_llr
 from stages.masks.expectation import Expectation
+from stages.masks.mask_net import Cues, weighed
 from stages.masks.other_foreground import against_other, look_up
 from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut, jaccard, largest
 from stages.masks.working_frame import WorkingFrame, noise_level
@@ -42,6 +43,9 @@ def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, c
     window = _window(expected, (h, w))
     s = window.slices
     llr, proof = frame_llr(view, expected, _taught_here(view, expected, colours, window), window)
+    if cut.network:
+        prior = np.zeros_like(llr) if expected.prior is None else expected.prior[s]
+        llr = weighed(Cues.of(view, window, expected.near_range, llr - prior, proof, prior))
     colour = decorrelated(view.rgb[s])
     found = coarse_cut(colour, llr, cut) > 0.5
     found = connected(found, largest(found) if expected.anchor is None else expected.anchor[s])

@@ -19,7 +19,7 @@ from stages.masks.audit import CUES, Look, audit
 from stages.masks.job import FrameMask
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "mask_doubt.npz"
-DOUBTFUL = 0.3
+DOUBTFUL = 0.2
 """probability of being wrong from which a mask is called uncertain"""
 LEAST_TRUST = 0.5
 """a doubted mask still carves and still carries points: what else the frames say decides"""

@@ -19,13 +19,15 @@ UNPROVEN, HOLE_PROOF = 0.1, -0.3
 
 @dataclass(frozen=True)
 class CutSettings:
-    """How smooth and how wide: `length` = cost of one pixel of outline in units of evidence; `band_px` half width of the fine band."""
+    """How smooth and how wide: `length` = cost of one pixel of outline in units of evidence; `band_px` half width of the fine band;
+    `network`: whether the evidence is looked at as a whole (mask_net.py)."""
 
     length: float = 3.0
     band_px: int = 8
     local_radius_px: int = 14
     coarse_px: int = 60_000
     clip: float = 5.0
+    network: bool = True
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from stages.masks.colour_model import (
     with_shadows,
 )
 from stages.masks.evidence import colour_llr, depth_llr
+from stages.masks.mask_net import Cues, weighed
 from stages.masks.other_foreground import against_other, look_up, seen_outside, told_apart
 from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut
 from stages.masks.planes import SURE_PX, DisparityPlane, fit_planes, plane_map, standing_out
@@ -39,6 +40,8 @@ RING_GAP, RING_GAP_PX = 0.05, 6
 SURE_SHARE, NEARER_SHARE = 0.25, 0.6
 """where less of the ring's disparities than the first are sure, a plane counts only if this share of what is sure inside the box is
 nearer than it: the few that claim to be sure may be copies of the object's own"""
+OUTSIDE_BOX = -3.0
+"""log-likelihood ratio by which the network is told where the box ends"""
 SMALLEST, LARGEST = 0.002, 0.6
 """share of the picture that an object pointed at may cover"""
 
@@ -113,6 +116,11 @@ def from_box(
             log_object = look_up(log_density(of_object), picture)
             llr = against_other(llr, log_object, log_other)
             proof = None if proof is None else against_other(proof, log_object, log_other)
+        if cut.network:
+            prior = np.where(sure_outside, np.float32(OUTSIDE_BOX), np.float32(0))
+            inside_box = np.where(sure_outside, np.float32(0), llr)
+            by_depth = np.zeros_like(llr) if proof is None else proof
+            llr = weighed(Cues.of(view, ring, near_range, inside_box, by_depth, prior))
         llr[sure_outside] = -50
         llr = np.where(forced[crop] != 0, forced[crop], llr)
         found = coarse_cut(colour, llr, cut) > 0.5

@@ -44,7 +44,7 @@ class MasksStage:
     """Object masks over the video from a box, points or nothing; given masks are taken as they are."""
 
     name = "masks"
-    version = 11
+    version = 12
     needs = Resources(memory_gb=1.5, lower=("max_pixels", "sam2_size_px"))
     Config = MasksConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "prompt.json", "given")
@@ -153,7 +153,7 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
     small = rig.scaled(scale)
     given = read_prompt(inputs["prompt.json"].path, reader.ids, rig.width, rig.height, inputs["given"].path)
     prompt = given.scaled(small.width / rig.width, small.height / rig.height)
-    cut = CutSettings(config.outline_length, config.band_px, config.local_radius_px)
+    cut = CutSettings(config.outline_length, config.band_px, config.local_radius_px, network=config.network)
     job = Job(
         reader.ids,
         FrameCache(lambda frame: load(reader, frame, scale)),

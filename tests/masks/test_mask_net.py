@@ -1,0 +1,75 @@
+"""The network that looks at a frame's evidence as a whole: what it is shown, what it makes of it, and that a user's word stays above it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from stages.masks.mask_net import CHANNELS, SIZE, Cues, channels, opinion, shown_size, weighed
+from stages.masks.outline import Window
+from stages.masks.stereo_method import StereoMethod
+from tests.masks.flat_scene import FlatScene, jaccard
+
+SCENE = FlatScene([(110.0 + 12 * k, 110.0) for k in range(6)])
+WHOLE = Window(0, 0, 320, 240)
+
+
+def cues(frame: int = 0, strength: float = 3.0, hidden: np.ndarray | None = None, window: Window = WHOLE) -> Cues:
+    """Evidence that is right, but missing where `hidden`; nothing is expected of the place."""
+    view, s = SCENE.load(frame), window.slices
+    llr = np.where(SCENE.mask(frame), np.float32(strength), np.float32(-strength))
+    if hidden is not None:
+        llr[hidden] = 0
+        view.disparity[hidden] = np.nan
+        view.sigma[hidden] = np.nan
+    return Cues.of(view, window, (50.0, 70.0), llr[s], llr[s], np.zeros_like(llr[s]))
+
+
+def test_the_window_is_shown_whole_and_nothing_beside_it():
+    shown = channels(cues(window=Window(40, 20, 240, 120)))
+    assert shown.shape == (CHANNELS, SIZE, SIZE) and np.isfinite(shown).all() and np.abs(shown).max() <= 1
+    assert shown_size((100, 200)) == (SIZE, SIZE // 2)
+    assert (shown[:7, SIZE // 2 :] == 0).all() and (shown[7, SIZE // 2 :] == -1).all() and (shown[7, : SIZE // 2] == 0).all()
+
+
+def test_disparities_are_shown_within_the_objects_range():
+    shown = channels(cues())
+    here, wall = shown[3, 52:58, 52:58], shown[3, :20, 100:150]
+    assert abs(np.median(here)) < 0.1 and np.median(wall) < -0.9
+    assert (channels(replace(cues(), near_range=None))[3:5] == 0).all()
+
+
+def test_a_side_without_evidence_is_found_by_what_is_round_it():
+    y, x = np.mgrid[:240, :320]
+    blank = np.hypot(x - 118, y - 112) < 14
+    evidence = cues(hidden=blank)
+    assert (opinion(evidence) > 0)[blank].mean() > 0.9
+    assert jaccard(opinion(evidence) > 0, SCENE.mask(0)) > 90
+
+
+def test_any_thread_gives_the_same():
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda k: opinion(cues(k % 2)), range(8)))
+    assert all(np.array_equal(found[k], found[k % 2]) for k in range(8)) and not np.array_equal(found[0], found[1])
+
+
+def test_what_a_user_is_certain_of_stays():
+    prior = np.zeros((240, 320), np.float32)
+    prior[5:20, 5:20], prior[100:120, 100:120] = 50, -50
+    llr = weighed(replace(cues(), prior=prior))
+    assert (llr[5:20, 5:20] > 5).all() and (llr[100:120, 100:120] < -5).all()
+
+
+def test_without_depth_the_cues_speak_for_themselves():
+    bare = replace(cues(), near_range=None)
+    assert (weighed(bare) == bare.llr).all()
+
+
+def test_with_and_without_it_the_object_is_followed():
+    for network in (True, False):
+        job = SCENE.job()
+        job = replace(job, cut=replace(job.cut, network=network))
+        masks = {m.view.frame: m.mask for m in StereoMethod().segment(job).results}
+        assert min(jaccard(masks[k], SCENE.mask(k)) for k in masks) > 96, network
