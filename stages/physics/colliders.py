@@ -40,6 +40,7 @@ LEAST_CPU_S = 1.0
 """less is not enough to start Python"""
 HANGS_FACTOR = 30.0
 """of the CPU seconds; a process that has not used them up by then on the clock waits for something that does not come"""
+LIMIT, NOT_FOUND = "{} parts are the limit", "finer parts were not found"
 Note = Callable[[int, int, str], None]
 
 
@@ -85,7 +86,7 @@ def convex_parts(mesh: Shape, error_m: float, max_hulls: int, cpu_s: float, work
         if len(groups) >= min(max_hulls, len(pieces)):
             break
     assert best is not None
-    return replace(best, why=f"{max_hulls} parts are the limit" if len(pieces) > max_hulls else "finer parts were not found")
+    return replace(best, why=LIMIT.format(max_hulls) if len(best.parts) >= max_hulls else NOT_FOUND)
 
 
 def _pieces(light: Shape, error_m: float, cpu_s: float, workers: int, seed: int) -> list[Shape]:

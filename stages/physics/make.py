@@ -13,7 +13,7 @@ from stages.core.geometry.rigid import transform
 from stages.core.levels import Level
 from stages.core.meshes import SurfaceMesh, TexturedMesh
 from stages.physics.asset import SimAsset
-from stages.physics.colliders import Colliders, convex_parts, lightened, one_hull
+from stages.physics.colliders import NOT_FOUND, Colliders, convex_parts, lightened, one_hull
 from stages.physics.config import PhysicsConfig
 from stages.physics.mass import ASSUMED, GIVEN, MassProperties, mass_properties
 from stages.physics.materials import MATERIALS, UNKNOWN
@@ -84,7 +84,7 @@ class Made:
                        "For simulators it is cut there; the twin itself is not.")
         if not found.within:
             out.append(f"The colliders lie up to {1000 * found.distance.max_m:.1f} mm from the mesh, {1000 * self.error_m:.1f} mm were "
-                       f"asked for: {found.why}. Raise physics.max_hulls for closer ones.")
+                       f"asked for: {found.why}. For closer ones raise physics.{'cpu_limit_s' if found.why == NOT_FOUND else 'max_hulls'}.")
         if self.support.settles_deg is not None and self.support.settles_deg > SETTLES_DEG:
             out.append(f"The object was seen to stand {self.support.settles_deg:.0f} degrees from the nearest pose in which its hull is "
                        "stable: it leant on something, or its underside was not seen; in a simulator it will tip to that pose.")

@@ -58,6 +58,14 @@ def test_distance_of_known_surfaces():
     assert joined.max_m < 0.002 and joined.mean_m < 1e-6, "the cut between two parts is no surface; samples lie 1 mm apart"
 
 
+def test_why_it_stopped_is_true_of_what_was_found():
+    """One hull of 64 vertices lies 1.6 mm from this ball, which has no pieces to make more parts of: not for want of parts."""
+    many = convex_parts(ball(), 0.0012, 32, 30.0, 2)
+    assert len(many.parts) < 32 and not many.within and many.why == "finer parts were not found"
+    few = convex_parts(ball(), 0.0012, len(many.parts), 30.0, 2)
+    assert few.why == f"{len(many.parts)} parts are the limit"
+
+
 def test_time_that_is_up_is_said():
     assert decomposed(mug(), 0.01, 1.0, 1, 0)[0] is None, "the kernel ended it"
     with pytest.raises(NoParts, match=r"within 0\.9 CPU seconds"):
