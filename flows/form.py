@@ -35,13 +35,14 @@ def _edge(which: str, position: int) -> Any:
 
 class RouteChoice(StrEnum):
     """Stereo capture, pictures with known cameras, colour and depth of a depth camera (rgbd), or two sessions
-    that `twin merge` joins; auto goes by what lies in the folder."""
+    that `twin merge` joins, or a depth camera before marks that turn with the object (turntable); auto goes by what lies in the folder."""
 
     auto = "auto"
     stereo = "stereo"
     posed = "posed"
     rgbd = "rgbd"
     merge = "merge"
+    turntable = "turntable"
 
 
 class Box(BaseModel):

@@ -34,7 +34,7 @@ class Reconstruction(BaseModel):
         """The capture's folder name."""
         return Path(self.capture).name
 
-    def taken(self) -> Literal["stereo", "posed", "rgbd", "merge"]:
+    def taken(self) -> Literal["stereo", "posed", "rgbd", "merge", "turntable"]:
         """The route: the one asked for, or by what lies in the folder."""
         return route_of(Path(self.capture)) if self.route == "auto" else self.route
 
@@ -44,8 +44,8 @@ class Reconstruction(BaseModel):
         if self.box is None and not words:
             return self.settings
         route = self.taken()
-        stage = "rgbd" if route == "rgbd" else "rectify"
+        stage = "rgbd" if route in ("rgbd", "turntable") else "rectify"
         if self.box is None:
-            return (f"{stage}.text={json.dumps(words)}", *self.settings) if route in ("stereo", "rgbd") else self.settings
+            return (f"{stage}.text={json.dumps(words)}", *self.settings) if route in ("stereo", "rgbd", "turntable") else self.settings
         box = f"{stage}.box=[{','.join(f'{x:g}' for x in self.box)}]"
         return (box, *self.settings)

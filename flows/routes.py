@@ -9,7 +9,8 @@ from flows.stage_child import load_stages
 from stages.core.errors import ConfigError
 
 WHAT = {"stereo": "a stereo capture", "posed": "pictures with known cameras", "rgbd": "a depth camera's capture",
-        "merge": "two finished sessions"}
+        "merge": "two finished sessions",
+        "turntable": "a depth camera's capture of an object that turns with marks under it"}
 
 
 def refuse_of_other_route(overrides: Sequence[str], route: str, stages: Sequence[Any]) -> None:

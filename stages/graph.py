@@ -48,6 +48,15 @@ def rgbd_stages() -> tuple[Stage, ...]:
 
 
 @cache
+def turntable_stages() -> tuple[Stage, ...]:
+    """The fifth route, for a depth camera before a support that turns by wide steps: marks on it give the poses, in place of track and
+    bundle."""
+    from stages.turntable.stage import STAGE as TURNTABLE
+
+    return ordered((*(s for s in rgbd_stages() if s.name not in ("track", "bundle")), TURNTABLE))
+
+
+@cache
 def merge_stages() -> tuple[Stage, ...]:
     """The fourth route, of two finished sessions: `merge` joins what their stages before bundle made; the rest is the same."""
     from stages.core.merged_capture import INPUT_KINDS
@@ -59,7 +68,7 @@ def merge_stages() -> tuple[Stage, ...]:
 @cache
 def every_stage() -> tuple[Stage, ...]:
     """Those of all routes, each once."""
-    return tuple(dict.fromkeys((*stages(), *posed_stages(), *rgbd_stages(), *merge_stages())))
+    return tuple(dict.fromkeys((*stages(), *posed_stages(), *rgbd_stages(), *merge_stages(), *turntable_stages())))
 
 
 def ordered(found: tuple[Stage, ...], given: tuple[str, ...] = ()) -> tuple[Stage, ...]:

@@ -100,7 +100,7 @@ def find_files(root: Path) -> CaptureFiles:
 def capture_files(root: Path, route: Route = "auto") -> tuple[Path, ...]:
     """Every file that can change a result, of any route. Raises CaptureError for a folder that is no capture."""
     chosen = route_of(Path(root)) if route == "auto" else route
-    if chosen == "rgbd":
+    if chosen in ("rgbd", "turntable"):
         return find_rgbd(Path(root)).all()
     if chosen == "merge":
         return merge_files(Path(root))

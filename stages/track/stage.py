@@ -174,7 +174,8 @@ def _too_few(points: dict, scope: str, config: TrackConfig) -> StageError:
         f"too few features: no two of {len(points)} frames share {config.min_inliers} points that move as one "
         f"(median {seen} points measured by both eyes {where} per frame)",
         "the object may have no texture, or the frames may be too far apart: add texture (stickers, a patterned base that turns with "
-        "the object), more light or more frames; check the masks",
+        "the object), more light or more frames; check the masks. A depth camera takes wide steps if marks turn with the object: "
+        "--route turntable (docs/rgbd.md)",
     )
 
 

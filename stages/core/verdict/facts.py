@@ -81,7 +81,7 @@ def read_facts(twin_dir: Path, manifests: Manifests) -> Facts | None:
         uncovered_share=None if covered is None else max(0.0, 1 - covered),
         psnr_db=metric("texture", "psnr_db"),
         psnr_held_out=metric("texture", "measured_on") == "frames left out",
-        up_is_known=str(metric("bundle", "object_frame") or "").startswith("y points down"),
+        up_is_known=str(metric("bundle", "object_frame") or metric("turntable", "object_frame") or "").startswith("y points down"),
         metric=not scale_is_unknown(manifests),
         **_of_mesh(mesh, eyes, metric("surface", "pixel_on_object_mm")),
     )
