@@ -55,7 +55,8 @@ def reconstruct_capture(
         force: Compute every stage again.
         settings: More settings, at most 100, each as stage.key=value; twin settings lists them all.
         time_limit_min: A stage that takes longer is ended: more than 0, at most 1440. Left empty, there is no limit.
-        route: stereo capture, posed: pictures with known cameras, rgbd: depth camera; auto goes by what lies in the folder.
+        route: stereo capture, posed: pictures with known cameras, rgbd: depth camera, turntable: depth camera before marks that turn with
+            the object, merge: what twin merge wrote; auto goes by what lies in the folder.
     """
     try:
         out = reconstruct_as_flow(request_of(capture, profile, methods, box, start_from, force, settings, time_limit_min, route))

@@ -88,7 +88,7 @@ def require_one_rig(first: Session, second: Session) -> float:
         return 1.0
     raise CaptureError(
         f"the sessions were taken with different cameras: {first.name} {_words(a, eyes[0])}; {second.name} {_words(b, eyes[1])}",
-        "sessions of one camera with one calibration, in one picture size, can be merged",
+        "sessions of one camera with one calibration can be merged, in one picture size: give rectify.max_width the smaller one for both",
     )
 
 

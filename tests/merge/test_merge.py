@@ -15,14 +15,18 @@ from stages.base import StageContext, run_stage
 from stages.core.camera import Rig
 from stages.core.config import resolve
 from stages.core.errors import CaptureError, StageError
-from stages.core.frames import FrameReader, posed, read_poses
+from stages.core.frames import FrameReader, posed, read_poses, read_table, write_table
 from stages.core.geometry.rigid import inverse, rotation_angle, transform
+from stages.core.images import read_disparity, read_sigma, write_disparity, write_sigma
 from stages.core.meshes import read_ply
 from stages.core.store import ArtifactRef, Store
 from stages.core.synthetic.render import Scene
 from stages.core.synthetic.shape import HALF_HEIGHT_M
 from stages.graph import every_stage, merge_stages
+from stages.merge.session import load, require_one_rig
 from stages.merge.stage import STAGE
+from stages.merge.tracks_between import moved_tracks
+from stages.merge.write import write_frames
 from tests.merge import two_sessions
 
 CONFIGS = resolve({s.name: s.Config for s in every_stage()}, "preview", overrides=("surface.method=fusion", "surface.rounds=1")).stages
@@ -139,3 +143,35 @@ def _merge(folder: Path, first: dict, second: dict) -> None:
     out = folder / "out"
     out.mkdir()
     STAGE.run(two_sessions.merge_inputs(folder / "both", first, second), CONFIGS["merge"], out, StageContext(threads=1))
+
+
+def test_two_depth_cameras_sessions_come_to_one_baseline(captures, tmp_path):
+    """Their baseline only stands for noise; the second's disparities are brought to the first's, and mean the same depth."""
+    loaded = []
+    for k, (capture, which) in enumerate(zip(captures, ("first", "second"), strict=True)):
+        folder = tmp_path / which
+        folder.mkdir()
+        refs = two_sessions.by_truth(capture, folder, [0, 1])
+        rows = [r | {"right": ""} for r in read_table(refs["frames.parquet"].path)]
+        write_table(folder / "in/frames.parquet", rows)
+        if k:
+            rig = Rig.load(folder / "in/rig.json")
+            replace(rig, baseline_m=2 * rig.baseline_m).save(folder / "in/rig.json")
+            for name, read, write in (("", read_disparity, write_disparity), ("sigma/", read_sigma, write_sigma)):
+                for f in range(len(rows)):
+                    path = folder / f"in/disparity/{name}{f:06d}.png"
+                    write(path, 2 * read(path))
+            with np.load(folder / "tracks.npz") as t:
+                kept = dict(t)
+            np.savez(folder / "tracks.npz", **kept | {"u_right": 2 * kept["u_right"] - kept["u"]})
+        loaded.append(load(which, which, two_sessions.merge_inputs(tmp_path / "both", *([refs] * 2))))
+    ratio = require_one_rig(*loaded)
+    assert ratio == 0.5
+    write_frames(tmp_path / "out", tuple(loaded), 14, ratio, lambda *_: None)
+    reader = FrameReader.of({k: ArtifactRef(k, tmp_path / "out" / k, "") for k in ("pairs", "frames.parquet", "disparity", "masks")})
+    true = read_disparity(captures[1] / "gt/disparity/000001.png")
+    assert np.nanmedian(np.abs(reader.disparity_px(15) - true)) < 0.1 and not reader.has_right
+    moved, own = moved_tracks(loaded[1], np.eye(4), 14, ratio), loaded[1].tracks
+    assert np.allclose(moved.uvr[:, 0] - moved.uvr[:, 2], (own.uvr[:, 0] - own.uvr[:, 2]) / 2) and moved.frame.min() == 14
+    depth = [s.rig.depth_from_disparity(t.uvr[:, 0] - t.uvr[:, 2]) for s, t in ((loaded[0], moved), (loaded[1], own))]
+    assert np.allclose(*depth)
