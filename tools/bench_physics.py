@@ -1,7 +1,7 @@
 """Mass properties, colliders and drops of twins beside their truth, and of shapes with hollows whose solid is known.
 
     python -m tools.bench_physics                          the built-in object, a mug and a bowl, meshed from their distance functions
-    python -m tools.bench_physics CAPTURE TWIN [...]       also twins with sim/ of captures that have gt/
+    python -m tools.bench_physics CAPTURE TWIN [...]       also twins with sim/ of captures that have gt/, with their support
 
 The drops need mujoco and pybullet (extra simulate); those that are not installed are left out.
 """
@@ -26,7 +26,8 @@ from stages.physics.config import PhysicsConfig
 from stages.physics.files import write_sim
 from stages.physics.make import make
 from stages.physics.mass import Moments, solid_moments
-from stages.physics.shapes import Shape
+from stages.physics.shapes import Shape, convex_hull
+from stages.physics.stable import stable_poses
 from stages.texture.lighten import vertex_normals
 
 VOXEL_M, FINE_M = 0.001, 0.0005
@@ -56,12 +57,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("pairs", nargs="*", metavar="CAPTURE TWIN")
     names = parser.parse_args().pairs
-    print("| object | volume | inertia | centre of mass | parts | mean / max of the parts | one hull, max | drops | seconds |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| object | volume | inertia | centre of mass | parts | mean / max of the parts | one hull, max | drops | seconds | support |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for name, (sdf, half) in SHAPES.items():
-        print(row(name, *_of_shape(sdf, half)))
+        print(row(name, *_of_shape(sdf, half)), "|", flush=True)
     for capture, twin in zip(names[::2], names[1::2], strict=True):
-        print(row(Path(capture).name, *_of_twin(Path(capture), Path(twin))))
+        found, shape = _of_twin(Path(capture), Path(twin))
+        print(row(Path(capture).name, *found), f"{support(found[0], shape, found[1].centre)} |", flush=True)
 
 
 def row(name: str, record: dict, truth: Moments, drops: str, seconds: float) -> str:
@@ -73,6 +75,15 @@ def row(name: str, record: dict, truth: Moments, drops: str, seconds: float) -> 
     c = record["colliders"]
     return (f"| {name} | {100 * volume:+.2f} % | {100 * np.abs(ours / true - 1).max():.2f} % | {away:.2f} mm | {c['count']} | "
             f"{1000 * c['mean_m']:.2f} / {1000 * c['max_m']:.2f} mm | {1000 * c['one_hull_max_m']:.1f} mm | {drops} | {seconds:.1f} |")
+
+
+def support(record: dict, truth: Shape, centre: np.ndarray) -> str:
+    """Tilt of our ground against the nearest side on which the true shape (in our upright frame) stands, and how far its lowest point
+    lies from our ground along that side's normal."""
+    sides = stable_poses(convex_hull(truth.vertices, 400), centre)
+    up = max((p.up for p in sides), key=lambda u: u[2])
+    tilt = np.degrees(np.arccos(np.clip(up[2], -1, 1)))
+    return f"{record['support']['source']}, {tilt:.2f} degrees, {1000 * float((truth.vertices @ up).min()):+.2f} mm"
 
 
 def _of_shape(sdf: Sdf, half: tuple[float, float, float]) -> tuple[dict, Moments, str, float]:
@@ -93,7 +104,7 @@ def _of_shape(sdf: Sdf, half: tuple[float, float, float]) -> tuple[dict, Moments
     return record, Moments(truth.content, R @ truth.centre + turn[:3, 3], R @ truth.inertia @ R.T), drops, seconds
 
 
-def _of_twin(capture: Path, twin: Path) -> tuple[dict, Moments, str, float]:
+def _of_twin(capture: Path, twin: Path) -> tuple[tuple[dict, Moments, str, float], Shape]:
     import trimesh
 
     run = json.loads((twin / "run.json").read_text())
@@ -104,8 +115,8 @@ def _of_twin(capture: Path, twin: Path) -> tuple[dict, Moments, str, float]:
     twin_from_truth[:3, :3], twin_from_truth[:3, 3] = left @ right, np.median(steps[:, :3, 3], 0)
     mesh = trimesh.load(capture / "gt/mesh.ply")
     shape = Shape(np.array(mesh.vertices, float), np.array(mesh.faces, np.int64))
-    truth = solid_moments(shape.moved(np.array(run["physics"]["upright_from_object"]) @ twin_from_truth))
-    return run["physics"], truth, dropped(twin / "sim"), run["stages"]["physics"]["seconds"]
+    shape = shape.moved(np.array(run["physics"]["upright_from_object"]) @ twin_from_truth)
+    return (run["physics"], solid_moments(shape), dropped(twin / "sim"), run["stages"]["physics"]["seconds"]), shape
 
 
 def meshed(sdf: Sdf, half: tuple[float, float, float]) -> Shape:
