@@ -27,7 +27,7 @@ class MergeStage:
     """In place of the stages before bundle, of two sessions whose results lie in the store."""
 
     name = "merge"
-    version = 1
+    version = 2
     needs = Resources(memory_gb=1.0, lower=("key_frames", "max_points"))
     Config = MergeConfig
     inputs = ("capture", *INPUT_KINDS)
@@ -73,7 +73,7 @@ class MergeStage:
         tracks = joined_tracks([first.tracks, moved_tracks(second, found.first_from_second, offset, ratio), between])
         first.rig.save(out / "rig.json")
         write.write_frames(out, (first, second), offset, ratio, context.progress)
-        write.write_motion(out, (first, second), offset, found.first_from_second, tracks, first.scope)
+        write.write_motion(out, (first, second), offset, found.first_from_second, tracks, _scope(first))
         write.write_sessions(out / "sessions.json", (first, second), offset, found.first_from_second)
         report = _report(first, second, found, offset)
         report.metrics |= {
@@ -95,6 +95,12 @@ def _sessions(inputs: Mapping[str, ArtifactRef]) -> tuple[Session, Session]:
 
     first, second = (load(name, which, inputs) for name, which in zip(session_names(inputs["capture"].path), WHICH, strict=True))
     return first, second
+
+
+def _scope(first: Session) -> str:
+    """What the tracks are of. "sessions": the object, whose surface was asked here and by each session's own bundle. Where the sessions
+    meet, frames next to each other in number are no neighbours, so they are not held against each other again."""
+    return "scene" if first.scope == "scene" else "sessions"
 
 
 def _registered(first: Session, second: Session, spots: tuple, config: MergeConfig, context: StageContext) -> tuple[Registration, float]:

@@ -108,6 +108,17 @@ def test_the_mesh_is_more_complete_than_either(merged, sessions, captures, tmp_p
     assert shares[0] > 0.94 and shares[0] > max(shares[1:]) + 0.02
 
 
+def test_either_session_may_come_first(sessions, tmp_path):
+    """The lying one was tracked by the object alone: neighbours in number, from two sessions, must not be held against each other."""
+    refs, store = two_sessions.merge_inputs(tmp_path / "both", *reversed(sessions)), Store(tmp_path / "store")
+    for stage in merge_stages()[:2]:
+        refs |= run_stage(stage, refs, CONFIGS[stage.name], store).refs
+    rows = read_poses(refs["poses.json"].path)
+    with np.load(refs["tracks.npz"].path) as t:
+        assert str(t["scope"]) == "sessions"
+    assert sum(r.status == "ok" for r in rows) >= 26 and not any(r.status == "uncertain" for r in rows)
+
+
 def test_another_object_with_the_same_print_is_refused(sessions, tmp_path):
     box = trimesh.creation.box(extents=(0.09, 0.11, 0.05)).subdivide().subdivide().subdivide()
     mesh = np.array(box.vertices), np.array(box.faces)
