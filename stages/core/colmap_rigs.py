@@ -14,6 +14,8 @@ from stages.core.errors import CaptureError
 CAMERA = 0
 """number of the sensor type in rigs.bin; text has the word"""
 MOST_SENSORS = 1000
+MOST_NUMBER = 1e9
+"""of a pose: larger ones are of no rig"""
 _DAMAGED = "the file is damaged, or no rigs of COLMAP 3.12 or later"
 
 
@@ -85,8 +87,9 @@ def _rig(path: Path, number: int, sensors: list[tuple[bool, int, tuple[float, ..
 
 
 def _matrix(pose: np.ndarray, where: str) -> np.ndarray:
-    norm = float(np.linalg.norm(pose[:4])) if pose.shape == (7,) else float("nan")
-    if not np.isfinite(pose).all() or not 0.99 < norm < 1.01:
+    sane = pose.shape == (7,) and bool((np.abs(pose) < MOST_NUMBER).all())
+    norm = float(np.linalg.norm(pose[:4])) if sane else float("nan")
+    if not 0.99 < norm < 1.01:
         raise CaptureError(f"{where}: its quaternion has the length {norm:.4g}", _DAMAGED)
     out = np.eye(4)
     out[:3, :3], out[:3, 3] = rotation_of(pose[:4] / norm), pose[4:]
