@@ -88,8 +88,8 @@ def _with_gutter(image: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
     if not seen.any():
         return image
-    away, (row, column) = distance_transform_edt(~seen, return_indices=True)
-    near = away <= GUTTER_PX
+    row, column = np.asarray(distance_transform_edt(~seen, return_distances=False, return_indices=True))
+    near = np.hypot(row - np.arange(len(seen))[:, None], column - np.arange(len(seen))) <= GUTTER_PX
     image[near] = image[row[near], column[near]]
     return image
 
