@@ -261,7 +261,7 @@ def _run(w, targets):
             reached += 1
         if reached == len(targets):
             return kept, corners
-        if made != version[u] or w.first[u] < 0:      # the vertex has changed since
+        if made != version[u] or w.first[u] < 0 or w.first[aim[u]] < 0:      # one of the two has changed since
             continue
         v = aim[u]
         live -= _move(u, v, w)

@@ -14,6 +14,7 @@ from stages.core.meshes import SurfaceMesh, TexturedMesh, write_ply, write_textu
 from stages.core.render import Caster
 from stages.core.store import ArtifactRef, Store
 from stages.package.stage import STAGE as PACKAGE
+from stages.physics.collapse import collapsed
 from stages.physics.config import PhysicsConfig
 from stages.physics.levels import MOST_OF_SIZE, make_levels, smooth_normals
 from stages.physics.normal_map import decoded
@@ -176,3 +177,19 @@ def _check_usd(sim, faces: int, told: dict) -> None:
         assert [e.GetErrorAsString() for e in UsdValidation.ValidationContext(validators).Validate(stage)] == []
         assert name == "lod0" or (sim / f"meshes/visual_{name}.obj").read_text().count("\nf ") == count
         assert name == "lod0" or (sim / f"meshes/normal_{name}.png").is_file()
+
+
+def test_a_mesh_that_is_none_of_a_surface_comes_through():
+    """Faces at random share vertices in every way that a surface forbids; a hub with more faces than are looked at."""
+    rng = np.random.default_rng(3)
+    points, faces = rng.random((300, 3)), rng.integers(0, 300, (900, 3))
+    faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
+    around = np.arange(1, 400)
+    hub = np.stack([np.zeros(399, int), around, np.roll(around, -1)], 1)
+    turn = 2 * np.pi * around / 399
+    wheel = np.concatenate([[[0, 0, 0.3]], np.stack([np.cos(turn), np.sin(turn), 0 * turn], 1)])
+    for shape in (Shape(points, faces), Shape(wheel, hub)):
+        uv = shape.vertices[:, :2] / 2 + 0.5
+        mesh = TexturedMesh(shape.vertices, shape.faces, uv, shape.faces, smooth_normals(shape), np.zeros((16, 16, 3), np.uint8))
+        for few, _ in collapsed(mesh, [len(shape.faces) // 4, 20]):
+            assert 20 <= len(few) <= len(shape.faces) and (np.sort(few, 1)[:, 1:] > np.sort(few, 1)[:, :-1]).all(), "no face lost a corner"
