@@ -27,7 +27,7 @@ REACH = 8.0
 """evidence beyond this is cut off"""
 FARTHEST = 1.5
 """ranges of the object beyond which a disparity is cut off"""
-WHOLE, DETAIL = 0.6, 0.7
+WHOLE, DETAIL = 0.5, 0.8
 """how much counts what the network makes of the cues, and how much the cues by themselves: taught by drawn captures it may take a far part
 of a dark thing for a shadow, where a background known for sure says otherwise"""
 _own = threading.local()

@@ -16,14 +16,10 @@ SCENE = FlatScene([(110.0 + 12 * k, 110.0) for k in range(6)])
 WHOLE = Window(0, 0, 320, 240)
 
 
-def cues(frame: int = 0, strength: float = 3.0, hidden: np.ndarray | None = None, window: Window = WHOLE) -> Cues:
-    """Evidence that is right, but missing where `hidden`; nothing is expected of the place."""
+def cues(frame: int = 0, strength: float = 3.0, window: Window = WHOLE) -> Cues:
+    """Evidence that is right; nothing is expected of the place."""
     view, s = SCENE.load(frame), window.slices
     llr = np.where(SCENE.mask(frame), np.float32(strength), np.float32(-strength))
-    if hidden is not None:
-        llr[hidden] = 0
-        view.disparity[hidden] = np.nan
-        view.sigma[hidden] = np.nan
     return Cues.of(view, window, (50.0, 70.0), llr[s], llr[s], np.zeros_like(llr[s]))
 
 
@@ -39,14 +35,6 @@ def test_disparities_are_shown_within_the_objects_range():
     here, wall = shown[3, 52:58, 52:58], shown[3, :20, 100:150]
     assert abs(np.median(here)) < 0.1 and np.median(wall) < -0.9
     assert (channels(replace(cues(), near_range=None))[3:5] == 0).all()
-
-
-def test_a_side_without_evidence_is_found_by_what_is_round_it():
-    y, x = np.mgrid[:240, :320]
-    blank = np.hypot(x - 118, y - 112) < 14
-    evidence = cues(hidden=blank)
-    assert (opinion(evidence) > 0)[blank].mean() > 0.9
-    assert jaccard(opinion(evidence) > 0, SCENE.mask(0)) > 90
 
 
 def test_any_thread_gives_the_same():
