@@ -10,7 +10,7 @@ import numpy as np
 from stages.masks.colour_model import ColourModel, decorrelated
 from stages.masks.evidence import colour_llr, depth_llr
 from stages.masks.expectation import Expectation
-from stages.masks.mask_net import Cues, weighed
+from stages.masks.mask_net import Cues, Weighed, expected_overlap, weighed
 from stages.masks.other_foreground import against_other, look_up
 from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut, jaccard, largest
 from stages.masks.working_frame import WorkingFrame, noise_level
@@ -27,7 +27,8 @@ TEXTURE_TO_NOISE = 2.0
 @dataclass(frozen=True)
 class FrameCut:
     """mask (H, W) bool and figures 0-1: evidence = mean agreement of the cues with the labels near the outline; depth = share of the
-    mask's disparities that fit the object; overlap = intersection over union with the predicted outline (NaN = no prediction)."""
+    mask's disparities that fit the object; overlap = intersection over union with the predicted outline (NaN = no prediction);
+    as_a_whole = the same with what the network of mask_net.py makes of the frame (NaN = not asked)."""
 
     mask: np.ndarray
     evidence: float
@@ -35,6 +36,7 @@ class FrameCut:
     overlap: float
     near_range: tuple[float, float] | None
     doubt: str = ""
+    as_a_whole: float = float("nan")
 
 
 def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, cut: CutSettings, fine: bool) -> FrameCut:
@@ -43,9 +45,11 @@ def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, c
     window = _window(expected, (h, w))
     s = window.slices
     llr, proof = frame_llr(view, expected, _taught_here(view, expected, colours, window), window)
+    seen = Weighed(llr, None)
     if cut.network:
         prior = np.zeros_like(llr) if expected.prior is None else expected.prior[s]
-        llr = weighed(Cues.of(view, window, expected.near_range, llr - prior, proof, prior))
+        seen = weighed(Cues.of(view, window, expected.near_range, llr - prior, proof, prior))
+        llr = seen.llr
     colour = decorrelated(view.rgb[s])
     found = coarse_cut(colour, llr, cut) > 0.5
     found = connected(found, largest(found) if expected.anchor is None else expected.anchor[s])
@@ -71,6 +75,7 @@ def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, c
         _overlap(mask, expected.predicted),
         _range(view, mask),
         expected.doubt,
+        expected_overlap(seen.opinion, mask[s]),
     )
 
 

@@ -37,13 +37,14 @@ class Job:
 
 @dataclass(frozen=True)
 class FrameMask:
-    """One frame's result: view and mask (H, W) bool at the working size, status, trust, reason."""
+    """One frame's result: view and mask (H, W) bool at the working size, status, trust, reason; as_a_whole: see `FrameCut`."""
 
     view: WorkingFrame
     mask: np.ndarray
     status: str
     trust: float
     reason: str
+    as_a_whole: float = float("nan")
 
 
 @dataclass

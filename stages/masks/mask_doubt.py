@@ -26,6 +26,11 @@ LEAST_TRUST = 0.5
 REACH = 4.0
 """standard deviations beyond which a figure counts no more"""
 
+UNLIKE, UNLIKE_SPREADS, USUAL_FROM = 0.08, 3.0, 5
+"""a frame of which the network of mask_net.py expects less than of the others, by the larger of the first and of so many times their
+scatter, is odd, where it says something of at least so many frames. By itself the figure says little: the network may not know this
+kind of object"""
+
 REASONS: dict[str, tuple[str, ...]] = {
     "hardly anything changes across its outline, in colour or in depth": ("contrast", "weak_outline", "steps", "levels"),
     "what is inside and what is round it have the same colours": ("colours_alike", "inside_colours", "outside_colours", "textured"),
@@ -98,6 +103,26 @@ def with_doubt(rows: list[dict[str, Any]], thought: Mapping[int, Opinion]) -> li
     own = {frame: _logit(o.probability) for frame, o in thought.items()}
     usual = float(np.mean(list(own.values())))
     return [_doubted(r, thought[r["frame"]].cues, _sigmoid((own[r["frame"]] + usual) / 2)) if r["frame"] in own else r for r in rows]
+
+
+def unlike_the_rest(rows: list[dict[str, Any]], as_a_whole: Mapping[int, float]) -> list[dict[str, Any]]:
+    """Rows of masks.parquet; those that are "ok" and of which much less is expected than of the others become "uncertain" and say why.
+    `as_a_whole`: {frame: expected overlap 0-1, NaN = not known}."""
+    known = np.array([v for v in as_a_whole.values() if np.isfinite(v)])
+    if len(known) < USUAL_FROM:
+        return rows
+    usual = float(np.median(known))
+    least = usual - max(UNLIKE, UNLIKE_SPREADS * 1.4826 * float(np.median(np.abs(known - usual))))
+    odd = {frame for frame, v in as_a_whole.items() if v < least}
+    return [_odd(r, as_a_whole[r["frame"]], usual) if r["frame"] in odd else r for r in rows]
+
+
+def _odd(row: dict[str, Any], expected: float, usual: float) -> dict[str, Any]:
+    if row["status"] != "ok":
+        return row
+    why = "a hand may be in it, or a part missing"
+    reason = f"the frame as a whole bears this mask out less ({expected:.0%}) than the others ({usual:.0%}): {why}"
+    return row | {"status": "uncertain", "trust": min(row["trust"], LEAST_TRUST), "reason": reason}
 
 
 def _doubted(row: dict[str, Any], cues: dict[str, float], p: float) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def channels(cues: Cues) -> np.ndarray:
     inside = out[:, : size[1], : size[0]]
     inside[:3] = small(cues.rgb).transpose(2, 0, 1) / 255 - 0.5
     if cues.near_range is not None:
-        inside[3], inside[4] = _depth(cues, small)
+        inside[3], inside[4] = _depth(cues, cues.near_range, small)
     for k, evidence in ((5, cues.llr), (6, cues.proof)):
         inside[k] = small(np.clip(evidence, -REACH, REACH)) / REACH
     inside[7] = small(np.clip(cues.prior, -3, 3)) / 3
@@ -89,17 +89,35 @@ def opinion(cues: Cues) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(seen), (w, h), interpolation=cv2.INTER_LINEAR)
 
 
-def weighed(cues: Cues) -> np.ndarray:
-    """(h, w) float32: the evidence as a whole, as a log-likelihood ratio; what the prior is certain of stays so. Without depth the cues
-    speak for themselves: the network was taught with it."""
+@dataclass(frozen=True)
+class Weighed:
+    """llr (h, w) float32: the evidence with the network's opinion; opinion (h, w): its log odds, None where it was not asked."""
+
+    llr: np.ndarray
+    opinion: np.ndarray | None
+
+
+def weighed(cues: Cues) -> Weighed:
+    """The evidence as a whole; what the prior is certain of stays so. Without depth the cues speak for themselves: the network was
+    taught with it."""
     if cues.near_range is None:
-        return cues.llr + cues.prior
+        return Weighed(cues.llr + cues.prior, None)
+    seen = opinion(cues)
     prior = np.where(np.abs(cues.prior) > REACH, cues.prior, np.float32(DETAIL) * cues.prior)
-    return np.float32(WHOLE) * opinion(cues) + np.float32(DETAIL) * cues.llr + prior
+    return Weighed(np.float32(WHOLE) * seen + np.float32(DETAIL) * cues.llr + prior, seen)
 
 
-def _depth(cues: Cues, small) -> tuple[np.ndarray, np.ndarray]:
-    lo, hi = cues.near_range
+def expected_overlap(log_odds: np.ndarray | None, mask: np.ndarray) -> float:
+    """Intersection over union (0-1) of `mask` (h, w) with the truth, as the network's log odds (h, w) would have it; NaN without them."""
+    if log_odds is None or not mask.any():
+        return float("nan")
+    p = 1 / (1 + np.exp(-np.clip(log_odds, -30, 30)))
+    both = float(p[mask].sum())
+    return both / (float(p.sum()) + float(mask.sum()) - both)
+
+
+def _depth(cues: Cues, near_range: tuple[float, float], small) -> tuple[np.ndarray, np.ndarray]:
+    lo, hi = near_range
     known = np.isfinite(cues.disparity)
     disparity, sigma = np.where(known, cues.disparity, 0), np.where(known, cues.sigma, 1.0)
     weight = np.where(known, 1 / (1 + np.square(sigma / WEAK_SIGMA_PX)), 0).astype(np.float32)

@@ -120,7 +120,7 @@ def from_box(
             prior = np.where(sure_outside, np.float32(OUTSIDE_BOX), np.float32(0))
             inside_box = np.where(sure_outside, np.float32(0), llr)
             by_depth = np.zeros_like(llr) if proof is None else proof
-            llr = weighed(Cues.of(view, ring, near_range, inside_box, by_depth, prior))
+            llr = weighed(Cues.of(view, ring, near_range, inside_box, by_depth, prior)).llr
         llr[sure_outside] = -50
         llr = np.where(forced[crop] != 0, forced[crop], llr)
         found = coarse_cut(colour, llr, cut) > 0.5

@@ -44,7 +44,7 @@ class MasksStage:
     """Object masks over the video from a box, points or nothing; given masks are taken as they are."""
 
     name = "masks"
-    version = 12
+    version = 13
     needs = Resources(memory_gb=1.5, lower=("max_pixels", "sam2_size_px"))
     Config = MasksConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "prompt.json", "given")
@@ -141,7 +141,7 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
     from stages.masks.audit import Look
     from stages.masks.full_size import to_full_size
     from stages.masks.job import Job
-    from stages.masks.mask_doubt import opinions, with_doubt
+    from stages.masks.mask_doubt import opinions, unlike_the_rest, with_doubt
     from stages.masks.outline import CutSettings
     from stages.masks.prompt import read_prompt
     from stages.masks.working_frame import FrameCache, load, working_scale
@@ -169,9 +169,10 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
     outcome = METHODS[name](config).segment(job)
     sheet, rows = pictures.Sheet(reader.ids), []
     first = None if outcome.seed_mask is None else Look.at(job.load(outcome.seed_frame), outcome.seed_mask)
-    thought = {}
+    thought, as_a_whole = {}, {}
     for result, opinion in opinions(outcome.results, first, context.workers):
         frame = result.view.frame
+        as_a_whole[frame] = result.as_a_whole
         if opinion is not None:
             thought[frame] = opinion
         mask = result.mask if scale >= 1 else to_full_size(result.mask, reader.rgb(frame), cut)
@@ -184,7 +185,7 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
     report = StageReport(method=name, reason=why, metrics=dict(outcome.metrics), warnings=[*filter(None, [lowered]), *outcome.warnings])
     if outcome.seed_mask is not None:
         sheet.seed(job.load(outcome.seed_frame).rgb, outcome.seed_mask, prompt.box)
-    rows = with_doubt(rows, thought)
+    rows = unlike_the_rest(with_doubt(rows, thought), as_a_whole)
     if outcome.rest:
         rows = [r | {"rest": outcome.rest.get(r["frame"], -1)} for r in rows]
     return _finish(rows, report, sheet, out)

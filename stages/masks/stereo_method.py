@@ -182,7 +182,7 @@ class StereoMethod:
                 cut, usual[view.frame], job.uncertain_below, followed.reasons[view.frame], seed.doubt, not isinstance(scene, FlowScene)
             )
             tick()
-            yield FrameMask(view, cut.mask, verdict.status, verdict.trust, verdict.reason)
+            yield FrameMask(view, cut.mask, verdict.status, verdict.trust, verdict.reason, cut.as_a_whole)
 
 
 def _keeps_still(motion: SceneMotion, view: WorkingFrame, seed: Seed) -> bool:

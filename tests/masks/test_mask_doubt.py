@@ -7,7 +7,7 @@ import pytest
 
 from stages.masks.audit import CUES, Look, audit
 from stages.masks.job import FrameMask
-from stages.masks.mask_doubt import DOUBTFUL, LEAST_TRUST, REASONS, learned, opinions, with_doubt
+from stages.masks.mask_doubt import DOUBTFUL, LEAST_TRUST, REASONS, learned, opinions, unlike_the_rest, with_doubt
 from tests.masks.flat_scene import FlatScene
 
 SCENE = FlatScene([(110.0 + 12 * k, 110.0) for k in range(6)])
@@ -71,3 +71,13 @@ def test_nothing_known_is_nothing_said():
     assert all(np.isnan(v) for v in audit(Look.at(SCENE.load(0), tiny), None, None).values())
     assert {name for names in REASONS.values() for name in names} == set(CUES)
     assert 0 <= learned().probability(dict.fromkeys(CUES, float("nan"))) <= 1
+
+
+def test_a_frame_that_the_network_bears_out_less_than_the_others_is_uncertain():
+    rows = [{"frame": k, "status": "ok" if k != 6 else "lost", "trust": 0.9, "reason": ""} for k in range(8)]
+    sure = dict(enumerate([0.97, 0.96, 0.97, 0.8, 0.98, 0.97, 0.5, float("nan")]))
+    found = unlike_the_rest(rows, sure)
+    assert [r["status"] for r in found] == ["ok"] * 3 + ["uncertain"] + ["ok"] * 2 + ["lost", "ok"]
+    assert "80%" in found[3]["reason"] and "97%" in found[3]["reason"] and found[3]["trust"] <= LEAST_TRUST
+    unknown_kind = dict(enumerate([0.67, 0.62, 0.79, 0.53, 0.87, 0.95, 0.72, 0.69]))
+    assert unlike_the_rest(rows, unknown_kind) == rows and unlike_the_rest(rows, {0: 0.9, 1: 0.1}) == rows

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from stages.masks.mask_net import CHANNELS, SIZE, Cues, channels, opinion, shown_size, weighed
+from stages.masks.mask_net import CHANNELS, SIZE, Cues, channels, expected_overlap, opinion, shown_size, weighed
 from stages.masks.outline import Window
 from stages.masks.stereo_method import StereoMethod
 from tests.masks.flat_scene import FlatScene, jaccard
@@ -46,13 +46,13 @@ def test_any_thread_gives_the_same():
 def test_what_a_user_is_certain_of_stays():
     prior = np.zeros((240, 320), np.float32)
     prior[5:20, 5:20], prior[100:120, 100:120] = 50, -50
-    llr = weighed(replace(cues(), prior=prior))
+    llr = weighed(replace(cues(), prior=prior)).llr
     assert (llr[5:20, 5:20] > 5).all() and (llr[100:120, 100:120] < -5).all()
 
 
 def test_without_depth_the_cues_speak_for_themselves():
     bare = replace(cues(), near_range=None)
-    assert (weighed(bare) == bare.llr).all()
+    assert (weighed(bare).llr == bare.llr).all() and weighed(bare).opinion is None
 
 
 def test_with_and_without_it_the_object_is_followed():
@@ -61,3 +61,12 @@ def test_with_and_without_it_the_object_is_followed():
         job = replace(job, cut=replace(job.cut, network=network))
         masks = {m.view.frame: m.mask for m in StereoMethod().segment(job).results}
         assert min(jaccard(masks[k], SCENE.mask(k)) for k in masks) > 96, network
+
+
+def test_the_overlap_that_it_expects_falls_with_the_mask():
+    mask = SCENE.mask(0)
+    sure = np.where(mask, 8.0, -8.0)
+    half = mask & (np.arange(320) < 110)
+    assert expected_overlap(sure, mask) > 0.99 and abs(expected_overlap(sure, half) - half.sum() / mask.sum()) < 0.01
+    assert expected_overlap(np.zeros((240, 320)), mask) < 0.2
+    assert np.isnan(expected_overlap(None, mask)) and np.isnan(expected_overlap(sure, mask & False))

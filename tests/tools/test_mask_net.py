@@ -63,9 +63,9 @@ def test_windows_are_kept_while_the_stage_looks(tmp_path: Path) -> None:
 
     heard: list[mask_net.Cues] = []
 
-    def listen(seen: mask_net.Cues) -> np.ndarray:
+    def listen(seen: mask_net.Cues) -> mask_net.Weighed:
         heard.append(seen)
-        return seen.llr + seen.prior
+        return mask_net.Weighed(seen.llr + seen.prior, None)
 
     with _heard(listen):
         list(StereoMethod().segment(SCENE.job()).results)

@@ -15,7 +15,7 @@ from stages.base import StageContext
 from stages.core.errors import TwinError
 from stages.core.images import read_mask
 from stages.core.store import ArtifactRef, Store
-from stages.masks.mask_net import SIZE, Cues, channels, shown_size, weighed
+from stages.masks.mask_net import SIZE, Cues, Weighed, channels, shown_size, weighed
 from stages.masks.stage import STAGE
 from tools.mask_net.learn import Examples
 from tools.robustness.draw import draw
@@ -59,12 +59,12 @@ def _seen(capture: Path, store: Store, out: Path, with_network: bool) -> tuple[l
     cues: list[np.ndarray] = []
     truth: list[np.ndarray] = []
 
-    def keep(seen: Cues) -> np.ndarray:
+    def keep(seen: Cues) -> Weighed:
         true = _in_window(read_mask(capture / "gt" / "masks" / f"{seen.frame:06d}.png"), seen)
         if (true > 127).sum() > LEAST_PX:
             cues.append(channels(seen).astype(np.float16))
             truth.append(true)
-        return weighed(seen) if with_network else seen.llr + seen.prior
+        return weighed(seen) if with_network else Weighed(seen.llr + seen.prior, None)
 
     out.mkdir(parents=True, exist_ok=True)
     with _heard(keep):
@@ -78,7 +78,7 @@ def _seen(capture: Path, store: Store, out: Path, with_network: bool) -> tuple[l
 class _heard:
     """While it is open, the masks stage asks `answer` in place of the network."""
 
-    def __init__(self, answer: Callable[[Cues], np.ndarray]) -> None:
+    def __init__(self, answer: Callable[[Cues], Weighed]) -> None:
         self._answer = answer
 
     def __enter__(self) -> None:
