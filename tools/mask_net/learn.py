@@ -13,7 +13,9 @@ import torch
 from torch.nn import functional as F
 
 from stages.masks.mask_net import CHANNELS, SIZE
+from stages.masks.outline import jaccard
 from tools.mask_net.network import MaskNet
+from tools.moving_average import follow
 
 BATCH, RATE, DECAY = 16, 3e-3, 1e-3
 ZOOM, SHIFT = (0.75, 1.3), 0.12
@@ -56,7 +58,7 @@ def taught(examples: Examples, steps: int, seed: int, told: Callable[[int, float
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0, error_if_nonfinite=True)
         optimiser.step()
         rate.step()
-        _follow(average, net, min(AVERAGE, step / (step + 10)))
+        follow(average, net, min(AVERAGE, step / (step + 10)))
         total += float(loss.detach()) / 50
         if step % 50 == 0:
             told(step, total, average.eval())
@@ -78,7 +80,7 @@ def overlaps(net: MaskNet, examples: Examples) -> np.ndarray:
     for i in range(0, len(examples.cues), BATCH):
         found = net(torch.from_numpy(examples.cues[i : i + BATCH].astype(np.float32)))[:, 0].numpy() > 0
         true = examples.truth[i : i + BATCH] > 127
-        out += [float((a & b).sum() / max(1, (a | b).sum())) for a, b in zip(found, true, strict=True)]
+        out += [jaccard(a, b) for a, b in zip(found, true, strict=True)]
     return np.array(out)
 
 
@@ -90,12 +92,6 @@ def write_onnx(net: MaskNet, path: Path) -> None:
         warnings.simplefilter("ignore")  # the exporter that needs no further package is called old
         torch.onnx.export(net.eval(), (example,), str(path), input_names=["cues"], output_names=["log_odds"], opset_version=OPSET,
                           dynamo=False)
-
-
-def _follow(average: MaskNet, net: MaskNet, keep: float) -> None:
-    with torch.no_grad():
-        for a, b in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
-            a.lerp_(b, 1 - keep) if a.is_floating_point() else a.copy_(b)
 
 
 def _batches(examples: Examples, steps: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from stages.depth.stereo_net.network import StereoNet, channels_last
+from tools.moving_average import follow
 from tools.stereo_training.losses import stereo_loss, validation_figures
 from tools.stereo_training.pool import Pool, Sizes, collate, make_scene, training_pair
 from tools.stereo_training.scenes import Batch, SceneMaker
@@ -122,7 +123,7 @@ class Learner:
             raise FloatingPointError(f"step {self.step}: a gradient is not a number, so nothing more is learnt. Start the command again:"
                                      " it goes on from the last checkpoint. If that stops too, lower the learning rate.")
         self.optimiser.step()
-        self._follow()
+        follow(self.average, self.net, min(AVERAGE, (self.step + 1) / (self.step + 10)))
         for key, value in terms.items():
             self._terms[key] = self._terms.get(key, 0.0) + float(value.detach()) / LOG_EVERY
 
@@ -168,12 +169,6 @@ class Learner:
         self.progress = float(flat[-1])
         for gradient, mean in zip(gradients, flat[:-1].split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
-
-    def _follow(self) -> None:
-        keep = min(AVERAGE, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            for a, b in zip(self.average.state_dict().values(), self.net.state_dict().values(), strict=True):
-                a.lerp_(b, 1 - keep) if a.is_floating_point() else a.copy_(b)
 
 
 def write_weights(state: dict[str, torch.Tensor], path: Path) -> None:
