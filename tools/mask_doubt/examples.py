@@ -19,7 +19,7 @@ from stages.masks.working_frame import WorkingFrame
 from tools.mask_doubt.learn import Examples
 from tools.mask_doubt.spoil import LEAST_PX, spoilt
 from tools.robustness.draw import draw
-from tools.robustness.one_seed import How, reconstruct
+from tools.robustness.one_seed import How, folders_of, reconstruct
 from tools.robustness.write import render, write_json
 
 FRAMES, WIDTH = 14, 640
@@ -52,7 +52,7 @@ def read_examples(paths: Sequence[Path]) -> Examples:
 def _looked_at(capture: Path, store: Store, seed: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
     record = RunRecords(store).of_capture(capture)[0]
-    folder = {name: store.artifact_dir(name, record.stages[name].fingerprint) for name in ("rectify", "depth", "masks")}
+    folder = folders_of(store, record, "rectify", "depth", "masks")
     frames = sorted((r["frame"], r["left"]) for r in read_table(folder["rectify"] / "frames.parquet") if r["left"])
     looks: dict[tuple[int, str], Look] = {}
     rows, order = [], [f for f, _ in frames if (folder["depth"] / "disparity" / f"{f:06d}.png").exists()]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from stages.masks.mask_net import SIZE, Cues, Weighed, channels, shown_size, wei
 from stages.masks.stage import STAGE
 from tools.mask_net.learn import Examples
 from tools.robustness.draw import draw
-from tools.robustness.one_seed import How, reconstruct
+from tools.robustness.one_seed import How, folders_of, reconstruct
 from tools.robustness.write import render
 
 FRAMES, WIDTH = 14, 640
@@ -75,24 +76,20 @@ def _seen(capture: Path, store: Store, out: Path, with_network: bool) -> tuple[l
     return cues, truth
 
 
-class _heard:
+@contextmanager
+def _heard(answer: Callable[[Cues], Weighed]) -> Iterator[None]:
     """While it is open, the masks stage asks `answer` in place of the network."""
-
-    def __init__(self, answer: Callable[[Cues], Weighed]) -> None:
-        self._answer = answer
-
-    def __enter__(self) -> None:
-        for module in ASKING:
-            module.weighed = self._answer
-
-    def __exit__(self, *_) -> None:
+    for module in ASKING:
+        module.weighed = answer
+    try:
+        yield
+    finally:
         for module in ASKING:
             module.weighed = weighed
 
 
 def _inputs(store: Store, capture: Path) -> dict[str, ArtifactRef]:
-    stages = RunRecords(store).of_capture(capture)[0].stages
-    folders = {name: store.artifact_dir(name, stages[name].fingerprint) for name in ("rectify", "depth")}
+    folders = folders_of(store, RunRecords(store).of_capture(capture)[0], "rectify", "depth")
     found = ((kind, folder / kind) for kind in STAGE.inputs for folder in folders.values())
     return {kind: ArtifactRef(kind, path, "") for kind, path in found if path.exists()}
 

@@ -134,22 +134,27 @@ def _judge(capture: Path, store: Store, record: RunRecord, exit_code: int, to_tw
             "per_frame": [f.as_row() for f in frames]}
 
 
+def folders_of(store: Store, record: RunRecord, *stages: str) -> dict[str, Path]:
+    """{stage: folder of its result} of a run."""
+    return {name: store.artifact_dir(name, record.stages[name].fingerprint) for name in stages}
+
+
 def _stage_of(record: RunRecord) -> str:
     return next((n for n, s in record.stages.items() if s.state not in ("done", "waiting")), "before the first stage")
 
 
 def _frames(capture: Path, store: Store, record: RunRecord, points: np.ndarray, limit_m: float) -> list[score.FrameScore]:
     """Scores of masks and poses as far as the run came; [] without masks."""
-    folder = lambda stage: store.artifact_dir(stage, record.stages[stage].fingerprint)  # noqa: E731
     done = record.done()
+    folder = folders_of(store, record, *done)
     if "masks" not in done:
         return []
-    poses = read_poses(folder("bundle") / "poses.json") if "bundle" in done else []
-    masks = folder("masks") / "masks"
+    poses = read_poses(folder["bundle"] / "poses.json") if "bundle" in done else []
+    masks = folder["masks"] / "masks"
     if "surface" in done:
-        poses, masks = read_poses(folder("surface") / "poses_refined.json"), folder("surface") / "masks_final"
+        poses, masks = read_poses(folder["surface"] / "poses_refined.json"), folder["surface"] / "masks_final"
     errors = score.pose_errors_m(posed(read_poses(capture / "gt" / "poses.json")), posed(poses), points, limit_m)
-    return score.frame_scores(capture / "gt", masks, folder("masks") / "masks.parquet", poses, errors)
+    return score.frame_scores(capture / "gt", masks, folder["masks"] / "masks.parquet", poses, errors)
 
 
 def _figures(frames: list[score.FrameScore]) -> dict[str, Any]:
