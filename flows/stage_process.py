@@ -220,11 +220,35 @@ def _write_all(process: subprocess.Popen, text: str) -> None:
 
 
 def _end(process: subprocess.Popen) -> None:
-    if process.poll() is None:
+    """The child and all that it started is gone when this returns: a worker of a child that was killed holds memory and files too."""
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    given_up = time.monotonic() + EXIT_GRACE_S
+    while _group_lives(process.pid) and time.monotonic() < given_up:
+        time.sleep(0.01)
     if process.stdout is not None:
         process.stdout.close()
+
+
+def _group_lives(group: int) -> bool:
+    """Whether a process of the group runs; one that is dead but not yet reaped by whoever inherited it does not."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    if not os.path.isdir("/proc"):           # noqa: PTH112 - elsewhere nothing tells a dead process from one not yet reaped
+        return False
+    return any(_state_and_group(entry.name) == ("live", group) for entry in os.scandir("/proc") if entry.name.isdigit())
+
+
+def _state_and_group(pid: str) -> tuple[str, int]:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:     # noqa: PTH123 - all processes, many times a second
+            state, _, group = f.read().rpartition(")")[2].split()[:3]
+    except (OSError, ValueError):
+        return "gone", 0
+    return "dead" if state in "ZX" else "live", int(group)
 
 
 def _resident_mb(pid: int) -> int:

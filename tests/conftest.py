@@ -16,8 +16,16 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
 pytest_plugins = ("tests.skipped",)
 
 
+TIMED = {"flows", "deploy", "notebooks"}
+"""test folders that start processes, servers and browsers and wait for them"""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests last, so that a mistake shows early."""
+    """Slow tests last, so that a mistake shows early. What waits for other processes has a second try, which the summary counts as a rerun:
+    a machine that is busy elsewhere for a minute is not a fault of the program."""
+    for item in items:
+        if TIMED.intersection(item.path.relative_to(item.config.rootpath).parts):
+            item.add_marker(pytest.mark.flaky(reruns=1))
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 

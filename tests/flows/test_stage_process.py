@@ -145,6 +145,20 @@ def test_time_limit_ends_the_stage_and_its_children(toy, tmp_path):
     assert not _alive(int((tmp_path / "grandchild").read_text())) and not list((toy.store.root / "tmp").glob("*"))
 
 
+def test_what_a_killed_stage_had_started_is_ended_too(toy, tmp_path):
+    """The system takes the stage for its memory; the processes that it had started hold memory as well."""
+    toy.order("b", f"child {tmp_path / 'grandchild'}")
+
+    def kill():
+        wait_for(lambda: (tmp_path / "grandchild").exists() and (tmp_path / "grandchild").read_text())
+        os.kill(toy.wait_started("b"), signal.SIGKILL)
+
+    threading.Thread(target=kill).start()
+    with pytest.raises(StageError, match="b was killed by the system"):
+        toy.run()
+    assert not _alive(int((tmp_path / "grandchild").read_text()))
+
+
 def test_interrupt_ends_the_stage(toy):
     toy.order("b", "sleep 60")
 
