@@ -215,7 +215,8 @@ def _move(u, v, w):
     shared = _shared(v, n, w)
     for s in range(shared):
         if s == 0 or w.pair[1, 0] != w.pair[0, 0]:
-            w.quadric[w.pair[s, 1], :31] += w.quadric[w.pair[s, 0], :31]
+            for i in range(31):
+                w.quadric[w.pair[s, 1], i] += w.quadric[w.pair[s, 0], i]
     for at in range(n):
         f, k = w.ring[at] // 3, w.ring[at] % 3
         if w.faces[f, (k + 1) % 3] == v or w.faces[f, (k + 2) % 3] == v:
@@ -240,6 +241,15 @@ def _link(w):
 
 
 @nb.njit(nogil=True, cache=True)
+def _note(at, kept, corners, w):
+    """What is left now. Entry by entry: numba takes seconds to compile assignments of whole slices."""
+    for f in range(len(w.faces)):
+        kept[at, f] = not w.dead[f]
+        for k in range(3):
+            corners[at, f, k, 0], corners[at, f, k, 1] = w.faces[f, k], w.faces_uv[f, k]
+
+
+@nb.njit(nogil=True, cache=True)
 def _run(w, targets):
     """Cheapest steps first. (K, F) which faces are left at each target, and (K, F, 3, 2) the vertices and uv indices of all then."""
     _link(w)
@@ -257,7 +267,7 @@ def _run(w, targets):
         changed.clear()
         cost, u, made = heapq.heappop(heap)
         while reached < len(targets) and (live <= targets[reached] or made < 0):
-            kept[reached], corners[reached, :, :, 0], corners[reached, :, :, 1] = ~w.dead, w.faces, w.faces_uv
+            _note(reached, kept, corners, w)
             reached += 1
         if reached == len(targets):
             return kept, corners

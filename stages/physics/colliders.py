@@ -1,6 +1,7 @@
 """Convex parts whose union follows the mesh within a tolerance.
 
 CoACD cuts the mesh into many fine convex pieces; they are put together to few parts, and sides that bridge a hollow are drawn back by half.
+Where few parts are not enough for a thin wall, patches of the wall are tried too; what lies closer to the mesh is taken.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.physics.cells import is_thin, patches
 from stages.physics.merging import Grouping
 from stages.physics.overreach import Outward, balanced
 from stages.physics.shapes import Shape, convex_hull, open_edges
@@ -40,7 +42,7 @@ LEAST_CPU_S = 1.0
 """less is not enough to start Python"""
 HANGS_FACTOR = 30.0
 """of the CPU seconds; a process that has not used them up by then on the clock waits for something that does not come"""
-LIMIT, NOT_FOUND = "{} parts are the limit", "finer parts were not found"
+LIMIT, NOT_FOUND, WITHIN = "{} parts are the limit", "finer parts were not found", "within the tolerance"
 Note = Callable[[int, int, str], None]
 
 
@@ -51,7 +53,7 @@ class NoParts(Exception):
 @dataclass(frozen=True)
 class Colliders:
     """parts: convex shapes; distance of their union's surface from the mesh; why: what stopped the search; pieces of CoACD that
-    the parts were put together from."""
+    the parts were put together from, 0 where they are patches of a wall."""
 
     parts: list[Shape]
     distance: SurfaceDistance
@@ -74,19 +76,26 @@ def convex_parts(mesh: Shape, error_m: float, max_hulls: int, cpu_s: float, work
     pieces = [p.moved(axes.T) for p in _pieces(lightened(mesh.moved(axes)), error_m, cpu_s, workers, seed)]
     note(1, 3, "convex parts")
     outward, ruler = Outward(mesh), Ruler(mesh)
-    grouping = Grouping(pieces, outward)
-    best: Colliders | None = None
+    grouping = Grouping(pieces, outward, workers)
+    found: list[Colliders] = []
     for share in MERGE_SHARES:
         groups = grouping.evened(grouping.merged(grouping.alone(), share * error_m, max_hulls))
-        parts, distance = balanced([grouping.hull(g) for g in groups], outward, ruler, error_m, HULL_VERTICES)
-        found = Colliders(parts, distance, False, "", len(pieces))
-        best = found if best is None or found.distance.max_m < best.distance.max_m else best
-        if best.distance.max_m <= error_m:
-            return replace(best, within=True, why="within the tolerance")
-        if len(groups) >= min(max_hulls, len(pieces)):
+        found.append(_measured([grouping.hull(g) for g in groups], len(pieces), outward, ruler, error_m))
+        if found[-1].within or len(groups) >= min(max_hulls, len(pieces)):
             break
-    assert best is not None
+    if not found[-1].within and is_thin(mesh):
+        note(2, 3, "patches of the wall")
+        found.append(_measured(patches(mesh, max_hulls, outward, seed), 0, outward, ruler, error_m))
+    best = min(found, key=lambda f: f.distance.max_m)
+    if best.within:
+        return best
     return replace(best, why=LIMIT.format(max_hulls) if len(best.parts) >= max_hulls else NOT_FOUND)
+
+
+def _measured(shapes: list[Shape], pieces: int, outward: Outward, ruler: Ruler, error_m: float) -> Colliders:
+    parts, distance = balanced(shapes, outward, ruler, error_m, HULL_VERTICES)
+    within = distance.max_m <= error_m
+    return Colliders(parts, distance, within, WITHIN if within else "", pieces)
 
 
 def _pieces(light: Shape, error_m: float, cpu_s: float, workers: int, seed: int) -> list[Shape]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,7 +53,9 @@ class Made:
     @property
     def method(self) -> str:
         """For the report."""
-        return "convex hull" if self.asset.use_hull else "convex parts (CoACD)"
+        if self.asset.use_hull:
+            return "convex hull"
+        return "convex parts (CoACD)" if self.colliders.pieces else "convex parts (patches of the wall)"
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -92,8 +94,8 @@ class Made:
 
 
 def make(full: SurfaceMesh, textured: TexturedMesh, scene: np.ndarray, config: PhysicsConfig, context: StageContext,
-         levels: Sequence[Level] = ()) -> Made:
-    """`scene` (S, 3): points round the object; `levels` of `textured`. All in the object frame. Raises Unfit, NoParts."""
+         levels: Callable[[], Sequence[Level]] = tuple) -> Made:
+    """`scene` (S, 3): points round the object; `levels` of `textured`, asked for last. All in the object frame. Raises Unfit, NoParts."""
     mesh, material = Shape(full.vertices, full.faces), MATERIALS[config.material]
     how = ASSUMED if config.material == UNKNOWN else GIVEN
     if opened := open_edges(mesh.faces):
@@ -102,7 +104,6 @@ def make(full: SurfaceMesh, textured: TexturedMesh, scene: np.ndarray, config: P
         seen = seen_plane(mesh, scene, context.seed)
         if seen is not None:
             mesh = Shape(above_ground(mesh.vertices, seen.up, seen.height), mesh.faces)
-            textured, *levels = (replace(m, vertices=above_ground(m.vertices, seen.up, seen.height)) for m in (textured, *levels))
         mass = mass_properties(mesh, material, how, config.mass_kg, config.density_kg_m3, config.wall_mm and config.wall_mm / 1000)
         poses = stable_poses(convex_hull(mesh.vertices, STABLE_VERTICES), mass.centre)
     except ValueError as e:
@@ -119,9 +120,10 @@ def make(full: SurfaceMesh, textured: TexturedMesh, scene: np.ndarray, config: P
     facts = {"label": config.label, "qcode": config.qcode, "author": config.author, "licence": config.licence,
              "made_by": "stereotwin", "never_seen_share": _never_seen(full),
              "mass": mass.how_mass, "surface": f"{how} material {config.material}", "material": config.material}
-    asset = SimAsset(config.label, _moved(textured, turn), found.parts, hull, lightened(upright),
+    shown, *lighter = (_on_ground(m, seen) for m in (textured, *levels()))
+    asset = SimAsset(config.label, _moved(shown, turn), found.parts, hull, lightened(upright),
                      config.colliders == "hull", in_frame(mass, turn), material, facts=facts,
-                     levels=[_moved_level(level, turn) for level in levels])
+                     levels=[_moved_level(level, turn) for level in lighter])
     return Made(asset, found, support, [StablePose(turn[:3, :3] @ p.up, p.probability) for p in poses], error, how, seen, mesh.size,
                 between(upright, [hull]).max_m)
 
@@ -131,6 +133,10 @@ def in_frame(mass: MassProperties, b_from_a: np.ndarray) -> MassProperties:
     turn = b_from_a[:3, :3]
     inertia = turn @ mass.inertia @ turn.T
     return replace(mass, centre=transform(b_from_a, mass.centre), inertia=(inertia + inertia.T) / 2)
+
+
+def _on_ground(mesh: TexturedMesh | Level, seen: Seen | None) -> TexturedMesh | Level:
+    return mesh if seen is None else replace(mesh, vertices=above_ground(mesh.vertices, seen.up, seen.height))
 
 
 def _moved(mesh: TexturedMesh, b_from_a: np.ndarray) -> TexturedMesh:

@@ -4,6 +4,7 @@ moved from part to part."""
 from __future__ import annotations
 
 import heapq
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
 import numpy as np
@@ -22,8 +23,8 @@ Group = frozenset[int]
 class Grouping:
     """Which pieces make up which part. Hulls and reaches are remembered: the same groups come up again and again."""
 
-    def __init__(self, pieces: list[Shape], outward: Outward) -> None:
-        self._pieces, self._outward = pieces, outward
+    def __init__(self, pieces: list[Shape], outward: Outward, workers: int = 1) -> None:
+        self._pieces, self._outward, self._workers = pieces, outward, workers
         low, high = (np.array([f(p.vertices, axis=0) for p in pieces]) for f in (np.min, np.max))
         self._adjacent = ((low[:, None] <= high[None] + TOUCH_M) & (high[:, None] >= low[None] - TOUCH_M)).all(2)
         self._hulls: dict[Group, Shape] = {frozenset([k]): p for k, p in enumerate(pieces)}
@@ -48,7 +49,9 @@ class Grouping:
     def merged(self, groups: list[Group], error_m: float, most: int) -> list[Group]:
         """Pairs joined, those that reach least first, while they stay within `error_m`, and further where there are more than `most`."""
         left = set(groups)
-        heap = [self._offer(a, b) for a, b in combinations(groups, 2) if self._touch(a, b)]
+        pairs = [(a, b) for a, b in combinations(groups, 2) if self._touch(a, b)]
+        with ThreadPoolExecutor(self._workers) as pool:
+            heap = list(pool.map(lambda pair: self._offer(*pair), pairs))
         heapq.heapify(heap)
         while heap:
             reach, *pair = heapq.heappop(heap)

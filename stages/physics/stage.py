@@ -6,6 +6,7 @@ Where the mesh is not closed, or no colliders are found, there are no files but 
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ class PhysicsStage:
     """mesh.ply, `textured` and the points of the scene -> `physics`: physics.json, levels/ and, where there can be, the folder sim/."""
 
     name = "physics"
-    version = 4
+    version = 5
     needs = Resources(memory_gb=1.5)
     Config = PhysicsConfig
     inputs = ("mesh.ply", "textured", "points.npz")
@@ -48,19 +49,23 @@ class PhysicsStage:
         if not config.files:
             return _without(folder, "physics.files=off", [])
         full, textured = read_ply(inputs["mesh.ply"].path), read_textured(inputs["textured"].path)
-        context.progress(0, 5, "levels of detail")
-        levels = make_levels(full, textured)
-        write_levels(folder / "levels", [m.level for m in levels])
-        told = {"levels": {name: m.record for name, m in zip(NAMES, levels, strict=True)}}
+        context.progress(0, 5, "levels of detail and colliders")
         with np.load(inputs["points.npz"].path, allow_pickle=False) as points:
             scene = np.asarray(points["scene_xyz"] if "scene_xyz" in points else [], np.float64).reshape(-1, 3)
             metric = bool(points["metric"]) if "metric" in points else True
-        try:
-            if not metric:
-                raise Unfit("its scale is unknown, so that mass and size would be made up; posed.metres_per_unit gives the scale")
-            made = make(full, textured, scene, config, context, [m.level for m in levels])
-        except (Unfit, NoParts) as e:
-            return _without(folder, str(e), [f"No files for simulators: {e}. The twin itself is complete."], told, figures(levels))
+        with ThreadPoolExecutor(1) as pool:              # levels while CoACD works in its own process
+            making = pool.submit(make_levels, full, textured)
+            try:
+                if not metric:
+                    raise Unfit("its scale is unknown, so that mass and size would be made up; posed.metres_per_unit gives the scale")
+                made, unfit = make(full, textured, scene, config, context, lambda: [m.level for m in making.result()]), ""
+            except (Unfit, NoParts) as e:
+                made, unfit = None, str(e)
+            levels = making.result()
+        write_levels(folder / "levels", [m.level for m in levels])
+        told = {"levels": {name: m.record for name, m in zip(NAMES, levels, strict=True)}}
+        if made is None:
+            return _without(folder, unfit, [f"No files for simulators: {unfit}. The twin itself is complete."], told, figures(levels))
         from stages.physics.drop_test import dropped
         from stages.physics.files import write_sim
         from stages.physics.pictures import write_pictures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,6 +100,12 @@ class Ruler:
         corner = mesh.vertices[mesh.faces]
         self._count, self._own = count, points[::2]
         self._mesh = Surface(np.concatenate([points, corner.mean(1)]), np.concatenate([corner[face], corner]))
+
+    def rougher(self, count: int) -> Ruler:
+        """The same with `count` samples each way."""
+        out = copy(self)
+        out._count, out._own = count, self._own[:: max(1, len(self._own) // count)]
+        return out
 
     def to_mesh(self, points: np.ndarray) -> np.ndarray:
         """(N,) of points (N, 3)."""

@@ -45,6 +45,15 @@ def mug(voxel_m: float = 0.0015) -> Shape:
     return meshed(sdf, (0.075, 0.055, 0.045), voxel_m)
 
 
+def bowl(voxel_m: float = 0.0015) -> Shape:
+    """Half a ball of 60 mm radius, open at the top (-y), with a wall of 5 mm and a flat foot."""
+    def sdf(x: np.ndarray) -> np.ndarray:
+        solid = np.maximum(np.linalg.norm(x, axis=-1) - 0.060, np.maximum(-x[..., 1], x[..., 1] - 0.057))
+        return np.maximum(solid, 0.055 - np.linalg.norm(x * [1, 1.04, 1], axis=-1))
+
+    return meshed(sdf, (0.065, 0.062, 0.065), voxel_m)
+
+
 def textured(shape: Shape, colour: tuple[int, int, int] = (180, 90, 40)) -> TexturedMesh:
     """One colour all over."""
     corner = shape.vertices[shape.faces]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stages.physics.cells import is_thin
 from stages.physics.colliders import NoParts, convex_parts, decomposed, lightened, one_hull
 from stages.physics.shapes import Shape, convex_hull, open_edges
 from stages.physics.surface_distance import Ruler, between, inside, samples
-from tests.physics.made import EAR_AT, EAR_MAJOR, MUG_HALF, MUG_RADIUS, ball, box, mug
+from tests.physics.made import EAR_AT, EAR_MAJOR, MUG_HALF, MUG_RADIUS, ball, bowl, box, mug
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,24 @@ def test_the_mug_stays_open_where_one_grasps_and_fills_it(cup):
     ring = np.array([[EAR_AT + EAR_MAJOR, 0, 0]])
     assert in_any(wall, found.parts).all() and in_any(ring, found.parts).all(), "wall and ear are solid"
     assert len(found.parts) <= 32
+
+
+def test_a_bowl_keeps_its_hollow_and_its_round_wall():
+    """A wall that is round both ways: pieces cut along the axes leave 3 mm with as many parts."""
+    shape = bowl()
+    found = convex_parts(shape, 0.0012, 32, 30.0, 2)
+    assert len(found.parts) <= 32 and found.distance.mean_m < 0.0005 and found.distance.max_m < 0.002
+    assert all(len(p.vertices) <= 64 for p in found.parts)
+    soup = np.random.default_rng(0).uniform(-1, 1, (4000, 3)) * 0.05
+    soup = soup[(np.linalg.norm(soup, axis=1) < 0.05) & (soup[:, 1] > 0)]
+    assert len(soup) > 500 and in_any(soup, found.parts).mean() < 0.01, "it can be filled"
+    wall = np.random.default_rng(1).normal(size=(400, 3))
+    wall = 0.0575 * wall / np.linalg.norm(wall, axis=1, keepdims=True) * [1, 0.98, 1]
+    assert in_any(wall[(wall[:, 1] > 0.004) & (wall[:, 1] < 0.05)], found.parts).mean() > 0.99, "the wall has no gaps"
+
+
+def test_patches_are_for_walls_only():
+    assert is_thin(bowl(0.003)) and is_thin(mug(0.003)) and not is_thin(ball())
 
 
 def test_the_parts_are_convex_and_their_distance_is_measured(cup):
