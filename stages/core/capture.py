@@ -39,6 +39,8 @@ CALIBRATION_ENDINGS = (".conf", "camchain.yaml")
 COLMAP_RIGS = tuple(tuple(f"{folder}{part}{end}" for part in ("cameras", "rigs", "images")) for folder in ("", "sparse/0/", "sparse/")
                     for end in (".bin", ".txt"))
 """a COLMAP model whose cameras form a rig, where no other calibration lies: models are made of captures that have one, too"""
+RIG_CONFIG = "rig_config.json"
+"""what COLMAP was told of the rig; read where there is neither a model nor another calibration"""
 FRAMES_META, EDEX = "frames_meta.json", "stereo.edex"
 CALIBRATION_PAIRS = (("left.yaml", "right.yaml"), ("left.yml", "right.yml"), ("camera_info_left.yaml", "camera_info_right.yaml"),
                      ("left_camera_info.yaml", "right_camera_info.yaml"), ("left/camera_info.yaml", "right/camera_info.yaml"),
@@ -194,6 +196,7 @@ def _calibration(root: Path) -> tuple[Path, ...]:
     found = [tuple(root / n for n in group) for group in names if all(_file(root / n) for n in group)]
     found += [(root / n,) for n in (FRAMES_META, EDEX) if _file(root / n)][:1]        # both come from one tool, and say the same
     found = found or [tuple(root / n for n in group) for group in COLMAP_RIGS if all(_file(root / n) for n in group)]
+    found = found or [(root / RIG_CONFIG,)] * (_file(root / RIG_CONFIG) is not None)
     if len(found) > 1:
         raise CaptureError(f"{root} holds {len(found)} calibrations: {' and '.join(' + '.join(p.name for p in group) for group in found)}",
                            "keep the one that belongs to these pictures")

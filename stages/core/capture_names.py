@@ -6,10 +6,10 @@ import difflib
 from collections import Counter
 from pathlib import Path
 
-from stages.core.capture import CALIBRATIONS, PICTURES, VIDEOS
+from stages.core.capture import CALIBRATIONS, PICTURES, RIG_CONFIG, VIDEOS
 
 FOLDERS = ("left", "right", "masks", "hidden", "depth", "prompt")
-FILES = ("prompt.json", "twin.yaml", "stereo.mp4", "left.mp4", "right.mp4", "frames_meta.json", *CALIBRATIONS)
+FILES = ("prompt.json", "twin.yaml", "stereo.mp4", "left.mp4", "right.mp4", "frames_meta.json", RIG_CONFIG, *CALIBRATIONS)
 OTHER_NAMES = {"mask": "masks", "segmentation": "masks", "segmentations": "masks", "seg": "masks", "silhouettes": "masks",
                "depths": "depth", "depth_maps": "depth", "occlusion": "hidden", "occlusions": "hidden"}
 _NEAR = 0.8

@@ -43,15 +43,23 @@ def rotation_of(q: np.ndarray) -> np.ndarray:
 
 
 def _lens(model: str, width: int, height: int, p: tuple[float, ...], where: str) -> Lens:
-    if not 0 < width <= 100_000 or not 0 < height <= 100_000 or not all(math.isfinite(x) for x in p):
+    if not 0 < width <= 100_000 or not 0 < height <= 100_000:
         raise CaptureError(f"{where}: {width}x{height} px, parameters {p[:4]}", "the file is damaged")
+    K, lens, distortion = intrinsics(model, p, where)
+    return K, width, height, lens, distortion
+
+
+def intrinsics(model: str, p: tuple[float, ...], where: str) -> tuple[np.ndarray, LensModel, tuple[float, ...]]:
+    """K (3, 3), the kind of lens and its distortion, of a model in `COUNTS` with as many parameters. Raises CaptureError."""
+    if not all(math.isfinite(x) for x in p):
+        raise CaptureError(f"{where}: parameters {p[:4]}", "the file is damaged")
     simple = model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
     fx, fy, cx, cy, *rest = (p[0], *p) if simple else p
     lens: LensModel = "none" if not any(rest) else "fisheye" if model == "OPENCV_FISHEYE" else "opencv"
     radial = tuple(rest) if len(rest) >= 4 else (*rest, *(0.0,) * (4 - len(rest)))
     if model in ("SIMPLE_RADIAL", "RADIAL"):
         radial = (rest[0], rest[1] if len(rest) > 1 else 0.0, 0.0, 0.0)
-    return pinhole(fx, fy, cx, cy), width, height, lens, radial if lens != "none" else ()
+    return pinhole(fx, fy, cx, cy), lens, radial if lens != "none" else ()
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -82,11 +82,12 @@ def _rig(path: Path, number: int, sensors: list[tuple[bool, int, tuple[float, ..
         if pose is None:
             unplaced.append(sensor)
         else:
-            cameras[sensor] = _matrix(np.array(pose, float), f"{path.name}, rig {number}, camera {sensor}")
+            cameras[sensor] = matrix_of(np.array(pose, float), f"{path.name}, rig {number}, camera {sensor}")
     return ColmapRig(number, cameras, tuple(unplaced))
 
 
-def _matrix(pose: np.ndarray, where: str) -> np.ndarray:
+def matrix_of(pose: np.ndarray, where: str) -> np.ndarray:
+    """(4, 4) of qw qx qy qz tx ty tz. Raises CaptureError for what is no pose."""
     sane = pose.shape == (7,) and bool((np.abs(pose) < MOST_NUMBER).all())
     norm = float(np.linalg.norm(pose[:4])) if sane else float("nan")
     if not 0.99 < norm < 1.01:

@@ -35,9 +35,9 @@ def read_calibration(files: tuple[Path, ...], unit_m: float = 1.0,
         calibration_middlebury,
         calibration_nvidia,
         calibration_opencv,
+        calibration_rig_config,
         calibration_zed,
     )
-
 
     path, suffix = files[0], files[0].suffix.lower()
     if len(files) == 2 and (pair := _ros_pair(files)) is not None:
@@ -52,6 +52,8 @@ def read_calibration(files: tuple[Path, ...], unit_m: float = 1.0,
         return calibration_mat.read(path)
     if len(files) == 1 and suffix == ".conf":
         return calibration_zed.read(path, size() if size else None)
+    if len(files) == 1 and path.name == calibration_rig_config.NAME:
+        return calibration_rig_config.read(plain_files.read_json(path), path.name, unit_m)
     if len(files) == 1 and suffix in (".json", ".edex") and not _is_opencv_json(data := plain_files.read_json(path, most=MOST_JSON)):
         return _read_json_of_any_maker(data, path.name)
     if len(files) == 1 and suffix in (".yaml", ".yml"):

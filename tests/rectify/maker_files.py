@@ -61,8 +61,11 @@ EDEX = json.dumps([{"cameras": [{"intrinsics": {"distortion_model": "fisheye4", 
 FISHEYE = json.dumps({"rectified": False, "image_size": {"width": 640, "height": 480},
                       **{side: {"K": K, "distortion": [0.01, -0.01, 0.002, 0], "model": "fisheye"} for side in ("left", "right")},
                       "right_from_left": {"R": _TURN, "t_m": [-0.06, 0, 0]}}).encode()
+_LENS = {"camera_model_name": "OPENCV", "camera_params": [900.0, 901, 323, 236.75, 0.1, 0, 0, 0]}
+RIG_CONFIG = json.dumps([{"cameras": [{"image_prefix": "left/", "ref_sensor": True, **_LENS}, {
+    "image_prefix": "right/", "cam_from_rig_rotation": [1, 0, 0, 0], "cam_from_rig_translation": [-0.06, 0, 0], **_LENS}]}]).encode()
 """name of the file in a capture -> its bytes"""
 FILES = {"SN1.conf": ZED, "realsense.json": REALSENSE, "depthai.json": DEPTHAI, "matlab.json": MATLAB,
          "plain.mat": _mat(False), "small.mat": _mat(True),
          "K.txt": K_TXT,
-         "frames_meta.json": FRAMES_META, "stereo.edex": EDEX, "fisheye.json": FISHEYE}
+         "frames_meta.json": FRAMES_META, "stereo.edex": EDEX, "fisheye.json": FISHEYE, "rig_config.json": RIG_CONFIG}

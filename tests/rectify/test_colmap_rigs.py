@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 import pycolmap
 import pytest
+from scipy.spatial.transform import Rotation
 
 from flows.capture_look import look
 from flows.request import Reconstruction
@@ -125,12 +127,74 @@ def test_what_is_no_pair_is_refused_by_name(tmp_path):
         found_in(three)
 
 
+def rig_config(root: Path, model: str = "OPENCV", first: int = 0, names: tuple[str, str] = ("left/", "right/"), **entries) -> Path:
+    """A capture with rig_config.json of the rig that `write_model` makes; `entries` go into the second camera."""
+    between = rigid(R, T) if first == 0 else np.linalg.inv(rigid(R, T))
+    x, y, z, w = Rotation.from_matrix(between[:3, :3]).as_quat().tolist()
+    lens = {"camera_model_name": model, "camera_params": LENS[model]}
+    cameras = [{"image_prefix": names[first], "ref_sensor": True, **lens},
+               {"image_prefix": names[1 - first], "cam_from_rig_rotation": [w, x, y, z],
+                "cam_from_rig_translation": between[:3, 3].tolist(), **lens} | entries]
+    folder = capture(root, ".bin")
+    shutil.rmtree(folder / "sparse")
+    cameras[1] = {k: v for k, v in cameras[1].items() if v is not None}
+    (folder / "rig_config.json").write_text(json.dumps([{"cameras": cameras}]))
+    return folder
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("names", [("left/", "right/"), ("rig/left/", "rig/right/"), ("cam_a/", "cam_b/")])
+def test_rig_config_is_read_as_colmap_reads_it(tmp_path, first, names):
+    folder = rig_config(tmp_path / "c", first=first, names=names)
+    found = found_in(folder)
+    np.testing.assert_allclose(found.right_from_left, rigid(R, T), atol=1e-9)
+    np.testing.assert_allclose(found.left.K, [[700, 0, 320], [0, 702, 240], [0, 0, 1]], atol=1e-9)
+    assert found.size is None and "120.0 mm" in found.note and found_in(folder, 1e-2).baseline_m == pytest.approx(0.01 * 0.12, rel=1e-3)
+    theirs = pycolmap.read_rig_config(str(folder / "rig_config.json"))[0].cameras
+    placed = next(c for c in theirs if not c.ref_sensor).cam_from_rig.matrix()
+    np.testing.assert_allclose(placed, (rigid(R, T) if first == 0 else np.linalg.inv(rigid(R, T)))[:3], atol=1e-9)
+
+
+def test_a_fisheye_in_rig_config_and_a_model_comes_before_it(tmp_path):
+    found = found_in(rig_config(tmp_path / "c", model="OPENCV_FISHEYE"))
+    assert found.left.fisheye and found.right.distortion.tolist() == [0.01, 0.002, -0.001, 0.0005]
+    folder = rig_config(tmp_path / "d")
+    write_model(folder / "sparse/0", ".bin")
+    assert [p.name for p in find_files(folder).calibration] == ["cameras.bin", "rigs.bin", "images.bin"]
+
+
+@pytest.mark.parametrize(("entries", "said"), [
+    ({"cam_from_rig_rotation": None}, "camera 'right/' has no cam_from_rig_rotation: COLMAP would find it"),
+    ({"camera_params": None}, "camera 'right/' has no camera_model_name and camera_params"),
+    ({"camera_params": [700.0, 702]}, "2 camera_params"),
+    ({"camera_model_name": "THIN_PRISM_FISHEYE"}, "model 'THIN_PRISM_FISHEYE'"),
+    ({"cam_from_rig_rotation": [0.5, 0, 0, 0.1]}, "its quaternion has the length 0.5"),
+    ({"cam_from_rig_translation": [1, 2]}, "4 numbers of rotation and 2 of translation"),
+    ({"ref_sensor": True}, "not exactly one of the cameras has ref_sensor"),
+    ({"rolling_shutter": 3}, "unknown entry 'rolling_shutter'"),
+    ({"image_prefix": "left/"}, "do not name one left and one right camera"),
+])  # fmt: skip
+def test_rig_config_that_is_no_calibration_is_refused_by_name(tmp_path, entries, said):
+    with pytest.raises(CaptureError, match=said):
+        found_in(rig_config(tmp_path / "c", **entries))
+
+
+@pytest.mark.parametrize(("content", "said"), [('{"ref_camera_id": 1, "cameras": []}', "as before COLMAP 3.12"),
+                                               ('{"a": 1}', "no list of rigs"),
+                                               ('[{"cameras": [{}]}]', r"1 rigs of \[1\] cameras"), ("[", "rig_config.json")])
+def test_rig_config_of_other_kinds(tmp_path, content, said):
+    folder = rig_config(tmp_path / "c")
+    (folder / "rig_config.json").write_text(content)
+    with pytest.raises(CaptureError, match=said):
+        found_in(folder)
+
+
 @pytest.mark.parametrize("end", [".bin", ".txt"])
 def test_damaged_rigs_are_refused_never_read_wrong(tmp_path, end):
     folder = capture(tmp_path / "c", end)
     path, rng = folder / f"sparse/0/rigs{end}", np.random.default_rng(0)
     whole = path.read_bytes()
-    for k in range(150):
+    for k in range(500):
         data = bytearray(whole)
         if k % 3 == 0:
             data = data[: int(rng.integers(len(data)))]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-COUNT = 300
+COUNT = 500
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="measures its memory in /proc: fuzz test not run")
-@pytest.mark.parametrize(("group", "readers"), [("listing", 1), ("picture", 8), ("calibration", 8), ("maker", 13), ("rgbd", 6), ("text", 6),
+@pytest.mark.parametrize(("group", "readers"), [("listing", 1), ("picture", 8), ("calibration", 8), ("maker", 14), ("rgbd", 6), ("text", 6),
                                                 ("map", 3), ("video", 3)])
 def test_damaged_inputs_are_read_or_refused(group, readers, tmp_path):
     command = [sys.executable, "-m", "tests.rectify.fuzz", group, str(COUNT), str(tmp_path)]
