@@ -12,7 +12,7 @@ from stages.core.errors import CaptureError
 from stages.core.look import Look
 from stages.core.object_prompt import check_prompt, read_prompt
 from stages.core.rgbd_files import find_rgbd
-from stages.rgbd import judge_registration
+from stages.rgbd import judge_registration, judge_turntable
 from stages.rgbd.camera_file import Lens
 from stages.rgbd.config import RgbdConfig
 from stages.rgbd.reading import Opened, distance_words, middle_depth, open_capture
@@ -81,6 +81,18 @@ def _by_pictures(out: Look, opened: Opened, box: list[float] | None) -> None:
     out.sections.append(("distances", [f"{middle:.3f} m {where}, {nearest:.3f} m the nearest; {share:.0f} % of pixels have depth"]))
     out.odd += [w for w in (distance_words(middle, opened.units), judge_registration.words(shifts, opened.size[0])) if w]
     out.figures["distance_m"] = round(middle, 3)
+    if words := _turntable(opened):
+        out.odd.append(words)
+
+
+def _turntable(opened: Opened) -> str:
+    """Whether the capture is one for the route of that name."""
+    if len(opened.pairs) > judge_turntable.FEW:
+        return ""
+    try:
+        return judge_turntable.words([opened.colour(k) for k in range(len(opened.pairs))])
+    except CaptureError:
+        return ""                                               # the run names the broken picture
 
 
 def _lens(lens: Lens) -> str:
