@@ -43,7 +43,7 @@ class BundleStage:
     """Bundle adjustment by Ceres (through pycolmap) with two measured views per point and frame, which fixes the metric scale."""
 
     name = "bundle"
-    version = 2
+    version = 3
     needs = Resources(memory_gb=1.5, lower=("self_check_observations",))
     Config = BundleConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "poses_initial.json", "tracks.npz")
@@ -90,10 +90,13 @@ class BundleStage:
             if config.self_check
             else None
         )
-        rows = _rows(data, adjusted, config, _doubted(rig, data, adjusted, inputs, context))
+        drift = _drift(rig, data, adjusted)
+        rows = _rows(data, adjusted, config, _doubted(rig, data, adjusted, drift, inputs, context))
         write_poses(out / "poses.json", rows)
         _write_points(out / "points.npz", data, adjusted)
         _fill_report(report, data, adjusted, before, rows, sigmas, focal, reason)
+        middle, most = float(np.median(drift)), float(drift.max())
+        report.metrics |= {"drift_sigma_median_mm": _round(1000 * middle, 4), "drift_sigma_max_mm": _round(1000 * most, 4)}
         _draw(report, data, adjusted, out)
         return report
 
@@ -131,20 +134,46 @@ def _unchanged(data: _Input):
     return Adjusted(data.poses, data.xyz, np.zeros((n, 3)), all_used, np.isfinite(data.uvr[:, 2]), 0.0, 0)
 
 
-def _doubted(rig: Rig, data: _Input, adjusted, inputs: Mapping[str, ArtifactRef], context: StageContext) -> dict[int, str]:
-    """{frame: why} of the poses that the object's surface does not bear out, where it alone tells the motion."""
+def _doubted(
+    rig: Rig, data: _Input, adjusted, drift: np.ndarray, inputs: Mapping[str, ArtifactRef], context: StageContext
+) -> dict[int, str]:
+    """{frame: why} of the poses that the object's surface does not bear out, where it alone tells the motion, or that may have drifted."""
+    from stages.bundle.drift import MAY_DRIFT_M, MAY_DRIFT_SHARE
     from stages.bundle.soundness import apart
     from stages.core.dense.view import close_view_of
     from stages.core.parallel import ordered_map
 
-    seen = adjusted.xyz[data.inside & np.isfinite(adjusted.xyz).all(1)]
+    seen = _of_object(data, adjusted)
     if data.scope != "object" or len(data.frames) < 2 or not len(seen):
         return {}
     reader = FrameReader.of(inputs)
     views = dict(ordered_map(lambda f: (f, close_view_of(rig, reader, f)), data.frames, context.workers))
     poses = dict(zip(data.frames, inverse(adjusted.left_from_object), strict=True))
     size = float(np.ptp(np.percentile(seen, (2, 98), axis=0), axis=0).max())
-    return apart(views, poses, size, context.workers)
+    limit, why = max(MAY_DRIFT_M, MAY_DRIFT_SHARE * size), "the points that tie it to the others leave open whether it is off by"
+    drifted = {f: f"{why} {1000 * off:.1f} mm" for f, off in zip(data.frames, drift, strict=True) if off > limit}
+    return drifted | apart(views, poses, size, context.workers)
+
+
+def _of_object(data: _Input, adjusted) -> np.ndarray:
+    """(N, 3) the object's points."""
+    return adjusted.xyz[data.inside & np.isfinite(adjusted.xyz).all(1)]
+
+
+def _drift(rig: Rig, data: _Input, adjusted) -> np.ndarray:
+    """(F,) metres by which each pose may be off against the others, by the points that were used."""
+    from stages.bundle.drift import LEAST_SIGMA_PX, Sightings, may_be_off
+
+    moved = data.inside if data.scope == "object" else ~data.aside
+    use = adjusted.use_left & np.isfinite(adjusted.xyz[data.point]).all(1) & moved[data.point]
+    frame, asked = data.frame[use], _of_object(data, adjusted)
+    asked = asked if len(asked) else adjusted.xyz[np.isfinite(adjusted.xyz).all(1)]
+    pose = adjusted.left_from_object[frame]
+    xyz = np.einsum("nij,nj->ni", pose[:, :3, :3], adjusted.xyz[data.point[use]]) + pose[:, :3, 3]
+    square, count = ((adjusted.residual[use, :2] ** 2).mean(1), np.bincount(frame, minlength=len(data.frames)))
+    rms = np.sqrt(np.bincount(frame, square, len(data.frames)) / np.maximum(count, 1))
+    sightings = Sightings(data.point[use], frame, xyz, np.maximum(rms[frame], LEAST_SIGMA_PX), adjusted.use_right[use])
+    return may_be_off(rig, inverse(adjusted.left_from_object), sightings, asked)
 
 
 def _rows(data: _Input, adjusted, config: BundleConfig, doubted: Mapping[int, str]) -> list[FramePose]:

@@ -18,8 +18,8 @@ from stages.masks.scene_motion import Features
 from stages.masks.support import Support
 from stages.masks.working_frame import WorkingFrame
 
-LEAST_FEATURES = 25
-"""of the object, fewer of which tell nothing"""
+LEAST_FEATURES = 50
+"""of the object, fewer of which tell nothing: those of a bare vase are noise and shade, and are not found again on its other side"""
 REACH_PX, REACH_SHARE = 6.0, 0.03
 """how far from where it should be a feature is looked for, px at 640 px width, and by how much of its distance it may be off"""
 ALIKE = 220.0

@@ -119,3 +119,11 @@ def search_range(disparity: np.ndarray, width: int) -> tuple[float, float]:
         return 0.0, width / 4
     low, high = np.percentile(known, (1, 99))
     return 0.6 * float(low), min(1.5 * float(high), 0.6 * width)
+
+
+def object_middle(rig: Rig, points: FramePoints) -> np.ndarray:
+    """(3,) of the object's points in the left camera, of all points where no mask is known; NaN without any seen by both eyes."""
+    x = points.xyz(rig)
+    x = x[points.inside] if points.inside.any() else x
+    x = x[np.isfinite(x).all(1)]
+    return np.median(x, 0) if len(x) else np.full(3, np.nan)

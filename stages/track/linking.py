@@ -13,12 +13,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from stages.core.camera import Rig
-from stages.core.dense.alignment import Alignment, align_surfaces
 from stages.core.dense.look import judge
-from stages.core.dense.turns import turning_starts
 from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import transform
 from stages.core.parallel import ordered_map
+from stages.track.bridges import bridges
 from stages.track.credibility import (
     LOOP_AGREE,
     LOOP_VIOLATION,
@@ -29,19 +28,11 @@ from stages.track.credibility import (
     Progress,
     credible,
 )
-from stages.track.frame_points import FramePoints
+from stages.track.frame_points import FramePoints, object_middle
 from stages.track.loops import Jump, believed
 from stages.track.mask_mending import mend
 from stages.track.verification import contradicted
 from stages.track.view_graph import Edge, PairOptions, alike_pairs, choose_keyframes, compare, neighbour_pairs, spanning_poses
-
-SURFACE_AGREE, SURFACE_VIOLATION, SURFACE_CORRELATION, SURFACE_SIGMA_DEG = 0.7, 0.06, 0.7, 0.8
-"""an alignment of surfaces counts when so much of both meets, so little floats, grey values go together, and the turn is so certain"""
-SEEN_SIGMA_DEG = 3.0
-"""the same where the details of both pictures go together as well"""
-
-SURFACE_WORTH = 40
-"""matches that an alignment of surfaces is worth: it is good to 0.1 to 0.5 degrees, a dozen matches to 1 to 3"""
 
 
 @dataclass
@@ -81,7 +72,7 @@ def link_frames(
     frames = sorted(points)
     pairs = neighbour_pairs(frames, link.gaps)
     known, edges, mended = _neighbours(known, pairs)
-    edges += _bridges(known, frames, edges)
+    edges += bridges(known, frames, edges)
     known = _doubting_masks(known, {f for e in edges for f in (e.a, e.b)})
     points = known.points
     poses, _ = spanning_poses(frames, edges)
@@ -90,7 +81,7 @@ def link_frames(
     alike = _compare_all(known, similar, "comparing key frames")
     joins = [e for e in alike if e.inliers >= link.strong_inliers and credible(known, e, LOOP_AGREE, LOOP_VIOLATION)]
     joins = [e for e in joins if not judge(known.views[e.a], known.views[e.b], e.b_from_a, object_only).other]
-    loops, jumps = believed(frames, edges, alike, joins, {f: _middle(rig, p) for f, p in points.items()})
+    loops, jumps = believed(frames, edges, alike, joins, {f: object_middle(rig, p) for f, p in points.items()})
     edges += loops
     poses, tree = spanning_poses(frames, edges)
     false = contradicted(known.views, poses, object_centre(rig, points, poses), object_only)
@@ -135,71 +126,7 @@ def _compare_all(known: Known, pairs: Sequence[tuple[int, int]], note: str) -> l
     return found
 
 
-def _bridges(known: Known, frames: Sequence[int], edges: Sequence[Edge]) -> list[Edge]:
-    """Edges by aligned surfaces between successive frames that share few points; each new one gives the next a start."""
-    own = {(e.a, e.b): e for e in edges}
-    motion = {p: e.b_from_a for p, e in own.items()}
-    found: dict[tuple[int, int], Edge] = {}
-    turned: set[tuple[int, int]] = set()        # wide steps, tried once
-    places = range(len(frames) - 1)
-    for i in (*places, *reversed(places)):  # the second time round, starts come from behind
-        a, b = frames[i], frames[i + 1]
-        if (a, b) in found or ((a, b) in own and own[a, b].inliers >= SURFACE_WORTH):
-            continue
-        beside = ((a, b), (frames[i - 1], a) if i else None, (b, frames[i + 2]) if i + 2 < len(frames) else None)
-        edge = _bridge(known, a, b, [*(motion[p] for p in beside if p in motion), np.eye(4)])
-        if edge is None and (a, b) not in own and (a, b) not in turned:
-            turned.add((a, b))
-            edge = _bridge(known, a, b, _turns(known, a, b))
-        known.progress(i, len(frames), "bridging gaps")
-        if edge is not None:
-            motion[a, b], found[a, b] = edge.b_from_a, edge
-    return list(found.values())
-
-
-def _bridge(known: Known, a: int, b: int, starts: Sequence[np.ndarray]) -> Edge | None:
-    """The best alignment from any start that passes every test; it carries no matches. Where the scene's surfaces do not go together, the
-    object's may."""
-    edge = _aligned(known, a, b, starts, known.object_only)
-    return edge if edge is not None or known.object_only else _aligned(known, a, b, starts, True)
-
-
-def _turns(known: Known, a: int, b: int) -> list[np.ndarray]:
-    """Wide turns about the object's middle, as far as it is known where that is in both frames."""
-    middles = [_middle(known.rig, known.points[f]) for f in (a, b)]
-    return turning_starts(*middles) if np.isfinite(middles).all() else []
-
-
-def _aligned(known: Known, a: int, b: int, starts: Sequence[np.ndarray], object_only: bool) -> Edge | None:
-    best, score = None, -np.inf
-    for start in starts:
-        aligned = align_surfaces(known.views[a], known.views[b], start, object_only)
-        if aligned is None or aligned.correlation < SURFACE_CORRELATION or not _certain(known, a, b, aligned, object_only):
-            continue
-        edge = Edge(a, b, aligned.b_from_a, np.zeros((0, 2), np.int64), SURFACE_WORTH)
-        if aligned.correlation > score and credible(known, edge, SURFACE_AGREE, SURFACE_VIOLATION):
-            best, score = edge, aligned.correlation
-    return best
-
-
-def _certain(known: Known, a: int, b: int, aligned: Alignment, object_only: bool) -> bool:
-    """Whether the turn is; less will do where the look bears it out: points that are sought from there then measure it."""
-    turn = np.degrees(aligned.sigma_rad)
-    if turn <= SURFACE_SIGMA_DEG or turn > SEEN_SIGMA_DEG:
-        return bool(turn <= SURFACE_SIGMA_DEG)
-    look = judge(known.views[a], known.views[b], aligned.b_from_a, object_only).correlation
-    return look >= SURFACE_CORRELATION
-
-
 def object_centre(rig: Rig, points: Mapping[int, FramePoints], poses: Mapping[int, np.ndarray]) -> np.ndarray:
     """(3,) robust centre of the object's points (all points where no mask is known) over the posed frames, in the poses' frame."""
-    seen = [transform(pose, middle) for f, pose in poses.items() if np.isfinite(middle := _middle(rig, points[f])).all()]
+    seen = [transform(pose, middle) for f, pose in poses.items() if np.isfinite(middle := object_middle(rig, points[f])).all()]
     return np.median(seen, 0) if seen else np.array([0.0, 0.0, 1.0])
-
-
-def _middle(rig: Rig, points: FramePoints) -> np.ndarray:
-    """(3,) of the object's points in the left camera, of all points where no mask is known; NaN without any seen by both eyes."""
-    x = points.xyz(rig)
-    x = x[points.inside] if points.inside.any() else x
-    x = x[np.isfinite(x).all(1)]
-    return np.median(x, 0) if len(x) else np.full(3, np.nan)

@@ -29,7 +29,7 @@ class TrackStage:
     """Camera poses relative to the object from matched features, metric through stereo."""
 
     name = "track"
-    version = 5
+    version = 6
     needs = Resources(memory_gb=1.5, lower=("max_width_px", "max_points_inside", "max_observations"))
     Config = TrackConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "masks.parquet")

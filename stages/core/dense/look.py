@@ -73,9 +73,10 @@ class Verdict:
 
 def judge(a: DenseView, b: DenseView, b_from_a: np.ndarray, object_only: bool) -> Verdict:
     """Two frames and the motion claimed between them."""
-    look = _correlation(a, b, b_from_a, object_only)
+    look = detail_correlation(a, b, b_from_a, object_only)
     there, back = agreement(a, b, b_from_a, object_only), agreement(b, a, inverse(b_from_a), object_only)
-    return Verdict(look, min(there.agree, back.agree), max(there.violate, back.violate), min(there.asked, back.asked))
+    seen = look.correlation if look.tells else float("nan")
+    return Verdict(seen, min(there.agree, back.agree), max(there.violate, back.violate), min(there.asked, back.asked))
 
 
 def detail(view: DenseView, object_only: bool) -> np.ndarray:
@@ -90,15 +91,22 @@ def _mean_within(gray: np.ndarray, weight: np.ndarray, sigma: float) -> np.ndarr
     return cv2.GaussianBlur(gray * weight, (0, 0), sigma) / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3)
 
 
-def _correlation(a: DenseView, b: DenseView, b_from_a: np.ndarray, object_only: bool) -> float:
-    """Of the detail at the places of a that b's depth meets; NaN where too few do, or one of them is bare."""
+@dataclass(frozen=True)
+class DetailLook:
+    """How the details of two frames go together, NaN where too few places meet; `tells`: both have more contrast than noise has."""
+
+    correlation: float
+    tells: bool
+
+
+def detail_correlation(a: DenseView, b: DenseView, b_from_a: np.ndarray, object_only: bool) -> DetailLook:
+    """Of the detail at the places of a that b's depth meets."""
     pixel_a, x = a.surface(object_only)
     landed = b.land(transform(b_from_a, x))
     on = landed.on & b.mask[landed.at] if object_only else landed.on
     if on.sum() < LEAST_MET:
-        return float("nan")
+        return DetailLook(float("nan"), False)
     u, v = pixel_a[landed.seen[on]].T
     of_a, of_b = detail(a, object_only)[v, u], detail(b, object_only)[landed.at[0][on], landed.at[1][on]]
-    if min(of_a.std(), of_b.std()) < LEAST_CONTRAST:
-        return float("nan")
-    return float(np.corrcoef(of_a, of_b)[0, 1])
+    least = min(float(of_a.std()), float(of_b.std()))
+    return DetailLook(float(np.corrcoef(of_a, of_b)[0, 1]) if least > 0 else float("nan"), least >= LEAST_CONTRAST)

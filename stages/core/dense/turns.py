@@ -6,6 +6,7 @@ middle: a handful of them about the upright axis cover what people do, the align
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from stages.core.dense.look import Verdict, judge
 from stages.core.dense.view import DenseView
 
 TURNS_DEG = (0.0, -10.0, 10.0, -20.0, 20.0, -30.0, 30.0)
+TUMBLE_DEG = 20.0
+"""turn of a thing that a hand turns, between two frames, about any axis"""
 TILT_DEG = 30.0
 """how far a camera mostly looks down: the upright axis in its own frame"""
 
@@ -40,6 +43,12 @@ def turning_starts(middle_a: np.ndarray, middle_b: np.ndarray) -> list[np.ndarra
     """(4, 4) b_from_a, turns about the upright axis that bring the middle (3,) in a to that in b, metres."""
     axis = np.array([0.0, -np.cos(np.radians(TILT_DEG)), -np.sin(np.radians(TILT_DEG))])
     return [_about(middle_a, middle_b, np.radians(turn) * axis) for turn in TURNS_DEG]
+
+
+def tumbling_starts(middle_a: np.ndarray, middle_b: np.ndarray) -> list[np.ndarray]:
+    """The same about axes all round: along the axes of the camera and half-way between them."""
+    corners = [np.array(c, float) for c in itertools.product((-1, 0, 1), repeat=3) if sum(map(abs, c)) in (1, 3)]
+    return [_about(middle_a, middle_b, np.radians(TUMBLE_DEG) * c / np.linalg.norm(c)) for c in corners]
 
 
 def best_tied(a: DenseView, b: DenseView, starts: Sequence[np.ndarray], object_only: bool) -> Tied | None:

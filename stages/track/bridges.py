@@ -1,0 +1,182 @@
+"""Motions between successive frames that share few points: their surfaces are laid onto each other, and what points there are is asked.
+
+No single witness will do. A surface alone slides (a cup turns in itself), a handful of matches alone is chance, and a look alone goes
+together at the wrong place of a repeated print; what two of them say independently is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stages.core.dense.alignment import Alignment, align_surfaces
+from stages.core.dense.look import detail_correlation, judge
+from stages.core.dense.turns import tumbling_starts, turning_starts
+from stages.core.dense.view import agreement
+from stages.core.geometry.rigid import inverse, rotation_angle, transform
+from stages.core.geometry.stereo_points import project_stereo
+from stages.track.credibility import Known, credible
+from stages.track.frame_points import object_middle
+from stages.track.view_graph import Edge, compare
+
+SURFACE_AGREE, SURFACE_VIOLATION, SURFACE_CORRELATION, SURFACE_SIGMA_DEG = 0.7, 0.06, 0.7, 0.8
+"""an alignment of surfaces counts when so much of both meets, so little floats, grey values go together, and the turn is so certain"""
+SEEN_SIGMA_DEG = 3.0
+"""the same where another witness bears it out: the details of both pictures, or points"""
+STEADY_SIGMA_DEG, STEADY_DEG = 1.5, 5.0
+"""the same where the step before or after was the same motion to within so much"""
+SURFACE_WORTH = 40
+"""matches that an alignment of surfaces is worth: it is good to 0.1 to 0.5 degrees, a dozen matches to 1 to 3"""
+FEW, FEW_SHARE, FEW_PX = 4, 0.35, 2.0
+"""matches that must go along, their share of the proposed, and how far each may be off (times `max_error_px`). On random captures nine of
+ten false alignments have at most 3 and none of them 5 with such a share; of true ones three of four have"""
+FEW_BARE = 5
+"""as many where the surface is so plain that its look is hardly more than noise"""
+FEW_LOOK = 0.5
+"""how well the details must go together beside them (true ones: 0.6 to 0.97, three of four false ones below 0.31)"""
+CONTRADICTED_OF = 20
+"""matches of which fewer than FEW_SHARE go along, from which on they speak against a motion; fewer may all be false ones"""
+HIDDEN_AGREE, HIDDEN_VIOLATION = 0.3, 0.02
+"""the inner side of a bowl is hidden after a turn: so little of one surface may meet where hardly anything floats and the other meets"""
+
+
+@dataclass(frozen=True)
+class _Witness:
+    """What speaks for one motion between two frames."""
+
+    edge: Edge
+    correlation: float
+    """of grey values (alignment) or of details (look), to rank motions by"""
+
+
+def bridges(known: Known, frames: Sequence[int], edges: Sequence[Edge]) -> list[Edge]:
+    """Edges by aligned surfaces between successive frames that share few points; each new one gives the next a start."""
+    own = {(e.a, e.b): e for e in edges}
+    motion = {p: e.b_from_a for p, e in own.items()}
+    found: dict[tuple[int, int], Edge] = {}
+    turned: set[tuple[int, int]] = set()        # wide steps, tried once
+    places = range(len(frames) - 1)
+    for i in (*places, *reversed(places)):  # the second time round, starts come from behind
+        a, b = frames[i], frames[i + 1]
+        if (a, b) in found or ((a, b) in own and own[a, b].inliers >= SURFACE_WORTH):
+            continue
+        beside = [motion[p] for p in _beside(frames, i) if p in motion]
+        edge = _bridge(known, a, b, [*([motion[a, b]] if (a, b) in motion else []), *beside, np.eye(4)], beside)
+        if edge is None and (a, b) not in own and (a, b) not in turned:
+            turned.add((a, b))
+            edge = _wide(known, a, b, beside)
+        known.progress(i, len(frames), "bridging gaps")
+        if edge is not None:
+            motion[a, b], found[a, b] = edge.b_from_a, edge
+    return list(found.values())
+
+
+def _beside(frames: Sequence[int], i: int) -> list[tuple[int, int]]:
+    """The steps before and after the one from place i."""
+    before = [(frames[i - 1], frames[i])] if i else []
+    return before + ([(frames[i + 1], frames[i + 2])] if i + 2 < len(frames) else [])
+
+
+def _bridge(known: Known, a: int, b: int, starts: Sequence[np.ndarray], beside: Sequence[np.ndarray]) -> Edge | None:
+    """The best alignment from any start that passes every test; it carries no matches. Where the scene's surfaces do not go together, the
+    object's may."""
+    edge = _aligned(known, a, b, starts, beside, known.object_only)
+    return edge if edge is not None or known.object_only else _aligned(known, a, b, starts, beside, True)
+
+
+def _wide(known: Known, a: int, b: int, beside: Sequence[np.ndarray]) -> Edge | None:
+    """From wide turns about the object's middle, as far as it is known where that is in both frames, and from the motion of a few points.
+    Those about the upright axis first, as they are what people do."""
+    few = compare(known.rig, known.points[a], known.points[b], True, replace(known.pair, min_inliers=FEW)) if known.object_only else None
+    starts = [] if few is None else [few.b_from_a]
+    middles = [object_middle(known.rig, known.points[f]) for f in (a, b)]
+    turns = [turning_starts, tumbling_starts] if known.object_only else [turning_starts]
+    if not np.isfinite(middles).all():
+        return _bridge(known, a, b, starts, beside)
+    for made in turns:
+        edge = _bridge(known, a, b, [*starts, *made(*middles)], beside)
+        if edge is not None:
+            return edge
+    return _as_matched(known, few)
+
+
+def _aligned(
+    known: Known, a: int, b: int, starts: Sequence[np.ndarray], beside: Sequence[np.ndarray], object_only: bool
+) -> Edge | None:
+    best: _Witness | None = None
+    for start in starts:
+        aligned = align_surfaces(known.views[a], known.views[b], start, object_only)
+        witness = None if aligned is None else _witness(known, a, b, aligned, beside, object_only)
+        if witness is not None and (best is None or witness.correlation > best.correlation):
+            best = witness
+    return None if best is None else best.edge
+
+
+def _witness(
+    known: Known, a: int, b: int, aligned: Alignment, beside: Sequence[np.ndarray], object_only: bool
+) -> _Witness | None:
+    """The motion of an alignment if enough speaks for it: a certain turn, or a less certain one that another witness bears out."""
+    edge = Edge(a, b, aligned.b_from_a, np.zeros((0, 2), np.int64), SURFACE_WORTH)
+    turn = np.degrees(aligned.sigma_rad)
+    if turn > SEEN_SIGMA_DEG or not _surfaces(known, edge):
+        return None
+    if known.object_only and _matches_contradict(known, edge):
+        return None
+    if known.object_only and _few_agree(known, edge):
+        return _Witness(edge, max(aligned.correlation, SURFACE_CORRELATION))
+    if aligned.correlation < SURFACE_CORRELATION or not credible(known, edge, SURFACE_AGREE, SURFACE_VIOLATION):
+        return None
+    steady = known.object_only and turn <= STEADY_SIGMA_DEG and any(_turn_between(aligned.b_from_a, m) <= STEADY_DEG for m in beside)
+    sure = turn <= SURFACE_SIGMA_DEG or steady
+    sure = sure or judge(known.views[a], known.views[b], aligned.b_from_a, object_only).correlation >= SURFACE_CORRELATION
+    return _Witness(edge, aligned.correlation) if sure else None
+
+
+def _as_matched(known: Known, few: Edge | None) -> Edge | None:
+    """The motion of a few points as it is, where aligning ran away from it but surfaces, look and matches bear it out."""
+    if few is None or not known.object_only or not _surfaces(known, few) or not _few_agree(known, few):
+        return None
+    return Edge(few.a, few.b, few.b_from_a, few.matches, few.inliers, few.proposed)
+
+
+def _surfaces(known: Known, edge: Edge) -> bool:
+    """Whether the surfaces of both frames meet, or what does not is hidden."""
+    if credible(known, edge, SURFACE_AGREE, SURFACE_VIOLATION):
+        return True
+    a, b = known.views[edge.a], known.views[edge.b]
+    said = [agreement(a, b, edge.b_from_a, True), agreement(b, a, inverse(edge.b_from_a), True)]
+    shares = sorted(x.agree for x in said)
+    hidden = known.object_only and max(x.violate for x in said) <= HIDDEN_VIOLATION
+    return hidden and shares[0] >= HIDDEN_AGREE and shares[1] >= 1 - 2 * HIDDEN_VIOLATION
+
+
+def _matches_contradict(known: Known, edge: Edge) -> bool:
+    agreeing, proposed = _matches(known, edge)
+    return proposed >= CONTRADICTED_OF and agreeing < FEW_SHARE * proposed
+
+
+def _few_agree(known: Known, edge: Edge) -> bool:
+    """Whether a few matches go along, and the object's look does."""
+    agreeing, proposed = _matches(known, edge)
+    if agreeing < FEW or agreeing < FEW_SHARE * proposed:
+        return False
+    look = detail_correlation(known.views[edge.a], known.views[edge.b], edge.b_from_a, True)
+    return look.correlation >= FEW_LOOK and (agreeing >= FEW_BARE or look.tells)
+
+
+def _matches(known: Known, edge: Edge) -> tuple[int, int]:
+    """How many of the matches between two frames' points on the object go along with a motion, and how many there are."""
+    a, b = known.points[edge.a], known.points[edge.b]
+    if a.mask_lost or b.mask_lost:
+        return 0, 0
+    from_a, from_b = np.flatnonzero(np.isfinite(a.u_right) & a.inside), np.flatnonzero(b.inside)
+    ia, ib = known.pair.matcher(a, b, from_a, from_b).T
+    off = project_stereo(known.rig, transform(edge.b_from_a, a.xyz(known.rig)[ia]))[:, :2] - b.uvr[ib][:, :2]
+    with np.errstate(invalid="ignore"):
+        return int((np.hypot(*off.T) < FEW_PX * known.pair.max_error_px).sum()), len(ia)
+
+
+def _turn_between(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.degrees(rotation_angle(inverse(a) @ b)))

@@ -1,0 +1,76 @@
+"""A turn between two frames with few points: two witnesses that agree are believed, one alone is not; points that contradict are heard."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stages.core.dense.view import DenseView
+from stages.core.geometry.rigid import inverse, rotation_angle, transform
+from stages.track.bridges import FEW, bridges
+from stages.track.credibility import Known, LinkOptions
+from stages.track.frame_points import FramePoints
+from stages.track.pair_matching import MutualNearest
+from stages.track.view_graph import PairOptions
+from tests.track.ball_scene import RADIUS_M, RIG
+from tests.track.test_verification import object_from_left, view
+
+TURN_DEG = 16.0
+PAIR, LINK = PairOptions(MutualNearest(0.85), 3.0, 12, 0), LinkOptions((1,), 0.14, 4, 0.85, 220.0, 20)
+
+
+def faint(degrees: float, share: float) -> DenseView:
+    """The printed ball with so much of its contrast."""
+    v = view(degrees)
+    bare = view(degrees, printed=False).gray.astype(np.float32)
+    gray = np.where(v.mask, bare + share * (v.gray.astype(np.float32) - bare), v.gray)
+    return replace(v, gray=np.clip(gray, 0, 255).astype(np.uint8))
+
+
+def spots(degrees: float, count: int, shuffled: bool = False) -> FramePoints:
+    """So many spots fixed to the ball's front, seen by both eyes; with `shuffled` each looks like another one."""
+    rng = np.random.default_rng(5)
+    x, y = rng.uniform(-0.5, 0.5, (2, max(count, 1))) * RADIUS_M
+    on_ball = np.column_stack([x, y, -np.sqrt(RADIUS_M**2 - x**2 - y**2)])[:count]
+    seen = transform(inverse(object_from_left(degrees)), transform(object_from_left(TURN_DEG / 2), on_ball + np.array([0, 0, 0.35])))
+    descriptor = rng.integers(0, 120, (max(count, 1), 128)).astype(np.uint8)[:count]
+    uv, n = RIG.project(seen), np.zeros(count)
+    right = uv[:, 0] - RIG.fx * RIG.baseline_m / seen[:, 2]
+    descriptor = np.roll(descriptor, count // 2, axis=0) if shuffled else descriptor
+    return FramePoints(0, uv, right, np.zeros((count, 2)), n + 0.1, n + 2, descriptor, np.ones(count, bool), False)
+
+
+def known(share: float, count: int, shuffled: bool = False) -> Known:
+    points = {k: replace(spots(TURN_DEG * k, count, shuffled and k == 1), frame=k) for k in (0, 1)}
+    views = {k: faint(TURN_DEG * k, share) for k in (0, 1)}
+    return Known(RIG, points, views, True, PAIR, LINK, 1, lambda *a: None)
+
+
+def error_deg(b_from_a: np.ndarray) -> float:
+    true = inverse(object_from_left(TURN_DEG)) @ object_from_left(0.0)
+    return float(np.degrees(rotation_angle(inverse(true) @ b_from_a)))
+
+
+def test_a_print_ties_two_frames_without_a_point():
+    found = bridges(known(1.0, 0), [0, 1], [])
+    assert len(found) == 1 and error_deg(found[0].b_from_a) < 1.5
+
+
+def test_a_bare_ball_is_not_tied():
+    assert bridges(known(0.0, 0), [0, 1], []) == []
+
+
+@pytest.mark.parametrize("count", [FEW + 2, 10])
+def test_a_few_points_and_a_faint_print_tie_together_what_neither_would(count):
+    assert count < PAIR.min_inliers, "too few for a motion of their own"
+    assert bridges(known(0.12, 0), [0, 1], []) == [], "the faint print alone"
+    assert bridges(known(0.0, count), [0, 1], []) == [], "the points alone"
+    found = bridges(known(0.12, count), [0, 1], [])
+    assert len(found) == 1 and error_deg(found[0].b_from_a) < 2.5
+
+
+def test_points_that_contradict_are_heard():
+    """The print ties them alone; points of which none goes along speak against it."""
+    assert bridges(known(1.0, 30, shuffled=True), [0, 1], []) == []
