@@ -31,6 +31,9 @@ UNLIKE, UNLIKE_SPREADS, USUAL_FROM = 0.08, 3.0, 5
 scatter, is odd, where it says something of at least so many frames. By itself the figure says little: the network may not know this
 kind of object"""
 
+MOST = 0.5
+"""share of a capture's masks in doubt from which none of them is claimed: they go wrong together, and those that look better are the same"""
+
 REASONS: dict[str, tuple[str, ...]] = {
     "hardly anything changes across its outline, in colour or in depth": ("contrast", "weak_outline", "steps", "levels"),
     "what is inside and what is round it have the same colours": ("colours_alike", "inside_colours", "outside_colours", "textured"),
@@ -115,6 +118,17 @@ def unlike_the_rest(rows: list[dict[str, Any]], as_a_whole: Mapping[int, float])
     least = usual - max(UNLIKE, UNLIKE_SPREADS * 1.4826 * float(np.median(np.abs(known - usual))))
     odd = {frame for frame, v in as_a_whole.items() if v < least}
     return [_odd(r, as_a_whole[r["frame"]], usual) if r["frame"] in odd else r for r in rows]
+
+
+def none_if_most(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of masks.parquet; where most of the masks are "uncertain" those that are "ok" become so too."""
+    found = [r["status"] for r in rows if r["status"] in ("ok", "uncertain")]
+    share = found.count("uncertain") / max(len(found), 1)
+    if share < MOST:
+        return rows
+    why = f"{share:.0%} of this capture's masks are in doubt, and this one is made like them"
+    doubted = lambda r: {"status": "uncertain", "trust": min(r["trust"], LEAST_TRUST), "reason": why}  # noqa: E731
+    return [r | doubted(r) if r["status"] == "ok" else r for r in rows]
 
 
 def _odd(row: dict[str, Any], expected: float, usual: float) -> dict[str, Any]:

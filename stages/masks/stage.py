@@ -141,7 +141,7 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
     from stages.masks.audit import Look
     from stages.masks.full_size import to_full_size
     from stages.masks.job import Job
-    from stages.masks.mask_doubt import opinions, unlike_the_rest, with_doubt
+    from stages.masks.mask_doubt import none_if_most, opinions, unlike_the_rest, with_doubt
     from stages.masks.outline import CutSettings
     from stages.masks.prompt import read_prompt
     from stages.masks.working_frame import FrameCache, load, working_scale
@@ -185,7 +185,7 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
     report = StageReport(method=name, reason=why, metrics=dict(outcome.metrics), warnings=[*filter(None, [lowered]), *outcome.warnings])
     if outcome.seed_mask is not None:
         sheet.seed(job.load(outcome.seed_frame).rgb, outcome.seed_mask, prompt.box)
-    rows = unlike_the_rest(with_doubt(rows, thought), as_a_whole)
+    rows = none_if_most(unlike_the_rest(with_doubt(rows, thought), as_a_whole))
     if outcome.rest:
         rows = [r | {"rest": outcome.rest.get(r["frame"], -1)} for r in rows]
     return _finish(rows, report, sheet, out)

@@ -7,7 +7,7 @@ import pytest
 
 from stages.masks.audit import CUES, Look, audit
 from stages.masks.job import FrameMask
-from stages.masks.mask_doubt import DOUBTFUL, LEAST_TRUST, REASONS, learned, opinions, unlike_the_rest, with_doubt
+from stages.masks.mask_doubt import DOUBTFUL, LEAST_TRUST, REASONS, learned, none_if_most, opinions, unlike_the_rest, with_doubt
 from tests.masks.flat_scene import FlatScene
 
 SCENE = FlatScene([(110.0 + 12 * k, 110.0) for k in range(6)])
@@ -81,3 +81,14 @@ def test_a_frame_that_the_network_bears_out_less_than_the_others_is_uncertain():
     assert "80%" in found[3]["reason"] and "97%" in found[3]["reason"] and found[3]["trust"] <= LEAST_TRUST
     unknown_kind = dict(enumerate([0.67, 0.62, 0.79, 0.53, 0.87, 0.95, 0.72, 0.69]))
     assert unlike_the_rest(rows, unknown_kind) == rows and unlike_the_rest(rows, {0: 0.9, 1: 0.1}) == rows
+
+
+def test_where_most_masks_are_in_doubt_none_is_claimed():
+    """A bowl whose shadow is taken for a part of it is so in every frame, though some of them look well."""
+    row = lambda status: {"frame": 0, "status": status, "trust": 0.9, "reason": "said"}  # noqa: E731
+    mixed = none_if_most([row("uncertain")] * 6 + [row("ok")] * 4 + [row("lost")] * 3)
+    assert [r["status"] for r in mixed] == ["uncertain"] * 10 + ["lost"] * 3
+    assert {r["trust"] for r in mixed[6:10]} == {LEAST_TRUST} and all("60% of this capture's masks" in r["reason"] for r in mixed[6:10])
+    assert [r["reason"] for r in mixed[:6]] == ["said"] * 6
+    mostly_good = [row("uncertain")] * 4 + [row("ok")] * 6
+    assert none_if_most(mostly_good) == mostly_good
