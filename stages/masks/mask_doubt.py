@@ -32,7 +32,7 @@ scatter, is odd, where it says something of at least so many frames. By itself t
 kind of object"""
 
 MOST = 0.5
-"""share of a capture's masks in doubt from which none of them is claimed: they go wrong together, and those that look better are the same"""
+"""share of a capture's masks in doubt from which none of them is claimed: they go wrong together, also those that look better"""
 
 REASONS: dict[str, tuple[str, ...]] = {
     "hardly anything changes across its outline, in colour or in depth": ("contrast", "weak_outline", "steps", "levels"),
