@@ -38,6 +38,8 @@ FEW_LOOK = 0.5
 """how well the details must go together beside them (true ones: 0.6 to 0.97, three of four false ones below 0.31)"""
 CONTRADICTED_OF = 20
 """matches of which fewer than FEW_SHARE go along, from which on they speak against a motion; fewer may all be false ones"""
+CHECKER_SHARE, CHECKER_LOOK = 0.2, 0.9
+"""so few may go along where the turn is certain and the look this good: a checkered thing proposes mostly false ones"""
 HIDDEN_AGREE, HIDDEN_VIOLATION = 0.3, 0.02
 """the inner side of a bowl is hidden after a turn: so little of one surface may meet where hardly anything floats and the other meets"""
 
@@ -122,15 +124,15 @@ def _witness(
     turn = np.degrees(aligned.sigma_rad)
     if turn > SEEN_SIGMA_DEG or not _surfaces(known, edge):
         return None
-    if known.object_only and _matches_contradict(known, edge):
+    look = judge(known.views[a], known.views[b], aligned.b_from_a, object_only).correlation
+    if known.object_only and _matches_contradict(known, edge, turn <= SURFACE_SIGMA_DEG and look >= CHECKER_LOOK):
         return None
     if known.object_only and _few_agree(known, edge):
         return _Witness(edge, max(aligned.correlation, SURFACE_CORRELATION))
     if aligned.correlation < SURFACE_CORRELATION or not credible(known, edge, SURFACE_AGREE, SURFACE_VIOLATION):
         return None
     steady = known.object_only and turn <= STEADY_SIGMA_DEG and any(_turn_between(aligned.b_from_a, m) <= STEADY_DEG for m in beside)
-    sure = turn <= SURFACE_SIGMA_DEG or steady
-    sure = sure or judge(known.views[a], known.views[b], aligned.b_from_a, object_only).correlation >= SURFACE_CORRELATION
+    sure = turn <= SURFACE_SIGMA_DEG or look >= SURFACE_CORRELATION or steady
     return _Witness(edge, aligned.correlation) if sure else None
 
 
@@ -152,9 +154,9 @@ def _surfaces(known: Known, edge: Edge) -> bool:
     return hidden and shares[0] >= HIDDEN_AGREE and shares[1] >= 1 - 2 * HIDDEN_VIOLATION
 
 
-def _matches_contradict(known: Known, edge: Edge) -> bool:
+def _matches_contradict(known: Known, edge: Edge, sure: bool) -> bool:
     agreeing, proposed = _matches(known, edge)
-    return proposed >= CONTRADICTED_OF and agreeing < FEW_SHARE * proposed
+    return proposed >= CONTRADICTED_OF and agreeing < (CHECKER_SHARE if sure else FEW_SHARE) * proposed
 
 
 def _few_agree(known: Known, edge: Edge) -> bool:
