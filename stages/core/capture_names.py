@@ -25,6 +25,8 @@ def unread(root: Path) -> list[str]:
         if (root / folder).is_dir() and (found := _foreign(root / folder)):
             kinds = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in found.most_common(3))
             out.append(f"{folder}/ holds files that are not read ({kinds}); pictures are {', '.join(s[1:] for s in PICTURES[:5])}")
+        if (root / folder).is_dir() and (inner := _inner(root / folder)):
+            out.append(f"{folder}/{inner}/ is not read, and {folder}/ itself holds no picture: put the pictures into {folder}/")
     return out
 
 
@@ -41,6 +43,14 @@ def _meant(root: Path, name: str) -> str:
         return ""
     instead = CALIBRATIONS if meant in CALIBRATIONS else (meant,)
     return "" if any((root / n).exists() for n in instead) else meant
+
+
+def _inner(folder: Path) -> str:
+    """The first folder in it that holds pictures, where it holds none itself; else ""."""
+    inside = sorted(folder.iterdir())
+    if any(p.suffix.lower() in PICTURES and not p.name.startswith(".") for p in inside if not p.is_dir()):
+        return ""
+    return next((p.name for p in inside if p.is_dir() and any(q.suffix.lower() in PICTURES for q in p.iterdir())), "")
 
 
 def _foreign(folder: Path) -> Counter[str]:

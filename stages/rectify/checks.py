@@ -17,6 +17,10 @@ EXPOSURE_WARNING = 0.1
 """relative brightness difference between the eyes above which matching by intensity suffers"""
 DARK = 40
 CLIPPED = 0.25
+COMBED = 1.15
+"""difference of pixels one apart over that of pixels two apart; pictures have 0.4 to 0.8, noise alone 1.0"""
+ROWS_MEET = 0.3
+"""share of the matches of a pair whose rows agree; below it the eyes are not only swapped"""
 SAME_PX, SAME_SHARE = 0.6, 0.9
 STRANGE_SHARE, HOPELESS_SHARE = 0.45, 0.25
 STILL = 0.0005
@@ -79,7 +83,22 @@ def light_warnings(rows: Sequence[FrameFigures]) -> list[str]:
                    "when saving them, or light the scene")
     if clipped is not None and clipped > CLIPPED:
         out.append(f"{clipped:.0%} of the picture is white: nothing can be matched there; expose less, unless the ground is white")
-    return out
+    dark = [r.frame for r in rows if r.ok and r.bright < DARK]
+    if dark and not out:
+        out.append(f"{len(dark)} frames are nearly black: frames {listed(dark)}")
+    return out + scan_warnings(rows)
+
+
+def scan_warnings(rows: Sequence[FrameFigures]) -> list[str]:
+    """Pictures whose neighbouring pixels differ more than those two apart: mosaics of a colour filter, fields of two moments."""
+    across, down = (_median([r.comb[k] for r in rows if r.ok and r.comb]) for k in (0, 1))
+    if across is None or down is None or down < COMBED:
+        return []
+    if across > COMBED:
+        return ["pixels differ more from their neighbours than from those two apart, in both directions: the pictures look like a raw "
+                "mosaic of a colour filter (Bayer); turn them into colour first, or the texture is a pattern"]
+    return ["lines differ more from their neighbours than from those two apart: the pictures look interlaced, each of two moments; take "
+            "every second line (or a deinterlacer) for both eyes"]
 
 
 def soft_frames(rows: Sequence[FrameFigures], blur_below: float) -> list[str]:
@@ -109,15 +128,27 @@ def cut_short(stated: int, found: int) -> list[str]:
     return [f"the video's header speaks of {stated} frames, {found} could be read: {missing} are missing, the recording was cut"]
 
 
-def refuse_swapped(share_negative: float, turned: str = "") -> None:
-    """Raise CaptureError when most matches have a negative disparity. `turned`: what is to be said of EXIF orientation."""
+def rows_meet(pair: np.ndarray, rows_px: np.ndarray) -> bool:
+    """Whether in most pairs some third of the matches agree in their rows."""
+    shares = [fitting(rows_px[pair == f]) / n for f in np.unique(pair) if (n := np.count_nonzero(pair == f)) >= LEAST_EACH]
+    return not shares or float(np.median(shares)) > ROWS_MEET
+
+
+def refuse_swapped(share_negative: float, turned: str = "", meet: bool = True) -> None:
+    """Raise CaptureError when most matches have a negative disparity. `turned`: what is to be said of EXIF orientation; `meet`: whether
+    rows agree, as they do where nothing but the sides is wrong."""
+    if share_negative > 0.5 and not turned and not meet:
+        raise CaptureError(f"{share_negative:.0%} of the matches lie further right in the right picture, and their rows do not agree: one "
+                           "eye's pictures may be mirrored or turned, or the pictures of a pair do not belong together",
+                           "save both eyes upright and not mirrored, as the calibration saw them; `twin check` shows how they pair")
     if share_negative > 0.5 and turned:
         raise CaptureError(f"{share_negative:.0%} of the matches lie further right in the right picture; expected about 0 %",
                            f"{turned}. Calibrate with the pictures as stored, or save pictures turned and without EXIF data")
     if share_negative > 0.5:
         raise CaptureError(f"left and right look swapped: {share_negative:.0%} of the matches lie further right in the right picture; "
                            "expected about 0 %",
-                           "swap the folders (or videos), and check that the calibration names the same camera left")
+                           "swap the folders (or videos), and check that the calibration names the same camera left; but if an eye is "
+                           "mirrored (a selfie camera, a mirror before the lens), mirror it back: swapped, the twin would be mirrored")
 
 
 def refuse_one_eye_twice(raw: np.ndarray) -> None:

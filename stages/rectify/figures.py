@@ -13,6 +13,8 @@ import numpy as np
 from stages.core.errors import CaptureError
 from stages.rectify.raw_pairs import RawPair
 
+COMB_PX, LEAST_CHANGE = 256, 0.3
+"""half the side of the part that is looked at, and the least mean difference, grey levels"""
 SMALL_WIDTH = 240
 """px; enough for optical flow to 0.2 % of the width"""
 THUMB = (24, 18)
@@ -49,6 +51,8 @@ class FrameFigures:
     """grey level that 1 % of the left picture exceeds"""
     clipped: float = float("nan")
     """share of the left picture that is white"""
+    comb: tuple[float, float] | tuple[()] = ()
+    """`neighbour_ratio` of the left picture"""
     thumb: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """the left picture in 24 x 18 px"""
 
@@ -98,6 +102,7 @@ def measure_pair(pair: RawPair) -> tuple[FrameFigures, Small | None]:
     row.gains = channel_gains(left, right)
     row.exposure_ratio = gain(gray[0][::4, ::4], gray[1][::4, ::4])
     row.bright, row.clipped = float(np.quantile(gray[0][::4, ::4], 0.99)), float((gray[0][::4, ::4] >= WHITE).mean())
+    row.comb = neighbour_ratio(gray[0])
     row.thumb = cv2.resize(gray[0], THUMB, interpolation=cv2.INTER_AREA).astype(np.float32)
     small = small_pictures(gray[0])
     small.right_blocks = _blocks(gray[1])
@@ -115,6 +120,15 @@ def edge_strength(gray: np.ndarray) -> tuple[float, ...]:
     bright = float(half.mean()) + 4.0
     dx, dy = dx[::2, ::2], dy[::2, ::2]              # a quarter of the slopes ranks as well as all of them
     return tuple(_steepest(np.abs(d)) / bright for d in (dx, dy, (dx + dy) * 0.7071, (dx - dy) * 0.7071))
+
+
+def neighbour_ratio(gray: np.ndarray) -> tuple[float, float]:
+    """(across, down) mean difference of pixels one apart over that of pixels two apart, in the middle of the picture."""
+    h, w = gray.shape
+    g = gray[max(0, h // 2 - COMB_PX) : h // 2 + COMB_PX, max(0, w // 2 - COMB_PX) : w // 2 + COMB_PX].astype(np.float32)
+    across = np.abs(np.diff(g, axis=1)).mean() / max(np.abs(g[:, 2:] - g[:, :-2]).mean(), LEAST_CHANGE)
+    down = np.abs(np.diff(g, axis=0)).mean() / max(np.abs(g[2:] - g[:-2]).mean(), LEAST_CHANGE)
+    return float(across), float(down)
 
 
 def _steepest(slope: np.ndarray, share: float = 0.05) -> float:

@@ -19,8 +19,11 @@ ODD_SIZE = 0.15
 """as `OTHER_SIZE`, but worth a word only: a rectified picture may be cut unevenly"""
 FAR_OFF = 0.4
 """of half the width or height: a principal point that far from the middle is worth a word"""
+EXCHANGED = (0.2, 0.08)
+"""of half the width or height: how far off a principal point is at least, and at most with cx and cy exchanged, to be a slip"""
+SMALL_ROWS_PX = 0.12
 ROWS_PX = 1.0
-"""median row error below which a calibration is not doubted"""
+"""median row error below which a run is not refused for a calibration; below the small one nothing is said, it is the noise of matching"""
 CLEARLY = 0.33
 """row error of another reading of the file over that of the file as it is: below, the other reading is meant"""
 
@@ -35,6 +38,7 @@ def judge_size(c: StereoCalibration, size: tuple[int, int], stated: bool) -> lis
         ratio = np.array([camera.K[0, 2], camera.K[1, 2]]) * 2 / np.array(size)
         scale = float(ratio.mean())
         words = f"{c.source}: the {side} principal point lies at {ratio[0] / 2:.0%} of the width and {ratio[1] / 2:.0%} of the height"
+        _refuse_exchanged(camera.K, size, words)
         made, alike = f"{size[0] * scale:.0f}x{size[1] * scale:.0f}", np.ptp(ratio) < ALIKE
         if alike and not OTHER_SIZE[0] < scale < OTHER_SIZE[1] and not stated:
             raise CaptureError(f"{words} of these {size[0]}x{size[1]} px pictures: the calibration looks made for about {made} px",
@@ -47,14 +51,26 @@ def judge_size(c: StereoCalibration, size: tuple[int, int], stated: bool) -> lis
     return out
 
 
-def judge_rotation(c: StereoCalibration, uv: np.ndarray, geometry: Geometry) -> None:
-    """Raise CaptureError where the rows of the raw matches `uv` (M, 4) miss, and meet as they are or with R the other way round."""
+def _refuse_exchanged(K: np.ndarray, size: tuple[int, int], words: str) -> None:
+    """Raise CaptureError for cx and cy that lie in the middle only if they change places."""
+    as_it_is, exchanged = (np.abs(np.array(c) * 2 / np.array(size) - 1).max() for c in ((K[0, 2], K[1, 2]), (K[1, 2], K[0, 2])))
+    if as_it_is > EXCHANGED[0] and exchanged < EXCHANGED[1]:
+        raise CaptureError(f"{words} of the pictures; with cx and cy exchanged it lies in the middle",
+                           "write cx before cy (x to the right)")
+
+
+def judge_rotation(c: StereoCalibration, uv: np.ndarray, geometry: Geometry) -> list[str]:
+    """Warnings. Raises CaptureError where the rows of the raw matches `uv` (M, 4) miss, and meet as they are or with R the other way
+    round."""
     if c.rectified or len(uv) < MIN_MATCHES:
-        return
+        return []
     given = _row_error(uv, geometry)
-    if given < ROWS_PX:
-        return
     as_is = float(np.median(np.abs(uv[:, 3] - uv[:, 1])))
+    if given < ROWS_PX:
+        if given < SMALL_ROWS_PX or as_is > CLEARLY * given:
+            return []
+        return [f"{c.source}: the rows of the two views meet to {as_is:.2f} px as they are, to {given:.2f} px with this calibration of raw "
+                "pictures: are they rectified already? Then the twin would be bent"]
     if as_is < min(ROWS_PX, CLEARLY * given):
         raise CaptureError(f"{c.source}: the rows of the two views meet as they are (to {as_is:.1f} px), and miss by {given:.1f} px with "
                            "this calibration of raw pictures: the pictures look rectified already",
@@ -65,6 +81,7 @@ def judge_rotation(c: StereoCalibration, uv: np.ndarray, geometry: Geometry) -> 
         raise CaptureError(f"{c.source}: the rows of the two views miss each other by {given:.1f} px with R as it stands, "
                            f"by {turned:.1f} px with R transposed",
                            "R is stored the other way round (MATLAB before R2022b does so): transpose it")
+    return []
 
 
 def _row_error(uv: np.ndarray, geometry: Geometry) -> float:

@@ -56,8 +56,9 @@ def outline_strength(edges: np.ndarray, mask: np.ndarray, widen_px: int = 0) -> 
     return float(edges[line > 0].mean()) if np.count_nonzero(line) >= LEAST_OUTLINE else float("nan")
 
 
-def judge_masks(frames: Sequence[int], gray_of: PictureOf, mask_of: PictureOf) -> list[str]:
-    """Warnings. `gray_of`, `mask_of`: the picture and the mask of a frame in px of the same picture, None where there is none."""
+def judge_masks(frames: Sequence[int], gray_of: PictureOf, mask_of: PictureOf, last: int = 0) -> list[str]:
+    """Warnings. `gray_of`, `mask_of`: the picture and the mask of a frame in px of the same picture, None where there is none; `last`: the
+    last frame of the capture."""
     places, widths, turns, shapes, empty, moves = [], [], [], [], [], []
     for k in frames:
         gray, own = gray_of(k), mask_of(k)
@@ -67,7 +68,7 @@ def judge_masks(frames: Sequence[int], gray_of: PictureOf, mask_of: PictureOf) -
             continue
         full_width, gray = gray.shape[1], _small(gray)
         edges, scale = edge_picture(gray), max(gray.shape[1] / 1000, 0.4)
-        tried = [own if d == 0 else mask_of(k + d) for d in PLACES]
+        tried = [own if d == 0 else mask_of(k + d) for d in PLACES] + [mask_of(last - k) if abs(last - 2 * k) > 2 else None]
         small = [None if m is None else _small(m.astype(np.uint8)) > 0 for m in tried]
         places.append([np.nan if m is None else outline_strength(edges, m) for m in small])
         widths.append([outline_strength(edges, small[0], round(w * scale)) for w in WIDTHS_PX])
@@ -128,7 +129,7 @@ def judge_given(reader: PairReader, masks: Mapping[int, Path], usable: Sequence[
     """`judge_masks` of some of the frames that have a mask. Raises CaptureError for a mask that cannot be read."""
     chosen = evenly([k for k in usable if k in masks], SAMPLES)
     grays = {p.frame: to_gray(p.left.pixels()) for p in reader.stream(set(chosen).__contains__) if p.left is not None}
-    return judge_masks(chosen, grays.get, lambda k: read_mask(masks[k], size) if k in masks else None)
+    return judge_masks(chosen, grays.get, lambda k: read_mask(masks[k], size) if k in masks else None, reader.count - 1)
 
 
 def to_gray(picture: np.ndarray) -> np.ndarray:
@@ -153,6 +154,9 @@ def _words(places: np.ndarray, widths: np.ndarray) -> list[str]:
 
 
 def _place_words(found: np.ndarray, best: int) -> str:
+    if best == len(PLACES):
+        return (f"masks/ fit their pictures clearly better in the opposite order ({_ratio(found, best):.1f} times the edges along their "
+                "outlines): is the first mask that of the last picture?")
     d = PLACES[best]
     which = "before" if d > 0 else "after"
     return (f"masks/ fit the pictures {abs(d)} frame{'s' * (abs(d) > 1)} {which} their own clearly better "

@@ -17,7 +17,9 @@ from stages.rectify.capture_input import open_reader, read_rig
 from stages.rectify.config import RectifyConfig
 from stages.rectify.figures import FrameFigures
 from stages.rectify.geometry import Geometry, rectifying
+from stages.rectify.given import DepthEncoding
 from stages.rectify.judge_calibration import judge_rotation, judge_size
+from stages.rectify.judge_depth import judge_depth
 from stages.rectify.judge_focal import focal_words, offset_words
 from stages.rectify.judge_masks import judge_given
 from stages.rectify.judge_order import order_words
@@ -121,12 +123,15 @@ class PictureLook:
             sample = sample_pairs(_Complete(reader), evenly(usable, ROW_PAIRS), self.workers, lambda steps, note: None)
             found = sample.rows(plain)
         checks.refuse_one_eye_twice(sample.raw)
-        judge_rotation(calibration, sample.raw, plain)
+        self.out.odd += judge_rotation(calibration, sample.raw, plain)
         turned = reader.orientation_note() if isinstance(reader, FolderReader) else ""
         self.out.notes += [turned] * bool(turned)
-        checks.refuse_swapped(swapped_share(found), turned)
+        checks.refuse_swapped(swapped_share(found), turned, checks.rows_meet(found.pair, found.rows_px))
         self.out.odd += checks.strange_pairs(sample.pair, found.rows_px)
         self._rows(found, plain, sample, reader, usable)
+        if self.files.depth:
+            depth, _ = by_frame(self.files.depth, reader.numbers(), reader.count, "depth")
+            self.out.odd += judge_depth(sample, plain, depth, DepthEncoding.read(self.files.depth_notes))
 
     def _rows(self, found: RowMatches, plain: Geometry, sample: Sample, reader: PairReader, usable: list[int]) -> None:
         c, out = self.config, self.out

@@ -24,6 +24,8 @@ CLEARLY = 2.0
 """as many matches that fit must another pairing have, over the given one"""
 LEAST = 40
 """matches that fit, over the frames that another pairing is taken for"""
+OPPOSITE = 1.4
+"""the same of an order; near the middle both orders fit alike"""
 REACH = 4
 """places before and after that are tried"""
 SAMPLES = 8
@@ -41,6 +43,7 @@ def shift_between_eyes(reader: PairReader, geometry: Geometry, pair: np.ndarray,
     search = _Search(reader, geometry)
     chosen = [poor[i] for i in np.unique(np.linspace(0, len(poor) - 1, SAMPLES).round().astype(int))]
     found = set(search.best(chosen).values())
+    search.refuse_reversed(sampled, found, reader.count)
     if not found:
         return Shift()
     return Shift(tuple(search.steps(search.among(sampled, (0, *sorted(found, key=abs))))))
@@ -66,6 +69,15 @@ class _Search:
                 if counts[found] >= LEAST_EACH and counts[found] > CLEARLY * counts[0]:
                     out[f], total = found, total + counts[found]
         return out if total >= LEAST else {}
+
+    def refuse_reversed(self, frames: list[int], places: set[int], count: int) -> None:
+        """Raise CaptureError where the right pictures in opposite order fit the frames clearly better than the best of `places` does."""
+        back, near = {f: count - 1 - f for f in frames}, (0, *places)
+        self._read({(f, "left") for f in frames} | {(b, "right") for b in back.values()} | {(f + d, "right") for f in frames for d in near})
+        opposite = sum(self._fitting(f, b) for f, b in back.items())
+        if opposite >= LEAST and opposite > OPPOSITE * sum(max(self._fitting(f, f + d) for d in near) for f in frames):
+            raise CaptureError("the right pictures come in the opposite order: the first left one fits the last right one",
+                               "name the pictures of both cameras in the order of time")
 
     def among(self, frames: list[int], places: tuple[int, ...]) -> list[tuple[int, int]]:
         """Each frame with the one of `places` that fits it best; frames that none fits are left out."""

@@ -28,6 +28,7 @@ from stages.rectify.figures import FrameFigures
 from stages.rectify.geometry import Geometry, rectifying
 from stages.rectify.given import DepthEncoding, GivenMaps, write_prompt_masks
 from stages.rectify.judge_calibration import judge_rotation, judge_size
+from stages.rectify.judge_depth import judge_depth
 from stages.rectify.judge_focal import focal_words, offset_words
 from stages.rectify.judge_masks import judge_given
 from stages.rectify.judge_order import order_words
@@ -70,7 +71,7 @@ class Run:
             prompt = self._choose(rows, size)
             sample = self._matches(rows)
         checks.refuse_one_eye_twice(sample.raw)
-        judge_rotation(calibration, sample.raw, plain)
+        self.done.warnings += judge_rotation(calibration, sample.raw, plain)
         self.done.warnings += checks.strange_pairs(sample.pair, sample.rows(plain).rows_px)
         geometry = self._align_rows(rows, plain, sample.rows(plain))
         self._judge_focal(rows, geometry, sample)
@@ -78,7 +79,7 @@ class Run:
         scale = np.array([rig.fx / geometry.rig.fx, rig.fy / geometry.rig.fy])
         mapped = lambda uv: (geometry.left.points(uv, geometry.rig.K) + 0.5) * scale - 0.5  # noqa: E731
         (self.out / "prompt.json").write_text(json.dumps(map_prompt(prompt, mapped, (rig.width, rig.height))))
-        self._write_given(rows, geometry, rig, prompt)
+        self._write_given(rows, geometry, rig, prompt, sample)
         self._finish(rows, calibration.source, rig, prompt)
         return self.done
 
@@ -134,7 +135,7 @@ class Run:
         c = self.config
         turned = self.reader.orientation_note() if isinstance(self.reader, FolderReader) else ""
         self.done.warnings += [turned] * bool(turned)
-        checks.refuse_swapped(swapped_share(found), turned)
+        checks.refuse_swapped(swapped_share(found), turned, checks.rows_meet(found.pair, found.rows_px))
         aligned = align_rows(found, geometry, c.row_model, c.row_offset_ignore_px, c.row_offset_max_px)
         self.done.metrics |= aligned.metrics
         self.done.warnings += aligned.warnings
@@ -196,13 +197,14 @@ class Run:
                           "exposure_ratio": r.exposure_ratio, "row_offset_px": r.row_offset_px})
         write_table(self.out / "frames.parquet", table)
 
-    def _write_given(self, rows: list[FrameFigures], geometry: Geometry, rig: Rig, prompt: dict) -> None:
+    def _write_given(self, rows: list[FrameFigures], geometry: Geometry, rig: Rig, prompt: dict, sample: Sample) -> None:
         frames, numbers = [r.frame for r in rows if r.ok], self.reader.numbers()
         named = ((self.files.masks, "masks"), (self.files.depth, "depth"), (self.files.hidden, "hidden"))
         found = [by_frame(f, numbers, len(rows), kind) for f, kind in named]
         masks, depth, hidden = (maps for maps, _ in found)
         self.done.warnings += [note for _, notes in found for note in notes]
         given = GivenMaps(geometry, rig, DepthEncoding.read(self.files.depth_notes))
+        self.done.warnings += judge_depth(sample, geometry, depth, given.encoding) if depth else []
         self.done.warnings += judge_given(self.reader, masks, frames, geometry.size) if masks else []
         self.done.warnings += given.write(self.out / "given", frames, masks, depth, hidden)
         if self.files.prompt_masks:

@@ -52,9 +52,9 @@ def test_disparity_as_given_depth(synthetic_capture, capture, rectify):
 
 
 def test_masks_and_depth_of_a_raw_capture_are_rectified(synthetic_capture, rectify, tmp_path):
-    """A plane at constant distance from the baseline's rectified camera: its disparity must come out constant."""
+    """A plane at constant distance from the baseline's rectified camera, amid what is seen: its disparity must come out constant."""
     raw, c = make_raw(synthetic_capture, tmp_path / "raw", frames=2)
-    rig, z = Rig.load(synthetic_capture / "calibration.json"), 0.4
+    rig, z = Rig.load(synthetic_capture / "calibration.json"), 0.322
     geometry = rectifying(c)
     u, v = np.meshgrid(np.arange(rig.width, dtype=float), np.arange(rig.height, dtype=float))
     rays = geometry.left.points(np.stack([u.ravel(), v.ravel()], 1), np.eye(3))
