@@ -17,7 +17,7 @@ from stages.core.disk import THE_DISK, Disk
 from stages.core.disk_errors import room_error, store_error
 from stages.core.frames import read_poses, write_poses
 from stages.core.meshes import read_ply, write_ply
-from stages.core.report import write_report, write_run_json
+from stages.core.report import left_out, write_report, write_run_json
 from stages.core.store import ArtifactRef
 from stages.core.twin_folder import strangers
 from stages.core.twin_frame import TWIN_AXES, TWIN_FROM_OBJECT, TWIN_POSES, poses_in_twin_frame, turned_mesh
@@ -58,7 +58,7 @@ def assemble_twin(
             raise error
         disk.make_folders(partial)
         _copy_outputs(partial, refs, disk)
-        told = {**(extra or {}), **_verdict(partial, manifests), **_physics(refs)}
+        told = {**(extra or {}), **_verdict(partial, manifests), **_physics(refs), "left_out": left_out(manifests)}
         write_run_json(partial, manifests, told)
         write_report(partial, manifests, stage_folders(refs, manifests), partial, told)
         for path in kept:

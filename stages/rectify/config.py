@@ -31,10 +31,13 @@ class RectifyConfig:
     """px; wider rectified pictures are made smaller by area averaging, and the rig with them (preview); None keeps every sample"""
     max_frames: int | None = None
     """frames to keep at most, evenly thinned; None keeps all of a picture folder, and what `select` leaves of a video"""
-    select: Literal["auto", "all", "motion"] = "auto"
-    """motion: one frame, the sharpest, per `motion_step` of picture motion; auto: motion for videos, all for picture folders"""
+    select: Literal["auto", "all", "motion", "sparse"] = "auto"
+    """motion: one frame, the sharpest, per `motion_step` of picture motion; sparse: few frames, yet so many that the picture moves by
+    `motion_step` at most between two (preview); auto: motion for videos, all for picture folders"""
     motion_step: float = 0.02
     """share of the picture width by which the fastest 5 % of the picture move between kept frames: about 1.5 degrees of a turn"""
+    least_frames: int = 24
+    """frames that `sparse` keeps at least, where the capture has as many: a small turn has little motion in all"""
     image_format: Literal["auto", "png", "jpeg"] = "auto"
     """of pictures that had to be resampled; auto: lossless PNG up to `png_megapixels` in all, then JPEG of quality 97"""
     png_megapixels: float = 4000.0
@@ -63,7 +66,8 @@ class RectifyConfig:
     def __post_init__(self) -> None:
         if self.board:
             board_of(self.board)
-        for name, low in (("max_width", 64), ("max_frames", 1), ("row_pairs", 1), ("motion_step", 0.0), ("row_offset_max_px", 0.0)):
+        for name, low in (("max_width", 64), ("max_frames", 1), ("row_pairs", 1), ("motion_step", 0.0), ("least_frames", 2),
+                          ("row_offset_max_px", 0.0)):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ValueError(f"{name} is {value}; expected at least {low}")

@@ -39,7 +39,7 @@ from stages.rectify.read_folders import FolderReader
 from stages.rectify.read_videos import VideoPairReader
 from stages.rectify.row_offset import RowMatches, swapped_share
 from stages.rectify.sampled import Sample, evenly, sample_pairs, sampled_focal_fit
-from stages.rectify.survey import expected_size, refuse_unusable, require_enough, select, survey
+from stages.rectify.survey import Choice, expected_size, refuse_unusable, require_enough, select, survey
 from stages.rectify.write_pairs import PairWriter, Warp
 
 
@@ -98,8 +98,8 @@ class Run:
         check_prompt(prompt, size, len(rows))
         prompt, moved = move_to_usable(prompt, [r.frame for r in rows if r.ok])
         prompt = self._by_words(prompt)
-        by_motion = c.select == "motion" or (c.select == "auto" and self.reader.sequential)
-        select(rows, by_motion, c.motion_step, c.max_frames, {entry["frame"] for entry in entries(prompt)})
+        by = ("motion" if self.reader.sequential else "all") if c.select == "auto" else c.select
+        select(rows, Choice(by, c.motion_step, c.least_frames, c.max_frames), {entry["frame"] for entry in entries(prompt)})
         self.done.warnings += [w for w in [moved, *checks.frame_warnings(rows, c.blur_warning_below), *checks.count_warnings(rows),
                                              *order_words(rows)] if w]
         self.done.metrics |= checks.frame_metrics(rows)

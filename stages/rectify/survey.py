@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -81,15 +83,28 @@ def require_enough(rows: Sequence[FrameFigures], least_share: float) -> None:
                            f"mend or remove these files; at least {least_share:.0%} must be usable (rectify.min_usable)")
 
 
-def select(rows: Sequence[FrameFigures], by_motion: bool, motion_step: float, most: int | None, keep: Collection[int] = ()) -> None:
-    """Mark the frames that are not taken "not_selected"; the frames `keep` (the prompt's) always stay.
+@dataclass(frozen=True)
+class Choice:
+    """Which frames are taken. "motion": the picture's motion is added up; each time it reaches `step`, the sharpest frame since the last is
+    taken. "sparse": few frames, never more than `step` of motion apart where the capture has one between, and `least` at least.
+    `most`: of what remains, evenly spaced in motion order, the first always."""
 
-    By motion: the picture's motion is added up; each time it reaches `motion_step`, the sharpest frame since the last is taken.
-    `most`: of what remains, evenly spaced in motion order, the first always.
-    """
-    chosen = [r for r in rows if r.ok]
-    if by_motion:
-        chosen = _sharpest_per_step(rows, motion_step)
+    by: Literal["all", "motion", "sparse"] = "all"
+    step: float = 0.02
+    least: int = 2
+    most: int | None = None
+
+
+REASONS = {"all": "thinned to rectify.max_frames", "motion": "a neighbour shows the same", "sparse": "the frames beside it overlap enough"}
+
+
+def select(rows: Sequence[FrameFigures], choice: Choice, keep: Collection[int] = ()) -> None:
+    """Mark the frames that are not taken "not_selected"; the frames `keep` (the prompt's) always stay."""
+    chosen, most = [r for r in rows if r.ok], choice.most
+    if choice.by == "motion":
+        chosen = _sharpest_per_step(rows, choice.step)
+    elif choice.by == "sparse":
+        chosen = _within_step(rows, choice.step, choice.least)
     if most is not None and len(chosen) > most:
         chosen = [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, most).round().astype(int))]
     frames = {r.frame for r in chosen}
@@ -99,7 +114,7 @@ def select(rows: Sequence[FrameFigures], by_motion: bool, motion_step: float, mo
         frames.add(frame)
     for row in rows:
         if row.ok and row.frame not in frames:
-            row.refuse("not_selected", "a neighbour shows the same" if by_motion else "thinned to rectify.max_frames")
+            row.refuse("not_selected", REASONS[choice.by])
 
 
 def _sharpest_per_step(rows: Sequence[FrameFigures], step: float) -> list[FrameFigures]:
@@ -110,3 +125,19 @@ def _sharpest_per_step(rows: Sequence[FrameFigures], step: float) -> list[FrameF
         if row.ok:
             groups.setdefault(int(travelled / step), []).append(row)
     return [max(group, key=lambda r: r.sharpness) for group in groups.values()]
+
+
+def _within_step(rows: Sequence[FrameFigures], step: float, least: int) -> list[FrameFigures]:
+    """From each frame as far as `step` reaches: the sharpest of the second half of it, or the next frame where that is farther."""
+    good = [r for r in rows if r.ok]
+    motion = np.cumsum([r.motion if np.isfinite(r.motion) else 0.0 for r in rows])
+    place = [float(m) for r, m in zip(rows, motion, strict=True) if r.ok]
+    taken = [0] if good else []
+    while taken and taken[-1] < len(good) - 1:
+        here = taken[-1]
+        reach = [i for i in range(here + 1, len(good)) if place[i] - place[here] <= step] or [here + 1]
+        far = [i for i in reach if place[i] - place[here] > step / 2] or reach[-1:]
+        taken.append(max(far, key=lambda i: (good[i].sharpness, i)))
+    if len(taken) < min(least, len(good)):
+        taken = list(np.linspace(0, len(good) - 1, min(least, len(good))).round().astype(int))
+    return [good[i] for i in taken]

@@ -60,9 +60,10 @@ class SurfaceConfig:
     """give the twin the disparity of its surface inside the masks, where a single pair is wrong or silent; false keeps what was matched"""
     hold_out: int = 0
     """leave every n-th frame (0, n, 2n, ..) out, so that `texture.hold_out` measures on frames that nothing has seen; 0 = none"""
-    field: Literal["auto", "shape", "pictures"] = setting("auto", only_for=("neural",))
+    field: Literal["auto", "shape", "pictures", "lean"] = setting("auto", only_for=("neural",))
     """what the field learns from: pictures: colour and outlines of the pictures, before the rounds, which then begin with its zero set in
-    place of the hull; shape: the finished surface alone; auto: pictures where no frame has depth, shape where one has"""
+    place of the hull; shape: the finished surface alone; auto: pictures where no frame has depth, shape where one has; lean: as auto, but
+    where one has no field is trained, and the mesh is the grid's own (preview)"""
     picture_steps: int = setting(1500, only_for=("neural",))
     """training steps on the pictures, 50 ms of one core each"""
     picture_rays: int = setting(1024, only_for=("neural",))

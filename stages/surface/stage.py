@@ -100,6 +100,7 @@ class _Work:
     def load_views(self) -> tuple[list[View], np.ndarray]:
         """The chosen frames as crops, and the bundle-adjusted points."""
         from stages.core.parallel import ordered_map
+        from stages.surface.schedule import needs_no_field
         from stages.surface.shape import footprint_of
         from stages.surface.views import choose_frames, disparity_bias
         from stages.surface.without_depth import has_depth
@@ -126,6 +127,8 @@ class _Work:
         self.metrics |= {"disparity_bias_px": round(bias, 4), "disparity_bias_readings": readings}
         if self.config.correct_disparity_bias:
             views = [v.shifted_disparity(bias) for v in views]
+        if self.method == "neural" and needs_no_field(self.config, self.by_depth):
+            self.method, self.reason = "fusion", "surface.field=lean: depth gave the shape, so that no field is trained on it"
         self.footprint = footprint_of(views)
         self.metrics["pixel_on_object_mm"] = round(1000 * self.footprint, 4)
         return views, points

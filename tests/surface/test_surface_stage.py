@@ -50,6 +50,14 @@ def test_the_mesh_lies_on_the_true_surface(neural, synthetic_capture):
     assert np.median(missing) < 0.5 and np.percentile(missing, 95) < 1.8
 
 
+def test_a_lean_field_is_none_where_depth_gave_the_shape(truth, tmp_path, synthetic_capture):
+    report = _run(truth, tmp_path / "lean", SurfaceConfig(field="lean", voxel_px=3.0, rounds=2))
+    assert report.method == "fusion" and "surface.field=lean" in report.reason
+    assert json.loads((tmp_path / "lean/field/field.json").read_text())["kind"] == "grid"
+    away, missing = _errors_mm(tmp_path / "lean", synthetic_capture)
+    assert np.median(away) < 0.6 and np.median(missing) < 0.7
+
+
 def test_report_and_artifacts(neural, truth):
     out, report = neural
     assert report.method == "neural" and report.metrics["field_moved_mean_mm"] < 0.5

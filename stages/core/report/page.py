@@ -43,6 +43,7 @@ def page(manifests: Manifests, stage_folders: Mapping[str, Path], twin_dir: Path
         _viewer(twin_dir, extra.get("verdict")),
         sections.cards(_headlines(manifests, rows, extra)),
         sections.warnings(manifests),
+        sections.left_out(extra.get("left_out", ())),
         sections.links(list(manifests)),
         "<h2>Time and memory</h2>" + sections.time_table(manifests, extra.get("cached", ())),
         *(sections.stage_section(name, m, stage_folders.get(name)) for name, m in manifests.items()),

@@ -54,6 +54,12 @@ def warnings(manifests: Manifests) -> str:
     return f'<div class="warnings"><b>Look at this first</b><ul>{items}</ul></div>'
 
 
+def left_out(lines: Sequence[str]) -> str:
+    """What the settings left out, as a preview's do."""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<div class="soft">Left out, as the settings ask:<ul>{items}</ul></div>' if lines else ""
+
+
 def links(names: Sequence[str]) -> str:
     """Jumps to the stages."""
     return '<nav class="soft">' + " · ".join(f'<a href="#{escape(n)}">{escape(n)}</a>' for n in names) + "</nav>"
