@@ -19,8 +19,11 @@ Number = tuple[Fraction, int]
 """a frame's number, and which copy of it"""
 TIME_DIGITS = 9
 """seconds since 1970 have that many at least; shorter numbers with a point are two numbers"""
+LEAST_COUNTED, MOST_GAPS = 8, 0.2
+"""pictures, and the share of the steps between their numbers: more steps of another size are a choice, not a gap"""
 NEAR = Fraction(1, 4)
 """of the usual time between frames: two stamps within it are of one moment"""
+_HEX = re.compile(r"[0-9a-f]{1,32}|[0-9A-F]{1,32}")
 _COPY = re.compile(r"[ _]?\((\d+)\)$")
 _TIME = re.compile(rf"(\d{{{TIME_DIGITS},}}\.\d+)$")
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
@@ -42,11 +45,44 @@ def natural(path: Path) -> list[tuple[int, Fraction, str]]:
     return [*words, (-1, Fraction(copy), path.suffix)]
 
 
+def in_order(files: Sequence[Path]) -> list[Path]:
+    """By the whole names in natural order; names that count in hexadecimal digits by those."""
+    return sorted(files, key=(lambda p: p.stem) if _hexadecimal(files) else natural)
+
+
+def _hexadecimal(files: Sequence[Path]) -> bool:
+    """Whether names of one length differ in digits from 0 to f only, and some of these are letters: 09, 0a, .. 0f, 10."""
+    stems = [p.stem for p in files]
+    if len(stems) < 2 or len({len(s) for s in stems}) > 1:
+        return False
+    places = [k for k, column in enumerate(zip(*stems, strict=True)) if len(set(column)) > 1]
+    if not places:
+        return False
+    varying = [s[places[0] : places[-1] + 1] for s in stems]
+    letters = set("".join(varying)) & set("abcdefABCDEF")
+    return bool(letters) and all(_HEX.fullmatch(v) for v in varying)
+
+
+def gaps(numbers: Sequence[Number]) -> list[int]:
+    """Numbers that a count which otherwise goes on evenly leaves out; none where it does so often, or where times are the names."""
+    whole = [int(n) for n, copy in sorted(numbers) if n.denominator == 1 and not copy and n < 10 ** (TIME_DIGITS - 1)]
+    if len(whole) != len(numbers) or len(whole) < LEAST_COUNTED:
+        return []
+    steps = [b - a for a, b in itertools.pairwise(whole)]
+    usual = sorted(steps)[len(steps) // 2]
+    odd = [(a, s) for a, s in zip(whole, steps, strict=False) if s != usual]
+    if len(odd) > MOST_GAPS * len(steps) or any(s % usual or s // usual > len(whole) for _, s in odd):
+        return []
+    return [a + usual * k for a, s in odd for k in range(1, s // usual)]
+
+
 def distinct_numbers(files: Sequence[Path]) -> list[Number] | None:
     """Each file's number, where all have one, no two the same, and in the order of the whole names; else None."""
     found = [frame_number(p) for p in files]
     numbers = [n for n in found if n is not None]
     if len(set(numbers)) != len(found):
+        return None
+    if _hexadecimal(files):
         return None
     by_name = [n for _, n in sorted(zip((natural(p) for p in files), numbers, strict=True))]
     return numbers if by_name == sorted(numbers) else None
@@ -62,7 +98,7 @@ def pair_files(left: Sequence[Path], right: Sequence[Path]) -> tuple[Pairs, list
     if len(left) != len(right):
         raise CaptureError(f"left/ has {len(left)} pictures and right/ has {len(right)}, and their names carry no distinct numbers: "
                            "it cannot be known which one is missing", "number the pictures, the same number for both cameras")
-    return list(zip(sorted(left, key=natural), sorted(right, key=natural), strict=True)), []
+    return list(zip(in_order(left), in_order(right), strict=True)), []
 
 
 def by_frame(files: tuple[Path, ...], numbers: list[Number] | None, frames: int, what: str) -> tuple[dict[int, Path], list[str]]:
@@ -78,12 +114,12 @@ def by_frame(files: tuple[Path, ...], numbers: list[Number] | None, frames: int,
         out = {frame_of[n]: p for n, p in zip(found, files, strict=True) if n in frame_of}
         shift = {a[0] - b[0] for a, b in zip(sorted(found), numbers, strict=False)}
         if len(out) < len(files) == frames == len(numbers) and len(shift) == 1:
-            out = dict(enumerate(sorted(files, key=natural)))
+            out = dict(enumerate(in_order(files)))
             notes = [f"{what}/ is numbered from {float(min(found)[0]):g}, the frames from {float(numbers[0][0]):g}: taken by order"]
         elif lost := [p.name for p, n in zip(files, found, strict=True) if n not in frame_of]:
             notes = [f"{what}/ has {len(lost)} files that belong to no frame: {', '.join(lost[:3])}{' ..' if len(lost) > 3 else ''}"]
     else:
-        out = dict(enumerate(sorted(files, key=natural))) if len(files) == frames else {}
+        out = dict(enumerate(in_order(files))) if len(files) == frames else {}
     if not out:
         raise CaptureError(f"none of the {len(files)} files of {what}/ belongs to one of the {frames} frames",
                            f"number {what}/ as the left pictures are, for example {what}/000012.png for left/left000012.jpg")

@@ -19,6 +19,9 @@ DARK = 40
 CLIPPED = 0.25
 COMBED = 1.15
 """difference of pixels one apart over that of pixels two apart; pictures have 0.4 to 0.8, noise alone 1.0"""
+BAR_SHARE = 0.03
+TINT, EXCHANGED = 1.25, 0.15
+"""channel gain over another's, and how close to 1 the product of red's and blue's is where the two are exchanged (logarithms)"""
 ROWS_MEET = 0.3
 """share of the matches of a pair whose rows agree; below it the eyes are not only swapped"""
 SAME_PX, SAME_SHARE = 0.6, 0.9
@@ -71,7 +74,20 @@ def frame_warnings(rows: Sequence[FrameFigures], blur_below: float) -> list[str]
     if ratio and abs(np.log(ratio)) > EXPOSURE_WARNING:
         how = "brighter" if ratio > 1 else "darker"
         out.append(f"the right view is {abs(ratio - 1):.0%} {how} than the left one: lock the exposure of both cameras together")
-    return out
+    return out + _tint([r.gains for r in rows if r.ok and r.gains])
+
+
+def _tint(gains: Sequence[tuple[float, ...]]) -> list[str]:
+    """Colours of the two eyes that differ by more than brightness does."""
+    if not gains:
+        return []
+    red, green, blue = np.log(np.median(gains, axis=0))
+    if max(red, green, blue) - min(red, green, blue) < np.log(TINT):
+        return []
+    if red * blue < 0 and abs(red + blue - 2 * green) < EXCHANGED:
+        return ["red and blue look exchanged in one of the eyes: save both as RGB"]
+    parts = ", ".join(f"{name} {np.exp(v):.2f}" for name, v in (("red", red), ("green", green), ("blue", blue)))
+    return [f"colours differ between the eyes ({parts} times as bright in the right view): lock the white balance of both cameras together"]
 
 
 def light_warnings(rows: Sequence[FrameFigures]) -> list[str]:
@@ -86,7 +102,20 @@ def light_warnings(rows: Sequence[FrameFigures]) -> list[str]:
     dark = [r.frame for r in rows if r.ok and r.bright < DARK]
     if dark and not out:
         out.append(f"{len(dark)} frames are nearly black: frames {listed(dark)}")
-    return out + scan_warnings(rows)
+    return out + scan_warnings(rows) + bar_warnings(rows)
+
+
+def bar_warnings(rows: Sequence[FrameFigures]) -> list[str]:
+    """Black bars of one width on both sides: pictures of another shape, fitted in."""
+    seen = [r for r in rows if r.ok and r.bars and r.left_size]
+    if not seen:
+        return []
+    bars, (width, height) = np.median([r.bars for r in seen], axis=0), seen[0].left_size or (0, 0)
+    for where, (a, b), length in (("above and below", bars[:2], height), ("left and right", bars[2:], width)):
+        if min(a, b) > BAR_SHARE * length and abs(a - b) <= 2:
+            return [f"black bars of {min(a, b):.0f} px lie {where}: pictures of another shape were fitted in, and may have been scaled. Is "
+                    "the calibration of these, bars and all? Else focal length or centre are wrong"]
+    return []
 
 
 def scan_warnings(rows: Sequence[FrameFigures]) -> list[str]:

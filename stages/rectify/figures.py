@@ -15,6 +15,7 @@ from stages.rectify.raw_pairs import RawPair
 
 COMB_PX, LEAST_CHANGE = 256, 0.3
 """half the side of the part that is looked at, and the least mean difference, grey levels"""
+BLACK = 16
 SMALL_WIDTH = 240
 """px; enough for optical flow to 0.2 % of the width"""
 THUMB = (24, 18)
@@ -53,6 +54,8 @@ class FrameFigures:
     """share of the left picture that is white"""
     comb: tuple[float, float] | tuple[()] = ()
     """`neighbour_ratio` of the left picture"""
+    bars: tuple[int, int, int, int] | tuple[()] = ()
+    """`black_bars` of the left picture"""
     thumb: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """the left picture in 24 x 18 px"""
 
@@ -103,6 +106,7 @@ def measure_pair(pair: RawPair) -> tuple[FrameFigures, Small | None]:
     row.exposure_ratio = gain(gray[0][::4, ::4], gray[1][::4, ::4])
     row.bright, row.clipped = float(np.quantile(gray[0][::4, ::4], 0.99)), float((gray[0][::4, ::4] >= WHITE).mean())
     row.comb = neighbour_ratio(gray[0])
+    row.bars = black_bars(gray[0])
     row.thumb = cv2.resize(gray[0], THUMB, interpolation=cv2.INTER_AREA).astype(np.float32)
     small = small_pictures(gray[0])
     small.right_blocks = _blocks(gray[1])
@@ -120,6 +124,21 @@ def edge_strength(gray: np.ndarray) -> tuple[float, ...]:
     bright = float(half.mean()) + 4.0
     dx, dy = dx[::2, ::2], dy[::2, ::2]              # a quarter of the slopes ranks as well as all of them
     return tuple(_steepest(np.abs(d)) / bright for d in (dx, dy, (dx + dy) * 0.7071, (dx - dy) * 0.7071))
+
+
+def black_bars(gray: np.ndarray) -> tuple[int, int, int, int]:
+    """(above, below, left, right) px that are black from side to side, and end at once."""
+    return (*_bars(gray), *_bars(gray.T))
+
+
+def _bars(gray: np.ndarray) -> tuple[int, int]:
+    seen = (gray[:, ::4] >= BLACK).mean(1)
+    lit = np.flatnonzero(seen > 0)
+    if not len(lit) or lit[0] == 0 or lit[-1] == len(seen) - 1 or len(lit) < 8:
+        return 0, 0
+    first, last = int(lit[0]), int(lit[-1])
+    sharp = min(seen[first + 2], seen[last - 2]) > 0.5         # a dark background ends little by little
+    return (first, len(seen) - 1 - last) if sharp else (0, 0)
 
 
 def neighbour_ratio(gray: np.ndarray) -> tuple[float, float]:

@@ -32,6 +32,10 @@ MOVE_WIDTH = 320
 THUMB, MOVED = (48, 36), 2.0
 """a small picture, and by how many grey levels it changes where something moves"""
 SAMPLES = 8
+BOX = 0.985
+"""share of the box round a mask that is filled"""
+LEAST_OTHERS, MOST_OTHERS = 5, 0.5
+"""masks that are tried on each other's pictures, and the share of the pictures that must ask for another"""
 MOST_WIDTH = 1000
 LEAST_FRAMES = 3
 LEAST_OUTLINE = 60
@@ -80,7 +84,33 @@ def judge_masks(frames: Sequence[int], gray_of: PictureOf, mask_of: PictureOf, l
         return [*out, f"masks/ fit their pictures clearly better {list(TURNS)[found]}: they were made of turned or mirrored pictures"]
     if words := _move_words(np.array(moves)):
         return [*out, words]
-    return out + _all_alike(shapes) + _words(np.array(places), np.array(widths))
+    out += _all_alike(shapes) + _boxes([m for _, m in shapes]) + _words(np.array(places), np.array(widths))
+    return out or _of_others(frames, gray_of, mask_of)
+
+
+def _boxes(masks: Sequence[np.ndarray]) -> list[str]:
+    """A warning for rectangles along the picture's sides."""
+    boxes = [cv2.boundingRect(m.astype(np.uint8)) for m in masks]
+    full = [np.count_nonzero(m) > BOX * w * h for m, (_, _, w, h) in zip(masks, boxes, strict=True)]
+    if len(full) < LEAST_FRAMES or sum(full) < MOST * len(full):
+        return []
+    return ["masks/ hold boxes, not outlines: what lies in the box beside the object would become part of it. Give the outline, or the "
+            "box as a prompt (prompt.json)"]
+
+
+def _of_others(frames: Sequence[int], gray_of: PictureOf, mask_of: PictureOf) -> list[str]:
+    """A warning where most pictures are clearly better outlined by the mask of one of the other frames."""
+    masks = {k: _small(m.astype(np.uint8)) > 0 for k in frames if (m := mask_of(k)) is not None}
+    grays = {k: _small(g) for k in masks if (g := gray_of(k)) is not None}
+    if len(grays) < LEAST_OTHERS:
+        return []
+    found = np.array([[outline_strength(edge_picture(grays[k]), masks[j]) for j in (k, *(j for j in masks if j != k))] for k in grays])
+    best = np.nanmax(found[:, 1:], axis=1)
+    better = best > CLEARLY * found[:, 0]
+    if better.sum() < MOST_OTHERS * len(better):
+        return []
+    return [f"{int(better.sum())} of {len(better)} pictures are clearly better outlined by the mask of another frame: masks/ and left/ are "
+            "not in the same order"]
 
 
 def best_move(edges: np.ndarray, mask: np.ndarray, width: int) -> tuple[float, float, float]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from pathlib import Path
 
-from stages.core.frame_names import Number, distinct_numbers, pair_files
+from stages.core.frame_names import Number, distinct_numbers, gaps, listed, pair_files
 from stages.core.picture_size import MOST_MEGAPIXELS
 from stages.rectify import exif
 from stages.rectify.pairing import Shift
@@ -22,6 +22,8 @@ class FolderReader:
         self.most_megapixels = most_megapixels
         self.pairs, self.notes = pair_files(left, right)
         self.count = len(self.pairs)
+        if lacking := gaps(self.numbers() or []):
+            self.notes.append(f"the numbers {listed(lacking)} are missing in both left/ and right/: were pictures dropped, or left out?")
 
     def stream(self, wanted: Callable[[int], bool] = lambda frame: True) -> Iterator[RawPair]:
         """See PairReader."""

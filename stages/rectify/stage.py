@@ -22,7 +22,7 @@ class RectifyStage:
     """See the module."""
 
     name = "rectify"
-    version = 4
+    version = 5
     needs = Resources(memory_gb=1.0)
     Config = RectifyConfig
     inputs = ("capture",)

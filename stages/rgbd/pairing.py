@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.core.errors import CaptureError
-from stages.core.frame_names import TIME_DIGITS, distinct_numbers, frame_number, natural
+from stages.core.frame_names import TIME_DIGITS, distinct_numbers, frame_number, in_order
 from stages.core.plain_files import read_text
 from stages.core.rgbd_files import RgbdFiles
 
@@ -26,7 +26,7 @@ def pair(files: RgbdFiles, max_apart_s: float) -> tuple[list[Pair], list[str]]:
         if len(files.colour) != len(files.depth):
             raise CaptureError(f"{files.root} has {len(files.colour)} colour and {len(files.depth)} depth pictures, and their names "
                                "carry no distinct numbers", "number them alike, or add associations.txt")
-        return list(zip(sorted(files.colour, key=natural), sorted(files.depth, key=natural), strict=True)), []
+        return list(zip(in_order(files.colour), in_order(files.depth), strict=True)), []
     if all(n >= 10 ** (TIME_DIGITS - 1) for side in (colour, depth) for n, _ in side):
         return _by_time(files, max_apart_s)
     by_number = dict(zip(depth, files.depth, strict=True))

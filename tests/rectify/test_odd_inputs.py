@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import pytest
 
 from stages.core.camera import Rig
 from stages.core.errors import CaptureError
+from stages.core.frame_names import gaps, in_order, pair_files
 from stages.core.images import read_disparity
 from stages.rectify.config import RectifyConfig
 from stages.rectify.look import look_at
@@ -154,3 +156,55 @@ def test_depth_of_other_frames_is_refused(whole):
         z = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         cv2.imwrite(str(path), (z * rng.uniform(0.5, 1.5, z.shape)).astype(np.uint16))
     assert "depth/ does not fit what the two eyes measure" in said(whole)
+
+
+def test_letterboxed_pictures_are_said(whole):
+    for side in ("left", "right"):
+        change(whole, side, lambda p: cv2.copyMakeBorder(cv2.resize(p, (400, 240)), 30, 30, 0, 0, cv2.BORDER_CONSTANT))
+    assert "black bars of 30 px lie above and below" in said(whole)
+
+
+def test_red_and_blue_exchanged_in_one_eye_are_said(whole):
+    change(whole, "right", lambda p: p[..., ::-1])
+    assert "red and blue look exchanged" in said(whole)
+
+
+def test_a_white_balance_of_its_own_is_said(whole):
+    change(whole, "right", lambda p: (p * np.array([0.6, 1, 1])).astype(np.uint8))
+    assert "red 1.0" in said(whole) and "blue 0.6" in said(whole) and "lock the white balance" in said(whole)
+
+
+def test_numbers_that_both_eyes_lack_are_named(whole):
+    for side in ("left", "right"):
+        for k in (5, 6, 7):
+            (whole / f"{side}/{side}{k:06d}.jpg").unlink()
+    assert "the numbers 5-7 are missing in both" in said(whole)
+
+
+def test_hexadecimal_names_come_in_their_order():
+    files = [Path(f"left/cam_{k:03x}.png") for k in range(300)]
+    shuffled = [files[k] for k in np.random.default_rng(0).permutation(300)]
+    assert [a for a, _ in pair_files(shuffled, shuffled)[0]] == files
+    padded = [Path(f"{k:03d}.png") for k in (9, 10, 100)]
+    assert in_order(padded[::-1]) == padded and in_order([Path("a10.png"), Path("a9.png")])[0].name == "a9.png"
+
+
+def test_gaps_of_a_count():
+    count = lambda *n: [(Fraction(k), 0) for k in n]  # noqa: E731
+    assert gaps(count(*range(0, 40, 2), *range(44, 80, 2))) == [40, 42]
+    assert gaps(count(0, 3, 4, 9, 10, 17, 18, 30, 31)) == [] and gaps(count(0, 1, 5)) == []
+
+
+def test_masks_that_are_boxes_or_of_other_frames_are_said(whole):
+    shutil.copytree(whole / "gt/masks", whole / "masks")
+    assert "masks/" not in said(whole)
+    paths = sorted((whole / "masks").iterdir())
+    contents = [p.read_bytes() for p in paths]
+    for path, k in zip(paths, np.random.default_rng(3).permutation(16), strict=True):
+        path.write_bytes(contents[k])
+    assert "clearly better outlined by the mask of another frame" in said(whole)
+    for path, content in zip(paths, contents, strict=True):
+        mask = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+        x, y, w, h = cv2.boundingRect(mask)
+        cv2.imwrite(str(path), cv2.rectangle(np.zeros_like(mask), (x, y), (x + w, y + h), 255, -1))
+    assert "masks/ hold boxes, not outlines" in said(whole)
