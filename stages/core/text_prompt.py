@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stages.core.errors import CaptureError, MachineError, TwinError
+from stages.core.errors import CaptureError, MachineError, TwinError, WeightsError
 from stages.core.images import thumbnail_jpeg
 from stages.core.object_prompt import MIN_BOX_PX, Prompt
 
@@ -26,6 +26,7 @@ RIVAL = 0.8
 APART = 0.3
 """boxes that overlap by less of both together are of different things"""
 PICTURE = "pictures/text.jpg"
+_BOX = "or give a box (--box x0,y0,x1,y1, or prompt.json)"
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,13 @@ def check(prompt: Prompt) -> None:
     from stages.core.weights import require
 
     for name in WEIGHTS:
-        require(name)
+        try:
+            require(name)
+        except WeightsError as e:
+            raise WeightsError(f"the prompt {prompt['text']!r} is in words: {e.message}", f"{e.advice}, {_BOX}") from e
     if importlib.util.find_spec("transformers") is None:
         raise MachineError(f"the prompt {prompt['text']!r} is in words, which needs transformers; it is not installed",
-                           "pip install 'stereotwin[learned]', or give a box (--box x0,y0,x1,y1, or prompt.json)")
+                           f"pip install 'stereotwin[learned]', {_BOX}")
 
 
 def refusal(prompt: Prompt) -> tuple[str, str] | None:
