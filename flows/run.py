@@ -30,6 +30,7 @@ from flows.stage_process import StageFault, StageJob, run_stage_in_child
 from flows.started_by import at_a_terminal
 from flows.time_left import expected_seconds, in_words
 from flows.twin_place import place_of
+from flows.warm_process import WarmProcess
 from flows.watcher import Watcher
 from flows.why_computed import known_manifests, why_computed
 from stages.base import Stage, StageResult, identity_of
@@ -81,6 +82,7 @@ class Run:
         self._forced = _forced(every, request) - set(beside.resumed.done() if beside.resumed else ())
         self._manifests: dict[str, Mapping[str, Any]] = {}
         self._refs: dict[str, ArtifactRef] = {}
+        self._warm = WarmProcess()
 
     def __enter__(self) -> Self:
         self._hold = self.records.hold(self.record)
@@ -97,6 +99,7 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._warm.close()
         self._leave_if_over()
         self.record.seconds = round(time.monotonic() - self._started, 3)
         _judge(self.record, error)
@@ -205,7 +208,7 @@ class Run:
             self.watcher.stage_computing(stage.name, entry.why)
 
         job = StageJob(self.store, seed=self.settings.seed, threads=self.request.threads, force=forced,
-                       time_limit_s=self.request.time_limit_s, computing=computing,
+                       time_limit_s=self.request.time_limit_s, computing=computing, warm=self._warm,
                        progress=lambda done, total, note: self.watcher.progress(stage.name, done, total, note))
         self.records.save(self.record)
         self.watcher.stage_started(stage.name)

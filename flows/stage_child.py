@@ -2,7 +2,8 @@
 
 The job comes as one JSON document on stdin; what it says goes as JSON lines to the pipe FD: `progress`, `log`, and at the end one
 `result` or `error`. stdout and stderr stay free for whatever libraries print. No Prefect here: a fresh interpreter that imports
-only what its stage needs, so that memory is counted per stage and GPU memory is given back when it ends.
+only what its stage needs, so that memory is counted per stage and GPU memory is given back when it ends. Or a fork of the run's warm
+process (warm_child.py), which has imported what most stages need.
 """
 
 from __future__ import annotations
@@ -146,12 +147,16 @@ def run_job(job: dict[str, Any], messages: Messages) -> None:
     messages.send("result", cached=result.cached)
 
 
-def main() -> int:
-    """Read the job, run it, report; 0 also when the stage failed with a message, because the parent has it."""
+def main(messages_to: int | None = None) -> int:
+    """Read the job, run it, report; 0 also when the stage failed with a message, because the parent has it. `messages_to`: the descriptor,
+    in a child that the warm process forked."""
     job = json.load(sys.stdin)
-    die_with_parent(job["parent_pid"])
+    if messages_to is None:
+        die_with_parent(job["parent_pid"])
+    else:
+        _as_if_fresh(job)
     prefer_me_when_memory_ends()
-    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as pipe:
+    with os.fdopen(int(sys.argv[1]) if messages_to is None else messages_to, "w", encoding="utf-8") as pipe:
         messages = Messages(pipe)
         logging.basicConfig(level=logging.INFO, handlers=[_LogLines(messages)])
         try:
@@ -161,6 +166,17 @@ def main() -> int:
         except Exception as e:      # noqa: BLE001 - the border of the process: whatever it was, the parent must hear of it
             messages.send("error", cls="", message=f"{type(e).__name__}: {e}", advice="", traceback=traceback.format_exc())
     return 0
+
+
+def _as_if_fresh(job: dict[str, Any]) -> None:
+    """The run's environment and folder as they are now, and the threads of a library that was loaded with one."""
+    from flows.warm_child import give_blas_its_threads
+
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    with contextlib.suppress(OSError):
+        os.chdir(job["folder"])
+    give_blas_its_threads()
 
 
 if __name__ == "__main__":

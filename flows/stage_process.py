@@ -1,6 +1,7 @@
 """A stage in a child process of its own, so that its memory is freed with it, its time limit holds, and its death is survived.
 
-The store is asked first, here: a run whose stages are all done starts no child. See stage_child.py for the other end of the pipe.
+The store is asked first, here: a run whose stages are all done starts no child. See stage_child.py for the other end of the pipe. A run's
+children are forked by its warm process (warm_process.py), which spares them their imports; without one they are started plainly.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from flows.warm_process import WarmChild, WarmProcess
 from stages.base import Stage, StageResult, fingerprint_of, what_to_lower
 from stages.core import errors
 from stages.core.disk_errors import TOO_MANY_FILES, store_error
@@ -60,6 +63,8 @@ class StageJob:
     time_limit_s: float | None = None
     """the child is killed after this time"""
     progress: Progress = field(default=lambda done, total, note: None)
+    warm: WarmProcess | None = None
+    """forks the child; None starts a fresh interpreter"""
     computing: Callable[[], None] = field(default=lambda: None)
     """called once before a child is started, and not at all when the store has the result"""
 
@@ -74,7 +79,7 @@ def run_stage_in_child(stage: Stage, inputs: Mapping[str, ArtifactRef], config: 
     if not job.force and (manifest := look_up(stage.name, fingerprint, job)) is not None:
         return StageResult(job.store.refs(stage.name, fingerprint, manifest), True, manifest)
     job.computing()
-    answer = _Child(stage, config, job).run(_spec(stage, inputs, config, fingerprint, job))
+    answer = _answer(stage, config, job, _spec(stage, inputs, config, fingerprint, job))
     manifest = job.store.manifest(stage.name, fingerprint)
     if manifest is None:
         raise StageFault(f"{stage.name} reported success but left no result in the store")
@@ -90,10 +95,32 @@ def look_up(stage: str, fingerprint: str, job: StageJob) -> dict[str, Any] | Non
     return job.store.find(stage, fingerprint)
 
 
+def _answer(stage: Stage, config: Any, job: StageJob, spec: dict[str, Any]) -> dict[str, Any]:
+    """Of the stage's child; a fresh one if the warm process died and took the first along."""
+    try:
+        return _Child(stage, config, job).run(spec)
+    except _WarmProcessDied:
+        log.warning("the warm process was ended from outside; %s is started again without it", stage.name)
+        return _Child(stage, config, replace(job, warm=None)).run(spec)
+
+
+class _WarmProcessDied(Exception):
+    """Nobody knows how the child would have ended."""
+
+
 def _spec(stage: Stage, inputs: Mapping[str, ArtifactRef], config: Any, fingerprint: str, job: StageJob) -> dict[str, Any]:
     return {"stage": stage.name, "fingerprint": fingerprint, "settings": plain(config), "store": str(job.store.root),
             "inputs": {k: [str(r.path), r.fingerprint] for k, r in inputs.items()},
-            "seed": job.seed, "threads": job.threads, "force": job.force, "parent_pid": os.getpid()}
+            "seed": job.seed, "threads": job.threads, "force": job.force, "parent_pid": os.getpid(),
+            "environment": dict(os.environ), "folder": _here()}
+
+
+def _here() -> str:
+    """The working folder, "/" where it has been removed."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return "/"
 
 
 class _Child:
@@ -118,13 +145,18 @@ class _Child:
             os.close(read_end)
             if not clean:
                 self.job.store.sweep()
+        if isinstance(process, WarmChild) and process.orphaned and self.answer is None and not late:
+            raise _WarmProcessDied
         return self._judge(process.returncode, late)
 
-    def _start(self) -> tuple[subprocess.Popen, int]:
+    def _start(self) -> tuple[subprocess.Popen | WarmChild, int]:
         """The child and the pipe that it talks through. Raises MachineError where the system has no room for another process."""
         ends: tuple[int, ...] = ()
         try:
             ends = os.pipe()
+            if self.job.warm is not None and (forked := self.job.warm.start(ends[1])) is not None:
+                os.close(ends[1])
+                return forked, ends[0]
             # -P: a folder named like one of our modules in the working directory must not be imported
             process = subprocess.Popen([sys.executable, "-P", "-m", "flows.stage_child", str(ends[1])], stdin=subprocess.PIPE,
                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[ends[1]], start_new_session=True)
@@ -139,7 +171,7 @@ class _Child:
         os.close(ends[1])
         return process, ends[0]
 
-    def _listen(self, process: subprocess.Popen, messages: int) -> bool:
+    def _listen(self, process: subprocess.Popen | WarmChild, messages: int) -> bool:
         """Pass on what the child says until it ends; True if its time was up first."""
         started = time.monotonic()
         with selectors.DefaultSelector() as selector:
@@ -213,13 +245,13 @@ class _Lines:
         return bool(data)
 
 
-def _write_all(process: subprocess.Popen, text: str) -> None:
+def _write_all(process: subprocess.Popen | WarmChild, text: str) -> None:
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as pipe:     # if it died at birth, its exit code tells
         pipe.write(text.encode())
 
 
-def _end(process: subprocess.Popen) -> None:
+def _end(process: subprocess.Popen | WarmChild) -> None:
     """The child and all that it started is gone when this returns: a worker of a child that was killed holds memory and files too."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -229,6 +261,8 @@ def _end(process: subprocess.Popen) -> None:
         time.sleep(0.01)
     if process.stdout is not None:
         process.stdout.close()
+    if isinstance(process, WarmChild):
+        process.let_go()
 
 
 def _group_lives(group: int) -> bool:

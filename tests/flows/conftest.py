@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.stage_process import StageJob, run_stage_in_child
+from flows.warm_process import WarmProcess
 from stages.base import StageResult
 from stages.core.capture import capture_ref
 from stages.core.store import ArtifactRef, Store
@@ -27,6 +28,7 @@ class Toy:
     folder: Path
     store: Store
     capture: Path
+    warm: WarmProcess | None = None
 
     def order(self, stage: str, what: str) -> None:
         """Make a stage misbehave; "" mends it."""
@@ -50,7 +52,7 @@ class Toy:
         results = {}
         for stage in toy_stages.stages():
             config = (configs or {}).get(stage.name, toy_stages.ToyConfig())
-            results[stage.name] = run_stage_in_child(stage, refs, config, StageJob(self.store, **job))
+            results[stage.name] = run_stage_in_child(stage, refs, config, StageJob(self.store, warm=self.warm, **job))
             refs |= results[stage.name].refs
         return results
 

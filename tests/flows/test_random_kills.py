@@ -11,6 +11,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+from flows.warm_process import WarmProcess
 from stages.core.store import Store
 from tests.flows.conftest import wait_for
 
@@ -27,21 +30,26 @@ def _made(store: Store) -> dict[str, dict[str, str]]:
     return found
 
 
-def test_random_kills_are_resumed_bit_for_bit(toy, tmp_path):
+@pytest.mark.parametrize("way", ["plain", "warm"])
+def test_random_kills_are_resumed_bit_for_bit(toy, tmp_path, way):
     rng, started = random.Random(3), multiprocessing.get_context("spawn")
     for stage in "abcd":
         toy.order(stage, "sleep 0.4")
     for kill in range(KILLS):
         before = sum(toy.counts().values())
+        toy.warm = WarmProcess() if way == "warm" else None
         run = started.Process(target=toy.run)
         run.start()
         wait_for(lambda run=run, before=before: sum(toy.counts().values()) > before or not run.is_alive())
         time.sleep(rng.uniform(0.0, 1.2))
-        victims = [run.pid] if kill % 2 else _children(run.pid)        # the run itself, or the stage under it
+        under = _children(run.pid)
+        stages = [pid for warm in under for pid in _children(warm)]
+        victims = ([run.pid], under, stages or under)[kill % 3]        # the run itself, what it started, or the stage that forked off that
         for pid in victims:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         run.join(60)
+    toy.warm = None
     toy.run()
     toy.store.sweep()
     undisturbed = Store(tmp_path / "undisturbed")

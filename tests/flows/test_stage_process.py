@@ -1,4 +1,5 @@
-"""Stages in child processes: results, errors, kills, limits; each on the toy pipeline, counting how often stages ran."""
+"""Stages in child processes: results, errors, kills, limits; each on the toy pipeline, counting how often stages ran. All of it twice: with
+children started plainly, and forked by a warm process."""
 
 from __future__ import annotations
 
@@ -15,12 +16,23 @@ from pathlib import Path
 import pytest
 
 from flows.stage_process import StageFault, StageJob, look_up
+from flows.warm_process import WarmProcess
 from stages.core.errors import CaptureError, StageError, StoreError, WeightsError
 from stages.core.store import Store
 from tests.flows.conftest import wait_for
 from tests.flows.toy_stages import ToyConfig
 
 ONCE = {"a": 1, "b": 1, "c": 1, "d": 1}
+
+
+@pytest.fixture(autouse=True, params=["plain", "warm"])
+def way(request, toy):
+    """How children are started."""
+    toy.warm = WarmProcess() if request.param == "warm" else None
+    yield request.param
+    if toy.warm is not None:
+        assert not toy.warm.why_not
+        toy.warm.close()
 
 
 def test_results_and_cache(toy):
@@ -137,10 +149,11 @@ def test_other_signals_are_named(toy):
         toy.run()
 
 
-def test_time_limit_ends_the_stage_and_its_children(toy, tmp_path):
+def test_time_limit_ends_the_stage_and_its_children(toy, tmp_path, way):
     toy.order("b", f"child {tmp_path / 'grandchild'}")
-    with pytest.raises(StageError, match="time limit of 20 s") as error:
-        toy.run(time_limit_s=20.0)  # a busy machine needs some seconds to start the stage at all
+    limit = {"plain": 15, "warm": 8}[way]  # a busy machine needs some seconds to start the stage at all
+    with pytest.raises(StageError, match=f"time limit of {limit} s") as error:
+        toy.run(time_limit_s=float(limit))
     assert "--time-limit" in error.value.advice
     assert not _alive(int((tmp_path / "grandchild").read_text())) and not list((toy.store.root / "tmp").glob("*"))
 

@@ -73,7 +73,10 @@ def stage_child(served: Served, stage: str, capture: Path) -> int | None:
         return None
     for pid in served.processes():
         try:
-            if "flows.stage_child" in psutil.Process(pid).cmdline():
+            process = psutil.Process(pid)
+            above = process.parent()
+            forked = above is not None and "flows.warm_child" in above.cmdline()
+            if forked or "flows.stage_child" in process.cmdline():
                 return pid
         except psutil.Error:
             continue
