@@ -1,5 +1,5 @@
 # make demo: set-up and the main job.  make test: set-up and the tests.  The rest is for development.
-.PHONY: setup demo test lint validate bench bench-kernels bench-operations bench-tracking bench-scaling bench-ablation bench-robustness bench-verdict bench-posed profile gpu-check train-stereo train-mask-net train-mask-doubt clean
+.PHONY: setup demo test lint validate bench bench-kernels bench-operations bench-tracking bench-scaling bench-speed bench-ablation bench-robustness bench-verdict bench-posed profile gpu-check train-stereo train-mask-net train-mask-doubt clean
 BIN := .venv/bin
 DEMO := demo
 
@@ -33,6 +33,10 @@ bench-kernels: setup
 # servers, workers, kills and a batch of 100: half an hour; ARGS="--captures 10" or ARGS="--only kills" for less
 bench-operations: setup
 	@$(BIN)/python -m tools.bench_operations $(ARGS)
+
+# an older checkout beside this one, turn by turn: ARGS="--old ../before --profile preview --rounds 3"
+bench-speed: setup
+	@$(BIN)/python tools/bench_speed.py $(ARGS)
 
 bench-scaling: setup
 	@$(BIN)/python tools/bench_scaling.py $(ARGS)

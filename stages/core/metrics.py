@@ -63,11 +63,18 @@ def mask_scores(truth: Path, twin: Path, frames: list[int]) -> dict[str, float]:
     for k in frames:
         path = twin / "masks" / f"{k:06d}.png"
         want = read_mask(truth / "masks" / f"{k:06d}.png")
-        found = read_mask(path) if path.exists() else np.zeros_like(want)
-        same_size = found.shape == want.shape
-        overlaps.append((found & want).sum() / max((found | want).sum(), 1) if same_size else 0.0)
-        edges.append(boundary_agreement(found, want) if same_size else 0.0)
+        found = _at_size(read_mask(path), want.shape) if path.exists() else np.zeros_like(want)
+        overlaps.append((found & want).sum() / max((found | want).sum(), 1))
+        edges.append(boundary_agreement(found, want))
     return {"mask_J": 100 * float(np.mean(overlaps)), "mask_J_min": 100 * float(np.min(overlaps)), "mask_F": 100 * float(np.mean(edges))}
+
+
+def _at_size(found: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A map of smaller pictures (rectify.max_width) enlarged to those that the truth is told in."""
+    if found.shape == shape:
+        return found
+    kind = np.uint8 if found.dtype == bool else found.dtype
+    return cv2.resize(found.astype(kind), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST).astype(found.dtype)
 
 
 def boundary_agreement(found: np.ndarray, want: np.ndarray) -> float:
@@ -90,7 +97,8 @@ def depth_scores(truth: Path, twin: Path, frames: list[int], rig: Rig) -> dict[s
         if not path.exists():
             continue
         mask = read_mask(truth / "masks" / f"{k:06d}.png")
-        error = np.abs(scale * read_disparity(path) - read_disparity(truth / "disparity" / f"{k:06d}.png"))[mask]
+        found = scale * _at_size(read_disparity(path), mask.shape)
+        error = np.abs(found - read_disparity(truth / "disparity" / f"{k:06d}.png"))[mask]
         total += int(mask.sum())
         errors.append(error[np.isfinite(error)])
     if not errors:
@@ -106,11 +114,11 @@ def depth_scores(truth: Path, twin: Path, frames: list[int], rig: Rig) -> dict[s
 
 
 def _disparity_scale(twin: Path, rig: Rig) -> float:
-    """What brings the twin's disparities to the true `rig`: 1 for pairs of pictures, whose baseline was measured."""
+    """What brings the twin's disparities to the true `rig`: for pairs, whose baseline was measured, the size of the pictures alone."""
     record = read_json(twin / "run.json", most=1 << 25) if (twin / "run.json").exists() else {}
+    own = Rig.load(twin / "rig.json") if (twin / "rig.json").exists() else rig
     if "rgbd" not in record.get("stages", {}):
-        return 1.0
-    own = Rig.load(twin / "rig.json")
+        return rig.width / own.width
     return rig.fx * rig.baseline_m / (own.fx * own.baseline_m)
 
 

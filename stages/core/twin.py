@@ -31,6 +31,8 @@ COPIES = {
     "sessions.json": ("sessions.json",),
 }
 """file or folder of the twin: the outputs that it may be, best first (a run that stopped early has only the later ones)"""
+MAPS = ("masks", "disparity")
+"""of these, those that package.maps=off leaves out"""
 MAKE_ROOM = "free space there, or name a folder on a larger disk with --out; every stage is done and kept, only this copy is missing"
 REPORT_BYTES = 4_000_000
 """about what is written and not copied: report.html, run.json, poses.json"""
@@ -53,11 +55,12 @@ def assemble_twin(
     try:
         _remove_leftovers(out_dir, disk)
         kept = strangers(out_dir)
-        needed = _bytes_needed(refs, kept)
+        wanted = _wanted(manifests)
+        needed = _bytes_needed(refs, wanted, kept)
         if error := room_error(out_dir, needed, MAKE_ROOM):
             raise error
         disk.make_folders(partial)
-        _copy_outputs(partial, refs, disk)
+        _copy_outputs(partial, refs, wanted, disk)
         told = {**(extra or {}), **_verdict(partial, manifests), **_physics(refs), "left_out": left_out(manifests)}
         write_run_json(partial, manifests, told)
         write_report(partial, manifests, stage_folders(refs, manifests), partial, told)
@@ -103,29 +106,35 @@ def _physics(refs: Mapping[str, ArtifactRef]) -> dict[str, Any]:
     return {} if path is None or not path.is_file() else {"physics": json.loads(path.read_text())}
 
 
-def _parts(refs: Mapping[str, ArtifactRef]) -> dict[str, Path]:
+def _wanted(manifests: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Of COPIES."""
+    maps = manifests.get("package", {}).get("settings", {}).get("maps", True)
+    return tuple(name for name in COPIES if maps or name not in MAPS)
+
+
+def _parts(refs: Mapping[str, ArtifactRef], wanted: tuple[str, ...]) -> dict[str, Path]:
     """{name in the twin folder: where it lies in the store}, of what is copied as it is."""
     parts = {path.name: path for path in sorted(refs["twin"].path.iterdir())} if "twin" in refs else {}
-    for name, kinds in COPIES.items():
-        if kind := next((k for k in kinds if k in refs), None):
+    for name in wanted:
+        if kind := next((k for k in COPIES[name] if k in refs), None):
             parts[name] = refs[kind].path
     return parts
 
 
-def _copy_outputs(folder: Path, refs: Mapping[str, ArtifactRef], disk: Disk) -> None:
+def _copy_outputs(folder: Path, refs: Mapping[str, ArtifactRef], wanted: tuple[str, ...], disk: Disk) -> None:
     """Copies, never links, because users edit what they are given."""
     if "mesh.ply" in refs and "twin" not in refs:
         write_ply(folder / "mesh.ply", turned_mesh(read_ply(refs["mesh.ply"].path), TWIN_FROM_OBJECT), TWIN_AXES)
     if "poses_refined.json" in refs:
         write_poses(folder / "poses.json", poses_in_twin_frame(read_poses(refs["poses_refined.json"].path)), TWIN_POSES)
-    for name, path in _parts(refs).items():
+    for name, path in _parts(refs, wanted).items():
         disk.copy_tree(path, folder / name, without=NOT_COPIED)
     if (folder / "sim/twin.usda").is_file():         # SimReady's sidecar; the stage's own files know no date
         (folder / "sim/twin.json").write_text(json.dumps({"usd_date_generated": datetime.now(UTC).date().isoformat()}))
 
 
-def _bytes_needed(refs: Mapping[str, ArtifactRef], kept: list[Path]) -> int:
-    return REPORT_BYTES + sum(_bytes_of(path, without=NOT_COPIED) for path in (*_parts(refs).values(), *kept))
+def _bytes_needed(refs: Mapping[str, ArtifactRef], wanted: tuple[str, ...], kept: list[Path]) -> int:
+    return REPORT_BYTES + sum(_bytes_of(path, without=NOT_COPIED) for path in (*_parts(refs, wanted).values(), *kept))
 
 
 def _bytes_of(path: Path, without: tuple[str, ...] = ()) -> int:

@@ -20,6 +20,8 @@ class PackageConfig:
     """write twin.usdz: auto = where the package usd-core is installed, on = required"""
     textured_mesh: bool = False
     """write the OBJ a second time as textured_mesh.obj with material.mtl and material_0.png: the names of NVIDIA's workflow"""
+    maps: bool = True
+    """copy masks/ and disparity/ of every frame into the twin; off = they stay in the store (preview, whose pictures are small)"""
     preview_px: int = 640
     """side of the preview pictures"""
 

@@ -2,12 +2,15 @@
 
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
+from stages.core.camera import Rig
 from stages.core.errors import CaptureError
 from stages.core.frames import FramePose, read_poses, write_poses
 from stages.core.geometry.rigid import exp_se3
+from stages.core.images import read_disparity, read_mask, write_disparity, write_mask
 from stages.core.metrics import boundary_agreement, evaluate
 
 
@@ -56,6 +59,22 @@ def test_lost_frames_count_as_failures(twin):
     s = twin(drop=(3, 4))
     assert s["pose"]["frames_posed"] == 14
     assert s["pose"]["add_auc_5mm"] == pytest.approx(100 * 14 / 16, abs=0.1)
+
+
+def test_maps_of_smaller_pictures_are_enlarged(twin, synthetic_capture, tmp_path):
+    twin()
+    rig = Rig.load(synthetic_capture / "gt/rig.json") if (synthetic_capture / "gt/rig.json").exists() else Rig.load(
+        synthetic_capture / "calibration.json")
+    half = rig.scaled(0.5)
+    half.save(tmp_path / "rig.json")
+    size = (half.width, half.height)
+    for kind, read, write, unit in (("masks", read_mask, write_mask, 1.0), ("disparity", read_disparity, write_disparity, 0.5)):
+        for path in (tmp_path / kind).glob("*.png"):
+            found = read(path)
+            small = cv2.resize(found.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+            write(path, small > 0.5 if found.dtype == bool else unit * small)
+    s = evaluate(synthetic_capture, tmp_path)
+    assert 95 < s["mask"]["mask_J_min"] < 100 and s["depth"]["disparity_median_px"] < 0.1 and s["depth"]["density_percent"] > 95
 
 
 def test_shifted_outline_loses_boundary_agreement():

@@ -32,7 +32,7 @@ def test_a_capture_to_its_twin(tmp_path, monkeypatch):
     monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
     capture, heard = tiny.write_tiny(tiny.render_base(tmp_path / "base"), tmp_path / "cup", seed=1), []
     settings = {"surface.rounds": 1, "surface.geometry_steps": 30, "texture.size": 256, "physics.colliders": "hull",
-                "package.preview_px": 128}
+                "package.preview_px": 128, "package.maps": True}
     tell = lambda stage, done, total, note: heard.append(stage)  # noqa: E731
     twin = stereotwin.reconstruct(capture, tmp_path / "twin", profile="preview", settings=settings, progress=tell)
     assert twin.mesh.vertices.shape[1] == 3 and len(twin.mesh.confidence) == len(twin.mesh.vertices)

@@ -25,7 +25,7 @@ def _width(rectify: Manifest) -> str:
     most, width = rectify.get("settings", {}).get("max_width"), rectify.get("report", {}).get("metrics", {}).get("width_px")
     if most is None or most != width:
         return ""
-    return f"detail finer than a pixel of pictures {width} px wide (rectify.max_width): masks, disparity and rig.json are of that size too"
+    return f"detail finer than a pixel of pictures {width} px wide (rectify.max_width): rig.json is of that size too"
 
 
 def _setting(key: str, value: Any, line: str) -> Callable[[Manifest], str]:
@@ -48,5 +48,6 @@ _LINES: tuple[tuple[str, Callable[[Manifest], str]], ...] = (
     ("texture", _setting("align_views", False, "the alignment of the pictures on the surface (texture.align_views)")),
     ("texture", _setting("sides", "left", "the right pictures in the texture (texture.sides)")),
     ("physics", _setting("files", False, "files for simulators and levels of detail (physics.files)")),
+    ("package", _setting("maps", False, "masks/ and disparity/ of every frame (package.maps)")),
     ("package", _setting("usd", "off", "twin.usdz (package.usd)")),
 )
