@@ -36,7 +36,8 @@ def views(tmp_path):
     faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
     write_ply(twin / "mesh.ply", SurfaceMesh(points, faces, np.full((4, 3), 200, np.uint8), np.ones(4, np.float32)))
     K = cameras[0].K
-    return TwinViews(twin, Rig(WIDTH, HEIGHT, K[0, 0], K[1, 1], K[0, 2], K[1, 2], 0.1), tuple(cameras), tuple(range(COUNT)))
+    rig = Rig(WIDTH, HEIGHT, K[0, 0], K[1, 1], K[0, 2], K[1, 2], 0.1)
+    return TwinViews(twin, twin / "disparity", rig, tuple(cameras), tuple(range(COUNT)))
 
 
 @pytest.mark.parametrize("writer", [colmap, nerfstudio])

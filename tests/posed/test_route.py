@@ -129,6 +129,11 @@ def test_the_twin_goes_out_to_colmap_and_comes_back(made, folder, tmp_path):
     for a, b in zip(theirs.cameras, ours.cameras, strict=True):
         assert np.abs(a.K - b.K).max() < 1e-9 and a.picture.read_bytes() == b.picture.read_bytes()
         assert np.abs(a.world_from_camera[:3, 3] - 2 * b.world_from_camera[:3, 3]).max() < 1e-9
+    exported = sorted((tmp_path / "out/masks").iterdir())
+    assert not (twin / "masks").exists(), "a preview's stay in the store"
+    for path in exported:
+        mask = cv2.imread(str(path), 0) > 0
+        assert 0.9 < (mask & (cv2.imread(str(folder / "masks" / f"{int(path.name[:6]):03d}.png"), 0) > 127)).sum() / mask.sum() <= 1
     with pytest.raises(StoreError, match="there already"):
         export_twin(twin, "colmap", tmp_path / "out", store)
 

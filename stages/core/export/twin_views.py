@@ -23,6 +23,7 @@ class TwinViews:
     """Cameras in the twin frame (that of mesh.ply), and where their maps lie. Depth and points in metres, or in the capture's units."""
 
     twin: Path
+    disparities: Path
     rig: Rig
     cameras: tuple[PosedCamera, ...]
     frames: tuple[int, ...]
@@ -41,12 +42,13 @@ class TwinViews:
 
     def depth(self, i: int) -> np.ndarray | None:
         """(H, W) float64 along the optical axis, NaN = none; None where the twin has no disparity."""
-        path = self.twin / "disparity" / f"{self.frames[i]:06d}.png"
+        path = self.disparities / f"{self.frames[i]:06d}.png"
         return self.rig.depth_from_disparity(read_disparity(path)) if path.is_file() else None
 
 
 def twin_views(twin: Path, store: Store) -> TwinViews:
-    """Of a twin folder; its rectified pictures are taken from the store. Raises StoreError where one of them is missing."""
+    """Of a twin folder; its rectified pictures are taken from the store, and its masks and disparities where it was to have none
+    (package.maps). Raises StoreError where a picture is missing."""
     for name in ("run.json", "poses.json", "rig.json"):
         if not (twin / name).is_file():
             raise StoreError(f"{twin} is no whole twin folder: it has no {name}", "name a folder that `twin reconstruct` wrote")
@@ -55,11 +57,23 @@ def twin_views(twin: Path, store: Store) -> TwinViews:
     frames = tuple(k for k in sorted(poses) if k in rows)
     if not frames:
         raise StoreError(f"no frame of {twin} has both a pose and a picture", "run `twin reconstruct` again")
-    return TwinViews(twin, rig, tuple(_camera(twin, rig, k, poses[k], pairs / rows[k]) for k in frames), frames)
+    masks = _maps(twin, store, "masks")
+    cameras = tuple(_camera(masks, rig, k, poses[k], pairs / rows[k]) for k in frames)
+    return TwinViews(twin, _maps(twin, store, "disparity"), rig, cameras, frames)
 
 
-def _camera(twin: Path, rig: Rig, frame: int, object_from_left: np.ndarray, picture: Path) -> PosedCamera:
-    mask = twin / "masks" / f"{frame:06d}.png"
+def _maps(twin: Path, store: Store, name: str) -> Path:
+    """The folder of the twin, or of the stage that made it."""
+    if (twin / name).is_dir():
+        return twin / name
+    record: Any = read_json(twin / "run.json", StoreError)
+    made = ((stage, str(entry.get("fingerprint"))) for stage, entry in record.get("stages", {}).items())
+    there = (store.artifact_dir(s, f) for s, f in made if f"{name}_final" in (store.manifest(s, f) or {"outputs": ()})["outputs"])
+    return next((folder / f"{name}_final" for folder in there), twin / name)
+
+
+def _camera(masks: Path, rig: Rig, frame: int, object_from_left: np.ndarray, picture: Path) -> PosedCamera:
+    mask = masks / f"{frame:06d}.png"
     return PosedCamera(f"{frame:06d}", picture, rig.K, object_from_left, rig.width, rig.height, mask=mask if mask.is_file() else None)
 
 
