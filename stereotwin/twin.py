@@ -83,11 +83,17 @@ class Twin:
 
     def mask(self, frame: int) -> np.ndarray:
         """(H, W) bool, rectified left picture."""
-        return read_mask(self.folder / "masks" / f"{frame:06d}.png")
+        return read_mask(self._map("masks", frame))
 
     def disparity_px(self, frame: int) -> np.ndarray:
         """(H, W) float32, NaN = none."""
-        return read_disparity(self.folder / "disparity" / f"{frame:06d}.png")
+        return read_disparity(self._map("disparity", frame))
+
+    def _map(self, kind: str, frame: int) -> Path:
+        if not (folder := self.folder / kind).is_dir():
+            raise StoreError(f"{self.folder} has no {kind} of its frames, as previews have none",
+                             "make it with the setting package.maps=true, or with another profile")
+        return folder / f"{frame:06d}.png"
 
     @property
     def glb(self) -> Path:

@@ -46,6 +46,15 @@ def test_a_capture_to_its_twin(tmp_path, monkeypatch):
     assert outputs["disparity"].is_dir() and outputs["masks.parquet"].is_file() and "mesh.ply" not in outputs
 
 
+def test_a_preview_without_maps_says_how_to_have_them(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    twin = stereotwin.Twin.open(tmp_path)
+    for ask in (twin.mask, twin.disparity_px):
+        with pytest.raises(stereotwin.StoreError, match=r"has no (masks|disparity)") as error:
+            ask(0)
+        assert "package.maps=true" in error.value.advice
+
+
 def test_disparity_of_arrays_is_right(synthetic_capture):
     left, right = next(iter(stereotwin.read_capture(synthetic_capture)))
     found = stereotwin.disparity(left, right, method="sgm")
