@@ -14,12 +14,14 @@ import numpy as np
 from stages.core.dense.look import judge
 from stages.core.dense.turns import Tied, as_claimed, best_tied, turning_starts
 from stages.core.dense.view import DenseView
-from stages.core.geometry.rigid import inverse
+from stages.core.geometry.rigid import inverse, rotation_angle, transform
 
 LEAST_LOOK, LEAST_MEETS, MOST_FLOATS, LEAST_ASKED = 0.85, 0.5, 0.35, 400
 """what a tie must show: correlation of the look, share of the surface that meets and that floats, points asked"""
 NEARLY, ALL_MEETS, NONE_FLOATS = 0.8, 0.95, 0.02
 """the same where the look is a little less certain: then all of the surface must meet"""
+STEADY_LOOK, STEADY_MEETS, STEADY_FLOATS, STEADY_DEG = 0.75, 0.85, 0.05, 5.0
+"""the same where the camera goes on as it did between the frames before, to within so much: one blurred frame must not part the walk"""
 MOST_IN_VAIN = 12
 """frames that are tried when none could be tied"""
 LEAST_GAIN = 0.02
@@ -53,10 +55,19 @@ class CameraTies:
         for partner, pose in partners:
             starts = self._starts if self._last is None else [self._last, inverse(self._last), *self._starts]
             tied = best_tied(partner, view, starts, False)
-            if tied is not None and _borne_out(tied):
+            if tied is not None and (_borne_out(tied) or self._goes_on(tied)):
                 self._last = tied.b_from_a
                 return pose @ inverse(tied.b_from_a)
         return None
+
+    def _goes_on(self, tied: Tied) -> bool:
+        """Whether the camera moves as it did between the frames before (back where frames are placed backwards)."""
+        said = tied.verdict
+        if self._last is None or said.asked < LEAST_ASKED or tied.correlation < STEADY_LOOK:
+            return False
+        if said.meets < STEADY_MEETS or said.floats > STEADY_FLOATS:
+            return False
+        return any(_off_deg(tied.b_from_a, step, self.middle) < STEADY_DEG for step in (self._last, inverse(self._last)))
 
     def better(self, view: DenseView, pose: np.ndarray, partner: DenseView, partner_pose: np.ndarray) -> np.ndarray | None:
         """scene_from_left that goes together better with the partner than `pose` does; None where alignment finds no such."""
@@ -74,6 +85,12 @@ def _borne_out(tied: Tied) -> bool:
     if tied.correlation >= LEAST_LOOK:
         return said.meets >= LEAST_MEETS and said.floats <= MOST_FLOATS
     return tied.correlation >= NEARLY and said.meets >= ALL_MEETS and said.floats <= NONE_FLOATS
+
+
+def _off_deg(a: np.ndarray, b: np.ndarray, middle: np.ndarray) -> float:
+    """How far two motions are apart in their turn and in where they show the middle, degrees, the larger."""
+    shift = np.linalg.norm(transform(a, middle) - transform(b, middle)) / np.linalg.norm(middle)
+    return float(np.degrees(max(rotation_angle(inverse(a) @ b), shift)))
 
 
 def denied(view: DenseView, pose: np.ndarray, partner: DenseView, partner_pose: np.ndarray) -> bool:

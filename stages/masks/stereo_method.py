@@ -69,6 +69,7 @@ class StereoMethod:
                 "the object found spans less than two thirds of the box: part of it may be missing, or the box is loose"
             )
         ticks = _Ticks(job)
+        first_seed = seed
         scene = self._scene(job, seed, view, still, ticks, outcome)
         seed = scene.seed
         outcome.seed_mask = seed.mask
@@ -79,6 +80,7 @@ class StereoMethod:
         followed = first_pass(seed, job.frames, job.views, scene, job.cut, by_flow, ticks.named("following the object", 1), hints)
         if isinstance(scene, MovingScene) and job.kind == "auto" and _overlap(followed) < HULL_OVERLAP:
             outcome.warnings.append("the object moves in the scene while the camera moves too: followed by colour and optical flow instead")
+            seed, outcome.seed_mask = first_seed, first_seed.mask
             scene = FlowScene(seed)
             followed = first_pass(seed, job.frames, job.views, scene, job.cut, True, ticks.named("following the object", 1), hints)
         self._between(job, scene, followed)
@@ -119,14 +121,10 @@ class StereoMethod:
         if share >= PLACED_SHARE and job.kind == "auto" and _keeps_still(motion, view, seed):
             return _still_scene(job, seed, view)
         points = lambda: _sure_points(job, motion)  # noqa: E731
-        placed = (share >= PLACED_SHARE and _surely_placed(motion)) or job.kind == "moving_camera"
+        placed = share >= PLACED_SHARE or job.kind == "moving_camera"
         scene = moving_scene(seed, view, job.rig, motion, sure_points=points) if placed else None
         if scene is None:
-            outcome.warnings.append(
-                f"the camera could be placed in {share:.0%} of the frames only: followed by colour and optical flow instead"
-                if share < PLACED_SHARE
-                else "the camera could be placed roughly only: followed by colour and optical flow instead"
-            )
+            outcome.warnings.append(_by_flow_for(share))
             return FlowScene(seed)
         scene.ground_samples = _ground_samples(job, scene)
         if scene.ground_samples is not None:
@@ -136,6 +134,9 @@ class StereoMethod:
         intervals = _resting(job, scene, view)
         if len(intervals) < 2:
             return scene
+        if not _surely_placed(motion) and job.kind == "auto":
+            outcome.warnings.append(_by_flow_for(1.0))
+            return FlowScene(seed)
         moved = MovedScene(scene.seed, scene, intervals)
         outcome.metrics["intervals"] = moved.told()
         outcome.rest = {f: k for k, run in enumerate(moved.long_rests()) for f in run}
@@ -191,6 +192,12 @@ def _keeps_still(motion: SceneMotion, view: WorkingFrame, seed: Seed) -> bool:
     distance = float(motion.rig.depth_from_disparity(np.median(near)))
     moves = [np.linalg.norm(pose[:3, 3]) / distance + rotation_angle(pose) for pose in motion.scene_from_left.values()]
     return bool(max(moves) < CAMERA_STILL)
+
+
+def _by_flow_for(share: float) -> str:
+    """Why a capture is followed by colour and flow, of which so large a share of frames was placed."""
+    how = f"in {share:.0%} of the frames" if share < PLACED_SHARE else "roughly"
+    return f"the camera could be placed {how} only: followed by colour and optical flow instead"
 
 
 def _surely_placed(motion: SceneMotion) -> bool:
