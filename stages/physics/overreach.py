@@ -8,9 +8,10 @@ from stages.physics.shapes import Shape, convex_hull
 from stages.physics.surface_distance import Ruler, SurfaceDistance, inside, samples
 
 SHARES = (0.0, 0.5, 0.25)
-PUT_BACK = 3
-ROUGH = 8000
+PUT_BACK = 6
+ROUGH = 12000
 """samples each way that tell one try from another"""
+FINALISTS = 3
 TOUCH_M = 2e-4
 CORNER_DIGITS = 5
 """of metres: corners closer to each other are one"""
@@ -104,8 +105,9 @@ def free_faces(which: int, parts: list[Shape]) -> np.ndarray:
 def balanced(parts: list[Shape], outward: Outward, ruler: Ruler, error_m: float, vertices: int) -> tuple[list[Shape], SurfaceDistance]:
     """The parts with at most so many vertices, each drawn back and pushed out as suits it, and how far their union lies from the mesh.
 
-    What is best for one part depends on its neighbours: all alike, each with its own best, and that with the worst ones put back
-    are measured, on few samples; the one with the least largest distance (below `error_m`: the least mean) is taken, and measured on all.
+    What is best for one part depends on its neighbours: all alike, each with its own best, and that with the worst ones put back (also
+    those that lack where a neighbour's cut is bared) are measured on some samples. Of the best few, measured on all, the one with the
+    least largest distance (below `error_m`: the least mean) is taken.
     """
     rough = ruler.rougher(ROUGH)
     free = [free_faces(k, parts) for k in range(len(parts))]
@@ -113,14 +115,15 @@ def balanced(parts: list[Shape], outward: Outward, ruler: Ruler, error_m: float,
     tries = [[convex_hull(p.vertices, vertices) for p in shapes] for shapes in back]
     tries += [[pushed_out(few, p.vertices) for few, p in zip(t, shapes, strict=True)] for t, shapes in zip(tries, back, strict=True)]
     found = [rough.by_part(t) for t in tries]
-    chosen = np.argmin([worst for _, worst in found], axis=0)
+    chosen = np.argmin([worst for _, worst, _ in found], axis=0)
     for _ in range(PUT_BACK):
         tries.append([tries[k][n] for n, k in enumerate(chosen)])
         found.append(rough.by_part(tries[-1]))
         worst = found[-1][1] > np.maximum(found[0][1], error_m)
+        worst |= [k > 0 and bool(inside(found[-1][2], whole).any()) for k, whole in zip(chosen, tries[0], strict=True)]
         if not (worst & (chosen > 0)).any():
             break
         chosen = np.where(worst, 0, chosen)
-    score = [(max(d.max_m, error_m), d.mean_m) for d, _ in found]
-    best = min(range(len(tries)), key=score.__getitem__)
-    return tries[best], ruler.distance(tries[best])
+    score = lambda d: (max(d.max_m, error_m), d.mean_m)  # noqa: E731
+    best = sorted(range(len(tries)), key=lambda k: score(found[k][0]))[:FINALISTS]
+    return min(((tries[k], ruler.distance(tries[k])) for k in best), key=lambda of: score(of[1]))

@@ -13,6 +13,11 @@ NEIGHBOURS = 8
 """nearest samples whose faces are looked at exactly; samples lie denser than the distances that matter"""
 STEP_M = 1e-4
 """neighbours share a face where the shape was cut; with gaps below this they still count as joined"""
+DOUBTFUL_M = 5e-4
+"""only points that lie farther from the mesh are asked whether they lie in a slit"""
+RAYS, RAY_M, OPEN_SHARE = 48, 0.004, 0.15
+"""directions outward, their length, and the share that must meet no part: else the point lies in a slit or a void between parts, which
+nothing can touch. Between two walls s apart a share of s / RAY_M meets none: slits below 0.6 mm are none"""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,23 @@ def inside(points: np.ndarray, part: Shape) -> np.ndarray:
     return found
 
 
+def open_to_outside(points: np.ndarray, corners: np.ndarray, parts: list[Shape]) -> np.ndarray:
+    """(N,) of points (N, 3) on faces (N, 3, 3) of the parts: whether there is room before them."""
+    if not len(points):
+        return np.zeros(0, bool)
+    from stages.core.render import Caster
+
+    first = np.cumsum([0, *(len(p.vertices) for p in parts)])
+    every = Caster(np.concatenate([p.vertices for p in parts]), np.concatenate([p.faces + k for p, k in zip(parts, first, strict=False)]))
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-30)
+    directions = np.random.default_rng(0).normal(size=(len(points), RAYS, 3))
+    directions /= np.linalg.norm(directions, axis=2, keepdims=True)
+    directions *= np.where((directions * normal[:, None]).sum(2, keepdims=True) < 0, -1.0, 1.0)
+    hit = every.cast((points + STEP_M / 2 * normal)[:, None], directions)
+    return (hit["t"] > RAY_M).mean(1) >= OPEN_SHARE
+
+
 class Surface:
     """Distances to a surface of triangles, of each of which at least one point is known."""
 
@@ -89,6 +111,10 @@ class Surface:
         """(N,) distances and (N,) which of the surface's points is the nearest."""
         nearest = self._tree.query(points, min(NEIGHBOURS, self._count))[1].reshape(len(points), -1)
         return np.stack([to_triangle(points, self._corners[nearest[:, k]]) for k in range(nearest.shape[1])]).min(0), nearest[:, 0]
+
+
+NEARLY = 0.8
+"""of the farthest point: others that are counted with it"""
 
 
 class Ruler:
@@ -115,17 +141,21 @@ class Ruler:
         """Mean and largest distance, both ways."""
         return self.by_part(parts)[0]
 
-    def by_part(self, parts: list[Shape]) -> tuple[SurfaceDistance, np.ndarray]:
-        """And the largest distance (P,) that each part has a share in."""
+    def by_part(self, parts: list[Shape]) -> tuple[SurfaceDistance, np.ndarray, np.ndarray]:
+        """And the largest distance (P,) that each part has a share in, and the points (K, 3) of the union nearly as far from the mesh as
+        the farthest."""
         union, worst = union_surface(parts, 2 * self._count), np.zeros(len(parts))
         if not len(union.points):
-            return SurfaceDistance(float("inf"), float("inf")), worst + np.inf
+            return SurfaceDistance(float("inf"), float("inf")), worst + np.inf, union.points
         there, nearest = Surface(union.points, union.corners).near(self._own)
         thin = slice(None, None, max(1, len(union.points) // self._count))
         back = self.to_mesh(union.points[thin])
+        far = np.flatnonzero(back > DOUBTFUL_M)
+        back[far[~open_to_outside(union.points[thin][far], union.corners[thin][far], parts)]] = 0.0
         np.maximum.at(worst, union.part[nearest], there)
         np.maximum.at(worst, union.part[thin], back)
-        return SurfaceDistance(float((there.mean() + back.mean()) / 2), float(max(there.max(), back.max()))), worst
+        distance = SurfaceDistance(float((there.mean() + back.mean()) / 2), float(max(there.max(), back.max())))
+        return distance, worst, union.points[thin][back > NEARLY * back.max()]
 
 
 def between(mesh: Shape, parts: list[Shape], count: int = 20000) -> SurfaceDistance:

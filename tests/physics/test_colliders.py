@@ -77,6 +77,14 @@ def test_distance_of_known_surfaces():
     assert joined.max_m < 0.002 and joined.mean_m < 1e-6, "the cut between two parts is no surface; samples lie 1 mm apart"
 
 
+def test_slits_and_voids_between_parts_are_no_surface_but_a_hollow_is():
+    whole = box((0.1, 0.1, 0.1))
+    slit = [box((0.0499, 0.1, 0.1), (-0.02505, 0, 0)), box((0.0499, 0.1, 0.1), (0.02505, 0, 0))]
+    assert between(whole, slit).max_m < 0.001, "0.2 mm wide and 50 mm deep: nothing gets in"
+    gap = [box((0.04, 0.1, 0.1), (-0.03, 0, 0)), box((0.04, 0.1, 0.1), (0.03, 0, 0))]
+    assert between(whole, gap).max_m > 0.009, "20 mm wide: a finger does"
+
+
 def test_why_it_stopped_is_true_of_what_was_found():
     """One hull of 64 vertices lies 1.6 mm from this ball, which has no pieces to make more parts of: not for want of parts."""
     many = convex_parts(ball(), 0.0012, 32, 30.0, 2)
