@@ -10,6 +10,7 @@ import numpy as np
 from stages.masks.colour_model import ColourModel, decorrelated
 from stages.masks.evidence import colour_llr, depth_llr
 from stages.masks.expectation import Expectation
+from stages.masks.flat_pieces import without_flat_pieces
 from stages.masks.mask_net import Cues, Weighed, expected_overlap, weighed
 from stages.masks.other_foreground import against_other, look_up
 from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut, jaccard, largest
@@ -66,6 +67,7 @@ def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, c
             FINE_SHARE if expected.near_range is not None else 1.0,
         )
         found = connected(u > 0.5, found, 0.01)
+    found = without_flat_pieces(found, view.disparity[s], view.sigma[s], [(e[s], scatter) for e, scatter in expected.surfaces])
     mask = np.zeros((h, w), bool)
     mask[s] = fill_holes(found, 0.002, None if expected.near_range is None else proof)
     return FrameCut(
