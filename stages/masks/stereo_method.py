@@ -46,6 +46,7 @@ SAME_SEED = 0.5
 """share of the first mask that must be in the one cut again before the ground's picture"""
 LOOKED_AT_FOR_REST = 100
 """frames in which it is asked whether the object rests"""
+ROUGHLY = "the camera could be placed roughly only, so the shape that predicts the outline is rough as well"
 CAMERA_STILL = 0.02
 """radians, or share of the object's distance, by which a still camera is placed wrongly at most"""
 HULL_OVERLAP = 0.5
@@ -85,6 +86,8 @@ class StereoMethod:
             followed = first_pass(seed, job.frames, job.views, scene, job.cut, True, ticks.named("following the object", 1), hints)
         self._between(job, scene, followed)
         outcome.metrics |= {"kind": scene.description, "still_background_share": round(share, 3), "prompt_frame": seed.frame}
+        if isinstance(scene, MovingScene) and not _surely_placed(scene.motion):
+            seed = replace(seed, doubt=seed.doubt or ROUGHLY)
         outcome.results = self._results(job, scene, followed, seed, ticks)
         return outcome
 
