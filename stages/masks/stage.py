@@ -44,7 +44,7 @@ class MasksStage:
     """Object masks over the video from a box, points or nothing; given masks are taken as they are."""
 
     name = "masks"
-    version = 16
+    version = 17
     needs = Resources(memory_gb=1.5, lower=("max_pixels", "sam2_size_px"))
     Config = MasksConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "prompt.json", "given")
@@ -185,7 +185,7 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
     report = StageReport(method=name, reason=why, metrics=dict(outcome.metrics), warnings=[*filter(None, [lowered]), *outcome.warnings])
     if outcome.seed_mask is not None:
         sheet.seed(job.load(outcome.seed_frame).rgb, outcome.seed_mask, prompt.box)
-    rows = none_if_most(unlike_the_rest(with_doubt(rows, thought), as_a_whole))
+    rows = none_if_most(unlike_the_rest(with_doubt(rows, thought), as_a_whole, thought))
     if outcome.rest:
         rows = [r | {"rest": outcome.rest.get(r["frame"], -1)} for r in rows]
     return _finish(rows, report, sheet, out)
