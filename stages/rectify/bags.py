@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import sqlite3
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,8 +31,8 @@ EYES = (("left", "right"), ("infra1", "infra2"), ("cam0", "cam1"), ("camera0", "
 INSTALL = "install it with: pip install 'stereotwin[bags]'"
 LEAST_PAIRS = 1
 _DAMAGED = (ValueError, KeyError, IndexError, AssertionError, OSError, EOFError, struct.error, UnicodeError, TypeError, AttributeError,
-            RuntimeError, OverflowError)
-"""what rosbags raises on damaged recordings beside its own errors"""
+            RuntimeError, OverflowError, MemoryError)
+"""what rosbags raises on damaged recordings beside its own errors; a damaged size asks for 4 GB of a small file"""
 
 
 @dataclass
@@ -84,7 +85,7 @@ def unpack(recording: Path, out: Path, wish: Wish = Wish(), progress: Callable[[
 @contextlib.contextmanager
 def _opened(recording: Path) -> Iterator[Any]:
     try:
-        from rosbags.highlevel import AnyReader, AnyReaderError
+        from rosbags.highlevel import AnyReader
         from rosbags.typesys import Stores, get_typestore
     except ImportError as e:
         raise MachineError(f"{recording} is read by the library rosbags, which is not installed", INSTALL) from e
@@ -93,7 +94,7 @@ def _opened(recording: Path) -> Iterator[Any]:
     try:
         reader = AnyReader([recording], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
         reader.open()
-    except (AnyReaderError, *_DAMAGED) as e:
+    except _kinds_of_damage() as e:
         advice = "it must be a .bag or .mcap file, or a folder with metadata.yaml; was it closed properly (ros2 bag reindex)?"
         raise CaptureError(f"{recording} cannot be opened as a recording: {str(e)[:200]}", advice) from e
     try:
@@ -102,17 +103,27 @@ def _opened(recording: Path) -> Iterator[Any]:
         reader.close()
 
 
-@contextlib.contextmanager
-def _damage(recording: Path) -> Iterator[None]:
-    """Errors of the library on damaged messages as CaptureError."""
+def _kinds_of_damage() -> tuple[type[BaseException], ...]:
+    """With the errors of the library itself, and of the database that it reads ROS 2 bags with."""
     from rosbags.highlevel import AnyReaderError
     from rosbags.rosbag1 import ReaderError as Error1
     from rosbags.rosbag2 import ReaderError as Error2
     from rosbags.serde import SerdeError
 
+    kinds = (AnyReaderError, Error1, Error2, SerdeError, sqlite3.Error, *_DAMAGED)
+    try:
+        import apsw
+    except ImportError:                 # older versions of rosbags read with sqlite3
+        return kinds
+    return (*kinds, apsw.Error)
+
+
+@contextlib.contextmanager
+def _damage(recording: Path) -> Iterator[None]:
+    """Errors of the library on damaged messages as CaptureError."""
     try:
         yield
-    except (AnyReaderError, Error1, Error2, SerdeError, *_DAMAGED) as e:
+    except _kinds_of_damage() as e:
         raise CaptureError(f"{recording.name} is damaged: {type(e).__name__} {str(e)[:200]}", "copy it again, or repair it") from e
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -32,6 +33,7 @@ from stages.core.meta_pictures import pictures_named
 from stages.core.object_prompt import check_prompt, map_prompt, read_prompt
 from stages.core.stereo_calibration import Camera, StereoCalibration, check_calibration, rigid
 from stages.graph import stages
+from stages.rectify.bags import unpack
 from stages.rectify.calibration_file import read_calibration
 from stages.rectify.geometry import rectifying
 from stages.rectify.given import DepthEncoding
@@ -222,8 +224,8 @@ def _ros(side: str) -> Once:
     return once
 
 
-def readers(folder: Path) -> dict[str, Once]:
-    """All of them, by name."""
+def readers(folder: Path, group: str) -> dict[str, Once]:
+    """All of them, by name; recordings, which take a library to write, only where they are the group."""
     found: dict[str, Once] = {"listing": _listing}
     for kind in ("png", "jpg", "progressive", "bmp", "tiff", "webp", "ppm", "pfm"):
         whole = _picture(kind, np.float32 if kind == "pfm" else np.uint8)
@@ -245,8 +247,42 @@ def readers(folder: Path) -> dict[str, Once]:
     found["text rig.json"] = _file_reader("rig.json", _rectified_json(folder), Rig.load)
     found["text twin.yaml"] = _file_reader("twin.yaml", SETTINGS, _read_settings)
     found["text registry.yaml"] = _file_reader("registry.yaml", REGISTRY, lambda p: weights.registry())
+    found |= _bags(folder) if group == "bag" else {}
     found |= {f"video {n}": _file_reader("stereo.mp4", whole, _read_video, damaged_header) for n, whole in _videos(folder).items()}
     return found
+
+
+def _bags(folder: Path) -> dict[str, Once]:
+    """A recording of two small pictures of each eye, in the three forms; without the library none."""
+    try:
+        from tests.rectify.test_bags import record
+    except ImportError:
+        return {}
+    capture = folder / "small"
+    for side in ("left", "right"):
+        (capture / side).mkdir(parents=True)
+        for k in range(2):
+            (capture / side / f"{side}{k:06d}.jpg").write_bytes(_picture("jpg"))
+    Rig(64, 48, 90, 90, 32.5, 23.25, 0.06).save(capture / "calibration.json")
+    made = {form: record(folder / name, capture, form, "compressed", frames=2)
+            for form, name in (("ros1", "whole.bag"), ("ros2", "ros2"), ("mcap", "mcap"))}
+    return {f"bag {form}": _bag_reader(path) for form, path in made.items()}
+
+
+def _bag_reader(whole: Path) -> Once:
+    """The recording with one of its files damaged: that of a ROS 2 bag's messages, or the word that goes with it."""
+
+    def once(rng: random.Random, folder: Path) -> None:
+        bag = folder / whole.name
+        if whole.is_file():
+            bag.write_bytes(damaged(rng, whole.read_bytes()))
+        else:
+            shutil.copytree(whole, bag)
+            victim = rng.choice(sorted(bag.iterdir()))
+            victim.write_bytes(damaged(rng, victim.read_bytes()))
+        unpack(bag, folder / "out")
+
+    return once
 
 
 def _videos(folder: Path) -> dict[str, bytes]:
@@ -263,7 +299,7 @@ def _videos(folder: Path) -> dict[str, bytes]:
 
 def main(group: str, count: int, folder: Path) -> None:
     """Prints, per reader whose name begins with `group`, how many inputs were read and how many refused; any other end is a failure."""
-    chosen = {name: once for name, once in readers(folder).items() if name.startswith(group)}
+    chosen = {name: once for name, once in readers(folder, group).items() if name.startswith(group)}
     signal.signal(signal.SIGALRM, _too_slow)
     with Path("/proc/self/statm").open() as f:
         now = int(f.read().split()[0]) * resource.getpagesize()

@@ -47,7 +47,8 @@ def _messages(capture, store, kind, frames, late_ns, ros1):
                 yield f"/stereo/{side}/{kind}", image, ns
 
 
-def _record(path, capture, form, kind="image_rect_color", frames=4, late_ns=0, skip=()):
+def record(path, capture, form, kind="image_rect_color", frames=4, late_ns=0, skip=()):
+    """A recording of a capture's pictures. Raises ImportError without rosbags."""
     from rosbags.rosbag1 import Writer as Bag1
     from rosbags.rosbag2 import StoragePlugin
     from rosbags.rosbag2 import Writer as Bag2
@@ -76,7 +77,7 @@ def rosbags():
 @pytest.mark.parametrize("form", ["ros1", "ros2", "mcap"])
 @pytest.mark.parametrize("kind", ["image_rect_color", "compressed"])
 def test_recordings_become_captures(rosbags, capture, rectify, tmp_path, capsys, form, kind):
-    bag = _record(tmp_path / ("x.bag" if form == "ros1" else "x"), capture, form, kind, late_ns=2_000_000)
+    bag = record(tmp_path / ("x.bag" if form == "ros1" else "x"), capture, form, kind, late_ns=2_000_000)
     out = tmp_path / "unpacked"
     assert main(["import", str(bag), "--out", str(out)]) == 0
     assert "4 pairs of /stereo/left/" in capsys.readouterr().out
@@ -90,18 +91,18 @@ def test_recordings_become_captures(rosbags, capture, rectify, tmp_path, capsys,
 
 
 def test_what_has_no_partner_is_counted_and_nothing_is_paired_beyond_the_tolerance(rosbags, capture, tmp_path):
-    bag = _record(tmp_path / "x", capture, "mcap", skip={("/stereo/right/image_rect_color", 1)})
+    bag = record(tmp_path / "x", capture, "mcap", skip={("/stereo/right/image_rect_color", 1)})
     report = unpack(bag, tmp_path / "out")
     assert report.pairs == 3 and report.alone == {"left": 1, "right": 0} and "1 pictures of the left eye" in report.warnings[0]
     assert report.rate_hz == pytest.approx(6.667, abs=0.01)
-    late = _record(tmp_path / "late", capture, "mcap", late_ns=30_000_000)
+    late = record(tmp_path / "late", capture, "mcap", late_ns=30_000_000)
     with pytest.raises(CaptureError, match=r"within 5 ms \(nearest: 30\.0 ms\)"):
         unpack(late, tmp_path / "out2")
     assert unpack(late, tmp_path / "out3", Wish(tolerance_s=0.04)).pairs == 4
 
 
 def test_topics_that_cannot_be_known_or_damage_are_refused_by_name(rosbags, capture, tmp_path):
-    bag = _record(tmp_path / "x", capture, "ros2")
+    bag = record(tmp_path / "x", capture, "ros2")
     with pytest.raises(CaptureError, match="no image topic /stereo/lefd"):
         unpack(bag, tmp_path / "out", Wish("/stereo/lefd", "/stereo/right/image_rect_color"))
     with pytest.raises(CaptureError, match="is there already and not empty"):

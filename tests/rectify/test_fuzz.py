@@ -19,3 +19,8 @@ def test_damaged_inputs_are_read_or_refused(group, readers, tmp_path):
     assert done.returncode == 0, f"at {(tmp_path / 'now').read_text()}: {done.stderr[-2000:]}"
     ends = json.loads(done.stdout.splitlines()[-1])
     assert len(ends) == readers and all(sum(e.values()) == COUNT and e["refused"] > 20 for e in ends.values())
+
+
+def test_damaged_recordings_are_read_or_refused(tmp_path):
+    pytest.importorskip("rosbags", reason="rosbags (extra `bags`) is not installed: recordings not damaged")
+    test_damaged_inputs_are_read_or_refused("bag", 3, tmp_path)
