@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from flows.own_work import DEPLOYMENTS
 from tests.flows.api_client import ApiClient
 
@@ -25,6 +27,13 @@ def inherited() -> dict[str, str]:
     """This process's environment as a user's would be: a run that a test started in this process has left Prefect's settings in it, and
     with them no run's log reaches the server."""
     return {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "TWIN_"))}
+
+
+def flow_process_of(stage: int) -> int:
+    """Process id of the run whose stage this is: above the stage, or above the warm process that forked it."""
+    above = psutil.Process(stage).parent()
+    assert above is not None
+    return above.ppid() if "flows.warm_child" in above.cmdline() else above.pid
 
 
 def named(flow: str) -> str:

@@ -19,13 +19,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 
 from tests.flows import cluster
 from tests.flows.conftest import make_capture
-from tests.flows.served import ROOT, TOY, named
+from tests.flows.served import ROOT, TOY, flow_process_of, named
 
 pytestmark = pytest.mark.slow
 DEPLOY = ROOT / "deploy"
@@ -98,7 +97,7 @@ def test_a_killed_flow_process_and_a_retry_at_once(installation, command: Callab
     machine, environment = installation.machines["a"], installation.client("worker-cpu", "a")
     with _worker(installation, part, _here(command()), environment) as worker:
         run, stage = _slow_run(installation, machine.folder.parent, part)
-        os.kill(psutil.Process(stage).ppid(), signal.SIGKILL)
+        os.kill(flow_process_of(stage), signal.SIGKILL)
         _runs_until(installation, run, "Crashed")
         installation.api("a", f"/flow_runs/{run}/set_state", {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True})
         done = _runs_until(installation, run, "Completed", "Failed", "Crashed")

@@ -11,12 +11,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import psutil
 import pytest
 
 from flows.password import authorization
 from tests.flows.conftest import make_capture, wait_for
-from tests.flows.served import PATIENCE_S, TOY, Served, free_port
+from tests.flows.served import PATIENCE_S, TOY, Served, flow_process_of, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +134,7 @@ def test_kill_of_a_stage_and_retry(served):
 def test_kill_of_a_run(served):
     """Worker and watcher both notice. Where the worker is first, the run is Crashed and waits for Retry; else it has been brought back."""
     run, before = _slow_b(served, "killed-run", 300)
-    os.kill(psutil.Process(int((served.folder / "b.count").read_text().split()[-1])).ppid(), signal.SIGKILL)
+    os.kill(flow_process_of(int((served.folder / "b.count").read_text().split()[-1])), signal.SIGKILL)
     while served.wait_for(run["id"], "Crashed", "Completed")["state_name"] == "Crashed":
         served.retry(run["id"])
     assert _runs_of(served, before) == {"a": 1, "b": 2, "c": 1, "d": 1}

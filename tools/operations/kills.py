@@ -8,10 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
-
 from flows.embedded_server import answers
-from tests.flows.served import Served
+from tests.flows.served import Served, flow_process_of
 from tools.operations.bed import LONG, Bed, computed, executions, stage_child, start
 
 KILLED_IN = "surface"
@@ -60,7 +58,7 @@ def _stage(served: Served, run: dict, capture: Path) -> float:
 def _flow_process(served: Served, run: dict, capture: Path) -> float:
     """Where the worker notices first, the run is Crashed and Retry is pressed; else the watcher has brought it back."""
     began = time.monotonic()
-    os.kill(psutil.Process(_child(served, capture)).ppid(), signal.SIGKILL)
+    os.kill(flow_process_of(_child(served, capture)), signal.SIGKILL)
     noticed = served.wait(lambda: (r := served.flow_run(run["id"])) and (r["state_name"] != "Running" or r["run_count"] > 1) and r, LIMIT_S)
     if noticed["state_name"] == "Crashed":
         served.retry(run["id"])
