@@ -124,7 +124,7 @@ class StereoMethod:
         if share >= PLACED_SHARE and job.kind == "auto" and _keeps_still(motion, view, seed):
             return _still_scene(job, seed, view)
         points = lambda: _sure_points(job, motion)  # noqa: E731
-        placed = share >= PLACED_SHARE or job.kind == "moving_camera"
+        placed = (share >= PLACED_SHARE and _surely_placed(motion)) or job.kind == "moving_camera"
         scene = moving_scene(seed, view, job.rig, motion, sure_points=points) if placed else None
         if scene is None:
             outcome.warnings.append(_by_flow_for(share))
