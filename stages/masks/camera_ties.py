@@ -14,7 +14,7 @@ import numpy as np
 from stages.core.dense.look import judge
 from stages.core.dense.turns import Tied, as_claimed, best_tied, turning_starts
 from stages.core.dense.view import DenseView
-from stages.core.geometry.rigid import inverse, rotation_angle, transform
+from stages.core.geometry.rigid import inverse, seen_apart
 
 LEAST_LOOK, LEAST_MEETS, MOST_FLOATS, LEAST_ASKED = 0.85, 0.5, 0.35, 400
 """what a tie must show: correlation of the look, share of the surface that meets and that floats, points asked"""
@@ -67,7 +67,8 @@ class CameraTies:
             return False
         if said.meets < STEADY_MEETS or said.floats > STEADY_FLOATS:
             return False
-        return any(_off_deg(tied.b_from_a, step, self.middle) < STEADY_DEG for step in (self._last, inverse(self._last)))
+        back = inverse(tied.b_from_a)
+        return any(seen_apart(back @ step, self.middle) < np.radians(STEADY_DEG) for step in (self._last, inverse(self._last)))
 
     def better(self, view: DenseView, pose: np.ndarray, partner: DenseView, partner_pose: np.ndarray) -> np.ndarray | None:
         """scene_from_left that goes together better with the partner than `pose` does; None where alignment finds no such."""
@@ -85,12 +86,6 @@ def _borne_out(tied: Tied) -> bool:
     if tied.correlation >= LEAST_LOOK:
         return said.meets >= LEAST_MEETS and said.floats <= MOST_FLOATS
     return tied.correlation >= NEARLY and said.meets >= ALL_MEETS and said.floats <= NONE_FLOATS
-
-
-def _off_deg(a: np.ndarray, b: np.ndarray, middle: np.ndarray) -> float:
-    """How far two motions are apart in their turn and in where they show the middle, degrees, the larger."""
-    shift = np.linalg.norm(transform(a, middle) - transform(b, middle)) / np.linalg.norm(middle)
-    return float(np.degrees(max(rotation_angle(inverse(a) @ b), shift)))
 
 
 def denied(view: DenseView, pose: np.ndarray, partner: DenseView, partner_pose: np.ndarray) -> bool:

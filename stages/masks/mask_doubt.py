@@ -133,25 +133,24 @@ def none_if_most(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     share = found.count("uncertain") / max(len(found), 1)
     if share < MOST:
         return rows
-    why = f"{share:.0%} of this capture's masks are in doubt, and this one is made like them"
-    doubted = lambda r: {"status": "uncertain", "trust": min(r["trust"], LEAST_TRUST), "reason": why}  # noqa: E731
-    return [r | doubted(r) if r["status"] == "ok" else r for r in rows]
+    return [_uncertain(r, f"{share:.0%} of this capture's masks are in doubt, and this one is made like them") for r in rows]
 
 
 def _odd(row: dict[str, Any], expected: float, usual: float) -> dict[str, Any]:
-    if row["status"] != "ok":
-        return row
     why = "a hand may be in it, or a part missing"
-    reason = f"the frame as a whole bears this mask out less ({expected:.0%}) than the better ones ({usual:.0%}): {why}"
-    return row | {"status": "uncertain", "trust": min(row["trust"], LEAST_TRUST), "reason": reason}
+    return _uncertain(row, f"the frame as a whole bears this mask out less ({expected:.0%}) than the better ones ({usual:.0%}): {why}")
 
 
 def _doubted(row: dict[str, Any], cues: dict[str, float], p: float) -> dict[str, Any]:
+    if row["status"] == "ok" and p < DOUBTFUL:
+        return row | {"trust": round(min(row["trust"], max(LEAST_TRUST, 1 - p)), 3)}
+    return _uncertain(row, f"likely wrong ({p:.0%}): {learned().reason(cues)}") if row["status"] == "ok" else row
+
+
+def _uncertain(row: dict[str, Any], reason: str) -> dict[str, Any]:
+    """The same if it was claimed; what was lost or uncertain before keeps what was said of it."""
     if row["status"] != "ok":
         return row
-    if p < DOUBTFUL:
-        return row | {"trust": round(min(row["trust"], max(LEAST_TRUST, 1 - p)), 3)}
-    reason = f"likely wrong ({p:.0%}): {learned().reason(cues)}"
     return row | {"status": "uncertain", "trust": min(row["trust"], LEAST_TRUST), "reason": reason}
 
 

@@ -137,9 +137,6 @@ class StereoMethod:
         intervals = _resting(job, scene, view)
         if len(intervals) < 2:
             return scene
-        if not _surely_placed(motion) and job.kind == "auto":
-            outcome.warnings.append(_by_flow_for(1.0))
-            return FlowScene(seed)
         moved = MovedScene(scene.seed, scene, intervals)
         outcome.metrics["intervals"] = moved.told()
         outcome.rest = {f: k for k, run in enumerate(moved.long_rests()) for f in run}

@@ -45,6 +45,34 @@ HIDDEN_AGREE, HIDDEN_VIOLATION = 0.3, 0.02
 
 
 @dataclass(frozen=True)
+class _Step:
+    """Two successive frames, the motions of the steps beside, and the matches of their points on the object: xyz (M, 3) metres in a, uv
+    (M, 2) px in b (none where the whole scene moves: it is not asked then)."""
+
+    a: int
+    b: int
+    beside: Sequence[np.ndarray]
+    xyz: np.ndarray
+    uv: np.ndarray
+
+    @staticmethod
+    def of(known: Known, a: int, b: int, beside: Sequence[np.ndarray]) -> _Step:
+        """Matched once, however many motions are asked."""
+        pa, pb = known.points[a], known.points[b]
+        if not known.object_only or pa.mask_lost or pb.mask_lost:
+            return _Step(a, b, beside, np.zeros((0, 3)), np.zeros((0, 2)))
+        from_a, from_b = np.flatnonzero(np.isfinite(pa.u_right) & pa.inside), np.flatnonzero(pb.inside)
+        ia, ib = known.pair.matcher(pa, pb, from_a, from_b).T
+        return _Step(a, b, beside, pa.xyz(known.rig)[ia], pb.uvr[ib][:, :2])
+
+    def going_along(self, known: Known, b_from_a: np.ndarray) -> int:
+        """How many of the matches do with a motion."""
+        off = project_stereo(known.rig, transform(b_from_a, self.xyz))[:, :2] - self.uv
+        with np.errstate(invalid="ignore"):
+            return int((np.hypot(*off.T) < FEW_PX * known.pair.max_error_px).sum())
+
+
+@dataclass(frozen=True)
 class _Witness:
     """What speaks for one motion between two frames."""
 
@@ -65,10 +93,11 @@ def bridges(known: Known, frames: Sequence[int], edges: Sequence[Edge]) -> list[
         if (a, b) in found or ((a, b) in own and own[a, b].inliers >= SURFACE_WORTH):
             continue
         beside = [motion[p] for p in _beside(frames, i) if p in motion]
-        edge = _bridge(known, a, b, [*([motion[a, b]] if (a, b) in motion else []), *beside, np.eye(4)], beside)
+        step = _Step.of(known, a, b, beside)
+        edge = _bridge(known, step, [*([motion[a, b]] if (a, b) in motion else []), *beside, np.eye(4)])
         if edge is None and (a, b) not in own and (a, b) not in turned:
             turned.add((a, b))
-            edge = _wide(known, a, b, beside)
+            edge = _wide(known, step)
         known.progress(i, len(frames), "bridging gaps")
         if edge is not None:
             motion[a, b], found[a, b] = edge.b_from_a, edge
@@ -81,72 +110,71 @@ def _beside(frames: Sequence[int], i: int) -> list[tuple[int, int]]:
     return before + ([(frames[i + 1], frames[i + 2])] if i + 2 < len(frames) else [])
 
 
-def _bridge(known: Known, a: int, b: int, starts: Sequence[np.ndarray], beside: Sequence[np.ndarray]) -> Edge | None:
+def _bridge(known: Known, step: _Step, starts: Sequence[np.ndarray]) -> Edge | None:
     """The best alignment from any start that passes every test; it carries no matches. Where the scene's surfaces do not go together, the
     object's may."""
-    edge = _aligned(known, a, b, starts, beside, known.object_only)
-    return edge if edge is not None or known.object_only else _aligned(known, a, b, starts, beside, True)
+    edge = _aligned(known, step, starts, known.object_only)
+    return edge if edge is not None or known.object_only else _aligned(known, step, starts, True)
 
 
-def _wide(known: Known, a: int, b: int, beside: Sequence[np.ndarray]) -> Edge | None:
+def _wide(known: Known, step: _Step) -> Edge | None:
     """From wide turns about the object's middle, as far as it is known where that is in both frames, and from the motion of a few points.
     Those about the upright axis first, as they are what people do."""
-    few = compare(known.rig, known.points[a], known.points[b], True, replace(known.pair, min_inliers=FEW)) if known.object_only else None
+    a, b = (known.points[f] for f in (step.a, step.b))
+    few = compare(known.rig, a, b, True, replace(known.pair, min_inliers=FEW)) if known.object_only else None
     starts = [] if few is None else [few.b_from_a]
-    middles = [object_middle(known.rig, known.points[f]) for f in (a, b)]
+    middles = [object_middle(known.rig, points) for points in (a, b)]
     turns = [turning_starts, tumbling_starts] if known.object_only else [turning_starts]
     if not np.isfinite(middles).all():
-        return _bridge(known, a, b, starts, beside)
+        return _bridge(known, step, starts)
     for made in turns:
-        edge = _bridge(known, a, b, [*starts, *made(*middles)], beside)
+        edge = _bridge(known, step, [*starts, *made(*middles)])
         if edge is not None:
             return edge
-    return _as_matched(known, few)
+    return _as_matched(known, step, few)
 
 
-def _aligned(
-    known: Known, a: int, b: int, starts: Sequence[np.ndarray], beside: Sequence[np.ndarray], object_only: bool
-) -> Edge | None:
+def _aligned(known: Known, step: _Step, starts: Sequence[np.ndarray], object_only: bool) -> Edge | None:
     best: _Witness | None = None
     for start in starts:
-        aligned = align_surfaces(known.views[a], known.views[b], start, object_only)
-        witness = None if aligned is None else _witness(known, a, b, aligned, beside, object_only)
+        aligned = align_surfaces(known.views[step.a], known.views[step.b], start, object_only)
+        witness = None if aligned is None else _witness(known, step, aligned, object_only)
         if witness is not None and (best is None or witness.correlation > best.correlation):
             best = witness
     return None if best is None else best.edge
 
 
-def _witness(
-    known: Known, a: int, b: int, aligned: Alignment, beside: Sequence[np.ndarray], object_only: bool
-) -> _Witness | None:
+def _witness(known: Known, step: _Step, aligned: Alignment, object_only: bool) -> _Witness | None:
     """The motion of an alignment if enough speaks for it: a certain turn, or a less certain one that another witness bears out."""
-    edge = Edge(a, b, aligned.b_from_a, np.zeros((0, 2), np.int64), SURFACE_WORTH)
+    edge = Edge(step.a, step.b, aligned.b_from_a, np.zeros((0, 2), np.int64), SURFACE_WORTH)
     turn = np.degrees(aligned.sigma_rad)
-    if turn > SEEN_SIGMA_DEG or not _surfaces(known, edge):
+    if turn > SEEN_SIGMA_DEG:
         return None
-    look = judge(known.views[a], known.views[b], aligned.b_from_a, object_only).correlation
-    if known.object_only and _matches_contradict(known, edge, turn <= SURFACE_SIGMA_DEG and look >= CHECKER_LOOK):
+    meet = credible(known, edge, SURFACE_AGREE, SURFACE_VIOLATION)
+    if not meet and not _hidden(known, edge):
         return None
-    if known.object_only and _few_agree(known, edge):
+    look = judge(known.views[step.a], known.views[step.b], aligned.b_from_a, object_only).correlation
+    if known.object_only and _matches_contradict(known, step, edge, turn <= SURFACE_SIGMA_DEG and look >= CHECKER_LOOK):
+        return None
+    if known.object_only and _few_agree(known, step, edge):
         return _Witness(edge, max(aligned.correlation, SURFACE_CORRELATION))
-    if aligned.correlation < SURFACE_CORRELATION or not credible(known, edge, SURFACE_AGREE, SURFACE_VIOLATION):
+    if aligned.correlation < SURFACE_CORRELATION or not meet:
         return None
-    steady = known.object_only and turn <= STEADY_SIGMA_DEG and any(_turn_between(aligned.b_from_a, m) <= STEADY_DEG for m in beside)
+    steady = known.object_only and turn <= STEADY_SIGMA_DEG and any(_turn_between(aligned.b_from_a, m) <= STEADY_DEG for m in step.beside)
     sure = turn <= SURFACE_SIGMA_DEG or look >= SURFACE_CORRELATION or steady
     return _Witness(edge, aligned.correlation) if sure else None
 
 
-def _as_matched(known: Known, few: Edge | None) -> Edge | None:
+def _as_matched(known: Known, step: _Step, few: Edge | None) -> Edge | None:
     """The motion of a few points as it is, where aligning ran away from it but surfaces, look and matches bear it out."""
-    if few is None or not known.object_only or not _surfaces(known, few) or not _few_agree(known, few):
+    if few is None or not known.object_only:
         return None
-    return Edge(few.a, few.b, few.b_from_a, few.matches, few.inliers, few.proposed)
+    meet = credible(known, few, SURFACE_AGREE, SURFACE_VIOLATION) or _hidden(known, few)
+    return replace(few, surface_worth=few.inliers) if meet and _few_agree(known, step, few) else None
 
 
-def _surfaces(known: Known, edge: Edge) -> bool:
-    """Whether the surfaces of both frames meet, or what does not is hidden."""
-    if credible(known, edge, SURFACE_AGREE, SURFACE_VIOLATION):
-        return True
+def _hidden(known: Known, edge: Edge) -> bool:
+    """Whether what does not meet of the surfaces is hidden."""
     a, b = known.views[edge.a], known.views[edge.b]
     said = [agreement(a, b, edge.b_from_a, True), agreement(b, a, inverse(edge.b_from_a), True)]
     shares = sorted(x.agree for x in said)
@@ -154,30 +182,18 @@ def _surfaces(known: Known, edge: Edge) -> bool:
     return hidden and shares[0] >= HIDDEN_AGREE and shares[1] >= 1 - 2 * HIDDEN_VIOLATION
 
 
-def _matches_contradict(known: Known, edge: Edge, sure: bool) -> bool:
-    agreeing, proposed = _matches(known, edge)
-    return proposed >= CONTRADICTED_OF and agreeing < (CHECKER_SHARE if sure else FEW_SHARE) * proposed
+def _matches_contradict(known: Known, step: _Step, edge: Edge, sure: bool) -> bool:
+    proposed = len(step.xyz)
+    return proposed >= CONTRADICTED_OF and step.going_along(known, edge.b_from_a) < (CHECKER_SHARE if sure else FEW_SHARE) * proposed
 
 
-def _few_agree(known: Known, edge: Edge) -> bool:
+def _few_agree(known: Known, step: _Step, edge: Edge) -> bool:
     """Whether a few matches go along, and the object's look does."""
-    agreeing, proposed = _matches(known, edge)
-    if agreeing < FEW or agreeing < FEW_SHARE * proposed:
+    agreeing = step.going_along(known, edge.b_from_a)
+    if agreeing < FEW or agreeing < FEW_SHARE * len(step.xyz):
         return False
     look = detail_correlation(known.views[edge.a], known.views[edge.b], edge.b_from_a, True)
     return look.correlation >= FEW_LOOK and (agreeing >= FEW_BARE or look.tells)
-
-
-def _matches(known: Known, edge: Edge) -> tuple[int, int]:
-    """How many of the matches between two frames' points on the object go along with a motion, and how many there are."""
-    a, b = known.points[edge.a], known.points[edge.b]
-    if a.mask_lost or b.mask_lost:
-        return 0, 0
-    from_a, from_b = np.flatnonzero(np.isfinite(a.u_right) & a.inside), np.flatnonzero(b.inside)
-    ia, ib = known.pair.matcher(a, b, from_a, from_b).T
-    off = project_stereo(known.rig, transform(edge.b_from_a, a.xyz(known.rig)[ia]))[:, :2] - b.uvr[ib][:, :2]
-    with np.errstate(invalid="ignore"):
-        return int((np.hypot(*off.T) < FEW_PX * known.pair.max_error_px).sum()), len(ia)
 
 
 def _turn_between(a: np.ndarray, b: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.core.geometry.rigid import inverse, rotation_angle, transform
+from stages.core.geometry.rigid import inverse, rotation_angle, seen_apart
 from stages.track.view_graph import Edge, connected, spanning_poses
 
 CHAIN_ERROR_DEG = 6.0
@@ -73,7 +73,7 @@ def believed(
         a, b = part_of[e.a], part_of[e.b]
         if a is b:
             gap = inverse(e.b_from_a) @ inverse(a.poses[e.b]) @ a.poses[e.a]
-            if max(rotation_angle(gap), _shift(gap, seen_at[e.a])) < np.radians(CHAIN_ERROR_DEG):
+            if seen_apart(gap, seen_at[e.a]) < np.radians(CHAIN_ERROR_DEG):
                 out.append(e)
         elif (e.a, e.b) in allowed:
             jump = _leap(e, a, b, place, step)
@@ -82,11 +82,6 @@ def believed(
             else:
                 jumps[a.root, b.root] = jump
     return sorted(out, key=lambda e: (e.a, e.b)), list(jumps.values())
-
-
-def _shift(gap: np.ndarray, middle: np.ndarray) -> float:
-    """How far a motion moves the object, against its distance."""
-    return float(np.linalg.norm(transform(gap, middle) - middle) / np.linalg.norm(middle))
 
 
 def _leap(e: Edge, a: _Part, b: _Part, place: Mapping[int, int], step_deg: float) -> Jump | None:

@@ -35,6 +35,12 @@ def rotation_angle(b_from_a: np.ndarray) -> float:
     return float(np.arccos(np.clip((np.trace(b_from_a[:3, :3]) - 1) / 2, -1, 1)))
 
 
+def seen_apart(gap: np.ndarray, middle: np.ndarray) -> float:
+    """How far a motion (4, 4) moves what a camera sees at `middle` (3,): radians, the larger of its turn and of the shift by distance."""
+    shift = np.linalg.norm(transform(gap, middle) - middle) / np.linalg.norm(middle)
+    return float(max(rotation_angle(gap), shift))
+
+
 def quaternion_of(rotation: np.ndarray) -> np.ndarray:
     """Unit quaternion w x y z of a rotation (3, 3), w not negative."""
     from scipy.spatial.transform import Rotation
