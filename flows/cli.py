@@ -276,6 +276,8 @@ def _machine(commands) -> None:
     p.add_argument("--name", default="", help="name of the schedule, which replaces the one that has it; default: batch-1, batch-2, ...")
     p.add_argument("--list", action="store_true", help="the schedules there are, with their next run")
     p.add_argument("--remove", nargs="*", metavar="NAME", help="take these schedules away; all, if none is named")
+    cli_options.backup(_command(commands, "backup", "cli_backup:backup", "copy database, records and results while runs go on"))
+    cli_options.restore(_command(commands, "restore", "cli_backup:restored", "put a back-up into the store"))
     cli_options.notify(_command(commands, "notify", "cli_notify:notify", "tell somebody of runs that fail, by e-mail, Slack or a webhook"))
     p = _command(commands, "settings", "cli_settings:settings", "every setting, with default, choices and reason")
     p.add_argument("stage", nargs="?", help="only of this stage")

@@ -31,3 +31,18 @@ def notify(p: argparse.ArgumentParser) -> None:
     p.add_argument("--list", action="store_true", help="who is told of what")
     p.add_argument("--test", metavar="NAME", help="send a message now")
     p.add_argument("--remove", metavar="NAME", help="tell that one no more")
+
+
+def backup(p: argparse.ArgumentParser) -> None:
+    """Of `twin backup`; cli_backup.py reads them."""
+    p.add_argument("folder", metavar="FOLDER", help="on another disk; the same one again is brought up to date")
+    p.add_argument("--no-database", action="store_true", help="where it is copied by other means")
+    p.add_argument("--no-results", action="store_true", help="records alone: results can be computed again from the captures")
+    p.add_argument("--prune", action="store_true", help="results that the store has no more go from the back-up too")
+
+
+def restore(p: argparse.ArgumentParser) -> None:
+    """Of `twin restore`; cli_backup.py reads them."""
+    p.add_argument("folder", metavar="FOLDER", help="that `twin backup` was given")
+    p.add_argument("--no-database", action="store_true", help="keep the database that is there")
+    p.add_argument("--no-results", action="store_true", help="records alone")

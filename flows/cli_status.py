@@ -7,7 +7,6 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def status(args: argparse.Namespace) -> int:
     free = shutil.disk_usage(store.root).free if store.root.exists() else 0
     if args.json:
         print(json.dumps({"store": str(store.root), "bytes": used, "free_bytes": free, "captures_waiting": waiting,
-                          "notes": notes, "runs": [asdict(r) for r in records]}, indent=1))
+                          "notes": notes, "runs": [r.as_saved() for r in records]}, indent=1))
         return 0
     if not records:
         print("no run fits" if wish.narrows else "no runs yet: start one with `twin reconstruct CAPTURE --out DIR`")

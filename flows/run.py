@@ -198,6 +198,7 @@ class Run:
 
     def _compute(self, stage: Stage, inputs: Mapping[str, ArtifactRef], config: Any) -> StageResult:
         entry = self.record.stages[stage.name] = StageRecord(state="running")
+        self.record.beyond.get("stages", {}).pop(stage.name, None)          # it told of the result before
         identity = identity_of(stage, {k: inputs[k] for k in stage.inputs}, config, self.settings.seed)
         entry.fingerprint = digest_mapping(identity)
         forced = stage.name in self._forced

@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError
 
 from flows.names import printable
 from flows.request import Reconstruction
-from flows.saved import Unreadable, read_object, saved_as
+from flows.saved import Unreadable, beyond, read_object, saved_as, with_beyond
 from stages.core.errors import StoreError
 from stages.core.file_locks import is_held, lock
 from stages.core.store import Store
@@ -82,6 +82,13 @@ class RunRecord:
     log: str = ""
     """file with all that the stages said; a finished run leaves a copy as run.log in its twin folder"""
 
+    beyond: dict[str, Any] = field(default_factory=dict)
+    """what a newer version wrote into this record and this one does not know, nested as there: written back as it was"""
+
+    def as_saved(self) -> dict[str, Any]:
+        """Its fields, and what was beyond them."""
+        return with_beyond({k: v for k, v in asdict(self).items() if k != "beyond"}, self.beyond)
+
     def done(self) -> list[str]:
         """Stages that are finished."""
         return [name for name, s in self.stages.items() if s.state == "done"]
@@ -101,7 +108,7 @@ class RunRecords:
 
     def save(self, record: RunRecord) -> None:
         """Write atomically and durably. A full disk must not end a run that may still read its results: it is logged."""
-        data = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(record)}, indent=1).encode()
+        data = json.dumps({"schema_version": SCHEMA_VERSION, **record.as_saved()}, indent=1).encode()
         try:
             self._disk.replace(self.folder / f"{record.id}.json", data)
         except OSError as e:
@@ -208,10 +215,12 @@ class RunRecords:
                 path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> RunRecord:
-        record = saved_as(RunRecord, read_object(path, SCHEMA_VERSION), path)
+        data = read_object(path, SCHEMA_VERSION)
+        record = saved_as(RunRecord, {k: v for k, v in data.items() if k != "beyond"}, path)
         if record.id != path.stem:
             raise Unreadable(path, f"id: {printable(path.stem)} was expected, {printable(record.id)[:60]} was found")
         record.request = _request(record.request, path)
+        record.beyond = beyond({"schema_version": SCHEMA_VERSION, **record.as_saved()}, data)
         if record.state == "running" and not self._lives(record):
             record.state = "died"
             for stage in record.stages.values():

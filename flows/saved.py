@@ -58,6 +58,28 @@ def saved_as(kind: type[T], data: dict[str, Any], path: Path) -> T:
         raise Unreadable(path, f"{where}: {first['msg']}, found {str(first['input'])[:60]!a}") from e
 
 
+def beyond(known: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """What `data` says and `known` has no place for, nested as it was."""
+    found = {}
+    for name, value in data.items():
+        if name not in known:
+            found[name] = value
+        elif isinstance(value, dict) and isinstance(known[name], dict) and (inner := beyond(known[name], value)):
+            found[name] = inner
+    return found
+
+
+def with_beyond(data: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """`data` and what was `beyond` it; what is known goes before."""
+    merged = dict(data)
+    for name, value in more.items():
+        if name not in data:
+            merged[name] = value
+        elif isinstance(value, dict) and isinstance(data[name], dict):
+            merged[name] = with_beyond(data[name], value)
+    return merged
+
+
 @functools.cache
 def _adapter(kind: type[T]) -> TypeAdapter[T]:
     return TypeAdapter(kind)

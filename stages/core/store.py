@@ -177,13 +177,27 @@ class Store:
             files = {n: {"sha256": digest_file(workspace / n), "bytes": (workspace / n).stat().st_size} for n in names}
             manifest = manifests.seal({"stage": stage, "fingerprint": fingerprint, **record}, files, kinds)
             self.disk.write(workspace / MANIFEST, json.dumps(manifest, indent=1, allow_nan=False).encode())
-            self.disk.sync_tree(workspace)
-            target, former = self.artifact_dir(stage, fingerprint), self.root / "tmp" / f"{fingerprint}.former-{os.getpid()}"
-            self.disk.make_folders(target.parent)
-            if os.path.lexists(target):
-                self.disk.move(target, former)
-            self.disk.move(workspace, target)
-            self.disk.sync(target.parent)
+            self._show(stage, fingerprint, workspace)
+        return manifest
+
+    def _show(self, stage: str, fingerprint: str, workspace: Path) -> None:
+        """Sync the whole of it, then one rename."""
+        self.disk.sync_tree(workspace)
+        target, former = self.artifact_dir(stage, fingerprint), self.root / "tmp" / f"{fingerprint}.former-{os.getpid()}"
+        self.disk.make_folders(target.parent)
+        if os.path.lexists(target):
+            self.disk.move(target, former)
+        self.disk.move(workspace, target)
+        self.disk.sync(target.parent)
+
+    def adopt(self, stage: str, fingerprint: str, workspace: Path) -> dict[str, Any]:
+        """Publish what another store had: the workspace holds its files and its manifest as they were. Every byte is checked first; the
+        manifest. Raises Damaged. Call with the lock held."""
+        with _writing(workspace):
+            manifest = manifests.read((workspace / MANIFEST).read_bytes(), stage, fingerprint)
+            if wrong := [name for name, entry in manifest["files"].items() if not _is_as_written(workspace / name, entry)]:
+                raise Damaged(f"{wrong[0]} is not as its manifest says")
+            self._show(stage, fingerprint, workspace)
         return manifest
 
     def forget_locks(self, older_than_s: float) -> int:

@@ -140,6 +140,29 @@ def test_a_schedule_starts_a_real_run_on_postgresql(installation):
     assert abs(datetime.fromisoformat(run["expected_start_time"]) - due) < timedelta(seconds=1)
 
 
+def test_back_up_and_restore_of_postgresql(installation, tmp_path):
+    """While the server runs on it; restored into an empty database, where the same deployments are found."""
+    postgres = installation.compose.environment("api-1")["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
+    env = {**installation.base.environment, "TWIN_STORE": str(tmp_path / "store")}
+    twin = lambda url, *words: subprocess.run([sys.executable, "-m", "flows.cli", *words], capture_output=True, text=True,  # noqa: E731
+                                              env={**env, "PREFECT_SERVER_DATABASE_CONNECTION_URL": url})
+    made = twin(postgres, "backup", str(tmp_path / "backup"))
+    assert made.returncode == 0 and (tmp_path / "backup" / "prefect.dump").stat().st_mode & 0o077 == 0, made.stderr
+    psql = lambda database, sql: subprocess.run(  # noqa: E731
+        ["psql", "-h", cluster.LOOPBACK, "-p", str(installation.ports["database"]), "-U", "prefect", "-d", database, "-Atc", sql],
+        check=True, capture_output=True, text=True, env={**os.environ, "PGPASSWORD": cluster.VALUES["POSTGRES_PASSWORD"]}).stdout
+    psql("prefect", "CREATE DATABASE restored")
+    other = postgres.removesuffix("/prefect") + "/restored"
+    for attempt in ("into nothing", "over the first"):
+        back = twin(other, "restore", str(tmp_path / "backup"))
+        assert back.returncode == 0, f"{attempt}: {back.stderr}"
+        names = psql("restored", "SELECT name FROM deployment ORDER BY name")
+        assert names == psql("prefect", "SELECT name FROM deployment ORDER BY name") and "all-ready-captures" in names
+    wrong = twin(postgres.replace("s3cret@", "wrong@"), "backup", str(tmp_path / "backup"))
+    assert wrong.returncode == 5 and "password authentication failed" in wrong.stderr and "s3cret" not in wrong.stderr
+    assert twin("", "restore", str(tmp_path / "backup")).returncode == 5         # of PostgreSQL, here is SQLite
+
+
 def test_redis_asks_for_its_password(installation):
     ping = lambda **secret: subprocess.run(["redis-cli", "-p", str(installation.ports["redis"]), "ping"], capture_output=True, text=True,  # noqa: E731
                                            env={**os.environ, **secret})

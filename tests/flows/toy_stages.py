@@ -31,6 +31,17 @@ class ToyConfig:
     memory: Literal["fixed", "auto"] = "auto"
 
 
+@dataclass(frozen=True)
+class ConfigBefore:
+    """The same as the version before had it; tests/flows/store_before is of these stages."""
+
+    method: Literal["auto", "plain", "fancy"] = "auto"
+    gain: float = 1.0
+    steps: int = setting(3, only_for=("fancy",))
+    size: tuple[int, ...] = (2, 3)
+    weights: str = ""
+
+
 class ToyStage:
     """Writes `<name>.txt`: its inputs' text, its name and its gain."""
 
@@ -110,3 +121,11 @@ def _text(path: Path) -> str:
 def stages() -> tuple[ToyStage, ...]:
     """The toy graph in order."""
     return ToyStage("a", ("capture",)), ToyStage("b", ("a.txt",)), ToyStage("c", ("b.txt",)), ToyStage("d", ("a.txt", "c.txt"))
+
+
+def stages_before() -> tuple[ToyStage, ...]:
+    """The same, unchanged since the version before."""
+    every = stages()
+    for stage in every:
+        stage.Config = ConfigBefore
+    return every
