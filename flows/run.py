@@ -124,12 +124,15 @@ class Run:
         write_metrics(self.store, self.records.all())
 
     def _resolved(self, every: tuple[Stage, ...]) -> Settings:
-        """The settings, once all that they need is there. Raises ConfigError, WeightsError."""
+        """The settings, once all that they need is there. Raises ConfigError, WeightsError, MachineError."""
         refuse_of_other_route(self.request.overrides(), self.route, every)
         settings = resolve({s.name: s.Config for s in load_stages()}, self.request.profile, Path(self.request.capture) / "twin.yaml",
                            self.request.overrides(), packaged="TWIN_STAGES" not in os.environ)
         weights, libraries = (_needed(what, self.stages, settings) for what in ("weights", "libraries"))
         _check_weights(weights, libraries, settings.licence)
+        for stage in self.stages:
+            if check := getattr(stage, "check_machine", None):
+                check(settings.stages[stage.name])
         return settings
 
     def read_capture(self) -> ArtifactRef:

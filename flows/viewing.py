@@ -15,6 +15,7 @@ from flows.viewed import Viewed
 from stages.core.camera import Rig
 from stages.core.frames import posed, read_poses
 from stages.core.geometry.rigid import quaternion_of
+from stages.core.glb import plain_glb
 from stages.core.images import read_mask, read_rgb
 from stages.core.meshes import read_ply
 from stages.core.twin_frame import TWIN_FROM_OBJECT
@@ -104,7 +105,7 @@ class Viewing:
         return [self._server.scene.add_mesh_trimesh("/mesh", shape)]
 
     def _twin(self, viewed: Viewed, path: Path, turn: np.ndarray) -> list[Any]:
-        return [self._server.scene.add_glb("/twin", path.read_bytes())]      # y up, whoever asks
+        return [self._server.scene.add_glb("/twin", plain_glb(path))]      # y up, whoever asks
 
 
 def _thumbnail(viewed: Viewed, frame: int) -> np.ndarray | None:

@@ -91,7 +91,8 @@ class Stage(Protocol):
 
     Optional members: `weights_used(config) -> {name: sha256}` of the weights that decide the result, `needs_weights(config) -> names`
     in weights/registry.yaml, whether they are there or not, `needs_libraries(config) -> names` of optional libraries
-    (`licence: commercial` refuses by both), and `auto_choice(config) -> (method, reason)`, what `method: auto` would pick on this
+    (`licence: commercial` refuses by both), `check_machine(config)`, which raises MachineError before the first stage for what the
+    settings ask for and this machine lacks, and `auto_choice(config) -> (method, reason)`, what `method: auto` would pick on this
     machine (`twin doctor` prints it).
     """
 

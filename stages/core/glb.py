@@ -10,10 +10,12 @@ import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from stages.core.errors import StageError
+from stages.core.glb_draco import EXTENSION, packed, unpacked
 from stages.core.twin_frame import TWIN_FROM_OBJECT, turned
 
 GLTF_FROM_OBJECT = TWIN_FROM_OBJECT
@@ -48,27 +50,25 @@ def object_from_gltf(vertices: np.ndarray) -> np.ndarray:
     return vertices @ GLTF_FROM_OBJECT
 
 
-def encode_glb(mesh: GltfMesh, roughness: float = 0.9) -> bytes:
-    """The bytes of a .glb file: one node, one mesh, one matt material with the picture as sRGB base colour."""
-    index_type = "<u2" if len(mesh.position) < 65535 else "<u4"  # the largest value is reserved (primitive restart)
-    arrays = [
-        ("POSITION", mesh.position, "<f4"),
-        ("NORMAL", _unit(mesh.normal), "<f4"),
-        ("TEXCOORD_0", mesh.uv, "<f4"),
-        ("_CONFIDENCE", mesh.confidence[:, None], "<f4"),
-        *([] if mesh.tangent is None else [("TANGENT", mesh.tangent, "<f4")]),
-        ("", mesh.triangles.reshape(-1, 1), index_type),
-    ]
+def encode_glb(mesh: GltfMesh, roughness: float = 0.9, compression: str = "none") -> bytes:
+    """The bytes of a .glb file: one node, one mesh, one matt material with the picture as sRGB base colour. compression: none or draco."""
+    small = packed(mesh) if compression == "draco" else None
+    arrays = _arrays(mesh if small is None else small.mesh)
     pictures = [mesh.image, mesh.normal_image] if mesh.normal_image else [mesh.image]
-    blob, views, accessors, attributes = bytearray(), [], [], {}
-    for k, (name, values, kind) in enumerate(arrays):
-        data = np.ascontiguousarray(values, kind)
-        accessors.append(_accessor(k, data, kind, bounds=name in ("POSITION", "")))
-        views.append(_append(blob, data.tobytes(), _ARRAY_BUFFER if name else _INDEX_BUFFER))
-        if name:
-            attributes[name] = k
+    blob, views, accessors = bytearray(), [], []
+    for name, data, kind in arrays:
+        accessors.append(_accessor(None if small else len(views), data, kind, bounds=name in ("POSITION", "")))
+        if small is None:
+            views.append(_append(blob, data.tobytes(), _ARRAY_BUFFER if name else _INDEX_BUFFER))
+    attributes = {name: k for k, (name, _, _) in enumerate(arrays) if name}
+    primitive: dict[str, Any] = {"attributes": attributes, "indices": len(arrays) - 1, "material": 0, "mode": 4}
+    if small is not None:
+        primitive["extensions"] = {EXTENSION: {"bufferView": len(views), "attributes": small.ids}}
+        views.append(_append(blob, small.data, None))
     views += [_append(blob, picture, None) for picture in pictures]
-    document = _document(attributes, accessors, views, len(blob), pictures, roughness)
+    document = _document(primitive, accessors, views, len(blob), pictures, roughness)
+    if small is not None:
+        document |= {"extensionsUsed": [EXTENSION], "extensionsRequired": [EXTENSION]}
     text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     chunks = struct.pack("<II", len(text), _JSON) + text + struct.pack("<II", len(blob), _BIN) + bytes(blob)
@@ -81,15 +81,12 @@ def decode_glb(data: bytes, name: str = "the file") -> GltfMesh:
         raise StageError(f"{name} is not a binary glTF 2.0 file", "run the package stage again")
     length = struct.unpack_from("<I", data, 12)[0]
     document, binary = json.loads(data[20 : 20 + length]), data[20 + length + 8 :]
-    primitive = document["meshes"][0]["primitives"][0]
-    read = lambda key: _read(document, binary, primitive["attributes"][key])  # noqa: E731
-    position = read("POSITION")
-    confidence = read("_CONFIDENCE")[:, 0] if "_CONFIDENCE" in primitive["attributes"] else np.ones(len(position), np.float32)
-    pictures = [_picture(document, binary, k) for k in range(len(document["images"]))]
-    triangles = _read(document, binary, primitive["indices"]).reshape(-1, 3).astype(np.int64)
-    tangent = read("TANGENT") if "TANGENT" in primitive["attributes"] else None
+    read, triangles = _primitive(document, binary)
+    position = read["POSITION"]
+    confidence = read["_CONFIDENCE"][:, 0] if "_CONFIDENCE" in read else np.ones(len(position), np.float32)
+    pictures = [_bytes(document, binary, image["bufferView"]) for image in document["images"]]
     relief = pictures[1] if "normalTexture" in document["materials"][0] else b""
-    return GltfMesh(position, read("NORMAL"), read("TEXCOORD_0"), confidence, triangles, pictures[0], tangent, relief)
+    return GltfMesh(position, read["NORMAL"], read["TEXCOORD_0"], confidence, triangles, pictures[0], read.get("TANGENT"), relief)
 
 
 def read_glb(path: Path) -> GltfMesh:
@@ -97,7 +94,36 @@ def read_glb(path: Path) -> GltfMesh:
     return decode_glb(path.read_bytes(), str(path))
 
 
-def _document(attributes: dict, accessors: list, views: list, size: int, pictures: list[bytes], roughness: float) -> dict:
+def plain_glb(path: Path) -> bytes:
+    """The bytes of a file, its mesh without compression: for readers that know none."""
+    data = path.read_bytes()
+    return encode_glb(decode_glb(data, str(path))) if EXTENSION.encode() in data[:20_000] else data
+
+
+def _arrays(mesh: GltfMesh) -> list[tuple[str, np.ndarray, str]]:
+    """(attribute, array, type) of each accessor; the last, without a name, are the indices."""
+    index_type = "<u2" if len(mesh.position) < 65535 else "<u4"  # the largest value is reserved (primitive restart)
+    arrays = [
+        ("POSITION", mesh.position, "<f4"),
+        ("NORMAL", _unit(mesh.normal), "<f4"),
+        ("TEXCOORD_0", mesh.uv, "<f4"),
+        ("_CONFIDENCE", mesh.confidence[:, None], "<f4"),
+        *([] if mesh.tangent is None else [("TANGENT", mesh.tangent, "<f4")]),
+        ("", mesh.triangles.reshape(-1, 1), index_type),
+    ]
+    return [(name, np.ascontiguousarray(values, kind), kind) for name, values, kind in arrays]
+
+
+def _primitive(document: dict, binary: bytes) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Attributes by name, and triangles (F, 3)."""
+    primitive = document["meshes"][0]["primitives"][0]
+    if small := primitive.get("extensions", {}).get(EXTENSION):
+        return unpacked(_bytes(document, binary, small["bufferView"]), small["attributes"])
+    triangles = _read(document, binary, primitive["indices"]).reshape(-1, 3).astype(np.int64)
+    return {name: _read(document, binary, k) for name, k in primitive["attributes"].items()}, triangles
+
+
+def _document(primitive: dict, accessors: list, views: list, size: int, pictures: list[bytes], roughness: float) -> dict:
     mime = lambda image: "image/png" if image[:4] == b"\x89PNG" else "image/jpeg"  # noqa: E731
     first = len(views) - len(pictures)
     note = {"unit": "metre", "gltf_from_object": GLTF_FROM_OBJECT.tolist()}
@@ -107,7 +133,7 @@ def _document(attributes: dict, accessors: list, views: list, size: int, picture
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"name": "twin", "mesh": 0}],
-        "meshes": [{"name": "twin", "primitives": [{"attributes": attributes, "indices": len(accessors) - 1, "material": 0, "mode": 4}]}],
+        "meshes": [{"name": "twin", "primitives": [primitive]}],
         "materials": [{"name": "twin", "pbrMetallicRoughness": surface, **({"normalTexture": {"index": 1}} if len(pictures) > 1 else {})}],
         "textures": [{"source": k, "sampler": 0} for k in range(len(pictures))],
         "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
@@ -118,8 +144,9 @@ def _document(attributes: dict, accessors: list, views: list, size: int, picture
     }
 
 
-def _accessor(view: int, data: np.ndarray, kind: str, bounds: bool) -> dict:
-    out = {"bufferView": view, "componentType": _COMPONENTS[kind], "count": len(data), "type": _TYPES[data.shape[1]]}
+def _accessor(view: int | None, data: np.ndarray, kind: str, bounds: bool) -> dict:
+    out = {"componentType": _COMPONENTS[kind], "count": len(data), "type": _TYPES[data.shape[1]]}
+    out |= {} if view is None else {"bufferView": view}
     if bounds:
         # through the stored type: the specification compares with what is in the buffer
         out |= {"min": data.min(0).tolist(), "max": data.max(0).tolist()}
@@ -132,8 +159,8 @@ def _append(blob: bytearray, data: bytes, target: int | None) -> dict:
     return out if target is None else {**out, "target": target}
 
 
-def _picture(document: dict, binary: bytes, index: int) -> bytes:
-    view = document["bufferViews"][document["images"][index]["bufferView"]]
+def _bytes(document: dict, binary: bytes, index: int) -> bytes:
+    view = document["bufferViews"][index]
     return bytes(binary[view.get("byteOffset", 0) : view.get("byteOffset", 0) + view["byteLength"]])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -34,20 +35,32 @@ def write_plys(folder: Path, source: SurfaceMesh) -> None:
     write_ply(folder / "twin.ply", turned_mesh(mesh, Z_UP_FROM_TWIN), Z_UP_AXES)
 
 
-def write_glb(path: Path, mesh: TexturedMesh, source: SurfaceMesh, image: str, jpeg_quality: int, roughness: float) -> int:
+@dataclass(frozen=True)
+class Look:
+    """image: jpeg or png, with its quality; roughness of the material; compression of the mesh: none or draco."""
+
+    image: str = "jpeg"
+    jpeg_quality: int = 95
+    roughness: float = 0.9
+    compression: str = "none"
+
+
+PLAIN = Look()
+
+
+def write_glb(path: Path, mesh: TexturedMesh, source: SurfaceMesh, look: Look = PLAIN) -> int:
     """Write the GLB; `source` gives the confidence. Returns the number of vertices, those on seams counted once per chart."""
     vertex, corner, triangles = single_index(mesh)
     position, normal = gltf_from_object(mesh.vertices[vertex], mesh.normals[vertex])
     uv = np.stack([mesh.uv[corner, 0], 1 - mesh.uv[corner, 1]], 1)
     confidence = nearest_confidence(mesh.vertices[vertex], source)
-    picture = encode_picture(mesh.texture, image, jpeg_quality)
-    path.write_bytes(encode_glb(GltfMesh(position, normal, uv, confidence, triangles, picture), roughness))
+    picture = encode_picture(mesh.texture, look.image, look.jpeg_quality)
+    path.write_bytes(encode_glb(GltfMesh(position, normal, uv, confidence, triangles, picture), look.roughness, look.compression))
     return len(vertex)
 
 
-def write_level_glb(path: Path, level: Level, texture: np.ndarray, source: SurfaceMesh, look: tuple[str, int, float]) -> None:
-    """The GLB of a coarser level, with tangents and its normal map; `look` = image, JPEG quality and roughness as for `write_glb`."""
-    image, jpeg_quality, roughness = look
+def write_level_glb(path: Path, level: Level, texture: np.ndarray, source: SurfaceMesh, look: Look = PLAIN) -> None:
+    """The GLB of a coarser level, with tangents and its normal map."""
     mesh = TexturedMesh(level.vertices, level.faces, level.uv, level.faces_uv, level.normals, texture)
     vertex, corner, triangles = single_index(mesh)
     position, normal = gltf_from_object(mesh.vertices[vertex], mesh.normals[vertex])
@@ -55,9 +68,10 @@ def write_level_glb(path: Path, level: Level, texture: np.ndarray, source: Surfa
     along /= np.linalg.norm(along, axis=1, keepdims=True)
     uv = np.stack([mesh.uv[corner, 0], 1 - mesh.uv[corner, 1]], 1)
     confidence = nearest_confidence(mesh.vertices[vertex], source)
-    pictures = encode_picture(texture, image, jpeg_quality), encode_picture(level.normal_map, "png", jpeg_quality)
+    pictures = encode_picture(texture, look.image, look.jpeg_quality), encode_picture(level.normal_map, "png", look.jpeg_quality)
     tangent = np.c_[along, level.tangents[corner, 3]]
-    path.write_bytes(encode_glb(GltfMesh(position, normal, uv, confidence, triangles, pictures[0], tangent, pictures[1]), roughness))
+    made = GltfMesh(position, normal, uv, confidence, triangles, pictures[0], tangent, pictures[1])
+    path.write_bytes(encode_glb(made, look.roughness, look.compression))
 
 
 def encode_picture(texture: np.ndarray, kind: str, jpeg_quality: int) -> bytes:

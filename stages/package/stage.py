@@ -8,6 +8,8 @@ from pathlib import Path
 
 from stages.base import Inputs, Resources, StageContext, StageReport
 from stages.core.errors import MachineError
+from stages.core.glb_draco import INSTALL as DRACO_INSTALL
+from stages.core.glb_draco import draco_version
 from stages.package.config import PackageConfig
 from stages.package.usd_library import INSTALL, usd_version
 from stages.package.validators import verdicts, versions_here
@@ -25,18 +27,25 @@ class PackageStage:
 
     def weights_used(self, config: PackageConfig) -> dict[str, str]:
         """What decides the result beside the inputs: whether, and which, usd-core writes the USDZ, and who judges it."""
-        return {**({"usd-core": usd_version()} if config.usd != "off" else {}), **versions_here()}
+        draco = {"DracoPy": draco_version()} if config.mesh_compression == "draco" else {}
+        return {**({"usd-core": usd_version()} if config.usd != "off" else {}), **draco, **versions_here()}
 
-    def check(self, inputs: Inputs, config: PackageConfig) -> None:
-        """Raises MachineError when USDZ is required and cannot be written."""
+    def check_machine(self, config: PackageConfig) -> None:
+        """Raises MachineError when what is asked for cannot be written: USDZ, a compressed mesh."""
         if config.usd == "on" and not usd_version():
             raise MachineError("package.usd=on needs usd-core, which is not installed", INSTALL)
+        if config.mesh_compression == "draco" and not draco_version():
+            raise MachineError("package.mesh_compression=draco needs DracoPy, which is not installed", DRACO_INSTALL)
+
+    def check(self, inputs: Inputs, config: PackageConfig) -> None:
+        """Raises MachineError as `check_machine` does."""
+        self.check_machine(config)
 
     def run(self, inputs: Inputs, config: PackageConfig, out: Path, context: StageContext) -> StageReport:
         """Write every format, then pictures."""
         from stages.core.levels import NAMES, read_levels
         from stages.core.meshes import read_ply, read_textured
-        from stages.package.files import NVIDIA_NAMES, write_glb, write_level_glb, write_obj, write_plys
+        from stages.package.files import NVIDIA_NAMES, Look, write_glb, write_level_glb, write_obj, write_plys
         from stages.package.previews import previews
         from stages.package.usdz import write_usdz
 
@@ -50,8 +59,8 @@ class PackageStage:
         if config.textured_mesh:
             write_obj(twin, mesh, inputs["textured"].path / "texture.png", NVIDIA_NAMES)
         context.progress(1, 4, "GLB")
-        look = config.glb_image, config.jpeg_quality, config.roughness
-        doubled = write_glb(twin / "twin.glb", mesh, source, *look)
+        look = Look(config.glb_image, config.jpeg_quality, config.roughness, config.mesh_compression)
+        doubled = write_glb(twin / "twin.glb", mesh, source, look)
         levels = dict(zip(NAMES, read_levels(inputs["physics"].path / "levels"), strict=False))
         for name, level in levels.items():
             (twin / "lod").mkdir(exist_ok=True)

@@ -40,7 +40,7 @@ def twin(tmp_path):
     folder = tmp_path / "cup"
     folder.mkdir()
     write_ply(folder / "mesh.ply", surface(boxed()))
-    write_glb(folder / "twin.glb", boxed(), surface(boxed()), "jpeg", 95, 0.9)
+    write_glb(folder / "twin.glb", boxed(), surface(boxed()))
     write_poses(folder / "poses.json", _poses())
     RIG.save(folder / "rig.json")
     for k in range(3):

@@ -33,7 +33,7 @@ def folder(tmp_path_factory) -> Path:
     write_rgb(out / "texture.png", mesh.texture)
     write_plys(out, surface(mesh))
     write_obj(out, mesh, out / "texture.png")
-    write_glb(out / "twin.glb", mesh, surface(mesh), "jpeg", 95, 0.9)
+    write_glb(out / "twin.glb", mesh, surface(mesh))
     if usd_version():
         write_usdz(out / "twin.usdz", mesh, out / "twin.png", 0.9)
     return out

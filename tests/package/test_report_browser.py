@@ -34,7 +34,7 @@ def report(tmp_path_factory):
     """A twin with a long name, long texts and every kind of figure."""
     out = tmp_path_factory.mktemp("a-twin-with-a-rather-long-name-of-its-own")
     write_ply(out / "mesh.ply", surface(boxed()))
-    write_glb(out / "twin.glb", boxed(), surface(boxed()), "jpeg", 95, 0.9)
+    write_glb(out / "twin.glb", boxed(), surface(boxed()))
     Rig(64, 48, 80.0, 80.0, 31.5, 23.5, 0.05).save(out / "rig.json")
     pose = np.eye(4)
     pose[2, 3] = -0.3

@@ -17,7 +17,7 @@ from stages.core.glb import GLTF_FROM_OBJECT, decode_glb, object_from_gltf, read
 from stages.core.images import write_rgb
 from stages.core.meshes import read_ply, read_textured, write_ply, write_textured
 from stages.package.corners import nearest_confidence, single_index
-from stages.package.files import encode_picture, write_glb, write_obj
+from stages.package.files import Look, encode_picture, write_glb, write_obj
 from stages.package.usd_library import usd_version
 from stages.package.usdz import read_usdz, write_usdz
 from tests.package.gltf_rules import broken_rules
@@ -29,8 +29,8 @@ def folder(tmp_path_factory) -> Path:
     out, mesh = tmp_path_factory.mktemp("twin"), boxed()
     write_rgb(out / "texture.png", mesh.texture)
     write_obj(out, mesh, out / "texture.png")
-    write_glb(out / "twin.glb", mesh, surface(mesh), "jpeg", 95, 0.9)
-    write_glb(out / "exact.glb", mesh, surface(mesh), "png", 95, 0.9)
+    write_glb(out / "twin.glb", mesh, surface(mesh))
+    write_glb(out / "exact.glb", mesh, surface(mesh), Look("png"))
     write_ply(out / "mesh.ply", surface(mesh))
     return out
 
