@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+from flows.admission import limit_of
 from flows.embedded_server import answers
 from flows.library_versions import refuse_faulty_libraries
 from flows.open_page import link
@@ -24,6 +25,7 @@ def serve(args: argparse.Namespace) -> int:
     if args.link:
         return _print_link()
     refuse_faulty_libraries()
+    limit_of(args.runs)
     auth, made = _password(args)
     if args.keep_gb is not None:
         os.environ["TWIN_KEEP_GB"] = str(args.keep_gb)

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.admission import why_paused
+from flows.bucket_cleaning import clean_bucket
 from flows.cleaning import Leftovers, Wish, clean_up, size_of, usage
 from flows.embedded_server import answers
 from flows.metrics import look_at_captures
@@ -39,9 +41,10 @@ def status(args: argparse.Namespace) -> int:
     write_metrics(store, records)
     wish = asked_for(args)
     records = wish(records)
-    free = shutil.disk_usage(store.root).free if store.root.exists() else 0
+    free, paused = shutil.disk_usage(store.root).free if store.root.exists() else 0, why_paused(store)
     if args.json:
-        print(json.dumps({"store": str(store.root), "bytes": used, "free_bytes": free, "captures_waiting": waiting,
+        print(json.dumps({"store": str(store.root), "bytes": used, "free_bytes": free, "captures_waiting": waiting, "paused": paused,
+                          "not_in_bucket": len(store.pending()),
                           "notes": notes, "runs": [r.as_saved() for r in records]}, indent=1))
         return 0
     if not records:
@@ -53,10 +56,14 @@ def status(args: argparse.Namespace) -> int:
         print(f"... and {len(records) - RUNS_SHOWN} before them: `twin status --all`")
     total = ", ".join(f"{name} {_size(n)}" for name, n in used.items() if n)
     print(f"\nstore   {store.root}  {_size(sum(used.values()))} ({total or 'empty'}); {_size(free)} free")
+    if store.remote is not None:
+        print(f"bucket  {store.remote.url}; {len(store.pending())} results wait to be sent there by the next run")
     if damaged := len(list((store.root / "corrupt").glob("*"))):
         print(f"damaged {damaged} results were found damaged and set aside in {store.root / 'corrupt'}: `twin clean --corrupt`")
     if waiting:
         print(f"waiting {waiting} captures in {captures_root()} are READY and not begun")
+    if paused:
+        print(f"paused  {paused}")
     if address := _serving_address(store):
         print(f"serving {address}")
     return 0
@@ -128,14 +135,14 @@ def clean(args: argparse.Namespace) -> int:
     """What nobody needs any more."""
     wish = Wish(args.older_than, args.keep_gb, args.intermediate, args.twins_too, args.corrupt)
     store = Store()
-    removed: Leftovers = clean_up(store, wish, args.dry_run)
+    removed: Leftovers = clean_bucket(store, wish, args.dry_run) if args.remote else clean_up(store, wish, args.dry_run)
     verb = "would remove" if args.dry_run else "removed"
     print(f"{verb} {removed.folders} folders and {removed.records} run records, {_size(removed.bytes)}"
           + (f"; kept {removed.held} that running runs hold" if removed.held else ""))
     for unreadable in removed.unreadable:
         print(f"note: a run's record is left out: {unreadable}")
     left = size_of(store.root / "artifacts")
-    if args.keep_gb is not None and not args.dry_run and left > args.keep_gb * 1e9:
+    if args.keep_gb is not None and not args.remote and not args.dry_run and left > args.keep_gb * 1e9:
         advice = "" if args.twins_too else "; --twins-too lets the twins' results go as well"
         print(f"results still take {_size(left)}: twins or running runs hold them{advice}")
     return 0

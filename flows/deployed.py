@@ -10,10 +10,12 @@ import argparse
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from flows import serve_part
 from flows.alive import keep_saying_alive
@@ -81,7 +83,15 @@ def metrics(args: argparse.Namespace) -> None:
 
 def worker(args: argparse.Namespace) -> None:
     """Starts the flow runs of a pool, each in a process of its own."""
-    serve_part.worker(args.pool, str(args.limit), args.health)
+    take_compiled(os.environ.get("TWIN_COMPILED", ""), os.environ.get("NUMBA_CACHE_DIR", ""))
+    serve_part.worker(args.pool, args.limit, args.health)
+
+
+def take_compiled(source: str, target: str) -> None:
+    """The image's compiled code where this user may write: numba looks only where it may also add to it. A full disk costs time, no run."""
+    if source and target and Path(source).is_dir() and not Path(target).exists():
+        with contextlib.suppress(OSError):
+            shutil.copytree(source, target)
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,7 @@ def _address(parser: argparse.ArgumentParser) -> None:
 
 def _pool(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pool", required=True, help="the work pool whose runs it takes")
-    parser.add_argument("--limit", type=int, default=1, help="runs at once")
+    parser.add_argument("--limit", default="auto", help="runs at once, or auto: as many as the machine, or its container, has room for")
     parser.add_argument("--health", action="store_true", help="answer /health at PREFECT_WORKER_WEBSERVER_HOST and _PORT")
 
 

@@ -17,6 +17,7 @@ from prometheus_client.core import GaugeMetricFamily, SummaryMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from flows.admission import why_paused
 from flows.cli_options import STATES
 from flows.places import captures_root
 from flows.ready import has_twin, ready_captures, was_begun
@@ -53,6 +54,7 @@ def of_records(store: Store, records: Sequence[RunRecord]) -> list[Metric]:
             gauge("twin_stage_from_store", "Results that a run took from the store.", _from_store(records), "stage"),
             summary("twin_run_seconds", "Seconds of finished runs.", {"": [r.seconds for r in done]}),
             gauge("twin_store_free_bytes", "Free bytes on the store's disk.", shutil.disk_usage(store.root).free),
+            gauge("twin_paused", "1 while the store's disk is so full that no run is begun.", int(bool(why_paused(store)))),
             gauge("twin_store_damaged", "Results that were found damaged and set aside.", len(list((store.root / "corrupt").glob("*")))),
             gauge("twin_metrics_written_seconds", "When these figures were taken, seconds since the epoch.", round(now))]
 

@@ -27,7 +27,7 @@ class Reconstruction(BaseModel):
     force: bool = Field(False, description="compute every stage again")
     settings: tuple[str, ...] = Field((), description="more settings, each as stage.key=value")
     time_limit_s: float | None = Field(None, gt=0, description="a stage that takes longer is ended")
-    threads: int = Field(0, ge=0, description="worker threads per stage; 0 = all cores")
+    threads: int = Field(0, ge=0, description="worker threads per stage; 0 = all cores, shared evenly with other runs of this machine")
 
     @property
     def name(self) -> str:

@@ -30,10 +30,10 @@ def results_by_use(store: Store) -> list[Result]:
     it holds: then all are held."""
     every = RunRecords(store)
     records, unreadable = every.survey()
-    used, held, last = _last_use(records), _held(records), final_stages(load_stages())
-    blind = any(every.is_held(u) for u in unreadable)
+    used, held, last = last_use(records), held_by_runs(records), final_stages(load_stages())
+    blind, unsent = any(every.is_held(u) for u in unreadable), set(store.pending()) if store.remote is not None else set()
     found = [Result(folder, max(folder.stat().st_mtime, used.get(fingerprint, 0.0)),
-                    blind or fingerprint in held or store.is_locked(fingerprint), stage in last)
+                    blind or fingerprint in held or (stage, fingerprint) in unsent or store.is_locked(fingerprint), stage in last)
              for stage, fingerprint, folder in store.results()]
     return sorted(found, key=lambda r: r.used)
 
@@ -45,7 +45,8 @@ def final_stages(stages: Iterable[Stage]) -> set[str]:
     return {s.name for s in stages if not read & set(s.outputs)}
 
 
-def _last_use(records: Iterable[RunRecord]) -> dict[str, float]:
+def last_use(records: Iterable[RunRecord]) -> dict[str, float]:
+    """When the last run ended that made or took it, by fingerprint."""
     used: dict[str, float] = {}
     for r in records:
         for s in r.stages.values():
@@ -54,5 +55,6 @@ def _last_use(records: Iterable[RunRecord]) -> dict[str, float]:
     return used
 
 
-def _held(records: Iterable[RunRecord]) -> set[str]:
+def held_by_runs(records: Iterable[RunRecord]) -> set[str]:
+    """Fingerprints that runs under way have asked for."""
     return {s.fingerprint for r in records if r.state == "running" for s in r.stages.values()}

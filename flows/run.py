@@ -11,17 +11,19 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from flows.admission import needed_gb
 from flows.before_work import check_places
 from flows.capture_look import FIRST
 from flows.capture_watch import CaptureWatch
 from flows.less_memory import with_less_memory
 from flows.metrics_file import write_metrics
+from flows.neighbours import among_neighbours, share_of_cores
 from flows.request import Reconstruction
 from flows.routes import refuse_of_other_route
 from flows.run_record import RunRecord, RunRecords, StageRecord
@@ -71,6 +73,8 @@ class Run:
         beside = beside or Beside()
         self.request, self.store, self.watcher, self._leave_if_over = request, store, beside.watcher, beside.leave_if_over
         check_places(request.capture, None if request.until else request.out, request.route)
+        if store.remote is not None:
+            store.remote.check()
         self.route = request.taken()
         every = load_stages(self.route)
         self.stages: tuple[Stage, ...] = _until(every, request.until)
@@ -82,12 +86,13 @@ class Run:
         self._forced = _forced(every, request) - set(beside.resumed.done() if beside.resumed else ())
         self._manifests: dict[str, Mapping[str, Any]] = {}
         self._refs: dict[str, ArtifactRef] = {}
-        self._warm = WarmProcess()
+        self._warm, self._seen = WarmProcess(), ExitStack()
 
     def __enter__(self) -> Self:
         self._hold = self.records.hold(self.record)
         self._log = _log_to(self.log_file)
         self.store.sweep()
+        self.store.send_pending()
         self._started = time.monotonic()
         self.record.state, self.record.error, self.record.advice = "running", "", ""
         self.records.save(self.record)
@@ -95,11 +100,13 @@ class Run:
         past = self.records.of_capture(Path(self.request.capture))
         self._known = known_manifests(self.store, [(n, s.fingerprint) for r in past for n, s in r.stages.items()])
         recent = self.records.recent(RECENT_RUNS)
+        self._seen.enter_context(among_neighbours(self.record.id, self.record.flow_run, needed_gb(self.request.profile, recent)))
         self.watcher.run_started(self.record, expected_seconds([s.name for s in self.stages], self.request.profile, recent))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._warm.close()
+        self._seen.close()
         self._leave_if_over()
         self.record.seconds = round(time.monotonic() - self._started, 3)
         _judge(self.record, error)
@@ -211,7 +218,7 @@ class Run:
             log.info("%s: computing (%s)", stage.name, entry.why)
             self.watcher.stage_computing(stage.name, entry.why)
 
-        job = StageJob(self.store, seed=self.settings.seed, threads=self.request.threads, force=forced,
+        job = StageJob(self.store, seed=self.settings.seed, threads=self.request.threads or share_of_cores(), force=forced,
                        time_limit_s=self.request.time_limit_s, computing=computing, warm=self._warm,
                        progress=lambda done, total, note: self.watcher.progress(stage.name, done, total, note))
         self.records.save(self.record)

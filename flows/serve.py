@@ -39,7 +39,7 @@ class Serving:
     host: str = "127.0.0.1"
     port: int = 4200
     files_port: int = 4201
-    runs_at_once: int = 1
+    runs_at_once: str = "auto"
     auth: str = ""
 
     @property
@@ -138,7 +138,7 @@ class Supervisor:
         registered = subprocess.run(self._command(["register"]), env=self._environment, capture_output=True, text=True)
         if registered.returncode:
             raise TwinError(f"the flows could not be registered: {registered.stderr.strip()[-500:]}", "report this with the text above")
-        self._add("worker", ["worker", "twin", str(self.serving.runs_at_once)])
+        self._add("worker", ["worker", "twin", self.serving.runs_at_once])
         self._add("batch-worker", ["worker", "twin-batch", "5"])
         files = self._add("files", ["files", self.serving.host, str(self.serving.files_port), "with-metrics"])
         self._add("watcher", ["watcher"])

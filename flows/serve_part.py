@@ -18,6 +18,7 @@ from stages.core.store import Store
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
+BATCHES_AT_ONCE = 5
 LOOK_FOR_CAPTURES_EVERY_S, LOOK_AGAIN_S = 3.0, 1.0
 """sooner while something arrives"""
 
@@ -31,13 +32,20 @@ def server(host: str, port: str) -> None:
 
 
 def worker(pool: str, limit: str, health: bool = False) -> None:
-    """Starts the flow runs of a pool, each in a process of its own. `health`: whether it answers a probe, see deployed.py."""
+    """Starts the flow runs of a pool, each in a process of its own: at most `limit` at once, or with "auto" as many as the machine has room
+    for. `health`: whether it answers a probe, see deployed.py."""
     import asyncio
 
     warnings.filterwarnings("ignore", "Type 'OneProcessPerRun'")      # that it takes the place of Prefect's own is meant
+    from flows.admission import MOST_AT_ONCE, Admission, limit_of
+    from flows.own_work import POOL
     from flows.worker import OneProcessPerRun
 
-    ours = OneProcessPerRun(work_pool_name=pool, limit=int(limit), name=f"{pool}-{os.uname().nodename}")
+    most = limit_of(limit)
+    many = MOST_AT_ONCE if pool == POOL else BATCHES_AT_ONCE
+    ours = OneProcessPerRun(work_pool_name=pool, limit=most or many, name=f"{pool}-{os.uname().nodename}")
+    if pool == POOL:                                # a batch only waits for its captures
+        ours.admission = Admission(Store(), most)
     asyncio.run(ours.start(with_healthcheck=health))
 
 

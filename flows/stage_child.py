@@ -87,6 +87,18 @@ def prefer_me_when_memory_ends() -> None:
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
+def share_threads(threads: int) -> None:
+    """What libraries take by themselves is as much as the stage's share: those that are loaded are told, the others read it."""
+    if not threads:
+        return
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(threads)
+    if "numba" in sys.modules:                 # its threads are not launched yet
+        sys.modules["numba"].config.NUMBA_NUM_THREADS = threads
+
+
 def load_stages(route: str = "all") -> tuple[Any, ...]:
     """The stages of a route in order, or those of all; TWIN_STAGES=module:function names others than the real ones, for tests and
     experiments."""
@@ -153,6 +165,7 @@ def main(messages_to: int | None = None) -> int:
     job = json.load(sys.stdin)
     if messages_to is None:
         die_with_parent(job["parent_pid"])
+        share_threads(job["threads"])
     else:
         _as_if_fresh(job)
     prefer_me_when_memory_ends()
@@ -176,6 +189,7 @@ def _as_if_fresh(job: dict[str, Any]) -> None:
     os.environ.update(job["environment"])
     with contextlib.suppress(OSError):
         os.chdir(job["folder"])
+    share_threads(job["threads"])
     give_blas_its_threads()
 
 

@@ -19,10 +19,11 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runner._flow_run_executor import FlowRunExecutor, FlowRunExecutorContext
 from prefect.runner._process_manager import ProcessHandle
 from prefect.runner._starter_engine import EngineCommandStarter
-from prefect.states import Failed
+from prefect.states import Failed, Scheduled
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 from pydantic import PrivateAttr
 
+from flows.admission import Admission, why_paused
 from flows.own_work import FLOW_ENVIRONMENT, command_of, entrypoint_of, why_foreign
 
 
@@ -48,6 +49,12 @@ class OneProcessPerRun(ProcessWorker):
     """As Prefect's, for runs that come back soon, and for our flows only."""
 
     job_configuration: ClassVar[type[ProcessJobConfiguration]] = OwnConfiguration
+    admission: Admission | None = None
+    """of a worker that takes as many runs as its machine has room for; without it, as many as its limit says"""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._said, self._told = "", set[tuple[UUID, int]]()
 
     async def _submit_scheduled_flow_runs(self, flow_run_response: list[Any]) -> list[Any]:
         """Leave a run alone while its former process has not quite ended; it is offered again three seconds later.
@@ -56,7 +63,39 @@ class OneProcessPerRun(ProcessWorker):
         of this CapacityLimiter's tokens".
         """
         held = set(self._limiter.statistics().borrowers) if self._limiter else set()
-        return await super()._submit_scheduled_flow_runs([r for r in flow_run_response if r.flow_run.id not in held])
+        offered = [r for r in flow_run_response if r.flow_run.id not in held]
+        if offered and self.admission is not None:
+            offered = await self._admitted(offered, {str(h) for h in held})
+        return await super()._submit_scheduled_flow_runs(offered)
+
+    async def _admitted(self, offered: list[Any], held: set[str]) -> list[Any]:
+        """The first of them, as many as this machine has room for; the rest is offered again three seconds later, here or elsewhere."""
+        assert self.admission is not None
+        if paused := await anyio.to_thread.run_sync(why_paused, self.admission.store):
+            self._say(paused)
+            for run in (r.flow_run for r in offered):
+                await self._tell(run, paused)
+            return []
+        profile = str(offered[0].flow_run.parameters.get("profile", "standard"))
+        room = await anyio.to_thread.run_sync(self.admission.room, held, profile)
+        self._say("" if room.runs >= len(offered) else f"{len(offered) - room.runs} runs wait: {room.why}")
+        return offered[: room.runs]
+
+    def _say(self, words: str) -> None:
+        """Into the worker's log, once for each reason."""
+        reason = words.partition(":")[2][:40] or words
+        if words and reason != self._said:
+            self._logger.info(words)
+        self._said = reason
+
+    async def _tell(self, run: FlowRun, why: str) -> None:
+        """In the state of a run that waits, which the UI shows; once for each attempt."""
+        if (run.id, run.run_count) in self._told:
+            return
+        self._told.add((run.id, run.run_count))
+        name = run.state.name if run.state is not None else None
+        when = run.next_scheduled_start_time or run.expected_start_time
+        await self.client.set_flow_run_state(run.id, Scheduled(name=name or "Scheduled", scheduled_time=when, message=why), force=True)
 
     async def _propose_crashed_state(self, flow_run: FlowRun, message: str, client: PrefectClient | None = None) -> None:
         """Say nothing of an attempt that is over: Prefect 3.8 reports a killed process twice, the second time five seconds later, and

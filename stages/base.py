@@ -152,7 +152,7 @@ def run_stage(
                 "peak_memory_mb": _peak_memory_mb(),
                 "software": {"python": platform.python_version(), "machine": platform.machine()},
             }
-            manifest = store.publish(stage.name, fingerprint, out, stage.outputs, record)
+            manifest = store.publish(stage.name, fingerprint, out, stage.outputs, record, replace=force)
     return StageResult(store.refs(stage.name, fingerprint, manifest), False, manifest)
 
 

@@ -49,6 +49,14 @@ def free_gb(device: str = "cpu", cgroup: Path = Path("/sys/fs/cgroup")) -> float
     return free / 1e9
 
 
+def total_gb(cgroup: Path = Path("/sys/fs/cgroup")) -> float:
+    """Memory of the machine, or what the container may take at most, in units of 1e9 bytes."""
+    import psutil
+
+    limits = [n for name, _ in _CGROUPS if (n := _number(cgroup / name)) is not None]
+    return min([float(psutil.virtual_memory().total), *limits]) / 1e9
+
+
 def choose_plan(what: str, plans: Sequence[Plan], free: float, memory: Memory, advice: str) -> tuple[Plan, str]:
     """The first of `plans` (asked for, then ever smaller) that fits into `free` GB, and a warning ("" if nothing is lowered).
 

@@ -6,6 +6,9 @@ Layout under the root (TWIN_STORE, else the user's cache folder):
     locks/<fingerprint>.lock           fcntl.flock; a dead process frees it at once
     tmp/<fingerprint>.<pid>/           work in progress; swept when nobody holds its lock
     corrupt/<name>/                    result/ that cannot be trusted, kept for a look, and why.txt
+    pending/<stage>.<fingerprint>      a result that has not reached the bucket yet
+
+With TWIN_STORE_S3 the folder is a cache of the bucket (remote_results.py): what is not here is fetched, what is made here is sent there.
 
 A result is visible only after one rename, and everything in it was synced before, so a kill or a power cut at any moment leaves either
 the whole result or nothing. Reading needs no writing: a store on a read-only or full disk gives what it has.
@@ -31,6 +34,7 @@ from stages.core.errors import StoreError
 from stages.core.file_locks import is_held, lock, try_flock
 from stages.core.fingerprint import digest_file
 from stages.core.manifest import Damaged
+from stages.core.remote_results import RemoteResults, RemoteTrouble, of_environment
 
 MANIFEST = manifests.NAME
 log = logging.getLogger(__name__)
@@ -55,8 +59,11 @@ def default_root() -> Path:
 class Store:
     """One folder of results, shared by processes and (on a filesystem with working flock) by machines."""
 
-    def __init__(self, root: Path | None = None, disk: Disk = THE_DISK) -> None:
+    def __init__(self, root: Path | None = None, disk: Disk = THE_DISK, remote: RemoteResults | None = None) -> None:
+        """`remote`: without it that of TWIN_STORE_S3, which belongs to the store of TWIN_STORE and to no other folder."""
         self.root, self.disk = Path(root) if root is not None else default_root(), disk
+        self.remote = remote or (of_environment() if self.root == default_root() else None)
+        self._bad_there: set[str] = set()
         self.set_aside: dict[str, str] = {}
         """{fingerprint: why} of the results that this object found damaged"""
 
@@ -74,13 +81,18 @@ class Store:
 
     def find(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
         """`lookup` for callers that do not hold the lock; waits for it."""
-        if not os.path.lexists(self.artifact_dir(stage, fingerprint)):
+        if self.remote is None and not os.path.lexists(self.artifact_dir(stage, fingerprint)):
             return None
         with self.lock_where_possible(fingerprint):
             return self.lookup(stage, fingerprint)
 
     def lookup(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
-        """The manifest if the result is there and every byte of it is as recorded; anything else is moved to corrupt/."""
+        """The manifest if the result is there, or in the bucket, and every byte of it is as recorded; anything else is moved to corrupt/.
+        Call with the lock held."""
+        found = self._lookup_here(stage, fingerprint)
+        return self._bring(stage, fingerprint) if found is None and self.remote is not None else found
+
+    def _lookup_here(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
         if not os.path.lexists(self.artifact_dir(stage, fingerprint)):
             return None
         try:
@@ -170,15 +182,19 @@ class Store:
         for path in (self.root / "tmp").glob(f"{fingerprint}.*"):
             self.disk.remove(path)
 
-    def publish(self, stage: str, fingerprint: str, workspace: Path, kinds: tuple[str, ...], record: dict[str, Any]) -> dict[str, Any]:
-        """Digest the workspace, write its manifest last, sync all of it, rename into place. Returns the manifest."""
+    def publish(self, stage: str, fingerprint: str, workspace: Path, kinds: tuple[str, ...], record: dict[str, Any],
+                replace: bool = False) -> dict[str, Any]:
+        """Digest the workspace, write its manifest last, sync all of it, rename into place, send it to the bucket. Returns the manifest, or
+        that of another machine, whose files are here then, if one was there before and is not to be replaced."""
         with _writing(workspace):
             names = sorted(p.relative_to(workspace).as_posix() for p in workspace.rglob("*") if p.is_file())
             files = {n: {"sha256": digest_file(workspace / n), "bytes": (workspace / n).stat().st_size} for n in names}
             manifest = manifests.seal({"stage": stage, "fingerprint": fingerprint, **record}, files, kinds)
             self.disk.write(workspace / MANIFEST, json.dumps(manifest, indent=1, allow_nan=False).encode())
+            if self.remote is not None:
+                self.disk.replace(self._pending(stage, fingerprint), b"replace" if replace or fingerprint in self._bad_there else b"")
             self._show(stage, fingerprint, workspace)
-        return manifest
+        return manifest if self.remote is None else self._send(stage, fingerprint, manifest)
 
     def _show(self, stage: str, fingerprint: str, workspace: Path) -> None:
         """Sync the whole of it, then one rename."""
@@ -199,6 +215,58 @@ class Store:
                 raise Damaged(f"{wrong[0]} is not as its manifest says")
             self._show(stage, fingerprint, workspace)
         return manifest
+
+    def _bring(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
+        """From the bucket into the folder, every byte checked; None if it is not there, or cannot be had, which is said."""
+        assert self.remote is not None
+        try:
+            if (data := self.remote.manifest(stage, fingerprint)) is None:
+                return None
+            with self.workspace(fingerprint) as place, _writing(place):
+                if not self.remote.fetch(stage, fingerprint, manifests.read(data, stage, fingerprint)["files"], place):
+                    raise Damaged("files of it are missing there")
+                self.disk.write(place / MANIFEST, data)
+                return self.adopt(stage, fingerprint, place)
+        except (RemoteTrouble, Damaged) as e:
+            self._bad_there |= {fingerprint} if isinstance(e, Damaged) else set()
+            log.warning("%s: its result could not be had from %s: %s; it is computed here", stage, self.remote.url, e)
+            return None
+
+    def _send(self, stage: str, fingerprint: str, manifest: dict[str, Any]) -> dict[str, Any]:
+        """To the bucket. What fails stays pending, and is sent by the next run; here it is whole already."""
+        assert self.remote is not None
+        folder, mark = self.artifact_dir(stage, fingerprint), self._pending(stage, fingerprint)
+        try:
+            data, replace = (folder / MANIFEST).read_bytes(), mark.read_bytes() == b"replace"
+            first = self.remote.push(stage, fingerprint, folder, (data, manifest["files"]), replace)
+            theirs = None if first else self._bring(stage, fingerprint)
+        except RemoteTrouble as e:
+            log.warning("%s: its result could not be sent to %s: %s; the next run tries again", stage, self.remote.url, e)
+            return manifest
+        self.disk.remove(mark)
+        return theirs or manifest
+
+    def pending(self) -> list[tuple[str, str]]:
+        """(stage, fingerprint) of results that have not reached the bucket."""
+        names = (p.name.partition(".") for p in (self.root / "pending").glob("*.*"))
+        return [(stage, fingerprint) for stage, _, fingerprint in names if "." not in fingerprint]
+
+    def send_pending(self) -> int:
+        """Send what former runs could not, or were killed before; returns how many results are still not there."""
+        if self.remote is None:
+            return 0
+        for stage, fingerprint in self.pending():
+            if self.is_locked(fingerprint):                # its own run is at it
+                continue
+            with self.lock(fingerprint):
+                if (manifest := self._lookup_here(stage, fingerprint)) is None:
+                    self.disk.remove(self._pending(stage, fingerprint))
+                else:
+                    self._send(stage, fingerprint, manifest)
+        return len(self.pending())
+
+    def _pending(self, stage: str, fingerprint: str) -> Path:
+        return self.root / "pending" / f"{stage}.{fingerprint}"
 
     def forget_locks(self, older_than_s: float) -> int:
         """Remove lock files that nobody holds and that were not taken for so long: there is one for every result ever made."""

@@ -47,7 +47,7 @@ class Served:
     host = "127.0.0.1"
     options: tuple[str, ...] = ()
 
-    def __init__(self, folder: Path, env: Mapping[str, str] = {}, runs: int = 2, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str] = {}, runs: int | str = 2, patience_s: float = PATIENCE_S) -> None:
         self.folder, self.captures, self.twins, self.store = folder, folder / "captures", folder / "twins", folder / "store"
         self.port, self.files_port = free_port(), free_port()
         self.runs_at_once, self.patience_s = runs, patience_s

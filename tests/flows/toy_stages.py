@@ -1,7 +1,7 @@
 """A small pipeline with the shape of the real one, to test what runs it: a -> b -> c, and d which reads a and c.
 
-Each run adds a line to $TOY_FOLDER/<stage>.count. What a stage does badly is said by the content of $TOY_FOLDER/<stage>.do, outside its
-settings, so that its fingerprint stays the same when it is mended.
+Each run adds a line to $TOY_FOLDER/<stage>.count, and the threads that it was given to $TOY_FOLDER/threads. What a stage does badly is said
+by the content of $TOY_FOLDER/<stage>.do, outside its settings, so that its fingerprint stays the same when it is mended.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class ToyStage:
     def run(self, inputs: Mapping[str, ArtifactRef], config: Any, out: Path, context: StageContext) -> StageReport:
         with (self._folder / f"{self.name}.count").open("a") as f:
             f.write(f"{os.getpid()}\n")
+        with (self._folder / "threads").open("a") as f:
+            f.write(f"{context.workers}\n")
         text = "".join(_text(inputs[k].path) for k in self.inputs) + f"{self.name}({config.gain:g})"
         (out / f"{self.name}.txt").write_text(text)
         (out / f"{self.name}_folder").mkdir()
