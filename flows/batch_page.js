@@ -43,7 +43,7 @@ const kept = new URLSearchParams(location.hash.slice(1))
 box.value = kept.get("q") || ""
 choice.value = kept.get("s") || ""
 box.addEventListener("input", look)
-choice.addEventListener("input", look)
+choice.addEventListener("change", look)
 document.getElementById("export").addEventListener("click", save)
 document.querySelectorAll("th").forEach((h, k) => k && h.addEventListener("click", () => order(k)))
 look()
