@@ -128,7 +128,7 @@ def test_compose_servers_share_what_they_must_and_workers_see_no_database(compos
 
 def test_every_api_is_the_guarded_one(compose, objects):
     """`prefect server start` would answer any page and any host name."""
-    apis = [o for o in objects if o["kind"] == "Deployment" and o["metadata"]["name"] == "api"]
+    apis = [o for o in objects if o["kind"] == "StatefulSet" and o["metadata"]["name"] == "api"]
     pods = [o["spec"]["template"]["spec"]["containers"][0]["command"] for o in apis]
     units = [(DEPLOY / "systemd" / "twin-server.service").read_text().split("ExecStart=")[1].split()]
     commands = [compose["services"]["api-1"]["command"], compose["services"]["api-2"]["command"], *pods, *units]
@@ -214,10 +214,10 @@ def test_manifests_fit_together(objects):
              for kind in ("ConfigMap", "Secret", "PersistentVolumeClaim", "Deployment")}
     labels = {}
     for o in objects:
-        if o["kind"] in ("Deployment", "Job"):
+        if o["kind"] in ("Deployment", "StatefulSet", "Job"):
             pod = o["spec"]["template"]
             labels[o["metadata"]["name"]] = pod["metadata"]["labels"]
-            if o["kind"] == "Deployment":
+            if o["kind"] != "Job":
                 assert o["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
             assert pod["spec"]["securityContext"]["runAsNonRoot"] and not pod["spec"]["automountServiceAccountToken"]
             _check_pod(pod["spec"], names)
@@ -242,7 +242,7 @@ def _check_pod(pod: dict[str, Any], names: dict[str, set[str]]) -> None:
 
 def test_pods_are_confined_and_asked_whether_they_live(objects):
     for o in objects:
-        if o["kind"] not in ("Deployment", "Job"):
+        if o["kind"] not in ("Deployment", "StatefulSet", "Job"):
             continue
         name, pod = o["metadata"]["name"], o["spec"]["template"]["spec"]
         assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
@@ -256,7 +256,7 @@ def test_pods_are_confined_and_asked_whether_they_live(objects):
 def test_pods_reach_what_is_named_and_nothing_else(objects):
     """The policies, read as a network plugin does: who may open a connection to whom, at which port."""
     policies = [o["spec"] for o in objects if o["kind"] == "NetworkPolicy"]
-    apps = {o["spec"]["template"]["metadata"]["labels"]["app"] for o in objects if o["kind"] in ("Deployment", "Job")}
+    apps = {o["spec"]["template"]["metadata"]["labels"]["app"] for o in objects if o["kind"] in ("Deployment", "StatefulSet", "Job")}
 
     def chosen(selector: dict[str, Any]) -> set[str]:
         named = [set(e["values"]) for e in selector.get("matchExpressions", [])]
