@@ -23,7 +23,7 @@ from stages.core.weights import weights_folder
 
 MODULES = {"opencv-python-headless": "cv2", "usd-core": "pxr"}
 """package -> module, where the names differ"""
-NEEDED = ("numpy", "opencv-python-headless", "numba", "scipy", "pycolmap", "embreex", "xatlas", "torch", "trimesh", "pyarrow", "prefect",
+NEEDED = ("numpy", "opencv-python-headless", "numba", "scipy", "pycolmap", "embreex", "xatlas", "trimesh", "pyarrow", "prefect",
           "coacd", "usd-core")
 OPTIONAL = {"mujoco": "simulate"}
 """package -> the extra of this project that brings it; those that a method needs are in stages/core/backends.py"""

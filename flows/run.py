@@ -36,6 +36,7 @@ from flows.warm_process import WarmProcess
 from flows.watcher import Watcher
 from flows.why_computed import known_manifests, why_computed
 from stages.base import Stage, StageResult, identity_of
+from stages.core.backends import check_torch
 from stages.core.capture import capture_ref
 from stages.core.config import Settings, resolve
 from stages.core.errors import CaptureError, ConfigError, OutOfMemory, TwinError
@@ -44,6 +45,7 @@ from stages.core.licences import refuse_non_commercial
 from stages.core.merged_capture import session_refs
 from stages.core.store import ArtifactRef, Store
 from stages.core.twin import assemble_twin
+from stages.core.weights import entry as weights_entry
 from stages.core.weights import require
 from stages.graph import SOURCE, downstream, look_at
 
@@ -287,6 +289,8 @@ def _check_weights(names: set[str], libraries: set[str], licence: str) -> None:
         refuse_non_commercial(names, libraries)
     for name in sorted(names):
         require(name)
+        if "torch" in weights_entry(name).libraries:
+            check_torch(f"the network {name}")
 
 
 def _needed(what: str, stages: tuple[Stage, ...], settings: Settings) -> set[str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stages.core.disk_errors import disk_fault, store_error
-from stages.core.errors import StageError, TwinError
+from stages.core.errors import MachineError, StageError, TwinError
 from stages.core.fingerprint import digest_mapping, plain
 from stages.core.memory import lacks_memory, out_of_memory
 from stages.core.store import ArtifactRef, Store
@@ -159,6 +159,11 @@ def run_stage(
 def _run(stage: Stage, inputs: Inputs, config: Any, out: Path, context: StageContext) -> StageReport:
     try:
         return stage.run(inputs, config, out, context)
+    except ModuleNotFoundError as e:
+        if e.name != "torch":
+            raise
+        raise MachineError(f"what is asked of {stage.name} needs torch, which is not installed",
+                           "pip install 'stereotwin[torch]', or leave the setting out that asks for it") from e
     except OSError as e:
         raise disk_fault(e, out) or store_error(e, out) from e
     except MemoryError as e:

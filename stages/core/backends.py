@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import metadata
 
-from stages.core.devices import driver_there, has_cuda
+from stages.core.devices import driver_there, has_cuda, torch_there
 from stages.core.errors import MachineError
 
 BUILD = "bash deploy/build_cuda_kits.sh"
@@ -60,6 +60,12 @@ def check_libraries(names: Iterable[str], wanted_by: str) -> None:
             raise MachineError(f"{wanted_by} needs {kit.name}: {problem}", f"{kit.command}; or leave the setting out")
 
 
+def check_torch(wanted_by: str) -> None:
+    """Raises MachineError where torch is not installed; quick, because nothing is imported."""
+    if not torch_there():
+        raise MachineError(f"{wanted_by} needs torch, which is not installed", f"{KITS['torch'].command}; or leave the setting out")
+
+
 @functools.cache
 def _problem(kit: Kit) -> str:
     if kit.gpu and not has_cuda():
@@ -77,6 +83,8 @@ def _no_gpu() -> str:
     """Why torch sees none: there is none, or torch cannot use it."""
     if not driver_there():
         return "no GPU here"
+    if not torch_there():
+        return "a GPU's driver is here, but torch is not installed"
     import torch
 
     built_for = torch.version.cuda or torch.version.hip
@@ -98,6 +106,7 @@ def _onnx_cuda() -> str:
 
 
 _KITS = (
+    Kit("torch", "torch", "torch", "networks by torch, surface.backend=torch, texture.refine", "pip install 'stereotwin[torch]'"),
     Kit("torch on the GPU", "torch", "torch", "every learned method, faster",
         "TORCH_INDEX=<index with torch's CUDA or ROCm build> make setup", True),
     Kit("onnxruntime", "onnxruntime", "onnxruntime", "learned stereo on any machine", "pip install 'stereotwin[learned]'"),

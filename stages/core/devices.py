@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,14 @@ def driver_there() -> bool:
     return any(Path(p).exists() for p in _DRIVERS)
 
 
+def torch_there() -> bool:
+    """Whether torch is installed (extra `torch`); does not import it."""
+    return find_spec("torch") is not None
+
+
 def has_cuda() -> bool:
-    """Whether torch sees an NVIDIA or AMD GPU."""
-    if not driver_there():
+    """Whether torch is there and sees an NVIDIA or AMD GPU."""
+    if not driver_there() or not torch_there():
         return False
     import torch
 
@@ -30,7 +36,9 @@ def has_cuda() -> bool:
 
 
 def best_device() -> str:
-    """ "cuda", "mps" or "cpu": the fastest that torch can use here."""
+    """ "cuda", "mps" or "cpu": the fastest that torch can use here; "cpu" without torch."""
+    if not torch_there():
+        return "cpu"
     import torch
 
     if torch.cuda.is_available():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stages.base import ArtifactRef, Resources, StageContext, StageError, StageReport
-from stages.core.backends import check_libraries
+from stages.core.backends import check_libraries, check_torch
 from stages.core.camera import Rig
 from stages.core.frames import FrameReader, posed, read_poses, read_table, write_poses
 from stages.surface.config import SurfaceConfig
@@ -49,6 +49,11 @@ class SurfaceStage:
                 "see the reports of masks and track for why frames were lost; capture more overlap, or give a box or masks",
             )
         self.auto_choice(config)
+
+    def check_machine(self, config: SurfaceConfig) -> None:
+        """Raises MachineError where the field is to be trained by torch and there is none."""
+        if config.method not in ("fusion", "tsdf") and config.backend == "torch":
+            check_torch("surface.backend=torch")
 
     def needs_libraries(self, config: SurfaceConfig) -> tuple[str, ...]:
         """Optional libraries that the method stands on."""

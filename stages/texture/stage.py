@@ -23,11 +23,19 @@ class TextureStage:
         """Optional libraries that these settings use."""
         return ("nvdiffrast",) if config.refine == "nvdiffrast" else ()
 
+    def check_machine(self, config: TextureConfig) -> None:
+        """Raises MachineError where the fit to all pictures is asked for without torch."""
+        from stages.core.backends import check_torch
+
+        if config.refine != "none":
+            check_torch(f"texture.refine={config.refine}")
+
     def check(self, inputs: Inputs, config: TextureConfig) -> None:
         """Raises StageError when there is nothing to colour from, or a library that is asked for does not work here."""
         from stages.core.backends import check_libraries
         from stages.core.frames import posed, read_poses, read_table
 
+        self.check_machine(config)
         check_libraries(self.needs_libraries(config), f"texture.refine={config.refine}")
         usable = {r["frame"] for r in read_table(inputs["frames.parquet"].path) if r["status"] == "ok"}
         frames = sorted(usable & set(posed(read_poses(inputs["poses_refined.json"].path))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,10 @@ def test_import_is_cheap_and_every_name_is_there():
 @pytest.mark.slow
 def test_a_capture_to_its_twin(tmp_path, monkeypatch):
     monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
+    absent = 'raise ModuleNotFoundError("No module named \'torch\'", name="torch")'
+    (tmp_path / "absent").mkdir()
+    (tmp_path / "absent/torch.py").write_text(absent)                   # the default needs none, in the stages' processes neither
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path / "absent"), os.environ.get("PYTHONPATH")])))
     capture, heard = tiny.write_tiny(tiny.render_base(tmp_path / "base"), tmp_path / "cup", seed=1), []
     settings = {"surface.rounds": 1, "surface.geometry_steps": 30, "texture.size": 256, "physics.colliders": "hull",
                 "package.preview_px": 128, "package.maps": True}
