@@ -6,6 +6,7 @@ ours, and why a worker looks at that, is in own_work.py.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -18,13 +19,15 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runner._flow_run_executor import FlowRunExecutor, FlowRunExecutorContext
 from prefect.runner._process_manager import ProcessHandle
-from prefect.runner._starter_engine import EngineCommandStarter
 from prefect.states import Failed, Scheduled
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 from pydantic import PrivateAttr
 
 from flows.admission import Admission, why_paused
 from flows.own_work import FLOW_ENVIRONMENT, command_of, entrypoint_of, why_foreign
+from flows.spare_process import SpareProcess, SpareStarter
+
+FREE_AFTER_S = 0.2
 
 
 class OwnConfiguration(ProcessJobConfiguration):
@@ -54,6 +57,7 @@ class OneProcessPerRun(ProcessWorker):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.spare = SpareProcess()
         self._said, self._told = "", set[tuple[UUID, int]]()
 
     async def _submit_scheduled_flow_runs(self, flow_run_response: list[Any]) -> list[Any]:
@@ -111,11 +115,24 @@ class OneProcessPerRun(ProcessWorker):
         """Without the Runner of Prefect's process worker: it is for flows handed over in this process, and its folder in the temporary
         one stays behind when the worker is killed."""
         await super(ProcessWorker, self).__aenter__()
+        await self._prepare()
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
         """As __aenter__."""
+        await self.spare.end()
         await super(ProcessWorker, self).__aexit__(*exc_info)
+
+    async def _prepare(self) -> None:
+        """The next run's process. A batch only waits for its captures: a few seconds more are nothing to it."""
+        if self.admission is not None:
+            await self.spare.prepare()
+
+    async def _look_at_once(self) -> None:
+        """For the next run, once the place of the last is free, and not when the interval is over."""
+        await anyio.sleep(FREE_AFTER_S)
+        with contextlib.suppress(httpx.TransportError, PrefectHTTPStatusError):      # asked again in three seconds
+            await self.get_and_submit_flow_runs()
 
     async def run(self, flow_run: FlowRun, configuration: OwnConfiguration,
                   task_status: anyio.abc.TaskStatus[int] = anyio.TASK_STATUS_IGNORED) -> ProcessWorkerResult:
@@ -130,7 +147,7 @@ class OneProcessPerRun(ProcessWorker):
             task_status.started(0)          # no process
             return ProcessWorkerResult(status_code=0, identifier="none")
         async with FlowRunExecutorContext() as context:
-            executor = _executor(context, flow_run, configuration)
+            executor = _executor(context, flow_run, configuration, self.spare)
             result = None
 
             async def execute(*, task_status: anyio.abc.TaskStatus[ProcessHandle]) -> None:
@@ -140,6 +157,9 @@ class OneProcessPerRun(ProcessWorker):
             async with anyio.create_task_group() as group:
                 handle = await group.start(execute)
                 task_status.started(handle.pid)
+                await self._prepare()
+        if self._runs_task_group is not None:
+            self._runs_task_group.start_soon(self._look_at_once)
         if result is None or result.status_code is None:
             raise RuntimeError("the process of the flow run could not be started")
         return ProcessWorkerResult(status_code=result.status_code, identifier=str(result.handle.pid))
@@ -155,9 +175,9 @@ class NoHooks:
         """Our flows have none."""
 
 
-def _executor(context: FlowRunExecutorContext, flow_run: FlowRun, configuration: OwnConfiguration) -> FlowRunExecutor:
-    starter = EngineCommandStarter(command=configuration.command, env=configuration.env, stream_output=configuration.stream_output,
-                                   control_channel=context.control_channel, isolate_process_group=True, env_overrides_settings=True)
+def _executor(context: FlowRunExecutorContext, flow_run: FlowRun, configuration: OwnConfiguration, spare: SpareProcess) -> FlowRunExecutor:
+    starter = SpareStarter(spare, command=configuration.command, env=configuration.env, stream_output=configuration.stream_output,
+                           control_channel=context.control_channel, isolate_process_group=True, env_overrides_settings=True)
     return context.create_executor(flow_run, starter, propose_submitting=False, hook_runner=NoHooks())
 
 
