@@ -12,8 +12,9 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import PrefectHTTPStatusError
 
 from flows.batch_runs import AT_ONCE, DEPLOYMENT, parameters_of, start_key
+from flows.captures_memo import CapturesMemo
 from flows.places import captures_root
-from flows.ready import ReadyCapture, arrived, not_done, ready_captures
+from flows.ready import ReadyCapture, arrived, not_done
 from flows.run_record import RunRecords
 from flows.settling import Settling
 from flows.start_wish import wish_of
@@ -31,6 +32,7 @@ class Arrivals:
 
     def __init__(self, client: SyncPrefectClient, store: Store) -> None:
         self._client, self._records = client, RunRecords(store)
+        self.captures = CapturesMemo()
         self._seen: set[str] = set()
         self._due: deque[ReadyCapture] = deque()
         self._settling, self._arriving = Settling(), dict[str, ReadyCapture]()
@@ -48,7 +50,7 @@ class Arrivals:
     def look(self) -> list[str]:
         """Start what has arrived, as far as there is room; a line for each thing that is not taken, once."""
         try:
-            captures = ready_captures(captures_root())
+            captures = self.captures.ready(captures_root())
         except CaptureError as e:
             return self._new([str(e)])
         lines = self._new(self._notes())

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from flows.reconstruct import reconstruct_as_flow
 from flows.twin_verdict import failure_of
 from flows.ui_progress import show_scores
 from stages.core.errors import TwinError
+
+OFFERED_ANEW_S = 60.0
 
 
 @flow(name="reconstruct-capture", flow_run_name="{capture}", persist_result=False)
@@ -112,9 +115,14 @@ class CaptureOffer:
 
     def __init__(self, client: SyncPrefectClient) -> None:
         self._client, self._offered = client, None
+        self._changes, self._due = -1, 0.0
 
-    def look(self) -> None:
-        """Register the form again if captures came or went; the first time always."""
+    def look(self, changes: int | None = None) -> None:
+        """Register the form again if captures came or went; the first time always. `changes`: how often something changed in their folder,
+        as far as the caller knows; while it stays the same, they are looked through once a minute."""
+        if changes is not None and changes == self._changes and time.monotonic() < self._due:
+            return
+        self._changes, self._due = -1 if changes is None else changes, time.monotonic() + OFFERED_ANEW_S
         if (names := offered_captures(captures_root())) != self._offered:
             _make_deployment(self._client, DEPLOYMENTS[0])
             self._offered = names

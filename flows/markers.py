@@ -53,12 +53,12 @@ def look_through(root: Path, levels: int = DEEPEST) -> Found:
 def subfolders(folder: Path) -> list[Path]:
     """All but the hidden ones, those whose names are not UTF-8, and those closed to us, like the lost+found of a disk; none of a folder
     that is gone or cannot be read."""
-    return [p for p in _folders(folder) if is_text(p.name)]
+    return [p for p in folders(folder) if is_text(p.name)]
 
 
 def _look(folder: Path, level: int, levels: int, found: Found) -> None:
     """Every few seconds: without asking for the kind of each file, and not among the pictures of a capture."""
-    inside = _folders(folder)
+    inside = folders(folder)
     if {p.name for p in inside} & PICTURE_FOLDERS:
         return
     for path in inside:
@@ -99,7 +99,8 @@ def _nearly_markers(folder: Path) -> Iterator[str]:
             yield name
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders(folder: Path) -> list[Path]:
+    """All but the hidden ones and those closed to us, names that are not UTF-8 among them."""
     try:
         with os.scandir(folder) as entries:
             return sorted(Path(e.path) for e in entries if not e.name.startswith(".") and _is_open_folder(e))

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
 from flows.metrics import of_captures, of_records, text_of
-from flows.run_record import RunRecord
+from flows.run_record import RunRecord, RunRecords
 from stages.core.store import Store
 
+MANY = 300
+WITH_MANY_EVERY_S = 300.0
 log = logging.getLogger(__name__)
 FILE = "metrics.prom"
+
+
+def write_metrics_after_run(store: Store, records: RunRecords) -> None:
+    """The same for a run that ends. Thousands of records take seconds to read: with more than MANY, at most once in five minutes."""
+    path = store.root / FILE
+    with suppress(OSError):
+        if sum(1 for _ in os.scandir(records.folder)) > MANY and time.time() - path.stat().st_mtime < WITH_MANY_EVERY_S:
+            return
+    write_metrics(store, records.all())
 
 
 def write_metrics(store: Store, records: Sequence[RunRecord]) -> None:

@@ -97,19 +97,26 @@ def _was_done(capture: ReadyCapture, profile: str, settings: Sequence[str], runs
 
 
 def _arrived(root: Path, levels: int) -> tuple[list[ReadyCapture], list[Note]]:
+    root = checked_root(root)
+    found = look_through(root, levels)
+    for marker in [m for m in found.markers if m.parent == captures_root()]:
+        found.markers.remove(marker)
+        found.note(marker, "this is the folder of all captures: move the capture into a folder of its own")
+    return sorted(filter(None, (described(root, p) for p in found.markers)), key=lambda c: c.name), found.notes
+
+
+def checked_root(root: Path) -> Path:
+    """The folder that captures arrive in, in full. Raises CaptureError."""
     root = Path(root).expanduser().resolve()
     if not root.is_dir():
         raise CaptureError(f"{printable(root)} is not a folder", "name the folder that captures arrive in")
     if not is_text(str(root)):
         raise CaptureError(f"the name of {printable(root)} is not UTF-8", "rename that folder")
-    found = look_through(root, levels)
-    for marker in [m for m in found.markers if m.parent == captures_root()]:
-        found.markers.remove(marker)
-        found.note(marker, "this is the folder of all captures: move the capture into a folder of its own")
-    return sorted(filter(None, (_described(root, p) for p in found.markers)), key=lambda c: c.name), found.notes
+    return root
 
 
-def _described(root: Path, marker: Path) -> ReadyCapture | None:
+def described(root: Path, marker: Path) -> ReadyCapture | None:
+    """The capture of a marker; None if it has been taken away at this moment."""
     try:
         stamp = marker.stat()
     except OSError:                              # taken away at this moment

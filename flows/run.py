@@ -22,7 +22,7 @@ from flows.before_work import check_places
 from flows.capture_look import FIRST
 from flows.capture_watch import CaptureWatch
 from flows.less_memory import with_less_memory
-from flows.metrics_file import write_metrics
+from flows.metrics_file import write_metrics_after_run
 from flows.neighbours import among_neighbours, share_of_cores
 from flows.request import Reconstruction
 from flows.routes import refuse_of_other_route
@@ -130,7 +130,7 @@ class Run:
                 shutil.copyfile(self.log_file, Path(self.request.out) / "run.log")
             except OSError as e:
                 log.warning("the log is not copied beside the twin: %s", e)
-        write_metrics(self.store, self.records.all())
+        write_metrics_after_run(self.store, self.records)
 
     def _resolved(self, every: tuple[Stage, ...]) -> Settings:
         """The settings, once all that they need is there. Raises ConfigError, WeightsError, MachineError."""

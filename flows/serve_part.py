@@ -101,9 +101,9 @@ def watcher() -> None:
         arrivals, recovery, offer = Arrivals(client, Store()), Recovery(client, Store()), CaptureOffer(client)
         while True:
             say_alive()
-            offer.look()
             for line in [*arrivals.look(), *recovery.look()]:
                 print(line, flush=True)      # noqa: T201 - into the part's log
+            offer.look(arrivals.captures.changes)
             if (removed := keeper.look()) and removed.folders:
                 print(f"removed {removed.folders} results, {removed.bytes / 1e9:.1f} GB", flush=True)      # noqa: T201
             time.sleep(LOOK_AGAIN_S if arrivals.hurried else LOOK_FOR_CAPTURES_EVERY_S)
