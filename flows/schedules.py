@@ -73,7 +73,9 @@ def set_schedule(cron: str, timezone: str, parameters: dict[str, Any], name: str
         for k in old:
             k.remove(client)
         made = DeploymentScheduleCreate(schedule=times, active=True, parameters=parameters, slug=name)
-        client.create_deployment_schedules(client.read_deployment_by_name(DEPLOYMENT).id, [made])
+        deployment = client.read_deployment_by_name(DEPLOYMENT).id
+        client.create_deployment_schedules(deployment, [made])
+        client.request("POST", f"/deployments/{deployment}/schedule", json={})      # planned now, not when the server looks again
     return name
 
 
