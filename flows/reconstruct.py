@@ -1,18 +1,10 @@
-"""From a capture folder to a twin folder: start reading here.
-
-The order of the stages is derived from what each reads and writes (stages/graph.py):
-
-    rectify -> depth -> masks -> track -> bundle -> surface -> texture -> physics -> package
-
-`walk` is all there is to it. `reconstruct_as_flow` is the same under Prefect, where each stage is a task.
-"""
+"""The same walk as in walk.py, as a Prefect flow in which each stage is a task."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
@@ -21,15 +13,12 @@ from flows.attempt import begin_attempt, leave_if_over
 from flows.request import Reconstruction
 from flows.run import Beside, Run
 from flows.run_record import RunRecords
-from flows.stage_process import StageFault
 from flows.stage_task import as_task
 from flows.started_by import by_tags
 from flows.ui_progress import UiProgress
-from stages.base import Stage, StageResult
+from flows.walk import walk
 from stages.core.errors import TwinError
-from stages.core.store import ArtifactRef, Store
-
-RunStage = Callable[[Stage, Mapping[str, ArtifactRef]], StageResult]
+from stages.core.store import Store
 
 BESIDE: ContextVar[Beside | None] = ContextVar("beside", default=None)
 """what the command line hands to the flow beside its parameters"""
@@ -43,30 +32,6 @@ def handing_over(beside: Beside) -> Iterator[None]:
         yield
     finally:
         BESIDE.reset(token)
-
-
-
-def walk(run: Run, run_stage: RunStage) -> Path | None:
-    """Run the stages one after the other, each fed with what the ones before have made, then fill the twin folder."""
-    while not _walk_once(run, run_stage):
-        run.begin_again()
-    return run.deliver()
-
-
-def _walk_once(run: Run, run_stage: RunStage) -> bool:
-    """False if the capture changed meanwhile, so that what was made is not of what is there. A stage that failed over it is no failure."""
-    try:
-        made = run.read_sources()
-        for stage in run.stages:
-            result = run_stage(stage, {kind: made[kind] for kind in stage.inputs})
-            made |= result.refs
-            if run.has_to_begin_again():
-                return False
-    except (TwinError, StageFault) as e:
-        if not run.has_to_begin_again(e):
-            raise
-        return False
-    return True
 
 
 @flow(name="reconstruct", flow_run_name="{request.name}", persist_result=False)
@@ -96,11 +61,4 @@ def _walk_as_tasks(request: Reconstruction, beside: Beside, this: str) -> str | 
         raise
     with run:
         out = walk(run, as_task(run))
-    return str(out) if out else None
-
-
-def reconstruct_directly(request: Reconstruction) -> str | None:
-    """The same without Prefect, for a machine on which its server cannot start."""
-    with Run(request, Store(), BESIDE.get()) as run:
-        out = walk(run, run.compute)
     return str(out) if out else None

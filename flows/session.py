@@ -64,7 +64,6 @@ def _as_flow(request: Reconstruction, beside: Beside, wait_ready: Callable[[], N
 
 
 def _directly(request: Reconstruction, beside: Beside) -> str | None:
-    from flows import reconstruct
+    from flows.walk import reconstruct_directly
 
-    with reconstruct.handing_over(beside):
-        return reconstruct.reconstruct_directly(request)
+    return reconstruct_directly(request, beside)

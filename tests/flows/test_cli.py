@@ -219,6 +219,13 @@ def test_out_is_checked_before_any_work(toy, twin, monkeypatch):
     assert toy.counts() == {"a": 0, "b": 0, "c": 0, "d": 0} and not (toy.store.root / "runs").exists()
 
 
+def test_a_run_without_prefect_does_not_wait_for_its_import(toy):
+    words = ["reconstruct", str(toy.capture), "--out", str(toy.folder / "twin"), "--no-prefect"]
+    code = f"import flows.cli, sys; code = flows.cli.main({words}); sys.exit(code or 'prefect' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "report.html" in done.stdout, done.stderr
+
+
 def test_first_line_comes_before_prefect(toy, twin):
     _, _, err = twin.reconstruct("--profile", "preview")
     assert err.splitlines()[0] == f"{toy.capture} -> {toy.folder / 'twin'} (preview)"

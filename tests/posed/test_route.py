@@ -13,8 +13,8 @@ import pytest
 import trimesh
 
 from flows import cli
-from flows.reconstruct import reconstruct_directly
 from flows.request import Reconstruction
+from flows.walk import reconstruct_directly
 from stages.base import run_stage
 from stages.core.camera import Rig
 from stages.core.capture import capture_ref
