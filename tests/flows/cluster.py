@@ -61,7 +61,8 @@ class Compose:
     def environment(self, service: str, **own: str) -> dict[str, str]:
         """What the service finds in its environment."""
         found = {}
-        for name, value in self._file["services"][service]["environment"].items():
+        for name, given in self._file["services"][service]["environment"].items():
+            value = str(given)                                               # as compose takes a number
             for host, address in self._hosts.items():
                 value = value.replace(host, address)
             found[name] = self._own.get(name, value)
@@ -75,7 +76,7 @@ class Compose:
     def redis_command(self) -> list[str]:
         """Of the service redis: its configuration, on our port and without a volume."""
         shell, option, script = self._file["services"]["redis"]["command"]
-        own = f"bind {LOOPBACK}\nport {self._redis}\nsave \"\"\nappendonly no\ndir ."
+        own = f"bind {LOOPBACK}\nport {self._redis}\nsave \"\"\nappendonly yes\ndir ."
         return [shell, option, re.sub(r"appendonly yes\ndir /data", own, script)]
 
     def command(self, service: str, **options: str) -> list[str]:
@@ -145,6 +146,7 @@ class Cluster:
         self.machines = {name: Machine(name, folder, shared) for name in ("a", "b")}
         self._database_folder = database_folder
         self._postgres: subprocess.Popen | None = None
+        self._redis: subprocess.Popen | None = None
         self._clients: dict[str, ApiClient] = {}
 
     def start(self) -> None:
@@ -157,8 +159,8 @@ class Cluster:
     def start_server(self, *apis: tuple[str, str]) -> None:
         """All but workers and watchers; an API server (its service) on each of these machines."""
         self.base.run("check", self.compose.command("check"), self.compose.environment("check"))
-        self._start_database()
-        self.base.start("redis", self.compose.redis_command(), self.compose.environment("redis"))
+        self._make_database()
+        self.start_redis()
         self.base.run("migrate", self.compose.command("migrate"), self.compose.environment("migrate"))
         for name, service in apis:           # one after the other: compose.yaml says why
             port = str(self.ports[name])
@@ -172,8 +174,7 @@ class Cluster:
         for machine in (*self.machines.values(), self.base):
             machine.die()
         if self._postgres is not None:
-            self._postgres.send_signal(signal.SIGINT)
-            self._postgres.wait(30)
+            self.stop_database()
 
     def api(self, machine: str, path: str, body: dict | None = None) -> Any:
         """One call of a machine's API server."""
@@ -185,23 +186,44 @@ class Cluster:
         """What a service that talks to the API of this machine finds in its environment."""
         return self.compose.environment(service, PREFECT_API_URL=f"http://{LOOPBACK}:{self.ports[name]}/api")
 
-    def _start_database(self) -> None:
-        """PostgreSQL refuses to run as root: then it runs as the user that its Debian package made."""
-        folder, path = self._database_folder, _postgres_path()
-        who = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
-        if who:
-            shutil.chown(folder, "postgres", "postgres")
-        environment = {**self.base.environment, "PATH": path, "PGPASSWORD": VALUES["POSTGRES_PASSWORD"], "TWIN_MACHINE": ""}
-        (folder / "password").write_text(VALUES["POSTGRES_PASSWORD"])
-        run = lambda *words: subprocess.run(words, check=True, capture_output=True, cwd=folder, env=environment, **who)  # noqa: E731
-        run("initdb", "-D", str(folder / "data"), "-U", "prefect", "--auth=scram-sha-256", "--pwfile=password", "--no-sync")
-        port = str(self.ports["database"])
+    def start_database(self) -> None:
+        """PostgreSQL on what was made. It refuses to run as root: then it runs as the user that its Debian package made."""
+        folder, port = self._database_folder, str(self.ports["database"])
         with (self.base.folder / "logs" / "postgres.log").open("ab") as log:
             self._postgres = subprocess.Popen(
                 ["postgres", "-D", str(folder / "data"), "-k", str(folder), "-h", LOOPBACK, "-p", port, "-c", "fsync=off"], cwd=folder,
-                env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_DIE_WITH_US, **who)
-        wait_until(lambda: subprocess.run(["pg_isready", "-q", "-h", LOOPBACK, "-p", port], env=environment).returncode == 0)
-        run("createdb", "-h", LOOPBACK, "-p", port, "-U", "prefect", "prefect")
+                env=self._of_postgres(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_DIE_WITH_US,
+                **_as_postgres())
+        wait_until(lambda: subprocess.run(["pg_isready", "-q", "-h", LOOPBACK, "-p", port], env=self._of_postgres()).returncode == 0)
+
+    def stop_database(self) -> None:
+        """Its connections are cut, as when its machine is started again."""
+        assert self._postgres is not None
+        self._postgres.send_signal(signal.SIGINT)
+        self._postgres.wait(30)
+
+    def start_redis(self) -> None:
+        """With what it had written before it stopped."""
+        self._redis = self.base.start("redis", self.compose.redis_command(), self.compose.environment("redis"))
+
+    def stop_redis(self) -> None:
+        """kill -9."""
+        assert self._redis is not None
+        self._redis.kill()
+        self._redis.wait()
+
+    def _make_database(self) -> None:
+        folder = self._database_folder
+        if _as_postgres():
+            shutil.chown(folder, "postgres", "postgres")
+        (folder / "password").write_text(VALUES["POSTGRES_PASSWORD"])
+        run = lambda *words: subprocess.run(words, check=True, capture_output=True, cwd=folder, env=self._of_postgres(), **_as_postgres())  # noqa: E731
+        run("initdb", "-D", str(folder / "data"), "-U", "prefect", "--auth=scram-sha-256", "--pwfile=password", "--no-sync")
+        self.start_database()
+        run("createdb", "-h", LOOPBACK, "-p", str(self.ports["database"]), "-U", "prefect", "prefect")
+
+    def _of_postgres(self) -> dict[str, str]:
+        return {**self.base.environment, "PATH": _postgres_path(), "PGPASSWORD": VALUES["POSTGRES_PASSWORD"], "TWIN_MACHINE": ""}
 
 
 @contextlib.contextmanager
@@ -225,6 +247,10 @@ def wait_until(condition: Callable[[], Any], seconds: float = START_S) -> Any:
             return value
         time.sleep(0.2)
     raise TimeoutError(f"waited {seconds:.0f} s in vain")
+
+
+def _as_postgres() -> dict[str, Any]:
+    return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
 
 
 def _direct() -> urllib.request.OpenerDirector:
