@@ -186,6 +186,8 @@ def _look(commands) -> None:
     p = _command(commands, "clean", "cli_status:clean", "remove leftovers, damaged results and, if asked, old results")
     p.add_argument("--older-than", type=float, metavar="DAYS", help="also results and run records not used for so long")
     p.add_argument("--keep-gb", type=float, metavar="GB", help="also results not used for longest, until all take no more than this")
+    p.add_argument("--twins-older-than", type=float, metavar="DAYS",
+                   help="also twins in the twins folder made longer ago; their record stays, so that they are not made anew")
     p.add_argument("--intermediate", action="store_true", help="also every result but the twins themselves")
     p.add_argument("--twins-too", action="store_true", help="--keep-gb may take the twins' results too (twin folders always stay)")
     p.add_argument("--corrupt", action="store_true", help="only damaged results")

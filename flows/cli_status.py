@@ -18,6 +18,7 @@ from flows.metrics import look_at_captures
 from flows.metrics_file import write_metrics
 from flows.places import captures_root
 from flows.ready import arrived, changed_since
+from flows.retention import retire_twins
 from flows.run_filter import asked_for
 from flows.run_record import RunRecord, RunRecords
 from flows.serve_address import read_address
@@ -139,6 +140,9 @@ def clean(args: argparse.Namespace) -> int:
     verb = "would remove" if args.dry_run else "removed"
     print(f"{verb} {removed.folders} folders and {removed.records} run records, {_size(removed.bytes)}"
           + (f"; kept {removed.held} that running runs hold" if removed.held else ""))
+    if args.twins_older_than is not None:
+        retired = retire_twins(store, args.twins_older_than, args.dry_run)
+        print(f"{verb} {retired.folders} twins, {_size(retired.bytes)}, but for their records")
     for unreadable in removed.unreadable:
         print(f"note: a run's record is left out: {unreadable}")
     left = size_of(store.root / "artifacts")

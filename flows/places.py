@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from stages.core.errors import CaptureError
+from stages.core.fingerprint import digest_mapping
 from stages.core.store import default_root
 
 PICK_URL = "TWIN_PICK_URL"
@@ -44,3 +45,8 @@ def capture_folder(name: str) -> Path:
     if not inside.is_relative_to(captures_root()) or inside == captures_root():
         raise CaptureError(f"{name} is not below {captures_root()}", "give the name of a capture, or an absolute path")
     return inside
+
+
+def twin_lock(folder: Path) -> str:
+    """Name of the lock of a twin folder, which whoever fills or empties it holds."""
+    return digest_mapping({"twin folder": str(folder)})

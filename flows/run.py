@@ -24,6 +24,7 @@ from flows.capture_watch import CaptureWatch
 from flows.less_memory import with_less_memory
 from flows.metrics_file import write_metrics_after_run
 from flows.neighbours import among_neighbours, share_of_cores
+from flows.places import twin_lock
 from flows.request import Reconstruction
 from flows.routes import refuse_of_other_route
 from flows.run_record import RunRecord, RunRecords, StageRecord
@@ -263,7 +264,7 @@ class Run:
                            "listing": self.record.listing, "changed": self.record.changed},
                  "seconds_wall": round(time.monotonic() - self._started, 3),
                  "cached": [n for n, s in self.record.stages.items() if s.cached]}
-        with self.store.lock_where_possible(digest_mapping({"twin folder": str(asked)})):
+        with self.store.lock_where_possible(twin_lock(asked)):
             out = place_of(asked, Path(self.request.capture), self.request.profile, source)
             assemble_twin(out, self._refs, self._manifests, extra, self.store.disk)
         if out != asked:

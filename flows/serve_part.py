@@ -87,7 +87,7 @@ def _figures() -> Callable[[], str]:
 
 def watcher() -> None:
     """Starts a run for each capture whose READY marker appears, brings back runs that lost their process, offers captures in the
-    form, and keeps the store below its size."""
+    form, and keeps the store below its size and twins as long as they shall be kept."""
     from prefect.client.orchestration import get_client
 
     from flows.alive import say_alive
@@ -95,8 +95,9 @@ def watcher() -> None:
     from flows.cleaning import Keeper
     from flows.deployments import CaptureOffer
     from flows.recovery import Recovery
+    from flows.retention import TwinKeeper
 
-    keeper = Keeper.from_environment(Store())
+    twins, keeper = TwinKeeper.from_environment(Store()), Keeper.from_environment(Store())
     with get_client(sync_client=True) as client:
         arrivals, recovery, offer = Arrivals(client, Store()), Recovery(client, Store()), CaptureOffer(client)
         while True:
@@ -106,6 +107,8 @@ def watcher() -> None:
             offer.look(arrivals.captures.changes)
             if (removed := keeper.look()) and removed.folders:
                 print(f"removed {removed.folders} results, {removed.bytes / 1e9:.1f} GB", flush=True)      # noqa: T201
+            if (removed := twins.look()) and removed.folders:
+                print(f"removed {removed.folders} old twins, {removed.bytes / 1e9:.1f} GB", flush=True)      # noqa: T201
             time.sleep(LOOK_AGAIN_S if arrivals.hurried else LOOK_FOR_CAPTURES_EVERY_S)
 
 

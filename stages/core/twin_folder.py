@@ -21,10 +21,12 @@ OWN_FILES = (
     "validation.json",
     "poses.json",
     "rig.json",
+    "sessions.json",
     "report.html",
     "run.json",
     "run.log",
     "evaluation.json",
+    "removed.txt",
 )
 OWN_FOLDERS = ("masks", "disparity", "previews", "sim", "lod", "novel_views")
 

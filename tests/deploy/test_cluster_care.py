@@ -129,4 +129,5 @@ def test_no_kind_of_deployment_lets_its_store_grow_for_ever():
     client = next(o["data"] for o in OBJECTS if o["metadata"]["name"] == "stereotwin-client" and o["kind"] == "ConfigMap")
     watcher = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]["watcher"]["environment"]
     assert float(client["TWIN_KEEP_GB"]) > 0 and watcher["TWIN_KEEP_GB"] == "${TWIN_KEEP_GB:-400}"
+    assert "TWIN_KEEP_TWINS_DAYS" in client and "TWIN_KEEP_TWINS_DAYS" in watcher
     assert (ROOT / "deploy" / "systemd" / "twin-clean.timer").exists()
