@@ -64,7 +64,7 @@ bench-physics: setup
 validate: setup
 	@$(BIN)/python -m tools.validate $(ARGS)
 
-# where the time goes, by stage and function
+# where the time goes: cores busy over time (a picture), then by stage and function. ARGS="--only timeline" for the first
 profile: setup
 	@$(BIN)/python tools/profile_run.py $(ARGS)
 

@@ -124,9 +124,8 @@ class OneProcessPerRun(ProcessWorker):
         await super(ProcessWorker, self).__aexit__(*exc_info)
 
     async def _prepare(self) -> None:
-        """The next run's process. A batch only waits for its captures: a few seconds more are nothing to it."""
-        if self.admission is not None:
-            await self.spare.prepare()
+        """The next run's process, a batch's too: it begins at its minute and not when its imports are done."""
+        await self.spare.prepare()
 
     async def _look_at_once(self) -> None:
         """For the next run, once the place of the last is free, and not when the interval is over."""

@@ -1,7 +1,8 @@
-"""Where the time of a reconstruction goes, by stage and function: a sampling profiler over every stage process.
+"""Where the time of a reconstruction goes: cores busy over time, and by stage and function a sampling profiler over every stage process.
 
-    make profile [ARGS="--capture ../shared/captures/bottle_orbit --top 6"]
+    make profile [ARGS="--capture ../shared/captures/bottle_orbit --top 6 --profile preview"]
 
+Two runs: the first one's cores over time, undisturbed (docs/pictures/profile-timeline.svg), the second one under the profiler.
 Needs py-spy (extra `dev`). Seconds are processor time of all threads together, sampled 50 times a second while a thread runs; a compiled
 kernel counts for the function that calls it. Writes docs/benchmarks-profile.json and the table between the markers of docs/benchmarks.md.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from bench_pages import between_markers
 from bench_run import ROOT, circumstances
+from timeline import watch
 
 RATE = 50
 PY_SPY = Path(sys.executable).with_name("py-spy")
@@ -32,29 +34,60 @@ def main() -> int:
     parser.add_argument("--capture", type=Path, default=ROOT.parent / "shared" / "captures" / "bottle_orbit")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "profile")
     parser.add_argument("--top", type=int, default=6, help="functions named per stage")
+    parser.add_argument("--profile", default="standard")
+    parser.add_argument("--only", choices=("timeline", "functions"), help="default: both")
     parser.add_argument("--no-docs", action="store_true")
     args = parser.parse_args()
     work = args.work.absolute()
-    if not PY_SPY.exists():
+    if args.only != "timeline" and not PY_SPY.exists():
         raise SystemExit("py-spy is missing: pip install -e '.[dev]'")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    stacks = _record(args.capture, work)
+    if args.only != "functions":
+        _timeline(args, work)
+    if args.only != "timeline":
+        _functions(args, work)
+    return 0
+
+
+def _timeline(args: argparse.Namespace, work: Path) -> None:
+    (work / "timeline").mkdir()
+    found = watch(args.capture, work / "timeline", "--profile", args.profile)
+    record = {**circumstances(), "capture": args.capture.name, "profile": args.profile, "cores": found.cores, "stages": found.figures()}
+    print(_timeline_section(record))
+    folder = work if args.no_docs else ROOT / "docs" / "pictures"
+    (folder / "profile-timeline.svg").write_text(found.picture(f"cores busy, {args.capture.name}, profile {args.profile}"))
+    if not args.no_docs:
+        (ROOT / "docs" / "benchmarks-timeline.json").write_text(json.dumps(record, indent=1))
+        between_markers(ROOT / "docs" / "benchmarks.md", "timeline", _timeline_section(record))
+
+
+def _timeline_section(record: dict) -> str:
+    head = f"{record['capture']}, profile `{record['profile']}`, {record['date']}, commit {record['commit']}, {record['machine']}."
+    lines = [f"{head} Command: `make profile`. Not full: seconds in which less than 0.8 of the cores computed for it.", "",
+             "| stage | seconds | core seconds | cores busy | not full, s |", "|---|---|---|---|---|"]
+    lines += [f"| {name} | {s['wall_s']:.1f} | {s['core_s']:.1f} | {s['cores_busy']:.2f} | {s['not_full_s']:.1f} |"
+              for name, s in record["stages"].items()]
+    return "\n".join([*lines, "", "![Cores busy over time, by stage](pictures/profile-timeline.svg)"])
+
+
+def _functions(args: argparse.Namespace, work: Path) -> None:
+    stacks = _record(args.capture, work, args.profile)
     order = list(json.loads((work / "twin" / "run.json").read_text())["stages"])
     by_stage = {name: counts for name, counts in ((name, _by_stage(stacks).get(name, Counter())) for name in order) if counts}
-    record = {**circumstances(), "capture": args.capture.name, "stages": {n: _shares(c, args.top) for n, c in by_stage.items()}}
+    record = {**circumstances(), "capture": args.capture.name, "profile": args.profile,
+              "stages": {n: _shares(c, args.top) for n, c in by_stage.items()}}
     print(_section(record))
     if not args.no_docs:
         (ROOT / "docs" / "benchmarks-profile.json").write_text(json.dumps(record, indent=1))
         between_markers(ROOT / "docs" / "benchmarks.md", "profile", _section(record))
-    return 0
 
 
-def _record(capture: Path, work: Path) -> list[tuple[list[str], int]]:
+def _record(capture: Path, work: Path, profile: str) -> list[tuple[list[str], int]]:
     """Stacks (outermost frame first) with the number of samples of each."""
     raw = work / "stacks.txt"
     profiler = [str(PY_SPY), "record", "--subprocesses", "--format", "raw", "--rate", str(RATE), "--output", str(raw), "--"]
-    twin = [sys.executable, "-m", "flows.cli", "reconstruct", str(capture), "--out", str(work / "twin")]
+    twin = [sys.executable, "-m", "flows.cli", "reconstruct", str(capture), "--out", str(work / "twin"), "--profile", profile]
     with (work / "log").open("w") as log:
         subprocess.run(
             [*profiler, *twin],
@@ -95,7 +128,7 @@ def _shares(counts: Counter, top: int) -> dict:
 
 
 def _section(record: dict) -> str:
-    head = f"{record['capture']}, profile `standard`, {record['date']}, commit {record['commit']}, {record['machine']}."
+    head = f"{record['capture']}, profile `{record['profile']}`, {record['date']}, commit {record['commit']}, {record['machine']}."
     lines = [f"{head} Command: `make profile`.", "", "| stage | core seconds | of these, by function |", "|---|---|---|"]
     for name, stage in record["stages"].items():
         functions = ", ".join(f"`{function}` {seconds:.1f}" for function, seconds in stage["functions"])

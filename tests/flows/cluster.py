@@ -98,12 +98,22 @@ class Machine:
         own = {"TWIN_MACHINE": self.name, "PREFECT_HOME": str(self.folder / "prefect"), "HOME": str(self.folder / "home"),
                "TMPDIR": str(self.folder / "tmp"), "PYTHONPATH": str(ROOT), "NO_PROXY": LOOPBACK, "no_proxy": LOOPBACK}
         self.environment = {**inherited(), **shared, **own}
+        self._parts: dict[str, tuple[subprocess.Popen, list[str], Mapping[str, str]]] = {}
 
     def start(self, part: str, command: list[str], environment: Mapping[str, str]) -> subprocess.Popen:
         """A long-lived process; what it prints goes to <folder>/logs/<part>.log."""
         with (self.folder / "logs" / f"{part}.log").open("ab") as log:
-            return subprocess.Popen([*self._named(), *command], cwd=self.folder / "work", env={**self.environment, **environment},
-                                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_DIE_WITH_US)
+            process = subprocess.Popen([*self._named(), *command], cwd=self.folder / "work", env={**self.environment, **environment},
+                                       stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_DIE_WITH_US)
+        self._parts[part] = process, command, environment
+        return process
+
+    def kill(self, part: str) -> None:
+        """kill -9; whatever keeps the parts alive (Docker, a kubelet, systemd) starts it again at once."""
+        process, command, environment = self._parts[part]
+        process.kill()
+        process.wait()
+        self.start(part, command, environment)
 
     def run(self, part: str, command: list[str], environment: Mapping[str, str]) -> None:
         """A process that has to succeed."""

@@ -10,6 +10,7 @@ import pytest
 
 from tests.flows.conftest import make_capture
 from tests.flows.served import TOY, Served
+from tools.operations.nights import live_through
 
 pytestmark = pytest.mark.slow
 NIGHTLY = ("--cron", "0 2 * * *", "--timezone", "Europe/Berlin")
@@ -88,3 +89,10 @@ def test_schedules_outlive_a_restart_and_are_listed_and_removed(served, tonight)
     assert "removed 1" in removed.stdout and "batch-1" in removed.stdout and set(_schedules(served)) == {"tonight"}
     assert "removed 1" in _schedule(served, "--remove").stdout and not _schedules(served)
     assert "no schedule" in _schedule(served, "--list").stdout
+
+
+def test_seven_nights_make_each_capture_once(served):
+    """Nights of a few seconds, so that batches overlap on a busy machine: what one has begun, the next one joins."""
+    found = live_through(served, 15.0)
+    print(f"\n{found}")
+    assert found["captures_with_one_run"] == found["runs"] == found["twins"] == found["captures"] == 14, found

@@ -20,16 +20,22 @@ def served(tmp_path_factory):
     server = Served(tmp_path_factory.mktemp("spare"), TOY, runs=1)
     yield server
     assert server.stop() == 0
-    assert not _spares(server)
+    assert not _all_spares(server)
 
 
 def _spares(served: Served) -> list[int]:
-    """Of this installation, those that run a flow too."""
-    found = []
+    """Of the worker for captures, those that run a flow too."""
+    return [pid for pid, worker in _all_spares(served).items() if worker == served.part("worker\0twin\0")]
+
+
+def _all_spares(served: Served) -> dict[int, int]:
+    """{process: its worker} of this installation; the one for batches has one too."""
+    found = {}
     for pid in served.processes():
         try:
-            if "flows.spare_flow" in psutil.Process(pid).cmdline():
-                found.append(pid)
+            process = psutil.Process(pid)
+            if "flows.spare_flow" in process.cmdline():
+                found[pid] = process.ppid()
         except psutil.Error:
             continue
     return found
@@ -55,6 +61,14 @@ def test_a_run_takes_the_process_that_waits_and_the_next_one_comes(served):
     served.wait(lambda: len(_spares(served)) == 2)
     served.wait_for(run["id"], "Completed")
     assert served.wait(lambda: len(_spares(served)) == 1 and spare not in _spares(served))
+
+
+def test_a_batch_takes_the_process_of_its_worker(served):
+    worker = served.part("worker\0twin-batch\0")
+    (spare,) = served.wait(lambda: [pid for pid, above in _all_spares(served).items() if above == worker])
+    run = served.create("reconstruct-batch", root=str(served.captures))
+    served.wait_for(run["id"], "Completed")
+    served.wait(lambda: spare not in _all_spares(served))                # it ran the batch and ended
 
 
 def test_a_run_begins_also_where_the_waiting_one_was_killed(served):

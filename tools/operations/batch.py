@@ -21,7 +21,7 @@ PARTS = {"server": "server\0", "worker": "worker\0twin\0", "batch worker": "work
 TROUBLE = re.compile(r"database is locked|Traceback|OperationalError|ERROR", re.IGNORECASE)
 
 
-def measure_batch(bed: Bed, captures: int, runs_at_once: int = 1) -> dict:
+def measure_batch(bed: Bed, captures: int, runs_at_once: int | str = 1) -> dict:
     """Figures of one reconstruct-batch over `captures` captures."""
     served = bed.serve("batch", runs=runs_at_once, patience_s=120 + 300 * captures)
     try:
@@ -109,7 +109,7 @@ class Samples:
         self._stop.set()
         self._thread.join()
 
-    def summary(self) -> dict[str, dict[str, int]]:
+    def summary(self) -> dict[str, dict[str, int | list[int]]]:
         """Before, highest, after, and at each tenth of the time."""
         step = max(1, len(self._found) // 10)
         return {name: {"before": self._found[0][name], "highest": max(s[name] for s in self._found), "after": self._found[-1][name],

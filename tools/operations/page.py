@@ -24,6 +24,20 @@ def _overhead(found: dict) -> str:
             f"{found['embedded']['repeats']}; {_where(found)}):\n\n" + _table(["run", "wall, s", "processor, s"], rows))
 
 
+def _served(found: dict) -> str:
+    rows = [[words, f"{found[name]['median']:.1f}", f"{found[name]['max']:.1f}"] for name, words in
+            (("computing_s", "computing of its stages"), ("processes_s", "their processes beside it"), ("flow_s", "the flow beside them"),
+             ("idle_s", "from its end to the start of the next run"))]
+    return (f"A served run of a tiny capture, all stages computed, the next one waiting, one at a time ({found['repeats']} runs; "
+            f"{_where(found)}):\n\n" + _table(["seconds", "median", "most"], rows))
+
+
+def _nights(found: dict) -> str:
+    return (f"{found['nights']} nights of {found['night_s']:.0f} s each, toy stages, {found['captures']} captures that arrive in between: "
+            f"{found['captures_with_one_run']} captures with exactly one run, {found['runs']} runs, {found['twins']} twins; a batch began "
+            f"{found['late_s']['median']:.1f} s after its time, at most {found['late_s']['max']:.1f} s ({_where(found)}).")
+
+
 def _ready(found: dict) -> str:
     return (f"From `touch READY` to the run's state Running: {found['to_running_s']['median']:.1f} s, at most "
             f"{found['to_running_s']['max']:.1f} s; to its first stage {found['to_first_stage_s']['median']:.1f} s "
@@ -73,4 +87,5 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-SECTIONS = {"overhead": _overhead, "ready": _ready, "cancel": _cancel, "kills": _kills, "batch": _batch}
+SECTIONS = {"overhead": _overhead, "served": _served, "ready": _ready, "cancel": _cancel, "kills": _kills, "nights": _nights,
+            "batch": _batch}
