@@ -16,6 +16,8 @@ import numpy as np
 
 from stages.core.errors import StageError
 from stages.core.glb_draco import EXTENSION, packed, unpacked
+from stages.core.glb_meshopt import EXTENSION as MESHOPT
+from stages.core.glb_meshopt import packed_array, reordered, unpacked_view
 from stages.core.twin_frame import TWIN_FROM_OBJECT, turned
 
 GLTF_FROM_OBJECT = TWIN_FROM_OBJECT
@@ -51,28 +53,60 @@ def object_from_gltf(vertices: np.ndarray) -> np.ndarray:
 
 
 def encode_glb(mesh: GltfMesh, roughness: float = 0.9, compression: str = "none") -> bytes:
-    """The bytes of a .glb file: one node, one mesh, one matt material with the picture as sRGB base colour. compression: none or draco."""
-    small = packed(mesh) if compression == "draco" else None
-    arrays = _arrays(mesh if small is None else small.mesh)
+    """The bytes of a .glb file: one node, one mesh, one matt material with the picture as sRGB base colour. compression: none, draco or
+    meshopt."""
     pictures = [mesh.image, mesh.normal_image] if mesh.normal_image else [mesh.image]
-    blob, views, accessors = bytearray(), [], []
-    for name, data, kind in arrays:
-        accessors.append(_accessor(None if small else len(views), data, kind, bounds=name in ("POSITION", "")))
-        if small is None:
-            views.append(_append(blob, data.tobytes(), _ARRAY_BUFFER if name else _INDEX_BUFFER))
-    attributes = {name: k for k, (name, _, _) in enumerate(arrays) if name}
-    primitive: dict[str, Any] = {"attributes": attributes, "indices": len(arrays) - 1, "material": 0, "mode": 4}
-    if small is not None:
-        primitive["extensions"] = {EXTENSION: {"bufferView": len(views), "attributes": small.ids}}
-        views.append(_append(blob, small.data, None))
+    blob = bytearray()
+    primitive, accessors, views, more = _STORING[compression](mesh, blob)
     views += [_append(blob, picture, None) for picture in pictures]
     document = _document(primitive, accessors, views, len(blob), pictures, roughness)
-    if small is not None:
-        document |= {"extensionsUsed": [EXTENSION], "extensionsRequired": [EXTENSION]}
-    text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+    document["buffers"] += more.pop("buffers", [])
+    text = json.dumps(document | more, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     chunks = struct.pack("<II", len(text), _JSON) + text + struct.pack("<II", len(blob), _BIN) + bytes(blob)
     return struct.pack("<III", _MAGIC, 2, 12 + len(chunks)) + chunks
+
+
+_Stored = tuple[dict[str, Any], list, list, dict[str, Any]]
+"""primitive, accessors, buffer views, and what else the document says"""
+
+
+def _plain(mesh: GltfMesh, blob: bytearray) -> _Stored:
+    arrays = _arrays(mesh)
+    accessors = [_accessor(k, data, kind, name) for k, (name, data, kind) in enumerate(arrays)]
+    views = [_append(blob, data.tobytes(), _ARRAY_BUFFER if name else _INDEX_BUFFER) for name, data, _ in arrays]
+    return _drawn(arrays), accessors, views, {}
+
+
+def _by_draco(mesh: GltfMesh, blob: bytearray) -> _Stored:
+    small = packed(mesh)
+    arrays = _arrays(small.mesh)
+    accessors = [_accessor(None, data, kind, name) for name, data, kind in arrays]
+    primitive = {**_drawn(arrays), "extensions": {EXTENSION: {"bufferView": 0, "attributes": small.ids}}}
+    return primitive, accessors, [_append(blob, small.data, None)], _needs(EXTENSION)
+
+
+def _by_meshopt(mesh: GltfMesh, blob: bytearray) -> _Stored:
+    arrays, accessors, views, size = _arrays(reordered(mesh)), [], [], 0
+    for name, data, kind in arrays:
+        small = packed_array(name, data)
+        accessors.append(_accessor(len(views), small.values, kind, name))
+        views.append(small.view(_append(blob, small.data, None)["byteOffset"], size))
+        size += views[-1]["byteLength"] + -views[-1]["byteLength"] % 4
+    nowhere = {"byteLength": size, "extensions": {MESHOPT: {"fallback": True}}}
+    return _drawn(arrays), accessors, views, {"buffers": [nowhere], **_needs(MESHOPT)}
+
+
+_STORING = {"none": _plain, "draco": _by_draco, "meshopt": _by_meshopt}
+
+
+def _drawn(arrays: list[tuple[str, np.ndarray, str]]) -> dict[str, Any]:
+    attributes = {name: k for k, (name, _, _) in enumerate(arrays) if name}
+    return {"attributes": attributes, "indices": len(arrays) - 1, "material": 0, "mode": 4}
+
+
+def _needs(extension: str) -> dict[str, Any]:
+    return {"extensionsUsed": [extension], "extensionsRequired": [extension]}
 
 
 def decode_glb(data: bytes, name: str = "the file") -> GltfMesh:
@@ -97,7 +131,7 @@ def read_glb(path: Path) -> GltfMesh:
 def plain_glb(path: Path) -> bytes:
     """The bytes of a file, its mesh without compression: for readers that know none."""
     data = path.read_bytes()
-    return encode_glb(decode_glb(data, str(path))) if EXTENSION.encode() in data[:20_000] else data
+    return encode_glb(decode_glb(data, str(path))) if any(e.encode() in data[:20_000] for e in (EXTENSION, MESHOPT)) else data
 
 
 def _arrays(mesh: GltfMesh) -> list[tuple[str, np.ndarray, str]]:
@@ -144,10 +178,10 @@ def _document(primitive: dict, accessors: list, views: list, size: int, pictures
     }
 
 
-def _accessor(view: int | None, data: np.ndarray, kind: str, bounds: bool) -> dict:
+def _accessor(view: int | None, data: np.ndarray, kind: str, name: str) -> dict:
     out = {"componentType": _COMPONENTS[kind], "count": len(data), "type": _TYPES[data.shape[1]]}
     out |= {} if view is None else {"bufferView": view}
-    if bounds:
+    if name in ("POSITION", ""):
         # through the stored type: the specification compares with what is in the buffer
         out |= {"min": data.min(0).tolist(), "max": data.max(0).tolist()}
     return out
@@ -161,16 +195,17 @@ def _append(blob: bytearray, data: bytes, target: int | None) -> dict:
 
 def _bytes(document: dict, binary: bytes, index: int) -> bytes:
     view = document["bufferViews"][index]
+    if told := view.get("extensions", {}).get(MESHOPT):
+        return unpacked_view(binary, told)
     return bytes(binary[view.get("byteOffset", 0) : view.get("byteOffset", 0) + view["byteLength"]])
 
 
 def _read(document: dict, binary: bytes, index: int) -> np.ndarray:
     accessor = document["accessors"][index]
-    view = document["bufferViews"][accessor["bufferView"]]
     kind = {v: k for k, v in _COMPONENTS.items()}[accessor["componentType"]]
     width = {v: k for k, v in _TYPES.items()}[accessor["type"]]
-    start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
-    return np.frombuffer(binary, kind, accessor["count"] * width, start).reshape(-1, width)
+    data = _bytes(document, binary, accessor["bufferView"])
+    return np.frombuffer(data, kind, accessor["count"] * width, accessor.get("byteOffset", 0)).reshape(-1, width)
 
 
 def _unit(normals: np.ndarray) -> np.ndarray:

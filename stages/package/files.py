@@ -37,7 +37,7 @@ def write_plys(folder: Path, source: SurfaceMesh) -> None:
 
 @dataclass(frozen=True)
 class Look:
-    """image: jpeg or png, with its quality; roughness of the material; compression of the mesh: none or draco."""
+    """image: jpeg or png, with its quality; roughness of the material; compression of the mesh: none, draco or meshopt."""
 
     image: str = "jpeg"
     jpeg_quality: int = 95

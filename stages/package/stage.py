@@ -10,6 +10,8 @@ from stages.base import Inputs, Resources, StageContext, StageReport
 from stages.core.errors import MachineError
 from stages.core.glb_draco import INSTALL as DRACO_INSTALL
 from stages.core.glb_draco import draco_version
+from stages.core.glb_meshopt import INSTALL as MESHOPT_INSTALL
+from stages.core.glb_meshopt import meshopt_version
 from stages.package.config import PackageConfig
 from stages.package.usd_library import INSTALL, usd_version
 from stages.package.validators import verdicts, versions_here
@@ -27,8 +29,9 @@ class PackageStage:
 
     def weights_used(self, config: PackageConfig) -> dict[str, str]:
         """What decides the result beside the inputs: whether, and which, usd-core writes the USDZ, and who judges it."""
-        draco = {"DracoPy": draco_version()} if config.mesh_compression == "draco" else {}
-        return {**({"usd-core": usd_version()} if config.usd != "off" else {}), **draco, **versions_here()}
+        packers = {"draco": {"DracoPy": draco_version()}, "meshopt": {"meshopt": meshopt_version()}}
+        packer = packers.get(config.mesh_compression, {})
+        return {**({"usd-core": usd_version()} if config.usd != "off" else {}), **packer, **versions_here()}
 
     def check_machine(self, config: PackageConfig) -> None:
         """Raises MachineError when what is asked for cannot be written: USDZ, a compressed mesh."""
@@ -36,6 +39,8 @@ class PackageStage:
             raise MachineError("package.usd=on needs usd-core, which is not installed", INSTALL)
         if config.mesh_compression == "draco" and not draco_version():
             raise MachineError("package.mesh_compression=draco needs DracoPy, which is not installed", DRACO_INSTALL)
+        if config.mesh_compression == "meshopt" and not meshopt_version():
+            raise MachineError("package.mesh_compression=meshopt needs meshopt, which is not installed", MESHOPT_INSTALL)
 
     def check(self, inputs: Inputs, config: PackageConfig) -> None:
         """Raises MachineError as `check_machine` does."""

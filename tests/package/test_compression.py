@@ -1,4 +1,4 @@
-"""twin.glb with its mesh in Draco: a fraction of the bytes, the same twin in every program that opens it."""
+"""twin.glb with its mesh in Draco or packed by meshoptimizer: a fraction of the bytes, the same twin in every program that opens it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,16 @@ from tests.package.test_importers import HERE, check
 from tests.physics.made import mug, textured
 
 WITH_DRACO = pytest.mark.skipif(find_spec("DracoPy") is None, reason="DracoPy is not installed (extra draco): nothing is compressed")
+WITH_MESHOPT = pytest.mark.skipif(find_spec("meshopt") is None, reason="meshopt is not installed (extra meshopt): nothing is packed")
+BOTH = pytest.mark.parametrize("how", [pytest.param("draco", marks=WITH_DRACO), pytest.param("meshopt", marks=WITH_MESHOPT)])
 THREE = """<script type="importmap">{"imports": {"three": "/three/build/three.module.js", "three/addons/": "/three/examples/jsm/"}}</script>
 <script type="module">
 import * as THREE from "three"; import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
 import { DRACOLoader } from "three/addons/loaders/DRACOLoader.js";
+import { MeshoptDecoder } from "three/addons/libs/meshopt_decoder.module.js";
 const draco = new DRACOLoader().setDecoderPath("/three/examples/jsm/libs/draco/gltf/");
 try {
-  const scene = (await new GLTFLoader().setDRACOLoader(draco).loadAsync("/twin.glb")).scene;
+  const scene = (await new GLTFLoader().setDRACOLoader(draco).setMeshoptDecoder(MeshoptDecoder).loadAsync("/twin.glb")).scene;
   const box = new THREE.Box3().setFromObject(scene), meshes = [];
   scene.traverse((m) => { if (m.isMesh) meshes.push([m.geometry.index.count / 3, m.material.map.image.width]); });
   window.found = { low: box.min.toArray(), high: box.max.toArray(), meshes };
@@ -59,8 +62,12 @@ def mesh() -> GltfMesh:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("draco")
-    write_glb(out / "twin.glb", boxed(), surface(boxed()), Look(compression="draco"))
+    """A folder with twin.glb by each method that is installed: draco/, meshopt/."""
+    out = tmp_path_factory.mktemp("packed")
+    for how, package_name in (("draco", "DracoPy"), ("meshopt", "meshopt")):
+        if find_spec(package_name) is not None:
+            (out / how).mkdir()
+            write_glb(out / how / "twin.glb", boxed(), surface(boxed()), Look(compression=how))
     return out
 
 
@@ -95,10 +102,33 @@ def test_what_the_file_says_of_itself_is_what_it_holds(mesh):
     assert indices["count"] == 3 * len(found.triangles)
 
 
-@WITH_DRACO
-def test_khronos_finds_nothing(folder):
+@WITH_MESHOPT
+def test_meshoptimizers_arrays_give_back_the_mesh(mesh):
+    from scipy.spatial import cKDTree
+
+    plain, small = encode_glb(mesh), encode_glb(mesh, compression="meshopt")
+    found = decode_glb(small)
+    assert len(small) < 0.32 * len(plain) and small == encode_glb(mesh, compression="meshopt")
+    assert (len(found.position), len(found.triangles)) == (len(mesh.position), len(mesh.triangles))
+    which = cKDTree(np.c_[mesh.position, mesh.tangent[:, :3]]).query(np.c_[found.position, found.tangent[:, :3]])[1]
+    assert len(set(which)) == len(which) and np.abs(found.position - mesh.position[which]).max() <= 5e-6, "metres"
+    assert np.abs(found.uv - mesh.uv[which]).max() < 1e-5 and np.abs(found.confidence - mesh.confidence[which]).max() <= 1e-3
+    assert np.abs(found.normal - mesh.normal[which]).max() < 3e-4
+    assert np.abs(found.tangent - mesh.tangent[which]).max() < 3e-4 and set(np.unique(found.tangent[:, 3])) == {-1.0, 1.0}
+    faces = lambda triangles: {tuple(np.roll(t, -int(t.argmin()))) for t in triangles}  # noqa: E731
+    assert faces(which[found.triangles]) == faces(mesh.triangles), "the same faces, none turned over"
+    document = json.loads(small[20 : 20 + int.from_bytes(small[12:16], "little")])
+    assert document["extensionsRequired"] == document["extensionsUsed"] == ["EXT_meshopt_compression"]
+    position = document["accessors"][0]
+    assert np.array_equal(position["min"], found.position.min(0)) and np.array_equal(position["max"], found.position.max(0))
+    stored, nowhere = document["buffers"]
+    assert stored["byteLength"] < nowhere["byteLength"] and "uri" not in nowhere
+
+
+@BOTH
+def test_khronos_finds_nothing(folder, how):
     try:
-        command = ["node", str(HERE / "khronos_validator.js"), str(folder / "twin.glb")]
+        command = ["node", str(HERE / "khronos_validator.js"), str(folder / how / "twin.glb")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except FileNotFoundError:
         pytest.skip("node is not installed: reference validator not run")
@@ -108,16 +138,17 @@ def test_khronos_finds_nothing(folder):
     assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues
 
 
-@WITH_DRACO
-def test_trimesh_report_and_view_open_it(folder):
+@BOTH
+def test_trimesh_report_and_view_open_it(folder, how):
     import trimesh
 
-    for made in (folder / "twin.glb", trimesh.util.wrap_as_stream(plain_glb(folder / "twin.glb"))):
+    plain = trimesh.util.wrap_as_stream(plain_glb(folder / how / "twin.glb"))
+    for made in (plain, folder / "draco/twin.glb") if how == "draco" else (plain,):       # trimesh itself knows Draco
         found = trimesh.load(made, file_type="glb", force="mesh", process=False)
         check({"low": found.bounds[0], "high": found.bounds[1], "faces": [[n] for n in found.face_normals.tolist()]},
               np.diag([1.0, -1.0, -1.0]), "twin.glb", colours=False)
-    assert b"KHR_draco" not in plain_glb(folder / "twin.glb")
-    assert viewer_block(folder)["vertices"] == len(read_glb(folder / "twin.glb").position) == 24
+    assert b"extensionsRequired" not in plain_glb(folder / how / "twin.glb")
+    assert viewer_block(folder / how)["vertices"] == len(read_glb(folder / how / "twin.glb").position) == 24
 
 
 @WITH_DRACO
@@ -126,15 +157,15 @@ def test_blender_opens_it(folder, tmp_path):
     if not python:
         pytest.skip("bpy is not installed (BLENDER_PYTHON names a Python that has it): not opened in Blender")
     own = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    command = [python, str(HERE / "blender_import.py"), str(folder), str(tmp_path / "found.json")]
+    command = [python, str(HERE / "blender_import.py"), str(folder / "draco"), str(tmp_path / "found.json")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=own)
     assert done.returncode == 0, done.stdout + done.stderr
     check(json.loads((tmp_path / "found.json").read_text())["twin.glb"], np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]), "twin.glb")
 
 
-@WITH_DRACO
-def test_three_js_opens_it_in_a_browser(folder, tmp_path):
-    """Its own loader and decoder, as on any web page."""
+@BOTH
+def test_three_js_opens_it_in_a_browser(folder, how, tmp_path):
+    """Its own loader and decoders, as on any web page."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: not opened in three.js")
     from selenium.webdriver.chrome.service import Service
 
@@ -145,7 +176,7 @@ def test_three_js_opens_it_in_a_browser(folder, tmp_path):
     if three is None:
         pytest.skip("npm package three is not installed (NODE_PATH): not opened in three.js")
     (tmp_path / "three").symlink_to(three)
-    (tmp_path / "twin.glb").write_bytes((folder / "twin.glb").read_bytes())
+    (tmp_path / "twin.glb").write_bytes((folder / how / "twin.glb").read_bytes())
     (tmp_path / "index.html").write_text(THREE)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -176,10 +207,12 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 def test_without_the_library_it_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(package, "draco_version", lambda: "")
+    for version in ("draco_version", "meshopt_version"):
+        monkeypatch.setattr(package, version, lambda: "")
     monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
-    with pytest.raises(MachineError, match="DracoPy, which is not installed"):
-        package.STAGE.check({}, PackageConfig(mesh_compression="draco"))
+    for how, name in (("draco", "DracoPy"), ("meshopt", "meshopt")):
+        with pytest.raises(MachineError, match=f"{name}, which is not installed"):
+            package.STAGE.check({}, PackageConfig(mesh_compression=how))
     capture = write_tiny(render_base(tmp_path / "base"), tmp_path / "capture", 0)
     asked = ["reconstruct", str(capture), "--out", str(tmp_path / "twin"), "--no-prefect", "package.mesh_compression=draco"]
     assert cli.main(asked) == 5
