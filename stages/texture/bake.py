@@ -16,6 +16,7 @@ from stages.core.render import Caster
 from stages.texture.alignment import align
 from stages.texture.atlas import Texels, texels
 from stages.texture.config import TextureConfig
+from stages.texture.disagreement import disagreement_of_views
 from stages.texture.exposure import gain_tables, solve_gains
 from stages.texture.fill import fill_background, fill_unseen
 from stages.texture.lighten import lighten, vertex_normals
@@ -49,7 +50,7 @@ class Baked:
     provenance: np.ndarray
     views: list[View]
     gains: np.ndarray
-    figures: dict[str, float | int] = field(default_factory=dict)
+    figures: dict[str, float | int | None] = field(default_factory=dict)
 
 
 def prepare_shape(vertices: np.ndarray, faces: np.ndarray, footprint_m: float, config: TextureConfig) -> Shape:
@@ -127,9 +128,7 @@ def bake(
 
 
 def _survey(t: Texels, views, rig, caster, limits, read_mask, read_picture, workers, seed, progress, read_hidden) -> list[Surveyed]:
-    inside = np.flatnonzero(t.inside)
-    pick = np.sort(np.random.default_rng(seed).choice(inside, min(SURVEY_POINTS, len(inside)), replace=False))
-    out = []
+    pick, out = _survey_points(t, seed), []
     found = survey(views, rig, caster, t.position[pick], t.normal[pick], limits, read_mask, read_picture, workers, read_hidden)
     for k, s in enumerate(found):
         progress(k + 1)
@@ -138,16 +137,26 @@ def _survey(t: Texels, views, rig, caster, limits, read_mask, read_picture, work
     return out
 
 
+def _survey_points(t: Texels, seed: int) -> np.ndarray:
+    """Of all texels, those that stand for the surface in the survey."""
+    inside = np.flatnonzero(t.inside)
+    return np.sort(np.random.default_rng(seed).choice(inside, min(SURVEY_POINTS, len(inside)), replace=False))
+
+
 def _agree(surveyed: list[Surveyed], t: Texels, rig: Rig, config: TextureConfig, seed: int, progress) -> tuple[np.ndarray, dict]:
     """Exposure gains (V, 3), and the views' poses corrected in place."""
     colours, weights = np.stack([s.colour for s in surveyed]), np.stack([s.weight for s in surveyed])
     progress("exposure of the pictures")
     gains = solve_gains(colours, weights) if config.exposure else np.ones((len(surveyed), 3))
-    figures = {"gain_min": round(float(gains.min()), 3), "gain_max": round(float(gains.max()), 3)}
+    pick = _survey_points(t, seed)
+    differ = disagreement_of_views([s.view for s in surveyed], colours, weights, gains, t.position[pick], t.normal[pick])
+    figures: dict[str, float | int | None] = {
+        "gain_min": round(float(gains.min()), 3),
+        "gain_max": round(float(gains.max()), 3),
+        "pair_disagreement_ratio": None if differ is None else round(differ, 3),
+    }
     if config.align_views and len(surveyed) > 2:
         progress("agreement of the pictures")
-        inside = np.flatnonzero(t.inside)
-        pick = np.sort(np.random.default_rng(seed).choice(inside, min(SURVEY_POINTS, len(inside)), replace=False))
         greys = [compensated_grey(s.picture, gain_tables(g)) for s, g in zip(surveyed, gains, strict=True)]
         result = align([s.view for s in surveyed], rig, greys, [s.window for s in surveyed], t.position[pick].astype(float), weights)
         for s, camera in zip(surveyed, result.camera_from_object, strict=True):

@@ -13,7 +13,7 @@ class TextureStage:
     """mesh.ply and the pictures -> `textured` (mesh with UV, texture, provenance)."""
 
     name = "texture"
-    version = 2
+    version = 3
     needs = Resources(memory_gb=2.0, lower=("size", "max_views"))
     Config = TextureConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "masks_final", "poses_refined.json", "mesh.ply")

@@ -74,6 +74,12 @@ def test_a_whole_twin_is_usable_with_an_error_in_mm(tmp_path):
     assert json.loads(json.dumps(v.record(), allow_nan=False))["word"] == USABLE
 
 
+def test_pictures_that_disagree_make_it_partial(tmp_path):
+    assert verdict(twin(tmp_path), texture__pair_disagreement_ratio=2.0).word == USABLE
+    v = verdict(tmp_path, texture__pair_disagreement_ratio=4.0)
+    assert v.word == PARTIAL and "some pictures show the object elsewhere than others (4.0 times" in v.line
+
+
 def test_a_hole_makes_it_partial_and_its_size_is_known(tmp_path):
     ball, ring = cut(-0.04)
     v = verdict(twin(tmp_path, ball))

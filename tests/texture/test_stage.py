@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +15,7 @@ from stages.core.frames import read_poses, write_poses
 from stages.core.images import read_rgb
 from stages.core.meshes import read_textured
 from stages.core.store import ArtifactRef, Store
+from stages.core.verdict import USABLE, judge, read_facts
 from stages.texture.config import TextureConfig
 from stages.texture.stage import STAGE, training
 
@@ -81,6 +86,24 @@ def test_no_pose_is_refused(truth, tmp_path):
         run_stage(
             STAGE, {**truth, "poses_refined.json": ArtifactRef("poses_refined.json", poses, "x")}, CONFIG, Store(tmp_path), StageContext()
         )
+
+
+def test_two_positions_painted_over_each_other_are_not_usable(truth, tmp_path):
+    """The second and the last quarter of the frames are turned by 12 degrees about y, as if the object had been touched unnoticed."""
+    rows, turn = read_poses(truth["poses_refined.json"].path), np.eye(4)
+    turn[:3, :3] = cv2.Rodrigues(np.array([0, np.radians(12), 0]))[0]
+    rows = [replace(p, status="ok") for p in rows]
+    turned = [replace(p, object_from_left=turn @ p.object_from_left) if 4 * k // len(rows) % 2 else p for k, p in enumerate(rows)]
+    write_poses(tmp_path / "poses.json", turned)
+    broken = {**truth, "poses_refined.json": ArtifactRef("poses_refined.json", tmp_path / "poses.json", "turned")}
+    shutil.copyfile(truth["mesh.ply"].path, tmp_path / "mesh.ply")
+    config, verdicts = TextureConfig(size=256, face_budget=4000), []
+    for given in (truth, broken):
+        made = run_stage(STAGE, given, config, Store(tmp_path / "store"), StageContext(threads=2))
+        verdicts.append(judge(read_facts(tmp_path, {"texture": made.manifest})))
+    right, wrong = verdicts
+    assert right.facts.disagreement_ratio < 2 and not any("elsewhere" in why for why in right.why)
+    assert wrong.word != USABLE and any("elsewhere than others" in why for why in wrong.why), wrong.facts.disagreement_ratio
 
 
 def test_mesh_out_of_sight_is_refused(truth, tmp_path):

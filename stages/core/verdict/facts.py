@@ -42,6 +42,8 @@ class Facts:
     directions_unseen_share: float
     uncovered_share: float | None
     """of the masks: where the pictures show the object and the twin, seen from there, does not"""
+    disagreement_ratio: float | None
+    """how much more the worst pairs of pictures differ on the surface than usual ones do (stages/texture/disagreement.py)"""
     psnr_db: float | None
     psnr_held_out: bool
     pixel_mm: float | None
@@ -79,6 +81,7 @@ def read_facts(twin_dir: Path, manifests: Manifests) -> Facts | None:
         mask_trust=metric("masks", "trust_median"),
         masks_doubtful_share=doubtful,
         uncovered_share=None if covered is None else max(0.0, 1 - covered),
+        disagreement_ratio=metric("texture", "pair_disagreement_ratio"),
         psnr_db=metric("texture", "psnr_db"),
         psnr_held_out=metric("texture", "measured_on") == "frames left out",
         up_is_known=str(metric("bundle", "object_frame") or metric("turntable", "object_frame") or "").startswith("y points down"),

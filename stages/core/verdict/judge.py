@@ -15,11 +15,13 @@ from stages.core.verdict.facts import Facts
 
 USABLE, PARTIAL, DO_NOT_USE = "usable", "partial", "do not use"
 WORDS = (USABLE, PARTIAL, DO_NOT_USE)
-VERSION = 1
+VERSION = 2
 LEAST_FRAMES = 6
 """fewer frames are too few for the stages to check each other"""
 _MISSING_FEW, _MISSING_MANY = 0.5, 0.75
 """share of the surface: one side filmed with care (a relief, a board) is worth having; a turn that broke off after a few frames is not"""
+_DISAGREEING = 3.0
+"""usual differences: nearly twice what right poses give (`python -m tools.bench_disagreement`)"""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ def _rules(f: Facts) -> Iterator[Rule]:
     yield Rule(f.masks_doubtful_share, 0.2, 0.6, f"{percent(f.masks_doubtful_share)} of the masks are doubtful")
     distrust = None if f.mask_trust is None else 1 - f.mask_trust
     yield Rule(distrust, 0.4, 0.6, f"the masks are little trusted (median {f.mask_trust or 0:.2f})")
+    yield Rule(f.disagreement_ratio, _DISAGREEING, float("inf"),
+               f"some pictures show the object elsewhere than others ({f.disagreement_ratio or 0:.1f} times the usual difference)")
     yield Rule(None if f.psnr_db is None else -f.psnr_db, -22, -18, f"the twin does not look like the pictures ({f.psnr_db or 0:.1f} dB)")
     yield Rule(_of_size(f.error_median_mm, f), 0.01, 0.03, f"expected error of {percent(_of_size(f.error_median_mm, f))} of its size")
 
