@@ -30,12 +30,22 @@ MOST_TRIED = 300
 """frames that are tried: half a second each"""
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A frame that has its place, beside the one that is to get one. `steps`: what the camera does from it to that one if it goes on as
+    before, or comes back, (4, 4) each."""
+
+    view: DenseView
+    scene_from_left: np.ndarray
+    steps: list[np.ndarray]
+
+
 @dataclass
 class CameraTies:
     """`middle` (3,): where the object is before the camera, metres; about it a camera goes round."""
 
     middle: np.ndarray
-    _last: np.ndarray | None = None
+    _tied: bool = False
     _tried: int = 0
     _starts: list[np.ndarray] = field(init=False)
 
@@ -47,35 +57,38 @@ class CameraTies:
         """Whether any frame needed them."""
         return self._tried > 0
 
-    def place(self, view: DenseView, partners: list[tuple[DenseView, np.ndarray]]) -> np.ndarray | None:
-        """scene_from_left of a frame from (view, scene_from_left) of frames near it; None when none of them bears a tie out."""
-        if self._tried >= MOST_TRIED or (self._last is None and self._tried >= MOST_IN_VAIN):
+    def place(self, view: DenseView, beside: list[Placed]) -> np.ndarray | None:
+        """scene_from_left of a frame from those beside it; None when none of them bears a tie out."""
+        if self._tried >= MOST_TRIED or (not self._tied and self._tried >= MOST_IN_VAIN):
             return None
         self._tried += 1
-        for partner, pose in partners:
-            starts = self._starts if self._last is None else [self._last, inverse(self._last), *self._starts]
-            tied = best_tied(partner, view, starts, False)
-            if tied is not None and (_borne_out(tied) or self._goes_on(tied)):
-                self._last = tied.b_from_a
-                return pose @ inverse(tied.b_from_a)
+        for partner in beside:
+            tied = best_tied(partner.view, view, [*partner.steps, *self._starts], False)
+            if tied is not None and (_borne_out(tied) or self._goes_on(tied, partner.steps)):
+                self._tied = True
+                return partner.scene_from_left @ inverse(tied.b_from_a)
         return None
 
-    def _goes_on(self, tied: Tied) -> bool:
-        """Whether the camera moves as it did between the frames before (back where frames are placed backwards)."""
+    def _goes_on(self, tied: Tied, steps: list[np.ndarray]) -> bool:
+        """Whether the camera moves as it did between the frames before."""
         said = tied.verdict
-        if self._last is None or said.asked < LEAST_ASKED or tied.correlation < STEADY_LOOK:
+        if said.asked < LEAST_ASKED or tied.correlation < STEADY_LOOK:
             return False
         if said.meets < STEADY_MEETS or said.floats > STEADY_FLOATS:
             return False
         back = inverse(tied.b_from_a)
-        return any(seen_apart(back @ step, self.middle) < np.radians(STEADY_DEG) for step in (self._last, inverse(self._last)))
+        return any(seen_apart(back @ step, self.middle) < np.radians(STEADY_DEG) for step in steps)
 
-    def better(self, view: DenseView, pose: np.ndarray, partner: DenseView, partner_pose: np.ndarray) -> np.ndarray | None:
-        """scene_from_left that goes together better with the partner than `pose` does; None where alignment finds no such."""
+    def better(self, view: DenseView, pose: np.ndarray, partner: Placed, least_gain: float) -> np.ndarray | None:
+        """scene_from_left that goes together better with the partner than `pose` does, by more than `least_gain` of a score; None where
+        alignment finds no such from there or from where the camera goes if it goes on."""
+        if self._tried >= MOST_TRIED:
+            return None
         self._tried += 1
-        start = inverse(pose) @ partner_pose
-        tied, before = best_tied(partner, view, [start], False), as_claimed(partner, view, start, False)
-        return pose @ start @ inverse(tied.b_from_a) if tied is not None and tied.score > before.score + LEAST_GAIN else None
+        self._tied = True
+        start = inverse(pose) @ partner.scene_from_left
+        tied, before = best_tied(partner.view, view, [start, *partner.steps[:1]], False), as_claimed(partner.view, view, start, False)
+        return partner.scene_from_left @ inverse(tied.b_from_a) if tied is not None and tied.score > before.score + least_gain else None
 
 
 def _borne_out(tied: Tied) -> bool:

@@ -18,6 +18,7 @@ class Expectation:
     disparities as `depth_llr` takes them; background (H, W, 3) float32 RGB with NaN = unknown and its sigma (H, W), background_shade:
     how much shadows scatter its brightness, as a share; gain (3,) divides the frame's colours into the background's exposure; seen
     (H, W, 3) float32: the frame's colours in that exposure, less noisy (the background's sigma is then against these), None = as they are;
+    intruder: colour counts of what reaches into this frame as near as the object, such as an arm (None = nothing does);
     lost: why the object cannot be in view ("" = it may be); doubt: why the mask will need a look whatever comes out ("" = it need not).
     """
 
@@ -31,5 +32,6 @@ class Expectation:
     background_shade: float = SHADOW_LOG_SIGMA
     seen: np.ndarray | None = None
     gain: np.ndarray | None = None
+    intruder: np.ndarray | None = None
     lost: str = ""
     doubt: str = ""

@@ -12,7 +12,7 @@ from stages.masks.evidence import colour_llr, depth_llr
 from stages.masks.expectation import Expectation
 from stages.masks.flat_pieces import without_flat_pieces
 from stages.masks.mask_net import Cues, Weighed, expected_overlap, weighed
-from stages.masks.other_foreground import against_other, look_up
+from stages.masks.other_foreground import against_other, look_up, with_intruder
 from stages.masks.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut, jaccard, largest
 from stages.masks.working_frame import WorkingFrame, noise_level
 
@@ -83,6 +83,8 @@ def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, c
 
 def _taught_here(view: WorkingFrame, expected: Expectation, colours: ColourModel, window: Window) -> ColourModel:
     """The colour model with what this frame itself shows round the place of the object, where the background's picture is not known."""
+    if expected.intruder is not None:
+        colours = with_intruder(colours, expected.intruder)
     if expected.prior is None or (expected.background is not None and expected.seen is None):
         return colours
     outside = expected.prior[window.slices][::2, ::2] < -3

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numba import njit
+from scipy import ndimage
 
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse
@@ -18,6 +19,8 @@ from stages.masks.outline import signed_distance
 
 VOTE_SHARE = 0.12
 MIN_VOTES = 2
+LEAST_POINTS = 0.02
+"""share of the object's known points that a piece of it holds"""
 
 
 @dataclass
@@ -85,6 +88,29 @@ class Hull:
                 inner &= full[tuple(s)]
         return alive[~inner[at]]
 
+    def pieces_with(self, points: np.ndarray) -> np.ndarray:
+        """(N,) bool: voxels, of those that survive, in the pieces that hold at least `LEAST_POINTS` of the (M, 3) `points`, which lie on
+        the object; all where no piece does. Other things that stand beside it leave pieces of their own."""
+        alive = np.flatnonzero(self.alive)
+        grid = np.zeros(self.shape, np.uint8)
+        grid.ravel()[self.cell[alive]] = 1
+        labels, _ = ndimage.label(grid, np.ones((3, 3, 3), int))
+        place = np.floor((points - self._origin()) / self.edge_m).astype(int)
+        place = place[((place >= 0) & (place < self.shape)).all(1)]
+        # a point of the surface may lie a voxel outside
+        near = ndimage.grey_dilation(labels, (3, 3, 3))[tuple(place.T)]
+        share = np.bincount(near, minlength=labels.max() + 1) / max(1, len(points))
+        share[0] = 0
+        out = np.ones(len(self.cell), bool)
+        if (share >= LEAST_POINTS).any():
+            out[alive] = (share >= LEAST_POINTS)[labels.ravel()[self.cell[alive]]]
+        return out
+
+    def _origin(self) -> np.ndarray:
+        """(3,) metres: the corner of the first cell."""
+        at = np.array(np.unravel_index(self.cell[:1], self.shape))[:, 0]
+        return self.centres[0] - (at + 0.5) * self.edge_m
+
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Corners of the box round the surviving voxels."""
         x = self.centres[self.alive]
@@ -97,20 +123,31 @@ class Hull:
 
     def silhouette(self, scene_from_left: np.ndarray, rig: Rig) -> tuple[np.ndarray, tuple[float, float] | None]:
         """(H, W) bool prediction and the range of disparities (px) the surviving voxels span; None when none is in view."""
-        if self._shell is None:
-            self._shell = self.centres[self._surface()]
-        x = self._shell
-        step = max(1, rig.width // 640)
-        small = rig.scaled(1 / step)
-        mask, near, far = _splat(
-            x, inverse(scene_from_left).astype(np.float32), *_camera(small), small.height, small.width, np.float32(self.edge_m)
-        )
+        depth, near, far = self._depth(scene_from_left, rig)
+        mask = np.isfinite(depth)
         if not mask.any():
             return np.zeros((rig.height, rig.width), bool), None
         # voxels leave pinholes where they project to less than they are apart
         closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
         full = cv2.resize(closed.astype(np.float32), (rig.width, rig.height), interpolation=cv2.INTER_LINEAR) > 0.5
         return full, (float(rig.fx * rig.baseline_m / far), float(rig.fx * rig.baseline_m / near))
+
+    def front(self, scene_from_left: np.ndarray, rig: Rig) -> np.ndarray:
+        """(H, W) float32 px: no point of the object has a larger disparity, but for the size of a voxel; NaN beside the silhouette."""
+        depth = self._depth(scene_from_left, rig)[0]
+        # the nearest of nine: a pinhole shows the far side
+        near = cv2.erode(depth, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
+        full = cv2.resize(near, (rig.width, rig.height), interpolation=cv2.INTER_NEAREST)
+        with np.errstate(divide="ignore"):
+            return np.where(np.isfinite(full), rig.fx * rig.baseline_m / (full - self.edge_m), np.nan).astype(np.float32)
+
+    def _depth(self, scene_from_left: np.ndarray, rig: Rig) -> tuple[np.ndarray, float, float]:
+        """(h, w) metres of the nearest voxel, at about 640 px width (inf = none), and the nearest and farthest of all."""
+        if self._shell is None:
+            self._shell = self.centres[self._surface()]
+        small = rig.scaled(1 / max(1, rig.width // 640))
+        pose = inverse(scene_from_left).astype(np.float32)
+        return _splat(self._shell, pose, *_camera(small), small.height, small.width, np.float32(self.edge_m))
 
 
 def _camera(rig: Rig) -> tuple[np.float32, ...]:
@@ -135,7 +172,7 @@ def _vote(x, pose, fx, fy, cx, cy, distance, slack, against, seen):  # pragma: n
 
 @njit(nogil=True, cache=True)
 def _splat(x, pose, fx, fy, cx, cy, h, w, edge):  # pragma: no cover - compiled
-    mask = np.zeros((h, w), np.bool_)
+    depth = np.full((h, w), np.float32(np.inf))
     near, far = np.float32(np.inf), np.float32(0)
     for i in range(len(x)):
         z = pose[2, 0] * x[i, 0] + pose[2, 1] * x[i, 1] + pose[2, 2] * x[i, 2] + pose[2, 3]
@@ -148,7 +185,7 @@ def _splat(x, pose, fx, fy, cx, cy, h, w, edge):  # pragma: no cover - compiled
         y0, y1 = max(0, int(np.ceil(v - half))), min(h - 1, int(np.floor(v + half)))
         for b in range(y0, y1 + 1):
             for a in range(x0, x1 + 1):
-                mask[b, a] = True
+                depth[b, a] = min(depth[b, a], z)
         if x0 <= x1 and y0 <= y1:
             near, far = min(near, z), max(far, z)
-    return mask, near, far
+    return depth, near, far

@@ -7,10 +7,12 @@ and has them is the other thing. Where the colours of both are too alike, nothin
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
-from stages.masks.colour_model import UNIFORM, colour_index, histogram, log_density, similarity
+from stages.masks.colour_model import UNIFORM, ColourModel, colour_index, histogram, log_density, similarity
 from stages.masks.planes import standing_out
 from stages.masks.working_frame import WorkingFrame
 
@@ -22,6 +24,8 @@ LIKELY = 1.0
 """log of the ratio of densities from which a pixel of the first mask is rather the other thing's"""
 LEAST_LEFT = 0.2
 """of the first mask that must be left as the object"""
+REACHES_PX, REACHING_SHARE = 8.0, 0.1
+"""how near to the predicted outline a thing comes that may hide a part of it, and how large, beside that outline, it is seen there"""
 ALIKE = 0.5
 """Bhattacharyya coefficient of the colours of both from which they cannot be told apart"""
 WEIGHT, MOST = 0.7, 8.0
@@ -48,6 +52,19 @@ def seen_outside(view: WorkingFrame, inside: np.ndarray, surfaces: list[tuple[np
     around = ~found & ~box
     counts = [histogram(view.rgb[where].astype(np.float32)) for where in (found, around)]
     return found if similarity(*counts) < ALIKE else nothing
+
+
+def reaching_in(strange: np.ndarray, unknown: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """(h, w) bool: of what is `strange` in a window (h, w) bool, that which reaches from its border, or from where it is `unknown` what
+    there should be, to the predicted outline; `distance` (h, w) px to that, positive inside."""
+    strange = cv2.morphologyEx(strange.astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    _, labels = cv2.connectedComponents(strange)
+    from_there = cv2.dilate(unknown.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    from_there[[0, -1]] = True
+    from_there[:, [0, -1]] = True
+    from_there, near = labels[from_there & (distance < -REACHES_PX)], labels[distance > -REACHES_PX]
+    found = np.isin(labels, np.intersect1d(from_there[from_there > 0], near[near > 0])) & (labels > 0)
+    return found & (found.sum() >= REACHING_SHARE * (distance > 0).sum())
 
 
 def told_apart(rgb: np.ndarray, mask: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -77,6 +94,13 @@ def against_other(llr: np.ndarray, log_object: np.ndarray, log_other: np.ndarray
     """Object against background *or* the other thing, (h, w) float32: it is as near as the object, so that colours alone decide."""
     ratio = np.clip(WEIGHT * (log_object - log_other), -MOST, MOST)
     return -np.logaddexp(-llr, -ratio).astype(np.float32)
+
+
+def with_intruder(colours: ColourModel, counts: np.ndarray) -> ColourModel:
+    """The model with the colour `counts` of an intruder for the other thing, unless they are too like the object's."""
+    if similarity(np.exp(colours.log_object), counts) > ALIKE:
+        return colours
+    return replace(colours, log_other=log_density(counts))
 
 
 def has_colours_of(counts: np.ndarray, rgb: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ resting object; while a hand turns the object, or carries it away, hardly one is
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, transform
+from stages.masks.rest_surface import ON_SURFACE, NearSurface, facing, near_surface, normals_of, share_on
 from stages.masks.scene_motion import Features
 from stages.masks.support import Support
 from stages.masks.working_frame import WorkingFrame
@@ -29,12 +31,30 @@ MOVED = 0.12
 LOOK_BACK = 3
 LEAST_AGAIN = 0.3
 """share of the object's features found again that will do, whatever the background's"""
+LEAST_OF_BACKGROUND = 0.08
+"""where less of the background is found again, the camera was not where it is thought to have been, and nothing is told"""
 CONTRAST, MOST, LEAST_CROP_PX = 0.002, 300, 32
+FOUND_AGAIN, OFTEN = 0.5, 75
+"""features tell of motion where, at this percentile of the neighbours, that much of them is found again as of the background: those of a
+dull thing never are"""
+SAME_SURFACE = 0.6
+"""share of its surface found where it was, below which an object has moved"""
+STAYS, STAYS_CLOSELY, TOLD_BY = 0.85, 0.6, 0.5
+"""shares of its surface found where it was, and of it so to a third of the tolerance, that show an object at rest, where such a share of
+the neighbours tells; 0.9 and 0.7 where cameras are right to a degree, 0.9 and 0.4 where they are off by five"""
 CLEARANCE = 0.02
 """what is nearer to the support than this share of the object's distance may be the support"""
 
 
-_NONE = Features(np.zeros((0, 2)), np.zeros((0, 3)), np.zeros((0, 128), np.float32))
+@dataclass(frozen=True)
+class NearFeatures(Features):
+    """normals (N, 3): of the surface at each, unit, in the left camera, towards it. `surface`: None where the object is out of view."""
+
+    normals: np.ndarray
+    surface: NearSurface | None
+
+
+_NONE = NearFeatures(np.zeros((0, 2)), np.zeros((0, 3)), np.zeros((0, 128), np.float32), np.zeros((0, 3)), None)
 
 
 @dataclass(frozen=True)
@@ -61,26 +81,63 @@ class Region:
         return inside & (x @ self.support.normal < self.support.offset - CLEARANCE * self.reach)
 
 
-def resting_intervals(
-    found: Mapping[int, Features], scene_from_left: Mapping[int, np.ndarray], region: Region, rig: Rig
-) -> list[list[int]]:
-    """Placed frames, in order, in runs during which the object rests; a frame in which it moves is a run of its own.
+@dataclass(frozen=True)
+class Watched:
+    """Frames, placed in the scene, asked two by two whether the object rests from the one to the other.
 
-    `found`: features near the object (`near_features`) of all placed frames or an even choice of them. Where nothing can be told (a bare
-    object) the object is taken to rest.
-    """
-    order = sorted(found)
-    seen = {f: transform(scene_from_left[f], found[f].xyz) for f in order}
+    `found`: what is near the object (`near_features`) in all placed frames or an even choice of them."""
 
-    def moved(before: list[int], after: list[int]) -> bool:
-        pairs = [(a, b) for a in before[-LOOK_BACK:] for b in after[:LOOK_BACK]]
-        votes = [_rests(found[a], seen[a], found[b], scene_from_left[b], region, rig) for a, b in pairs]
-        told = [v for v in votes if v is not None]
-        return bool(told) and max(told) < MOVED
+    found: Mapping[int, NearFeatures]
+    scene_from_left: Mapping[int, np.ndarray]
+    region: Region
+    rig: Rig
 
-    runs = _runs([[frame] for frame in order], moved)
-    # a blurred frame breaks a run that the frames after it tie together again
-    return _with_others(_runs(runs, moved), sorted(scene_from_left))
+    def b_from_a(self, a: int, b: int) -> np.ndarray:
+        return inverse(self.scene_from_left[b]) @ self.scene_from_left[a]
+
+    def by_features(self, pairs: Sequence[tuple[int, int]]) -> list[float]:
+        """What is found again of the object for what is of the background, of the pairs that tell."""
+        votes = (self._found_again(a, b) for a, b in pairs)
+        return [v for v in votes if v is not None]
+
+    def _found_again(self, a: int, b: int) -> float | None:
+        return _rests(self.found[a], self.scene_from_left[a], self.found[b], self.b_from_a(a, b), self.region, self.rig)
+
+    def by_surface(self, pairs: Sequence[tuple[int, int]], tolerance: float = ON_SURFACE) -> list[float]:
+        """Shares of the object's surface found where it was, of the pairs that tell."""
+        shown = [(a, b, self.found[a].surface, self.found[b].surface) for a, b in pairs]
+        shares = [share_on(s, t, self.b_from_a(a, b), self.rig, tolerance) for a, b, s, t in shown if s is not None and t is not None]
+        return [share for share in shares if share is not None]
+
+    def neighbours(self) -> list[tuple[int, int]]:
+        return list(itertools.pairwise(sorted(self.found)))
+
+    def shape_stays(self) -> bool:
+        """Whether the object's surface shows that it rests all the time, and the cameras with it to be placed well."""
+        near = self.neighbours()
+        shares, closely = self.by_surface(near), self.by_surface(near, ON_SURFACE / 3)
+        return len(shares) >= max(1.0, TOLD_BY * len(near)) and np.median(shares) >= STAYS and np.median(closely) >= STAYS_CLOSELY
+
+    def intervals(self) -> list[list[int]]:
+        """Placed frames, in order, in runs during which the object rests; a frame in which it moves is a run of its own.
+
+        Where nothing can be told (a bare object) the object is taken to rest."""
+        usual = self.by_features(self.neighbours())
+        features_tell = bool(usual) and float(np.percentile(usual, OFTEN)) >= FOUND_AGAIN
+
+        def moved(before: list[int], after: list[int]) -> bool:
+            pairs = [(a, b) for a in before[-LOOK_BACK:] for b in after[:LOOK_BACK]]
+            told = self.by_features(pairs)
+            if not told or max(told) >= MOVED:
+                return False
+            if features_tell:
+                return True
+            shares = self.by_surface(pairs)
+            return bool(shares) and max(shares) < SAME_SURFACE
+
+        runs = _runs([[frame] for frame in sorted(self.found)], moved)
+        # a blurred frame breaks a run that the frames after it tie together again
+        return _with_others(_runs(runs, moved), sorted(self.scene_from_left))
 
 
 def _runs(parts: list[list[int]], moved: Callable[[list[int], list[int]], bool]) -> list[list[int]]:
@@ -94,7 +151,7 @@ def _runs(parts: list[list[int]], moved: Callable[[list[int], list[int]], bool])
     return out
 
 
-def near_features(view: WorkingFrame, scene_from_left: np.ndarray, region: Region, rig: Rig) -> Features:
+def near_features(view: WorkingFrame, scene_from_left: np.ndarray, region: Region, rig: Rig) -> NearFeatures:
     """Features of the part of the picture that may show the object, however dull it is beside its surroundings."""
     centre = transform(inverse(scene_from_left), region.centre[None])[0]
     if centre[2] < 0.05:
@@ -113,8 +170,10 @@ def near_features(view: WorkingFrame, scene_from_left: np.ndarray, region: Regio
     found = [_described(gray, where & np.isfinite(disparity)) for where in (ours, ~ours)]
     uv = np.concatenate([a for a, _ in found]) + np.array([x0, y0])
     column, row = np.rint(uv).astype(int).T
-    z = rig.depth_from_disparity(view.disparity[row, column])
-    return Features(uv, rig.backproject(uv, z), np.concatenate([b for _, b in found]))
+    xyz = rig.backproject(uv, rig.depth_from_disparity(view.disparity[row, column]))
+    normals = normals_of(disparity, (x0, y0), rig)
+    surface = near_surface(disparity, (x0, y0), ours & np.isfinite(disparity), normals, rig)
+    return NearFeatures(uv, xyz, np.concatenate([b for _, b in found]), normals[row - y0, column - x0], surface)
 
 
 def _described(gray: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,10 +187,11 @@ def _described(gray: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.array([p.pt for p in points]), descriptors
 
 
-def _rests(a: Features, a_scene: np.ndarray, b: Features, scene_from_b: np.ndarray, region: Region, rig: Rig) -> float | None:
-    """Share of the object's features of frame a found again in b at rest over that of the background's; None = too few."""
-    at_b = transform(inverse(scene_from_b), a_scene)
-    inside, visible = region.holds(a_scene), at_b[:, 2] > 0.05
+def _rests(a: NearFeatures, scene_from_a: np.ndarray, b: NearFeatures, b_from_a: np.ndarray, region: Region, rig: Rig) -> float | None:
+    """Share of the object's features of frame a found again in b at rest over that of the background's; None = it cannot be told."""
+    at_b = transform(b_from_a, a.xyz)
+    inside = region.holds(transform(scene_from_a, a.xyz))
+    visible = (at_b[:, 2] > 0.05) & facing(a.xyz, a.normals, inverse(b_from_a)[:3, 3])
     uv = rig.project(np.where(visible[:, None], at_b, 1.0))
     visible &= (uv >= 0).all(1) & (uv < (rig.width, rig.height)).all(1)
     ours, theirs = np.flatnonzero(inside & visible), np.flatnonzero(~inside & visible)
@@ -139,7 +199,9 @@ def _rests(a: Features, a_scene: np.ndarray, b: Features, scene_from_b: np.ndarr
         return None
     found = _found_again(uv, at_b[:, 2], a.descriptors, b, rig)
     of_background = float(found[theirs].mean()) if len(theirs) >= LEAST_FEATURES else 1.0
-    return float(found[ours].mean()) / float(np.clip(of_background, 0.05, LEAST_AGAIN))
+    if of_background < LEAST_OF_BACKGROUND:
+        return None
+    return float(found[ours].mean()) / min(of_background, LEAST_AGAIN)
 
 
 def _found_again(uv: np.ndarray, z: np.ndarray, descriptors: np.ndarray, b: Features, rig: Rig) -> np.ndarray:

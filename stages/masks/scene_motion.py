@@ -15,8 +15,8 @@ from scipy.spatial import cKDTree
 
 from stages.core.camera import Rig
 from stages.core.dense.view import DenseView, small_view
-from stages.core.geometry.rigid import inverse, rotation_angle, transform
-from stages.masks.camera_ties import CameraTies, denied
+from stages.core.geometry.rigid import inverse, part_of, rotation_angle, transform
+from stages.masks.camera_ties import LEAST_GAIN, CameraTies, Placed, denied
 from stages.masks.working_frame import WorkingFrame
 
 FEATURES = 1200
@@ -33,10 +33,17 @@ KEPT_FRAMES = 150
 PARTNERS = 4
 NEAR_SHARE = 0.02
 """share of the picture's width within which a feature is sought that a tie of surfaces predicts"""
+MOST_STEPS = 3
+"""frames in a row that could not be placed, and one, over which the camera is taken to have gone on steadily"""
 WEAK = 100
 """features, below which the surfaces are asked too"""
+NEAR = 2.0
+"""of the object's distance: features farther away tell how the camera turned, hardly where it went"""
 SAME_TURN, SAME_PLACE = 0.06, 0.06
 """radians, and share of the object's distance, by which those features may move what the surfaces say"""
+
+
+NO_POINTS = np.zeros((0, 3))
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,8 @@ class SceneMotion:
     rig: Rig
     scene_from_left: dict[int, np.ndarray] = field(default_factory=dict)
     inliers: dict[int, int] = field(default_factory=dict)
+    near: dict[int, int] = field(default_factory=dict)
+    """of the inliers, how many are about as near as the object; with `ties` only"""
     ties: CameraTies | None = None
     """how frames are placed that features do not place; None = not at all"""
     kept: dict[int, Glimpse] = field(default_factory=dict)
@@ -95,50 +104,64 @@ class SceneMotion:
             self.scene_from_left[frame] = np.eye(4)
             self._keep(frame, found)
             return True
-        pose, count = self._by_features(frame, found.features)
+        pose, points = self._by_features(frame, found.features)
         if self.ties is not None and (pose is None or self._denied(frame, found, pose)):
-            pose, count = self._by_surface(frame, found)
+            pose, points = self._by_surface(frame, found)
         if pose is None:
             return False
-        pose = self._surer(frame, found, pose) if self.ties is not None and count < WEAK else pose
-        self.scene_from_left[frame], self.inliers[frame] = pose, count
+        if self.ties is not None:
+            self.near[frame] = self._near(pose, points)
+            pose = self._surer(frame, found, pose) if self.near[frame] < WEAK else pose
+        self.scene_from_left[frame], self.inliers[frame] = pose, len(points)
         self._keep(frame, found)
         return True
 
-    def _by_features(self, frame: int, found: Features) -> tuple[np.ndarray | None, int]:
+    def _by_features(self, frame: int, found: Features) -> tuple[np.ndarray | None, np.ndarray]:
+        """(scene_from_left, the points (N, 3) that agree)."""
         guess = self.scene_from_left[min(self.kept, key=lambda k: abs(k - frame))]
-        pose, count = self._place(found, self.partners(frame, guess))
+        pose, points = self._place(found, self.partners(frame, guess))
         if pose is not None:
             # a second round against the frames that saw the scene from nearby, whenever they were taken: it closes the loop
             again, more = self._place(found, self.partners(frame, pose))
-            pose, count = (again, more) if again is not None and more >= count else (pose, count)
-        return pose, count
+            pose, points = (again, more) if again is not None and len(more) >= len(points) else (pose, points)
+        return pose, points
+
+    def _near(self, pose: np.ndarray, points: np.ndarray) -> int:
+        """How many of the points (N, 3) are about as near to a camera as the object is."""
+        reach = float(np.linalg.norm(self.ties.middle))
+        return int((np.linalg.norm(points - pose[:3, 3], axis=1) < NEAR * reach).sum())
 
     def _denied(self, frame: int, found: Glimpse, pose: np.ndarray) -> bool:
         beside = self._beside(frame)
         return bool(beside) and all(denied(found.view, pose, self.kept[k].view, self.scene_from_left[k]) for k in beside)
 
-    def _by_surface(self, frame: int, found: Glimpse) -> tuple[np.ndarray | None, int]:
-        pose = self.ties.place(found.view, [(self.kept[k].view, self.scene_from_left[k]) for k in self._beside(frame)])
+    def _by_surface(self, frame: int, found: Glimpse) -> tuple[np.ndarray | None, np.ndarray]:
+        pose = self.ties.place(found.view, [self._placed(k, frame) for k in self._beside(frame)])
         if pose is None:
-            return None, 0
+            return None, NO_POINTS
         xyz, uv = [], []
         for k in self.partners(frame, pose):
             there = transform(self.scene_from_left[k], self.kept[k].features.xyz)
             i, j = matched_near(self.rig, pose, there, self.kept[k].features.descriptors, found.features)
             xyz.append(there[i])
             uv.append(found.features.uv[j])
-        better, count = place(np.concatenate(xyz), np.concatenate(uv), self.rig)
+        better, points = place(np.concatenate(xyz), np.concatenate(uv), self.rig)
         reach = float(np.linalg.norm(self.ties.middle))
         if better is None or rotation_angle(inverse(better) @ pose) > SAME_TURN:
-            return pose, 0
+            return pose, NO_POINTS
         moved = np.linalg.norm(transform(better, self.ties.middle[None]) - transform(pose, self.ties.middle[None]))
-        return (better, count) if moved < SAME_PLACE * reach else (pose, 0)
+        return (better, points) if moved < SAME_PLACE * reach else (pose, NO_POINTS)
+
+    @property
+    def by_features(self) -> bool:
+        """Whether features tell where the cameras are; far ones, on the walls of a room, leave centimetres open."""
+        return not self.near or bool(np.median(list(self.near.values())) >= MIN_INLIERS)
 
     def _surer(self, frame: int, found: Glimpse, pose: np.ndarray) -> np.ndarray:
         """A few features on something that repeats may be wrong by its step."""
         k = self._beside(frame)[0]
-        better = self.ties.better(found.view, pose, self.kept[k].view, self.scene_from_left[k])
+        gain = LEAST_GAIN if self.near[frame] >= MIN_INLIERS else 0.0
+        better = self.ties.better(found.view, pose, self._placed(k, frame), gain)
         return pose if better is None else better
 
     def _beside(self, frame: int) -> list[int]:
@@ -147,6 +170,19 @@ class SceneMotion:
         before, after = [k for k in kept if k < frame], [k for k in kept if k > frame]
         beside = [before[-1] if before else kept[-1], after[0] if after else kept[0]]
         return list(dict.fromkeys(sorted(beside, key=lambda k: abs(k - frame))))
+
+    def _placed(self, k: int, frame: int) -> Placed:
+        """Kept frame k, beside a frame that is to get its place."""
+        return Placed(self.kept[k].view, self.scene_from_left[k], self._as_before(k, frame))
+
+    def _as_before(self, a: int, b: int) -> list[np.ndarray]:
+        """What the camera does from kept frame a to frame b, (4, 4) b_from_a each, if it goes on as it did, or comes back."""
+        known = sorted((k for k in self.kept if k != a), key=lambda k: abs(k - a))
+        if not known or _steps(known[0], a) != abs(known[0] - a):
+            return []
+        a_from_last = inverse(self.scene_from_left[a]) @ self.scene_from_left[known[0]]
+        step = part_of(a_from_last, _steps(a, b) / abs(known[0] - a))
+        return [step, inverse(step)]
 
     @property
     def cameras(self) -> np.ndarray:
@@ -171,7 +207,7 @@ class SceneMotion:
         turn = {k: rotation_angle(inverse(self.scene_from_left[k]) @ pose) for k in others}
         return list(dict.fromkeys(near_in_time + sorted(turn, key=turn.get)[:count]))
 
-    def _place(self, found: Features, partners: list[int]) -> tuple[np.ndarray | None, int]:
+    def _place(self, found: Features, partners: list[int]) -> tuple[np.ndarray | None, np.ndarray]:
         uv, xyz = [], []
         for k in partners:
             kept = self.kept[k].features
@@ -181,26 +217,32 @@ class SceneMotion:
         return place(np.concatenate(xyz), np.concatenate(uv), self.rig)
 
 
-def place(xyz: np.ndarray, uv: np.ndarray, rig: Rig) -> tuple[np.ndarray | None, int]:
-    """(scene_from_left, inliers) of a camera that sees points (N, 3) metres of the scene at uv (N, 2) px; None when too few agree."""
+def _steps(a: int, b: int) -> int:
+    """How many steps of the camera part two frames that are beside one another; a walk that ends where it began is closed by one."""
+    return abs(b - a) if abs(b - a) <= MOST_STEPS else 1
+
+
+def place(xyz: np.ndarray, uv: np.ndarray, rig: Rig) -> tuple[np.ndarray | None, np.ndarray]:
+    """(scene_from_left, those that agree) of a camera that sees points (N, 3) metres of the scene at uv (N, 2) px; None, and none of them,
+    when too few agree."""
     _, first = np.unique(np.column_stack([xyz, uv]).round(6), axis=0, return_index=True)
     xyz, uv = xyz[np.sort(first)], uv[np.sort(first)]
     if len(uv) < MIN_INLIERS:
-        return None, 0
+        return None, NO_POINTS
     cv2.setRNGSeed(0)
     try:
         ok, rvec, tvec, inlier = cv2.solvePnPRansac(
             xyz, uv, rig.K, None, iterationsCount=300, reprojectionError=REPROJECTION_PX, flags=cv2.SOLVEPNP_SQPNP
         )
     except cv2.error:  # some sample of the points lies all in one place: they do not tell where the camera is
-        return None, 0
+        return None, NO_POINTS
     if not ok or inlier is None or len(inlier) < MIN_INLIERS:
-        return None, 0
+        return None, NO_POINTS
     i = inlier.ravel()
     rvec, tvec = cv2.solvePnPRefineLM(xyz[i], uv[i], rig.K, None, rvec, tvec)
     left_from_scene = np.eye(4)
     left_from_scene[:3, :3], left_from_scene[:3, 3] = cv2.Rodrigues(rvec)[0], tvec.ravel()
-    return inverse(left_from_scene), len(i)
+    return inverse(left_from_scene), xyz[i]
 
 
 def matched(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, transform
 from stages.masks.background import calmed, frame_gain
-from stages.masks.colour_model import histogram
-from stages.masks.evidence import prior_llr
+from stages.masks.colour_model import UNIFORM, histogram
+from stages.masks.evidence import background_log_density, prior_llr
 from stages.masks.expectation import Expectation
 from stages.masks.frame_cut import FrameCut, cut_frame
 from stages.masks.ground_picture import GroundPicture, GroundSamples
 from stages.masks.hints import hinted
 from stages.masks.hull import Hull
+from stages.masks.other_foreground import reaching_in, seen_outside
 from stages.masks.outline import CutSettings, Window, signed_distance
 from stages.masks.planes import fit_planes, plane_in_space, plane_map
 from stages.masks.prompt import Prompt
@@ -33,6 +34,12 @@ RARELY_SEEN = 0.25
 MAX_BEHIND = 0.05
 """a plane of which more of the object than this lies behind is not its support"""
 UNPLACED = "the camera could not be placed in this frame: outlined without a prediction"
+OUTSIDE, OUTSIDE_AT_REST = 5.0, 10.0
+"""log-likelihood ratio against the object outside the finished hull; where its own surface shows that it rests nothing outweighs it"""
+HIDDEN, HIDDEN_SIGMAS, HIDDEN_LEAST_SIGMA_PX = 12.0, 2.0, 0.5
+"""log-likelihood ratio against the object where the disparity is nearer than the hull's front by twice so many standard deviations"""
+CLEAR = 0.5
+"""share of the placed frames that nothing may reach into, for these alone to carve the hull"""
 PLANE_SEEN = 0.15
 """a plane is used in a frame where this share of the disparities round the object lies on it (it may not be part of the still scene)"""
 
@@ -56,6 +63,12 @@ class MovingScene:
     ground: GroundPicture | None = None
     ground_samples: GroundSamples | None = None
     """kept until the first pass's masks tell what of them is ground"""
+    of_seed: np.ndarray | None = None
+    """(N, 3) points of the object in the scene that the seed's mask shows"""
+    intruded: set[int] = field(default_factory=set)
+    """frames in which something reaches before the object: their masks lack what it hides, and do not carve"""
+    at_rest: bool = False
+    """whether the object's own surface shows that it rests, and that the cameras are placed well"""
 
     def start(self, view: WorkingFrame, mask: np.ndarray) -> None:
         """Nothing to prepare."""
@@ -71,7 +84,11 @@ class MovingScene:
         distance = signed_distance(predicted)
         voxel_px = self.hull.edge_m * near_range[1] / self.rig.baseline_m
         if second_pass:
-            prior = prior_llr(distance, 0.7 * voxel_px + 1.5, 1.5, 5.0)
+            prior = prior_llr(distance, 0.7 * voxel_px + 1.5, 1.5, OUTSIDE_AT_REST if self.at_rest else OUTSIDE)
+            if self.at_rest:
+                hidden = self._hidden(view, pose)
+                prior -= hidden
+                predicted = predicted & (hidden < 0.5 * HIDDEN)
         else:
             prior = prior_llr(distance + voxel_px, 2 * voxel_px + 2, 0.3, 6.0)
         margin = 0.05 * (near_range[1] - near_range[0]) + 1.0
@@ -86,8 +103,14 @@ class MovingScene:
                 predicted=predicted,
                 near_range=(near_range[0] - margin, near_range[1] + margin),
                 surfaces=surfaces,
+                intruder=_intruder(view, distance, surfaces),
             ),
         )
+
+    def _hidden(self, view: WorkingFrame, pose: np.ndarray) -> np.ndarray:
+        """(H, W) float32: how strongly the depth says that something, such as a hand, stands before the object."""
+        nearer = (view.disparity - self.hull.front(pose, self.rig)) / np.maximum(view.sigma, HIDDEN_LEAST_SIGMA_PX)
+        return np.where(nearer > 0, HIDDEN * np.clip(nearer / HIDDEN_SIGMAS - 1, 0, 1), 0).astype(np.float32)
 
     def before_the_ground(self, view: WorkingFrame, pose: np.ndarray, distance: np.ndarray, expected: Expectation) -> Expectation:
         """The same with the ground's own picture, as far as it is known, in this frame's place, exposure and sharpness."""
@@ -106,6 +129,12 @@ class MovingScene:
         gain = frame_gain(view.rgb[s], rgb[s], ring)
         seen = np.zeros(rgb.shape, np.float32)  # outside the window nobody looks
         seen[s], sigma[s] = calmed(view.rgb[s] / gain.astype(np.float32), rgb[s], sigma[s], ring)
+        strange = np.zeros_like(outside)
+        density = background_log_density(seen[s][outside], rgb[s][outside], sigma[s][outside], self.ground.shade)
+        strange[outside] = density < np.log(UNIFORM)
+        strange = reaching_in(strange, ~known, distance[s])
+        if strange.any():
+            self.intruded.add(view.frame)
         # what has the ground's colour is ground unless the other frames' hull speaks against it, which they do twice as strongly then
         prior = expected.prior.copy()
         prior[s] += np.where(known, np.maximum(prior[s], 0), 0)
@@ -117,6 +146,7 @@ class MovingScene:
             background_shade=self.ground.shade,
             gain=gain,
             seen=seen,
+            intruder=_joined(expected.intruder, view.rgb[s], strange),
         )
 
     def _nearby(self, view: WorkingFrame) -> Expectation:
@@ -138,7 +168,7 @@ class MovingScene:
     def learn(self, view: WorkingFrame, cut: FrameCut) -> None:
         """Carve the hull with a new mask."""
         pose = self.motion.scene_from_left.get(view.frame)
-        if pose is not None and cut.mask.any():
+        if pose is not None and cut.mask.any() and view.frame not in self.intruded:
             self.hull.vote(cut.mask, pose, self.rig)
 
     def rebuild(self, masks: dict[int, bytes], decode) -> None:
@@ -147,6 +177,8 @@ class MovingScene:
         hull = Hull.box(low, high, FINAL_VOXELS)
         hull.keep(_in_front(hull.centres, self.planes))
         placed = sorted(set(masks) & set(self.motion.scene_from_left))
+        clear = [f for f in placed if f not in self.intruded]
+        placed = clear if len(clear) >= CLEAR * len(placed) else placed
         # 120 views carve as well as 2,000; the prompt frame is always among them
         chosen = dict.fromkeys([self.seed.frame, *placed[:: max(1, len(placed) // 120)]])
         for i, frame in enumerate(chosen):
@@ -157,6 +189,7 @@ class MovingScene:
                 hull.keep(hull.against < np.maximum(4, 0.5 * hull.seen))  # hopeless already: spare the time
         # what lies outside most pictures nobody could carve away; the object does not
         hull.keep(hull.seen >= RARELY_SEEN * hull.seen.max(initial=0))
+        hull.keep(hull.pieces_with(self.of_seed))
         self.hull = hull
 
     def surfaces(self, pose: np.ndarray, shape: tuple[int, int]) -> list[tuple[np.ndarray, float]]:
@@ -171,6 +204,19 @@ class MovingScene:
         u, v = (np.arange(shape[1]) - self.rig.cx) / self.rig.fx, (np.arange(shape[0]) - self.rig.cy) / self.rig.fy
         inverse_depth = (left[0] * u[None] + left[1] * v[:, None] + left[2]) / offset
         return np.where(inverse_depth > 1e-3, inverse_depth * self.rig.fx * self.rig.baseline_m, np.nan).astype(np.float32)
+
+
+def _intruder(view: WorkingFrame, distance: np.ndarray, surfaces: list[tuple[np.ndarray, float]]) -> np.ndarray | None:
+    """Colour counts of what reaches from the picture's border to the predicted outline; `distance` (H, W) px, positive inside of it."""
+    return _joined(None, view.rgb, seen_outside(view, distance > -GROUND_GAP_PX, surfaces))
+
+
+def _joined(counts: np.ndarray | None, rgb: np.ndarray, where: np.ndarray) -> np.ndarray | None:
+    """Colour counts with those of the pixels `where` (h, w) bool."""
+    if not where.any():
+        return counts
+    here = histogram(rgb[where].astype(np.float32))
+    return here if counts is None else counts + here
 
 
 def moving_scene(
@@ -208,7 +254,7 @@ def moving_scene(
     if certain:
         hull.vote(seed.mask, scene_from_left, rig, certain=True)
         hull.keep(hull.certain == 0)
-    return MovingScene(seed, rig, motion, hull, trusted, scatter, support=support)
+    return MovingScene(seed, rig, motion, hull, trusted, scatter, support=support, of_seed=x)
 
 
 def _support(

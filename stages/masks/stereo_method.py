@@ -23,9 +23,9 @@ from stages.masks.ground_picture import FRAMES, GroundSamples, agreed_picture, g
 from stages.masks.job import FrameMask, Job, Outcome
 from stages.masks.other_foreground import has_colours_of
 from stages.masks.planes import plane_map
-from stages.masks.rest import Region, near_features, resting_intervals
+from stages.masks.rest import NearFeatures, Region, Watched, near_features
 from stages.masks.scene_flow import FlowScene
-from stages.masks.scene_motion import Features, Glimpse, SceneMotion
+from stages.masks.scene_motion import Glimpse, SceneMotion
 from stages.masks.scene_moved import MovedScene
 from stages.masks.scene_moving import MovingScene, cut_again, moving_scene
 from stages.masks.scene_still import StillScene
@@ -79,14 +79,14 @@ class StereoMethod:
         hints = {c.frame: c for c in job.prompt.corrections}
         by_flow = isinstance(scene, FlowScene | MovedScene)
         followed = first_pass(seed, job.frames, job.views, scene, job.cut, by_flow, ticks.named("following the object", 1), hints)
-        if isinstance(scene, MovingScene) and job.kind == "auto" and _overlap(followed) < HULL_OVERLAP:
+        if isinstance(scene, MovingScene) and job.kind == "auto" and not scene.at_rest and _overlap(followed) < HULL_OVERLAP:
             outcome.warnings.append("the object moves in the scene while the camera moves too: followed by colour and optical flow instead")
             seed, outcome.seed_mask = first_seed, first_seed.mask
             scene = FlowScene(seed)
             followed = first_pass(seed, job.frames, job.views, scene, job.cut, True, ticks.named("following the object", 1), hints)
         self._between(job, scene, followed)
         outcome.metrics |= {"kind": scene.description, "still_background_share": round(share, 3), "prompt_frame": seed.frame}
-        if isinstance(scene, MovingScene) and not _surely_placed(scene.motion):
+        if isinstance(scene, MovingScene) and not (scene.at_rest or _surely_placed(scene.motion)):
             seed = replace(seed, doubt=seed.doubt or ROUGHLY)
         outcome.results = self._results(job, scene, followed, seed, ticks)
         return outcome
@@ -124,17 +124,19 @@ class StereoMethod:
         if share >= PLACED_SHARE and job.kind == "auto" and _keeps_still(motion, view, seed):
             return _still_scene(job, seed, view)
         points = lambda: _sure_points(job, motion)  # noqa: E731
-        placed = (share >= PLACED_SHARE and _surely_placed(motion)) or job.kind == "moving_camera"
+        placed = share >= PLACED_SHARE or job.kind == "moving_camera"
         scene = moving_scene(seed, view, job.rig, motion, sure_points=points) if placed else None
-        if scene is None:
+        watched = _watched(job, scene, view) if scene is not None else None
+        if scene is None or watched is None or not (_surely_placed(motion) or watched.shape_stays() or job.kind == "moving_camera"):
             outcome.warnings.append(_by_flow_for(share))
             return FlowScene(seed)
+        scene.at_rest = watched.shape_stays()
         scene.ground_samples = _ground_samples(job, scene)
         if scene.ground_samples is not None:
             places = [scene.hull.silhouette(pose, job.rig)[0] for pose in scene.ground_samples.poses]
             scene.ground = agreed_picture(scene.ground_samples, places, job.rig, job.workers)
             scene = self._seen_again(job, view, scene)
-        intervals = _resting(job, scene, view)
+        intervals = watched.intervals()
         if len(intervals) < 2:
             return scene
         moved = MovedScene(scene.seed, scene, intervals)
@@ -150,7 +152,7 @@ class StereoMethod:
         again = moving_scene(seed, view, job.rig, scene.motion, scene.support)
         if again is None or (seed.mask & scene.seed.mask).sum() < SAME_SEED * scene.seed.mask.sum():
             return scene
-        again.ground, again.ground_samples = scene.ground, scene.ground_samples
+        again.at_rest, again.ground, again.ground_samples = scene.at_rest, scene.ground, scene.ground_samples
         return again
 
     def _between(self, job: Job, scene: Scene, followed: Followed) -> None:
@@ -212,8 +214,8 @@ def _finish_ground(job: Job, scene: MovingScene, followed: Followed) -> None:
         scene.ground_samples = None
 
 
-def _resting(job: Job, scene: MovingScene, view: WorkingFrame) -> list[list[int]]:
-    """Runs of placed frames in which the object rests; one run where it rests all the time."""
+def _watched(job: Job, scene: MovingScene, view: WorkingFrame) -> Watched:
+    """Placed frames, or an even choice of them, with what they show of the object."""
     good = scene.seed.mask & np.isfinite(view.disparity) & (view.sigma < 1.5)
     v, u = np.nonzero(good)
     poses = scene.motion.scene_from_left
@@ -222,10 +224,10 @@ def _resting(job: Job, scene: MovingScene, view: WorkingFrame) -> list[list[int]
     placed = sorted(poses)
     chosen = placed[:: -(-len(placed) // LOOKED_AT_FOR_REST)]
 
-    def near(frame: int) -> tuple[int, Features]:
+    def near(frame: int) -> tuple[int, NearFeatures]:
         return frame, near_features(job.load(frame), poses[frame], region, job.rig)
 
-    return resting_intervals(dict(ordered_map(near, chosen, job.workers)), poses, region, job.rig)
+    return Watched(dict(ordered_map(near, chosen, job.workers)), poses, region, job.rig)
 
 
 @dataclass
@@ -325,7 +327,8 @@ def _place_cameras(job: Job, seed: Seed, view: WorkingFrame, tick: Callable[[], 
         tick()
     for _ in range(PLACING_ROUNDS):  # frames placed later may have seen the same side; a walk may end where it began
         waiting = [frame for frame, glimpse in ordered_map(found, waiting[::-1], job.workers) if not motion.add(frame, glimpse)]
-    if motion.ties is not None and motion.ties.used and len(motion.kept) == len(motion.scene_from_left):
+    helped = motion.ties is not None and motion.ties.used
+    if helped and motion.by_features and len(motion.kept) == len(motion.scene_from_left):
         motion.scene_from_left |= adjusted(motion)
     return motion
 

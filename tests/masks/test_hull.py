@@ -77,6 +77,30 @@ def test_one_wrong_mask_is_outvoted():
     assert jaccard(hull.silhouette(camera(60), RIG)[0], ball(camera(60))) > 80
 
 
+def test_nothing_of_a_ball_is_nearer_than_the_front_of_its_hull():
+    hull, pose = full(), camera(45)
+    for turn in range(0, 360, 30):
+        hull.vote(ball(camera(turn)), camera(turn), RIG)
+    front = hull.front(pose, RIG)
+    assert np.array_equal(np.isfinite(front) & ball(pose), ball(pose) & hull.silhouette(pose, RIG)[0])
+    middle = front[RIG.height // 2, RIG.width // 2]
+    nearest = RIG.fx * RIG.baseline_m / (0.4 - RADIUS)
+    assert nearest < middle < 1.1 * nearest
+    assert np.isnan(front[0, 0])
+
+
+def test_only_the_pieces_that_hold_the_seed_are_the_object():
+    hull = full()
+    lump = lambda at: np.linalg.norm(hull.centres - np.array(at, np.float32), axis=1) < 0.02  # noqa: E731
+    places = [-0.04, 0, 0], [0.045, 0, 0], [0, 0.05, 0]
+    hull.keep(np.logical_or.reduce([lump(at) for at in places]))
+    ours, _, bit = (lump(at) for at in places)
+    points = np.concatenate([hull.centres[ours][::3], hull.centres[bit][:1]])
+    assert np.array_equal(hull.pieces_with(points.astype(float)), ours)
+    far = np.full((10, 3), 0.069)
+    assert hull.pieces_with(far).all()
+
+
 def test_out_of_view_gives_no_prediction():
     pose = camera(0)
     pose[:3, 3] += pose[:3, 0] * 2

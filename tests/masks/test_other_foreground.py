@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.masks.other_foreground import against_other, seen_outside, told_apart
+from stages.masks.colour_model import ColourModel, histogram, log_density
+from stages.masks.other_foreground import against_other, reaching_in, seen_outside, told_apart, with_intruder
 from stages.masks.outline import CutSettings
 from stages.masks.seed import from_box
 from stages.masks.working_frame import WorkingFrame
@@ -86,3 +87,33 @@ def test_the_other_thing_can_only_take_away():
     llr = np.array([6.0, 6.0, -4.0], np.float32)
     out = against_other(llr, np.array([0.0, -9.0, 0.0], np.float32), np.array([-9.0, 0.0, -9.0], np.float32))
     assert out[0] > 4 and out[1] < -5 and abs(out[2] + 4) < 0.1 and (out <= llr + 1e-6).all()
+
+
+def test_what_is_strange_on_the_ground_is_an_intruder_where_it_reaches_in():
+    """An arm from the border to the object's outline; a thing that stands beside the object; a crumb on it; one that comes from where
+    nothing is known."""
+    outline = np.zeros((H, W), bool)
+    outline[60:120, 90:150] = True
+    distance = np.where(outline, 5.0, -20.0)
+    distance[52:128, 82:158] = np.where(outline[52:128, 82:158], 5.0, -4.0)
+    known = np.zeros((H, W), bool)
+    arm, beside, crumb = np.zeros((3, H, W), bool)
+    arm[110:, 110:130] = True
+    beside[30:110, 200:220] = True
+    crumb[55:60, 100:105] = True
+    found = reaching_in(arm | beside | crumb, known, distance)
+    assert found[115:175, 112:128].all() and not found[:, 190:].any() and not found[:60].any()
+    assert not reaching_in(beside | crumb, known, distance).any()
+    short = arm.copy()
+    short[165:] = False
+    assert not reaching_in(short, known, distance).any()
+    known[160:] = True  # here nobody knows what there should be
+    assert reaching_in(short, known, distance)[120:155, 112:128].all()
+
+
+def test_an_intruder_counts_unless_it_looks_like_the_object():
+    rng = np.random.default_rng(0)
+    of = lambda colour: histogram(rng.normal(colour, 6, (4000, 3)).clip(0, 255).astype(np.float32))  # noqa: E731
+    model = ColourModel(log_density(of((40, 60, 190))), log_density(of((90, 90, 90))))
+    assert with_intruder(model, of(SKIN)).log_other is not None
+    assert with_intruder(model, of((42, 61, 188))) is model

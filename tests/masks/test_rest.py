@@ -5,25 +5,27 @@ from __future__ import annotations
 import numpy as np
 
 from stages.core.geometry.rigid import inverse, transform
-from stages.masks.rest import Region, resting_intervals
-from stages.masks.scene_motion import Features
+from stages.masks.rest import NearFeatures, Region, Watched
+from stages.masks.rest_surface import ON_SURFACE, NearSurface, near_surface, normals_of, share_on
 from stages.masks.support import Support, support_plane, turning_axis
 from tests.masks.test_hull import RADIUS, RIG, camera
 
 FLOOR = Support(np.array([0.0, 1.0, 0.0]), RADIUS, 1e-4, 1000)
+FINE = RIG.scaled(4)
 TURNED = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
 
 
-def seen(scene: np.ndarray, descriptors: np.ndarray, pose: np.ndarray, rng: np.random.Generator) -> Features:
+def seen(scene: np.ndarray, descriptors: np.ndarray, pose: np.ndarray, rng: np.random.Generator) -> NearFeatures:
     """Four fifths of the points (N, 3) of the scene, as this camera sees them."""
     x = transform(inverse(pose), scene)
     uv = RIG.project(np.where(x[:, 2:] > 0, x, 1.0)) + rng.normal(0, 0.3, (len(x), 2))
     shown = (x[:, 2] > 0.05) & (uv > 0).all(1) & (uv < (RIG.width, RIG.height)).all(1) & (rng.uniform(size=len(x)) < 0.8)
     noise = rng.normal(0, 5, descriptors.shape)
-    return Features(uv[shown], x[shown], (descriptors + noise)[shown].astype(np.float32))
+    unknown = np.full((int(shown.sum()), 3), np.nan)
+    return NearFeatures(uv[shown], x[shown], (descriptors + noise)[shown].astype(np.float32), unknown, None)
 
 
-def capture(turned_from: int, frames: int = 8, of_object: int = 80) -> tuple[dict[int, Features], dict[int, np.ndarray]]:
+def capture(turned_from: int, frames: int = 8, of_object: int = 80) -> tuple[dict[int, NearFeatures], dict[int, np.ndarray]]:
     """A camera goes round a thing on a floor; from frame `turned_from` on the thing stands turned by 90 degrees."""
     rng = np.random.default_rng(0)
     thing = rng.normal(0, 1, (of_object, 3))
@@ -40,22 +42,63 @@ def region(poses: dict[int, np.ndarray]) -> Region:
     return Region(np.zeros(3), 1.5 * RADIUS, float(np.linalg.norm(poses[0][:3, 3])), FLOOR)
 
 
+def intervals(found: dict[int, NearFeatures], poses: dict[int, np.ndarray]) -> list[list[int]]:
+    return Watched(found, poses, region(poses), RIG).intervals()
+
+
+def box(pose: np.ndarray, turned_deg: float = 0.0, thickness: float = RADIUS) -> NearSurface:
+    """What a camera sees of a bare box (2 x 1.4 x `thickness` / RADIUS radii) that is turned about y."""
+    a = np.radians(turned_deg)
+    box_from_scene = np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
+    half = np.array([RADIUS, 0.7 * RADIUS, thickness / 2])
+    u, v = np.meshgrid(np.arange(FINE.width), np.arange(FINE.height))
+    ray = FINE.rays(np.stack([u, v], -1)) @ (box_from_scene @ pose[:3, :3]).T
+    start = box_from_scene @ pose[:3, 3]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sides = np.sort(np.stack([(-half - start) / ray, (half - start) / ray]), 0)
+    enters, leaves = sides[0].max(-1), sides[1].min(-1)
+    hit = enters < leaves
+    disparity = np.where(hit, FINE.fx * FINE.baseline_m / np.where(hit, enters, 1.0), np.nan)
+    return near_surface(disparity, (0, 0), hit, normals_of(disparity, (0, 0), FINE), FINE)
+
+
+def bare(turn: dict[int, float], thickness: float = RADIUS, step_deg: float = 6.0) -> Watched:
+    """A box without a feature, of which frame k is turned by turn[k] degrees, watched by a camera that goes round it."""
+    poses = {k: camera(step_deg * k) for k in turn}
+    none = np.zeros((0, 3))
+    found = {k: NearFeatures(none[:, :2], none, np.zeros((0, 128), np.float32), none, box(poses[k], turn[k], thickness)) for k in turn}
+    return Watched(found, poses, region(poses), FINE)
+
+
+def test_the_surface_of_a_bare_box_tells_rest_from_turning():
+    assert bare(dict.fromkeys(range(8), 0.0)).shape_stays()
+    assert not bare({k: 15.0 * k for k in range(8)}).shape_stays()
+
+
+def test_a_sheet_that_shows_its_other_side_has_not_moved():
+    watched = bare(dict.fromkeys(range(8), 0.0), thickness=0.02 * RADIUS, step_deg=24.0)
+    near = watched.neighbours()
+    assert watched.shape_stays() and min(watched.by_surface(near)) > 0.8
+    front, back = box(camera(0.0), thickness=0.3 * RADIUS), box(camera(180.0), thickness=0.3 * RADIUS)
+    assert share_on(front, back, inverse(camera(180.0)) @ camera(0.0), FINE, ON_SURFACE) is None
+
+
 def test_a_turned_object_makes_two_runs():
     found, poses = capture(turned_from=5)
-    assert resting_intervals(found, poses, region(poses), RIG) == [[0, 1, 2, 3, 4], [5, 6, 7]]
+    assert intervals(found, poses) == [[0, 1, 2, 3, 4], [5, 6, 7]]
 
 
 def test_a_resting_object_makes_one_and_so_does_one_of_which_nothing_is_known():
     found, poses = capture(turned_from=99)
-    assert resting_intervals(found, poses, region(poses), RIG) == [list(range(8))]
+    assert intervals(found, poses) == [list(range(8))]
     bare, poses = capture(turned_from=5, of_object=10)
-    assert resting_intervals(bare, poses, region(poses), RIG) == [list(range(8))]
+    assert intervals(bare, poses) == [list(range(8))]
 
 
 def test_frames_that_were_not_looked_at_go_with_the_one_before():
     found, poses = capture(turned_from=4)
     some = {k: found[k] for k in (0, 2, 4, 6)}
-    assert resting_intervals(some, poses, region(poses), RIG) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert intervals(some, poses) == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 def test_of_two_planes_the_one_across_the_cameras_turning_is_the_floor():
@@ -65,7 +108,7 @@ def test_of_two_planes_the_one_across_the_cameras_turning_is_the_floor():
     assert axis is not None and abs(axis[1]) > 0.99
     cameras = np.array([p[:3, 3] for p in poses])
     of_object = rng.normal(0, 0.3 * RADIUS, (200, 3))
-    beyond = -1.3 * RADIUS * cameras.mean(0) / np.linalg.norm(cameras.mean(0))          # a wall behind it, with more points than the floor
+    beyond = -1.3 * RADIUS * cameras.mean(0) / np.linalg.norm(cameras.mean(0))  # a wall behind it, with more points than the floor
     across = np.cross(cameras.mean(0), [0, 1, 0]) / np.linalg.norm(np.cross(cameras.mean(0), [0, 1, 0]))
     wall = beyond + np.outer(rng.uniform(-0.2, 0.2, 400), across) + np.outer(rng.uniform(-0.2, 0.04, 400), [0, 1, 0])
     floor = np.column_stack([rng.uniform(-0.2, 0.2, 150), np.full(150, RADIUS), rng.uniform(-0.2, 0.2, 150)])

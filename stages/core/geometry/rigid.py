@@ -30,6 +30,13 @@ def exp_se3(xi: np.ndarray) -> np.ndarray:
     return out
 
 
+def part_of(b_from_a: np.ndarray, share: float) -> np.ndarray:
+    """(4, 4): the steady motion that does `share` of b_from_a, whose turn is below 180 degrees; 2 = twice as much."""
+    from scipy.linalg import expm, logm
+
+    return expm(share * np.real(logm(b_from_a)))
+
+
 def rotation_angle(b_from_a: np.ndarray) -> float:
     """Angle of the rotation part, radians."""
     return float(np.arccos(np.clip((np.trace(b_from_a[:3, :3]) - 1) / 2, -1, 1)))
