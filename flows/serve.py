@@ -25,7 +25,8 @@ from stages.core.store import Store
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 STABLE_AFTER_S = 60.0
 LOOK_EVERY_S = 0.5
-SERVER_START_S = 120.0
+SERVER_START_S = 300.0
+"""seconds on an idle machine; after a power cut, with all that starts then, it has taken more than two minutes"""
 HEARTBEAT_S = 30
 KEPT_FOR = {"PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "P14D", "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D"}
 """Flow runs two weeks and events two days, where Prefect keeps 90 and 7 days. A run leaves 1 MB of pictures and 1 MB of events in the
@@ -128,7 +129,8 @@ class Supervisor:
         deadline = time.monotonic() + SERVER_START_S
         while not answers(self.serving.api, 1.0):
             if server.process.poll() is not None or time.monotonic() > deadline:
-                raise TwinError(f"Prefect's server did not start: {self.last_words('server')}", f"see {self._logs / 'server.log'}")
+                why = self.last_words("server") or "it has said nothing"
+                raise TwinError(f"Prefect's server did not start: {why}", f"see {self._logs / 'server.log'}")
             if self.stop.wait(0.1):
                 return
 
