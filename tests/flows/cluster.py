@@ -31,7 +31,7 @@ VALUES = {"TWIN_AUTH": "admin:p4ss word", "POSTGRES_PASSWORD": "s3cret", "REDIS_
           "TWIN_LOST_AFTER_S": os.environ.get("TWIN_LOST_AFTER_S", "15"), "TWIN_FAIL_ON": "never"}
 """what a user would write into deploy/.env; he would leave a machine its minute, and have twins of nine tiny frames fail"""
 LOOPBACK = "127.0.0.1"
-START_S = 240.0
+START_S = 400.0
 _DIE_WITH_US = functools.partial(die_with_parent, os.getpid())
 
 
@@ -98,22 +98,12 @@ class Machine:
         own = {"TWIN_MACHINE": self.name, "PREFECT_HOME": str(self.folder / "prefect"), "HOME": str(self.folder / "home"),
                "TMPDIR": str(self.folder / "tmp"), "PYTHONPATH": str(ROOT), "NO_PROXY": LOOPBACK, "no_proxy": LOOPBACK}
         self.environment = {**inherited(), **shared, **own}
-        self._parts: dict[str, tuple[subprocess.Popen, list[str], Mapping[str, str]]] = {}
 
     def start(self, part: str, command: list[str], environment: Mapping[str, str]) -> subprocess.Popen:
         """A long-lived process; what it prints goes to <folder>/logs/<part>.log."""
         with (self.folder / "logs" / f"{part}.log").open("ab") as log:
-            process = subprocess.Popen([*self._named(), *command], cwd=self.folder / "work", env={**self.environment, **environment},
-                                       stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_DIE_WITH_US)
-        self._parts[part] = process, command, environment
-        return process
-
-    def kill(self, part: str) -> None:
-        """kill -9; whatever keeps the parts alive (Docker, a kubelet, systemd) starts it again at once."""
-        process, command, environment = self._parts[part]
-        process.kill()
-        process.wait()
-        self.start(part, command, environment)
+            return subprocess.Popen([*self._named(), *command], cwd=self.folder / "work", env={**self.environment, **environment},
+                                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_DIE_WITH_US)
 
     def run(self, part: str, command: list[str], environment: Mapping[str, str]) -> None:
         """A process that has to succeed."""
