@@ -16,6 +16,8 @@ from stages.core.camera import Rig
 
 MAY_DRIFT_M, MAY_DRIFT_SHARE = 0.002, 0.01
 """a pose is uncertain that may be off by more than the larger of this and of this share of the object's size"""
+OF_SCENE = 0.5
+"""of that where a scene tells the motion: far features agree in what they get wrong (a white vase in a room: 2.2 mm foretold, 6.7 off)"""
 LEAST_SIGMA_PX = 0.1
 NO_DEPTH_SIGMA_PX = 50.0
 """of the disparity of a point that one eye alone measured"""
@@ -24,6 +26,11 @@ LEAST_SHARED, LOOP_FRAMES = 8, 3
 MOST_ASKED = 60
 """of the object's points, at which the motion is measured"""
 UNKNOWN_M = 1.0
+
+
+def may_drift_m(size_m: float) -> float:
+    """Metres by which a pose of an object of that size may be off before it is uncertain."""
+    return max(MAY_DRIFT_M, MAY_DRIFT_SHARE * size_m)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Do the frames' own surfaces stay where the adjusted poses put them? Asked where nothing but the object tells its motion.
+"""Do the frames' own surfaces stay where the adjusted poses put them? Asked of the object where nothing else tells its motion, of all that
+is in the picture where the object stands still in a scene.
 
 Points that are few, or that lie on a wall the mask let in, fit one another and are wrong all the same. The whole surfaces of two frames,
 aligned from the claimed motion, then drift away from it. On rendered captures right neighbours move by 0.1 to 0.8 mm, those that are 3 to
@@ -8,10 +9,12 @@ aligned from the claimed motion, then drift away from it. On rendered captures r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from stages.core.dense.alignment import align_surfaces
+from stages.core.dense.look import judge
 from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import inverse, transform
 from stages.core.groups import joined
@@ -21,6 +24,18 @@ STAYS_M, STAYS_SHARE = 0.0009, 0.005
 """surfaces stay when they move by less than the larger of this and of this share of the object's size"""
 ASKED = 2
 """frames before each that it is asked against"""
+SCENE_STAYS_M, SCENE_STAYS_SHARE = 0.002, 0.01
+"""the same of a scene: the largest error that a pose may have"""
+LEAST_GAIN = 0.02
+"""by which the look must go together better where a scene is aligned: along stripes, and on a bare table, alignment slides, and nothing is
+gained. Right neighbours gain -0.01 to 0.01; those 6 mm off 0.03 to 0.05, those 13 mm off 0.34"""
+LEAST_LOOK, BELOW_USUAL = 0.7, 0.15
+"""correlation of two frames, or so far below that of most neighbours, at which half the motion tells against them: right neighbours are at
+0.84 to 0.98 (0.54 and still where the light changes), those off by 3 degrees at 0.56 and 0.67"""
+NEAR = 2.0
+"""of the object's distance: what is farther away hardly changes with where a camera is, and would outweigh what does"""
+MOST_OF_SCENE = 150
+"""frames of a scene that are asked: 0.2 s each; those between go with the one before"""
 
 
 def apart(views: Mapping[int, DenseView], object_from_left: Mapping[int, np.ndarray], size_m: float, workers: int) -> dict[int, str]:
@@ -49,6 +64,79 @@ def _drift(a: DenseView, b: DenseView, claimed: np.ndarray) -> float | None:
         return None
     x = a.surface(True)[1]
     return float(np.linalg.norm(transform(aligned.b_from_a, x) - transform(claimed, x), axis=1).mean())
+
+
+@dataclass(frozen=True)
+class _Said:
+    """Of two frames of a scene: correlation of their look as claimed (NaN = they do not tell), what it gains where they are aligned, and
+    by how many metres that moves the object."""
+
+    look: float
+    gain: float = 0.0
+    moved: float = 0.0
+
+
+def apart_in_scene(
+    views: Mapping[int, DenseView], object_from_left: Mapping[int, np.ndarray], size_m: float, workers: int
+) -> dict[int, str]:
+    """{frame: why} of the frames that do not go together with the largest group, by all that they show; `size_m`: the object's."""
+    frames = sorted(object_from_left)
+    chosen = frames[:: -(-len(frames) // MOST_OF_SCENE)]
+    pairs = [(a, b) for i, b in enumerate(chosen) for a in chosen[max(0, i - ASKED) : i]]
+    views = {f: _near(views[f]) for f in chosen}
+    said = dict(zip(pairs, ordered_map(lambda p: _said(views, object_from_left, *p), pairs, workers), strict=True))
+    stays = max(SCENE_STAYS_M, SCENE_STAYS_SHARE * size_m)
+    looks = [s.look for (a, b), s in said.items() if chosen.index(b) == chosen.index(a) + 1 and np.isfinite(s.look)]
+    least = min(LEAST_LOOK, float(np.median(looks)) - BELOW_USUAL) if looks else 0.0
+    against = {p for p, s in said.items() if _contradicts(s, least, stays)}
+    silent = [p for p, s in said.items() if not np.isfinite(s.look)]
+    groups = _joined_by_silence(joined(chosen, [p for p in pairs if p not in against and p not in silent]), silent, against)
+    away = {f: _reason_in_scene(f, said) for group in groups[1:] for f in group}
+    before = {f: chosen[int(np.searchsorted(chosen, f, "right")) - 1] for f in frames}
+    return {f: away[before[f]] for f in frames if before[f] in away}
+
+
+def _near(view: DenseView) -> DenseView:
+    """The view without the depth of what is far behind the object."""
+    ours = view.disparity[view.mask & np.isfinite(view.disparity)].astype(np.float64)
+    if not len(ours):
+        return view
+    with np.errstate(invalid="ignore"):
+        return replace(view, disparity=np.where(view.disparity * NEAR > np.median(ours), view.disparity, np.float16(np.nan)))
+
+
+def _contradicts(said: _Said, least_look: float, stays: float) -> bool:
+    return (said.gain >= LEAST_GAIN and said.moved > stays) or (said.look < least_look and said.moved > 0.5 * stays)
+
+
+def _joined_by_silence(groups: list[list[int]], silent: list[tuple[int, int]], against: set[tuple[int, int]]) -> list[list[int]]:
+    """Groups, the largest first, joined by pairs that do not tell, unless another pair of the two groups contradicts."""
+    group_of = {f: k for k, group in enumerate(groups) for f in group}
+    parted = {frozenset((group_of[a], group_of[b])) for a, b in against}
+    ties = [(group_of[a], group_of[b]) for a, b in silent if frozenset((group_of[a], group_of[b])) not in parted]
+    out = [sorted(f for k in part for f in groups[k]) for part in joined(list(range(len(groups))), ties)]
+    return sorted(out, key=lambda g: (-len(g), g[0]))
+
+
+def _said(views: Mapping[int, DenseView], object_from_left: Mapping[int, np.ndarray], a: int, b: int) -> _Said:
+    claimed = inverse(object_from_left[b]) @ object_from_left[a]
+    before = judge(views[a], views[b], claimed, False).correlation
+    aligned = align_surfaces(views[a], views[b], claimed, False) if np.isfinite(before) else None
+    if aligned is None:
+        return _Said(before)
+    after = judge(views[a], views[b], aligned.b_from_a, False).correlation
+    x = views[a].surface(True)[1]
+    if not np.isfinite(after) or not len(x):
+        return _Said(before)
+    moved = np.linalg.norm(transform(aligned.b_from_a, x) - transform(claimed, x), axis=1).mean()
+    return _Said(before, after - before, float(moved))
+
+
+def _reason_in_scene(frame: int, said: Mapping[tuple[int, int], _Said]) -> str:
+    moved = [s.moved for p, s in said.items() if frame in p and s.gain >= LEAST_GAIN]
+    if moved:
+        return f"what it shows goes better with the frames beside it {1000 * min(moved):.1f} mm away from its pose"
+    return "what it shows does not go together with the frames beside it, or these are off"
 
 
 def _reason(frame: int, moved: Mapping[tuple[int, int], float | None]) -> str:

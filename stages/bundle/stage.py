@@ -43,7 +43,7 @@ class BundleStage:
     """Bundle adjustment by Ceres (through pycolmap) with two measured views per point and frame, which fixes the metric scale."""
 
     name = "bundle"
-    version = 3
+    version = 4
     needs = Resources(memory_gb=1.5, lower=("self_check_observations",))
     Config = BundleConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "poses_initial.json", "tracks.npz")
@@ -137,22 +137,24 @@ def _unchanged(data: _Input):
 def _doubted(
     rig: Rig, data: _Input, adjusted, drift: np.ndarray, inputs: Mapping[str, ArtifactRef], context: StageContext
 ) -> dict[int, str]:
-    """{frame: why} of the poses that the object's surface does not bear out, where it alone tells the motion, or that may have drifted."""
-    from stages.bundle.drift import MAY_DRIFT_M, MAY_DRIFT_SHARE
-    from stages.bundle.soundness import apart
-    from stages.core.dense.view import close_view_of
+    """{frame: why} of the poses that what the frames show does not bear out (of the object, where it alone tells the motion; else of the
+    scene), or that may have drifted."""
+    from stages.bundle.drift import OF_SCENE, may_drift_m
+    from stages.bundle.soundness import apart, apart_in_scene
+    from stages.core.dense.view import close_view_of, small_view_of
     from stages.core.parallel import ordered_map
 
-    seen = _of_object(data, adjusted)
-    if data.scope != "object" or len(data.frames) < 2 or not len(seen):
+    seen, by_object = _of_object(data, adjusted), data.scope == "object"
+    if len(data.frames) < 2 or not len(seen):
         return {}
-    reader = FrameReader.of(inputs)
-    views = dict(ordered_map(lambda f: (f, close_view_of(rig, reader, f)), data.frames, context.workers))
+    reader, view_of = FrameReader.of(inputs), close_view_of if by_object else small_view_of
+    views = dict(ordered_map(lambda f: (f, view_of(rig, reader, f)), data.frames, context.workers))
     poses = dict(zip(data.frames, inverse(adjusted.left_from_object), strict=True))
     size = float(np.ptp(np.percentile(seen, (2, 98), axis=0), axis=0).max())
-    limit, why = max(MAY_DRIFT_M, MAY_DRIFT_SHARE * size), "the points that tie it to the others leave open whether it is off by"
+    limit = may_drift_m(size) * (1.0 if by_object else OF_SCENE)
+    why = "the points that tie it to the others leave open whether it is off by"
     drifted = {f: f"{why} {1000 * off:.1f} mm" for f, off in zip(data.frames, drift, strict=True) if off > limit}
-    return drifted | apart(views, poses, size, context.workers)
+    return drifted | (apart if by_object else apart_in_scene)(views, poses, size, context.workers)
 
 
 def _of_object(data: _Input, adjusted) -> np.ndarray:

@@ -124,6 +124,11 @@ def close_view(rig: Rig, gray: np.ndarray, disparity: np.ndarray, sigma: np.ndar
     return replace(_view_of(part, *maps, min(1.0, LEAST_SIDE / side)), corner=(int(x.start), int(y.start)))
 
 
+def small_view_of(rig: Rig, reader: FrameReader, frame: int) -> DenseView:
+    """`small_view` of a frame as it is stored."""
+    return small_view(rig, reader.gray(frame), reader.disparity_px(frame), reader.sigma_px(frame), reader.mask(frame))
+
+
 def close_view_of(rig: Rig, reader: FrameReader, frame: int) -> DenseView:
     """`close_view` of a frame as it is stored."""
     return close_view(rig, reader.gray(frame), reader.disparity_px(frame), reader.sigma_px(frame), reader.mask(frame))
