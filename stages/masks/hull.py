@@ -94,7 +94,8 @@ class Hull:
         alive = np.flatnonzero(self.alive)
         grid = np.zeros(self.shape, np.uint8)
         grid.ravel()[self.cell[alive]] = 1
-        labels, _ = ndimage.label(grid, np.ones((3, 3, 3), int))
+        labels = np.zeros(self.shape, np.int32)
+        ndimage.label(grid, np.ones((3, 3, 3), int), output=labels)
         place = np.floor((points - self._origin()) / self.edge_m).astype(int)
         place = place[((place >= 0) & (place < self.shape)).all(1)]
         # a point of the surface may lie a voxel outside

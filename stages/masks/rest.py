@@ -116,7 +116,8 @@ class Watched:
         """Whether the object's surface shows that it rests all the time, and the cameras with it to be placed well."""
         near = self.neighbours()
         shares, closely = self.by_surface(near), self.by_surface(near, ON_SURFACE / 3)
-        return len(shares) >= max(1.0, TOLD_BY * len(near)) and np.median(shares) >= STAYS and np.median(closely) >= STAYS_CLOSELY
+        enough = len(shares) >= max(1.0, TOLD_BY * len(near))
+        return enough and bool(np.median(shares) >= STAYS and np.median(closely) >= STAYS_CLOSELY)
 
     def intervals(self) -> list[list[int]]:
         """Placed frames, in order, in runs during which the object rests; a frame in which it moves is a run of its own.
