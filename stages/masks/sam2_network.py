@@ -23,6 +23,7 @@ from stages.core.devices import cuda_or_cpu
 from stages.core.errors import StageError, WeightsError
 from stages.masks.prompt import Box, Points
 from stages.masks.sam2_model import FAMILIES, family_of, resized_model
+from stages.masks.sam2_original import for_transformers, is_original
 
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 _OBJECT = 1
@@ -155,11 +156,13 @@ class Sam2Network:
 
 
 def load_network(path: Path, model: Mapping[str, Any], name: str, size_px: int = 0) -> Sam2Network:
-    """The network from safetensors; `model`: its registry entry; `size_px`: side of its square, 0 = as trained. Raises WeightsError."""
+    """The network from safetensors, under transformers' names or its authors'; `model`: its registry entry; `size_px`: side of its square,
+    0 = as trained. Raises WeightsError."""
     from safetensors.torch import load_file
 
     kind = family_of(model, name)
     state = load_file(str(path))
+    state = for_transformers(state) if is_original(state) else state
     disable_progress_bar()
     found_class, config_class = (getattr(transformers, n) for n in FAMILIES[kind])
     try:
