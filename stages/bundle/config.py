@@ -29,6 +29,10 @@ class BundleConfig:
     self_check_observations: int = 10_000
     """Observations used for that check at most; it is a hint and must stay cheap."""
 
+    rolling_rows: bool = True
+    """Also ask whether the camera reads its rows one after another (rolling shutter), on as many observations; where that clearly fits
+    better, poses are those of the middle row's time, and the report says the time."""
+
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise ValueError("rounds must be at least 1")

@@ -15,6 +15,8 @@ from stages.core.frames import FramePose, FrameReader, frame_ranges, posed, read
 from stages.core.geometry.rigid import inverse, rotation_angle
 from stages.core.store import ArtifactRef
 
+ROUNDS_OF_ROWS = 2
+"""how often the observations are taken to the middle row's time: along the poses before, and along those that come of it"""
 FOCAL_WARNING = 0.005
 """share: a focal length that wants to be this different, and ..."""
 COST_WARNING = 0.05
@@ -43,7 +45,7 @@ class BundleStage:
     """Bundle adjustment by Ceres (through pycolmap) with two measured views per point and frame, which fixes the metric scale."""
 
     name = "bundle"
-    version = 4
+    version = 5
     needs = Resources(memory_gb=1.5, lower=("self_check_observations",))
     Config = BundleConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "poses_initial.json", "tracks.npz")
@@ -57,6 +59,7 @@ class BundleStage:
     def run(self, inputs: Mapping[str, ArtifactRef], config: BundleConfig, out: Path, context: StageContext) -> StageReport:
         """See the module docstring."""
         from stages.bundle import object_frame
+        from stages.bundle.rolling import at_middle_row
         from stages.core.adjust import adjustment
         from stages.core.adjust.rig_problem import Observations
 
@@ -74,6 +77,11 @@ class BundleStage:
                     "bundle adjustment found no solution: fewer than 6 observations agree with each other",
                     "the object may have too little texture; see track's report for inliers per frame",
                 )
+        share = _row_share(rig, adjusted, observations, data.frames, config)
+        for _ in range(ROUNDS_OF_ROWS if adjusted is not None and share else 0):
+            middle_row = at_middle_row(rig, adjusted, observations, data.frames, share)
+            start, again = adjusted.left_from_object, len(data.xyz)
+            adjusted = adjustment.adjust(rig, start, again, middle_row, options, context.progress) or adjusted
         adjusted = adjusted or _unchanged(data)
         change, reason = object_frame.choose_frame(
             np.where(data.aside[:, None], np.nan, adjusted.xyz),
@@ -96,12 +104,29 @@ class BundleStage:
         _write_points(out / "points.npz", data, adjusted)
         _fill_report(report, data, adjusted, before, rows, sigmas, focal, reason)
         middle, most = float(np.median(drift)), float(drift.max())
+        report.metrics |= {"row_time_share": round(share, 4)}
+        report.reason += _of_rows(share)
         report.metrics |= {"drift_sigma_median_mm": _round(1000 * middle, 4), "drift_sigma_max_mm": _round(1000 * most, 4)}
         _draw(report, data, adjusted, out)
         return report
 
 
 STAGE = BundleStage()
+
+
+def _row_share(rig: Rig, adjusted, observations, numbers: list[int], config: BundleConfig) -> float:
+    from stages.bundle.rolling import row_share
+
+    if adjusted is None or not config.rolling_rows:
+        return 0.0
+    return row_share(rig, adjusted, observations, numbers, config.robust_sigmas, config.self_check_observations)
+
+
+def _of_rows(share: float) -> str:
+    if not share:
+        return ""
+    first = "top" if share > 0 else "bottom"
+    return f"; rows are read one after another from the {first}, in {abs(share):.1%} of a frame's time: poses are the middle row's"
 
 
 def _load(inputs: Mapping[str, ArtifactRef]) -> _Input:
