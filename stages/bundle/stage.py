@@ -170,8 +170,8 @@ def _doubted(
     from stages.core.parallel import ordered_map
 
     seen, by_object = _of_object(data, adjusted), data.scope == "object"
-    if len(data.frames) < 2 or not len(seen):
-        return {}
+    if len(data.frames) < 2 or not len(seen) or (data.aside.any() and not by_object):
+        return {}          # two sessions of one object have two scenes round it
     reader, view_of = FrameReader.of(inputs), close_view_of if by_object else small_view_of
     views = dict(ordered_map(lambda f: (f, view_of(rig, reader, f)), data.frames, context.workers))
     poses = dict(zip(data.frames, inverse(adjusted.left_from_object), strict=True))
