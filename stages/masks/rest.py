@@ -21,7 +21,8 @@ from stages.masks.support import Support
 from stages.masks.working_frame import WorkingFrame
 
 LEAST_FEATURES = 50
-"""of the object, fewer of which tell nothing: those of a bare vase are noise and shade, and are not found again on its other side"""
+"""of the object and of the background, fewer of which tell nothing: those of a bare vase are noise and shade, and are not found again on
+its other side"""
 REACH_PX, REACH_SHARE = 6.0, 0.03
 """how far from where it should be a feature is looked for, px at 640 px width, and by how much of its distance it may be off"""
 ALIKE = 220.0
@@ -97,11 +98,9 @@ class Watched:
 
     def by_features(self, pairs: Sequence[tuple[int, int]]) -> list[float]:
         """What is found again of the object for what is of the background, of the pairs that tell."""
-        votes = (self._found_again(a, b) for a, b in pairs)
+        found, poses = self.found, self.scene_from_left
+        votes = (_rests(found[a], poses[a], found[b], self.b_from_a(a, b), self.region, self.rig) for a, b in pairs)
         return [v for v in votes if v is not None]
-
-    def _found_again(self, a: int, b: int) -> float | None:
-        return _rests(self.found[a], self.scene_from_left[a], self.found[b], self.b_from_a(a, b), self.region, self.rig)
 
     def by_surface(self, pairs: Sequence[tuple[int, int]], tolerance: float = ON_SURFACE) -> list[float]:
         """Shares of the object's surface found where it was, of the pairs that tell."""
@@ -196,10 +195,10 @@ def _rests(a: NearFeatures, scene_from_a: np.ndarray, b: NearFeatures, b_from_a:
     uv = rig.project(np.where(visible[:, None], at_b, 1.0))
     visible &= (uv >= 0).all(1) & (uv < (rig.width, rig.height)).all(1)
     ours, theirs = np.flatnonzero(inside & visible), np.flatnonzero(~inside & visible)
-    if len(ours) < LEAST_FEATURES or len(b.uv) < LEAST_FEATURES:
+    if min(len(ours), len(theirs), len(b.uv)) < LEAST_FEATURES:
         return None
     found = _found_again(uv, at_b[:, 2], a.descriptors, b, rig)
-    of_background = float(found[theirs].mean()) if len(theirs) >= LEAST_FEATURES else 1.0
+    of_background = float(found[theirs].mean())
     if of_background < LEAST_OF_BACKGROUND:
         return None
     return float(found[ours].mean()) / min(of_background, LEAST_AGAIN)

@@ -79,7 +79,7 @@ def test_poses_and_surface_are_true(made, synthetic_capture):
     true_from_found = truth[0] @ inverse(found[0])
     for k, pose in found.items():
         off = inverse(truth[k]) @ true_from_found @ pose
-        assert np.degrees(rotation_angle(off)) < 0.8 and np.linalg.norm(off[:3, 3]) < 0.004
+        assert np.degrees(rotation_angle(off)) < 0.6 and np.linalg.norm(off[:3, 3]) < 0.004
     mesh = read_ply(refs["mesh.ply"].path)
     seen = mesh.vertices[mesh.confidence > 0] @ true_from_found[:3, :3].T + true_from_found[:3, 3]
     shape = trimesh.load(synthetic_capture / "gt/mesh.ply", process=False)
