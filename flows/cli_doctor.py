@@ -18,6 +18,7 @@ from flows.library_versions import sqlalchemy_fault
 from flows.stage_child import load_stages
 from stages.core.backends import KITS
 from stages.core.devices import driver_there
+from stages.core.parallel import usable_cores
 from stages.core.store import Store
 from stages.core.weights import weights_folder
 
@@ -50,7 +51,7 @@ def _machine() -> dict[str, str]:
     memory, disk_at = psutil.virtual_memory(), Store().root
     disk = shutil.disk_usage(next(p for p in (disk_at, *disk_at.parents) if p.exists()))
     return {"system": platform.platform(), "python": platform.python_version(),
-            "cores": f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} usable of {os.cpu_count()}",
+            "cores": f"{usable_cores()} usable of {os.cpu_count()}",
             "memory": f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB", "gpu": _gpu(),
             "store": f"{disk_at} ({disk.free / 1e9:.0f} GB free)"}
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stages.core.file_locks import is_held, try_lock
+from stages.core.parallel import usable_cores
 
 FRESH_S = 30.0
 """a file that is younger may not be locked yet"""
@@ -65,15 +66,14 @@ def neighbours() -> list[Neighbour]:
 
 def cores() -> int:
     """That this process may use: of the machine, its affinity, and its container's quota, at least 1."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    there = usable_cores()
     return max(1, min(there, _quota() or there))
 
 
 def share_of_cores() -> int:
     """Threads for a stage that starts now, where all runs of the machine are to have as many; 0 for all that it sees."""
-    alone = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     share = max(1, cores() // max(1, len(neighbours())))
-    return 0 if share >= alone else share
+    return 0 if share >= usable_cores() else share
 
 
 def _quota() -> int | None:

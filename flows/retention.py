@@ -27,7 +27,7 @@ KEPT = (RECORD, NOTE)
 
 def retire_twins(store: Store, days: float, dry_run: bool = False) -> Leftovers:
     """Remove the files of twins made more than `days` ago. Raises ConfigError for a number of days that makes no sense."""
-    if not (math.isfinite(days) and days > 0):
+    if not _is_age(days):
         raise ConfigError(f"twins cannot be kept for {days:g} days", "give a number above 0, for example 90")
     removed, limit = Leftovers(), time.time() - days * DAY_S
     for folder in _older_than(limit):
@@ -55,7 +55,7 @@ class TwinKeeper:
             days = float(text) if text else None
         except ValueError:
             days = math.nan
-        if days is not None and not (math.isfinite(days) and days > 0):         # refused here and not ten minutes later
+        if days is not None and not _is_age(days):         # refused here and not ten minutes later
             raise ConfigError(f"{KEEP_TWINS}={text} is no number of days above 0", "give days, for example 90, or nothing")
         return cls(store, days)
 
@@ -66,6 +66,10 @@ class TwinKeeper:
         removed = retire_twins(self._store, self._days)
         self._next = time.monotonic() + KEPT_EVERY_S
         return removed
+
+
+def _is_age(days: float) -> bool:
+    return math.isfinite(days) and days > 0
 
 
 def _older_than(limit: float) -> Iterator[Path]:

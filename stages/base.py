@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import platform
 import resource
 import time
@@ -22,6 +21,7 @@ from stages.core.disk_errors import disk_fault, store_error
 from stages.core.errors import MachineError, StageError, TwinError
 from stages.core.fingerprint import digest_mapping, plain
 from stages.core.memory import lacks_memory, out_of_memory
+from stages.core.parallel import usable_cores
 from stages.core.store import ArtifactRef, Store
 
 __all__ = [
@@ -68,7 +68,7 @@ class StageContext:
     @property
     def workers(self) -> int:
         """Threads to use, at least 1."""
-        return self.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else self.threads or os.cpu_count() or 1
+        return self.threads or usable_cores()
 
 
 @dataclass

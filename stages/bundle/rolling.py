@@ -11,13 +11,15 @@ On captures rendered with 3 % it is found as 2.5 to 2.8 %, and poses that were o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from stages.core.adjust.adjustment import Adjusted
+from stages.core.adjust.adjustment import Adjusted, evenly_chosen
 from stages.core.adjust.rig_problem import Observations, solve
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, part_of, rotation_angle, transform
+from stages.core.geometry.stereo_points import project_stereo
 
 STEP, FARTHEST, SEARCHES = 0.02, 1.0, 4
 """shares that are tried on either side, and bounds of the search"""
@@ -37,28 +39,24 @@ def row_share(
     """Time from the first row to the last as a share of that between two frames; 0 where nothing clearly speaks for it.
 
     `numbers`: of the frames, in time. Evenly chosen points, all observations weighted alike, the same ones for every share."""
-    stride = 1 + int(adjusted.use_left.sum()) // max_observations
-    keep = adjusted.use_left & (observations.point % stride == 0)
-    if len(numbers) < LEAST_FRAMES or keep.sum() < LEAST_OBSERVATIONS or len(np.unique(observations.frame[keep])) < len(numbers):
+    keep, chosen = evenly_chosen(adjusted, observations, max_observations)
+    count, use_right = len(chosen.point), adjusted.use_right[keep]
+    if len(numbers) < LEAST_FRAMES or count < LEAST_OBSERVATIONS or len(np.unique(chosen.frame)) < len(numbers):
         return 0.0
-    sigma = np.full(int(keep.sum()), float(np.median(observations.sigma_px[keep])))
-    chosen = Observations(observations.point[keep], observations.frame[keep], observations.uvr[keep], sigma)
+    problem = rig, adjusted.left_from_object, adjusted.xyz
     known: dict[float, float] = {}
 
     def cost(share: float) -> float:
         if share not in known:
             moved = at_middle_row(rig, adjusted, chosen, numbers, share)
-            found = solve(
-                rig, adjusted.left_from_object, adjusted.xyz, moved, np.ones(len(sigma), bool), adjusted.use_right[keep], robust_sigmas,
-                ITERATIONS, row_weight=1.0,
-            )
+            found = solve(*problem, moved, np.ones(count, bool), use_right, robust_sigmas, ITERATIONS, row_weight=1.0)
             known[share] = np.inf if found is None else found.cost
         return known[share]
 
     share = _lowest(cost)
     if share is None or abs(share) < LEAST_SHARE:
         return 0.0
-    drop, residuals = 1 - cost(share) / cost(0.0), 2 * len(sigma) + int(adjusted.use_right[keep].sum())
+    drop, residuals = 1 - cost(share) / cost(0.0), 2 * count + int(use_right.sum())
     return share if drop >= LEAST_DROP and drop * residuals >= CERTAIN else 0.0
 
 
@@ -70,8 +68,7 @@ def _lowest(cost: Callable[[float], float]) -> float | None:
         bend = low + high - 2 * here
         if not np.isfinite(bend):
             return None
-        downhill = STEP * float(np.sign(low - high))
-        shift = 0.5 * STEP * (low - high) / bend if bend > 0 else 4 * downhill
+        shift = 0.5 * STEP * (low - high) / bend if bend > 0 else 4 * STEP * float(np.sign(low - high))
         if abs(shift) <= STEP:
             return round(middle + shift, 6)
         middle = float(np.clip(middle + np.clip(shift, -4 * STEP, 4 * STEP), -FARTHEST, FARTHEST))
@@ -87,12 +84,12 @@ def at_middle_row(rig: Rig, adjusted: Adjusted, observations: Observations, numb
         if instant is None or not len(rows):
             continue
         x = transform(adjusted.left_from_object[k], adjusted.xyz[observations.point[rows]])
-        speed = (_seen(rig, transform(instant, x)) - _seen(rig, x)) / INSTANT
+        speed = (project_stereo(rig, transform(instant, x)) - project_stereo(rig, x)) / INSTANT
         late = share * ((uvr[rows, 1] + 0.5) / rig.height - 0.5)
         with np.errstate(invalid="ignore"):
             there = uvr[rows] - late[:, None] * speed
         uvr[rows] = np.where(np.isfinite(there), there, uvr[rows])
-    return Observations(observations.point, observations.frame, uvr, observations.sigma_px)
+    return replace(observations, uvr=uvr)
 
 
 def _instant(left_from_object: np.ndarray, numbers: Sequence[int], k: int) -> np.ndarray | None:
@@ -104,9 +101,3 @@ def _instant(left_from_object: np.ndarray, numbers: Sequence[int], k: int) -> np
     motion = left_from_object[last] @ inverse(left_from_object[first])
     return part_of(motion, INSTANT / (numbers[last] - numbers[first])) if rotation_angle(motion) < MOST_TURN else None
 
-
-def _seen(rig: Rig, x: np.ndarray) -> np.ndarray:
-    """(N, 3) metres in the left camera -> (N, 3) px: column and row on the left, column on the right; NaN behind it."""
-    x = np.where(x[:, 2:] > 0.01, x, np.nan)
-    uv = rig.project(x)
-    return np.column_stack([uv, uv[:, 0] - rig.disparity_from_depth(x[:, 2])])

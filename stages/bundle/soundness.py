@@ -8,8 +8,9 @@ aligned from the claimed motion, then drift away from it. On rendered captures r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,11 +42,15 @@ MOST_OF_SCENE = 150
 def apart(views: Mapping[int, DenseView], object_from_left: Mapping[int, np.ndarray], size_m: float, workers: int) -> dict[int, str]:
     """{frame: why} of the frames whose surfaces do not stay on those of the largest group; `size_m`: the object's."""
     frames = sorted(object_from_left)
-    pairs = [(a, b) for i, b in enumerate(frames) for a in frames[max(0, i - ASKED) : i]]
+    pairs = _pairs(frames)
     moved = dict(zip(pairs, ordered_map(lambda p: _moved(views, object_from_left, *p), pairs, workers), strict=True))
     stays = max(STAYS_M, STAYS_SHARE * size_m)
     groups = joined(frames, [p for p, m in moved.items() if m is None or m <= stays])
     return {f: _reason(f, moved) for group in groups[1:] for f in group}
+
+
+def _pairs(frames: Sequence[int]) -> list[tuple[int, int]]:
+    return [(a, b) for i, b in enumerate(frames) for a in frames[max(0, i - ASKED) : i]]
 
 
 def _moved(views: Mapping[int, DenseView], object_from_left: Mapping[int, np.ndarray], a: int, b: int) -> float | None:
@@ -60,10 +65,13 @@ def _moved(views: Mapping[int, DenseView], object_from_left: Mapping[int, np.nda
 
 def _drift(a: DenseView, b: DenseView, claimed: np.ndarray) -> float | None:
     aligned = align_surfaces(a, b, claimed, True)
-    if aligned is None:
-        return None
-    x = a.surface(True)[1]
-    return float(np.linalg.norm(transform(aligned.b_from_a, x) - transform(claimed, x), axis=1).mean())
+    return None if aligned is None else _shift(a, aligned.b_from_a, claimed)
+
+
+def _shift(view: DenseView, one: np.ndarray, other: np.ndarray) -> float:
+    """Metres between where two motions put what a view shows of the object, on average."""
+    x = view.surface(True)[1]
+    return float(np.linalg.norm(transform(one, x) - transform(other, x), axis=1).mean())
 
 
 @dataclass(frozen=True)
@@ -82,11 +90,11 @@ def apart_in_scene(
     """{frame: why} of the frames that do not go together with the largest group, by all that they show; `size_m`: the object's."""
     frames = sorted(object_from_left)
     chosen = frames[:: -(-len(frames) // MOST_OF_SCENE)]
-    pairs = [(a, b) for i, b in enumerate(chosen) for a in chosen[max(0, i - ASKED) : i]]
+    pairs = _pairs(chosen)
     views = {f: _near(views[f]) for f in chosen}
     said = dict(zip(pairs, ordered_map(lambda p: _said(views, object_from_left, *p), pairs, workers), strict=True))
     stays = max(SCENE_STAYS_M, SCENE_STAYS_SHARE * size_m)
-    looks = [s.look for (a, b), s in said.items() if chosen.index(b) == chosen.index(a) + 1 and np.isfinite(s.look)]
+    looks = [said[p].look for p in pairwise(chosen) if np.isfinite(said[p].look)]
     least = min(LEAST_LOOK, float(np.median(looks)) - BELOW_USUAL) if looks else 0.0
     against = {p for p, s in said.items() if _contradicts(s, least, stays)}
     silent = [p for p, s in said.items() if not np.isfinite(s.look)]
@@ -125,11 +133,9 @@ def _said(views: Mapping[int, DenseView], object_from_left: Mapping[int, np.ndar
     if aligned is None:
         return _Said(before)
     after = judge(views[a], views[b], aligned.b_from_a, False).correlation
-    x = views[a].surface(True)[1]
-    if not np.isfinite(after) or not len(x):
+    if not np.isfinite(after) or not len(views[a].surface(True)[1]):
         return _Said(before)
-    moved = np.linalg.norm(transform(aligned.b_from_a, x) - transform(claimed, x), axis=1).mean()
-    return _Said(before, after - before, float(moved))
+    return _Said(before, after - before, _shift(views[a], aligned.b_from_a, claimed))
 
 
 def _reason_in_scene(frame: int, said: Mapping[tuple[int, int], _Said]) -> str:

@@ -79,9 +79,8 @@ class BundleStage:
                 )
         share = _row_share(rig, adjusted, observations, data.frames, config)
         for _ in range(ROUNDS_OF_ROWS if adjusted is not None and share else 0):
-            middle_row = at_middle_row(rig, adjusted, observations, data.frames, share)
-            start, again = adjusted.left_from_object, len(data.xyz)
-            adjusted = adjustment.adjust(rig, start, again, middle_row, options, context.progress) or adjusted
+            seen = at_middle_row(rig, adjusted, observations, data.frames, share)
+            adjusted = adjustment.adjust(rig, adjusted.left_from_object, len(data.xyz), seen, options, context.progress) or adjusted
         adjusted = adjusted or _unchanged(data)
         change, reason = object_frame.choose_frame(
             np.where(data.aside[:, None], np.nan, adjusted.xyz),
@@ -104,9 +103,12 @@ class BundleStage:
         _write_points(out / "points.npz", data, adjusted)
         _fill_report(report, data, adjusted, before, rows, sigmas, focal, reason)
         middle, most = float(np.median(drift)), float(drift.max())
-        report.metrics |= {"row_time_share": round(share, 4)}
         report.reason += _of_rows(share)
-        report.metrics |= {"drift_sigma_median_mm": _round(1000 * middle, 4), "drift_sigma_max_mm": _round(1000 * most, 4)}
+        report.metrics |= {
+            "row_time_share": round(share, 4),
+            "drift_sigma_median_mm": _round(1000 * middle, 4),
+            "drift_sigma_max_mm": _round(1000 * most, 4),
+        }
         _draw(report, data, adjusted, out)
         return report
 

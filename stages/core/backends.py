@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 
 from stages.core.devices import driver_there, has_cuda, torch_there
 from stages.core.errors import MachineError
@@ -51,6 +52,11 @@ class Kit:
             useless = self.gpu and not driver_there()                   # nothing to mend on a machine without a GPU
             return f"no: {problem}{'' if useless else f'; {self.command}'} ({self.serves})"
         return f"yes, {self.version()} ({self.serves})"
+
+
+def version_of(package: str, module: str) -> str:
+    """Of an installed package, "" where its module is not there; nothing is imported."""
+    return metadata.version(package) if find_spec(module) is not None else ""
 
 
 def check_libraries(names: Iterable[str], wanted_by: str) -> None:

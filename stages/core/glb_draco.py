@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from importlib import metadata, util
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stages.core.backends import version_of
 from stages.core.errors import MachineError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Packed:
 
 def draco_version() -> str:
     """Of DracoPy, "" where it is not installed."""
-    return metadata.version("DracoPy") if util.find_spec("DracoPy") is not None else ""
+    return version_of("DracoPy", "DracoPy")
 
 
 def packed(mesh: GltfMesh) -> Packed:

@@ -7,11 +7,11 @@ rounded to steps of a power of two that all of an array share, triangles put int
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from importlib import metadata, util
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stages.core.backends import version_of
 from stages.core.errors import MachineError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class PackedArray:
 
 def meshopt_version() -> str:
     """Of the package, "" where it is not installed."""
-    return metadata.version("meshopt") if util.find_spec("meshopt") is not None else ""
+    return version_of("meshopt", "meshopt")
 
 
 def reordered(mesh: GltfMesh) -> GltfMesh:

@@ -127,10 +127,11 @@ class StereoMethod:
         placed = share >= PLACED_SHARE or job.kind == "moving_camera"
         scene = moving_scene(seed, view, job.rig, motion, sure_points=points) if placed else None
         watched = _watched(job, scene, view) if scene is not None else None
-        if scene is None or watched is None or not (_surely_placed(motion) or watched.shape_stays() or job.kind == "moving_camera"):
+        at_rest = watched is not None and watched.shape_stays()
+        if scene is None or watched is None or not (_surely_placed(motion) or at_rest or job.kind == "moving_camera"):
             outcome.warnings.append(_by_flow_for(share))
             return FlowScene(seed)
-        scene.at_rest = watched.shape_stays()
+        scene.at_rest = at_rest
         scene.ground_samples = _ground_samples(job, scene)
         if scene.ground_samples is not None:
             places = [scene.hull.silhouette(pose, job.rig)[0] for pose in scene.ground_samples.poses]

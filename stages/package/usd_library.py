@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import metadata, util
+from stages.core.backends import version_of
 
 INSTALL = "pip install usd-core"
 
 
 def usd_version() -> str:
     """Version of usd-core, "" where it is not installed."""
-    return metadata.version("usd-core") if util.find_spec("pxr") is not None else ""
+    return version_of("usd-core", "pxr")

@@ -27,9 +27,7 @@ OVER = ("Completed", "Failed", "Crashed", "Cancelled")
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory):
     """The server's parts of compose.yaml, one machine that works, and another one's watcher."""
-    if missing := cluster.missing_programs():
-        reason = f"not installed: {', '.join(missing)} (apt-get install): outages are NOT tested"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    cluster.need_programs("outages are")
     folder = tmp_path_factory.mktemp("outages")
     (folder / "captures").mkdir()
     places = {"TWIN_STORE": "store", "TWIN_CAPTURES": "captures", "TWIN_TWINS": "twins", "TOY_FOLDER": "."}
@@ -85,19 +83,13 @@ def _check(farm: cluster.Cluster, batch: str, name: str) -> None:
     assert len({r["parameters"]["capture"] for r in runs}) == len(list((folder / "twins").glob(f"{name}?-*/run.json"))) == CAPTURES
 
 
-def test_postgresql_is_away_for_twenty_seconds(farm):
-    batch, name = _begun(farm, "database")
-    farm.stop_database()
-    time.sleep(20)
-    farm.start_database()
-    _check(farm, batch, name)
-
-
-def test_redis_is_away_for_fifteen_seconds(farm):
-    batch, name = _begun(farm, "redis")
-    farm.stop_redis()
-    time.sleep(15)
-    farm.start_redis()
+@pytest.mark.parametrize(("part", "seconds"), [("database", 20), ("redis", 15)])
+def test_a_part_of_the_server_is_away(farm, part, seconds):
+    """PostgreSQL, then Redis."""
+    batch, name = _begun(farm, part)
+    getattr(farm, f"stop_{part}")()
+    time.sleep(seconds)
+    getattr(farm, f"start_{part}")()
     _check(farm, batch, name)
 
 

@@ -92,6 +92,14 @@ def fitting(
     return left, right & left
 
 
+def evenly_chosen(adjusted: Adjusted, observations: Observations, most: int) -> tuple[np.ndarray, Observations]:
+    """About `most` of the observations that were used, of evenly chosen points, all weighted alike: ((M,) bool which, they)."""
+    stride = 1 + int(adjusted.use_left.sum()) // most
+    keep = adjusted.use_left & (observations.point % stride == 0)
+    sigma = np.full(int(keep.sum()), float(np.median(observations.sigma_px[keep]))) if keep.any() else np.zeros(0)
+    return keep, Observations(observations.point[keep], observations.frame[keep], observations.uvr[keep], sigma)
+
+
 def focal_check(
     rig: Rig, adjusted: Adjusted, observations: Observations, robust_sigmas: float, max_observations: int
 ) -> tuple[float, float] | None:
@@ -99,15 +107,11 @@ def focal_check(
 
     On evenly chosen points with all observations weighted alike. Only a hint: the calibration is never changed.
     """
-    stride = 1 + int(adjusted.use_left.sum()) // max_observations
-    keep = adjusted.use_left & (observations.point % stride == 0)
-    frames = np.unique(observations.frame[keep])
-    if len(frames) < 3 or keep.sum() < 200:
+    keep, chosen = evenly_chosen(adjusted, observations, max_observations)
+    frames = np.unique(chosen.frame)
+    if len(frames) < 3 or len(chosen.point) < 200:
         return None
-    sigma = float(np.median(observations.sigma_px[keep]))
-    chosen = Observations(
-        observations.point[keep], np.searchsorted(frames, observations.frame[keep]), observations.uvr[keep], np.full(int(keep.sum()), sigma)
-    )
+    chosen = replace(chosen, frame=np.searchsorted(frames, chosen.frame))
     problem = rig, adjusted.left_from_object[frames], adjusted.xyz, chosen, np.ones(len(chosen.point), bool), adjusted.use_right[keep]
     held = solve(*problem, robust_sigmas, 10, row_weight=1.0)
     free = solve(*problem, robust_sigmas, 20, free_focal=True, row_weight=1.0)
