@@ -11,9 +11,9 @@ setup: .venv/.set-up
 demo: setup
 	@$(BIN)/twin demo --out $(DEMO)
 
-# slow tests run last, whatever their file (tests/conftest.py)
+# in as many processes as the machine carries; slow tests run last, whatever their file (tests/conftest.py)
 test: setup
-	@$(BIN)/python -m pytest -rs $(ARGS)
+	@$(BIN)/python -m pytest -rs -n auto --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff check stereotwin flows stages tests tools notebooks

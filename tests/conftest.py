@@ -11,6 +11,10 @@ from tests import truth_inputs
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+"""that tests run in at once, and share the cores"""
+if PROCESSES > 1:
+    os.environ["OMP_NUM_THREADS"] = str(max(1, CORES // PROCESSES))
 
 
 pytest_plugins = ("tests.skipped",)
@@ -20,13 +24,26 @@ TIMED = {"flows", "deploy", "notebooks"}
 """test folders that start processes, servers and browsers and wait for them"""
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes of `make test`: one for each core, as far as memory goes: each needs up to 5 GB with the stages that it starts."""
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return max(1, min(CORES, int(memory_gb // 5), 8))
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests last, so that a mistake shows early. What waits for other processes has a second try, which the summary counts as a rerun:
-    a machine that is busy elsewhere for a minute is not a fault of the program."""
+    a machine that is busy elsewhere for a minute is not a fault of the program. The tests of a file share its fixtures, in one process."""
     for item in items:
         if TIMED.intersection(item.path.relative_to(item.config.rootpath).parts):
             item.add_marker(pytest.mark.flaky(reruns=1))
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+        speed = "slow" if _is_slow(item) else "fast"
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.relative_to(item.config.rootpath)}:{speed}"))
+    items.sort(key=_is_slow)
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is not None
 
 
 def _capture(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Path:
