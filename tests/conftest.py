@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -32,18 +33,16 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests last, so that a mistake shows early. What waits for other processes has a second try, which the summary counts as a rerun:
-    a machine that is busy elsewhere for a minute is not a fault of the program. The tests of a file share its fixtures, in one process."""
+    """Files with slow tests last, those with most first, so that a mistake shows early and no process is left with a long file at the end.
+    The tests of a file stay together, in one process: they share its fixtures. What waits for other processes has a second try, which the
+    summary counts as a rerun: a machine that is busy elsewhere for a minute is not a fault of the program."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     for item in items:
-        if TIMED.intersection(item.path.relative_to(item.config.rootpath).parts):
+        within = item.path.relative_to(item.config.rootpath)
+        if TIMED.intersection(within.parts):
             item.add_marker(pytest.mark.flaky(reruns=1))
-        speed = "slow" if _is_slow(item) else "fast"
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.relative_to(item.config.rootpath)}:{speed}"))
-    items.sort(key=_is_slow)
-
-
-def _is_slow(item: pytest.Item) -> bool:
-    return item.get_closest_marker("slow") is not None
+        item.add_marker(pytest.mark.xdist_group(within.as_posix()))
+    items.sort(key=lambda item: (item.path in slow, -slow[item.path]))
 
 
 def _capture(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Path:

@@ -79,7 +79,7 @@ class _Strict:
 
 def _plain(nodeid: str) -> str:
     """Without the group that pytest-xdist writes behind it."""
-    return nodeid.rpartition("@")[0] if nodeid.endswith((":fast", ":slow")) else nodeid
+    return nodeid.rpartition("@")[0] if nodeid.endswith(".py") and "::" in nodeid else nodeid
 
 
 def _judged(report):

@@ -93,7 +93,9 @@ def test_a_link_with_another_password_lets_nobody_in(guarded, browser):
 
 
 def test_the_ui_asks_for_the_password(guarded, browser):
-    browser.open(f"http://{guarded.host}:{guarded.port}/v2/deployments")
+    origin = f"http://{guarded.host}:{guarded.port}"
+    browser.forget(origin)                                # by a first try of this test
+    browser.open(f"{origin}/v2/deployments")
     browser.see("Login")
     field = browser.find("//input[@type='password']")
     field.send_keys(f"{USER}:wrong")

@@ -11,6 +11,7 @@ import torch
 from stages.masks import mask_net
 from tests.masks.test_mask_net import SCENE, WHOLE, cues
 from tools.mask_net import examples as found_windows
+from tools.mask_net import learn
 from tools.mask_net.examples import _heard, _in_window, read_examples
 from tools.mask_net.learn import Examples, changed, mask_loss, overlaps, taught, write_onnx
 from tools.mask_net.network import MaskNet
@@ -37,7 +38,8 @@ def test_the_truth_moves_with_what_is_seen(some: Examples) -> None:
 def test_it_learns_and_the_file_is_the_network(some: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     said: list[float] = []
-    net = taught(some, 50, 0, lambda step, loss, now: said.append(loss))
+    monkeypatch.setattr(learn, "BATCH", len(some.cues))
+    net = taught(some, 25, 0, lambda step, loss, now: said.append(loss))
     untaught = MaskNet().eval()
     assert len(said) == 1 and overlaps(net, some).mean() > overlaps(untaught, some).mean() + 0.2
     write_onnx(net, tmp_path / "net.onnx")

@@ -40,7 +40,7 @@ class Examples:
 
 
 def taught(examples: Examples, steps: int, seed: int, told: Callable[[int, float, MaskNet], None], start: MaskNet | None = None) -> MaskNet:
-    """The moving average of a network after `steps`; `told` hears of the loss every 50."""
+    """The moving average of a network after `steps`; `told` hears of the mean loss every 50, and at the last."""
     torch.manual_seed(seed)
     net, average = (MaskNet().to(memory_format=torch.channels_last) for _ in range(2))
     if start is not None:
@@ -48,7 +48,7 @@ def taught(examples: Examples, steps: int, seed: int, told: Callable[[int, float
     average.load_state_dict(net.state_dict())
     optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.1)
-    total = 0.0
+    since: list[float] = []
     for step, (x, y) in enumerate(_batches(examples, steps, seed), 1):
         with torch.autocast("cpu", torch.bfloat16):
             log_odds = net.train()(x.contiguous(memory_format=torch.channels_last))
@@ -59,10 +59,10 @@ def taught(examples: Examples, steps: int, seed: int, told: Callable[[int, float
         optimiser.step()
         rate.step()
         follow(average, net, min(AVERAGE, step / (step + 10)))
-        total += float(loss.detach()) / 50
-        if step % 50 == 0:
-            told(step, total, average.eval())
-            total = 0.0
+        since.append(float(loss.detach()))
+        if step % 50 == 0 or step == steps:
+            told(step, float(np.mean(since)), average.eval())
+            since.clear()
     return average.eval()
 
 
