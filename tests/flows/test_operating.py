@@ -179,7 +179,8 @@ def test_resume_goes_on_where_the_history_is(served):
 
 def test_the_run_table_is_narrowed(served):
     narrowed = lambda *words: json.loads(_twin(served, "status", "--json", *words))["runs"]  # noqa: E731
-    assert [Path(r["request"]["capture"]).name for r in narrowed("--state", "failed")] == ["jug"]
+    names = [Path(r["request"]["capture"]).name for r in narrowed("--state", "failed")]
+    assert names == ["jug"], [(r["request"]["capture"], r["state"], r["started_by"], r["error"]) for r in narrowed()]
     assert len(narrowed("--capture", "JUG")) == 2 and len(narrowed("--failed-in", "c")) == 1 and not narrowed("--failed-in", "a")
     assert len(narrowed("--days", "1")) == 5 and not narrowed("--profile", "quality") and not narrowed("--days", "0")
     assert "no run fits" in _twin(served, "status", "--capture", "nothing")
