@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from stages.surface import field_kernels
-from stages.surface.adam import step_touched
-from stages.surface.field import Field
-from stages.surface.field_shape import FieldShape
-from stages.surface.hash_grid import BLOCK, FEATURES, LINE, aligned_zeros
-from stages.surface.thread_team import ThreadTeam
+from stages.core.field import field_kernels
+from stages.core.field.adam import step_touched
+from stages.core.field.field import Field
+from stages.core.field.field_shape import FieldShape
+from stages.core.field.hash_grid import BLOCK, FEATURES, LINE, aligned_zeros
+from stages.core.field.thread_team import ThreadTeam
 
 FAST = {"nogil": True, "fastmath": True}
 LINE_BYTES = 64

@@ -22,7 +22,7 @@ from stages.core.errors import StageError
 from stages.surface.config import SurfaceConfig
 
 if TYPE_CHECKING:
-    from stages.surface.field import Field
+    from stages.core.field.field import Field
     from stages.surface.pixels import Pixels
     from stages.surface.train import Cube, Schedule, Steps
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from stages.surface.adam import CORRECTIONS, AdamShape
+from stages.core.field.adam import CORRECTIONS, AdamShape
 
 
 class RowAdam:

@@ -9,12 +9,12 @@ import torch
 
 from stages.core.devices import captures_graphs, computes_well_in_half, torch_device
 from stages.core.errors import StageError
+from stages.core.field.field import Field
+from stages.core.field.field_shape import FieldShape
 from stages.core.memory import Memory, Plan, choose_plan, free_gb
 from stages.surface.config import SurfaceConfig
 from stages.surface.device_field import DeviceField, Parts, TorchParts
 from stages.surface.device_steps import DeviceSteps
-from stages.surface.field import Field
-from stages.surface.field_shape import FieldShape
 from stages.surface.learning.device_steps import DeviceLearningSteps
 from stages.surface.learning.steps import Weights
 from stages.surface.pixels import Pixels

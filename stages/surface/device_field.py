@@ -12,12 +12,12 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from stages.core.field.field import Field
+from stages.core.field.field_shape import FieldShape
+from stages.core.field.hash_grid import FEATURES, aligned_zeros
 from stages.surface import device_grid
 from stages.surface.device_grid import DeviceLayout
 from stages.surface.device_mlp import perceptron
-from stages.surface.field import Field
-from stages.surface.field_shape import FieldShape
-from stages.surface.hash_grid import FEATURES, aligned_zeros
 from stages.surface.torch_twin import harmonics
 
 Encoder = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, DeviceLayout], torch.Tensor]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from stages.surface.hash_grid import FEATURES, PRIME_Y, PRIME_Z, GridLayout
+from stages.core.field.hash_grid import FEATURES, PRIME_Y, PRIME_Z, GridLayout
 
 
 @dataclass(frozen=True)

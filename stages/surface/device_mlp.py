@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from stages.surface.mlp import SQUAREPLUS_C, MlpShape
+from stages.core.field.mlp import SQUAREPLUS_C, MlpShape
 
 GRADIENT_SCALE = 128.0
 

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from stages.core.field.field import Field
+from stages.core.field.optimiser import DenseAdam, GridAdam
 from stages.surface.cuda_graphs import StepGraphs
 from stages.surface.device_adam import RowAdam
 from stages.surface.device_field import DeviceField
 from stages.surface.device_rendering import render
-from stages.surface.field import Field
 from stages.surface.numba_steps import HUBER_COLOUR
-from stages.surface.optimiser import DenseAdam, GridAdam
 from stages.surface.pixels import Pixels
 from stages.surface.taps import TETRAHEDRON
 from stages.surface.train import Cube, Schedule

@@ -13,9 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stages.core.errors import StageError
-from stages.surface.field import Field
-from stages.surface.field_shape import FieldShape
-from stages.surface.hash_grid import FEATURES, aligned_zeros
+from stages.core.field.field import Field
+from stages.core.field.field_shape import FieldShape
+from stages.core.field.hash_grid import FEATURES, aligned_zeros
 
 SCHEMA_VERSION = 1
 

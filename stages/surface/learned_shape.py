@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from stages.core.field.field import Field
+from stages.core.field.field_shape import FieldShape
 from stages.surface.backend import Choice
 from stages.surface.config import SurfaceConfig
-from stages.surface.field import Field
-from stages.surface.field_shape import FieldShape
 from stages.surface.grid import Grid
 from stages.surface.initial import closed
 from stages.surface.learning.learn import MARGIN, Learning, LearningPlan, hull_distance

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from stages.core.field.field import Field
+from stages.core.field.field_shape import FieldShape
 from stages.surface.backend import Choice, make_steps
 from stages.surface.config import SurfaceConfig
 from stages.surface.evolve import umbrella
-from stages.surface.field import Field
 from stages.surface.field_files import save_field
-from stages.surface.field_shape import FieldShape
 from stages.surface.pixels import pick
 from stages.surface.shape import Shape
 from stages.surface.train import Cube, Schedule, SurfaceSamples, Trained, project, train

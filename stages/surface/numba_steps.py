@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.surface.field import Field
+from stages.core.field.field import Field
 from stages.surface.pixels import Pixels
 from stages.surface.taps import tap_gradient, tap_gradient_backward, tetrahedral_taps
 from stages.surface.train import Cube, Schedule

@@ -22,9 +22,9 @@ import math
 import numpy as np
 
 from stages.core.errors import StageError
-from stages.surface.field_shape import FieldShape
-from stages.surface.hash_grid import GridLayout
-from stages.surface.mlp import MlpShape
+from stages.core.field.field_shape import FieldShape
+from stages.core.field.hash_grid import GridLayout
+from stages.core.field.mlp import MlpShape
 
 ALIGNMENT = 16
 WIDTHS = (16, 32, 64, 128)

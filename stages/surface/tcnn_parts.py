@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from stages.core.errors import StageError
+from stages.core.field.field import Field
+from stages.core.field.hash_grid import FEATURES
 from stages.surface import tcnn_layout
-from stages.surface.field import Field
-from stages.surface.hash_grid import FEATURES
 
 
 class TcnnParts:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from stages.surface.field import Field
-from stages.surface.hash_grid import PRIME_Y, PRIME_Z, GridLayout
-from stages.surface.mlp import SQUAREPLUS_C
+from stages.core.field.field import Field
+from stages.core.field.hash_grid import PRIME_Y, PRIME_Z, GridLayout
+from stages.core.field.mlp import SQUAREPLUS_C
 
 
 class TorchTwin(torch.nn.Module):

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from stages.surface.field import Field
+from stages.core.field.field import Field
 from stages.surface.shape import Shape
 
 

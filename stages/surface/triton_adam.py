@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-from stages.surface.adam import CORRECTIONS, AdamShape
+from stages.core.field.adam import CORRECTIONS, AdamShape
 
 BLOCK = 512
 _LAST = tl.constexpr(CORRECTIONS - 1)

@@ -23,8 +23,8 @@ import torch
 import triton
 import triton.language as tl
 
+from stages.core.field.hash_grid import PRIME_Y, PRIME_Z
 from stages.surface.device_grid import DeviceLayout
-from stages.surface.hash_grid import PRIME_Y, PRIME_Z
 
 BLOCK = 256
 INTERPRETED = bool(triton.knobs.runtime.interpret)

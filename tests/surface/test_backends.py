@@ -16,16 +16,16 @@ import torch
 
 from stages.core.backends import Kit
 from stages.core.errors import StageError
+from stages.core.field.adam import AdamShape
+from stages.core.field.field import Field
+from stages.core.field.field_shape import FieldShape
 from stages.surface import device_grid
-from stages.surface.adam import AdamShape
 from stages.surface.backend import choose
 from stages.surface.device_adam import RowAdam
 from stages.surface.device_build import bytes_a_point, bytes_of_parameters, divided, make_parts
 from stages.surface.device_field import DeviceField, TorchParts
 from stages.surface.device_grid import DeviceLayout
 from stages.surface.device_steps import DeviceSteps
-from stages.surface.field import Field
-from stages.surface.field_shape import FieldShape
 from stages.surface.numba_steps import NumbaSteps
 from stages.surface.pixels import Pixels
 from stages.surface.torch_twin import TorchTwin

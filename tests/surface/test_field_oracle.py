@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from stages.surface.field import Field
-from stages.surface.field_shape import FieldShape
+from stages.core.field.field import Field
+from stages.core.field.field_shape import FieldShape
 from stages.surface.taps import tap_gradient, tap_gradient_backward, tetrahedral_taps
 from stages.surface.torch_twin import TorchTwin
 

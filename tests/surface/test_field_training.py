@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from stages.core.errors import StageError
-from stages.surface.adam import AdamShape, step_touched
-from stages.surface.field import Field
+from stages.core.field.adam import AdamShape, step_touched
+from stages.core.field.field import Field
+from stages.core.field.field_shape import FieldShape
+from stages.core.field.optimiser import DenseAdam
+from stages.core.field.thread_team import ThreadTeam
 from stages.surface.field_files import load_field, save_field
-from stages.surface.field_shape import FieldShape
-from stages.surface.optimiser import DenseAdam
-from stages.surface.thread_team import ThreadTeam
 from stages.surface.torch_twin import TorchTwin
 
 SHAPE = FieldShape(levels=10, log2_entries=16, base_resolution=8, finest_resolution=256)

@@ -8,12 +8,13 @@ import trimesh
 
 from stages.core.camera import Rig
 from stages.core.camera_service import orbit
+from stages.core.field.field import Field
+from stages.core.field.field_shape import FieldShape
+from stages.core.field.thread_team import ThreadTeam
 from stages.core.render import Caster
 from stages.surface import device_build
 from stages.surface.backend import Choice
 from stages.surface.config import SurfaceConfig
-from stages.surface.field import Field
-from stages.surface.field_shape import FieldShape
 from stages.surface.grid import Grid
 from stages.surface.initial import initial_distance
 from stages.surface.learned_shape import FromPictures, without_small_parts
@@ -21,7 +22,6 @@ from stages.surface.learning.rays import Rays
 from stages.surface.learning.space import Space
 from stages.surface.learning.steps import NumbaLearningSteps, Weights
 from stages.surface.schedule import learns_from_pictures
-from stages.surface.thread_team import ThreadTeam
 from stages.surface.views import View, make_view
 
 SMALL = FieldShape(levels=6, log2_entries=11, finest_resolution=48)

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from stages.core.errors import StageError
+from stages.core.field.field import Field
+from stages.core.field.field_shape import FieldShape
 from stages.surface import tcnn_layout
 from stages.surface.device_field import DeviceField, TorchParts
 from stages.surface.device_steps import DeviceSteps
-from stages.surface.field import Field
-from stages.surface.field_shape import FieldShape
 from stages.surface.tcnn_parts import TcnnParts
 from stages.surface.torch_twin import TorchTwin
 from stages.surface.train import Cube, Schedule

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.surface.hash_grid import GridLayout
+from stages.core.field.hash_grid import GridLayout
 from tools.gpu_checks import grid, shapes
 from tools.gpu_checks.rows import OK, WRONG, Sizes, compared, table
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from stages.core.field.field_shape import FieldShape
+from stages.core.field.hash_grid import FEATURES, GridLayout
 from stages.surface import device_grid
 from stages.surface.device_grid import DeviceLayout
-from stages.surface.field_shape import FieldShape
-from stages.surface.hash_grid import FEATURES, GridLayout
 from stages.surface.torch_twin import encode as twin_encode
 from tools.gpu_checks.rows import FIGURE, Row, Sizes, compared, relative_error, timed
 

@@ -10,11 +10,11 @@ import torch
 
 from stages.core.backends import KITS
 from stages.core.devices import captures_graphs, computes_well_in_half, finish_work
+from stages.core.field.field import Field
+from stages.core.field.field_shape import FieldShape
 from stages.surface.device_build import bytes_a_point, bytes_of_parameters, make_parts
 from stages.surface.device_field import DeviceField
 from stages.surface.device_steps import DeviceSteps
-from stages.surface.field import Field
-from stages.surface.field_shape import FieldShape
 from stages.surface.numba_steps import NumbaSteps
 from stages.surface.pixels import Pixels
 from stages.surface.train import Cube, Schedule

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from stages.core.field.field import SLICE, Field
+from stages.core.field.optimiser import DenseAdam, GridAdam
 from stages.surface.device_adam import RowAdam
 from stages.surface.device_field import DeviceField
-from stages.surface.field import SLICE, Field
 from stages.surface.learning.rays import Rays
 from stages.surface.learning.rendering import MOST_ALPHA, STEEPEST
 from stages.surface.learning.steps import BEND_KNEE, FREE_KNEE, KNEE, LEAST_OPACITY, Weights
-from stages.surface.optimiser import DenseAdam, GridAdam
 from stages.surface.taps import TETRAHEDRON
 
 

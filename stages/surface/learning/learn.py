@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.surface.field_shape import FieldShape
+from stages.core.field.field_shape import FieldShape
+from stages.core.field.hash_grid import GridLayout
+from stages.core.field.thread_team import ThreadTeam
 from stages.surface.grid import Grid
-from stages.surface.hash_grid import GridLayout
 from stages.surface.learning.rays import Rays, RaySource
 from stages.surface.learning.space import CELLS, Space, trilinear_all
 from stages.surface.learning.steps import LearningSteps
-from stages.surface.thread_team import ThreadTeam
 from stages.surface.train import Cube
 from stages.surface.views import View
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from stages.surface.hash_grid import KERNEL, ONE, ZERO
+from stages.core.field.hash_grid import KERNEL, ONE, ZERO
 
 MOST_ALPHA = np.float32(0.9999)
 STEEPEST = np.float32(30)

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 
-from stages.surface.hash_grid import HALF, KERNEL, ONE, ZERO
+from stages.core.field.hash_grid import HALF, KERNEL, ONE, ZERO
+from stages.core.field.thread_team import ThreadTeam
 from stages.surface.learning.rays import Rays
-from stages.surface.thread_team import ThreadTeam
 
 CELLS = 128
 MARCH = np.float32(0.7)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from stages.surface.field import Field
+from stages.core.field.field import Field
 from stages.surface.learning.rays import Rays
 from stages.surface.learning.rendering import render, render_backward
 from stages.surface.learning.space import runs

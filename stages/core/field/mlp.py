@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from stages.surface.hash_grid import BLOCK, KERNEL, R1, R2, R3
+from stages.core.field.hash_grid import BLOCK, KERNEL, R1, R2, R3
 
 SQUAREPLUS_C = 0.01
 C, FOUR_C, HALF, ZERO = np.float32(SQUAREPLUS_C), np.float32(4 * SQUAREPLUS_C), np.float32(0.5), np.float32(0)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from stages.surface import mlp
-from stages.surface.hash_grid import (
+from stages.core.field import mlp
+from stages.core.field.hash_grid import (
     BLOCK,
     FEATURES,
     HALF,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from stages.surface import mlp
-from stages.surface.hash_grid import BLOCK, KERNEL, ONE, R1, R2, R3, R4, R5, R6, R7, R8, ZERO
+from stages.core.field import mlp
+from stages.core.field.hash_grid import BLOCK, KERNEL, ONE, R1, R2, R3, R4, R5, R6, R7, R8, ZERO
 
 HARMONICS = 9
 H0, H1, H2 = np.float32(0.28209479177387814), np.float32(0.48860251190291987), np.float32(1.0925484305920792)

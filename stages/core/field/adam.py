@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from stages.surface.hash_grid import FEATURES, KERNEL, LINE, ONE, ZERO
-from stages.surface.prefetch import prefetch
+from stages.core.field.hash_grid import FEATURES, KERNEL, LINE, ONE, ZERO
+from stages.core.field.prefetch import prefetch
 
 STRIP = 64
 U0, U1, U_STRIP = np.uint64(0), np.uint64(1), np.uint64(STRIP)                    # unsigned: see hash_grid.py

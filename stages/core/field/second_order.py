@@ -13,9 +13,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from stages.surface.field_kernels import load_output_gradient
-from stages.surface.hash_grid import BLOCK, FEATURES, HALF, KERNEL, LINE, ONE, R1, R2, R3, R4, R5, R6, R7, ZERO, fetch_corners, locate
-from stages.surface.mlp import C, add_weight_gradient, product, product_transposed
+from stages.core.field.field_kernels import load_output_gradient
+from stages.core.field.hash_grid import BLOCK, FEATURES, HALF, KERNEL, LINE, ONE, R1, R2, R3, R4, R5, R6, R7, ZERO, fetch_corners, locate
+from stages.core.field.mlp import C, add_weight_gradient, product, product_transposed
 
 TWO = np.float32(2)
 

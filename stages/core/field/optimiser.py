@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.surface import field_kernels, second_order
-from stages.surface.adam import AdamShape, step_dense, step_touched
-from stages.surface.hash_grid import FEATURES, LINE, GridLayout, aligned_zeros
-from stages.surface.thread_team import ThreadTeam
+from stages.core.field import field_kernels, second_order
+from stages.core.field.adam import AdamShape, step_dense, step_touched
+from stages.core.field.hash_grid import FEATURES, LINE, GridLayout, aligned_zeros
+from stages.core.field.thread_team import ThreadTeam
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.surface import colour_kernels, field_kernels, second_order
-from stages.surface.buffers import BufferPool
-from stages.surface.field_shape import FieldShape
-from stages.surface.hash_grid import BLOCK, FEATURES, aligned_zeros
-from stages.surface.optimiser import Optimiser, Pending
-from stages.surface.thread_team import ThreadTeam
+from stages.core.field import colour_kernels, field_kernels, second_order
+from stages.core.field.buffers import BufferPool
+from stages.core.field.field_shape import FieldShape
+from stages.core.field.hash_grid import BLOCK, FEATURES, aligned_zeros
+from stages.core.field.optimiser import Optimiser, Pending
+from stages.core.field.thread_team import ThreadTeam
 
 MOST_RUNS = 16                  # parts of a batch, and so sums of weight gradients; never a function of the number of threads
 RUN_BLOCKS = 8                  # blocks of a part at least: hand-over costs about 10 us

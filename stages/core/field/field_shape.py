@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stages.surface.colour_kernels import HARMONICS
-from stages.surface.hash_grid import FEATURES, GridLayout
-from stages.surface.mlp import MlpShape, rounded_up_to_four
+from stages.core.field.colour_kernels import HARMONICS
+from stages.core.field.hash_grid import FEATURES, GridLayout
+from stages.core.field.mlp import MlpShape, rounded_up_to_four
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.surface.hash_grid import aligned_zeros
+from stages.core.field.hash_grid import aligned_zeros
 
 
 class BufferPool:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from stages.surface.prefetch import prefetch
+from stages.core.field.prefetch import prefetch
 
 BLOCK = 128
 FEATURES = 2
