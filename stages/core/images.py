@@ -74,6 +74,17 @@ def read_sigma(path: Path) -> np.ndarray:
     return _dequantise(path, SIGMA_SCALE)
 
 
+def write_depth(path: Path, depth: np.ndarray) -> None:
+    """(H, W) float, NaN = none -> float32 TIFF, 0 = none."""
+    _encode(path, np.nan_to_num(depth, nan=0.0).astype(np.float32), [])
+
+
+def read_depth(path: Path) -> np.ndarray:
+    """(H, W) float32, NaN = none."""
+    depth = _decode(path, cv2.IMREAD_UNCHANGED)
+    return np.where(depth > 0, depth, np.float32(np.nan))
+
+
 def thumbnail_jpeg(path: Path, image: np.ndarray, width: int = 480, quality: int = 80) -> None:
     """Write a small JPEG of an RGB picture for reports (area-resampled to `width`), at a lower quality where it would pass 150 kB."""
     scale = min(1.0, width / image.shape[1])

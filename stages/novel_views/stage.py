@@ -1,4 +1,7 @@
-"""novel_views: pictures of the object from cameras that took none, through the surface, with a score that says how much that is worth."""
+"""novel_views: pictures of the object from cameras that took none, with a score that says how much they are worth.
+
+By the pictures through the surface (image_based.py), or from a radiance field learned from them (radiance/).
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,18 @@ from stages.core.errors import StageError
 from stages.novel_views.config import NovelViewsConfig
 
 LEAST_PICTURES = 3
+METHODS = {"image_based": "image-based rendering through the surface", "radiance": "radiance field learned from the pictures"}
 MOST_SCORED = 8
 """pictures that are scored, spread over those that every n-th is of"""
 
 
 class NovelViewsStage:
-    """mesh.ply and the pictures -> `novel_views` (scores.json; with a path: turntable.mp4 or spiral.mp4 and cameras.json)."""
+    """mesh.ply and the pictures -> `novel_views` (scores.json; with a path: turntable.mp4 or spiral.mp4 and cameras.json; of a radiance
+    field depth/ of the scored pictures too)."""
 
     name = "novel_views"
     version = 1
-    needs = Resources(memory_gb=1.0, lower=("width",))
+    needs = Resources(memory_gb=1.0, lower=("width", "radiance_samples"))
     Config = NovelViewsConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "masks_final", "poses_refined.json", "mesh.ply")
     outputs = ("novel_views",)
@@ -44,7 +49,8 @@ class NovelViewsStage:
     def run(self, inputs: Inputs, config: NovelViewsConfig, out: Path, context: StageContext) -> StageReport:
         """Score, then the video."""
         work = _Work(inputs, config, out / "novel_views", context)
-        report = StageReport("image-based rendering through the surface")
+        report = StageReport(METHODS[config.method])
+        report.metrics |= work.learned()
         if config.score_every:
             report.metrics |= work.score()
             report.pictures = work.pictures(out)
@@ -61,8 +67,7 @@ class _Work:
         from stages.core.camera import Rig
         from stages.core.frames import FrameReader, posed, read_poses, read_table
         from stages.core.meshes import read_ply
-        from stages.core.render import Caster
-        from stages.novel_views.image_based import ImageBased
+        from stages.novel_views.radiance.renderer import scored
 
         self.config, self.out, self.context = config, out, context
         out.mkdir()
@@ -71,36 +76,81 @@ class _Work:
         self.reader = FrameReader(rows, inputs["pairs"].path, None, inputs["masks_final"].path)
         found, readable = posed(read_poses(inputs["poses_refined.json"].path)), set(self.reader.ids)
         self.poses = {k: p for k, p in found.items() if k in readable and self.reader.mask(k).any()}
-        caster = Caster(mesh.vertices, mesh.faces)
-        self.renderer = ImageBased(caster, self.rig, self.poses, self.reader.rgb, self.reader.mask, mesh.colour, config.blended)
+        self.frames = scored(list(self.poses), config.score_every, MOST_SCORED)
+        self.total = len(self.frames) + (config.frames if config.path != "none" else 0)
+        self.figures: dict[str, float | int | str | None] = {}
+        self.renderer = self._radiance(mesh) if config.method == "radiance" else self._image_based(mesh)
         self.scores: list[dict[str, Any]] = []
         self.worst: tuple[float, int, np.ndarray, np.ndarray, np.ndarray] | None = None
         self.cameras: list[dict[str, Any]] = []
+
+    def _image_based(self, mesh: Any) -> Any:
+        from stages.core.render import Caster
+        from stages.novel_views.image_based import ImageBased
+
+        caster = Caster(mesh.vertices, mesh.faces)
+        return ImageBased(caster, self.rig, self.poses, self.reader.rgb, self.reader.mask, mesh.colour, self.config.blended)
+
+    def _radiance(self, mesh: Any) -> Any:
+        """Learned from the pictures that are not scored."""
+        from stages.novel_views.radiance.renderer import Seen, learned_object
+
+        config, reader = self.config, self.reader
+        seen = Seen(self.rig, {k: p for k, p in self.poses.items() if k not in self.frames}, reader.rgb, reader.mask, reader.hidden)
+        learned = learned_object(seen, (mesh.vertices.min(0), mesh.vertices.max(0)), config.radiance_steps, config.radiance_samples,
+                                 self.context.seed, self.context.workers, self._learning)
+        self.figures = learned.field.figures() | {"learned_pictures": len(seen.poses)}
+        return learned
+
+    def _learning(self, step: int, steps: int, squared: float) -> None:
+        """Of a field's progress: steps count as many views as they take about as long as."""
+        decibel = -10 * np.log10(max(squared, 1e-9))
+        self.context.progress(step, steps + self.total, f"radiance field, step {step} of {steps}: {decibel:.1f} dB on what it learns from")
+
+    def learned(self) -> dict[str, float | int | str | None]:
+        """What is said of a field, before the scores."""
+        return self.figures
 
     def score(self) -> dict[str, float | int | str | None]:
         """Every n-th picture from all others, against the picture itself; and the nearest picture copied as it is."""
         from stages.novel_views.image_based import filled, psnr_inside
         from stages.novel_views.nearest import nearest
 
-        every = sorted(self.poses)[:: self.config.score_every]
-        frames = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, MOST_SCORED).round().astype(int))]
-        for i, k in enumerate(frames):
-            self.context.progress(i, len(frames) + self.config.frames, f"picture {k} from the others")
+        for i, k in enumerate(self.frames):
+            self.context.progress(self._done() + i, self._done() + self.total, f"picture {k} from the others")
             others = {j: p for j, p in self.poses.items() if j != k}
             near = nearest(self.poses[k], others, self.renderer.centre)[0]
             picture, mask = self.reader.rgb(k), self.reader.mask(k)
-            rendered, there = self.renderer.render(self.poses[k], self.rig, without=k)
+            rendered, there, more = self._rendered(k, picture, mask)
             rendered = filled(rendered, there)
             found = psnr_inside(picture, rendered, mask)
             copied = psnr_inside(picture, self.reader.rgb(near.frame), mask)
             self.scores.append({"frame": k, "nearest": near.frame, "angle_deg": round(float(np.degrees(near.angle_rad)), 2),
                                 "distance_ratio": round(near.distance_ratio, 3), "psnr_db": round(found, 2),
-                                "nearest_copied_db": round(copied, 2), "covered_share": round(float((there & mask).sum() / mask.sum()), 4)})
+                                "nearest_copied_db": round(copied, 2),
+                                "covered_share": round(float((there & mask).sum() / mask.sum()), 4)} | more)
             if self.worst is None or found < self.worst[0]:
                 self.worst = found, k, picture, np.where(mask[..., None], rendered, 255).astype(np.uint8), self.reader.rgb(near.frame)
         mean = lambda key: round(float(np.mean([s[key] for s in self.scores])), 3)  # noqa: E731
-        return {"scored_pictures": len(frames), "psnr_db": mean("psnr_db"), "nearest_copied_db": mean("nearest_copied_db"),
+        white = {"psnr_on_white_db": mean("psnr_on_white_db")} if self.config.method == "radiance" else {}
+        return {"scored_pictures": len(self.frames), **white, "psnr_db": mean("psnr_db"), "nearest_copied_db": mean("nearest_copied_db"),
                 "covered_share": mean("covered_share"), "angle_to_nearest_mean_deg": mean("angle_deg")}
+
+    def _rendered(self, k: int, picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+        """(picture, where the object is, what else is scored) of a camera whose own picture takes no part; a field leaves its depth too."""
+        if self.config.method == "image_based":
+            return *self.renderer.render(self.poses[k], self.rig, without=k), {}
+        from stages.core.images import write_depth
+        from stages.novel_views.image_based import psnr_inside
+
+        rendered, there, depth = self.renderer.whole(self.poses[k], self.rig)
+        write_depth(self.out / "depth" / f"{k:06d}.tiff", np.where(there, depth, np.nan))
+        on_white = np.where(mask[..., None], picture, 255)
+        return rendered, there, {"psnr_on_white_db": round(psnr_inside(on_white, rendered, np.ones_like(mask)), 2)}
+
+    def _done(self) -> int:
+        """Steps before the first view, in the count of progress."""
+        return self.config.radiance_steps if self.config.method == "radiance" else 0
 
     def video(self) -> dict[str, float | int | str | None]:
         """Along the path; what is nearest to each camera goes into cameras.json."""
@@ -124,7 +174,8 @@ class _Work:
             near = nearest(pose, self.poses, self.renderer.centre)[0]
             self.cameras.append({"object_from_camera": pose.tolist(), "nearest": near.frame,
                                  "angle_deg": round(float(np.degrees(near.angle_rad)), 2), "distance_ratio": round(near.distance_ratio, 3)})
-            self.context.progress(len(self.scores) + i, len(self.scores) + len(poses), f"view {i + 1}, nearest picture {near.frame}")
+            done = self._done() + len(self.frames)
+            self.context.progress(done + i, self._done() + self.total, f"view {i + 1}, nearest picture {near.frame}")
             picture, _ = self.renderer.render(pose, rig)
             yield np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
