@@ -235,6 +235,7 @@ def _nvdiffrec(commands) -> None:
     p.add_argument("--data", metavar="FOLDER", help="with transforms_train.json; default: what ref_mesh names")
     p.add_argument("--out", help="folder that receives the twin; default: out/ and out_dir of the file")
     p.add_argument("--profile", choices=("preview", "standard", "quality"), help="default: by iter of the file")
+    p.add_argument("--viewer", metavar="ADDRESS", help="print a link: the twin's page below it, or the address with {name} filled in")
     p.add_argument("settings", nargs="*", metavar="STAGE.KEY=VALUE", help="settings; `twin settings` lists them")
     _output_options(p)
     _prefect_option(p)

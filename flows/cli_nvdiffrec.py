@@ -15,7 +15,10 @@ def nvdiffrec(args: argparse.Namespace) -> int:
     """Say what every key does here, and reconstruct."""
     from flows.cli_reconstruct import go
     from flows.request import Reconstruction
+    from flows.viewer_link import checked_base
 
+    if args.viewer is not None:
+        checked_base(args.viewer)
     config = Path(args.config).expanduser().resolve()
     asked = read_nvdiffrec(config)
     data = _data_folder(args.data, asked.data, config)

@@ -91,28 +91,33 @@ def _begin(capture: Path, out: Path, profile: str) -> None:
 
 
 def go(request: Reconstruction, args: argparse.Namespace, resumed: RunRecord | None = None) -> None:
-    """Run the flow and say what came out."""
+    """Run the flow and say what came out; `args.viewer`, where the command has one, is the base of a link to it."""
     from flows.progress_line import ProgressLine
     from flows.run import Beside
     from flows.session import reconstruct_here
+    from flows.viewer_link import viewer_link
     from flows.watcher import Watcher
 
     watcher = Watcher() if getattr(args, "quiet", False) else ProgressLine()
     twin = reconstruct_here(request, Beside(watcher, resumed), lambda text: print(text, file=sys.stderr), not args.no_prefect)
-    _show(twin, request, getattr(args, "json", False))
+    base = getattr(args, "viewer", None)
+    _show(twin, request, getattr(args, "json", False), viewer_link(base, Path(twin)) if base and twin else None)
 
 
-def _show(twin: str | None, request: Reconstruction, as_json: bool) -> None:
+def _show(twin: str | None, request: Reconstruction, as_json: bool, link: str | None) -> None:
     from flows.twin_verdict import verdict_of
 
     verdict = verdict_of(twin) if twin else None
     if as_json:
         report = str(Path(twin) / "report.html") if twin else None
-        print(json.dumps({"twin": twin, "report": report, "until": request.until, "verdict": verdict}, indent=1))
+        linked = {"viewer": link} if link else {}
+        print(json.dumps({"twin": twin, "report": report, "until": request.until, "verdict": verdict, **linked}, indent=1))
     elif twin is None:
         print(f"stopped after {request.until}, as asked; no twin is written")
     else:
         print(f"twin    {twin}\nreport  {Path(twin) / 'report.html'}")
+        if link:
+            print(f"viewer  {link}")
         if verdict:
             word = verdict["word"]
             print("verdict " + painted(word, VERDICTS.get(word, ""), sys.stdout) + verdict["line"].removeprefix(word))

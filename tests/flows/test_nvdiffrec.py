@@ -59,6 +59,30 @@ def test_the_command_tells_before_it_works(tmp_path, capsys, monkeypatch):
     assert "posed.max_width=768" in said and "batch: no effect" in said and "0 frames" in said
 
 
+@pytest.mark.parametrize(("base", "link"), [
+    ("http://machine:8000/", "http://machine:8000/shoe%20out/report.html"),
+    ("https://viewer.example/?model=http://m/{name}/twin.glb", "https://viewer.example/?model=http://m/shoe%20out/twin.glb"),
+])  # fmt: skip
+def test_a_link_to_a_viewer(toy, base, link, capsys):
+    data = toy.capture.with_name("data")
+    data.mkdir()
+    (data / "transforms_train.json").write_text('{"camera_angle_x": 0.8, "frames": []}')
+    (data / "text").write_text("pictures ")
+    config = data / "config.json"
+    config.write_text(json.dumps({"ref_mesh": str(data), "iter": 5000}))
+    words = ["nvdiffrec", "--config", str(config), "--out", str(data.with_name("shoe out")), "--no-prefect", "--quiet", "--viewer", base]
+    assert cli.main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["viewer"] == link
+    assert cli.main(words) == 0
+    assert f"viewer  {link}" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("base", ["machine:8000", "file:///etc", "http://", "http://a b/", "javascript:alert(1)", "http://m:99999/"])
+def test_an_address_that_no_browser_opens_is_refused_before_work(tmp_path, base, capsys):
+    assert cli.main(["nvdiffrec", "--config", str(_file(tmp_path)), "--viewer", base]) == 2
+    assert "--viewer" in capsys.readouterr().err
+
+
 def test_the_file_of_the_shoe(shared_dir):
     asked = read_nvdiffrec(shared_dir / "multiview/shoe_nvdiffrec/nvdiffrec_config.json")
     assert set(asked.acts) | set(asked.without) == set(KEYS)
