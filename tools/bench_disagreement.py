@@ -22,13 +22,13 @@ from stages.core.camera import Rig
 from stages.core.frames import posed, read_poses
 from stages.core.images import read_mask, read_rgb
 from stages.core.render import Caster
-from stages.texture.bake import SURVEY_POINTS
+from stages.core.texels.agreement import SURVEY_POINTS
+from stages.core.texels.disagreement import disagreement_of_views
+from stages.core.texels.exposure import solve_gains
+from stages.core.texels.survey import Surveyed, survey
+from stages.core.texels.views import stereo_views
 from stages.texture.config import TextureConfig
-from stages.texture.disagreement import disagreement_of_views
-from stages.texture.exposure import solve_gains
 from stages.texture.lighten import lighten, vertex_normals
-from stages.texture.survey import Surveyed, survey
-from stages.texture.views import stereo_views
 
 CASES = (("as it is", 0, 0.0), ("half by 3", 3, 0.5), ("half by 6", 6, 0.5), ("half by 12", 12, 0.5), ("a quarter by 12", 12, 0.25),
          ("an eighth by 12", 12, 0.125))

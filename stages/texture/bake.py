@@ -13,19 +13,17 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.meshes import TexturedMesh
 from stages.core.render import Caster
-from stages.texture.alignment import align
-from stages.texture.atlas import Texels, texels
+from stages.core.texels.agreement import agree, survey_all
+from stages.core.texels.atlas import Texels, texels
+from stages.core.texels.exposure import gain_tables
+from stages.core.texels.fill import fill_background, fill_unseen
+from stages.core.texels.survey import ReadPicture, reduction
+from stages.core.texels.views import ReadHidden, View, nothing_hidden, spread
 from stages.texture.config import TextureConfig
-from stages.texture.disagreement import disagreement_of_views
-from stages.texture.exposure import gain_tables, solve_gains
-from stages.texture.fill import fill_background, fill_unseen
 from stages.texture.lighten import lighten, vertex_normals
 from stages.texture.paint import blend_all, collect
-from stages.texture.survey import ReadPicture, Surveyed, compensated_grey, reduction, survey
 from stages.texture.unwrap import Unwrapped, unwrap
-from stages.texture.views import ReadHidden, View, nothing_hidden, spread
 
-SURVEY_POINTS = 16_000
 _OVERSAMPLING = 2.0
 """texels per picture pixel, along a line, that show all a picture holds even where it meets the texel grid at an angle"""
 
@@ -92,10 +90,10 @@ def bake(
     limits = np.array([config.min_facing, config.border_px, config.border_ramp_px])
     total = 2 * len(views) + 4
     looking = lambda k: progress(k, total, "looking at the pictures")  # noqa: E731
-    surveyed = _survey(t, views, rig, caster, limits, read_mask, read_picture, workers, seed, looking, read_hidden)
+    surveyed = survey_all(t, views, rig, caster, limits, read_mask, read_picture, workers, seed, looking, read_hidden)
     if not surveyed:
         raise ValueError("no picture shows any part of the mesh inside its mask")
-    gains, figures = _agree(surveyed, t, rig, config, seed, lambda note: progress(len(views), total, note))
+    gains, figures = agree(surveyed, t, rig, config.exposure, config.align_views, seed, lambda note: progress(len(views), total, note))
     texel_m = np.sqrt(_texel_area(shape, t))
     reduce = reduction(1.2 * texel_m / median_footprint([s.view for s in surveyed], rig, shape.vertices.mean(0)))
     best = collect(
@@ -125,51 +123,6 @@ def bake(
     }
     mesh = TexturedMesh(shape.vertices, shape.faces, shape.unwrapped.uv, shape.unwrapped.faces_uv, shape.normals, texture)
     return Baked(mesh, provenance, [s.view for s in surveyed], gains, figures)
-
-
-def _survey(t: Texels, views, rig, caster, limits, read_mask, read_picture, workers, seed, progress, read_hidden) -> list[Surveyed]:
-    pick, out = _survey_points(t, seed), []
-    found = survey(views, rig, caster, t.position[pick], t.normal[pick], limits, read_mask, read_picture, workers, read_hidden)
-    for k, s in enumerate(found):
-        progress(k + 1)
-        if s is not None:
-            out.append(s)
-    return out
-
-
-def _survey_points(t: Texels, seed: int) -> np.ndarray:
-    """Of all texels, those that stand for the surface in the survey."""
-    inside = np.flatnonzero(t.inside)
-    return np.sort(np.random.default_rng(seed).choice(inside, min(SURVEY_POINTS, len(inside)), replace=False))
-
-
-def _agree(surveyed: list[Surveyed], t: Texels, rig: Rig, config: TextureConfig, seed: int, progress) -> tuple[np.ndarray, dict]:
-    """Exposure gains (V, 3), and the views' poses corrected in place."""
-    colours, weights = np.stack([s.colour for s in surveyed]), np.stack([s.weight for s in surveyed])
-    progress("exposure of the pictures")
-    gains = solve_gains(colours, weights) if config.exposure else np.ones((len(surveyed), 3))
-    pick = _survey_points(t, seed)
-    differ = disagreement_of_views([s.view for s in surveyed], colours, weights, gains, t.position[pick], t.normal[pick])
-    figures: dict[str, float | int | None] = {
-        "gain_min": round(float(gains.min()), 3),
-        "gain_max": round(float(gains.max()), 3),
-        "pair_disagreement_ratio": None if differ is None else round(differ, 3),
-    }
-    if config.align_views and len(surveyed) > 2:
-        progress("agreement of the pictures")
-        greys = [compensated_grey(s.picture, gain_tables(g)) for s, g in zip(surveyed, gains, strict=True)]
-        result = align([s.view for s in surveyed], rig, greys, [s.window for s in surveyed], t.position[pick].astype(float), weights)
-        for s, camera in zip(surveyed, result.camera_from_object, strict=True):
-            s.view = View(s.view.frame, s.view.side, camera, s.view.sharpness)
-        figures |= {
-            "alignment_shift_median_px": round(float(np.median(result.shift_px)), 3),
-            "alignment_shift_max_px": round(float(result.shift_px.max()), 3),
-            "disagreement_before_levels": round(result.before, 3),
-            "disagreement_after_levels": round(result.after, 3),
-        }
-    for s in surveyed:
-        s.picture = s.colour = s.weight = np.zeros(0)  # the survey's arrays are not needed for painting
-    return gains, figures
 
 
 def _texel_area(shape: Shape, t: Texels) -> float:

@@ -15,10 +15,10 @@ from stages.core.meshes import TexturedMesh
 from stages.core.parallel import ordered_map
 from stages.core.render import Caster, turntable_rig
 from stages.core.render_textured import mip_levels, render_textured
+from stages.core.texels.survey import ReadPicture, reduction
+from stages.core.texels.views import View, object_window, picture_window
 from stages.texture.bake import Baked
 from stages.texture.quality import ViewScore, score_view, seam_step
-from stages.texture.survey import ReadPicture, reduction
-from stages.texture.views import View, object_window, picture_window
 
 _MOST_VIEWS = 8
 _MOST_PIXELS = 1_000_000

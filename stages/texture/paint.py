@@ -15,11 +15,11 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.parallel import ordered_map
-from stages.texture.atlas import Texels
+from stages.core.texels.atlas import Texels
+from stages.core.texels.gather import camera_vector, offer
+from stages.core.texels.survey import ReadPicture, Surveyed
+from stages.core.texels.views import Window, picture_window
 from stages.texture.blend import blend
-from stages.texture.gather import camera_vector, offer
-from stages.texture.survey import ReadPicture, Surveyed
-from stages.texture.views import Window, picture_window
 
 _LOW_REDUCE = 4
 _LOW_SIGMA = 1.5

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from stages.core.meshes import TexturedMesh
-from stages.texture.exposure import fit_gain, gain_tables
-from stages.texture.sampling import sample_at
+from stages.core.texels.exposure import fit_gain, gain_tables
+from stages.core.texels.sampling import sample_at
 
 
 @dataclass(frozen=True)

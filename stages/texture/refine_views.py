@@ -13,12 +13,12 @@ from stages.core.camera import Rig
 from stages.core.devices import torch_device
 from stages.core.parallel import ordered_map
 from stages.core.render import Caster
+from stages.core.texels.exposure import gain_tables
+from stages.core.texels.survey import ReadPicture, reduction
+from stages.core.texels.views import ReadHidden, View, nothing_hidden, object_window, picture_window, sight
 from stages.texture.bake import Baked
 from stages.texture.config import TextureConfig
-from stages.texture.exposure import gain_tables
 from stages.texture.refine import Refined, Shown, refine
-from stages.texture.survey import ReadPicture, reduction
-from stages.texture.views import ReadHidden, View, nothing_hidden, object_window, picture_window, sight
 
 MOST_PIXELS = 1_000_000
 """of a picture's crop: bounds memory at about 20 bytes a pixel and view"""

@@ -49,9 +49,9 @@ class TextureStage:
         from stages.core.camera import Rig
         from stages.core.frames import FrameReader, posed, read_poses, read_table
         from stages.core.meshes import read_ply, write_textured
+        from stages.core.texels.views import relative_sharpness, stereo_views
         from stages.texture.bake import bake, median_footprint, prepare_shape
         from stages.texture.measure import measure
-        from stages.texture.views import relative_sharpness, stereo_views
 
         rig, mesh = Rig.load(inputs["rig.json"].path), read_ply(inputs["mesh.ply"].path)
         if not len(mesh.faces):

@@ -38,7 +38,7 @@ def camera(azimuth: float, elevation: float = 0.2, distance_m: float = 0.22) -> 
 
 def render(object_from_camera: np.ndarray, rig: Rig = RIG, gain: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """(picture (H, W, 3) uint8, mask (H, W) bool) by intersecting the pixel rays with the true sphere; `gain` on linear light."""
-    from stages.texture.exposure import linear_from_srgb, srgb_from_linear
+    from stages.core.texels.exposure import linear_from_srgb, srgb_from_linear
 
     v, u = np.mgrid[: rig.height, : rig.width]
     rays = rig.rays(np.stack([u, v], -1)) @ object_from_camera[:3, :3].T

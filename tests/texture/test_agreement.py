@@ -8,14 +8,14 @@ import pytest
 
 from stages.core.geometry.rigid import exp_se3, inverse
 from stages.core.meshes import TexturedMesh
+from stages.core.texels.exposure import fit_gain, gain_tables, linear_from_srgb, solve_gains, srgb_from_linear
+from stages.core.texels.fill import fill_background, fill_unseen
+from stages.core.texels.sampling import sample_at
+from stages.core.texels.views import stereo_views
 from stages.texture.bake import bake, median_footprint, prepare_shape, sensible_size
 from stages.texture.config import TextureConfig
-from stages.texture.exposure import fit_gain, gain_tables, linear_from_srgb, solve_gains, srgb_from_linear
-from stages.texture.fill import fill_background, fill_unseen
 from stages.texture.measure import measure
 from stages.texture.quality import score_view, seam_step
-from stages.texture.sampling import sample_at
-from stages.texture.views import stereo_views
 from tests.texture.scene import RIG, Pictures, camera, paint, sphere
 
 

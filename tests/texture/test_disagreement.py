@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.texture.disagreement import disagreement_ratio
+from stages.core.texels.disagreement import disagreement_ratio
 from tests.texture.scene import paint
 
 VIEWS = 24

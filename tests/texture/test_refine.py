@@ -14,13 +14,13 @@ from stages.core import licences
 from stages.core.errors import ConfigError, StageError
 from stages.core.geometry.rigid import inverse
 from stages.core.render import Caster
+from stages.core.texels.views import stereo_views
 from stages.texture.bake import bake, prepare_shape
 from stages.texture.config import TextureConfig
 from stages.texture.raycast_renderer import RaycastRenderer
 from stages.texture.refine import Shown, held, mip, refine, small_motion
 from stages.texture.refine_views import refined
 from stages.texture.stage import STAGE
-from stages.texture.views import stereo_views
 from tests.texture import fake_nvdiffrast, scene
 
 CPU = torch.device("cpu")

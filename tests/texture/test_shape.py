@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.texture.atlas import texels
+from stages.core.texels.atlas import texels
 from stages.texture.lighten import lighten, tidy, vertex_normals
 from stages.texture.unwrap import face_blocks, taubin_smooth, unwrap
 from tests.texture.scene import RADIUS_M, sphere

@@ -7,11 +7,11 @@ import pytest
 
 from stages.core.geometry.rigid import inverse
 from stages.core.render import Caster
+from stages.core.texels.exposure import gain_tables
+from stages.core.texels.gather import camera_vector, observe, offer, sample_cubic
+from stages.core.texels.views import View, Window, object_window, picture_window, relative_sharpness, sight, spread, stereo_views
 from stages.texture.blend import blend
-from stages.texture.exposure import gain_tables
-from stages.texture.gather import camera_vector, observe, offer, sample_cubic
 from stages.texture.paint import low_band
-from stages.texture.views import View, Window, object_window, picture_window, relative_sharpness, sight, spread, stereo_views
 from tests.texture.scene import RADIUS_M, RIG, camera, paint, render, sphere
 
 LIMITS = np.array([0.2, 2.0, 12.0])

@@ -43,7 +43,7 @@ class Facts:
     uncovered_share: float | None
     """of the masks: where the pictures show the object and the twin, seen from there, does not"""
     disagreement_ratio: float | None
-    """how much more the worst pairs of pictures differ on the surface than usual ones do (stages/texture/disagreement.py)"""
+    """how much more the worst pairs of pictures differ on the surface than usual ones do (stages/core/texels/disagreement.py)"""
     psnr_db: float | None
     psnr_held_out: bool
     pixel_mm: float | None

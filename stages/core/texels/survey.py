@@ -15,8 +15,8 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.parallel import ordered_map
 from stages.core.render import Caster
-from stages.texture.gather import camera_vector, observe
-from stages.texture.views import MAX_RAYS, ReadHidden, Sight, View, Window, nothing_hidden, object_window, picture_window, sight
+from stages.core.texels.gather import camera_vector, observe
+from stages.core.texels.views import MAX_RAYS, ReadHidden, Sight, View, Window, nothing_hidden, object_window, picture_window, sight
 
 ReadPicture = Callable[[int, str, int], np.ndarray]
 """(frame, side, reduce) -> (h, w, 3) uint8 RGB"""

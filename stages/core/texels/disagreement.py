@@ -12,8 +12,8 @@ from itertools import combinations
 
 import numpy as np
 
-from stages.texture.exposure import gain_tables
-from stages.texture.views import View
+from stages.core.texels.exposure import gain_tables
+from stages.core.texels.views import View
 
 NEAR_DEG = 40.0
 """between the directions from which the two look: farther apart, light and gloss differ too"""

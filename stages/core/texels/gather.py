@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from stages.core.camera import Rig
-from stages.texture.views import Sight, View, Window
+from stages.core.texels.views import Sight, View, Window
 
 _BIAS_FOOTPRINTS = 1.5
 """a point may lie this many pixel footprints behind the depth map and still count as seen (on top of the slope between pixels)"""

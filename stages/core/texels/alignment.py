@@ -13,8 +13,8 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import exp_se3, inverse, transform
-from stages.texture.sampling import sample_at
-from stages.texture.views import View, Window
+from stages.core.texels.sampling import sample_at
+from stages.core.texels.views import View, Window
 
 _PRIOR_PX = 1.0
 """moving the surface by this many picture pixels costs as much as one robust standard deviation at `_PRIOR_POINTS` points"""
