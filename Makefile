@@ -1,5 +1,5 @@
 # make demo: set-up and the main job.  make test: set-up and the tests.  The rest is for development.
-.PHONY: setup demo test lint validate bench bench-kernels bench-operations bench-tracking bench-scaling bench-speed bench-ablation bench-robustness bench-verdict bench-posed bench-radiance profile gpu-check train-stereo train-mask-net train-mask-doubt clean
+.PHONY: setup demo test lint validate bench bench-kernels bench-operations bench-tracking bench-scaling bench-speed bench-ablation bench-robustness bench-verdict bench-posed bench-radiance bench-material profile gpu-check train-stereo train-mask-net train-mask-doubt clean
 BIN := .venv/bin
 DEMO := demo
 
@@ -59,6 +59,10 @@ bench-posed: setup
 # the radiance field on lego (alpha) and beer (LLFF, no masks), every 8th picture left out. ARGS="--only lego --lego-width 200" for less
 bench-radiance: setup
 	@$(BIN)/python -m tools.bench_radiance $(ARGS)
+
+# base colour, roughness and light of path traced objects (extra oracle, libllvm19). ARGS="--shape true --size 256 --samples 128" for less
+bench-material: setup
+	@$(BIN)/python -m tools.bench_material $(ARGS)
 
 # mass, colliders and drops of shapes with hollows; ARGS="CAPTURE TWIN ..." for twins too
 bench-physics: setup

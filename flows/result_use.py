@@ -41,7 +41,7 @@ def results_by_use(store: Store) -> list[Result]:
 def final_stages(stages: Iterable[Stage]) -> set[str]:
     """Names of the stages whose outputs no other stage reads."""
     stages = tuple(stages)
-    read = {kind for s in stages for kind in s.inputs}
+    read = {kind for s in stages for kind in (*s.inputs, *getattr(s, "inputs_where_made", ()))}
     return {s.name for s in stages if not read & set(s.outputs)}
 
 

@@ -48,7 +48,7 @@ from stages.core.store import ArtifactRef, Store
 from stages.core.twin import assemble_twin
 from stages.core.weights import entry as weights_entry
 from stages.core.weights import require
-from stages.graph import SOURCE, downstream, look_at
+from stages.graph import SOURCE, asked_stages, downstream, look_at, with_asked
 
 log = logging.getLogger(__name__)
 RECENT_RUNS = 100
@@ -79,9 +79,10 @@ class Run:
         if store.remote is not None:
             store.remote.check()
         self.route = request.taken()
-        every = load_stages(self.route)
+        self.settings = self._resolved(load_stages(self.route))
+        every = self._with_asked()
         self.stages: tuple[Stage, ...] = _until(every, request.until)
-        self.settings = self._resolved(every)
+        self._check_needs()
         self.records = RunRecords(store)
         self.record = beside.resumed or self.records.new(request.model_dump(mode="json"), [s.name for s in self.stages], flow_run)
         self.record.started_by = self.record.started_by or beside.started_by or at_a_terminal()
@@ -134,16 +135,24 @@ class Run:
         write_metrics_after_run(self.store, self.records)
 
     def _resolved(self, every: tuple[Stage, ...]) -> Settings:
-        """The settings, once all that they need is there. Raises ConfigError, WeightsError, MachineError."""
-        refuse_of_other_route(self.request.overrides(), self.route, every)
+        """The settings. Raises ConfigError."""
+        refuse_of_other_route(self.request.overrides(), self.route, (*every, *asked_stages()))
         settings = resolve({s.name: s.Config for s in load_stages()}, self.request.profile, Path(self.request.capture) / "twin.yaml",
                            self.request.overrides(), packaged="TWIN_STAGES" not in os.environ)
-        weights, libraries = (_needed(what, self.stages, settings) for what in ("weights", "libraries"))
-        _check_weights(weights, libraries, settings.licence)
+        return settings
+
+    def _with_asked(self) -> tuple[Stage, ...]:
+        """The stages of the route, and those that the settings ask for."""
+        every = load_stages(self.route)
+        return every if "TWIN_STAGES" in os.environ else with_asked(every, self.settings.stages)
+
+    def _check_needs(self) -> None:
+        """Raises ConfigError, WeightsError, MachineError for what the settings ask for and is not there."""
+        weights, libraries = (_needed(what, self.stages, self.settings) for what in ("weights", "libraries"))
+        _check_weights(weights, libraries, self.settings.licence)
         for stage in self.stages:
             if check := getattr(stage, "check_machine", None):
-                check(settings.stages[stage.name])
-        return settings
+                check(self.settings.stages[stage.name])
 
     def read_capture(self) -> ArtifactRef:
         """The capture as it is now; from here on its changes are noticed."""
@@ -185,6 +194,8 @@ class Run:
         """Once the capture has settled; its own settings may have come meanwhile."""
         self._watch.wait()
         self.settings = self._resolved(load_stages(self.route))
+        self.stages = _until(self._with_asked(), self.request.until)
+        self._check_needs()
         for entry in self.record.stages.values():
             entry.state = "waiting"
         self.records.save(self.record)
@@ -212,7 +223,7 @@ class Run:
     def _compute(self, stage: Stage, inputs: Mapping[str, ArtifactRef], config: Any) -> StageResult:
         entry = self.record.stages[stage.name] = StageRecord(state="running")
         self.record.beyond.get("stages", {}).pop(stage.name, None)          # it told of the result before
-        identity = identity_of(stage, {k: inputs[k] for k in stage.inputs}, config, self.settings.seed)
+        identity = identity_of(stage, inputs, config, self.settings.seed)
         entry.fingerprint = digest_mapping(identity)
         forced = stage.name in self._forced
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.warm_process import WarmChild, WarmProcess
-from stages.base import Stage, StageResult, fingerprint_of, what_to_lower
+from stages.base import Stage, StageResult, fingerprint_of, inputs_of, what_to_lower
 from stages.core import errors
 from stages.core.disk_errors import TOO_MANY_FILES, store_error
 from stages.core.errors import MachineError, TwinError
@@ -74,7 +74,7 @@ def run_stage_in_child(stage: Stage, inputs: Mapping[str, ArtifactRef], config: 
 
     Raises what the stage raised if it was a TwinError, MachineError if the child was killed or ran out of time, StageFault otherwise.
     """
-    inputs = {k: inputs[k] for k in stage.inputs}
+    inputs = inputs_of(stage, inputs)
     fingerprint = fingerprint_of(stage, inputs, config, job.seed)
     if not job.force and (manifest := look_up(stage.name, fingerprint, job)) is not None:
         return StageResult(job.store.refs(stage.name, fingerprint, manifest), True, manifest)

@@ -15,7 +15,7 @@ from pathlib import Path
 from flows.request import Reconstruction
 from flows.run import Beside, Run
 from flows.stage_process import StageFault
-from stages.base import Stage, StageResult
+from stages.base import Stage, StageResult, inputs_of
 from stages.core.errors import TwinError
 from stages.core.store import ArtifactRef, Store
 
@@ -34,7 +34,7 @@ def _walk_once(run: Run, run_stage: RunStage) -> bool:
     try:
         made = run.read_sources()
         for stage in run.stages:
-            result = run_stage(stage, {kind: made[kind] for kind in stage.inputs})
+            result = run_stage(stage, inputs_of(stage, made))
             made |= result.refs
             if run.has_to_begin_again():
                 return False

@@ -35,6 +35,7 @@ __all__ = [
     "StageResult",
     "fingerprint_of",
     "identity_of",
+    "inputs_of",
     "run_stage",
 ]
 
@@ -89,11 +90,12 @@ class StageReport:
 class Stage(Protocol):
     """A step of the pipeline; see stages/<name>/stage.py for each.
 
-    Optional members: `weights_used(config) -> {name: sha256}` of the weights that decide the result, `needs_weights(config) -> names`
-    in weights/registry.yaml, whether they are there or not, `needs_libraries(config) -> names` of optional libraries
-    (`licence: commercial` refuses by both), `check_machine(config)`, which raises MachineError before the first stage for what the
-    settings ask for and this machine lacks, and `auto_choice(config) -> (method, reason)`, what `method: auto` would pick on this
-    machine (`twin doctor` prints it).
+    Optional members: `asked_for(config) -> bool`, of a stage that a run leaves out unless its settings want it, `inputs_where_made`, kinds
+    that are read in runs that make them and count for the fingerprint only there, `weights_used(config) -> {name: sha256}` of the weights
+    that decide the result, `needs_weights(config) -> names` in weights/registry.yaml, whether they are there or not,
+    `needs_libraries(config) -> names` of optional libraries (`licence: commercial` refuses by both), `check_machine(config)`, which raises
+    MachineError before the first stage for what the settings ask for and this machine lacks, and
+    `auto_choice(config) -> (method, reason)`, what `method: auto` would pick on this machine (`twin doctor` prints it).
     """
 
     name: str
@@ -120,6 +122,12 @@ class StageResult:
     manifest: dict[str, Any]
 
 
+def inputs_of(stage: Stage, made: Inputs) -> dict[str, ArtifactRef]:
+    """What the stage reads of all that is made: its inputs, and of its `inputs_where_made` those that are there."""
+    more = (k for k in getattr(stage, "inputs_where_made", ()) if k in made)
+    return {k: made[k] for k in (*stage.inputs, *more)}
+
+
 def fingerprint_of(stage: Stage, inputs: Inputs, config: Any, seed: int = 0) -> str:
     """sha256 of stage name, version, the settings it reads, seed, digests of its inputs and hashes of the weights it will use."""
     return digest_mapping(identity_of(stage, inputs, config, seed))
@@ -132,7 +140,7 @@ def run_stage(
 
     Raises TwinError (with advice) for anything a user can mend; other exceptions are faults of the program.
     """
-    inputs = {k: inputs[k] for k in stage.inputs}
+    inputs = inputs_of(stage, inputs)
     identity = identity_of(stage, inputs, config, context.seed)
     fingerprint = digest_mapping(identity)
     if not force and (manifest := store.find(stage.name, fingerprint)) is not None:
@@ -193,7 +201,7 @@ def identity_of(stage: Stage, inputs: Inputs, config: Any, seed: int = 0) -> dic
         "version": stage.version,
         "settings": plain(config),
         "seed": seed,
-        "inputs": {k: inputs[k].fingerprint for k in sorted(stage.inputs)},
+        "inputs": {k: ref.fingerprint for k, ref in sorted(inputs_of(stage, inputs).items())},
         "weights": plain(weights),
     }
 

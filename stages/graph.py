@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,25 @@ def merge_stages() -> tuple[Stage, ...]:
 
 
 @cache
+def asked_stages() -> tuple[Stage, ...]:
+    """Those that are in no route until a setting asks for them."""
+    from stages.material.stage import STAGE as MATERIAL
+
+    return ordered((MATERIAL,), MATERIAL.inputs)
+
+
+def with_asked(route: tuple[Stage, ...], configs: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """The stages of a route and those of `asked_stages` that the settings, by stage name, ask for. The others are unknown to the run."""
+    asked = tuple(s for s in asked_stages() if s.asked_for(configs[s.name]))  # pyright: ignore[reportAttributeAccessIssue]
+    from stages.core.merged_capture import INPUT_KINDS
+
+    return ordered((*route, *asked), INPUT_KINDS) if asked else route
+
+
+@cache
 def every_stage() -> tuple[Stage, ...]:
     """Those of all routes, each once."""
-    return tuple(dict.fromkeys((*stages(), *posed_stages(), *rgbd_stages(), *merge_stages(), *turntable_stages())))
+    return tuple(dict.fromkeys((*stages(), *posed_stages(), *rgbd_stages(), *merge_stages(), *turntable_stages(), *asked_stages())))
 
 
 def ordered(found: tuple[Stage, ...], given: tuple[str, ...] = ()) -> tuple[Stage, ...]:
@@ -82,7 +98,8 @@ def ordered(found: tuple[Stage, ...], given: tuple[str, ...] = ()) -> tuple[Stag
             makers[kind] = stage.name
     known, waiting, out = {SOURCE, *given}, list(found), []
     while waiting:
-        ready = next((s for s in waiting if set(s.inputs) <= known), None)
+        to_come = {kind for s in waiting for kind in s.outputs}
+        ready = next((s for s in waiting if set(s.inputs) <= known and not set(_where_made(s)) & to_come), None)
         if ready is None:
             missing = {s.name: sorted(set(s.inputs) - known) for s in waiting}
             raise ValueError(f"no order runs these stages; inputs that nothing makes before: {missing}")
@@ -90,6 +107,10 @@ def ordered(found: tuple[Stage, ...], given: tuple[str, ...] = ()) -> tuple[Stag
         out.append(ready)
         known |= set(ready.outputs)
     return tuple(out)
+
+
+def _where_made(stage: Stage) -> tuple[str, ...]:
+    return getattr(stage, "inputs_where_made", ())
 
 
 def look_at(capture: Path, settings: Any, pictures: bool = True) -> Look:
@@ -122,7 +143,7 @@ def downstream(name: str, among: tuple[Stage, ...] | None = None) -> tuple[str, 
     """The stage and every stage that reads, directly or not, what it makes; `among` the real stages unless others are given."""
     tainted, names = set(), []
     for stage in among or stages():
-        if stage.name == name or tainted & set(stage.inputs):
+        if stage.name == name or tainted & {*stage.inputs, *_where_made(stage)}:
             tainted |= set(stage.outputs)
             names.append(stage.name)
     return tuple(names)

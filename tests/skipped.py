@@ -18,6 +18,7 @@ MAY_SKIP = (
     "cannot mount a small file system here",
     "timm is not installed",               # brings a torchvision that wants another torch
     "triton is installed",
+    "mitsuba is not installed",
     "this kornia has no",
     "bpy is made for",
     "pybullet is made for",

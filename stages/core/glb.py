@@ -30,7 +30,8 @@ _ARRAY_BUFFER, _INDEX_BUFFER = 34962, 34963
 @dataclass(frozen=True)
 class GltfMesh:
     """One mesh as glTF stores it: position, normal (N, 3), uv (N, 2) origin top-left, confidence (N,) 0-1, triangles (F, 3), all in glTF
-    axes; image: the bytes of a JPEG or PNG file. tangent (N, 4) in glTF axes and normal_image (PNG) where there is a normal map."""
+    axes; image: the bytes of a JPEG or PNG file. tangent (N, 4) in glTF axes and normal_image (PNG) where there is a normal map;
+    surface_image (PNG): green roughness, blue metalness, in place of one roughness."""
 
     position: np.ndarray
     normal: np.ndarray
@@ -40,6 +41,7 @@ class GltfMesh:
     image: bytes
     tangent: np.ndarray | None = None
     normal_image: bytes = b""
+    surface_image: bytes = b""
 
 
 def gltf_from_object(vertices: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,11 +57,13 @@ def object_from_gltf(vertices: np.ndarray) -> np.ndarray:
 def encode_glb(mesh: GltfMesh, roughness: float = 0.9, compression: str = "none") -> bytes:
     """The bytes of a .glb file: one node, one mesh, one matt material with the picture as sRGB base colour. compression: none, draco or
     meshopt."""
-    pictures = [mesh.image, mesh.normal_image] if mesh.normal_image else [mesh.image]
+    named = {"baseColorTexture": mesh.image, "normalTexture": mesh.normal_image, "metallicRoughnessTexture": mesh.surface_image}
+    named = {name: picture for name, picture in named.items() if picture}
+    pictures = list(named.values())
     blob = bytearray()
     primitive, accessors, views, more = _STORING[compression](mesh, blob)
     views += [_append(blob, picture, None) for picture in pictures]
-    document = _document(primitive, accessors, views, len(blob), pictures, roughness)
+    document = _document(primitive, accessors, views, len(blob), named, roughness)
     document["buffers"] += more.pop("buffers", [])
     text = json.dumps(document | more, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
@@ -118,9 +122,12 @@ def decode_glb(data: bytes, name: str = "the file") -> GltfMesh:
     read, triangles = _primitive(document, binary)
     position = read["POSITION"]
     confidence = read["_CONFIDENCE"][:, 0] if "_CONFIDENCE" in read else np.ones(len(position), np.float32)
-    pictures = [_bytes(document, binary, image["bufferView"]) for image in document["images"]]
-    relief = pictures[1] if "normalTexture" in document["materials"][0] else b""
-    return GltfMesh(position, read["NORMAL"], read["TEXCOORD_0"], confidence, triangles, pictures[0], read.get("TANGENT"), relief)
+    material = document["materials"][0]
+    named = {**material.get("pbrMetallicRoughness", {}), **material}
+    image = lambda name: document["images"][document["textures"][named[name]["index"]]["source"]]  # noqa: E731
+    picture = lambda name: _bytes(document, binary, image(name)["bufferView"]) if name in named else b""  # noqa: E731
+    return GltfMesh(position, read["NORMAL"], read["TEXCOORD_0"], confidence, triangles, picture("baseColorTexture"), read.get("TANGENT"),
+                    picture("normalTexture"), picture("metallicRoughnessTexture"))
 
 
 def read_glb(path: Path) -> GltfMesh:
@@ -157,18 +164,21 @@ def _primitive(document: dict, binary: bytes) -> tuple[dict[str, np.ndarray], np
     return {name: _read(document, binary, k) for name, k in primitive["attributes"].items()}, triangles
 
 
-def _document(primitive: dict, accessors: list, views: list, size: int, pictures: list[bytes], roughness: float) -> dict:
+def _document(primitive: dict, accessors: list, views: list, size: int, named: dict[str, bytes], roughness: float) -> dict:
     mime = lambda image: "image/png" if image[:4] == b"\x89PNG" else "image/jpeg"  # noqa: E731
+    pictures, index = list(named.values()), {name: {"index": k} for k, name in enumerate(named)}
     first = len(views) - len(pictures)
     note = {"unit": "metre", "gltf_from_object": GLTF_FROM_OBJECT.tolist()}
-    surface = {"baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": roughness}
+    surface = {"baseColorTexture": index.pop("baseColorTexture"), "metallicFactor": 0.0, "roughnessFactor": roughness}
+    if mapped := index.pop("metallicRoughnessTexture", None):
+        surface |= {"metallicRoughnessTexture": mapped, "metallicFactor": 1.0, "roughnessFactor": 1.0}
     return {
         "asset": {"version": "2.0", "generator": "stereotwin", "extras": note},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"name": "twin", "mesh": 0}],
         "meshes": [{"name": "twin", "primitives": [primitive]}],
-        "materials": [{"name": "twin", "pbrMetallicRoughness": surface, **({"normalTexture": {"index": 1}} if len(pictures) > 1 else {})}],
+        "materials": [{"name": "twin", "pbrMetallicRoughness": surface, **index}],
         "textures": [{"source": k, "sampler": 0} for k in range(len(pictures))],
         "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
         "images": [{"bufferView": first + k, "mimeType": mime(picture)} for k, picture in enumerate(pictures)],

@@ -13,6 +13,8 @@ OWN_FILES = (
     "twin.mtl",
     "twin.png",
     "twin.ply",
+    "twin_roughness.png",
+    "probe.hdr",
     "twin.usdz",
     "textured_mesh.obj",
     "material.mtl",

@@ -50,8 +50,9 @@ def textured_mesh(stage, path: str, mesh: TexturedMesh | Level):
     return prim
 
 
-def picture_material(stage, path: str, picture: str, roughness: float, relief: str = ""):
-    """UsdShade.Material that shows the picture at the relative path, matt; `relief`: that of a normal map."""
+def picture_material(stage, path: str, picture: str, roughness: float, relief: str = "", surface_map: str = ""):
+    """UsdShade.Material that shows the picture at the relative path, matt; `relief`: that of a normal map; `surface_map`: green roughness,
+    blue metalness, in place of one roughness."""
     from pxr import Sdf, UsdShade
 
     material = UsdShade.Material.Define(stage, path)
@@ -65,6 +66,10 @@ def picture_material(stage, path: str, picture: str, roughness: float, relief: s
     st = reader.CreateOutput("result", Sdf.ValueTypeNames.Float2)
     image = _picture(stage, f"{path}/texture", picture, "sRGB", st)
     surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f).ConnectToSource(image.CreateOutput("rgb", Sdf.ValueTypeNames.Float3))
+    if surface_map:
+        image = _picture(stage, f"{path}/surface_map", surface_map, "raw", st)
+        for name, channel in (("roughness", "g"), ("metallic", "b")):
+            surface.GetInput(name).ConnectToSource(image.CreateOutput(channel, Sdf.ValueTypeNames.Float))
     if relief:
         image = _picture(stage, f"{path}/relief", relief, "raw", st)
         image.CreateInput("scale", Sdf.ValueTypeNames.Float4).Set((2, 2, 2, 1))

@@ -17,14 +17,18 @@ from stages.package.corners import nearest_confidence, single_index
 from stages.package.obj import mtl_text, obj_text
 
 TWIN_NAMES = ("twin.obj", "twin.mtl", "twin.png")
+ROUGHNESS_NAME = "twin_roughness.png"
 NVIDIA_NAMES = ("textured_mesh.obj", "material.mtl", "material_0.png")
 
 
-def write_obj(folder: Path, mesh: TexturedMesh, texture: Path, names: tuple[str, str, str] = TWIN_NAMES) -> None:
-    """twin.obj, twin.mtl and twin.png in `folder`, or files of other names."""
+def write_obj(folder: Path, mesh: TexturedMesh, texture: Path, names: tuple[str, str, str] = TWIN_NAMES,
+              roughness: Path | None = None) -> None:
+    """twin.obj, twin.mtl and twin.png in `folder`, or files of other names; twin_roughness.png where there is such a map."""
     obj, mtl, png = names
     shutil.copyfile(texture, folder / png)
-    (folder / mtl).write_text(mtl_text(png))
+    if roughness is not None:
+        shutil.copyfile(roughness, folder / ROUGHNESS_NAME)
+    (folder / mtl).write_text(mtl_text(png, "" if roughness is None else ROUGHNESS_NAME))
     (folder / obj).write_text(obj_text(mesh, mtl))
 
 
@@ -37,12 +41,14 @@ def write_plys(folder: Path, source: SurfaceMesh) -> None:
 
 @dataclass(frozen=True)
 class Look:
-    """image: jpeg or png, with its quality; roughness of the material; compression of the mesh: none, draco or meshopt."""
+    """image: jpeg or png, with its quality; roughness of the material; compression of the mesh: none, draco or meshopt; surface_map: a
+    PNG file of roughness and metalness, in place of one roughness."""
 
     image: str = "jpeg"
     jpeg_quality: int = 95
     roughness: float = 0.9
     compression: str = "none"
+    surface_map: bytes = b""
 
 
 PLAIN = Look()
@@ -55,7 +61,8 @@ def write_glb(path: Path, mesh: TexturedMesh, source: SurfaceMesh, look: Look = 
     uv = np.stack([mesh.uv[corner, 0], 1 - mesh.uv[corner, 1]], 1)
     confidence = nearest_confidence(mesh.vertices[vertex], source)
     picture = encode_picture(mesh.texture, look.image, look.jpeg_quality)
-    path.write_bytes(encode_glb(GltfMesh(position, normal, uv, confidence, triangles, picture), look.roughness, look.compression))
+    made = GltfMesh(position, normal, uv, confidence, triangles, picture, surface_image=look.surface_map)
+    path.write_bytes(encode_glb(made, look.roughness, look.compression))
     return len(vertex)
 
 
@@ -70,7 +77,7 @@ def write_level_glb(path: Path, level: Level, texture: np.ndarray, source: Surfa
     confidence = nearest_confidence(mesh.vertices[vertex], source)
     pictures = encode_picture(texture, look.image, look.jpeg_quality), encode_picture(level.normal_map, "png", look.jpeg_quality)
     tangent = np.c_[along, level.tangents[corner, 3]]
-    made = GltfMesh(position, normal, uv, confidence, triangles, pictures[0], tangent, pictures[1])
+    made = GltfMesh(position, normal, uv, confidence, triangles, pictures[0], tangent, pictures[1], look.surface_map)
     path.write_bytes(encode_glb(made, look.roughness, look.compression))
 
 

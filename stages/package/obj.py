@@ -22,6 +22,7 @@ def obj_text(mesh: TexturedMesh, material_file: str) -> str:
     return "".join(parts)
 
 
-def mtl_text(picture: str) -> str:
-    """The .mtl file: matt, coloured by the picture."""
-    return f"newmtl twin\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nd 1\nillum 1\nmap_Kd {picture}\n"
+def mtl_text(picture: str, roughness: str = "") -> str:
+    """The .mtl file: matt, coloured by the picture; with a picture of the roughness, the extension for physically based materials too."""
+    text = f"newmtl twin\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nd 1\nillum 1\nmap_Kd {picture}\n"
+    return text + (f"Pr 1\nPm 0\nmap_Pr {roughness}\n" if roughness else "")

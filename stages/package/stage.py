@@ -25,6 +25,7 @@ class PackageStage:
     needs = Resources(memory_gb=1.0, lower=("preview_px",))
     Config = PackageConfig
     inputs = ("mesh.ply", "textured", "physics")
+    inputs_where_made = ("material",)
     outputs = ("twin",)
 
     def weights_used(self, config: PackageConfig) -> dict[str, str]:
@@ -49,22 +50,25 @@ class PackageStage:
     def run(self, inputs: Inputs, config: PackageConfig, out: Path, context: StageContext) -> StageReport:
         """Write every format, then pictures."""
         from stages.core.levels import NAMES, read_levels
-        from stages.core.meshes import read_ply, read_textured
+        from stages.core.material_files import PROBE, shown_mesh
+        from stages.core.meshes import read_ply
         from stages.package.files import NVIDIA_NAMES, Look, write_glb, write_level_glb, write_obj, write_plys
         from stages.package.previews import previews
         from stages.package.usdz import write_usdz
 
         twin = out / "twin"
         twin.mkdir()
-        mesh, source = read_textured(inputs["textured"].path), read_ply(inputs["mesh.ply"].path)
+        (mesh, maps), source = shown_mesh(inputs), read_ply(inputs["mesh.ply"].path)
+        texture, rough = (inputs["textured"].path / "texture.png", None) if maps is None else (maps.base, maps.roughness)
         context.progress(0, 4, "PLY and OBJ")
         write_plys(twin, source)
         shutil.copyfile(inputs["textured"].path / "provenance.png", twin / "provenance.png")
-        write_obj(twin, mesh, inputs["textured"].path / "texture.png")
+        write_obj(twin, mesh, texture, roughness=rough)
         if config.textured_mesh:
-            write_obj(twin, mesh, inputs["textured"].path / "texture.png", NVIDIA_NAMES)
+            write_obj(twin, mesh, texture, NVIDIA_NAMES, rough)
         context.progress(1, 4, "GLB")
-        look = Look(config.glb_image, config.jpeg_quality, config.roughness, config.mesh_compression)
+        packed = b"" if maps is None else maps.packed.read_bytes()
+        look = Look(config.glb_image, config.jpeg_quality, config.roughness, config.mesh_compression, packed)
         doubled = write_glb(twin / "twin.glb", mesh, source, look)
         levels = dict(zip(NAMES, read_levels(inputs["physics"].path / "levels"), strict=False))
         for name, level in levels.items():
@@ -73,9 +77,11 @@ class PackageStage:
         context.progress(2, 4, "USDZ")
         warnings = []
         if config.usd != "off" and usd_version():
-            write_usdz(twin / "twin.usdz", mesh, twin / "twin.png", config.roughness)
+            write_usdz(twin / "twin.usdz", mesh, twin / "twin.png", config.roughness, None if maps is None else maps.packed)
         elif config.usd == "auto":
             warnings.append(f"twin.usdz was not written: usd-core is not installed. To have it: {INSTALL}")
+        if maps is not None:
+            shutil.copyfile(maps.probe, twin / PROBE)
         if (sim := inputs["physics"].path / "sim").is_dir():
             shutil.copytree(sim, twin / "sim")
         judged = verdicts(twin)

@@ -22,17 +22,21 @@ _PADDING_ID = 0x1986
 """of the extra field that holds padding"""
 
 
-def write_usdz(path: Path, mesh: TexturedMesh, texture: Path, roughness: float) -> None:
-    """Write `path` (.usdz) with the picture at `texture` inside, then read it back; raises StageError when size, unit or axis differ."""
+def write_usdz(path: Path, mesh: TexturedMesh, texture: Path, roughness: float, surface_map: Path | None = None) -> None:
+    """Write `path` (.usdz) with the picture at `texture`, and that of roughness and metalness, inside, then read it back; raises
+    StageError when size, unit or axis differ."""
     position, normal = gltf_from_object(mesh.vertices, mesh.normals)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         inner = Path(folder) / "twin.usdc"
-        (Path(folder) / texture.name).write_bytes(texture.read_bytes())
+        inside = [texture] if surface_map is None else [texture, surface_map]
+        pictures = {p.name: p.read_bytes() for p in inside}
+        for name, data in pictures.items():
+            (Path(folder) / name).write_bytes(data)
         stage, _ = new_stage(str(inner), "Y", "/twin")
         shown = textured_mesh(stage, "/twin/mesh", replace(mesh, vertices=position, normals=normal))
-        bind(shown, picture_material(stage, "/twin/material", texture.name, roughness))
+        bind(shown, picture_material(stage, "/twin/material", texture.name, roughness, "", "" if surface_map is None else surface_map.name))
         stage.GetRootLayer().Save()
-        pack(path, {inner.name: inner.read_bytes(), texture.name: texture.read_bytes()})
+        pack(path, {inner.name: inner.read_bytes(), **pictures})
     _verify(path, position)
 
 

@@ -25,6 +25,7 @@ class PhysicsStage:
     needs = Resources(memory_gb=1.5)
     Config = PhysicsConfig
     inputs = ("mesh.ply", "textured", "points.npz")
+    inputs_where_made = ("material",)
     outputs = ("physics",)
 
     def weights_used(self, config: PhysicsConfig) -> dict[str, str]:
@@ -39,7 +40,8 @@ class PhysicsStage:
     def run(self, inputs: Inputs, config: PhysicsConfig, out: Path, context: StageContext) -> StageReport:
         """Everything, or the reason why not."""
         from stages.core.levels import NAMES, write_levels
-        from stages.core.meshes import read_ply, read_textured
+        from stages.core.material_files import shown_mesh
+        from stages.core.meshes import read_ply
         from stages.physics.colliders import NoParts
         from stages.physics.levels import figures, make_levels
         from stages.physics.make import Unfit, make
@@ -48,7 +50,7 @@ class PhysicsStage:
         folder.mkdir()
         if not config.files:
             return _without(folder, "physics.files=off", [])
-        full, textured = read_ply(inputs["mesh.ply"].path), read_textured(inputs["textured"].path)
+        full, (textured, _) = read_ply(inputs["mesh.ply"].path), shown_mesh(inputs)
         context.progress(0, 5, "levels of detail and colliders")
         with np.load(inputs["points.npz"].path, allow_pickle=False) as points:
             scene = np.asarray(points["scene_xyz"] if "scene_xyz" in points else [], np.float64).reshape(-1, 3)

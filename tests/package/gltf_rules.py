@@ -131,7 +131,8 @@ def _references(document: dict, bad: list[str]) -> None:
         used["materials"] |= {p["material"] for p in mesh["primitives"]}
     for material in document["materials"]:
         surface = material["pbrMetallicRoughness"]
-        used["textures"] |= {t["index"] for t in (surface["baseColorTexture"], material.get("normalTexture")) if t}
+        used["textures"] |= {t["index"] for t in (surface["baseColorTexture"], material.get("normalTexture"),
+                                                      surface.get("metallicRoughnessTexture")) if t}
         if not (0 <= surface.get("metallicFactor", 1) <= 1 and 0 <= surface.get("roughnessFactor", 1) <= 1):
             bad.append("material factors lie outside 0 to 1")
     for texture in document["textures"]:
