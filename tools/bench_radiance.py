@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=tuple(FOLDERS), default=tuple(FOLDERS))
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared")
     parser.add_argument("--work", type=Path, default=ROOT / "build/radiance")
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--samples", type=int, default=32768)
     parser.add_argument("--lego-width", type=int, default=400)
     parser.add_argument("--beer-width", type=int, default=360)

@@ -15,7 +15,7 @@ class NovelViewsConfig:
     method: Literal["image_based", "radiance"] = "image_based"
     """image_based: through the mesh, each pixel blended from the nearest pictures; radiance: a radiance field learned from the pictures
     that are not scored, for which the mesh is only the box to look in"""
-    radiance_steps: int = setting(6000, only_for=("radiance",))
+    radiance_steps: int = setting(2000, only_for=("radiance",))
     """of learning the radiance field; more are better and take longer in proportion"""
     radiance_samples: int = setting(32768, only_for=("radiance",))
     """places in a step at which the radiance field is asked; half of them take half the time and memory, and are noisier"""

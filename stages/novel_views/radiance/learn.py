@@ -26,9 +26,8 @@ FIRST_STEPS = 256
 RAYS_FIRST, MOST_RAYS = 512, 1 << 15
 KNEE = 0.1
 """colour losses are quadratic below 10 % of full scale, linear above"""
-RENDERED = 8192
-"""rays that are rendered together"""
-RENDERED_SAMPLES = 1 << 19
+RENDERED, MOST_ALONG = 4096, 512
+"""rays that are rendered together; samples of a ray at the most, which no march through the cube reaches"""
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ class RadianceField:
 
     def _some(self, eye: np.ndarray, ray: np.ndarray, background: float) -> tuple[np.ndarray, ...]:
         behind = np.full((len(eye), 3), background, np.float32)
-        found = self.space.samples(eye, ray, np.full(len(eye), 0.5, np.float32), RENDERED_SAMPLES)
+        found = self.space.samples(eye, ray, np.full(len(eye), 0.5, np.float32), len(eye) * MOST_ALONG)
         if len(found.at) == 0:
             return behind, np.zeros(len(eye), np.float32), np.full(len(eye), np.nan, np.float32)
         output, geo = self.field.sdf_and_features(found.at)

@@ -20,7 +20,7 @@ PADDING = 0.08
 """of the mesh's longest edge, on every side: the field may find what the mesh lacks"""
 NEAR = 0.02
 """of the space's unit, from the eye on: nothing is nearer"""
-NEAR_RADIUS = 0.1
+NEAR_RADIUS = 0.25
 """the same of a scene without an end, radii: fog before a lens explains that lens's picture alone"""
 OBJECT = 0.5
 """opacity from which a pixel shows the object"""
