@@ -192,8 +192,9 @@ def test_a_whole_run(tmp_path, monkeypatch):
         cv2.imwrite(str(folder / f"images/{k:03d}.png"), cv2.cvtColor(shown, cv2.COLOR_RGBA2BGRA))
         frames.append({"file_path": f"images/{k:03d}", "transform_matrix": (pose @ np.diag([1.0, -1, -1, 1])).tolist()})
     (folder / "transforms_train.json").write_text(json.dumps({"camera_angle_x": 2 * float(np.arctan(SIZE / 2 / FOCAL)), "frames": frames}))
-    quick = ("posed.metres_per_unit=1", "surface.method=fusion", "surface.rounds=1", "physics.files=off", "texture.size=256",
-             "package.preview_px=64", "novel_views.score_every=0", "material.points=400", "material.rounds=4")
+    quick = ("posed.metres_per_unit=1", "surface.method=fusion", "surface.rounds=1", "physics.files=off", "texture.size=128",
+             "texture.align_views=false", "material.align_views=false", "posed.check_silhouettes=false", "package.preview_px=64",
+             "novel_views.score_every=0", "material.points=300", "material.rounds=3")
 
     def run(name: str, *more: str) -> tuple[Path, dict]:
         asked = Reconstruction(capture=str(folder), out=str(tmp_path / name), profile="preview", settings=(*quick, *more))
