@@ -23,12 +23,17 @@ LAPLACE_AS_OURS, SMOOTH = 3000.0, 1000.0
 KEYS = ("ref_mesh", "iter", "save_interval", "texture_res", "train_res", "batch", "learning_rate", "ks_min", "dmtet_grid", "mesh_scale",
         "laplace_scale", "display", "background", "random_textures", "out_dir")
 SHOWN = {
-    "latlong": "the environment light is not solved: the light stays in the texture",
-    "kd": "the textured mesh from four sides stands in the report (texture)",
-    "ks": "roughness and metalness are not solved",
+    "latlong": "the environment light stands in the report (material) and in probe.hdr",
+    "kd": "base colour from four sides stands in the report (material)",
+    "ks": "roughness stands in the report (material); metalness is 0",
     "normal": "the shaded surface from four sides stands in the report (surface), and the viewer's look `shape`",
-    "relight": "the light stays in the texture",
+    "relight": "the viewer lights base colour and roughness by the light it has",
 }
+OF_MATERIALS = {"latlong", "kd", "ks", "relight"}
+"""what cannot be shown of colours that hold the light of the capture"""
+MATERIALS = "material.method=solved"
+LEAST_ROUGHNESS, PLAIN_ROUGHNESS = 0.08, 0.9
+"""of solved materials, and of a twin without them"""
 
 
 @dataclass
@@ -72,6 +77,7 @@ def read_nvdiffrec(path: Path) -> NvdiffrecRequest:
     _work(read, out)
     _shape(read, out)
     _look(read, out)
+    _materials(read, out)
     return out
 
 
@@ -105,11 +111,6 @@ def _shape(read: _Reader, out: NvdiffrecRequest) -> None:
 def _look(read: _Reader, out: NvdiffrecRequest) -> None:
     if "texture_res" in read.data:
         out.set("texture_res", "texture.size", max(read.size("texture_res")))
-    if "ks_min" in read.data:
-        least = read.numbers("ks_min")
-        if len(least) != 3 or not 0 <= least[1] <= 1:
-            raise ConfigError(f"{read.name}: ks_min is {least}", "three numbers: occlusion, roughness, metalness, each 0 to 1")
-        out.acts["ks_min"] = f"the material's roughness is 0.9, so at least {least[1]:g}; its metalness is 0"
     if "background" in read.data:
         read.text("background", "")
         out.without["background"] = "what alpha marks as background takes part in nothing"
@@ -117,8 +118,22 @@ def _look(read: _Reader, out: NvdiffrecRequest) -> None:
         if not isinstance(read.data["random_textures"], bool):
             raise ConfigError(f"{read.name}: random_textures is {read.data['random_textures']!r}", "true or false")
         out.without["random_textures"] = "the texture is blended from the pictures, there is none to begin with"
+
+
+def _materials(read: _Reader, out: NvdiffrecRequest) -> None:
     if "display" in read.data:
-        out.acts["display"] = "; ".join(_shown(read))
+        names = _shown(read)
+        out.acts["display"] = "; ".join(f"{n}: {SHOWN[n]}" for n in names)
+        if OF_MATERIALS & set(names):
+            out.settings.append(MATERIALS)
+            out.acts["display"] = f"{MATERIALS}; {out.acts['display']}"
+    if "ks_min" in read.data:
+        least = read.numbers("ks_min")
+        if len(least) != 3 or not 0 <= least[1] <= 1:
+            raise ConfigError(f"{read.name}: ks_min is {least}", "three numbers: occlusion, roughness, metalness, each 0 to 1")
+        lowest = LEAST_ROUGHNESS if MATERIALS in out.settings else PLAIN_ROUGHNESS
+        told = out.acts if least[1] <= lowest else out.without
+        told["ks_min"] = f"roughness is {lowest:g} or more; {least[1]:g} asked for; metalness is 0"
 
 
 def _shown(read: _Reader) -> list[str]:
@@ -128,7 +143,7 @@ def _shown(read: _Reader) -> list[str]:
     names = [str(value) if kind == "bsdf" else str(kind) for e in entries for kind, value in e.items()]
     if unknown := [n for n in names if n not in SHOWN]:
         raise ConfigError(f"{read.name}: display asks for {unknown[0][:40]}", f"known: {', '.join(SHOWN)}")
-    return [f"{n}: {SHOWN[n]}" for n in names]
+    return names
 
 
 class _Reader:

@@ -31,7 +31,14 @@ def test_every_key_acts_or_is_told(tmp_path):
     configs = resolve({s.name: s.Config for s in every_stage()}, asked.profile, overrides=asked.settings).stages
     assert configs["texture"].size == 1024 and configs["posed"].max_width == 768
     assert configs["surface"].coarse_cells == 128 and configs["surface"].smooth == 1000
+    assert configs["material"].method == "solved" and "0.08 or more" in asked.acts["ks_min"]
     assert len(asked.told()) == len(KEYS)
+
+
+def test_materials_are_solved_where_they_are_to_be_shown(tmp_path):
+    asked = read_nvdiffrec(_file(tmp_path, display=[{"bsdf": "normal"}], ks_min=[0, 0.95, 0]))
+    assert "material.method=solved" not in asked.settings and "0.9 or more; 0.95 asked for" in asked.without["ks_min"]
+    assert "material.method=solved" in read_nvdiffrec(_file(tmp_path, display=[{"relight": True}])).settings
 
 
 def test_more_iterations_are_more_work(tmp_path):
