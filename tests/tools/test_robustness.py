@@ -79,9 +79,10 @@ def test_shapes_have_the_extent_that_was_asked_for_and_differ_by_seed(name: str)
     assert one.shape != other.shape or not np.allclose(one, other)
 
 
-def _claimed(capture: Path, folder: Path, off_m: dict[int, float], statuses: dict[int, str], spoiled: tuple[int, ...] = ()):
-    """Scores of a run whose object frame is another, whose poses are the true ones but `off_m` metres, and whose masks are the true ones
-    but those of `spoiled` frames, which show the left half of the picture."""
+def _claimed(capture: Path, folder: Path, off_m: dict[int, float], statuses: dict[int, str], spoiled: tuple[int, ...] = (),
+             doubted: tuple[int, ...] = ()):
+    """Scores of a run whose object frame is another, whose poses are the true ones but `off_m` metres, those of `doubted` frames uncertain,
+    and whose masks are the true ones but those of `spoiled` frames, which show the left half of the picture."""
     from stages.core.frames import posed, read_poses
 
     other_from_true = np.eye(4)
@@ -98,8 +99,8 @@ def _claimed(capture: Path, folder: Path, off_m: dict[int, float], statuses: dic
     rows = [{"frame": k, "status": statuses.get(k, "ok"), "trust": 0.9, "area_px": 1, "reason": ""} for k in true]
     write_table(folder / "masks.parquet", rows)
     points, _ = score.surface_points(capture / "gt/mesh.ply")
-    errors = score.pose_errors_m(true, found, points, LIMIT_MM / 1000)
-    poses = [FramePose(k, pose, "ok") for k, pose in found.items()]
+    poses = [FramePose(k, pose, "uncertain" if k in doubted else "ok") for k, pose in found.items()]
+    errors = score.pose_errors_m(true, found, points, LIMIT_MM / 1000, {p.frame for p in poses if p.status == "ok"})
     return score.frame_scores(capture / "gt", folder / "masks", folder / "masks.parquet", poses, errors)
 
 
@@ -114,6 +115,15 @@ def test_a_shifted_pose_is_wrong_and_its_size_is_told(capture: Path, tmp_path: P
     verdict = judge_frames(frames, LIMIT_MM, WARNING)
     assert verdict.kind == "wrong" and "up to 20.0 mm: frames 2" in verdict.reasons[0]
     assert [f.frame for f in frames if f.pose_error_mm > 1] == [2]  # the others are not dragged along
+
+
+def test_what_the_run_doubts_does_not_say_where_the_object_is(capture: Path, tmp_path: Path) -> None:
+    """One claimed pose beside more that are off and marked."""
+    count = len(list((capture / "gt/masks").iterdir()))
+    off = tuple(range(1, count))
+    frames = _claimed(capture, tmp_path, dict.fromkeys(off, 0.02), {}, doubted=off)
+    assert judge_frames(frames, LIMIT_MM, WARNING).kind == "honest" and frames[0].pose_error_mm < 0.01
+    assert judge_frames(_claimed(capture, tmp_path, dict.fromkeys(off, 0.02), {}), LIMIT_MM, WARNING).kind == "wrong"
 
 
 def test_a_marked_frame_is_honest_only_with_a_warning(capture: Path, tmp_path: Path) -> None:

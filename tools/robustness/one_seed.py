@@ -22,11 +22,11 @@ import numpy as np
 
 from flows.run_record import RunRecord, RunRecords
 from flows.twin_verdict import verdict_of
-from stages.core.frames import posed, read_poses
+from stages.core.frames import posed, read_poses, read_table
 from stages.core.store import Store
 from tools.robustness import score
 from tools.robustness.draw import GENERATOR, draw
-from tools.robustness.verdict import Verdict, judge_frames, judge_twin
+from tools.robustness.verdict import MARKED, Verdict, judge_frames, judge_twin
 from tools.robustness.write import render, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,7 +153,9 @@ def _frames(capture: Path, store: Store, record: RunRecord, points: np.ndarray, 
     masks = folder["masks"] / "masks"
     if "surface" in done:
         poses, masks = read_poses(folder["surface"] / "poses_refined.json"), folder["surface"] / "masks_final"
-    errors = score.pose_errors_m(posed(read_poses(capture / "gt" / "poses.json")), posed(poses), points, limit_m)
+    doubted = {r["frame"] for r in read_table(folder["masks"] / "masks.parquet") if r["status"] in MARKED}
+    claimed = {p.frame for p in poses if p.status == "ok"} - doubted
+    errors = score.pose_errors_m(posed(read_poses(capture / "gt" / "poses.json")), posed(poses), points, limit_m, claimed)
     return score.frame_scores(capture / "gt", masks, folder["masks"] / "masks.parquet", poses, errors)
 
 

@@ -1,12 +1,13 @@
 """What a run claims, frame by frame, against the truth of its capture.
 
 A pose is wrong by the mean distance between the object's surface points as it places them and where they are. The object frame is free:
-it is brought to the true one by the rigid motion that most frames agree on, so that some wrong frames cannot drag it.
+it is brought to the true one by the rigid motion that most of the claimed frames agree on, so that some wrong frames cannot drag it, nor
+what the run itself doubts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -59,16 +60,18 @@ def pose_limit_m(extent_m: float) -> float:
 
 
 def pose_errors_m(
-    true: Mapping[int, np.ndarray], found: Mapping[int, np.ndarray], points: np.ndarray, limit_m: float
+    true: Mapping[int, np.ndarray], found: Mapping[int, np.ndarray], points: np.ndarray, limit_m: float, claimed: Collection[int] = ()
 ) -> dict[int, float]:
-    """{frame: mean displacement of `points` in metres} of every frame that has both poses; see the module docstring."""
+    """{frame: mean displacement of `points` in metres} of every frame that has both poses; see the module docstring. `claimed`: the frames
+    whose poses the run does not doubt; all where there is none."""
     common = sorted(set(true) & set(found))
     if not common:
         return {}
-    votes = [true[k] @ inverse(found[k]) for k in common]
-    errors = np.array([[_displacement(true[k], found[k], vote, points) for k in common] for vote in votes])
+    voters = [k for k in common if k in claimed] or common
+    votes = [true[k] @ inverse(found[k]) for k in voters]
+    errors = np.array([[_displacement(true[k], found[k], vote, points) for k in voters] for vote in votes])
     best = int(np.argmax((errors < limit_m).sum(1) - 1e-3 * np.median(errors, 1)))
-    agreed = [k for k, e in zip(common, errors[best], strict=True) if e < limit_m]
+    agreed = [k for k, e in zip(voters, errors[best], strict=True) if e < limit_m]
     true_from_found = align_by_poses({k: true[k] for k in agreed}, {k: found[k] for k in agreed}, points)
     return {k: _displacement(true[k], found[k], true_from_found, points) for k in common}
 
