@@ -16,6 +16,7 @@ from typing import Any
 
 from flows.library_versions import sqlalchemy_fault
 from flows.stage_child import load_stages
+from stages.base import Stage
 from stages.core.backends import KITS
 from stages.core.devices import driver_there
 from stages.core.parallel import usable_cores
@@ -103,9 +104,8 @@ def _methods() -> dict[str, str]:
     return out
 
 
-def _choice(stage: Any, config: Any) -> str:
-    if hasattr(stage, "auto_choice"):
-        method, reason = stage.auto_choice(config)
-        return f"{method}: {reason}"
+def _choice(stage: Stage, config: Any) -> str:
+    if choice := stage.auto_choice(config):
+        return "{}: {}".format(*choice)
     names = {f.name for f in fields(config)}
     return str(config.method) if "method" in names else "one method"

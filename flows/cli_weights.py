@@ -12,6 +12,7 @@ from pathlib import Path
 from flows.run_record import RunRecord, RunRecords
 from flows.stage_child import load_stages, restore_config
 from flows.twin_record import damage_of, read_twin
+from stages.base import Stage
 from stages.core import weight_files
 from stages.core.errors import ConfigError, WeightsError
 from stages.core.licences import Licence, of_run, refuse_non_commercial
@@ -89,7 +90,7 @@ def licences(args: argparse.Namespace) -> int:
 def _used_by(which: str) -> tuple[set[str], set[str]]:
     """Names of (weights, optional libraries) by the manifests of a run, given by id or twin folder. Raises ConfigError or StoreError."""
     store, record = Store(), _record(which)
-    asks = {s.name: s for s in load_stages() if hasattr(s, "needs_libraries")}
+    asks = {s.name: s for s in load_stages() if type(s).needs_libraries is not Stage.needs_libraries}
     weights: set[str] = set()
     libraries: set[str] = set()
     for stage, state in record.stages.items():

@@ -148,11 +148,11 @@ class Run:
 
     def _check_needs(self) -> None:
         """Raises ConfigError, WeightsError, MachineError for what the settings ask for and is not there."""
-        weights, libraries = (_needed(what, self.stages, self.settings) for what in ("weights", "libraries"))
+        weights = {name for s in self.stages for name in s.needs_weights(self.settings.stages[s.name])}
+        libraries = {name for s in self.stages for name in s.needs_libraries(self.settings.stages[s.name])}
         _check_weights(weights, libraries, self.settings.licence)
         for stage in self.stages:
-            if check := getattr(stage, "check_machine", None):
-                check(self.settings.stages[stage.name])
+            stage.check_machine(self.settings.stages[stage.name])
 
     def read_capture(self) -> ArtifactRef:
         """The capture as it is now; from here on its changes are noticed."""
@@ -303,12 +303,6 @@ def _check_weights(names: set[str], libraries: set[str], licence: str) -> None:
         require(name)
         if "torch" in weights_entry(name).libraries:
             check_torch(f"the network {name}")
-
-
-def _needed(what: str, stages: tuple[Stage, ...], settings: Settings) -> set[str]:
-    """Names of the "weights" or optional "libraries" that the settings ask for."""
-    asked = ((s, getattr(s, f"needs_{what}", None)) for s in stages)
-    return {name for s, ask in asked if ask is not None for name in ask(settings.stages[s.name])}
 
 
 def _forced(every: tuple[Stage, ...], request: Reconstruction) -> set[str]:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from stages.core.disk_errors import disk_fault, store_error
 from stages.core.errors import MachineError, StageError, TwinError
@@ -87,22 +87,16 @@ class StageReport:
     """count of frames by status"""
 
 
-class Stage(Protocol):
-    """A step of the pipeline; see stages/<name>/stage.py for each.
-
-    Optional members: `asked_for(config) -> bool`, of a stage that a run leaves out unless its settings want it, `inputs_where_made`, kinds
-    that are read in runs that make them and count for the fingerprint only there, `weights_used(config) -> {name: sha256}` of the weights
-    that decide the result, `needs_weights(config) -> names` in weights/registry.yaml, whether they are there or not,
-    `needs_libraries(config) -> names` of optional libraries (`licence: commercial` refuses by both), `check_machine(config)`, which raises
-    MachineError before the first stage for what the settings ask for and this machine lacks, and
-    `auto_choice(config) -> (method, reason)`, what `method: auto` would pick on this machine (`twin doctor` prints it).
-    """
+class Stage:
+    """A step of the pipeline, which inherits what it has no answer of its own to; see stages/<name>/stage.py for each."""
 
     name: str
     version: int
     needs: Resources
     Config: type
     inputs: tuple[str, ...]
+    inputs_where_made: tuple[str, ...] = ()
+    """kinds that are read in runs that make them, and count for the fingerprint only there"""
     outputs: tuple[str, ...]
 
     def check(self, inputs: Inputs, config: Any) -> None:
@@ -110,7 +104,30 @@ class Stage(Protocol):
 
     def run(self, inputs: Inputs, config: Any, out: Path, context: StageContext) -> StageReport:
         """Compute and write every output below `out`."""
-        ...
+        raise NotImplementedError
+
+    def asked_for(self, config: Any) -> bool:
+        """Whether the settings want it, of a stage that is in no route by itself."""
+        return True
+
+    def check_machine(self, config: Any) -> None:
+        """Before the first stage of a run: raises MachineError for what the settings ask for and this machine lacks."""
+
+    def needs_weights(self, config: Any) -> tuple[str, ...]:
+        """Names in weights/registry.yaml that the settings use, whether they are there or not; `licence: commercial` refuses by them."""
+        return ()
+
+    def needs_libraries(self, config: Any) -> tuple[str, ...]:
+        """Names of optional libraries that the settings use; `licence: commercial` refuses by them too."""
+        return ()
+
+    def weights_used(self, config: Any) -> dict[str, str]:
+        """{name: sha256} of the weights that decide the result. Raises WeightsError where one is missing."""
+        return {}
+
+    def auto_choice(self, config: Any) -> tuple[str, str] | None:
+        """(method, reason): what `method: auto` picks on this machine, as `twin doctor` prints it; None where there is no choice."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -124,7 +141,7 @@ class StageResult:
 
 def inputs_of(stage: Stage, made: Inputs) -> dict[str, ArtifactRef]:
     """What the stage reads of all that is made: its inputs, and of its `inputs_where_made` those that are there."""
-    more = (k for k in getattr(stage, "inputs_where_made", ()) if k in made)
+    more = (k for k in stage.inputs_where_made if k in made)
     return {k: made[k] for k in (*stage.inputs, *more)}
 
 
@@ -195,7 +212,7 @@ def trouble_of_the_machine(error: BaseException, stage: Stage, config: Any, stor
 
 def identity_of(stage: Stage, inputs: Inputs, config: Any, seed: int = 0) -> dict[str, Any]:
     """All that decides a result, as plain data; the manifest repeats it, and its digest is the fingerprint."""
-    weights = stage.weights_used(config) if hasattr(stage, "weights_used") else {}
+    weights = stage.weights_used(config)
     return {
         "stage": stage.name,
         "version": stage.version,

@@ -75,7 +75,7 @@ def asked_stages() -> tuple[Stage, ...]:
 
 def with_asked(route: tuple[Stage, ...], configs: Mapping[str, Any]) -> tuple[Stage, ...]:
     """The stages of a route and those of `asked_stages` that the settings, by stage name, ask for. The others are unknown to the run."""
-    asked = tuple(s for s in asked_stages() if s.asked_for(configs[s.name]))  # pyright: ignore[reportAttributeAccessIssue]
+    asked = tuple(s for s in asked_stages() if s.asked_for(configs[s.name]))
     from stages.core.merged_capture import INPUT_KINDS
 
     return ordered((*route, *asked), INPUT_KINDS) if asked else route
@@ -99,7 +99,7 @@ def ordered(found: tuple[Stage, ...], given: tuple[str, ...] = ()) -> tuple[Stag
     known, waiting, out = {SOURCE, *given}, list(found), []
     while waiting:
         to_come = {kind for s in waiting for kind in s.outputs}
-        ready = next((s for s in waiting if set(s.inputs) <= known and not set(_where_made(s)) & to_come), None)
+        ready = next((s for s in waiting if set(s.inputs) <= known and not set(s.inputs_where_made) & to_come), None)
         if ready is None:
             missing = {s.name: sorted(set(s.inputs) - known) for s in waiting}
             raise ValueError(f"no order runs these stages; inputs that nothing makes before: {missing}")
@@ -107,10 +107,6 @@ def ordered(found: tuple[Stage, ...], given: tuple[str, ...] = ()) -> tuple[Stag
         out.append(ready)
         known |= set(ready.outputs)
     return tuple(out)
-
-
-def _where_made(stage: Stage) -> tuple[str, ...]:
-    return getattr(stage, "inputs_where_made", ())
 
 
 def look_at(capture: Path, settings: Any, pictures: bool = True) -> Look:
@@ -143,7 +139,7 @@ def downstream(name: str, among: tuple[Stage, ...] | None = None) -> tuple[str, 
     """The stage and every stage that reads, directly or not, what it makes; `among` the real stages unless others are given."""
     tainted, names = set(), []
     for stage in among or stages():
-        if stage.name == name or tainted & {*stage.inputs, *_where_made(stage)}:
+        if stage.name == name or tainted & {*stage.inputs, *stage.inputs_where_made}:
             tainted |= set(stage.outputs)
             names.append(stage.name)
     return tuple(names)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.base import Resources, StageContext, StageError, StageReport
+from stages.base import Resources, Stage, StageContext, StageError, StageReport
 from stages.bundle.config import BundleConfig
 from stages.core.camera import Rig
 from stages.core.frames import FramePose, FrameReader, frame_ranges, posed, read_poses, write_poses
@@ -41,7 +41,7 @@ class _Input:
     scope: str
 
 
-class BundleStage:
+class BundleStage(Stage):
     """Bundle adjustment by Ceres (through pycolmap) with two measured views per point and frame, which fixes the metric scale."""
 
     name = "bundle"

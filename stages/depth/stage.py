@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.base import ArtifactRef, Resources, StageContext, StageReport
+from stages.base import ArtifactRef, Resources, Stage, StageContext, StageReport
 from stages.core.camera import Rig
 from stages.core.errors import CaptureError, ConfigError, StageError
 from stages.core.weights import identity
@@ -39,7 +39,7 @@ class FrameResult:
     picture: str = ""
 
 
-class DepthStage:
+class DepthStage(Stage):
     """See stages/depth/config.py for the settings and docs/methods/depth.md for how it works."""
 
     name = "depth"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.base import Resources, StageContext, StageError, StageReport
+from stages.base import Resources, Stage, StageContext, StageError, StageReport
 from stages.core.camera import Rig
 from stages.core.frames import FrameReader, write_table
 from stages.core.images import read_mask, write_mask
@@ -40,7 +40,7 @@ METHODS = {"stereo": _stereo_method, "sam2": _sam2_method}
 """name -> maker of a `job.Method`; the heavy imports happen in the maker. `auto` takes the first, which needs no weights."""
 
 
-class MasksStage:
+class MasksStage(Stage):
     """Object masks over the video from a box, points or nothing; given masks are taken as they are."""
 
     name = "masks"

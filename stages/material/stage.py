@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.base import Inputs, Resources, StageContext, StageReport
+from stages.base import Inputs, Resources, Stage, StageContext, StageReport
 from stages.core.errors import StageError
 from stages.material.config import MaterialConfig
 
 
-class MaterialStage:
+class MaterialStage(Stage):
     """`textured` and the pictures -> `material` (maps of base colour and roughness, and the light). Left out of a run unless asked for."""
 
     name = "material"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.base import Resources, StageContext, StageError, StageReport
+from stages.base import Resources, Stage, StageContext, StageError, StageReport
 from stages.core.geometry.rigid import rotation_angle
 from stages.core.merged_capture import INPUT_KINDS, WHICH, session_names
 from stages.core.store import ArtifactRef
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stages.merge.session import Session
 
 
-class MergeStage:
+class MergeStage(Stage):
     """In place of the stages before bundle, of two sessions whose results lie in the store."""
 
     name = "merge"

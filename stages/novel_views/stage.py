@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.base import Inputs, Resources, StageContext, StageReport
+from stages.base import Inputs, Resources, Stage, StageContext, StageReport
 from stages.core.errors import StageError
 from stages.novel_views.config import NovelViewsConfig
 
@@ -22,7 +22,7 @@ MOST_SCORED = 8
 """pictures that are scored, spread over those that every n-th is of"""
 
 
-class NovelViewsStage:
+class NovelViewsStage(Stage):
     """mesh.ply and the pictures -> `novel_views` (scores.json; with a path: turntable.mp4 or spiral.mp4 and cameras.json; of a radiance
     field depth/ of the scored pictures too)."""
 

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from stages.base import Inputs, Resources, StageContext, StageReport
+from stages.base import Inputs, Resources, Stage, StageContext, StageReport
 from stages.core.errors import MachineError
 from stages.core.glb_draco import INSTALL as DRACO_INSTALL
 from stages.core.glb_draco import draco_version
@@ -17,7 +17,7 @@ from stages.package.usd_library import INSTALL, usd_version
 from stages.package.validators import verdicts, versions_here
 
 
-class PackageStage:
+class PackageStage(Stage):
     """mesh.ply, `textured` and `physics` -> `twin`: the files of the twin folder that are not copies of other stages' outputs."""
 
     name = "package"

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from stages.base import Inputs, Resources, StageContext, StageReport
+from stages.base import Inputs, Resources, Stage, StageContext, StageReport
 from stages.physics.config import PhysicsConfig
 
 
-class PhysicsStage:
+class PhysicsStage(Stage):
     """mesh.ply, `textured` and the points of the scene -> `physics`: physics.json, levels/ and, where there can be, the folder sim/."""
 
     name = "physics"

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.base import ArtifactRef, Resources, StageContext, StageReport
+from stages.base import ArtifactRef, Resources, Stage, StageContext, StageReport
 from stages.posed.config import PosedConfig
 
 
-class PosedStage:
+class PosedStage(Stage):
     """See the module."""
 
     name = "posed"

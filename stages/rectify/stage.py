@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.base import Resources, StageContext, StageReport
+from stages.base import Resources, Stage, StageContext, StageReport
 from stages.core.capture import find_files
 from stages.core.store import ArtifactRef
 from stages.rectify.config import RectifyConfig
 
 
-class RectifyStage:
+class RectifyStage(Stage):
     """See the module."""
 
     name = "rectify"

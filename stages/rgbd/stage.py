@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.base import ArtifactRef, Resources, StageContext, StageReport
+from stages.base import ArtifactRef, Resources, Stage, StageContext, StageReport
 from stages.rgbd.config import RgbdConfig
 
 
-class RgbdStage:
+class RgbdStage(Stage):
     """See the module."""
 
     name = "rgbd"

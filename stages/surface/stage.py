@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.base import ArtifactRef, Resources, StageContext, StageError, StageReport
+from stages.base import ArtifactRef, Resources, Stage, StageContext, StageError, StageReport
 from stages.core.backends import check_libraries, check_torch
 from stages.core.camera import Rig
 from stages.core.frames import FrameReader, posed, read_poses, read_table, write_poses
@@ -29,7 +29,7 @@ PARTS = 100
 """of the progress bar"""
 
 
-class SurfaceStage:
+class SurfaceStage(Stage):
     """pairs, depth, masks, poses -> mesh.ply, field, poses_refined.json, masks_final, disparity_final."""
 
     name = "surface"

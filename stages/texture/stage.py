@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.base import Inputs, Resources, StageContext, StageReport
+from stages.base import Inputs, Resources, Stage, StageContext, StageReport
 from stages.core.errors import StageError
 from stages.texture.config import TextureConfig
 
 
-class TextureStage:
+class TextureStage(Stage):
     """mesh.ply and the pictures -> `textured` (mesh with UV, texture, provenance)."""
 
     name = "texture"

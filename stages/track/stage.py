@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.base import Resources, StageContext, StageError, StageReport
+from stages.base import Resources, Stage, StageContext, StageError, StageReport
 from stages.core.camera import Rig
 from stages.core.frames import FrameReader, read_table, write_poses
 from stages.core.store import ArtifactRef
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MOVED = "the object is moved in the scene during the capture, as the masks' runs of rest say"
 
 
-class TrackStage:
+class TrackStage(Stage):
     """Camera poses relative to the object from matched features, metric through stereo."""
 
     name = "track"

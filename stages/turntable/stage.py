@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.base import Resources, StageContext, StageError, StageReport
+from stages.base import Resources, Stage, StageContext, StageError, StageReport
 from stages.core.camera import Rig
 from stages.core.frames import FramePose, FrameReader, write_poses
 from stages.core.store import ArtifactRef
@@ -30,7 +30,7 @@ ADVICE = ("lay a sheet with a dozen small dots at random under the object, all r
           "turntable.mark_mm and turntable.contrast")  # fmt: skip
 
 
-class TurntableStage:
+class TurntableStage(Stage):
     """See the module."""
 
     name = "turntable"

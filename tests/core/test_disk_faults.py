@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from flows.run_record import RunRecord, RunRecords
-from stages.base import Resources, StageReport, run_stage
+from stages.base import Resources, Stage, StageReport, run_stage
 from stages.core.disk import Disk
 from stages.core.errors import StoreError
 from stages.core.store import ArtifactRef, Store
@@ -33,7 +33,7 @@ class _Config:
     text: str = "right"
 
 
-class _Stage:
+class _Stage(Stage):
     """Writes a file and a folder, through the store's disk, so that its own writes fail as well."""
 
     name, version, inputs, outputs, needs, Config = "made", 1, (), ("mesh.ply", "pairs"), Resources(), _Config

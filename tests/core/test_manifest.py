@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.base import Resources, StageReport, run_stage
+from stages.base import Resources, Stage, StageReport, run_stage
 from stages.core import manifest as manifests
 from stages.core.manifest import Damaged
 from stages.core.store import Store
@@ -20,7 +20,7 @@ class _Config:
     size: tuple[int, ...] = (2, 3)
 
 
-class _Stage:
+class _Stage(Stage):
     name, version, inputs, outputs, needs, Config = "depth", 1, (), ("mesh.ply", "pairs"), Resources(), _Config
 
     def check(self, inputs, config) -> None: ...

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stages.base import ArtifactRef, Resources, StageContext, StageReport
+from stages.base import ArtifactRef, Resources, Stage, StageContext, StageReport
 from stages.core.config import setting
 from stages.core.errors import CaptureError, WeightsError
 
@@ -42,7 +42,7 @@ class ConfigBefore:
     weights: str = ""
 
 
-class ToyStage:
+class ToyStage(Stage):
     """Writes `<name>.txt`: its inputs' text, its name and its gain."""
 
     Config: type = ToyConfig
