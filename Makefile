@@ -13,7 +13,7 @@ demo: setup
 
 # in as many processes as the machine carries; slow tests run last, whatever their file (tests/conftest.py)
 test: setup
-	@$(BIN)/python -m pytest -rs -n auto --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -rs -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff check stereotwin flows stages tests tools notebooks

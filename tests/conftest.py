@@ -31,17 +31,14 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(1, min(CORES, int(memory_gb // 5), 8))
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests last, those with most first, so that a mistake shows early and no process is left with a long file at the end.
     The tests of a file stay together, in one process: they share its fixtures. What waits for other processes has a second try, which the
     summary counts as a rerun: a machine that is busy elsewhere for a minute is not a fault of the program."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     for item in items:
-        within = item.path.relative_to(item.config.rootpath)
-        if TIMED.intersection(within.parts):
+        if TIMED.intersection(item.path.relative_to(item.config.rootpath).parts):
             item.add_marker(pytest.mark.flaky(reruns=1))
-        item.add_marker(pytest.mark.xdist_group(within.as_posix()))
     items.sort(key=lambda item: (item.path in slow, -slow[item.path]))
 
 

@@ -45,7 +45,7 @@ class _Remember:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped and not hasattr(report, "wasxfail"):
-            self._ids.append(_plain(report.nodeid))
+            self._ids.append(report.nodeid)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.skipped:
@@ -64,7 +64,7 @@ class _Strict:
         self._ids = tuple(config.cache.get(_CACHE, []) if config.cache is not None else [])
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        chosen = [i for i in items if _plain(i.nodeid) in self._ids or i.nodeid.partition("::")[0] in self._ids]
+        chosen = [i for i in items if i.nodeid in self._ids or i.nodeid.partition("::")[0] in self._ids]
         config.hook.pytest_deselected(items=[i for i in items if i not in chosen])
         items[:] = chosen
 
@@ -76,11 +76,6 @@ class _Strict:
     def pytest_make_collect_report(self, collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         report = yield
         return _judged(report) if collector.nodeid in self._ids else report
-
-
-def _plain(nodeid: str) -> str:
-    """Without the group that pytest-xdist writes behind it."""
-    return nodeid.rpartition("@")[0] if nodeid.endswith(".py") and "::" in nodeid else nodeid
 
 
 def _judged(report):
