@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from flows import cli
-from stages.base import StageContext, run_stage
+from stages.base import Stage, StageContext, run_stage
 from stages.core import devices
 from stages.core.backends import check_torch
 from stages.core.errors import MachineError
@@ -46,7 +46,7 @@ def test_a_setting_that_needs_it_is_refused_before_any_work(setting, capture, no
     assert not list((tmp_path / "store").glob("artifacts/*/*"))
 
 
-class Asks:
+class Asks(Stage):
     """A stage that finds out in the middle of its work."""
 
     name, version, inputs, outputs, Config = "asks", 1, (), ("out.txt",), PackageConfig

@@ -9,7 +9,7 @@ import pytest
 
 from flows.cli import main
 from flows.cli_merge import _for_merge
-from stages.base import Resources, StageContext, StageReport, run_stage
+from stages.base import Resources, Stage, StageContext, StageReport, run_stage
 from stages.core.capture import capture_ref
 from stages.core.errors import CaptureError, StoreError
 from stages.core.merged_capture import INPUT_KINDS, KINDS, session_refs, write_merge
@@ -19,7 +19,7 @@ from stages.graph import look_at
 from stages.merge.config import MergeConfig
 
 
-class Maker:
+class Maker(Stage):
     """A stage that writes all kinds that a session gives."""
 
     name, version, needs, inputs, outputs = "maker", 1, Resources(), (), KINDS
