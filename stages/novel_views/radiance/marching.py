@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from stages.core.field.cube_rays import crossing, parts_of
 from stages.core.field.hash_grid import HALF, KERNEL, ONE, ZERO
 
 CELLS = 128
@@ -48,20 +49,6 @@ def _stretch(x, y, z, dx, dy, dz):
     across = (TWO - ONE / r) / r
     speed = np.sqrt(radial * radial / (r * r * r * r) + across * across * max(ZERO, ONE - radial * radial))
     return min(np.float32(4) / speed, np.float32(4) * r * r)
-
-
-@njit(**KERNEL)
-def crossing(eye, ray):
-    """(near, far) of the unit cube along a ray; near > far = missed."""
-    near, far = ZERO, np.float32(1e9)
-    for axis in range(3):
-        if abs(ray[axis]) < np.float32(1e-9):
-            if eye[axis] < ZERO or eye[axis] > ONE:
-                return ONE, ZERO
-            continue
-        a, b = -eye[axis] / ray[axis], (ONE - eye[axis]) / ray[axis]
-        near, far = max(near, min(a, b)), min(far, max(a, b))
-    return near, far
 
 
 @njit(**KERNEL)
@@ -152,4 +139,4 @@ def chessboard_gap(density, gap, most):
 
 def runs(count: int) -> list[tuple[int, int]]:
     """Runs (first, past the last) of a batch of rays."""
-    return [(count * k // RUNS, count * (k + 1) // RUNS) for k in range(RUNS)]
+    return parts_of(count, RUNS)

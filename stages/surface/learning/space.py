@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 
+from stages.core.field.cube_rays import crossing, parts_of
 from stages.core.field.hash_grid import HALF, KERNEL, ONE, ZERO
 from stages.core.field.thread_team import ThreadTeam
 from stages.surface.learning.rays import Rays
@@ -78,20 +79,6 @@ def trilinear(values, x, y, z):
 
 
 @njit(**KERNEL)
-def _crossing(eye, ray):
-    """(near, far) of the unit cube along a ray; near > far = missed."""
-    near, far = np.float32(0), np.float32(1e9)
-    for axis in range(3):
-        if abs(ray[axis]) < np.float32(1e-9):
-            if eye[axis] < ZERO or eye[axis] > ONE:
-                return ONE, ZERO
-            continue
-        a, b = -eye[axis] / ray[axis], (ONE - eye[axis]) / ray[axis]
-        near, far = max(near, min(a, b)), min(far, max(a, b))
-    return near, far
-
-
-@njit(**KERNEL)
 def place_samples(eye, ray, known, open_cells, steepness, jitter, ray_from, ray_to, along, found):
     """`along (R, S)`: distances of the samples from the eye, ascending; `found (R,)` uint8: 0 = the ray meets no open cell.
 
@@ -101,7 +88,7 @@ def place_samples(eye, ray, known, open_cells, steepness, jitter, ray_from, ray_
     weight, even = np.empty(MOST_STEPS, np.float32), np.empty(MOST_STEPS, np.float32)
     for r in range(ray_from, ray_to):
         found[r] = 0
-        near, far = _crossing(eye[r], ray[r])
+        near, far = crossing(eye[r], ray[r])
         if near >= far:
             continue
         steps = min(MOST_STEPS, int((far - near) * np.float32(n) / MARCH) + 1)
@@ -160,4 +147,4 @@ def trilinear_all(values, x):
 
 def runs(count: int) -> list[tuple[int, int]]:
     """Runs (first, past the last) of a batch of rays."""
-    return [(count * k // RUNS, count * (k + 1) // RUNS) for k in range(RUNS)]
+    return parts_of(count, RUNS)
