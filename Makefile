@@ -1,5 +1,5 @@
 # make demo: set-up and the main job.  make test: set-up and the tests.  The rest is for development.
-.PHONY: setup demo test lint validate bench bench-kernels bench-operations bench-tracking bench-scaling bench-speed bench-ablation bench-robustness bench-verdict bench-posed bench-radiance bench-material profile gpu-check train-stereo train-mask-net train-mask-doubt clean
+.PHONY: setup demo test test-slow lint validate bench bench-kernels bench-operations bench-tracking bench-scaling bench-speed bench-ablation bench-robustness bench-verdict bench-posed bench-radiance bench-material profile gpu-check train-stereo train-mask-net train-mask-doubt clean
 BIN := .venv/bin
 DEMO := demo
 
@@ -11,9 +11,14 @@ setup: .venv/.set-up
 demo: setup
 	@$(BIN)/twin demo --out $(DEMO)
 
-# in as many processes as the machine carries; slow tests run last, whatever their file (tests/conftest.py)
+# in as many processes as the machine carries (tests/conftest.py), file by file
+PYTEST := $(BIN)/python -m pytest -rs -n auto --dist loadfile --no-loadscope-reorder
 test: setup
-	@$(BIN)/python -m pytest -rs -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
+
+# real servers, workers, browsers, kills, whole runs
+test-slow: setup
+	@$(PYTEST) -m slow $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff check stereotwin flows stages tests tools notebooks

@@ -1,4 +1,5 @@
-"""`--only-skipped`: runs what the last run skipped, after the extras that it named were installed. A skip is then a failure.
+"""`--rest`: runs what `make test` leaves out: slow tests, and what skipped in it, after the extras that it named were installed. A skip is
+then a failure.
 
 The tests that skipped stand in pytest's cache, as those that failed do for `--lf`. Used by .ci/run.
 """
@@ -26,11 +27,11 @@ MAY_SKIP = (
 )
 """what no package index gives to every machine, as the skips begin; also what must not run beside an extra"""
 _CACHE = "skipped/ids"
-_OPTION = "--only-skipped"
+_OPTION = "--rest"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(_OPTION, action="store_true", help="run only what the last run skipped; to skip again is to fail")
+    parser.addoption(_OPTION, action="store_true", help="run only slow tests and what the last run skipped; to skip again is to fail")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,13 +59,13 @@ class _Remember:
 
 
 class _Strict:
-    """Selects what was noted, and takes no skip for an answer."""
+    """Selects what is slow and what was noted, and takes no skip for an answer."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._ids = tuple(config.cache.get(_CACHE, []) if config.cache is not None else [])
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        chosen = [i for i in items if i.nodeid in self._ids or i.nodeid.partition("::")[0] in self._ids]
+        chosen = [i for i in items if i.get_closest_marker("slow") or i.nodeid in self._ids or i.nodeid.partition("::")[0] in self._ids]
         config.hook.pytest_deselected(items=[i for i in items if i not in chosen])
         items[:] = chosen
 

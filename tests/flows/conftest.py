@@ -78,7 +78,7 @@ def lose_locks(folder: Path) -> None:
 def make_capture(folder: Path) -> Path:
     """The least that passes for a capture, plus the text that the toy stages read."""
     for side in ("left", "right"):
-        (folder / side).mkdir(parents=True)
+        (folder / side).mkdir(parents=True, exist_ok=True)
         (folder / side / "000000.png").write_bytes(side.encode())
     (folder / "calibration.json").write_text("{}")
     (folder / "text").write_text("capture ")

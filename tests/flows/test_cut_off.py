@@ -25,7 +25,7 @@ from flows.lease import Lease, leases_folder, read_holder
 from flows.run_record import RunRecords
 from stages.core.store import Store
 from tests.flows.conftest import REPOSITORY, lose_locks, make_capture, wait_for
-from tests.flows.served import TOY, Served
+from tests.flows.served import TOY, Served, flow_process_of
 
 WINDOW_S = 15
 
@@ -78,6 +78,8 @@ def test_who_comes_back_after_another_has_finished_the_run_changes_nothing(serve
         (served.folder / "b.do").write_text("sleep 12")
         run = served.create("reconstruct-capture", capture=str(make_capture(served.captures / "cup")))["id"]
         served.wait(lambda: served.count("b") == 1)
+        stage = int((served.folder / "b.count").read_text())
+        at_it = {stage, flow_process_of(stage)}
         assert other.send(signal.SIGSTOP) >= 3
         (served.folder / "b.do").write_text("")
         for part in ("leases", "locks", "runs"):
@@ -87,7 +89,7 @@ def test_who_comes_back_after_another_has_finished_the_run_changes_nothing(serve
         twin, record = _twin(served), RunRecords(store).find(flow_run=run)
         served.wait(lambda: not list(leases_folder(store).glob("*.lease")))        # removed by the judge: the run is over
         other.send(signal.SIGCONT)
-        served.wait(lambda: other.processes() == [other.worker.pid])               # its flow process finds that, and ends
+        served.wait(lambda: not at_it.intersection(other.processes()))             # its flow process finds that, and ends
         time.sleep(6)                                                              # the worker reports the end of a process after five
         now = served.flow_run(run)
         assert now["state_name"] == "Completed" and now["run_count"] == 2, now["state"]
