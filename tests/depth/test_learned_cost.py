@@ -67,6 +67,7 @@ def test_features_move_with_the_picture(folder) -> None:
     np.testing.assert_allclose(moved[6:-6, 13:-6], whole[6:-6, 6:-13], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_whole_stage(truth, folder, tmp_path) -> None:
     inputs = _copy(truth, tmp_path / "in", 1)
     assert STAGE.needs_weights(CONFIG) == ("mc-cnn-fast",) and STAGE.weights_used(CONFIG)

@@ -58,6 +58,7 @@ def test_the_network_measures_scenes_it_never_saw(generated) -> None:
     assert median < 0.5 and gross < 0.2 and found > 0.85 and covered > 0.85
 
 
+@pytest.mark.slow
 def test_the_hybrid_is_finer_than_the_network_and_denser_than_matching(generated) -> None:
     alone, joint, matched = (_scores(m, generated) for m in ("stereo_net", "hybrid", "sgm"))
     assert joint[0] < 0.9 * alone[0] < 0.45

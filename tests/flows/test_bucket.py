@@ -24,6 +24,8 @@ pytest.importorskip("moto.server", reason="moto is not installed (pip install 'm
 
 from tests.core.s3_server import S3Server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server():

@@ -20,6 +20,7 @@ from flows.password import authorization
 from tests.flows.conftest import make_capture
 from tests.flows.served import TOY, Served
 
+pytestmark = pytest.mark.slow
 MONITORING = Path(__file__).resolve().parents[2] / "deploy" / "monitoring"
 NAME = re.compile(r"\btwin_[a-z_]+")
 

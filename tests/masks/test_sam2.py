@@ -96,6 +96,7 @@ def test_depth_and_colours_place_a_rough_outline_again(truth, masks) -> None:
     assert score(found[False]) < 0.96 and score(found[True]) > 0.985
 
 
+@pytest.mark.slow
 def test_the_shape_carried_along_is_where_the_object_goes(truth_inhand) -> None:
     reader, rig = FrameReader.of(truth_inhand), Rig.load(truth_inhand["rig.json"].path)
     shape = CarriedShape(rig)
@@ -120,6 +121,7 @@ def toy_folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sam2-toy", "edgetam-toy"])
 def test_the_published_classes_run_the_whole_stage(truth, masks, toy_folder, tmp_path, monkeypatch, name) -> None:
     monkeypatch.setenv("TWIN_WEIGHTS", str(toy_folder))

@@ -82,6 +82,7 @@ def test_outline_is_not_biased(kind, request):
     assert abs(np.mean(shifts)) < 0.3, shifts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["truth", "truth_inhand"])
 def test_object_is_found_without_a_prompt(kind, request, tmp_path):
     inputs = dict(request.getfixturevalue(kind))
@@ -91,6 +92,7 @@ def test_object_is_found_without_a_prompt(kind, request, tmp_path):
     assert report.metrics["prompt"] != "the given box"
 
 
+@pytest.mark.slow
 def test_points_serve_as_prompt(truth, tmp_path):
     first = read_mask(truth["masks"].path / "000000.png")
     ys, xs = np.nonzero(first)

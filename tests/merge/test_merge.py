@@ -29,6 +29,7 @@ from stages.merge.tracks_between import moved_tracks
 from stages.merge.write import write_frames
 from tests.merge import two_sessions
 
+pytestmark = pytest.mark.slow
 CONFIGS = resolve({s.name: s.Config for s in every_stage()}, "preview", overrides=("surface.method=fusion", "surface.rounds=1")).stages
 
 

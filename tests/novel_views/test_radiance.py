@@ -69,6 +69,7 @@ def _learned(inputs, out, threads=2, **settings):
     return report, notes
 
 
+@pytest.mark.slow
 def test_it_beats_the_nearest_picture_and_its_depth_is_right(ball, tmp_path):
     rig, poses, inputs = ball
     report, notes = _learned(inputs, tmp_path / "out", radiance_steps=450, radiance_samples=8192, score_every=6)

@@ -19,6 +19,7 @@ from tests.physics.made import box
 from tests.physics.test_stage import write_inputs
 from tests.physics.test_support import floor
 
+pytestmark = pytest.mark.slow
 GIVEN = {"label": "Wooden block", "qcode": "Q287", "author": "A. Maker", "licence": "CC0-1.0"}
 
 

@@ -35,6 +35,7 @@ def test_the_mug_stays_open_where_one_grasps_and_fills_it(cup):
     assert len(found.parts) <= 32
 
 
+@pytest.mark.slow
 def test_a_bowl_keeps_its_hollow_and_its_round_wall():
     """A wall that is round both ways: pieces cut along the axes leave 3 mm with as many parts."""
     shape = bowl()
@@ -85,6 +86,7 @@ def test_slits_and_voids_between_parts_are_no_surface_but_a_hollow_is():
     assert between(whole, gap).max_m > 0.009, "20 mm wide: a finger does"
 
 
+@pytest.mark.slow
 def test_why_it_stopped_is_true_of_what_was_found():
     """One hull of 64 vertices lies 1.6 mm from this ball, which has no pieces to make more parts of: not for want of parts."""
     many = convex_parts(ball(), 0.0012, 32, 30.0, 2)

@@ -22,6 +22,8 @@ from tests.physics.made import MUG_HALF, mug
 from tests.physics.test_stage import write_inputs
 from tests.physics.test_support import floor
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sim(tmp_path_factory) -> Path:

@@ -33,6 +33,8 @@ from stages.core.twin_frame import TWIN_FROM_OBJECT
 from stages.graph import every_stage, posed_stages
 from stages.posed.formats import read
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(synthetic_capture: Path, tmp_path_factory) -> Path:

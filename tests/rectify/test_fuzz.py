@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-COUNT = 500
+COUNT = 200
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="measures its memory in /proc: fuzz test not run")
@@ -18,7 +18,7 @@ def test_damaged_inputs_are_read_or_refused(group, readers, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, f"at {(tmp_path / 'now').read_text()}: {done.stderr[-2000:]}"
     ends = json.loads(done.stdout.splitlines()[-1])
-    assert len(ends) == readers and all(sum(e.values()) == COUNT and e["refused"] > 20 for e in ends.values())
+    assert len(ends) == readers and all(sum(e.values()) == COUNT and e["refused"] > 8 for e in ends.values())
 
 
 def test_damaged_recordings_are_read_or_refused(tmp_path):

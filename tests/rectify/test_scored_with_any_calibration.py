@@ -14,6 +14,8 @@ from stages.core.errors import CaptureError
 from stages.core.metrics import evaluate
 from tests.rectify.raw_capture import make_raw
 
+pytestmark = pytest.mark.slow
+
 
 def middlebury(folder, rig):
     k = f"[{rig.fx} 0 {rig.cx}; 0 {rig.fy} {rig.cy}; 0 0 1]"

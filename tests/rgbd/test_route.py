@@ -27,6 +27,8 @@ from stages.core.store import Store
 from stages.graph import every_stage, rgbd_stages
 from tests.rgbd.depth_capture import write_rgbd
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(synthetic_capture: Path, tmp_path_factory) -> Path:

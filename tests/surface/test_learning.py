@@ -131,6 +131,7 @@ def learned(views: list[View], threads: int, steps: int) -> tuple[Grid, np.ndarr
     return grid, found, hull.resampled(distance, grid), metrics
 
 
+@pytest.mark.slow
 def test_a_hollow_that_no_outline_shows_is_found(views):
     grid, found, hull, metrics = learned(views, 1, 700)
     floor = np.stack([np.linspace(0.0, 0.05, 200), *np.zeros((2, 200))], 1)
