@@ -19,7 +19,7 @@ from flows.own_work import DEPLOYMENTS
 from tests.flows.api_client import ApiClient
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 400.0
+PATIENCE_S = 240.0
 TOY = {"TWIN_STAGES": "tests.flows.toy_stages:stages", "TWIN_SETTLE_S": "1"}
 
 
