@@ -23,7 +23,7 @@ from flows.stage_child import die_with_parent
 from stages.core.disk_errors import free_bytes, size
 from stages.core.file_locks import try_lock
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 ROOM_BYTES = 20_000_000
 """a new database takes 2 MB, a run about 1 MB and as much again while it is written"""
 QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL",

@@ -32,14 +32,16 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests last, those with most first, so that a mistake shows early and no process is left with a long file at the end.
-    The tests of a file stay together, in one process: they share its fixtures. What waits for other processes has a second try, which the
-    summary counts as a rerun: a machine that is busy elsewhere for a minute is not a fault of the program."""
+    """Files with slow tests last, servers and browsers after the others, those with most first, so that a mistake shows early and no
+    process is left with a long file at the end. The tests of a file stay together, in one process: they share its fixtures. What waits for
+    other processes has a second try, if it does not say otherwise, which the summary counts as a rerun: a machine that is busy elsewhere
+    for a minute is not a fault of the program."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    timed = {item.path for item in items if TIMED.intersection(item.path.relative_to(item.config.rootpath).parts)}
     for item in items:
-        if TIMED.intersection(item.path.relative_to(item.config.rootpath).parts):
+        if item.path in timed and not item.get_closest_marker("flaky"):
             item.add_marker(pytest.mark.flaky(reruns=1))
-    items.sort(key=lambda item: (item.path in slow, -slow[item.path]))
+    items.sort(key=lambda item: (item.path in slow, item.path in slow and item.path in timed, -slow[item.path]))
 
 
 def _capture(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Path:

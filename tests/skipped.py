@@ -1,11 +1,13 @@
 """`--rest`: runs what `make test` leaves out: slow tests, and what skipped in it, after the extras that it named were installed. A skip is
 then a failure.
 
-The tests that skipped stand in pytest's cache, as those that failed do for `--lf`. Used by .ci/run.
+The tests that skipped stand in pytest's cache, as those that failed do for `--lf`. Used by .ci/run, which also says `--until` when it has
+to come to an end: what has not begun by then is skipped and listed.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 
 import pytest
@@ -24,18 +26,34 @@ MAY_SKIP = (
     "bpy is made for",
     "pybullet is made for",
     "the validators are made for",
+    "no time left",
 )
 """what no package index gives to every machine, as the skips begin; also what must not run beside an extra"""
 _CACHE = "skipped/ids"
-_OPTION = "--rest"
+_OPTION, _UNTIL = "--rest", "--until"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(_OPTION, action="store_true", help="run only slow tests and what the last run skipped; to skip again is to fail")
+    parser.addoption(_UNTIL, type=float, metavar="EPOCH", help="begin no test after this time, in seconds since 1970")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if (until := config.getoption(_UNTIL)) is not None:
+        config.pluginmanager.register(_Until(until), "until")
     config.pluginmanager.register(_Strict(config) if config.getoption(_OPTION) else _Remember(config), "skipped")
+
+
+class _Until:
+    """Begins nothing after a time: a machine that is busy elsewhere runs the less of what comes last, and says what."""
+
+    def __init__(self, until: float) -> None:
+        self._until = until
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        if time.time() > self._until:
+            pytest.skip("no time left: make test-slow runs it")
 
 
 class _Remember:

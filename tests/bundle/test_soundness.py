@@ -85,6 +85,7 @@ def test_a_scene_that_shows_nothing_marks_nothing(scene):
 
 
 def test_frames_that_do_not_tell_tie_only_what_no_others_part():
-    parts = [[0, 1, 2], [4, 5]]
-    assert _joined_by_silence(parts, [(2, 4)], set()) == [[0, 1, 2, 4, 5]]
-    assert _joined_by_silence(parts, [(2, 4)], {(1, 4)}) == parts
+    parts, tied, loose = [[0, 1, 2], [4, 5]], lambda one, other: True, lambda one, other: False
+    assert _joined_by_silence(parts, [(2, 4)], set(), tied) == [[0, 1, 2, 4, 5]]
+    assert _joined_by_silence(parts, [(2, 4)], {(1, 4)}, tied) == parts
+    assert _joined_by_silence(parts, [(2, 4)], set(), loose) == parts

@@ -102,18 +102,18 @@ def test_pictures_are_inlined_up_to_a_size(tmp_path):
 
 @pytest.mark.slow
 def test_embedded_servers_do_not_meet(toy):
-    """Three runs at once, each with a server of its own; then one that is all cached."""
+    """Two runs at once, each with a server of its own; then one that is all cached."""
     command = [sys.executable, "-m", "flows.cli", "reconstruct", str(toy.capture), "--out"]
 
     def run(k: int) -> subprocess.CompletedProcess:
-        return subprocess.run([*command, str(toy.folder / f"twin{k}")], capture_output=True, text=True, timeout=200)
+        return subprocess.run([*command, str(toy.folder / f"twin{k}")], capture_output=True, text=True, timeout=400)
 
-    with ThreadPoolExecutor(3) as pool:
-        for done in pool.map(run, range(3)):
+    with ThreadPoolExecutor(2) as pool:
+        for done in pool.map(run, range(2)):
             assert done.returncode == 0, done.stderr
             assert "Prefect" not in done.stderr and "INFO" not in done.stderr and "locked" not in done.stderr
-    assert toy.counts() == ONCE and len(list((toy.store.root / "prefect").iterdir())) == 3
-    assert run(0).returncode == 0 and len(list((toy.store.root / "prefect").iterdir())) == 3
+    assert toy.counts() == ONCE and len(list((toy.store.root / "prefect").iterdir())) == 2
+    assert run(0).returncode == 0 and len(list((toy.store.root / "prefect").iterdir())) == 2
 
 
 def test_without_a_server_the_run_goes_on_and_says_so(toy, request_, monkeypatch):
