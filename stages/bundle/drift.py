@@ -18,6 +18,9 @@ MAY_DRIFT_M, MAY_DRIFT_SHARE = 0.002, 0.01
 """a pose is uncertain that may be off by more than the larger of this and of this share of the object's size"""
 OF_SCENE = 0.5
 """of that where a scene tells the motion: far features agree in what they get wrong (a white vase in a room: 2.2 mm foretold, 6.7 off)"""
+OF_ROLLING = 0.5
+"""of that again where rows were read one after another: motion within a picture is taken out along a smooth path, and a hand's is not
+smooth (three such scenes: 0.4, 1.1, 0.4 mm foretold, 0.8, 3.5, 2.5 off)"""
 LEAST_SIGMA_PX = 0.1
 NO_DEPTH_SIGMA_PX = 50.0
 """of the disparity of a point that one eye alone measured"""

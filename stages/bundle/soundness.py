@@ -8,7 +8,7 @@ aligned from the claimed motion, then drift away from it. On rendered captures r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -35,6 +35,7 @@ LEAST_LOOK, BELOW_USUAL = 0.7, 0.15
 0.84 to 0.98 (0.54 and still where the light changes), those off by 3 degrees at 0.56 and 0.67"""
 NEAR = 2.0
 """of the object's distance: what is farther away hardly changes with where a camera is, and would outweigh what does"""
+ONLY_FAR = "nothing near the object ties it to the most of the others: what is far leaves open where the camera was"
 MOST_OF_SCENE = 150
 """frames of a scene that are asked: 0.2 s each; those between go with the one before"""
 
@@ -85,9 +86,14 @@ class _Said:
 
 
 def apart_in_scene(
-    views: Mapping[int, DenseView], object_from_left: Mapping[int, np.ndarray], size_m: float, workers: int
+    views: Mapping[int, DenseView],
+    object_from_left: Mapping[int, np.ndarray],
+    size_m: float,
+    workers: int,
+    tied: Callable[[Sequence[int], Sequence[int]], bool] = lambda one, other: True,
 ) -> dict[int, str]:
-    """{frame: why} of the frames that do not go together with the largest group, by all that they show; `size_m`: the object's."""
+    """{frame: why} of the frames that do not go together with the largest group, by all that they show; `size_m`: the object's; `tied`:
+    whether points near the object hold two groups of frames together, which is asked where their pictures do not tell."""
     frames = sorted(object_from_left)
     chosen = frames[:: -(-len(frames) // MOST_OF_SCENE)]
     pairs = _pairs(chosen)
@@ -98,8 +104,8 @@ def apart_in_scene(
     least = min(LEAST_LOOK, float(np.median(looks)) - BELOW_USUAL) if looks else 0.0
     against = {p for p, s in said.items() if _contradicts(s, least, stays)}
     silent = [p for p, s in said.items() if not np.isfinite(s.look)]
-    groups = _joined_by_silence(joined(chosen, [p for p in pairs if p not in against and p not in silent]), silent, against)
-    away = {f: _reason_in_scene(f, said) for group in groups[1:] for f in group}
+    groups = _joined_by_silence(joined(chosen, [p for p in pairs if p not in against and p not in silent]), silent, against, tied)
+    away = {f: _reason_in_scene(f, said) if _any_of(group, against) else ONLY_FAR for group in groups[1:] for f in group}
     before = {f: chosen[int(np.searchsorted(chosen, f, "right")) - 1] for f in frames}
     return {f: away[before[f]] for f in frames if before[f] in away}
 
@@ -117,11 +123,18 @@ def _contradicts(said: _Said, least_look: float, stays: float) -> bool:
     return (said.gain >= LEAST_GAIN and said.moved > stays) or (said.look < least_look and said.moved > 0.5 * stays)
 
 
-def _joined_by_silence(groups: list[list[int]], silent: list[tuple[int, int]], against: set[tuple[int, int]]) -> list[list[int]]:
-    """Groups, the largest first, joined by pairs that do not tell, unless another pair of the two groups contradicts."""
+def _joined_by_silence(
+    groups: list[list[int]],
+    silent: list[tuple[int, int]],
+    against: set[tuple[int, int]],
+    tied: Callable[[Sequence[int], Sequence[int]], bool],
+) -> list[list[int]]:
+    """Groups, the largest first, joined by pairs that do not tell, unless another pair of the two groups contradicts or no point near the
+    object ties the two: what is far tells how a camera turned, and leaves open where it is."""
     group_of = {f: k for k, group in enumerate(groups) for f in group}
     parted = {frozenset((group_of[a], group_of[b])) for a, b in against}
-    ties = [(group_of[a], group_of[b]) for a, b in silent if frozenset((group_of[a], group_of[b])) not in parted]
+    between = {(group_of[a], group_of[b]) for a, b in silent if group_of[a] != group_of[b]}
+    ties = [(a, b) for a, b in sorted(between) if frozenset((a, b)) not in parted and tied(groups[a], groups[b])]
     out = [sorted(f for k in part for f in groups[k]) for part in joined(list(range(len(groups))), ties)]
     return sorted(out, key=lambda g: (-len(g), g[0]))
 
@@ -136,6 +149,10 @@ def _said(views: Mapping[int, DenseView], object_from_left: Mapping[int, np.ndar
     if not np.isfinite(after) or not len(views[a].surface(True)[1]):
         return _Said(before)
     return _Said(before, after - before, _shift(views[a], aligned.b_from_a, claimed))
+
+
+def _any_of(group: Sequence[int], pairs: set[tuple[int, int]]) -> bool:
+    return any(a in group or b in group for a, b in pairs)
 
 
 def _reason_in_scene(frame: int, said: Mapping[tuple[int, int], _Said]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class BundleStage(Stage):
     """Bundle adjustment by Ceres (through pycolmap) with two measured views per point and frame, which fixes the metric scale."""
 
     name = "bundle"
-    version = 5
+    version = 6
     needs = Resources(memory_gb=1.5, lower=("self_check_observations",))
     Config = BundleConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "poses_initial.json", "tracks.npz")
@@ -98,7 +98,7 @@ class BundleStage(Stage):
             else None
         )
         drift = _drift(rig, data, adjusted)
-        rows = _rows(data, adjusted, config, _doubted(rig, data, adjusted, drift, inputs, context))
+        rows = _rows(data, adjusted, config, _doubted(rig, data, adjusted, drift, share, inputs, context))
         write_poses(out / "poses.json", rows)
         _write_points(out / "points.npz", data, adjusted)
         _fill_report(report, data, adjusted, before, rows, sigmas, focal, reason)
@@ -162,11 +162,11 @@ def _unchanged(data: _Input):
 
 
 def _doubted(
-    rig: Rig, data: _Input, adjusted, drift: np.ndarray, inputs: Mapping[str, ArtifactRef], context: StageContext
+    rig: Rig, data: _Input, adjusted, drift: np.ndarray, row_share: float, inputs: Mapping[str, ArtifactRef], context: StageContext
 ) -> dict[int, str]:
     """{frame: why} of the poses that what the frames show does not bear out (of the object, where it alone tells the motion; else of the
     scene), or that may have drifted."""
-    from stages.bundle.drift import OF_SCENE, may_drift_m
+    from stages.bundle.drift import OF_ROLLING, OF_SCENE, may_drift_m
     from stages.bundle.soundness import apart, apart_in_scene
     from stages.core.dense.view import close_view_of, small_view_of
     from stages.core.parallel import ordered_map
@@ -178,10 +178,30 @@ def _doubted(
     views = dict(ordered_map(lambda f: (f, view_of(rig, reader, f)), data.frames, context.workers))
     poses = dict(zip(data.frames, inverse(adjusted.left_from_object), strict=True))
     size = float(np.ptp(np.percentile(seen, (2, 98), axis=0), axis=0).max())
-    limit = may_drift_m(size) * (1.0 if by_object else OF_SCENE)
+    limit = may_drift_m(size) * (1.0 if by_object else OF_SCENE * (OF_ROLLING if row_share else 1.0))
     why = "the points that tie it to the others leave open whether it is off by"
     drifted = {f: f"{why} {1000 * off:.1f} mm" for f, off in zip(data.frames, drift, strict=True) if off > limit}
-    return drifted | (apart if by_object else apart_in_scene)(views, poses, size, context.workers)
+    if by_object:
+        return drifted | apart(views, poses, size, context.workers)
+    return drifted | apart_in_scene(views, poses, size, context.workers, _near_ties(data, adjusted, seen))
+
+
+def _near_ties(data: _Input, adjusted, of_object: np.ndarray) -> Callable[[Sequence[int], Sequence[int]], bool]:
+    """Whether two groups of frames have enough points in common that are hardly farther from their cameras than the object."""
+    from stages.bundle.drift import LEAST_SHARED
+    from stages.bundle.soundness import NEAR
+
+    poses = adjusted.left_from_object[data.frame]
+    depth = np.einsum("nj,nj->n", poses[:, 2, :3], adjusted.xyz[data.point]) + poses[:, 2, 3]
+    middle = of_object.mean(0) @ adjusted.left_from_object[:, 2, :3].T + adjusted.left_from_object[:, 2, 3]
+    near = adjusted.use_left & (depth < NEAR * middle[data.frame])
+    number = np.asarray(data.frames)[data.frame]
+
+    def tied(one: Sequence[int], other: Sequence[int]) -> bool:
+        points = [np.unique(data.point[near & np.isin(number, group)]) for group in (one, other)]
+        return len(np.intersect1d(*points, assume_unique=True)) >= LEAST_SHARED
+
+    return tied
 
 
 def _of_object(data: _Input, adjusted) -> np.ndarray:
