@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from stages.track.config import TrackConfig
-    from stages.track.features import FeatureMethod
-    from stages.track.pair_matching import PairMatcher
+    from stages.track.links.pair_matching import PairMatcher
+    from stages.track.points.features import FeatureMethod
 
     Pictures = Callable[[int], np.ndarray]
 
@@ -56,7 +56,7 @@ class Method:
 
 
 def _sift(config: TrackConfig, place: Place) -> FeatureMethod:
-    from stages.track.features import Sift
+    from stages.track.points.features import Sift
 
     return Sift(config.contrast, config.ratio)
 
@@ -113,7 +113,7 @@ def _roma(config: TrackConfig, place: Place) -> PairMatcher:
 
 def _nearest(config: TrackConfig, place: Place) -> PairMatcher:
     from stages.track.learned.packing import LIKENESS
-    from stages.track.pair_matching import MutualNearest
+    from stages.track.links.pair_matching import MutualNearest
 
     return MutualNearest(config.ratio if choice(config)[0] == "sift" else LIKENESS.ratio)
 
@@ -195,7 +195,7 @@ def build(config: TrackConfig, device: str, width: int, height: int, pictures: P
 def _enough_memory(features: FeatureMethod, config: TrackConfig, width: int, height: int) -> None:
     import psutil
 
-    from stages.track.features import working_scale
+    from stages.track.points.features import working_scale
 
     scale = working_scale(features, config.max_width_px, width)
     size = (round(width * scale), round(height * scale))

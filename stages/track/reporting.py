@@ -11,11 +11,11 @@ from stages.base import StageReport
 from stages.core.frames import FramePose, FrameReader, frame_ranges
 from stages.core.images import write_rgb
 from stages.core.path_picture import draw_camera_path
-from stages.track import tracking
-from stages.track.frame_points import FramePoints
-from stages.track.linking import ViewGraph
+from stages.track.links.linking import ViewGraph
 from stages.track.pictures import draw_matches
-from stages.track.result import TrackResult
+from stages.track.points.frame_points import FramePoints
+from stages.track.tracks import tracking
+from stages.track.tracks.result import TrackResult
 
 FEW_POINTS = 50
 """observations of a frame below which a user is told"""

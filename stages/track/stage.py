@@ -18,8 +18,8 @@ from stages.track import methods
 from stages.track.config import TrackConfig
 
 if TYPE_CHECKING:
-    from stages.track.features import FeatureMethod, Likeness
-    from stages.track.track_refinement import PictureSource
+    from stages.track.points.features import FeatureMethod, Likeness
+    from stages.track.tracks.track_refinement import PictureSource
 
 
 MOVED = "the object is moved in the scene during the capture, as the masks' runs of rest say"
@@ -55,15 +55,15 @@ class TrackStage(Stage):
 
     def run(self, inputs: Mapping[str, ArtifactRef], config: TrackConfig, out: Path, context: StageContext) -> StageReport:
         """See the module docstring; every frame gets a row in poses_initial.json, posed or not."""
-        from stages.track import tracking
-        from stages.track.assembly import assemble
-        from stages.track.credibility import LinkOptions
-        from stages.track.linking import link_frames
-        from stages.track.lost_masks import recover
+        from stages.track.links.credibility import LinkOptions
+        from stages.track.links.linking import link_frames
+        from stages.track.links.lost_masks import recover
+        from stages.track.links.scope import decide_scope
+        from stages.track.links.view_graph import PairOptions
         from stages.track.reporting import draw, figures, warnings
-        from stages.track.result import pose_rows, write_tracks
-        from stages.track.scope import decide_scope
-        from stages.track.view_graph import PairOptions
+        from stages.track.tracks import tracking
+        from stages.track.tracks.assembly import assemble
+        from stages.track.tracks.result import pose_rows, write_tracks
 
         rig, reader = Rig.load(inputs["rig.json"].path), FrameReader.of(inputs)
         features, matcher = methods.build(config, context.device, rig.width, rig.height, reader.rgb)
@@ -128,7 +128,7 @@ def _measure(
     """{frame: FramePoints} and {frame: DenseView} of every usable frame, streamed."""
     from stages.core.dense.view import small_view
     from stages.core.parallel import ordered_map
-    from stages.track.frame_points import MeasureOptions, measure_frame
+    from stages.track.points.frame_points import MeasureOptions, measure_frame
 
     options = MeasureOptions(config.max_points_inside, config.max_points_outside, config.max_width_px, config.min_correlation)
     lost = {r["frame"] for r in mask_rows if r["status"] == "lost"}
@@ -151,7 +151,7 @@ def _measure(
 
 def _pictures(reader: FrameReader) -> PictureSource:
     """The pictures of both eyes, or of one and its measured depth."""
-    from stages.track.track_refinement import PictureSource
+    from stages.track.tracks.track_refinement import PictureSource
 
     depth = None if reader.has_right else lambda k: (reader.disparity_px(k), reader.sigma_px(k))
     return PictureSource(reader.gray, depth)
@@ -181,8 +181,8 @@ def _too_few(points: dict, scope: str, config: TrackConfig) -> StageError:
 
 def _options(config: TrackConfig, likeness: Likeness, drift: tuple[float, float, float] | None, context: StageContext) -> tuple:
     """Options of the tracks and of their refinement; the search widens to what loops showed as drift."""
-    from stages.track.track_refinement import RefineOptions
-    from stages.track.tracking import TrackOptions
+    from stages.track.tracks.track_refinement import RefineOptions
+    from stages.track.tracks.tracking import TrackOptions
 
     least = config.guided_radius_px
     tracks = TrackOptions(

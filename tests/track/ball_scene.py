@@ -6,7 +6,7 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.dense.view import DenseView
-from stages.track.frame_points import FramePoints
+from stages.track.points.frame_points import FramePoints
 
 RIG = Rig(256, 144, 240.0, 240.0, 127.5, 71.5, 0.06)
 RADIUS_M, DISTANCE_M, WALL_M, STEP_M = 0.05, 0.40, 0.80, 0.02

@@ -9,11 +9,11 @@ import pytest
 
 from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import inverse, rotation_angle, transform
-from stages.track.bridges import FEW, bridges
-from stages.track.credibility import Known, LinkOptions
-from stages.track.frame_points import FramePoints
-from stages.track.pair_matching import MutualNearest
-from stages.track.view_graph import PairOptions
+from stages.track.links.bridges import FEW, bridges
+from stages.track.links.credibility import Known, LinkOptions
+from stages.track.links.pair_matching import MutualNearest
+from stages.track.links.view_graph import PairOptions
+from stages.track.points.frame_points import FramePoints
 from tests.track.ball_scene import RADIUS_M, RIG
 from tests.track.test_verification import object_from_left, view
 

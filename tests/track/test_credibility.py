@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.track.credibility import NEIGHBOUR_AGREE, NEIGHBOUR_VIOLATION, Known, LinkOptions, credible
-from stages.track.pair_matching import MutualNearest
-from stages.track.view_graph import Edge, PairOptions
+from stages.track.links.credibility import NEIGHBOUR_AGREE, NEIGHBOUR_VIOLATION, Known, LinkOptions, credible
+from stages.track.links.pair_matching import MutualNearest
+from stages.track.links.view_graph import Edge, PairOptions
 from tests.track.ball_scene import RIG, moved, points, view
 
 FRAMES = range(5)

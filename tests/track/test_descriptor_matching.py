@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.track.descriptor_matching import match_guided, match_mutual
-from stages.track.features import root, spread
+from stages.track.links.descriptor_matching import match_guided, match_mutual
+from stages.track.points.features import root, spread
 
 
 def descriptors(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -15,10 +15,10 @@ from stages.core.config import resolve
 from stages.core.errors import ConfigError, StageError, WeightsError
 from stages.track import methods
 from stages.track.config import TrackConfig
-from stages.track.frame_points import FramePoints
 from stages.track.learned.dense import Correspondences, carried, join
 from stages.track.learned.packing import packed, unpacked
 from stages.track.learned.xfeat import nearest_tile, tiles
+from stages.track.points.frame_points import FramePoints
 from stages.track.stage import STAGE
 from tests.track import wall_scene
 from tests.track.test_stage import errors, run

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 
 from stages.core.geometry.rigid import exp_se3, inverse
-from stages.track import loops as module
-from stages.track.view_graph import Edge, spanning_poses
+from stages.track.links import loops as module
+from stages.track.links.view_graph import Edge, spanning_poses
 
 
 def object_from_left(degrees: float) -> np.ndarray:

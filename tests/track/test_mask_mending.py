@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from stages.core.dense.view import agreement
-from stages.track.mask_mending import mend
-from stages.track.pair_matching import MutualNearest
-from stages.track.view_graph import Edge, PairOptions
+from stages.track.links.mask_mending import mend
+from stages.track.links.pair_matching import MutualNearest
+from stages.track.links.view_graph import Edge, PairOptions
 from tests.track.ball_scene import RIG, moved, points, view
 
 PAIR = PairOptions(MutualNearest(0.85), 3.0, 12, 0)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.track.frame_points import FramePoints
-from stages.track.multiview_tracks import Tracks, build_tracks
-from stages.track.tracking import longest
-from stages.track.view_graph import Edge, choose_keyframes, connected, near_pairs, neighbour_pairs, spanning_poses
+from stages.track.links.view_graph import Edge, choose_keyframes, connected, near_pairs, neighbour_pairs, spanning_poses
+from stages.track.points.frame_points import FramePoints
+from stages.track.tracks.multiview_tracks import Tracks, build_tracks
+from stages.track.tracks.tracking import longest
 
 
 def points(frame: int, n: int) -> FramePoints:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from stages.track.patch_alignment import RADIUS, SAMPLES, SIZE, align, gaussian_weight, sample_window
+from stages.track.points.patch_alignment import RADIUS, SAMPLES, SIZE, align, gaussian_weight, sample_window
 
 ALL, SHIFT = np.ones(6, bool), np.array([False, False, False, False, True, True])
 

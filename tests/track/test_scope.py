@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.track.scope import ScopeVote, verdict
+from stages.track.links.scope import ScopeVote, verdict
 
 
 def votes(*explained: float | None) -> list[ScopeVote]:

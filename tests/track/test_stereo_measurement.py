@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from stages.track.stereo_measurement import LEVELS, best_on_row, level_of, measure_right, pyramid, usable_levels
+from stages.track.points.stereo_measurement import LEVELS, best_on_row, level_of, measure_right, pyramid, usable_levels
 
 
 def pair(slope: float = 0.0, disparity: float = 20.3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import pytest
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, rotation_angle, transform
 from stages.core.geometry.stereo_points import project_stereo
-from stages.track.stereo_pose import agreeing, estimate_motion, refine_motion
+from stages.track.links.stereo_pose import agreeing, estimate_motion, refine_motion
 
 RIG = Rig(1280, 720, 1100.0, 1095.0, 640.0, 350.0, 0.06)
 

@@ -9,7 +9,7 @@ import pytest
 from stages.core.dense.look import Verdict, detail, judge
 from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import exp_se3, inverse
-from stages.track.verification import contradicted
+from stages.track.links.verification import contradicted
 from tests.track.ball_scene import RADIUS_M, RIG
 
 DISTANCE_M = 0.35

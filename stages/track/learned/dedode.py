@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.track.features import Keypoints
 from stages.track.learned.packing import LIKENESS, as_tensor, filled, keypoints
+from stages.track.points.features import Keypoints
 
 if TYPE_CHECKING:
     import torch

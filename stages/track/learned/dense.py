@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from stages.track.frame_points import FramePoints
+from stages.track.points.frame_points import FramePoints
 
 NEAREST = 6
 """correspondences that tell a key point its shift"""

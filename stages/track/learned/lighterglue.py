@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.track.frame_points import FramePoints
 from stages.track.learned.onnx_session import OnnxSession
 from stages.track.learned.packing import unpacked
+from stages.track.points.frame_points import FramePoints
 
 
 class LighterGlue:

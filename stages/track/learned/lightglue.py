@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.track.frame_points import FramePoints
 from stages.track.learned.packing import filled, unpacked
+from stages.track.points.frame_points import FramePoints
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from stages.core.errors import WeightsError
-from stages.track.features import Keypoints, Likeness, choose
+from stages.track.points.features import Keypoints, Likeness, choose
 
 if TYPE_CHECKING:
     import torch

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.track.features import Keypoints
 from stages.track.learned.onnx_session import OnnxSession
 from stages.track.learned.packing import LIKENESS, keypoints
+from stages.track.points.features import Keypoints
 
 MARGIN_PX = 32
 """what neighbouring tiles share at the least: half of it is how far a descriptor looks"""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from stages.core.frames import FramePose
-from stages.track.frame_points import FramePoints
+from stages.track.points.frame_points import FramePoints
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import cv2
 import numba
 import numpy as np
 
-from stages.track.patch_alignment import SAMPLES, align, sample_window
+from stages.track.points.patch_alignment import SAMPLES, align, sample_window
 
 LEVELS = 4
 """levels of the picture pyramid"""

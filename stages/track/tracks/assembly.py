@@ -9,12 +9,12 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import transform
-from stages.track.frame_points import FramePoints
-from stages.track.linking import ViewGraph, object_centre
-from stages.track.multiview_tracks import Tracks, gather, locate
-from stages.track.result import TrackResult
-from stages.track.track_refinement import PictureSource, RefineOptions, refine_tracks
-from stages.track.tracking import Progress, TrackOptions, extended, make_tracks
+from stages.track.links.linking import ViewGraph, object_centre
+from stages.track.points.frame_points import FramePoints
+from stages.track.tracks.multiview_tracks import Tracks, gather, locate
+from stages.track.tracks.result import TrackResult
+from stages.track.tracks.track_refinement import PictureSource, RefineOptions, refine_tracks
+from stages.track.tracks.tracking import Progress, TrackOptions, extended, make_tracks
 
 LEAST_SIGMA_PX, MOST_SIGMA_PX = 0.05, 2.0
 """bounds on the standard deviation claimed for an observation"""

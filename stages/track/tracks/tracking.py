@@ -12,12 +12,12 @@ from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import inverse, rotation_angle, transform
 from stages.core.geometry.stereo_points import project_stereo
 from stages.core.parallel import ordered_map
-from stages.track.features import Likeness
-from stages.track.frame_points import FramePoints
-from stages.track.linking import ViewGraph, object_centre
-from stages.track.multiview_tracks import Tracks, build_tracks, gather, guided_matches, locate
-from stages.track.track_extension import predict, weak_frames, with_single_views
-from stages.track.view_graph import Edge, connected, near_pairs
+from stages.track.links.linking import ViewGraph, object_centre
+from stages.track.links.view_graph import Edge, connected, near_pairs
+from stages.track.points.features import Likeness
+from stages.track.points.frame_points import FramePoints
+from stages.track.tracks.multiview_tracks import Tracks, build_tracks, gather, guided_matches, locate
+from stages.track.tracks.track_extension import predict, weak_frames, with_single_views
 
 Progress = Callable[[int, int, str], None]
 FULL_TURN_RAD = np.radians(300)

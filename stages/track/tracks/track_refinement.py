@@ -17,10 +17,10 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse
 from stages.core.parallel import ordered_map
-from stages.track.measured_depth import read_depth
-from stages.track.multiview_tracks import Tracks
-from stages.track.patch_alignment import SAMPLES, align, sample_window
-from stages.track.stereo_measurement import level_of, measure_right, pyramid, usable_levels
+from stages.track.points.measured_depth import read_depth
+from stages.track.points.patch_alignment import SAMPLES, align, sample_window
+from stages.track.points.stereo_measurement import level_of, measure_right, pyramid, usable_levels
+from stages.track.tracks.multiview_tracks import Tracks
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from stages.core.dense.turns import tumbling_starts, turning_starts
 from stages.core.dense.view import agreement
 from stages.core.geometry.rigid import inverse, rotation_angle, transform
 from stages.core.geometry.stereo_points import project_stereo
-from stages.track.credibility import Known, credible
-from stages.track.frame_points import object_middle
-from stages.track.view_graph import Edge, compare
+from stages.track.links.credibility import Known, credible
+from stages.track.links.view_graph import Edge, compare
+from stages.track.points.frame_points import object_middle
 
 SURFACE_AGREE, SURFACE_VIOLATION, SURFACE_CORRELATION, SURFACE_SIGMA_DEG = 0.7, 0.06, 0.7, 0.8
 """an alignment of surfaces counts when so much of both meets, so little floats, grey values go together, and the turn is so certain"""

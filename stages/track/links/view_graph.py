@@ -15,10 +15,10 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, rotation_angle
 from stages.core.groups import joined
-from stages.track.descriptor_matching import match_mutual
-from stages.track.frame_points import FramePoints
-from stages.track.pair_matching import PairMatcher
-from stages.track.stereo_pose import estimate_motion
+from stages.track.links.descriptor_matching import match_mutual
+from stages.track.links.pair_matching import PairMatcher
+from stages.track.links.stereo_pose import estimate_motion
+from stages.track.points.frame_points import FramePoints
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.geometry.stereo_points import backproject_stereo
-from stages.track.features import FeatureMethod, working_scale
-from stages.track.measured_depth import read_depth
-from stages.track.stereo_measurement import level_of, measure_right, pyramid
+from stages.track.points.features import FeatureMethod, working_scale
+from stages.track.points.measured_depth import read_depth
+from stages.track.points.stereo_measurement import level_of, measure_right, pyramid
 
 LOST_MASK_FACTOR = 3
 """more points are taken where the mask was lost: the object may be anywhere, and small; the best come first"""

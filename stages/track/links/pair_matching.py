@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from stages.track.descriptor_matching import match_mutual
-from stages.track.frame_points import FramePoints
+from stages.track.links.descriptor_matching import match_mutual
+from stages.track.points.frame_points import FramePoints
 
 PairMatcher = Callable[[FramePoints, FramePoints, np.ndarray, np.ndarray], np.ndarray]
 """(frame a, frame b, indices of points of a, of b that may match) -> (M, 2) int64 indices of points of a and of b. Called from several

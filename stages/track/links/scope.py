@@ -16,9 +16,9 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import transform
 from stages.core.geometry.stereo_points import project_stereo
-from stages.track.frame_points import FramePoints
-from stages.track.stereo_pose import Motion, agreeing, estimate_motion
-from stages.track.view_graph import PairOptions
+from stages.track.links.stereo_pose import Motion, agreeing, estimate_motion
+from stages.track.links.view_graph import PairOptions
+from stages.track.points.frame_points import FramePoints
 
 MAX_PAIRS = 12
 """pairs that are asked first; the answer is nearly always unanimous"""

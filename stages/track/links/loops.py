@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.core.geometry.rigid import inverse, rotation_angle, seen_apart
-from stages.track.view_graph import Edge, connected, spanning_poses
+from stages.track.links.view_graph import Edge, connected, spanning_poses
 
 CHAIN_ERROR_DEG = 6.0
 """a loop may differ from the chain of neighbours by this, in turn and in where the object is seen from the camera: chains drift by a tenth

@@ -10,10 +10,10 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, transform
 from stages.core.geometry.stereo_points import project_stereo, stereo_residuals, triangulate
-from stages.track.descriptor_matching import match_guided
-from stages.track.features import Likeness
-from stages.track.frame_points import FramePoints
-from stages.track.stereo_pose import refine_motion
+from stages.track.links.descriptor_matching import match_guided
+from stages.track.links.stereo_pose import refine_motion
+from stages.track.points.features import Likeness
+from stages.track.points.frame_points import FramePoints
 
 
 @dataclass(frozen=True)

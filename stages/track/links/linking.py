@@ -17,8 +17,8 @@ from stages.core.dense.look import judge
 from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import transform
 from stages.core.parallel import ordered_map
-from stages.track.bridges import bridges
-from stages.track.credibility import (
+from stages.track.links.bridges import bridges
+from stages.track.links.credibility import (
     LOOP_AGREE,
     LOOP_VIOLATION,
     NEIGHBOUR_AGREE,
@@ -28,11 +28,11 @@ from stages.track.credibility import (
     Progress,
     credible,
 )
-from stages.track.frame_points import FramePoints, object_middle
-from stages.track.loops import Jump, believed
-from stages.track.mask_mending import mend
-from stages.track.verification import contradicted
-from stages.track.view_graph import Edge, PairOptions, alike_pairs, choose_keyframes, compare, neighbour_pairs, spanning_poses
+from stages.track.links.loops import Jump, believed
+from stages.track.links.mask_mending import mend
+from stages.track.links.verification import contradicted
+from stages.track.links.view_graph import Edge, PairOptions, alike_pairs, choose_keyframes, compare, neighbour_pairs, spanning_poses
+from stages.track.points.frame_points import FramePoints, object_middle
 
 
 @dataclass

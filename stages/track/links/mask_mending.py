@@ -16,9 +16,9 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.dense.view import DenseView, agreement
 from stages.core.geometry.rigid import inverse, transform
-from stages.track.frame_points import FramePoints
-from stages.track.lost_masks import on_object
-from stages.track.view_graph import Edge, PairOptions, compare
+from stages.track.links.lost_masks import on_object
+from stages.track.links.view_graph import Edge, PairOptions, compare
+from stages.track.points.frame_points import FramePoints
 
 CUT = 0.1
 """a mask is mended when more of the object's surface than this share is seen off it; good masks stay below 0.02"""

@@ -14,8 +14,8 @@ from stages.core.camera import Rig
 from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import inverse, transform
 from stages.core.geometry.stereo_points import project_stereo
-from stages.track.frame_points import FramePoints
-from stages.track.multiview_tracks import Tracks
+from stages.track.points.frame_points import FramePoints
+from stages.track.tracks.multiview_tracks import Tracks
 
 PREDICTED = -1
 """`feature` of an observation that no detector made"""

@@ -15,8 +15,8 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import inverse, transform
-from stages.track.frame_points import FramePoints
-from stages.track.view_graph import PairOptions, compare
+from stages.track.links.view_graph import PairOptions, compare
+from stages.track.points.frame_points import FramePoints
 
 DISPARITY_SHARE = 0.04
 """a point lies on the neighbour's object if it meets its disparity to within this share"""

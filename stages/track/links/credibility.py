@@ -14,9 +14,9 @@ from stages.core.camera import Rig
 from stages.core.dense.view import DenseView, agreement
 from stages.core.geometry.rigid import inverse, transform
 from stages.core.geometry.stereo_points import project_stereo
-from stages.track.descriptor_matching import match_guided
-from stages.track.frame_points import FramePoints
-from stages.track.view_graph import Edge, PairOptions
+from stages.track.links.descriptor_matching import match_guided
+from stages.track.links.view_graph import Edge, PairOptions
+from stages.track.points.frame_points import FramePoints
 
 Progress = Callable[[int, int, str], None]
 MIN_ASKED = 300

@@ -15,7 +15,7 @@ from stages.core.dense.look import Verdict, judge
 from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import inverse, rotation_angle
 from stages.core.groups import joined
-from stages.track.view_graph import near_pairs
+from stages.track.links.view_graph import near_pairs
 
 NEAR_RAD, NEAR_FRAMES, LEAST_AGAINST = np.radians(30.0), 3, 2
 """partners of a frame: so many, with views that differ by less; and how many must speak against it"""

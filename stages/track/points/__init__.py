@@ -1,0 +1,1 @@
+"""Key points of one frame: found, and measured by both eyes."""
