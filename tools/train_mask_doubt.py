@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.masks.mask_doubt import DOUBTFUL, WEIGHTS
+from stages.masks.trust.mask_doubt import DOUBTFUL, WEIGHTS
 from tools.bench_robustness import seeds_of
 from tools.bench_run import ROOT
 from tools.mask_doubt.examples import examples_of, read_examples

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.masks.mask_net import WEIGHTS
+from stages.masks.cut.mask_net import WEIGHTS
 from tools.bench_robustness import seeds_of
 from tools.bench_run import ROOT
 from tools.mask_net.examples import examples_of, read_examples

@@ -31,7 +31,7 @@ def _stereo_method(config: MasksConfig) -> Any:
 
 
 def _sam2_method(config: MasksConfig) -> Any:
-    from stages.masks.sam2_method import Sam2Method
+    from stages.masks.sam2.method import Sam2Method
 
     return Sam2Method(config.sam2_weights, size_px=config.sam2_size_px, by_depth=config.sam2_by_depth)
 
@@ -60,10 +60,10 @@ class MasksStage(Stage):
 
     def check(self, inputs: Mapping[str, ArtifactRef], config: MasksConfig) -> None:
         """A usable frame, a prompt inside the picture, and the weights."""
-        from stages.masks.prompt import read_prompt
+        from stages.masks.frame.prompt import read_prompt
 
         if config.method == "sam2" and not _given(inputs):
-            from stages.masks.sam2_method import fitting_size
+            from stages.masks.sam2.method import fitting_size
 
             fitting_size(config.sam2_weights, config.sam2_size_px, config.memory)
 
@@ -138,13 +138,13 @@ def _write_hidden(given: Path, out: Path, frame: int) -> np.ndarray | None:
 
 def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: MasksConfig, out: Path, context: StageContext) -> StageReport:
     from stages.masks import pictures
-    from stages.masks.audit import Look
-    from stages.masks.full_size import to_full_size
-    from stages.masks.job import Job
-    from stages.masks.mask_doubt import none_if_most, opinions, unlike_the_rest, with_doubt
-    from stages.masks.outline import CutSettings
-    from stages.masks.prompt import read_prompt
-    from stages.masks.working_frame import FrameCache, load, working_scale
+    from stages.masks.cut.full_size import to_full_size
+    from stages.masks.cut.outline import CutSettings
+    from stages.masks.follow.job import Job
+    from stages.masks.frame.prompt import read_prompt
+    from stages.masks.frame.working_frame import FrameCache, load, working_scale
+    from stages.masks.trust.audit import Look
+    from stages.masks.trust.mask_doubt import none_if_most, opinions, unlike_the_rest, with_doubt
 
     name = STAGE.auto_choice(config)[0]
     config, lowered = _fitting(config) if name == "sam2" else (config, "")
@@ -193,7 +193,7 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
 
 def _fitting(config: MasksConfig) -> tuple[MasksConfig, str]:
     """The settings that fit into memory, and a warning where they are not the ones asked for."""
-    from stages.masks.sam2_method import fitting_size
+    from stages.masks.sam2.method import fitting_size
 
     size_px, warning = fitting_size(config.sam2_weights, config.sam2_size_px, config.memory)
     return (replace(config, sam2_size_px=size_px) if warning else config), warning

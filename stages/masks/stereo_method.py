@@ -12,27 +12,27 @@ from stages.core.camera import Rig
 from stages.core.errors import StageError
 from stages.core.geometry.rigid import rotation_angle, transform
 from stages.core.parallel import ordered_map
-from stages.masks import background as bg
-from stages.masks.camera_path import adjusted
-from stages.masks.camera_ties import CameraTies
-from stages.masks.capture_kind import STILL_SHARE, small, still_share
-from stages.masks.finding import find_by_depth, find_by_motion
-from stages.masks.follow import Followed, Scene, decode, first_pass, second_pass
-from stages.masks.ground_motion import background_homography, motion_llr
-from stages.masks.ground_picture import FRAMES, GroundSamples, agreed_picture, ground_grids, ground_samples, picture_outside
-from stages.masks.job import FrameMask, Job, Outcome
-from stages.masks.other_foreground import has_colours_of
-from stages.masks.planes import plane_map
-from stages.masks.rest import NearFeatures, Region, Watched, near_features
-from stages.masks.scene_flow import FlowScene
-from stages.masks.scene_motion import Glimpse, SceneMotion
-from stages.masks.scene_moved import MovedScene
-from stages.masks.scene_moving import MovingScene, cut_again, moving_scene
-from stages.masks.scene_still import StillScene
-from stages.masks.seed import Seed, from_box, from_mask, from_points, sides_filled
-from stages.masks.support import LOOKED_AT, sure_points
-from stages.masks.trust import judge, usual_areas
-from stages.masks.working_frame import WorkingFrame, noise_level
+from stages.masks.cut.other_foreground import has_colours_of
+from stages.masks.cut.planes import plane_map
+from stages.masks.cut.seed import Seed, from_box, from_mask, from_points, sides_filled
+from stages.masks.follow.capture_kind import STILL_SHARE, small, still_share
+from stages.masks.follow.finding import find_by_depth, find_by_motion
+from stages.masks.follow.job import FrameMask, Job, Outcome
+from stages.masks.follow.passes import Followed, Scene, decode, first_pass, second_pass
+from stages.masks.frame.working_frame import WorkingFrame, noise_level
+from stages.masks.scenes import background as bg
+from stages.masks.scenes.camera_path import adjusted
+from stages.masks.scenes.camera_ties import CameraTies
+from stages.masks.scenes.flow import FlowScene
+from stages.masks.scenes.ground_motion import background_homography, motion_llr
+from stages.masks.scenes.ground_picture import FRAMES, GroundSamples, agreed_picture, ground_grids, ground_samples, picture_outside
+from stages.masks.scenes.motion import Glimpse, SceneMotion
+from stages.masks.scenes.moved import MovedScene
+from stages.masks.scenes.moving import MovingScene, cut_again, moving_scene
+from stages.masks.scenes.rest import NearFeatures, Region, Watched, near_features
+from stages.masks.scenes.still import StillScene
+from stages.masks.scenes.support import LOOKED_AT, sure_points
+from stages.masks.trust.weakest_cue import judge, usual_areas
 
 PLACED_SHARE = 0.6
 """the camera's path is believed when this share of the frames could be placed"""

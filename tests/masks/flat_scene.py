@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from stages.core.camera import Rig
-from stages.masks.job import Job
-from stages.masks.outline import CutSettings
-from stages.masks.prompt import Prompt
-from stages.masks.working_frame import WorkingFrame
+from stages.masks.cut.outline import CutSettings
+from stages.masks.follow.job import Job
+from stages.masks.frame.prompt import Prompt
+from stages.masks.frame.working_frame import WorkingFrame
 
 WIDTH, HEIGHT = 320, 240
 WALL_PX, THING_PX = 20.0, 60.0

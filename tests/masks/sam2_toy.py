@@ -36,7 +36,7 @@ def random_model(seed: int = 2, described: dict = MODEL):
     import torch
     import transformers
 
-    from stages.masks.sam2_model import FAMILIES, family_of, resized_model
+    from stages.masks.sam2.model import FAMILIES, family_of, resized_model
 
     torch.manual_seed(seed)
     model_class, config_class = (getattr(transformers, n) for n in FAMILIES[family_of(described, "toy")])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from stages.core.geometry.rigid import inverse, part_of, rotation_angle, transform
-from stages.masks.camera_ties import CameraTies
-from stages.masks.scene_motion import Glimpse, SceneMotion
-from stages.masks.working_frame import WorkingFrame
+from stages.masks.frame.working_frame import WorkingFrame
+from stages.masks.scenes.camera_ties import CameraTies
+from stages.masks.scenes.motion import Glimpse, SceneMotion
 from tests.masks.test_hull import RADIUS, camera
 from tests.masks.test_hull import RIG as SMALL
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from stages.masks.cut import edge_weights, energy, solve_cut, solve_cut_reference
+from stages.masks.cut.solver import edge_weights, energy, solve_cut, solve_cut_reference
 
 
 @pytest.fixture

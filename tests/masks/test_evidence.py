@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.masks.background import Background, Samples, background_from, frame_gain, outside_masks, shade_seen, sure_disparity
-from stages.masks.capture_kind import small, still_share
-from stages.masks.colour_model import histogram, local_llr, model_from_histograms
-from stages.masks.evidence import background_log_density, colour_llr, depth_llr, prior_llr
-from stages.masks.outline import Window
-from stages.masks.planes import fit_planes, plane_in_space, standing_out
-from stages.masks.seed import surrounding_planes
-from stages.masks.working_frame import WorkingFrame
+from stages.masks.cut.colour_model import histogram, local_llr, model_from_histograms
+from stages.masks.cut.evidence import background_log_density, colour_llr, depth_llr, prior_llr
+from stages.masks.cut.outline import Window
+from stages.masks.cut.planes import fit_planes, plane_in_space, standing_out
+from stages.masks.cut.seed import surrounding_planes
+from stages.masks.follow.capture_kind import small, still_share
+from stages.masks.frame.working_frame import WorkingFrame
+from stages.masks.scenes.background import Background, Samples, background_from, frame_gain, outside_masks, shade_seen, sure_disparity
 from tests.masks.flat_scene import RIG, FlatScene, texture
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.masks.flat_pieces import without_flat_pieces
+from stages.masks.cut.flat_pieces import without_flat_pieces
 
 TABLE = np.tile(np.linspace(20.0, 30.0, 120)[:, None], (1, 160))
 SURFACES = [(TABLE, 0.3)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.masks.colour_model import colour_index, histogram
-from stages.masks.follow import Followed, learn_colours
+from stages.masks.cut.colour_model import colour_index, histogram
+from stages.masks.follow.passes import Followed, learn_colours
+from stages.masks.frame.working_frame import WorkingFrame
 from stages.masks.stereo_method import StereoMethod
-from stages.masks.working_frame import WorkingFrame
 from tests.masks.flat_scene import FlatScene, jaccard, texture
 
 

@@ -7,10 +7,13 @@ import pytest
 
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, transform
-from stages.masks.background import calmed
-from stages.masks.colour_model import histogram, local_llr
-from stages.masks.frame_cut import cut_frame
-from stages.masks.ground_picture import (
+from stages.masks.cut.colour_model import histogram, local_llr
+from stages.masks.cut.frame_cut import cut_frame
+from stages.masks.cut.outline import CutSettings
+from stages.masks.cut.seed import Seed
+from stages.masks.frame.working_frame import WorkingFrame
+from stages.masks.scenes.background import calmed
+from stages.masks.scenes.ground_picture import (
     AGREEING_FRAMES,
     AGREEING_SHARE,
     ALL_ROUND,
@@ -21,13 +24,10 @@ from stages.masks.ground_picture import (
     ground_samples,
     picture_outside,
 )
-from stages.masks.hull import Hull
-from stages.masks.outline import CutSettings
-from stages.masks.scene_motion import SceneMotion
-from stages.masks.scene_moving import MovingScene, _in_front
-from stages.masks.seed import Seed
-from stages.masks.support import Support, support_plane
-from stages.masks.working_frame import WorkingFrame
+from stages.masks.scenes.hull import Hull
+from stages.masks.scenes.motion import SceneMotion
+from stages.masks.scenes.moving import MovingScene, _in_front
+from stages.masks.scenes.support import Support, support_plane
 from tests.masks.flat_scene import jaccard
 from tests.masks.test_hull import RADIUS, RIG, ball, camera
 

@@ -10,9 +10,9 @@ import pytest
 
 from stages.core.errors import CaptureError
 from stages.core.images import read_mask, write_mask
-from stages.masks.expectation import Expectation
-from stages.masks.hints import CERTAIN, certain_llr, hinted
-from stages.masks.prompt import Prompt, outline_box, read_prompt
+from stages.masks.cut.expectation import Expectation
+from stages.masks.cut.hints import CERTAIN, certain_llr, hinted
+from stages.masks.frame.prompt import Prompt, outline_box, read_prompt
 from tests.masks.test_stage import jaccards, run, with_json
 
 

@@ -7,11 +7,11 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.geometry.rigid import inverse, transform
-from stages.masks.hull import Hull
-from stages.masks.outline import signed_distance
-from stages.masks.scene_motion import place
-from stages.masks.scene_moving import _room
-from stages.masks.working_frame import WorkingFrame
+from stages.masks.cut.outline import signed_distance
+from stages.masks.frame.working_frame import WorkingFrame
+from stages.masks.scenes.hull import Hull
+from stages.masks.scenes.motion import place
+from stages.masks.scenes.moving import _room
 from tests.masks.flat_scene import jaccard
 
 RIG = Rig(160, 120, 200.0, 200.0, 79.5, 59.5, 0.06)
@@ -118,9 +118,9 @@ def test_camera_motion_of_the_generated_capture(truth):
     """Most cameras are placed, and most of those to half a degree and half a centimetre, although frames are 22 degrees apart."""
     from stages.core.frames import FrameReader, read_poses
     from stages.core.geometry.rigid import rotation_angle
-    from stages.masks.camera_ties import CameraTies
-    from stages.masks.scene_motion import Glimpse, SceneMotion
-    from stages.masks.working_frame import load
+    from stages.masks.frame.working_frame import load
+    from stages.masks.scenes.camera_ties import CameraTies
+    from stages.masks.scenes.motion import Glimpse, SceneMotion
 
     rig, reader = Rig.load(truth["rig.json"].path), FrameReader.of(truth)
     true = {p.frame: p.object_from_left for p in read_poses(truth["poses.json"].path)}
@@ -142,7 +142,7 @@ def test_points_all_in_one_place_do_not_place_a_camera():
 
 
 def test_features_of_a_flat_picture_are_none():
-    from stages.masks.scene_motion import Glimpse, SceneMotion
+    from stages.masks.scenes.motion import Glimpse, SceneMotion
 
     flat = np.full((120, 160), 90, np.uint8)
     textured = cv2.resize(np.random.default_rng(0).integers(0, 255, (60, 80), dtype=np.uint8), (160, 120))

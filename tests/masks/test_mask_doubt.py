@@ -5,9 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.masks.audit import CUES, Look, audit
-from stages.masks.job import FrameMask
-from stages.masks.mask_doubt import DOUBTFUL, LEAST_TRUST, REASONS, Opinion, learned, none_if_most, opinions, unlike_the_rest, with_doubt
+from stages.masks.follow.job import FrameMask
+from stages.masks.trust.audit import CUES, Look, audit
+from stages.masks.trust.mask_doubt import (
+    DOUBTFUL,
+    LEAST_TRUST,
+    REASONS,
+    Opinion,
+    learned,
+    none_if_most,
+    opinions,
+    unlike_the_rest,
+    with_doubt,
+)
 from tests.masks.flat_scene import FlatScene
 
 SCENE = FlatScene([(110.0 + 12 * k, 110.0) for k in range(6)])

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from stages.masks.mask_net import CHANNELS, SIZE, Cues, channels, expected_overlap, opinion, shown_size, weighed
-from stages.masks.outline import Window
+from stages.masks.cut.mask_net import CHANNELS, SIZE, Cues, channels, expected_overlap, opinion, shown_size, weighed
+from stages.masks.cut.outline import Window
 from stages.masks.stereo_method import StereoMethod
 from tests.masks.flat_scene import FlatScene, jaccard
 

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.masks.colour_model import ColourModel, histogram, log_density
-from stages.masks.other_foreground import against_other, reaching_in, seen_outside, told_apart, with_intruder
-from stages.masks.outline import CutSettings
-from stages.masks.seed import from_box
-from stages.masks.working_frame import WorkingFrame
+from stages.masks.cut.colour_model import ColourModel, histogram, log_density
+from stages.masks.cut.other_foreground import against_other, reaching_in, seen_outside, told_apart, with_intruder
+from stages.masks.cut.outline import CutSettings
+from stages.masks.cut.seed import from_box
+from stages.masks.frame.working_frame import WorkingFrame
 
 H, W = 180, 240
 WALL_PX, OBJECT_PX = 20.0, 50.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from stages.core.geometry.rigid import inverse, transform
-from stages.masks.rest import NearFeatures, Region, Watched
-from stages.masks.rest_surface import ON_SURFACE, NearSurface, near_surface, normals_of, share_on
-from stages.masks.support import Support, support_plane, turning_axis
+from stages.masks.scenes.rest import NearFeatures, Region, Watched
+from stages.masks.scenes.rest_surface import ON_SURFACE, NearSurface, near_surface, normals_of, share_on
+from stages.masks.scenes.support import Support, support_plane, turning_axis
 from tests.masks.test_hull import RADIUS, RIG, camera
 
 FLOOR = Support(np.array([0.0, 1.0, 0.0]), RADIUS, 1e-4, 1000)

@@ -16,14 +16,14 @@ from stages.core.camera import Rig
 from stages.core.errors import StageError, WeightsError
 from stages.core.frames import FrameReader, read_table
 from stages.core.images import read_mask, write_mask
-from stages.masks.carried_shape import CarriedShape, overlap
-from stages.masks.job import Job
-from stages.masks.outline import CutSettings
-from stages.masks.prompt import Prompt
-from stages.masks.sam2_method import Sam2Method, fitting_size
-from stages.masks.sam2_model import FAMILIES, family_of, memory_gb, resized_model
+from stages.masks.cut.outline import CutSettings
+from stages.masks.follow.job import Job
+from stages.masks.frame.prompt import Prompt
+from stages.masks.frame.working_frame import WorkingFrame, load
+from stages.masks.sam2.method import Sam2Method, fitting_size
+from stages.masks.sam2.model import FAMILIES, family_of, memory_gb, resized_model
+from stages.masks.scenes.carried_shape import CarriedShape, overlap
 from stages.masks.stage import STAGE
-from stages.masks.working_frame import WorkingFrame, load
 from tests.masks import sam2_toy
 from tests.masks.test_stage import with_json
 
@@ -158,7 +158,7 @@ def held_bytes(value) -> int:
 @pytest.mark.parametrize("described", [sam2_toy.MODEL, sam2_toy.EDGE_MODEL], ids=["sam2", "edgetam"])
 def test_memory_does_not_grow_with_the_video(toy_folder, described) -> None:
     """What the session holds after 24 frames is what it holds after 60, in both directions, with frames prompted again on the way."""
-    from stages.masks.sam2_network import Sam2Network
+    from stages.masks.sam2.network import Sam2Network
 
     network = Sam2Network(sam2_toy.random_model(described=described), "cpu")
     rgb = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
@@ -179,7 +179,7 @@ def test_memory_does_not_grow_with_the_video(toy_folder, described) -> None:
 
 
 def test_a_worse_answer_changes_nothing(toy_folder) -> None:
-    from stages.masks.sam2_network import Sam2Network
+    from stages.masks.sam2.network import Sam2Network
 
     rgb = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
     answers = []
@@ -209,7 +209,7 @@ def all_prompts(network) -> list[np.ndarray]:
 @pytest.mark.parametrize("described", [sam2_toy.MODEL, sam2_toy.EDGE_MODEL], ids=["sam2", "edgetam"])
 def test_every_prompt_in_16_bit_numbers(toy_folder, described) -> None:
     """What runs on a GPU, on the CPU: no mixture of types, and nearly the same answers."""
-    from stages.masks.sam2_network import Sam2Network
+    from stages.masks.sam2.network import Sam2Network
 
     exact, rough = (all_prompts(Sam2Network(sam2_toy.random_model(described=described), "cpu", kind)) for kind in (None, torch.bfloat16))
     for a, b in zip(exact, rough, strict=True):
@@ -218,7 +218,7 @@ def test_every_prompt_in_16_bit_numbers(toy_folder, described) -> None:
 
 @pytest.mark.cuda
 def test_every_prompt_on_a_gpu(toy_folder, cuda) -> None:
-    from stages.masks.sam2_network import Sam2Network
+    from stages.masks.sam2.network import Sam2Network
 
     exact, there = all_prompts(Sam2Network(sam2_toy.random_model(), "cpu")), all_prompts(Sam2Network(sam2_toy.random_model(), "cuda"))
     for a, b in zip(exact, there, strict=True):
@@ -226,7 +226,7 @@ def test_every_prompt_on_a_gpu(toy_folder, cuda) -> None:
 
 
 def test_masks_and_later_points_become_prompted_frames(toy_folder) -> None:
-    from stages.masks.sam2_network import Sam2Network
+    from stages.masks.sam2.network import Sam2Network
 
     network = Sam2Network(sam2_toy.random_model(), "cpu")
     rgb = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
@@ -241,7 +241,7 @@ def test_masks_and_later_points_become_prompted_frames(toy_folder) -> None:
 
 @pytest.mark.parametrize("described", [sam2_toy.MODEL, sam2_toy.EDGE_MODEL], ids=["sam2", "edgetam"])
 def test_a_smaller_square_takes_the_same_weights(toy_folder, described) -> None:
-    from stages.masks.sam2_network import load_network
+    from stages.masks.sam2.network import load_network
 
     name = f"{family_of(described, '')}-toy"
     network = load_network(toy_folder / f"{name}.safetensors", described, name, 64)
@@ -251,7 +251,7 @@ def test_a_smaller_square_takes_the_same_weights(toy_folder, described) -> None:
 
 
 def test_prompts_are_in_pixels_of_the_networks_square(toy_folder) -> None:
-    from stages.masks.sam2_network import Sam2Network
+    from stages.masks.sam2.network import Sam2Network
 
     network = Sam2Network(sam2_toy.random_model(), "cpu")
     network.prompt(0, np.zeros((64, 256, 3), np.uint8), ((10, 20, 0),), (0, 0, 255, 63))
@@ -261,7 +261,7 @@ def test_prompts_are_in_pixels_of_the_networks_square(toy_folder) -> None:
 
 
 def test_weights_of_another_shape_are_refused(toy_folder) -> None:
-    from stages.masks.sam2_network import load_network
+    from stages.masks.sam2.network import load_network
 
     wider = {**sam2_toy.MODEL, "memory_fuser_num_layers": 3}
     with pytest.raises(WeightsError, match=r"lacks .* tensors"):
@@ -287,21 +287,21 @@ def test_too_little_memory_is_said_or_the_square_made_smaller(truth, toy_folder,
     monkeypatch.setenv("TWIN_WEIGHTS", str(toy_folder))
     inputs = {k: truth[k] for k in STAGE.inputs}
     file_bytes = (toy_folder / "sam2-toy.safetensors").stat().st_size
-    monkeypatch.setattr("stages.masks.sam2_method.cuda_or_cpu", lambda: "cpu")
-    monkeypatch.setattr("stages.masks.sam2_method.free_gb", lambda device: 1.2 * memory_gb(file_bytes, 768))
+    monkeypatch.setattr("stages.masks.sam2.method.cuda_or_cpu", lambda: "cpu")
+    monkeypatch.setattr("stages.masks.sam2.method.free_gb", lambda device: 1.2 * memory_gb(file_bytes, 768))
     with pytest.raises(StageError, match=r"needs about .* GB of memory[\s\S]*masks\.sam2_size_px \(now 1024\)[\s\S]*masks\.memory=auto"):
         STAGE.check(inputs, STAGE.Config(method="sam2", sam2_weights="sam2-toy", sam2_size_px=1024))
     assert fitting_size("sam2-toy", 0, "fixed") == (128, "")
     size_px, warning = fitting_size("sam2-toy", 1024, "auto")
     assert size_px == 768 and "run with masks.sam2_size_px=768 instead" in warning
-    monkeypatch.setattr("stages.masks.sam2_method.free_gb", lambda device: 0.01)
+    monkeypatch.setattr("stages.masks.sam2.method.free_gb", lambda device: 0.01)
     with pytest.raises(StageError, match="at the lowest settings"):
         fitting_size("sam2-toy", 1024, "auto")
 
 
 def test_a_tower_that_is_not_installed_is_named(toy_folder) -> None:
     from stages.core.weights import entry
-    from stages.masks.sam2_network import load_network
+    from stages.masks.sam2.network import load_network
 
     if importlib.util.find_spec("timm") is not None:
         pytest.skip("timm is installed: EdgeTAM's tower can be built")

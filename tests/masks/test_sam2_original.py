@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from stages.core.weight_files import add
 from stages.core.weights import entry, find
-from stages.masks.sam2_model import resized_model
-from stages.masks.sam2_original import for_transformers, is_original
+from stages.masks.sam2.model import resized_model
+from stages.masks.sam2.original import for_transformers, is_original
 from tests.masks import sam2_toy
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: SAM 2 is not tested")
@@ -74,7 +74,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 def test_the_authors_checkpoint_is_added_and_follows_the_object_as_the_other_does(folder, tmp_path):
     """A .pt as it is published, through `twin weights add`, then the same answers."""
-    from stages.masks.sam2_network import load_network
+    from stages.masks.sam2.network import load_network
 
     state = load_file(str(folder / "sam2-toy.safetensors"))
     # one matrix in the trained networks, in random ones two

@@ -9,11 +9,11 @@ import pytest
 
 from stages.core.camera import Rig
 from stages.core.images import read_disparity, read_mask, read_rgb
-from stages.masks.job import Job
-from stages.masks.outline import CutSettings
-from stages.masks.prompt import Prompt
+from stages.masks.cut.outline import CutSettings
+from stages.masks.follow.job import Job
+from stages.masks.frame.prompt import Prompt
+from stages.masks.frame.working_frame import WorkingFrame
 from stages.masks.stereo_method import StereoMethod
-from stages.masks.working_frame import WorkingFrame
 from tests.masks.flat_scene import jaccard
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from stages.core.errors import CaptureError
-from stages.masks.follow import decode, encode
-from stages.masks.frame_cut import FrameCut
-from stages.masks.full_size import to_full_size
-from stages.masks.outline import CutSettings, Window, connected, fill_holes, largest
-from stages.masks.prompt import Prompt, read_prompt
+from stages.masks.cut.frame_cut import FrameCut
+from stages.masks.cut.full_size import to_full_size
+from stages.masks.cut.outline import CutSettings, Window, connected, fill_holes, largest
+from stages.masks.follow.passes import decode, encode
+from stages.masks.frame.prompt import Prompt, read_prompt
+from stages.masks.frame.working_frame import FrameCache, WorkingFrame, noise_level, pack, shrink, unpack
 from stages.masks.stage import _ranges
-from stages.masks.trust import DOUBTED, UNCHECKED, border_share, judge, usual_areas
-from stages.masks.working_frame import FrameCache, WorkingFrame, noise_level, pack, shrink, unpack
+from stages.masks.trust.weakest_cue import DOUBTED, UNCHECKED, border_share, judge, usual_areas
 from tests.masks.flat_scene import FlatScene, jaccard
 
 NAN = float("nan")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.masks import mask_net
+from stages.masks.cut import mask_net
 from tests.masks.test_mask_net import SCENE, WHOLE, cues
 from tools.mask_net import examples as found_windows
 from tools.mask_net import learn

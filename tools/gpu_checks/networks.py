@@ -50,8 +50,8 @@ def _network(device: torch.device, tiny: bool):
     from transformers import Sam2VideoConfig, Sam2VideoModel
 
     from stages.core.weights import entry
-    from stages.masks.sam2_model import resized_model
-    from stages.masks.sam2_network import Sam2Network
+    from stages.masks.sam2.model import resized_model
+    from stages.masks.sam2.network import Sam2Network
 
     if tiny:
         from tests.masks.sam2_toy import MODEL as described

@@ -13,9 +13,9 @@ from flows.run_record import RunRecords
 from stages.core.frames import read_table
 from stages.core.images import read_disparity, read_mask, read_rgb, read_sigma
 from stages.core.store import Store
-from stages.masks.audit import CUES, Look, audit
-from stages.masks.outline import jaccard
-from stages.masks.working_frame import WorkingFrame
+from stages.masks.cut.outline import jaccard
+from stages.masks.frame.working_frame import WorkingFrame
+from stages.masks.trust.audit import CUES, Look, audit
 from tools.mask_doubt.learn import Examples
 from tools.mask_doubt.spoil import LEAST_PX, spoilt
 from tools.robustness.draw import draw

@@ -1,4 +1,4 @@
-"""Networks that tell wrong masks from right ones by the figures of stages/masks/audit.py, and how well they do on captures not seen."""
+"""Networks that tell wrong masks from right ones by the figures of `stages/masks/trust/audit.py`, tried on captures not seen."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.masks.audit import CUES
-from stages.masks.mask_doubt import REACH, Doubt
+from stages.masks.trust.audit import CUES
+from stages.masks.trust.mask_doubt import REACH, Doubt
 
 HIDDEN = (24, 12)
 STEPS, RATE, DECAY = 600, 0.01, 0.03

@@ -9,14 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-import stages.masks.frame_cut
-import stages.masks.seed
+import stages.masks.cut.frame_cut
+import stages.masks.cut.seed
 from flows.run_record import RunRecords
 from stages.base import StageContext
 from stages.core.errors import TwinError
 from stages.core.images import read_mask
 from stages.core.store import ArtifactRef, Store
-from stages.masks.mask_net import SIZE, Cues, Weighed, channels, shown_size, weighed
+from stages.masks.cut.mask_net import SIZE, Cues, Weighed, channels, shown_size, weighed
 from stages.masks.stage import STAGE
 from tools.mask_net.learn import Examples
 from tools.robustness.draw import draw
@@ -26,7 +26,7 @@ from tools.robustness.write import render
 FRAMES, WIDTH = 14, 640
 LEAST_PX = 30
 """pixels of the object below which a window shows nothing to learn"""
-ASKING = (stages.masks.frame_cut, stages.masks.seed)
+ASKING = (stages.masks.cut.frame_cut, stages.masks.cut.seed)
 
 
 def examples_of(seed: int, work: Path, with_network: bool) -> Path:

@@ -1,4 +1,4 @@
-"""Teaching the network of stages/masks/mask_net.py: examples changed by chance, so that none of its cues is leaned on alone."""
+"""Teaching the network of stages/masks/cut/mask_net.py: examples changed by chance, so that none of its cues is leaned on alone."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from stages.masks.mask_net import CHANNELS, SIZE
-from stages.masks.outline import jaccard
+from stages.masks.cut.mask_net import CHANNELS, SIZE
+from stages.masks.cut.outline import jaccard
 from tools.mask_net.network import MaskNet
 from tools.moving_average import follow
 
@@ -85,7 +85,7 @@ def overlaps(net: MaskNet, examples: Examples) -> np.ndarray:
 
 
 def write_onnx(net: MaskNet, path: Path) -> None:
-    """As `stages/masks/mask_net.py` reads it."""
+    """As `stages/masks/cut/mask_net.py` reads it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     example = torch.zeros(1, CHANNELS, SIZE, SIZE)
     with warnings.catch_warnings():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from stages.masks.mask_net import CHANNELS
+from stages.masks.cut.mask_net import CHANNELS
 
 WIDTHS = (20, 32, 48, 64)
 """channels at each size, the first half the picture's and each further half the one before"""

@@ -1,0 +1,1 @@
+"""The mask of one frame: evidence, an expectation, and the outline that fits both best."""

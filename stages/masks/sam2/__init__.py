@@ -1,0 +1,1 @@
+"""Masks by SAM 2 video, and their outlines placed again by depth."""

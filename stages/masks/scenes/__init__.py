@@ -1,0 +1,1 @@
+"""What each kind of capture lets expect of a frame: cameras, background, ground and the object's hull."""

@@ -1,0 +1,1 @@
+"""How far a finished mask can be trusted."""
