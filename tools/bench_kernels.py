@@ -268,7 +268,7 @@ def time_twin(shape: FieldShape, x: np.ndarray, threads: int, runs: int = 2) -> 
     """The same step in plain torch: forward, autograd backward, torch.optim.Adam (fused) over all parameters."""
     import torch
 
-    from stages.surface.torch_twin import TorchTwin
+    from stages.surface.field.torch_twin import TorchTwin
 
     torch.set_num_threads(threads)
     twin, points = TorchTwin(Field.create(shape, threads=1)), torch.tensor(x)

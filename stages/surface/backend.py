@@ -5,7 +5,7 @@ All share the draws of points and rays (train.py), the numba field's parameters 
 | backend | runs on | encoding | perceptrons |
 |---|---|---|---|
 | numba | any CPU; same bits for any number of threads | hash_grid.py | mlp.py |
-| torch | any torch device: CPU, CUDA, ROCm, MPS | device_grid.py | cuBLAS and the like (device_mlp.py) |
+| torch | any torch device: CPU, CUDA, ROCm, MPS | device/grid.py | cuBLAS and the like (device/mlp.py) |
 | triton | CUDA, ROCm | triton_grid.py | the same |
 | tcnn | CUDA with tiny-cuda-nn built | tiny-cuda-nn's HashGrid | its fully fused ones, float16 |
 """
@@ -23,8 +23,8 @@ from stages.surface.config import SurfaceConfig
 
 if TYPE_CHECKING:
     from stages.core.field.field import Field
-    from stages.surface.pixels import Pixels
-    from stages.surface.train import Cube, Schedule, Steps
+    from stages.surface.training.train import Cube, Schedule, Steps
+    from stages.surface.views.pixels import Pixels
 
 CPU_BACKENDS = ("numba", "torch")
 
@@ -80,7 +80,7 @@ def make_steps(choice: Choice, field: Field, cube: Cube, pixels: Pixels | None, 
                config: SurfaceConfig, threads: int) -> Steps:
     """The training step of a backend, starting from `field`. Raises StageError where memory does not suffice (memory=fixed)."""
     if choice.name == "numba":
-        numba_steps = importlib.import_module("stages.surface.numba_steps")
+        numba_steps = importlib.import_module("stages.surface.training.numba_steps")
         return numba_steps.NumbaSteps(field, cube, pixels, cameras, footprint, schedule)
-    build = importlib.import_module("stages.surface.device_build")
+    build = importlib.import_module("stages.surface.device.build")
     return build.device_steps(choice.name, field, cube, pixels, cameras, footprint, schedule, config, threads)

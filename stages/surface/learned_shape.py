@@ -1,4 +1,4 @@
-"""The surface that a field learns from the pictures, as the grid and the distances that the rounds of shape.py begin with."""
+"""The surface that a field learns from the pictures, as the grid and the distances that the rounds of shape/rounds.py begin with."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from stages.core.field.field import Field
 from stages.core.field.field_shape import FieldShape
 from stages.surface.backend import Choice
 from stages.surface.config import SurfaceConfig
-from stages.surface.grid import Grid
-from stages.surface.initial import closed
 from stages.surface.learning.learn import MARGIN, Learning, LearningPlan, hull_distance
 from stages.surface.learning.space import CELLS, trilinear_all
 from stages.surface.learning.steps import LearningSteps, NumbaLearningSteps, Weights
-from stages.surface.train import Cube
-from stages.surface.views import View
+from stages.surface.shape.grid import Grid
+from stages.surface.shape.initial import closed
+from stages.surface.training.train import Cube
+from stages.surface.views.views import View
 
 FINEST_CELL = 1.5
 """cell of the finest level, footprints"""
@@ -57,7 +57,7 @@ class FromPictures:
     def _steps(self, field: Field) -> LearningSteps:
         if self.backend.name == "numba":
             return NumbaLearningSteps(field, Weights())
-        build = importlib.import_module("stages.surface.device_build")
+        build = importlib.import_module("stages.surface.device.build")
         return build.device_learning_steps(self.backend.name, field, Weights(), self.config, self.workers)
 
 

@@ -13,12 +13,12 @@ from stages.core.field.field import Field
 from stages.core.field.field_shape import FieldShape
 from stages.surface.backend import Choice, make_steps
 from stages.surface.config import SurfaceConfig
-from stages.surface.evolve import umbrella
-from stages.surface.field_files import save_field
-from stages.surface.pixels import pick
-from stages.surface.shape import Shape
-from stages.surface.train import Cube, Schedule, SurfaceSamples, Trained, project, train
-from stages.surface.views import View
+from stages.surface.field.field_files import save_field
+from stages.surface.shape.evolve import umbrella
+from stages.surface.shape.rounds import Shape
+from stages.surface.training.train import Cube, Schedule, SurfaceSamples, Trained, project, train
+from stages.surface.views.pixels import pick
+from stages.surface.views.views import View
 
 PIXELS_PER_CAMERA = 5000
 EDGE_PX = 3.0

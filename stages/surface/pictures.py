@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stages.core.render import Caster, shade_view, turntable_rig
-from stages.surface.views import View
+from stages.surface.views.views import View
 
 
 def four_sides(caster: Caster, colours: np.ndarray | None = None, size: int = 320) -> np.ndarray:

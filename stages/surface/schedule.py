@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stages.surface.config import SurfaceConfig
-from stages.surface.shape import Round
+from stages.surface.shape.rounds import Round
 
 
 def schedule_rounds(config: SurfaceConfig, by_depth: bool = True) -> list[Round]:

@@ -16,11 +16,11 @@ from stages.core.frames import FrameReader, posed, read_poses, read_table, write
 from stages.surface.config import SurfaceConfig
 
 if TYPE_CHECKING:
-    from stages.surface.hidden import SeenObject
     from stages.surface.learned_shape import FromPictures
-    from stages.surface.meshing import Mesh
-    from stages.surface.shape import Shape
-    from stages.surface.views import View
+    from stages.surface.shape.meshing import Mesh
+    from stages.surface.shape.rounds import Shape
+    from stages.surface.views.hidden import SeenObject
+    from stages.surface.views.views import View
 
 LEAST_FRAMES = 2
 VIEWS_PER_HULL_RANK = 10
@@ -106,9 +106,9 @@ class _Work:
         """The chosen frames as crops, and the bundle-adjusted points."""
         from stages.core.parallel import ordered_map
         from stages.surface.schedule import needs_no_field
-        from stages.surface.shape import footprint_of
-        from stages.surface.views import choose_frames, disparity_bias
-        from stages.surface.without_depth import has_depth
+        from stages.surface.shape.rounds import footprint_of
+        from stages.surface.shape.without_depth import has_depth
+        from stages.surface.views.views import choose_frames, disparity_bias
 
         held_out = self.config.hold_out
         used = {k: pose for k, pose in self.poses.items() if not held_out or k % held_out}
@@ -141,7 +141,7 @@ class _Work:
     def _seen_object(self, frames: list[int]) -> SeenObject | None:
         """Where several of the frames saw the object; None where hidden parts are not looked for."""
         from stages.core.parallel import ordered_map
-        from stages.surface.hidden import glance, seen_object
+        from stages.surface.views.hidden import glance, seen_object
 
         if not self.config.find_hidden or not self.reader.has_right:
             return None
@@ -152,8 +152,8 @@ class _Work:
         return self.reader.disparity_px(frame), self.reader.sigma_px(frame)
 
     def _view(self, frame: int) -> View | None:
-        from stages.surface.hidden import LEAST_CELLS, expected_depth, hidden_pixels
-        from stages.surface.views import make_view
+        from stages.surface.views.hidden import LEAST_CELLS, expected_depth, hidden_pixels
+        from stages.surface.views.views import make_view
 
         pair = self.reader.rgb(frame), self.reader.rgb(frame, "right") if self.reader.has_right else None
         mask, hidden, measured = self.reader.mask(frame), self.reader.hidden(frame), self._disparity(frame)
@@ -166,9 +166,9 @@ class _Work:
 
     def recover(self, views: list[View], points: np.ndarray) -> Shape:
         """The grid's surface."""
-        from stages.surface.bounds import Bounds, Unbounded
         from stages.surface.schedule import rounds_of_learned, schedule_rounds
-        from stages.surface.shape import Evidence, recover_shape
+        from stages.surface.shape.bounds import Bounds, Unbounded
+        from stages.surface.shape.rounds import Evidence, recover_shape
 
         c = self.config
         depth = c.use_depth and self.by_depth
@@ -215,7 +215,7 @@ class _Work:
     def write_mesh(self, mesh: Mesh, views: list[View]) -> None:
         """mesh.ply."""
         from stages.core.meshes import SurfaceMesh, write_ply
-        from stages.surface.colours import vertex_colours
+        from stages.surface.shape.colours import vertex_colours
 
         if len(mesh.faces) == 0:
             raise StageError("nothing of the surface was seen by any camera", "check the poses: the object may be outside the views")
@@ -240,7 +240,7 @@ class _Work:
 
     def _write_frame(self, frame: int, caster: Any, confidence: np.ndarray) -> str:
         from stages.core.images import write_disparity, write_mask
-        from stages.surface.silhouettes import completed_disparity, sight
+        from stages.surface.views.silhouettes import completed_disparity, sight
 
         mask, hidden, status, seen = self.reader.mask(frame), self.reader.hidden(frame), "mask kept, no pose", None
         if frame in self.poses and frame in self.reader.ids:
@@ -258,7 +258,7 @@ class _Work:
     def _final_hidden(self, frame: int, mask: np.ndarray, hidden: np.ndarray | None, depth: np.ndarray) -> np.ndarray | None:
         """Where something stands before the mesh (`depth` metres, inf = none); written beside the mask, for both eyes."""
         from stages.core.images import write_mask
-        from stages.surface.hidden import LEAST_CELLS, hidden_pixels, right_hidden
+        from stages.surface.views.hidden import LEAST_CELLS, hidden_pixels, right_hidden
 
         disparity, sigma = self._disparity(frame)
         if self.seen is not None:
@@ -272,7 +272,7 @@ class _Work:
         return hidden
 
     def _final_mask(self, frame: int, mask: np.ndarray, outline: np.ndarray, hidden: np.ndarray | None) -> tuple[np.ndarray, str]:
-        from stages.surface.silhouettes import refined
+        from stages.surface.views.silhouettes import refined
 
         if frame not in self.trust or not mask.any():
             return outline if hidden is None else outline & ~hidden, "mask from silhouette"
@@ -318,7 +318,7 @@ class _Work:
 
 def _fusion(work: _Work, views: list[View], shape: Shape) -> tuple[Mesh, dict[str, Any]]:
     """The grid's own mesh; the field artifact is the grid."""
-    from stages.surface.field_grid import save_grid
+    from stages.surface.shape.field_grid import save_grid
 
     save_grid(work.out / "field", shape.grid, shape.distance)
     return _kept(work, views, shape, shape.vertices), {}
@@ -343,7 +343,7 @@ def _neural(work: _Work, views: list[View], shape: Shape) -> tuple[Mesh, dict[st
 
 
 def _kept(work: _Work, views: list[View], shape: Shape, vertices: np.ndarray) -> Mesh:
-    from stages.surface.meshing import keep_supported
+    from stages.surface.shape.meshing import keep_supported
 
     return keep_supported(
         vertices, shape.faces, views, shape.read_at, shape.read_sigma, work.footprint, work.config.least_part, work.context.workers
@@ -352,9 +352,9 @@ def _kept(work: _Work, views: list[View], shape: Shape, vertices: np.ndarray) ->
 
 def _tsdf(work: _Work, views: list[View]) -> tuple[Mesh, dict[str, Any]]:
     """Open3D's fusion of the same depth; the field artifact is its grid."""
-    from stages.surface.field_grid import save_grid
-    from stages.surface.meshing import keep_supported
-    from stages.surface.tsdf import fuse_tsdf
+    from stages.surface.shape.field_grid import save_grid
+    from stages.surface.shape.meshing import keep_supported
+    from stages.surface.shape.tsdf import fuse_tsdf
 
     work.context.progress(30, PARTS, "TSDF fusion")
     found = fuse_tsdf(views, work.config.voxel_px * work.footprint)

@@ -14,7 +14,7 @@ from stages.core.errors import StageError
 ROOT = Path(__file__).resolve().parents[2]
 ADAPTERS = {
     "stages/core/devices.py": "the helper itself",
-    "stages/surface/cuda_graphs.py": "CUDA graphs exist nowhere else",
+    "stages/surface/device/cuda_graphs.py": "CUDA graphs exist nowhere else",
     "stages/depth/config.py": "the name of a provider of onnxruntime",
     "stages/depth/onnx_memory.py": "onnxruntime's providers other than the CPU's are CUDA's",
     "stages/depth/onnx_session.py": "providers of onnxruntime",

@@ -1,7 +1,7 @@
 """tiny-cuda-nn's torch module in plain torch, by its conventions as its sources state them, so that the adapter runs without a GPU.
 
-Written from the other side than stages/surface/tcnn_layout.py: from the configuration that the adapter passes, in tiny-cuda-nn's own terms.
-Parameters are rounded to float16 where they are used, encodings and outputs are float16, as there.
+Written from the other side than stages/surface/device/tcnn_layout.py: from the configuration that the adapter passes, in tiny-cuda-nn's own
+terms. Parameters are rounded to float16 where they are used, encodings and outputs are float16, as there.
 """
 
 from __future__ import annotations

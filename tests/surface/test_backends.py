@@ -19,18 +19,18 @@ from stages.core.errors import StageError
 from stages.core.field.adam import AdamShape
 from stages.core.field.field import Field
 from stages.core.field.field_shape import FieldShape
-from stages.surface import device_grid
 from stages.surface.backend import choose
-from stages.surface.device_adam import RowAdam
-from stages.surface.device_build import bytes_a_point, bytes_of_parameters, divided, make_parts
-from stages.surface.device_field import DeviceField, TorchParts
-from stages.surface.device_grid import DeviceLayout
-from stages.surface.device_steps import DeviceSteps
-from stages.surface.numba_steps import NumbaSteps
-from stages.surface.pixels import Pixels
-from stages.surface.torch_twin import TorchTwin
-from stages.surface.torch_twin import encode as twin_encode
-from stages.surface.train import Cube, Schedule
+from stages.surface.device import grid as device_grid
+from stages.surface.device.adam import RowAdam
+from stages.surface.device.build import bytes_a_point, bytes_of_parameters, divided, make_parts
+from stages.surface.device.field import DeviceField, TorchParts
+from stages.surface.device.grid import DeviceLayout
+from stages.surface.device.steps import DeviceSteps
+from stages.surface.field.torch_twin import TorchTwin
+from stages.surface.field.torch_twin import encode as twin_encode
+from stages.surface.training.numba_steps import NumbaSteps
+from stages.surface.training.train import Cube, Schedule
+from stages.surface.views.pixels import Pixels
 
 CPU = torch.device("cpu")
 SMALL = FieldShape(levels=4, log2_entries=10, base_resolution=4, finest_resolution=40, hidden=16, geo_features=5, colour_hidden=16)
@@ -45,7 +45,7 @@ def triton_grid():
     before = os.environ.get("TRITON_INTERPRET")
     os.environ["TRITON_INTERPRET"] = "1"
     try:
-        from stages.surface import triton_adam, triton_grid
+        from stages.surface.device import triton_adam, triton_grid
     finally:
         os.environ.pop("TRITON_INTERPRET") if before is None else None
     return SimpleNamespace(encode=triton_grid.encode, step_rows=triton_adam.step_rows)
@@ -219,7 +219,7 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from stages.surface import triton_adam, triton_grid
+from stages.surface.device import triton_adam, triton_grid
 rows = dict(x="*fp32", u="*fp32", active="*fp32", places="*i32", scales="*fp32", n="i32")
 kernels = {
     triton_grid._gather: (dict(rows, table="*i64", out="*fp32"), 256),

@@ -11,13 +11,14 @@ import trimesh
 from stages.base import StageContext, StageError
 from stages.core.images import read_mask, write_mask
 from stages.core.store import ArtifactRef
-from stages.surface import cameras, evolve, readings
-from stages.surface.bounds import Bounds, Unbounded
 from stages.surface.config import SurfaceConfig
-from stages.surface.evolve import distance_near, vertex_normals
-from stages.surface.grid import Grid
-from stages.surface.readings import rim_readings
+from stages.surface.shape import evolve, readings
+from stages.surface.shape.bounds import Bounds, Unbounded
+from stages.surface.shape.evolve import distance_near, vertex_normals
+from stages.surface.shape.grid import Grid
+from stages.surface.shape.readings import rim_readings
 from stages.surface.stage import STAGE
+from stages.surface.views import cameras
 from stages.texture.lighten import MOST_BUDGETS, lighten
 from tests.surface.test_surface_geometry import _sphere_mesh, _sphere_view
 

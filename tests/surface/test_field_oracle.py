@@ -8,8 +8,8 @@ import torch
 
 from stages.core.field.field import Field
 from stages.core.field.field_shape import FieldShape
-from stages.surface.taps import tap_gradient, tap_gradient_backward, tetrahedral_taps
-from stages.surface.torch_twin import TorchTwin
+from stages.surface.field.taps import tap_gradient, tap_gradient_backward, tetrahedral_taps
+from stages.surface.field.torch_twin import TorchTwin
 
 SMALL = FieldShape(levels=6, log2_entries=12, base_resolution=4, finest_resolution=60, hidden=32, geo_features=7, colour_hidden=16)
 DEEP = FieldShape(levels=5, log2_entries=10, base_resolution=3, finest_resolution=40, hidden=16, sdf_layers=2, geo_features=4,

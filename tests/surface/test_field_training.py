@@ -16,8 +16,8 @@ from stages.core.field.field import Field
 from stages.core.field.field_shape import FieldShape
 from stages.core.field.optimiser import DenseAdam
 from stages.core.field.thread_team import ThreadTeam
-from stages.surface.field_files import load_field, save_field
-from stages.surface.torch_twin import TorchTwin
+from stages.surface.field.field_files import load_field, save_field
+from stages.surface.field.torch_twin import TorchTwin
 
 SHAPE = FieldShape(levels=10, log2_entries=16, base_resolution=8, finest_resolution=256)
 

@@ -9,14 +9,14 @@ import trimesh
 from stages.core.camera import Rig
 from stages.core.render import Caster
 from stages.core.synthetic.render import look_at
-from stages.surface.cameras import visible
-from stages.surface.crumbs import without_crumbs
-from stages.surface.fusion import fuse
-from stages.surface.grid import Grid
-from stages.surface.hidden import expected_depth, glance, hidden_pixels, right_hidden, seen_object
-from stages.surface.pixels import pick
-from stages.surface.readings import rim_readings
-from stages.surface.views import View, make_view
+from stages.surface.shape.crumbs import without_crumbs
+from stages.surface.shape.fusion import fuse
+from stages.surface.shape.grid import Grid
+from stages.surface.shape.readings import rim_readings
+from stages.surface.views.cameras import visible
+from stages.surface.views.hidden import expected_depth, glance, hidden_pixels, right_hidden, seen_object
+from stages.surface.views.pixels import pick
+from stages.surface.views.views import View, make_view
 
 RIG = Rig(320, 240, 500.0, 500.0, 159.5, 119.5, 0.06)
 BOX = (0.08, 0.05, 0.06)

@@ -12,17 +12,17 @@ from stages.core.field.field import Field
 from stages.core.field.field_shape import FieldShape
 from stages.core.field.thread_team import ThreadTeam
 from stages.core.render import Caster
-from stages.surface import device_build
 from stages.surface.backend import Choice
 from stages.surface.config import SurfaceConfig
-from stages.surface.grid import Grid
-from stages.surface.initial import initial_distance
+from stages.surface.device import build as device_build
 from stages.surface.learned_shape import FromPictures, without_small_parts
 from stages.surface.learning.rays import Rays
 from stages.surface.learning.space import Space
 from stages.surface.learning.steps import NumbaLearningSteps, Weights
 from stages.surface.schedule import learns_from_pictures
-from stages.surface.views import View, make_view
+from stages.surface.shape.grid import Grid
+from stages.surface.shape.initial import initial_distance
+from stages.surface.views.views import View, make_view
 
 SMALL = FieldShape(levels=6, log2_entries=11, finest_resolution=48)
 RADIUS, DENT, AT = 0.05, 0.03, 0.055

@@ -11,10 +11,10 @@ import trimesh
 from stages.surface import neural
 from stages.surface.backend import Choice, choose
 from stages.surface.config import SurfaceConfig
-from stages.surface.field_files import load_field
-from stages.surface.grid import Grid
-from stages.surface.pixels import Pixels
-from stages.surface.shape import Shape
+from stages.surface.field.field_files import load_field
+from stages.surface.shape.grid import Grid
+from stages.surface.shape.rounds import Shape
+from stages.surface.views.pixels import Pixels
 
 RADIUS, FOOTPRINT = 0.05, 0.0004
 CONFIG = SurfaceConfig(geometry_steps=40, colour_steps=15, batch_points=2048, batch_rays=128, field_log2_entries=13)

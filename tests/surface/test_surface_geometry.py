@@ -11,17 +11,17 @@ import trimesh
 from stages.core.camera import Rig
 from stages.core.render import Caster
 from stages.core.synthetic.render import look_at
-from stages.surface import photometric
-from stages.surface.cameras import pack, visible
-from stages.surface.evolve import Stiffness, distance_near, fitted_offsets, mean_edge, slid_apart, vertex_normals
-from stages.surface.fusion import fuse
-from stages.surface.grid import Grid
-from stages.surface.initial import borne_out, closed, initial_distance
-from stages.surface.meshing import keep_supported, marching
-from stages.surface.readings import combine, rim_readings
-from stages.surface.silhouettes import agreement, completed_disparity, refined, sight
-from stages.surface.views import View, choose_frames, disparity_bias, make_view
-from stages.surface.volume_rendering import render, render_backward
+from stages.surface.field.volume_rendering import render, render_backward
+from stages.surface.shape import photometric
+from stages.surface.shape.evolve import Stiffness, distance_near, fitted_offsets, mean_edge, slid_apart, vertex_normals
+from stages.surface.shape.fusion import fuse
+from stages.surface.shape.grid import Grid
+from stages.surface.shape.initial import borne_out, closed, initial_distance
+from stages.surface.shape.meshing import keep_supported, marching
+from stages.surface.shape.readings import combine, rim_readings
+from stages.surface.views.cameras import pack, visible
+from stages.surface.views.silhouettes import agreement, completed_disparity, refined, sight
+from stages.surface.views.views import View, choose_frames, disparity_bias, make_view
 
 RADIUS = 0.03
 RIG = Rig(160, 120, 300.0, 300.0, 79.5, 59.5, 0.06)

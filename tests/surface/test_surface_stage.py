@@ -93,7 +93,7 @@ def test_the_twins_disparity_is_dense_and_right(neural, synthetic_capture):
 
 
 def test_the_field_evaluates_to_the_mesh(neural):
-    from stages.surface.field_files import load_field
+    from stages.surface.field.field_files import load_field
 
     about = json.loads((neural[0] / "field/field.json").read_text())
     mesh = read_ply(neural[0] / "mesh.ply")

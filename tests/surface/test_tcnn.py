@@ -12,12 +12,12 @@ import torch
 from stages.core.errors import StageError
 from stages.core.field.field import Field
 from stages.core.field.field_shape import FieldShape
-from stages.surface import tcnn_layout
-from stages.surface.device_field import DeviceField, TorchParts
-from stages.surface.device_steps import DeviceSteps
-from stages.surface.tcnn_parts import TcnnParts
-from stages.surface.torch_twin import TorchTwin
-from stages.surface.train import Cube, Schedule
+from stages.surface.device import tcnn_layout
+from stages.surface.device.field import DeviceField, TorchParts
+from stages.surface.device.steps import DeviceSteps
+from stages.surface.device.tcnn_parts import TcnnParts
+from stages.surface.field.torch_twin import TorchTwin
+from stages.surface.training.train import Cube, Schedule
 from tests.surface import fake_tinycudann
 from tools.gpu_checks import shapes
 

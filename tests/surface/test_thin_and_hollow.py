@@ -8,12 +8,12 @@ import trimesh
 from stages.core.camera import Rig
 from stages.core.render import Caster
 from stages.core.synthetic.render import look_at
-from stages.surface.grid import Grid
-from stages.surface.hollows import probability_empty
-from stages.surface.initial import initial_distance
-from stages.surface.shape import Evidence, Round, recover_shape
-from stages.surface.thin import fineness, thinnest_part
-from stages.surface.views import View, make_view
+from stages.surface.shape.grid import Grid
+from stages.surface.shape.hollows import probability_empty
+from stages.surface.shape.initial import initial_distance
+from stages.surface.shape.rounds import Evidence, Round, recover_shape
+from stages.surface.shape.thin import fineness, thinnest_part
+from stages.surface.views.views import View, make_view
 
 RIG = Rig(320, 240, 500.0, 500.0, 159.5, 119.5, 0.06)
 ROD = 0.002

@@ -64,7 +64,7 @@ def test_a_machine_without_a_gpu_has_its_own_exit_status() -> None:
 
 
 def test_a_kernel_that_forgets_half_a_pixel_is_wrong(monkeypatch) -> None:
-    from stages.surface import device_grid
+    from stages.surface.device import grid as device_grid
 
     broken = lambda x, t, a, g: device_grid.encode((x + 1e-3).clamp(max=1), t, a, g)  # noqa: E731
     monkeypatch.setattr(grid, "encoders", lambda: {"broken": broken, "torch": device_grid.encode})

@@ -9,9 +9,9 @@ import torch
 
 from stages.core.field.field_shape import FieldShape
 from stages.core.field.hash_grid import FEATURES, GridLayout
-from stages.surface import device_grid
-from stages.surface.device_grid import DeviceLayout
-from stages.surface.torch_twin import encode as twin_encode
+from stages.surface.device import grid as device_grid
+from stages.surface.device.grid import DeviceLayout
+from stages.surface.field.torch_twin import encode as twin_encode
 from tools.gpu_checks.rows import FIGURE, Row, Sizes, compared, relative_error, timed
 
 EXACT = 1e-3
@@ -25,7 +25,7 @@ def encoders() -> dict[str, Callable]:
     """Those that import here."""
     found = {"torch": device_grid.encode}
     try:
-        from stages.surface import triton_grid
+        from stages.surface.device import triton_grid
     except ImportError:
         return found
     return found | {"triton": triton_grid.encode}

@@ -12,12 +12,12 @@ from stages.core.backends import KITS
 from stages.core.devices import captures_graphs, computes_well_in_half, finish_work
 from stages.core.field.field import Field
 from stages.core.field.field_shape import FieldShape
-from stages.surface.device_build import bytes_a_point, bytes_of_parameters, make_parts
-from stages.surface.device_field import DeviceField
-from stages.surface.device_steps import DeviceSteps
-from stages.surface.numba_steps import NumbaSteps
-from stages.surface.pixels import Pixels
-from stages.surface.train import Cube, Schedule
+from stages.surface.device.build import bytes_a_point, bytes_of_parameters, make_parts
+from stages.surface.device.field import DeviceField
+from stages.surface.device.steps import DeviceSteps
+from stages.surface.training.numba_steps import NumbaSteps
+from stages.surface.training.train import Cube, Schedule
+from stages.surface.views.pixels import Pixels
 from tools.gpu_checks import shapes
 from tools.gpu_checks.rows import FIGURE, SKIPPED, Row, Sizes, compared, peak_bytes, timed
 
@@ -118,7 +118,7 @@ def _trained(backend: str, mixed: bool, device: torch.device, sizes: Sizes) -> t
 
 
 def _speed(name: str, backend: str, mixed: bool, capture: bool, device: torch.device, sizes: Sizes) -> Row:
-    """Time of a step with all its parts, the host's draws left out, and its memory beside the estimate of device_build.py."""
+    """Time of a step with all its parts, the host's draws left out, and its memory beside the estimate of device/build.py."""
     field = field_of(sizes)
     steps, rng = steps_of(backend, mixed, device, sizes, field, capture), np.random.default_rng(2)
     steps.levels(sizes.levels)

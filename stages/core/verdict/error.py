@@ -1,7 +1,7 @@
 """How far off a vertex has to be expected, from the confidence that the surface stage gave it.
 
-Confidence says how well the views that read a place agree with the size of a pixel there (stages/surface/meshing.py). The table turns it
-into a distance; it was measured on rendered captures and is checked by `make bench-verdict`, with the figures in docs/benchmarks.md.
+Confidence says how well the views that read a place agree with the size of a pixel there (stages/surface/shape/meshing.py). The table turns
+it into a distance; it was measured on rendered captures and is checked by `make bench-verdict`, with the figures in docs/benchmarks.md.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ import numpy as np
 from stages.core.field.field_shape import FieldShape
 from stages.core.field.hash_grid import GridLayout
 from stages.core.field.thread_team import ThreadTeam
-from stages.surface.grid import Grid
 from stages.surface.learning.rays import Rays, RaySource
 from stages.surface.learning.space import CELLS, Space, trilinear_all
 from stages.surface.learning.steps import LearningSteps
-from stages.surface.train import Cube
-from stages.surface.views import View
+from stages.surface.shape.grid import Grid
+from stages.surface.training.train import Cube
+from stages.surface.views.views import View
 
 DRAWN = 2.5
 """rays drawn for one that is used: some pixels say nothing sure, some rays cannot meet the object"""

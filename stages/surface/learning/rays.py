@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.surface.train import Cube
-from stages.surface.views import View
+from stages.surface.training.train import Cube
+from stages.surface.views.views import View
 
 UNSURE_PX = 0.5
 """a pixel whose middle is nearer to the outline shows object and background"""

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from stages.core.field.field import Field
+from stages.surface.field.taps import tap_gradient, tap_gradient_backward, tetrahedral_taps
 from stages.surface.learning.rays import Rays
 from stages.surface.learning.rendering import render, render_backward
 from stages.surface.learning.space import runs
-from stages.surface.taps import tap_gradient, tap_gradient_backward, tetrahedral_taps
 
 KNEE = 0.05
 """colour losses are quadratic below 5 % of full scale, linear above"""
