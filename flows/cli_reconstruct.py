@@ -18,6 +18,7 @@ from stages.core.errors import ConfigError, StoreError
 from stages.core.store import Store
 
 if TYPE_CHECKING:
+    from flows.progress_pictures import ProgressPictures
     from flows.request import Reconstruction
     from flows.run_record import RunRecord
 
@@ -90,7 +91,8 @@ def _begin(capture: Path, out: Path, profile: str) -> None:
     print(f"{capture} -> {out} ({profile})", file=sys.stderr, flush=True)
 
 
-def go(request: Reconstruction, args: argparse.Namespace, resumed: RunRecord | None = None) -> None:
+def go(request: Reconstruction, args: argparse.Namespace, resumed: RunRecord | None = None,
+       pictures: ProgressPictures | None = None) -> None:
     """Run the flow and say what came out; `args.viewer`, where the command has one, is the base of a link to it."""
     from flows.progress_line import ProgressLine
     from flows.run import Beside
@@ -99,7 +101,8 @@ def go(request: Reconstruction, args: argparse.Namespace, resumed: RunRecord | N
     from flows.watcher import Watcher
 
     watcher = Watcher() if getattr(args, "quiet", False) else ProgressLine()
-    twin = reconstruct_here(request, Beside(watcher, resumed), lambda text: print(text, file=sys.stderr), not args.no_prefect)
+    beside = Beside(watcher, resumed, pictures=pictures)
+    twin = reconstruct_here(request, beside, lambda text: print(text, file=sys.stderr), not args.no_prefect)
     base = getattr(args, "viewer", None)
     _show(twin, request, getattr(args, "json", False), viewer_link(base, Path(twin)) if base and twin else None)
 

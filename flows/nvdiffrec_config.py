@@ -1,7 +1,7 @@
 """nvdiffrec's settings file as it is: what each key does here, or the reason why nothing answers it.
 
-Its iterations, batches and learning rates are of a gradient descent on a GPU. Here a visual hull is refined by rounds of measured
-agreement, so those keys name how much work is put in and have no counterpart one by one.
+Its iterations, batches and learning rates are of a gradient descent on a GPU, over shape, materials and light at once. Here the shape is
+learned first, and colours and materials are solved on it, so those keys name how much work is put in and have no counterpart one by one.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ SHOWN = {
 }
 OF_MATERIALS = {"latlong", "kd", "ks", "relight"}
 """what cannot be shown of colours that hold the light of the capture"""
+PLAIN_PANELS = ("kd", "normal")
+"""of progress pictures where display is not there"""
+ITERATIONS = 5000
+"""where iter is not there"""
 MATERIALS = "material.method=solved"
 LEAST_ROUGHNESS, PLAIN_ROUGHNESS = 0.08, 0.9
 """of solved materials, and of a twin without them"""
@@ -44,6 +48,10 @@ class NvdiffrecRequest:
     out: str
     profile: str = "standard"
     settings: list[str] = field(default_factory=list)
+    panels: tuple[str, ...] = PLAIN_PANELS
+    """of a progress picture, from top to bottom"""
+    saved_share: float | None = None
+    """of all steps, between two progress pictures; None = there are none"""
     acts: dict[str, str] = field(default_factory=dict)
     without: dict[str, str] = field(default_factory=dict)
 
@@ -89,11 +97,15 @@ def _work(read: _Reader, out: NvdiffrecRequest) -> None:
     for key, why in (
         ("batch", "every round reads all pictures"),
         ("learning_rate", "rounds end where the evidence lies, there is no step size"),
-        ("save_interval", "each stage leaves its pictures in the report; progress is shown as it runs"),
     ):
         if key in read.data:
             read.numbers(key)
             out.without[key] = why
+    if "save_interval" in read.data:
+        n, of = read.number("save_interval", 1), read.number("iter", 1) if "iter" in read.data else ITERATIONS
+        out.saved_share = n / of
+        out.acts["save_interval"] = (f"pictures in progress/ of the twin's folder: each {n / of:.3g} of the steps in which the shape is "
+                                     "learned, but no more than one in 50 steps, and after surface, texture and material")
     if "train_res" in read.data:
         out.set("train_res", "posed.max_width", read.size("train_res")[1])
 
@@ -123,6 +135,7 @@ def _look(read: _Reader, out: NvdiffrecRequest) -> None:
 def _materials(read: _Reader, out: NvdiffrecRequest) -> None:
     if "display" in read.data:
         names = _shown(read)
+        out.panels = tuple(dict.fromkeys(names)) or PLAIN_PANELS
         out.acts["display"] = "; ".join(f"{n}: {SHOWN[n]}" for n in names)
         if OF_MATERIALS & set(names):
             out.settings.append(MATERIALS)

@@ -25,6 +25,7 @@ from flows.less_memory import with_less_memory
 from flows.metrics_file import write_metrics_after_run
 from flows.neighbours import among_neighbours, share_of_cores
 from flows.places import twin_lock
+from flows.progress_pictures import ProgressPictures
 from flows.request import Reconstruction
 from flows.routes import refuse_of_other_route
 from flows.run_record import RunRecord, RunRecords, StageRecord
@@ -67,6 +68,8 @@ class Beside:
     """called before anything is made known: it ends this process if the run is another's by now"""
     started_by: str = ""
     """empty: the user of this process"""
+    pictures: ProgressPictures | None = None
+    """where pictures of the work under way go, if anybody asks for them"""
 
 
 class Run:
@@ -87,6 +90,7 @@ class Run:
         self.record = beside.resumed or self.records.new(request.model_dump(mode="json"), [s.name for s in self.stages], flow_run)
         self.record.started_by = self.record.started_by or beside.started_by or at_a_terminal()
         self._watch = CaptureWatch(Path(request.capture))
+        self._pictures = beside.pictures
         self._forced = _forced(every, request) - set(beside.resumed.done() if beside.resumed else ())
         self._manifests: dict[str, Mapping[str, Any]] = {}
         self._refs: dict[str, ArtifactRef] = {}
@@ -234,6 +238,7 @@ class Run:
 
         job = StageJob(self.store, seed=self.settings.seed, threads=self.request.threads or share_of_cores(), force=forced,
                        time_limit_s=self.request.time_limit_s, computing=computing, warm=self._warm,
+                       aside=self._pictures and self._pictures.aside,
                        progress=lambda done, total, note: self.watcher.progress(stage.name, done, total, note))
         self.records.save(self.record)
         self.watcher.stage_started(stage.name)
@@ -255,6 +260,8 @@ class Run:
         entry.computed_in_s, entry.peak_memory_mb = manifest["seconds"], manifest["peak_memory_mb"]
         self._manifests[name], self._known = manifest, [manifest, *self._known]
         self._refs |= result.refs
+        if self._pictures is not None:
+            self._pictures.finished(name, next(iter(result.refs.values())).path.parent)
         self.records.save(self.record)
         how = "from the store" if entry.cached else f"computed in {in_words(entry.seconds)}, {entry.peak_memory_mb} MB"
         log.info("%s: %s", name, how)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from stages.base import StageContext, fingerprint_of, run_stage, trouble_of_the_machine
+from stages.core.aside import Aside
 from stages.core.errors import StageError, TwinError
 from stages.core.file_locks import try_flock
 from stages.core.store import ArtifactRef, Store
@@ -147,7 +148,8 @@ def run_job(job: dict[str, Any], messages: Messages) -> None:
     if fingerprint != job["fingerprint"]:
         raise StageError(f"the program or the weights of {stage.name} changed while the run was under way", "run the same command again")
     device = device_for(stage)
-    context = StageContext(threads=job["threads"], seed=job["seed"], device=device, progress=messages.progress)
+    aside = Aside(Path(job["aside"][0]), tuple(job["aside"][1]), job["aside"][2]) if job["aside"] else None
+    context = StageContext(threads=job["threads"], seed=job["seed"], device=device, progress=messages.progress, aside=aside)
     store = Store(Path(job["store"]))
     with my_turn_on(device, messages):
         try:

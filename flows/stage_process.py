@@ -25,6 +25,7 @@ from typing import Any
 from flows.warm_process import WarmChild, WarmProcess
 from stages.base import Stage, StageResult, fingerprint_of, inputs_of, what_to_lower
 from stages.core import errors
+from stages.core.aside import Aside
 from stages.core.disk_errors import TOO_MANY_FILES, store_error
 from stages.core.errors import MachineError, TwinError
 from stages.core.fingerprint import plain
@@ -65,6 +66,8 @@ class StageJob:
     progress: Progress = field(default=lambda done, total, note: None)
     warm: WarmProcess | None = None
     """forks the child; None starts a fresh interpreter"""
+    aside: Aside | None = None
+    """where a stage may put pictures of its work under way"""
     computing: Callable[[], None] = field(default=lambda: None)
     """called once before a child is started, and not at all when the store has the result"""
 
@@ -112,6 +115,7 @@ def _spec(stage: Stage, inputs: Mapping[str, ArtifactRef], config: Any, fingerpr
     return {"stage": stage.name, "fingerprint": fingerprint, "settings": plain(config), "store": str(job.store.root),
             "inputs": {k: [str(r.path), r.fingerprint] for k, r in inputs.items()},
             "seed": job.seed, "threads": job.threads, "force": job.force, "parent_pid": os.getpid(),
+            "aside": job.aside and [str(job.aside.folder), job.aside.panels, job.aside.every],
             "environment": dict(os.environ), "folder": _here()}
 
 

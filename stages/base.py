@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.core.disk_errors import disk_fault, store_error
 from stages.core.errors import MachineError, StageError, TwinError
@@ -23,6 +23,9 @@ from stages.core.fingerprint import digest_mapping, plain
 from stages.core.memory import lacks_memory, out_of_memory
 from stages.core.parallel import usable_cores
 from stages.core.store import ArtifactRef, Store
+
+if TYPE_CHECKING:
+    from stages.core.aside import Aside
 
 __all__ = [
     "ArtifactRef",
@@ -65,6 +68,8 @@ class StageContext:
     """"cpu" or a GPU by torch's name for it (stages/core/devices.py)"""
     progress: Progress = lambda done, total, note: None
     """called as progress(done, total, note); cheap, call it per frame or per 100 steps"""
+    aside: Aside | None = None
+    """where pictures of the work under way go, if anybody asked for them; they must change nothing"""
 
     @property
     def workers(self) -> int:
@@ -120,6 +125,10 @@ class Stage:
     def needs_libraries(self, config: Any) -> tuple[str, ...]:
         """Names of optional libraries that the settings use; `licence: commercial` refuses by them too."""
         return ()
+
+    def card_gb(self, config: Any) -> float:
+        """GB of a GPU's memory that the settings take where the stage computes on one; 0 where it does not, on this machine."""
+        return 0.0
 
     def weights_used(self, config: Any) -> dict[str, str]:
         """{name: sha256} of the weights that decide the result. Raises WeightsError where one is missing."""

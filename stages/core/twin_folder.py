@@ -31,6 +31,8 @@ OWN_FILES = (
     "removed.txt",
 )
 OWN_FOLDERS = ("masks", "disparity", "previews", "sim", "lod", "novel_views")
+PROGRESS = "progress"
+"""pictures that a run writes before there is a twin; they stay as files of the user do"""
 
 
 def refuse_foreign(out_dir: Path) -> None:
@@ -39,7 +41,7 @@ def refuse_foreign(out_dir: Path) -> None:
         return
     if not out_dir.is_dir():
         raise StoreError(f"{out_dir} is a file", "name a folder with --out")
-    found = sorted(out_dir.iterdir())
+    found = sorted(p for p in out_dir.iterdir() if p.name != PROGRESS)
     if found and not any((out_dir / name).exists() for name in ("run.json", "mesh.ply")):
         raise StoreError(f"{out_dir} holds {found[0].name} and more, but no twin", "name an empty or a new folder with --out")
 

@@ -45,7 +45,9 @@ def _by_cameras(out: Look, found: PosedSet, config: PosedConfig) -> None:
     if len(found.points):
         out.sections.append(("points", [f"{len(found.points):,}"]))
     out.notes += found.notes
-    out.figures |= {"frames": len(found.cameras), "format": found.format, "focal_px": round(float(lens.K[0, 0]), 2)}
+    width, height = max(sizes, key=lambda size: (size[0] * size[1], size))
+    out.figures |= {"frames": len(found.cameras), "format": found.format, "focal_px": round(float(lens.K[0, 0]), 2),
+                    "width_px": width, "height_px": height}  # of the largest
 
 
 def _by_pictures(out: Look, cameras: tuple[PosedCamera, ...], config: PosedConfig) -> None:

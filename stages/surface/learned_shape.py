@@ -18,11 +18,14 @@ from stages.surface.learning.space import CELLS, trilinear_all
 from stages.surface.learning.steps import LearningSteps, NumbaLearningSteps, Weights
 from stages.surface.shape.grid import Grid
 from stages.surface.shape.initial import closed
+from stages.surface.shape.meshing import marching
 from stages.surface.training.train import Cube
 from stages.surface.views.views import View
 
 FINEST_CELL = 1.5
 """cell of the finest level, footprints"""
+GLANCE_CELLS = 96
+"""along the diagonal of the box, of a mesh that is only looked at while the field learns"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class FromPictures:
     workers: int
     progress: Callable[[int, int], None]
     metrics: dict[str, Any]
+    glance: Callable[[int, Callable[[], tuple[np.ndarray, np.ndarray]]], None] = lambda step, mesh: None
+    """called with the step, and how to have the mesh of what is learned so far; it changes nothing"""
 
     def shape(self, hull: Grid, distance: np.ndarray, voxel: float) -> tuple[Grid, np.ndarray]:
         """(grid with cells of `voxel` metres, signed distance on it in metres) from the visual hull's `distance` on `hull`."""
@@ -46,8 +51,14 @@ class FromPictures:
         sizes = FieldShape(log2_entries=config.field_log2_entries, finest_resolution=finest)
         plan = LearningPlan(steps=config.picture_steps, rays=config.picture_rays)
         steps = self._steps(Field.create(sizes, self.seed, 0.3, self.workers))
+        rough = Grid.covering(hull.origin, hull.high, float(np.linalg.norm(hull.high - hull.origin)) / GLANCE_CELLS)
+
+        def told(step: int, count: int) -> None:
+            self.progress(step, count)
+            self.glance(step, lambda: _mesh(_on_grid(steps, cube, bound, rough), rough))
+
         learning = Learning(self.views, bound, cube, self.footprint, sizes, plan, self.seed, self.workers)
-        learning.run(steps, self.progress)
+        learning.run(steps, told)
         last = learning.log[-1]
         names = ("colour", "opacity", "eikonal")
         self.metrics.update({f"learned_{k}_error": round(last[k], 5) for k in names if k in last})
@@ -61,7 +72,14 @@ class FromPictures:
         return build.device_learning_steps(self.backend.name, field, Weights(), self.config, self.workers)
 
 
-def _on_grid(field: Field, cube: Cube, bound: np.ndarray, grid: Grid) -> np.ndarray:
+def _mesh(distance: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """(vertices, faces); none where nothing is inside."""
+    if not (distance < 0).any():
+        return np.empty((0, 3)), np.empty((0, 3), np.int64)
+    return marching(closed(distance, grid.voxel), grid)
+
+
+def _on_grid(field: Field | LearningSteps, cube: Cube, bound: np.ndarray, grid: Grid) -> np.ndarray:
     """Signed distance in metres, plane by plane; where the outlines leave no room, at least what they say."""
     out = np.empty(grid.shape, np.float32)
     plane = grid.shape[1] * grid.shape[2]

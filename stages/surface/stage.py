@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,15 @@ class SurfaceStage(Stage):
             return config.method, "set by surface.method"
         backend = choose(config.backend)
         return "neural", f"its field is trained by {backend.name}: {backend.reason}"
+
+    def card_gb(self, config: SurfaceConfig) -> float:
+        """Of a field that learns from pictures. Raises StageError for a backend that cannot run here."""
+        from stages.core.devices import has_cuda
+
+        if config.method in ("fusion", "tsdf") or not has_cuda():
+            return 0.0
+        backend = importlib.import_module("stages.surface.backend").choose(config.backend).name
+        return 0.0 if backend == "numba" else importlib.import_module("stages.surface.device.build").learning_gb(backend, config)
 
     def run(self, inputs: Mapping[str, ArtifactRef], config: SurfaceConfig, out: Path, context: StageContext) -> StageReport:
         """Recover the shape, train the field on it, mesh, refine masks and disparity."""
@@ -210,7 +219,28 @@ class _Work:
         self.metrics["field_learns_from"] = "pictures"
         told = lambda i, n: self.context.progress(10 + round(35 * i / n), PARTS, f"learning from the pictures, step {i} of {n}")  # noqa: E731
         learned = importlib.import_module("stages.surface.learned_shape")
-        return learned.FromPictures(views, self.footprint, c, backend, self.context.seed, self.context.workers, told, self.metrics)
+        return learned.FromPictures(views, self.footprint, c, backend, self.context.seed, self.context.workers, told, self.metrics,
+                                   self._glance(views))
+
+    def _glance(self, views: list[View]) -> Callable[[int, Callable[[], tuple[np.ndarray, np.ndarray]]], None]:
+        """Writes a progress picture of what is learned so far, where any are asked for."""
+        from stages.core.render import Caster
+        from stages.surface.colours import vertex_colours
+        from stages.surface.pictures import four_sides
+
+        aside, before = self.context.aside, 0
+
+        def glance(step: int, mesh: Callable[[], tuple[np.ndarray, np.ndarray]]) -> None:
+            nonlocal before
+            if aside is None or not aside.due(step, before):
+                return
+            before = step
+            vertices, faces = mesh()
+            if len(faces):
+                caster, colours = Caster(vertices, faces), vertex_colours(vertices, faces, views, 3 * self.footprint, self.context.workers)
+                aside.write(f"surface_step_{step:05d}", {"normal": four_sides(caster), "kd": four_sides(caster, colours)})
+
+        return glance
 
     def write_mesh(self, mesh: Mesh, views: list[View]) -> None:
         """mesh.ply."""

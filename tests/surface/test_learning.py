@@ -120,13 +120,13 @@ def views() -> list[View]:
     return made
 
 
-def learned(views: list[View], threads: int, steps: int) -> tuple[Grid, np.ndarray, np.ndarray, dict]:
+def learned(views: list[View], threads: int, steps: int, glance=lambda step, mesh: None) -> tuple[Grid, np.ndarray, np.ndarray, dict]:
     """(grid, learned distance, the hull's on the same grid, metrics)."""
     hull = Grid.covering(np.full(3, -0.06), np.full(3, 0.06), 0.003)
     distance = initial_distance(views, hull, FOOTPRINT, 1, 1)
     config = SurfaceConfig(picture_steps=steps, picture_rays=256, field_log2_entries=14)
     metrics: dict = {}
-    learner = FromPictures(views, FOOTPRINT, config, Choice("numba", ""), 0, threads, lambda i, n: None, metrics)
+    learner = FromPictures(views, FOOTPRINT, config, Choice("numba", ""), 0, threads, lambda i, n: None, metrics, glance)
     grid, found = learner.shape(hull, distance, 0.0015)
     return grid, found, hull.resampled(distance, grid), metrics
 
@@ -146,6 +146,15 @@ def test_a_hollow_that_no_outline_shows_is_found(views):
 def test_same_bits_for_any_number_of_threads(views):
     one, two = learned(views[::3], 1, 100)[1], learned(views[::3], 2, 100)[1]
     assert (one == two).all()
+
+
+def test_a_glance_shows_what_is_learned_so_far_and_changes_nothing(views):
+    seen = {}
+    looked = learned(views[::3], 2, 100, lambda step, mesh: seen.update({step: mesh()}))[1]
+    assert (looked == learned(views[::3], 2, 100)[1]).all()
+    assert list(seen) == [1, 51, 100]
+    for vertices, faces in seen.values():
+        assert len(faces) > 500 and np.abs(np.median(np.linalg.norm(vertices, axis=1)) - RADIUS) < 0.1 * RADIUS
 
 
 def test_what_hangs_in_the_air_is_dropped():

@@ -16,6 +16,8 @@ from stages.surface.config import SurfaceConfig
 from stages.surface.device.field import DeviceField, Parts, TorchParts
 from stages.surface.device.learning_steps import DeviceLearningSteps
 from stages.surface.device.steps import DeviceSteps
+from stages.surface.field.taps import TETRAHEDRON
+from stages.surface.learning.learn import WARM_POINTS, LearningPlan
 from stages.surface.learning.steps import Weights
 from stages.surface.training.train import Cube, Schedule
 from stages.surface.views.pixels import Pixels
@@ -75,6 +77,14 @@ def bytes_a_point(shape: FieldShape, backend: str) -> int:
 def bytes_of_parameters(shape: FieldShape) -> int:
     """Grid with its gradient, two moments and step counts."""
     return shape.grid().entries * (4 * 8 + 4)
+
+
+def learning_gb(backend: str, config: SurfaceConfig) -> float:
+    """Of a step of a field that learns from pictures, which is not cut into parts, and of what stays between steps."""
+    shape, rays = FieldShape(log2_entries=config.field_log2_entries), config.picture_rays
+    regular = (len(TETRAHEDRON) + 1) * (rays + rays // 4) + rays // 2
+    points = max(rays * LearningPlan.samples, regular, WARM_POINTS)
+    return (points * bytes_a_point(shape, backend) + bytes_of_parameters(shape)) / 1e9
 
 
 def divided(shape: FieldShape, schedule: Schedule, backend: str, free: float, memory: Memory) -> int:
