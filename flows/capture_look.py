@@ -10,7 +10,7 @@ from stages.core.config import resolve
 from stages.core.look import Look
 from stages.graph import look_at
 
-FIRST = {"stereo": "rectify", "posed": "posed", "rgbd": "rgbd", "merge": "merge", "turntable": "rgbd"}
+FIRST = {"stereo": "rectify", "posed": "posed", "scene": "posed", "rgbd": "rgbd", "merge": "merge", "turntable": "rgbd"}
 """{route: the stage that reads the capture}"""
 
 

@@ -107,8 +107,9 @@ def _reconstruct(commands) -> None:
     p.add_argument("capture", help="folder with left/, right/ (or video) and a calibration, or with posed pictures")
     p.add_argument("--out", required=True, help="folder that receives the twin")
     p.add_argument("--profile", default="standard", choices=("preview", "standard", "quality"), help="default: standard")
-    p.add_argument("--route", default="auto", choices=("auto", "stereo", "posed", "rgbd", "merge", "turntable"),
-                   help="default: by what lies there; turntable: a depth camera's capture, poses from marks that turn with the object")
+    p.add_argument("--route", default="auto", choices=("auto", "stereo", "posed", "scene", "rgbd", "merge", "turntable"),
+                   help="default: by what lies there; scene: new views of posed pictures, without masks and surface; "
+                        "turntable: a depth camera's capture, poses from marks that turn with the object")
     p.add_argument("--box", type=_box, metavar="X0,Y0,X1,Y1", help="the object in the first left picture, px")
     p.add_argument("--force", action="store_true", help="compute every stage again")
     p.add_argument("--from", dest="start_from", metavar="STAGE", help="compute this stage and all that follow again")

@@ -34,12 +34,14 @@ def _edge(which: str, position: int) -> Any:
 
 
 class RouteChoice(StrEnum):
-    """Stereo capture, pictures with known cameras, colour and depth of a depth camera (rgbd), or two sessions
-    that `twin merge` joins, or a depth camera before marks that turn with the object (turntable); auto goes by what lies in the folder."""
+    """Stereo capture, pictures with known cameras (posed; scene: new views of all they show, without a surface), colour and depth of a
+    depth camera (rgbd), or two sessions that `twin merge` joins, or a depth camera before marks that turn with the object (turntable);
+    auto goes by what lies in the folder."""
 
     auto = "auto"
     stereo = "stereo"
     posed = "posed"
+    scene = "scene"
     rgbd = "rgbd"
     merge = "merge"
     turntable = "turntable"

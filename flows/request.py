@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from stages.core.prompt_words import text_of
 from stages.core.routes import Route, route_of
 
+OF_A_SCENE = ("posed.masks=none", "novel_views.method=radiance")
+
 
 class Reconstruction(BaseModel):
     """One capture to reconstruct. Paths are absolute once it has been made by `for_paths`."""
@@ -19,7 +21,8 @@ class Reconstruction(BaseModel):
 
     capture: str = Field(min_length=1, description="folder: left/, right/ (or video), calibration; or posed pictures; or colour and depth")
     out: str = Field(min_length=1, description="folder that receives the twin")
-    route: Route = Field("auto", description="stereo capture, posed pictures, depth camera (rgbd), or auto: what lies in the folder")
+    route: Route = Field("auto", description="stereo capture, posed pictures, depth camera (rgbd), new views of posed pictures without a "
+                                              "surface (scene), or auto: what lies in the folder")
     profile: Literal["preview", "standard", "quality"] = Field("standard", description="preview: about a minute; quality: slow and fine")
     box: tuple[float, float, float, float] | None = Field(None, description="x0, y0, x1, y1 of the object in the first left picture, px")
     start_from: str | None = Field(None, description="compute this stage and all that follow again, even if the store has them")
@@ -34,18 +37,20 @@ class Reconstruction(BaseModel):
         """The capture's folder name."""
         return Path(self.capture).name
 
-    def taken(self) -> Literal["stereo", "posed", "rgbd", "merge", "turntable"]:
+    def taken(self) -> Literal["stereo", "posed", "scene", "rgbd", "merge", "turntable"]:
         """The route: the one asked for, or by what lies in the folder."""
         return route_of(Path(self.capture)) if self.route == "auto" else self.route
 
     def overrides(self) -> tuple[str, ...]:
-        """All settings of the request as stage.key=value, among them the box, or the words of prompt.json, which need weights."""
+        """All settings of the request as stage.key=value, among them the box, or the words of prompt.json, which need weights; before them
+        what the route `scene` means, where nothing else is asked."""
+        settings = (*OF_A_SCENE, *self.settings) if self.route == "scene" else self.settings
         words = "" if self.box is not None else text_of(Path(self.capture))
         if self.box is None and not words:
-            return self.settings
+            return settings
         route = self.taken()
         stage = "rgbd" if route in ("rgbd", "turntable") else "rectify"
         if self.box is None:
-            return (f"{stage}.text={json.dumps(words)}", *self.settings) if route in ("stereo", "rgbd", "turntable") else self.settings
+            return (f"{stage}.text={json.dumps(words)}", *settings) if route in ("stereo", "rgbd", "turntable") else settings
         box = f"{stage}.box=[{','.join(f'{x:g}' for x in self.box)}]"
-        return (box, *self.settings)
+        return (box, *settings)

@@ -27,7 +27,7 @@ from flows.neighbours import among_neighbours, share_of_cores
 from flows.places import twin_lock
 from flows.progress_pictures import ProgressPictures
 from flows.request import Reconstruction
-from flows.routes import refuse_of_other_route
+from flows.routes import refuse_of_other_route, refuse_unfit
 from flows.run_record import RunRecord, RunRecords, StageRecord
 from flows.stage_child import load_stages
 from flows.stage_process import StageFault, StageJob, run_stage_in_child
@@ -143,6 +143,8 @@ class Run:
         refuse_of_other_route(self.request.overrides(), self.route, (*every, *asked_stages()))
         settings = resolve({s.name: s.Config for s in load_stages()}, self.request.profile, Path(self.request.capture) / "twin.yaml",
                            self.request.overrides(), packaged="TWIN_STAGES" not in os.environ)
+        if "TWIN_STAGES" not in os.environ:
+            refuse_unfit(settings.stages, self.route)
         return settings
 
     def _with_asked(self) -> tuple[Stage, ...]:

@@ -103,7 +103,7 @@ def share_threads(threads: int) -> None:
 def load_stages(route: str = "all") -> tuple[Any, ...]:
     """The stages of a route in order, or those of all; TWIN_STAGES=module:function names others than the real ones, for tests and
     experiments."""
-    real = {"stereo": "stages", "posed": "posed_stages", "rgbd": "rgbd_stages", "merge": "merge_stages",
+    real = {"stereo": "stages", "posed": "posed_stages", "scene": "scene_stages", "rgbd": "rgbd_stages", "merge": "merge_stages",
             "turntable": "turntable_stages", "all": "every_stage"}[route]
     module, function = os.environ.get("TWIN_STAGES", f"stages.graph:{real}").split(":")
     return getattr(importlib.import_module(module), function)()

@@ -40,6 +40,15 @@ def posed_stages() -> tuple[Stage, ...]:
 
 
 @cache
+def scene_stages() -> tuple[Stage, ...]:
+    """Pictures with known cameras, of which only new views are asked: no masks are needed, and no surface is made."""
+    from stages.novel_views.stage import STAGE as NOVEL_VIEWS
+    from stages.posed.stage import STAGE as POSED
+
+    return ordered((POSED, NOVEL_VIEWS))
+
+
+@cache
 def rgbd_stages() -> tuple[Stage, ...]:
     """The third route, for depth cameras: `rgbd` makes what `rectify` and `depth` make of pairs; the rest is the same."""
     from stages.rgbd.stage import STAGE as RGBD

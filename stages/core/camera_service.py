@@ -75,6 +75,20 @@ def orbit(
     return out
 
 
+def sway(seen: np.ndarray, centre: np.ndarray, count: int, up: np.ndarray, climb: bool = False) -> list[np.ndarray]:
+    """world_from_camera of `count` cameras on an ellipse before a scene that was seen from one side, all looking at `centre`: as wide and
+    high as most of the eyes `seen` (N, 3) lie about their middle; with `climb` it goes to and fro too."""
+    middle = seen.mean(0)
+    back = (middle - centre) / np.linalg.norm(middle - centre)
+    side = np.cross(up, back)
+    side /= np.linalg.norm(side)
+    axes = np.stack([side, np.cross(back, side), back])
+    reach = np.percentile(np.abs((seen - middle) @ axes.T), 80, axis=0)
+    turns = 2 * math.pi * np.arange(count) / count
+    steps = np.stack([np.cos(turns), np.sin(turns), np.sin(2 * turns) * climb], 1) * reach
+    return [look_at(middle + step @ axes, centre, up) for step in steps]
+
+
 def transforms(cameras: Sequence[PosedCamera], names: Sequence[str]) -> dict[str, Any]:
     """transforms_train.json as Blender data have it; `names` are the file paths without suffix. Raises ValueError where the cameras differ
     in their focal lengths or have no centred principal point: that format cannot say so."""

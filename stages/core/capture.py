@@ -106,7 +106,7 @@ def capture_files(root: Path, route: Route = "auto") -> tuple[Path, ...]:
         return find_rgbd(Path(root)).all()
     if chosen == "merge":
         return merge_files(Path(root))
-    return posed_files(Path(root)) if chosen == "posed" else find_files(root).all()
+    return posed_files(Path(root)) if chosen in ("posed", "scene") else find_files(root).all()
 
 
 def capture_ref(path: Path, memo_folder: Path | None = None, workers: int = 4, route: Route = "auto") -> ArtifactRef:

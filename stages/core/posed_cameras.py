@@ -156,3 +156,13 @@ def nearest_rotation(R: np.ndarray) -> np.ndarray:
     """The orthonormal matrix nearest to R (3, 3)."""
     U, _, Vt = np.linalg.svd(R)
     return U @ Vt
+
+
+def common_point(poses: np.ndarray) -> np.ndarray | None:
+    """(3,) nearest to the axes of all cameras (N, 4, 4); None where they are too parallel to meet."""
+    eyes, axes = poses[:, :3, 3], poses[:, :3, 2]
+    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
+    A = across.sum(0)
+    if np.linalg.eigvalsh(A)[0] < 0.05 * len(poses):
+        return None
+    return np.linalg.solve(A, (across @ eyes[:, :, None]).sum(0)[:, 0])

@@ -12,7 +12,7 @@ from stages.core.errors import CaptureError
 from stages.core.plain_files import require_all_regular
 from stages.core.rgbd_files import looks_rgbd
 
-Route = Literal["auto", "stereo", "posed", "rgbd", "merge", "turntable"]
+Route = Literal["auto", "stereo", "posed", "scene", "rgbd", "merge", "turntable"]
 PICTURES = (".png", ".jpg", ".jpeg")
 CAMERA_FILES = ("transforms.json", "transforms_train.json", "poses_bounds.npy", "cameras.npz", "cameras_sphere.npz")
 MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", "dense/sparse", ".")

@@ -125,8 +125,8 @@ def _copy_outputs(folder: Path, refs: Mapping[str, ArtifactRef], wanted: tuple[s
     """Copies, never links, because users edit what they are given."""
     if "mesh.ply" in refs and "twin" not in refs:
         write_ply(folder / "mesh.ply", turned_mesh(read_ply(refs["mesh.ply"].path), TWIN_FROM_OBJECT), TWIN_AXES)
-    if "poses_refined.json" in refs:
-        write_poses(folder / "poses.json", poses_in_twin_frame(read_poses(refs["poses_refined.json"].path)), TWIN_POSES)
+    if poses := next((refs[k] for k in ("poses_refined.json", "poses.json") if k in refs), None):
+        write_poses(folder / "poses.json", poses_in_twin_frame(read_poses(poses.path)), TWIN_POSES)
     for name, path in _parts(refs, wanted).items():
         disk.copy_tree(path, folder / name, without=NOT_COPIED)
     if (folder / "sim/twin.usda").is_file():         # SimReady's sidecar; the stage's own files know no date

@@ -14,13 +14,14 @@ class NovelViewsConfig:
 
     method: Literal["image_based", "radiance"] = "image_based"
     """image_based: through the mesh, each pixel blended from the nearest pictures; radiance: a radiance field learned from the pictures
-    that are not scored, for which the mesh is only the box to look in"""
+    that are not scored, for which the mesh, where there is one, is only the box to look in"""
     radiance_steps: int = setting(2000, only_for=("radiance",))
     """of learning the radiance field; more are better and take longer in proportion"""
     radiance_samples: int = setting(32768, only_for=("radiance",))
     """places in a step at which the radiance field is asked; half of them take half the time and memory, and are noisier"""
     path: Literal["none", "turntable", "spiral"] = "none"
-    """cameras of the video: turntable goes round the object, spiral rises and falls as it goes; both at the captured distance and height"""
+    """cameras of the video: turntable goes round the object, spiral rises and falls as it goes; both at the captured distance and
+    height. Before a scene that was seen from one side (route scene) both stay among its cameras"""
     frames: int = 60
     """of the video"""
     width: int = 640

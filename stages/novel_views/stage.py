@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.base import Inputs, Resources, Stage, StageContext, StageReport
+from stages.base import ArtifactRef, Inputs, Resources, Stage, StageContext, StageReport
 from stages.core.errors import StageError
 from stages.novel_views.config import NovelViewsConfig
 
@@ -20,17 +20,21 @@ LEAST_PICTURES = 3
 METHODS = {"image_based": "image-based rendering through the surface", "radiance": "radiance field learned from the pictures"}
 MOST_SCORED = 8
 """pictures that are scored, spread over those that every n-th is of"""
+ONE_SIDED = 0.7
+"""length of the mean of the unit vectors to the cameras: 0 all round, 1 all in one direction, 0.7 within some 60 degrees of their middle"""
 
 
 class NovelViewsStage(Stage):
     """mesh.ply and the pictures -> `novel_views` (scores.json; with a path: turntable.mp4 or spiral.mp4 and cameras.json; of a radiance
-    field depth/ of the scored pictures too)."""
+    field depth/ of the scored pictures too). A radiance field needs no mesh, and on the route `scene` there is none."""
 
     name = "novel_views"
     version = 1
     needs = Resources(memory_gb=1.0, lower=("width", "radiance_samples"))
     Config = NovelViewsConfig
-    inputs = ("pairs", "frames.parquet", "rig.json", "masks_final", "poses_refined.json", "mesh.ply")
+    inputs = ("pairs", "frames.parquet", "rig.json")
+    inputs_where_made = ("masks_final", "poses_refined.json", "mesh.ply", "masks", "poses.json")
+    """the last two stand for the first two where no surface is made"""
     outputs = ("novel_views",)
 
     def needs_libraries(self, config: NovelViewsConfig) -> tuple[str, ...]:
@@ -38,12 +42,14 @@ class NovelViewsStage(Stage):
         return ("pyav",) if config.path != "none" else ()
 
     def check(self, inputs: Inputs, config: NovelViewsConfig) -> None:
-        """Raises StageError without pictures, MachineError for a video without PyAV."""
+        """Raises StageError without pictures or what the method needs, MachineError for a video without PyAV."""
         from stages.core.backends import check_libraries
         from stages.core.frames import posed, read_poses
 
         check_libraries(self.needs_libraries(config), f"novel_views.path={config.path}")
-        if len(posed(read_poses(inputs["poses_refined.json"].path))) < LEAST_PICTURES:
+        if config.method == "image_based" and "mesh.ply" not in inputs:
+            raise StageError("novel_views.method=image_based looks through a surface, and there is none", "novel_views.method=radiance")
+        if len(posed(read_poses(_poses(inputs).path))) < LEAST_PICTURES:
             raise StageError(f"fewer than {LEAST_PICTURES} pictures have a pose", "see the reports of the stages before")
 
     def run(self, inputs: Inputs, config: NovelViewsConfig, out: Path, context: StageContext) -> StageReport:
@@ -60,6 +66,10 @@ class NovelViewsStage(Stage):
         return report
 
 
+def _poses(inputs: Inputs) -> ArtifactRef:
+    return inputs.get("poses_refined.json") or inputs["poses.json"]
+
+
 class _Work:
     """One run."""
 
@@ -69,12 +79,12 @@ class _Work:
         from stages.core.meshes import read_ply
         from stages.novel_views.radiance.renderer import scored
 
-        self.config, self.out, self.context = config, out, context
+        self.config, self.out, self.context, self.has_mesh = config, out, context, "mesh.ply" in inputs
         out.mkdir()
-        mesh, self.rig = read_ply(inputs["mesh.ply"].path), Rig.load(inputs["rig.json"].path)
+        mesh, self.rig = read_ply(inputs["mesh.ply"].path) if "mesh.ply" in inputs else None, Rig.load(inputs["rig.json"].path)
         rows = tuple(read_table(inputs["frames.parquet"].path))
-        self.reader = FrameReader(rows, inputs["pairs"].path, None, inputs["masks_final"].path)
-        found, readable = posed(read_poses(inputs["poses_refined.json"].path)), set(self.reader.ids)
+        self.reader = FrameReader(rows, inputs["pairs"].path, None, (inputs.get("masks_final") or inputs["masks"]).path)
+        found, readable = posed(read_poses(_poses(inputs).path)), set(self.reader.ids)
         self.poses = {k: p for k, p in found.items() if k in readable and self.reader.mask(k).any()}
         self.frames = scored(list(self.poses), config.score_every, MOST_SCORED)
         self.total = len(self.frames) + (config.frames if config.path != "none" else 0)
@@ -93,12 +103,12 @@ class _Work:
 
     def _radiance(self, mesh: Any) -> Any:
         """Learned from the pictures that are not scored."""
-        from stages.novel_views.radiance.renderer import Seen, learned_object
+        from stages.novel_views.radiance.renderer import Seen, learned_all, learned_object
 
         config, reader = self.config, self.reader
         seen = Seen(self.rig, {k: p for k, p in self.poses.items() if k not in self.frames}, reader.rgb, reader.mask, reader.hidden)
-        learned = learned_object(seen, (mesh.vertices.min(0), mesh.vertices.max(0)), config.radiance_steps, config.radiance_samples,
-                                 self.context.seed, self.context.workers, self._learning)
+        how = config.radiance_steps, config.radiance_samples, self.context.seed, self.context.workers, self._learning
+        learned = learned_all(seen, *how) if mesh is None else learned_object(seen, (mesh.vertices.min(0), mesh.vertices.max(0)), *how)
         self.figures = learned.field.figures() | {"learned_pictures": len(seen.poses)}
         return learned
 
@@ -154,18 +164,25 @@ class _Work:
 
     def video(self) -> dict[str, float | int | str | None]:
         """Along the path; what is nearest to each camera goes into cameras.json."""
-        from stages.core.camera_service import orbit
         from stages.novel_views.video import write_mp4
 
-        rig, centre, up = self._video_rig(), self.renderer.centre, self._up()
-        eyes = np.array([p[:3, 3] for p in self.poses.values()]) - centre
-        radius = float(np.median(np.linalg.norm(eyes, axis=1)))
-        elevation = np.arcsin(np.clip(eyes @ up / np.linalg.norm(eyes, axis=1), -1, 1))
-        spread = 0.5 * float(np.ptp(elevation)) if self.config.path == "spiral" else 0.0
-        poses = orbit(centre, radius, self.config.frames, up, float(np.median(elevation)), climb_rad=min(spread, 0.6))
-        count = write_mp4(self.out / f"{self.config.path}.mp4", self._along(poses, rig), (rig.width, rig.height), self.config.fps)
+        rig = self._video_rig()
+        count = write_mp4(self.out / f"{self.config.path}.mp4", self._along(self._path(), rig), (rig.width, rig.height), self.config.fps)
         worst = max(c["angle_deg"] for c in self.cameras)
         return {"video_frames": count, "video_width_px": rig.width, "farthest_from_a_picture_deg": worst}
+
+    def _path(self) -> list[np.ndarray]:
+        """Round the object; before a scene that was seen from one side, to and fro among its cameras."""
+        from stages.core.camera_service import orbit, sway
+
+        centre, up, climbs = self.renderer.centre, self._up(), self.config.path == "spiral"
+        eyes = np.array([p[:3, 3] for p in self.poses.values()]) - centre
+        away = np.linalg.norm(eyes, axis=1)
+        if not self.has_mesh and np.linalg.norm((eyes / away[:, None]).mean(0)) > ONE_SIDED:
+            return sway(eyes + centre, centre, self.config.frames, up, climbs)
+        elevation = np.arcsin(np.clip(eyes @ up / away, -1, 1))
+        spread = 0.5 * float(np.ptp(elevation)) if climbs else 0.0
+        return orbit(centre, float(np.median(away)), self.config.frames, up, float(np.median(elevation)), climb_rad=min(spread, 0.6))
 
     def _along(self, poses: list[np.ndarray], rig: Any) -> Iterator[np.ndarray]:
         from stages.novel_views.nearest import nearest

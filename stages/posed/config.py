@@ -16,9 +16,9 @@ class PosedConfig:
     """of the matrices in transforms*.json: opengl looks along -z with y up, opencv along +z with y down"""
     metres_per_unit: float = 0.0
     """length of one unit of the file in metres; 0 = unknown: then every length of the twin is in units of the file, and says so"""
-    masks: Literal["auto", "given", "alpha", "depth", "plain"] = "auto"
+    masks: Literal["auto", "given", "alpha", "depth", "plain", "none"] = "auto"
     """where the object's masks come from; auto takes the first of alpha channel, mask files, depth pictures (0 = background) and a plain
-    background that a picture has"""
+    background that a picture has; none: all of every picture is wanted (route scene, which means it)"""
     views_distance: float = 2.5
     """distance of canonical views (front, back, ..) from the object's middle, units"""
     field_of_view_deg: float = 0.0

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.core.errors import CaptureError
-from stages.core.posed_cameras import PosedSet
+from stages.core.posed_cameras import PosedSet, common_point
 from stages.posed import read_colmap, read_llff, read_middlebury, read_neus, read_transforms, read_views
 
 FINDERS = {
@@ -57,16 +57,6 @@ def read(root: Path, format: str = "auto", axes: str = "opengl", distance: float
             out.extra,
         )
     return out
-
-
-def common_point(poses: np.ndarray) -> np.ndarray | None:
-    """(3,) nearest to the axes of all cameras (N, 4, 4); None where they are too parallel to meet."""
-    eyes, axes = poses[:, :3, 3], poses[:, :3, 2]
-    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
-    A = across.sum(0)
-    if np.linalg.eigvalsh(A)[0] < 0.05 * len(poses):
-        return None
-    return np.linalg.solve(A, (across @ eyes[:, :, None]).sum(0)[:, 0])
 
 
 def refuse_mixed(found: PosedSet) -> None:

@@ -51,6 +51,9 @@ def _by_cameras(out: Look, found: PosedSet, config: PosedConfig) -> None:
 
 
 def _by_pictures(out: Look, cameras: tuple[PosedCamera, ...], config: PosedConfig) -> None:
+    if config.masks == "none":
+        out.sections.append(("masks", ["none: all of every picture is wanted"]))
+        return
     chosen = np.unique(np.linspace(0, len(cameras) - 1, findings.MOST_VIEWS).round().astype(int))
     views, sources = [], Counter[str]()
     for camera in (cameras[i] for i in chosen):

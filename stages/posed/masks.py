@@ -15,7 +15,7 @@ from stages.core.plain_files import read_bytes
 from stages.core.posed_cameras import PosedCamera
 
 ADVICE = ("give masks/ (or mask/) with a picture per view, pictures with an alpha channel, or depth pictures that are 0 in the background; "
-          "a background of one colour is found by itself")  # fmt: skip
+          "a background of one colour is found by itself; new views of a scene need no masks: --route scene")  # fmt: skip
 
 MOST_BETWEEN = 0.3
 """of a mask's pixels that are not black may be neither white: soft edges are"""
@@ -47,6 +47,8 @@ def mask_of(camera: PosedCamera, picture: np.ndarray, alpha: np.ndarray | None, 
     """((H, W) bool, which source). Raises CaptureError where the wanted one, or any, is missing."""
     size = picture.shape[1::-1]
     found: np.ndarray | None = None
+    if wanted == "none":
+        return np.ones(picture.shape[:2], bool), wanted
     for source in ("alpha", "given", "depth", "plain") if wanted == "auto" else (wanted,):
         match source:
             case "given" if camera.mask is not None:

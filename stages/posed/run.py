@@ -38,20 +38,20 @@ class Run:
         c = self.config
         if c.field_of_view_deg and self.found.format != "views":
             self.cameras = [_with_fov(camera, c.field_of_view_deg) for camera in self.cameras]
-        masks = self._masks()
-        found = findings.check(masks) if c.check_silhouettes else None
+        masks = [] if c.masks == "none" else self._masks()
+        found = findings.check(masks) if masks and c.check_silhouettes else None
         if found is not None:
             self._apply(found)
         target = self._target()
         writer = Writer(self.found, target, self._scale(), self.out)
         for k, frame in enumerate(ordered_map(lambda i: self._frame(i, target), range(len(self.cameras)), self.context.workers)):
             writer.add(frame)
-            self.context.progress(len(masks) + k + 1, 2 * len(masks), f"writing {self.cameras[k].name}")
+            self.context.progress(len(masks) + k + 1, len(masks) + len(self.cameras), f"writing {self.cameras[k].name}")
         self.done.warnings += writer.finish(metric=bool(self.config.metres_per_unit))
         if not c.metres_per_unit:
             self.done.warnings.append(NO_SCALE)
         self.done.metrics |= {**self._metrics(found), **writer.metrics()}
-        self.done.frames = writer.counts()
+        self.done.frames = writer.counts() if masks else {"whole": len(self.cameras)}
         self.done.pictures = writer.pictures(found.repair.name if found is not None and found.repair is not None else "")
         return self.done
 

@@ -16,9 +16,8 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.frames import FramePose, write_poses, write_table
 from stages.core.images import thumbnail_jpeg, write_disparity, write_mask, write_rgb, write_sigma
-from stages.core.posed_cameras import PosedCamera, PosedSet, nearest_rotation
+from stages.core.posed_cameras import PosedCamera, PosedSet, common_point, nearest_rotation
 from stages.core.twin_frame import TWIN_FROM_OBJECT
-from stages.posed.formats import common_point
 from stages.posed.lens import Pinhole, Warp
 from stages.posed.masks import depth_of
 from stages.posed.plot import Shown, turning
@@ -100,7 +99,7 @@ class Writer:
         self.rows.append({"frame": k, "status": "ok", "reason": camera.name, "left": name, "right": "", "sharpness": 1.0,
                           "exposure_ratio": 1.0, "row_offset_px": 0.0})
         self.masks.append({"frame": k, "status": "given" if area else "lost", "trust": 1.0 if area else 0.0, "area_px": area,
-                           "reason": f"from {frame.mask_source}"})
+                           "reason": "the whole picture" if frame.mask_source == "none" else f"from {frame.mask_source}"})
         self.poses.append(FramePose(k, self._pose(camera), "ok", 0, None, ""))
         self._vote(camera, mask)
         self._show(frame)

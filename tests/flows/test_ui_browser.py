@@ -130,7 +130,7 @@ def test_the_form_is_readable(form):
             assert form.choices(stage.name.capitalize()) == list(typing.get_args(hint)), stage.name
     assert "semi-global matching" in form.about("Depth")
     assert form.choices("start from") == [s.name for s in every_stage()]
-    assert form.choices("route") == ["auto", "stereo", "posed", "rgbd", "merge", "turntable"]
+    assert form.choices("route") == ["auto", "stereo", "posed", "scene", "rgbd", "merge", "turntable"]
     assert "at most 1440" in form.about("time limit")
     for edge in ("Left", "Top", "Right", "Bottom"):
         form.write(edge, "1")

@@ -8,9 +8,9 @@ import json
 import numpy as np
 import pytest
 
-from stages.base import StageContext
+from stages.base import StageContext, inputs_of
 from stages.core.backends import KITS
-from stages.core.camera_service import look_at, orbit
+from stages.core.camera_service import look_at, orbit, sway
 from stages.core.errors import MachineError
 from stages.novel_views.config import NovelViewsConfig
 from stages.novel_views.image_based import filled, psnr_inside
@@ -19,7 +19,7 @@ from stages.novel_views.stage import STAGE
 
 
 def _run(truth, out, config, **context):
-    inputs = {k: truth[k] for k in STAGE.inputs}
+    inputs = inputs_of(STAGE, truth)
     STAGE.check(inputs, config)
     return STAGE.run(inputs, config, out, StageContext(threads=1, **context))
 
@@ -59,6 +59,20 @@ def test_a_spiral_rises_and_falls_and_looks_at_the_middle():
     assert max(heights) == pytest.approx(np.sin(0.5)) and min(heights) == pytest.approx(np.sin(-0.1))
 
 
+def test_a_sway_stays_among_the_cameras_that_saw_the_scene():
+    rng, centre, up = np.random.default_rng(0), np.array([0.2, 0.1, -0.4]), np.array([0, -1.0, 0])
+    half = rng.uniform(-1, 1, (20, 3)) * [0.6, 0.3, 0.1]
+    seen = np.array([0.2, 0.1, 3.0]) + np.concatenate([half, -half])
+    for climb in (False, True):
+        poses = sway(seen, centre, 24, up, climb)
+        eyes = np.array([p[:3, 3] for p in poses])
+        assert (eyes >= seen.min(0)).all() and (eyes <= seen.max(0)).all()
+        assert (np.ptp(eyes, 0)[:2] > 0.5 * np.ptp(seen, 0)[:2]).all() and (np.ptp(eyes[:, 2]) > 0.05) == climb
+        for pose in poses:
+            toward = centre - pose[:3, 3]
+            assert toward @ pose[:3, 2] == pytest.approx(np.linalg.norm(toward)) and pose[:3, 1] @ up < -0.9
+
+
 def test_filling_and_psnr():
     picture = np.zeros((20, 20, 3), np.float32)
     there = np.zeros((20, 20), bool)
@@ -87,4 +101,4 @@ def test_a_video_without_its_library_is_refused_before_work(truth):
     if not KITS["pyav"].problem():
         pytest.skip("PyAV is installed: refusal not run")
     with pytest.raises(MachineError, match=r"novel_views.path=spiral needs pyav"):
-        STAGE.check({k: truth[k] for k in STAGE.inputs}, NovelViewsConfig(path="spiral"))
+        STAGE.check(inputs_of(STAGE, truth), NovelViewsConfig(path="spiral"))

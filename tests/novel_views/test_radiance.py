@@ -22,6 +22,8 @@ from stages.novel_views.radiance import marching, volume
 from stages.novel_views.radiance.carving import box_of_outlines
 from stages.novel_views.stage import STAGE
 
+OBJECT = ("masks_final", "poses_refined.json", "mesh.ply")
+"""what the stages before leave of an object"""
 RADIUS, AWAY, PX, VIEWS = 0.4, 2.0, 56, 23
 
 
@@ -57,7 +59,7 @@ def ball(tmp_path_factory):
     box = trimesh.creation.box((2 * RADIUS,) * 3)
     grey, sure = np.full((len(box.vertices), 3), 99, np.uint8), np.ones(len(box.vertices), np.uint8)
     write_ply(out / "mesh.ply", SurfaceMesh(np.asarray(box.vertices), np.asarray(box.faces), grey, sure))
-    return rig, poses, {k: ArtifactRef(k, out / k, k) for k in STAGE.inputs}
+    return rig, poses, {k: ArtifactRef(k, out / k, k) for k in (*STAGE.inputs, *OBJECT)}
 
 
 def _learned(inputs, out, threads=2, **settings):

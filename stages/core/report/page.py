@@ -98,7 +98,7 @@ def _viewer(twin_dir: Path, verdict: Mapping[str, Any] | None) -> str:
     facts = (verdict or {}).get("facts", {})
     metric, block = facts.get("metric", True), viewer_block(twin_dir, facts)
     if block is None:
-        return '<p class="soft">There is no textured mesh to show: the run ended before the package stage.</p>'
+        return '<p class="soft">There is no textured mesh to show: the run ended before the package stage, or its route has none.</p>'
     still = twin_dir / "previews/turntable.jpg"
     instead = sections.picture(still, "the twin from eight sides") if still.is_file() else ""
     return (

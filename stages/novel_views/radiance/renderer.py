@@ -11,7 +11,8 @@ from stages.core.camera import Rig
 from stages.core.errors import StageError
 from stages.core.field.field_shape import FieldShape
 from stages.core.field.thread_team import ThreadTeam
-from stages.novel_views.radiance.carving import carved
+from stages.core.posed_cameras import common_point
+from stages.novel_views.radiance.carving import box_of_outlines, carved
 from stages.novel_views.radiance.learn import Plan, RadianceField
 from stages.novel_views.radiance.pixels import PixelBank
 from stages.novel_views.radiance.space import Frame, Space
@@ -84,6 +85,27 @@ def learned_scene(seen: Seen, centre: np.ndarray, steps: int, samples: int, seed
     away = float(np.median(np.linalg.norm(eyes - centre, axis=1)))
     across = 4 * seen.rig.fx * radius / max(away, 1e-9)
     return _learned(seen, frame, None, across, centre, NEAR_RADIUS, (steps, samples, seed, threads), progress, ThreadTeam(threads))
+
+
+def learned_all(seen: Seen, steps: int, samples: int, seed: int, threads: int, progress: Callable[[int, int, float], None]) -> Radiance:
+    """Without a mesh: of the object in the box that its outlines bound, or of the whole scene where the masks leave nothing out."""
+    poses = np.stack(list(seen.poses.values()))
+    if all(_known(seen.mask(k), seen.hidden(k)).all() for k in seen.poses):
+        return learned_scene(seen, looked_at(poses), steps, samples, seed, threads, progress)
+    try:
+        box = box_of_outlines(seen.rig, list(poses), [_known(seen.mask(k), seen.hidden(k)) for k in seen.poses], threads)
+    except ValueError as e:
+        raise StageError(f"no object was found: {e}", "look at the masks; posed.masks=none learns the whole scene") from e
+    return learned_object(seen, box, steps, samples, seed, threads, progress)
+
+
+def looked_at(poses: np.ndarray) -> np.ndarray:
+    """(3,) where the axes of the cameras (N, 4, 4) meet; where they are too parallel for that, as far ahead as the cameras lie apart."""
+    meeting = common_point(poses)
+    if meeting is not None:
+        return meeting
+    apart = float(np.linalg.norm(np.ptp(poses[:, :3, 3], axis=0)))
+    return (poses[:, :3, 3] + apart * poses[:, :3, 2]).mean(0)
 
 
 def _learned(seen: Seen, frame: Frame, opened: np.ndarray | None, across: float, centre: np.ndarray, near: float,
