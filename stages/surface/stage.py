@@ -225,7 +225,7 @@ class _Work:
     def _glance(self, views: list[View]) -> Callable[[int, Callable[[], tuple[np.ndarray, np.ndarray]]], None]:
         """Writes a progress picture of what is learned so far, where any are asked for."""
         from stages.core.render import Caster
-        from stages.surface.colours import vertex_colours
+        from stages.surface.shape.colours import vertex_colours
         from stages.surface.pictures import four_sides
 
         aside, before = self.context.aside, 0
