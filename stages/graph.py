@@ -77,16 +77,24 @@ def merge_stages() -> tuple[Stage, ...]:
 @cache
 def asked_stages() -> tuple[Stage, ...]:
     """Those that are in no route until a setting asks for them."""
+    from stages.generate.stage import STAGE as GENERATE
     from stages.material.stage import STAGE as MATERIAL
 
-    return ordered((MATERIAL,), MATERIAL.inputs)
+    return ordered((MATERIAL, GENERATE), (*MATERIAL.inputs, *GENERATE.inputs))
 
 
 def with_asked(route: tuple[Stage, ...], configs: Mapping[str, Any]) -> tuple[Stage, ...]:
-    """The stages of a route and those of `asked_stages` that the settings, by stage name, ask for. The others are unknown to the run."""
-    asked = tuple(s for s in asked_stages() if s.asked_for(configs[s.name]))
+    """The stages of a route and those of `asked_stages` that the settings, by stage name, ask for. The others are unknown to the run.
+    Raises ConfigError for one that reads what the route does not make."""
+    from stages.core.errors import ConfigError
     from stages.core.merged_capture import INPUT_KINDS
 
+    asked = tuple(s for s in asked_stages() if s.asked_for(configs[s.name]))
+    made = {SOURCE, *INPUT_KINDS, *(kind for s in (*route, *asked) for kind in s.outputs)}
+    for stage in asked:
+        if missing := [kind for kind in stage.inputs if kind not in made]:
+            raise ConfigError(f"{stage.name} reads {', '.join(missing)}, which no stage of this route makes",
+                              f"leave out the settings of {stage.name}, or choose another --route")
     return ordered((*route, *asked), INPUT_KINDS) if asked else route
 
 

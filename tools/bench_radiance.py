@@ -19,9 +19,9 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.images import read_depth, thumbnail_jpeg, write_depth
+from stages.core.new_views.image_based import psnr_inside
+from stages.core.new_views.nearest import nearest
 from stages.core.posed_cameras import PosedSet, common_point
-from stages.novel_views.image_based import psnr_inside
-from stages.novel_views.nearest import nearest
 from stages.novel_views.radiance.carving import box_of_outlines
 from stages.novel_views.radiance.renderer import Radiance, Seen, learned_object, learned_scene
 from stages.posed.formats import read

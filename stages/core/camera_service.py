@@ -40,6 +40,12 @@ def look_at(eye: Sequence[float], target: Sequence[float] = (0, 0, 0), up: Seque
     return from_opengl(out)
 
 
+def up_of(poses: Sequence[np.ndarray]) -> np.ndarray:
+    """(3,) what the pictures have at their top, on average; of pictures from all sides, the object frame's own up."""
+    up = -np.mean([p[:3, 1] for p in poses], 0)
+    return up / np.linalg.norm(up) if np.linalg.norm(up) > 0.3 else np.array([0.0, -1.0, 0.0])
+
+
 def focal_of(fov_rad: float, width: int) -> float:
     """px."""
     if not 1e-3 < fov_rad < math.pi - 1e-3:

@@ -29,6 +29,7 @@ COPIES = {
     "disparity": ("disparity_final", "disparity"),
     "novel_views": ("novel_views",),
     "sessions.json": ("sessions.json",),
+    "generated": ("generated",),
 }
 """file or folder of the twin: the outputs that it may be, best first (a run that stopped early has only the later ones)"""
 MAPS = ("masks", "disparity")
@@ -61,7 +62,7 @@ def assemble_twin(
             raise error
         disk.make_folders(partial)
         _copy_outputs(partial, refs, wanted, disk)
-        told = {**(extra or {}), **_verdict(partial, manifests), **_physics(refs), "left_out": left_out(manifests)}
+        told = {**(extra or {}), **_verdict(partial, manifests), **_physics(refs), **_generated(refs), "left_out": left_out(manifests)}
         write_run_json(partial, manifests, told)
         write_report(partial, manifests, stage_folders(refs, manifests), partial, told)
         for path in kept:
@@ -104,6 +105,11 @@ def _physics(refs: Mapping[str, ArtifactRef]) -> dict[str, Any]:
     """What the files for simulators say, or why there are none."""
     path = refs["physics"].path / "physics.json" if "physics" in refs else None
     return {} if path is None or not path.is_file() else {"physics": json.loads(path.read_text())}
+
+
+def _generated(refs: Mapping[str, ArtifactRef]) -> dict[str, Any]:
+    """What of the folder is invented, by which model: it is beside the twin and in none of its figures."""
+    return {"generated": json.loads((refs["generated"].path / "generated.json").read_text())} if "generated" in refs else {}
 
 
 def _wanted(manifests: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ OWN_FILES = (
     "evaluation.json",
     "removed.txt",
 )
-OWN_FOLDERS = ("masks", "disparity", "previews", "sim", "lod", "novel_views")
+OWN_FOLDERS = ("masks", "disparity", "previews", "sim", "lod", "novel_views", "generated")
 PROGRESS = "progress"
 """pictures that a run writes before there is a twin; they stay as files of the user do"""
 

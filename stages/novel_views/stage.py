@@ -1,6 +1,6 @@
 """novel_views: pictures of the object from cameras that took none, with a score that says how much they are worth.
 
-By the pictures through the surface (image_based.py), or from a radiance field learned from them (radiance/).
+By the pictures through the surface (stages/core/new_views), or from a radiance field learned from them (radiance/).
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ class _Work:
         self.cameras: list[dict[str, Any]] = []
 
     def _image_based(self, mesh: Any) -> Any:
+        from stages.core.new_views.image_based import ImageBased
         from stages.core.render import Caster
-        from stages.novel_views.image_based import ImageBased
 
         caster = Caster(mesh.vertices, mesh.faces)
         return ImageBased(caster, self.rig, self.poses, self.reader.rgb, self.reader.mask, mesh.colour, self.config.blended)
@@ -123,8 +123,8 @@ class _Work:
 
     def score(self) -> dict[str, float | int | str | None]:
         """Every n-th picture from all others, against the picture itself; and the nearest picture copied as it is."""
-        from stages.novel_views.image_based import filled, psnr_inside
-        from stages.novel_views.nearest import nearest
+        from stages.core.new_views.image_based import filled, psnr_inside
+        from stages.core.new_views.nearest import nearest
 
         for i, k in enumerate(self.frames):
             self.context.progress(self._done() + i, self._done() + self.total, f"picture {k} from the others")
@@ -151,7 +151,7 @@ class _Work:
         if self.config.method == "image_based":
             return *self.renderer.render(self.poses[k], self.rig, without=k), {}
         from stages.core.images import write_depth
-        from stages.novel_views.image_based import psnr_inside
+        from stages.core.new_views.image_based import psnr_inside
 
         rendered, there, depth = self.renderer.whole(self.poses[k], self.rig)
         write_depth(self.out / "depth" / f"{k:06d}.tiff", np.where(there, depth, np.nan))
@@ -173,9 +173,9 @@ class _Work:
 
     def _path(self) -> list[np.ndarray]:
         """Round the object; before a scene that was seen from one side, to and fro among its cameras."""
-        from stages.core.camera_service import orbit, sway
+        from stages.core.camera_service import orbit, sway, up_of
 
-        centre, up, climbs = self.renderer.centre, self._up(), self.config.path == "spiral"
+        centre, up, climbs = self.renderer.centre, up_of(list(self.poses.values())), self.config.path == "spiral"
         eyes = np.array([p[:3, 3] for p in self.poses.values()]) - centre
         away = np.linalg.norm(eyes, axis=1)
         if not self.has_mesh and np.linalg.norm((eyes / away[:, None]).mean(0)) > ONE_SIDED:
@@ -185,7 +185,7 @@ class _Work:
         return orbit(centre, float(np.median(away)), self.config.frames, up, float(np.median(elevation)), climb_rad=min(spread, 0.6))
 
     def _along(self, poses: list[np.ndarray], rig: Any) -> Iterator[np.ndarray]:
-        from stages.novel_views.nearest import nearest
+        from stages.core.new_views.nearest import nearest
 
         for i, pose in enumerate(poses):
             near = nearest(pose, self.poses, self.renderer.centre)[0]
@@ -199,11 +199,6 @@ class _Work:
     def _video_rig(self) -> Any:
         rig = self.rig.scaled(min(1.0, self.config.width / self.rig.width))
         return rig.cropped(0, 0, rig.width - rig.width % 2, rig.height - rig.height % 2)
-
-    def _up(self) -> np.ndarray:
-        """What the pictures have at their top, on average; of pictures from all sides, the object frame's own up."""
-        up = -np.mean([p[:3, 1] for p in self.poses.values()], 0)
-        return up / np.linalg.norm(up) if np.linalg.norm(up) > 0.3 else np.array([0.0, -1.0, 0.0])
 
     def pictures(self, out: Path) -> list[tuple[str, str]]:
         """The picture that is rendered worst: itself, as rendered, the nearest one."""

@@ -12,8 +12,8 @@ import numpy as np
 from stages.core.glb import GltfMesh, encode_glb, gltf_from_object
 from stages.core.levels import Level
 from stages.core.meshes import SurfaceMesh, TexturedMesh, write_ply
+from stages.core.texels.corners import nearest_confidence, single_index
 from stages.core.twin_frame import TWIN_AXES, TWIN_FROM_OBJECT, Z_UP_AXES, Z_UP_FROM_TWIN, turned_mesh
-from stages.package.corners import nearest_confidence, single_index
 from stages.package.obj import mtl_text, obj_text
 
 TWIN_NAMES = ("twin.obj", "twin.mtl", "twin.png")

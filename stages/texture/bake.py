@@ -18,11 +18,11 @@ from stages.core.texels.atlas import Texels, texels
 from stages.core.texels.exposure import gain_tables
 from stages.core.texels.fill import fill_background, fill_unseen
 from stages.core.texels.survey import ReadPicture, reduction
+from stages.core.texels.unwrap import Unwrapped, unwrap
 from stages.core.texels.views import ReadHidden, View, nothing_hidden, spread
 from stages.texture.config import TextureConfig
 from stages.texture.lighten import lighten, vertex_normals
 from stages.texture.paint import blend_all, collect
-from stages.texture.unwrap import Unwrapped, unwrap
 
 _OVERSAMPLING = 2.0
 """texels per picture pixel, along a line, that show all a picture holds even where it meets the texel grid at an angle"""

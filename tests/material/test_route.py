@@ -38,7 +38,7 @@ CONFIG = MaterialConfig(method="solved", points=800, rounds=8, align_views=False
 
 def unwrapped_ball() -> TexturedMesh:
     """The ball in the object frame, its texture one grey."""
-    from stages.texture.unwrap import unwrap
+    from stages.core.texels.unwrap import unwrap
 
     ball = trimesh.creation.icosphere(3, RADIUS)
     found = unwrap(ball.vertices, ball.faces, TEXTURE, 4)

@@ -12,9 +12,9 @@ from stages.base import StageContext, inputs_of
 from stages.core.backends import KITS
 from stages.core.camera_service import look_at, orbit, sway
 from stages.core.errors import MachineError
+from stages.core.new_views.image_based import filled, psnr_inside
+from stages.core.new_views.nearest import nearest
 from stages.novel_views.config import NovelViewsConfig
-from stages.novel_views.image_based import filled, psnr_inside
-from stages.novel_views.nearest import nearest
 from stages.novel_views.stage import STAGE
 
 

@@ -14,7 +14,7 @@ from stages.core.errors import StageError
 from stages.core.glb import GLTF_FROM_OBJECT, decode_glb, object_from_gltf, read_glb
 from stages.core.images import write_rgb
 from stages.core.meshes import read_ply, read_textured, write_ply, write_textured
-from stages.package.corners import nearest_confidence, single_index
+from stages.core.texels.corners import nearest_confidence, single_index
 from stages.package.files import Look, encode_picture, write_glb, write_obj
 from stages.package.usd_library import usd_version
 from stages.package.usdz import read_usdz, write_usdz

@@ -13,6 +13,7 @@ from stages.core.levels import NAMES, read_levels
 from stages.core.meshes import SurfaceMesh, TexturedMesh, write_ply, write_textured
 from stages.core.render import Caster
 from stages.core.store import ArtifactRef, Store
+from stages.core.texels.unwrap import unwrap
 from stages.package.stage import STAGE as PACKAGE
 from stages.physics.collapse import collapsed
 from stages.physics.config import PhysicsConfig
@@ -21,7 +22,6 @@ from stages.physics.normal_map import decoded
 from stages.physics.shapes import Shape, open_edges
 from stages.physics.stage import STAGE
 from stages.physics.surface_distance import Ruler, samples
-from stages.texture.unwrap import unwrap
 from tests.package.gltf_rules import broken_rules
 from tests.physics.made import meshed, mug, surface
 from tests.physics.test_support import floor

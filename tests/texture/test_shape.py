@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from stages.core.texels.atlas import texels
+from stages.core.texels.unwrap import face_blocks, taubin_smooth, unwrap
 from stages.texture.lighten import lighten, tidy, vertex_normals
-from stages.texture.unwrap import face_blocks, taubin_smooth, unwrap
 from tests.texture.scene import RADIUS_M, sphere
 
 SIZE = 256

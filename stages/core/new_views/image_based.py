@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.new_views.nearest import nearest
 from stages.core.render import Caster
-from stages.novel_views.nearest import nearest
 
 MORE = 6
 """pictures beyond the blended ones that fill what those do not see"""
@@ -46,6 +46,10 @@ class ImageBased:
 
     def render(self, pose: np.ndarray, rig: Rig, without: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """((H, W, 3) float32 grey levels, (H, W) bool where the mesh is). `without`: an input that must not be used."""
+        return self.look(pose, rig, without)[:2]
+
+    def look(self, pose: np.ndarray, rig: Rig, without: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `render`, and (H, W) bool where the colour is that of pictures, and not of the mesh."""
         hit = self.caster.view(pose, rig)
         there = np.isfinite(hit["t"])
         v, u = np.nonzero(there)
@@ -54,7 +58,9 @@ class ImageBased:
         filling = self.caster.interpolate(hit, self.colours.astype(float))[v, u]
         out = np.full((*there.shape, 3), 255, np.float32)
         out[v, u] = np.where(weight[:, None] > 0, colour / np.maximum(weight, 1e-9)[:, None], filling)
-        return out, there
+        shown = np.zeros_like(there)
+        shown[v, u] = weight > 0
+        return out, there, shown
 
     def _gather(self, points: np.ndarray, pose: np.ndarray, inputs: Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(sum of weighted colours (N, 3), sum of weights (N,)) over the nearest inputs; later ones only fill what has none."""
