@@ -1,5 +1,5 @@
 # make demo: set-up and the main job.  make test: set-up and the tests.  The rest is for development.
-.PHONY: setup demo test test-slow lint validate bench bench-kernels bench-operations bench-tracking bench-scaling bench-speed bench-ablation bench-robustness bench-verdict bench-posed bench-radiance bench-material profile gpu-check train-stereo train-mask-net train-mask-doubt clean
+.PHONY: setup demo test test-slow lint validate bench bench-kernels bench-operations bench-tracking bench-scaling bench-speed bench-ablation bench-observations bench-robustness bench-verdict bench-posed bench-radiance bench-material profile gpu-check train-stereo train-mask-net train-mask-doubt clean
 BIN := .venv/bin
 DEMO := demo
 
@@ -45,6 +45,10 @@ bench-speed: setup
 
 bench-scaling: setup
 	@$(BIN)/python tools/bench_scaling.py $(ARGS)
+
+# a surface by surface.field shape and observations, poses as they are or shaken. ARGS="CAPTURE STORE [--shaken]"
+bench-observations: setup
+	@$(BIN)/python -m tools.bench_observations $(ARGS)
 
 bench-ablation: setup
 	@$(BIN)/python tools/bench_ablation.py $(ARGS)

@@ -60,10 +60,14 @@ class SurfaceConfig:
     """give the twin the disparity of its surface inside the masks, where a single pair is wrong or silent; false keeps what was matched"""
     hold_out: int = 0
     """leave every n-th frame (0, n, 2n, ..) out, so that `texture.hold_out` measures on frames that nothing has seen; 0 = none"""
-    field: Literal["auto", "shape", "pictures", "lean"] = setting("auto", only_for=("neural",))
+    field: Literal["auto", "shape", "pictures", "observations", "lean"] = setting("auto", only_for=("neural",))
     """what the field learns from: pictures: colour and outlines of the pictures, before the rounds, which then begin with its zero set in
-    place of the hull; shape: the finished surface alone; auto: pictures where no frame has depth, shape where one has; lean: as auto, but
-    where one has no field is trained, and the mesh is the grid's own (preview)"""
+    place of the hull; observations: the same and the measured depth with its sigma (see refine_poses); shape: the
+    finished surface alone; auto: pictures where no frame has depth, shape where one has; lean: as auto, but where one has no field is
+    trained, and the mesh is the grid's own (preview)"""
+    refine_poses: bool = setting(False, only_for=("neural",))
+    """with `field` observations: move the cameras while the field learns, by the distance and the colour of what they read; for poses that
+    come from elsewhere and are off by millimetres: those of bundle adjustment are better than what it can tell"""
     picture_steps: int = setting(1500, only_for=("neural",))
     """training steps on the pictures, 50 ms of one core each"""
     picture_rays: int = setting(1024, only_for=("neural",))

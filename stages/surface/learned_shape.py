@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from stages.core.field.field import Field
 from stages.core.field.field_shape import FieldShape
+from stages.core.geometry.rigid import rotation_angle, transform
 from stages.surface.backend import Choice
 from stages.surface.config import SurfaceConfig
-from stages.surface.learning.learn import MARGIN, Learning, LearningPlan, hull_distance
+from stages.surface.learning.learn import MARGIN, Depth, Learning, LearningPlan, hull_distance
+from stages.surface.learning.placed import Placed
 from stages.surface.learning.space import CELLS, trilinear_all
 from stages.surface.learning.steps import LearningSteps, NumbaLearningSteps, Weights
 from stages.surface.shape.grid import Grid
@@ -42,6 +44,10 @@ class FromPictures:
     metrics: dict[str, Any]
     glance: Callable[[int, Callable[[], tuple[np.ndarray, np.ndarray]]], None] = lambda step, mesh: None
     """called with the step, and how to have the mesh of what is learned so far; it changes nothing"""
+    by_depth: bool = False
+    """learn from the depth of the views too, and set their cameras right if the settings say so"""
+    moved: dict[int, np.ndarray] = field(default_factory=dict)
+    """{frame: object_from_left} of the cameras that the last run moved"""
 
     def shape(self, hull: Grid, distance: np.ndarray, voxel: float) -> tuple[Grid, np.ndarray]:
         """(grid with cells of `voxel` metres, signed distance on it in metres) from the visual hull's `distance` on `hull`."""
@@ -57,13 +63,31 @@ class FromPictures:
             self.progress(step, count)
             self.glance(step, lambda: _mesh(_on_grid(steps, cube, bound, rough), rough))
 
-        learning = Learning(self.views, bound, cube, self.footprint, sizes, plan, self.seed, self.workers)
+        placed, refine = Placed(self.views, cube), self.by_depth and config.refine_poses
+        depth = Depth(self.views, placed, cube, self.footprint / cube.size, refine) if self.by_depth else None
+        learning = Learning(self.views, placed, bound, cube, self.footprint, sizes, plan, self.seed, self.workers, depth)
         learning.run(steps, told)
+        if refine:
+            self._note_motions(placed)
         last = learning.log[-1]
-        names = ("colour", "opacity", "eikonal")
+        names = ("colour", "opacity", "eikonal", "depth")
         self.metrics.update({f"learned_{k}_error": round(last[k], 5) for k in names if k in last})
         grid = Grid.covering(hull.origin, hull.high, voxel)
         return grid, without_small_parts(closed(_on_grid(steps.result(), cube, bound, grid), voxel), config.least_part, voxel)
+
+    def placed(self, views: Sequence[View]) -> list[View]:
+        """The views where the cameras stand after learning."""
+        return [replace(v, object_from_left=self.moved.get(v.frame, v.object_from_left)) for v in views]
+
+    def _note_motions(self, placed: Placed) -> None:
+        self.moved.update(zip((v.frame for v in self.views), placed.poses(), strict=True))
+        motions = placed.motions()
+        degrees = np.degrees([rotation_angle(m) for m in motions])
+        middle = np.mean([v.object_from_left[:3, 3] + v.object_from_left[:3, 2] * np.nanmedian(v.depth) for v in self.views], axis=0)
+        shifts = 1000 * np.linalg.norm([transform(m, middle) - middle for m in motions], axis=1)
+        for name, values in (("degrees", degrees), ("mm", shifts)):
+            for of, value in (("median", np.median(values)), ("max", values.max())):
+                self.metrics[f"poses_moved_{name}_{of}"] = round(float(value), 4)
 
     def _steps(self, field: Field) -> LearningSteps:
         if self.backend.name == "numba":

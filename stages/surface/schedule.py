@@ -19,7 +19,7 @@ def schedule_rounds(config: SurfaceConfig, by_depth: bool = True) -> list[Round]
 
 def learns_from_pictures(config: SurfaceConfig, by_depth: bool) -> bool:
     """Whether the field learns from the pictures before the rounds."""
-    return config.field == "pictures" or (config.field in ("auto", "lean") and not by_depth)
+    return config.field in ("pictures", "observations") or (config.field in ("auto", "lean") and not by_depth)
 
 
 def needs_no_field(config: SurfaceConfig, by_depth: bool) -> bool:

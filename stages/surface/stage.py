@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,8 @@ class SurfaceStage(Stage):
         if work.method == "tsdf":
             mesh, metrics = _tsdf(work, views)
         else:
-            mesh, metrics = METHODS[work.method](work, views, work.recover(views, points))
+            shape, views = work.recover(views, points)
+            mesh, metrics = METHODS[work.method](work, views, shape)
         work.write_mesh(mesh, views)
         work.write_poses()
         frames = work.write_frames(mesh)
@@ -173,8 +175,8 @@ class _Work:
         pose, c = self.poses[frame], self.config
         return make_view(frame, pose, self.rig, pair, mask, self.trust[frame], *measured, c.max_pixels, c.mask_margin_px, hidden)
 
-    def recover(self, views: list[View], points: np.ndarray) -> Shape:
-        """The grid's surface."""
+    def recover(self, views: list[View], points: np.ndarray) -> tuple[Shape, list[View]]:
+        """The grid's surface, and the views where their cameras stand by now."""
         from stages.surface.schedule import rounds_of_learned, schedule_rounds
         from stages.surface.shape.bounds import Bounds, Unbounded
         from stages.surface.shape.rounds import Evidence, recover_shape
@@ -206,7 +208,10 @@ class _Work:
             self.metrics["thinnest_part_mm"] = round(1000 * shape.thinnest, 2)
         for i, entry in enumerate(shape.log):
             self.metrics |= {f"round_{i + 1}_{k}": round(v, 4) for k, v in entry.items()}
-        return shape
+        if learner is None:
+            return shape, views
+        self.poses |= learner.moved
+        return shape, learner.placed(views)
 
     def _learner(self, views: list[View]) -> FromPictures | None:
         """What learns the first shape from the pictures; None where the rounds begin with the hull."""
@@ -216,17 +221,20 @@ class _Work:
         if self.method != "neural" or not learns_from_pictures(c, self.by_depth):
             return None
         backend = importlib.import_module("stages.surface.backend").choose(c.backend)
-        self.metrics["field_learns_from"] = "pictures"
+        observed = c.field == "observations"
+        if observed and not self.by_depth:
+            raise StageError("surface.field=observations needs depth, and no frame has any", "use surface.field=pictures")
+        self.metrics["field_learns_from"] = "observations" if observed else "pictures"
         told = lambda i, n: self.context.progress(10 + round(35 * i / n), PARTS, f"learning from the pictures, step {i} of {n}")  # noqa: E731
         learned = importlib.import_module("stages.surface.learned_shape")
         return learned.FromPictures(views, self.footprint, c, backend, self.context.seed, self.context.workers, told, self.metrics,
-                                   self._glance(views))
+                                   self._glance(views), observed)
 
     def _glance(self, views: list[View]) -> Callable[[int, Callable[[], tuple[np.ndarray, np.ndarray]]], None]:
         """Writes a progress picture of what is learned so far, where any are asked for."""
         from stages.core.render import Caster
-        from stages.surface.shape.colours import vertex_colours
         from stages.surface.pictures import four_sides
+        from stages.surface.shape.colours import vertex_colours
 
         aside, before = self.context.aside, 0
 
@@ -253,8 +261,10 @@ class _Work:
         write_ply(self.out / "mesh.ply", SurfaceMesh(mesh.vertices, mesh.faces, self.colours, mesh.confidence.astype(np.float32)))
 
     def write_poses(self) -> None:
-        """poses_refined.json: the poses of the bundle adjustment, which the surface did not improve on where it was measured."""
-        write_poses(self.out / "poses_refined.json", read_poses(self.inputs["poses.json"].path))
+        """poses_refined.json: the poses of the bundle adjustment, moved where the field set them right (`field` observations)."""
+        rows = read_poses(self.inputs["poses.json"].path)
+        moved = [replace(r, object_from_left=self.poses.get(r.frame, r.object_from_left)) for r in rows]
+        write_poses(self.out / "poses_refined.json", moved)
 
     def write_frames(self, mesh: Mesh) -> dict[str, int]:
         """masks_final and disparity_final, every frame; returns how many masks were refined, kept, or drawn from the silhouette."""

@@ -62,11 +62,13 @@ def test_gradients_are_those_of_autograd():
         steps.levels(4.5)
         steps.observe(drawn, along, 30.0)
         steps.regular(near, 0.02, free, bound)
+        steps.measured(near, np.abs(target), 0.02, free)
         steps.distance(near, target)
     expected = by_torch.gradients()
     for name, found in field.gradients().items():
         assert np.abs(expected[name]).max() > 0
         assert np.abs(found.ravel() - expected[name].ravel()).max() < 2e-3 * np.abs(expected[name]).max(), name
+    assert np.abs(by_hand.colours(near, drawn.ray[:100]) - by_torch.colours(near, drawn.ray[:100])).max() < 1e-4
     ours, theirs = by_hand.finish(1e-2, 1e-3), by_torch.finish(1e-2, 1e-3)
     assert ours.keys() == theirs.keys() and all(abs(ours[k] - float(theirs[k])) < 1e-4 for k in ours)
     assert np.abs(by_hand.sdf(near) - by_torch.sdf(near)).max() < 2e-3

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from stages.base import StageContext, StageError
 from stages.core.frames import posed, read_poses, write_poses
+from stages.core.geometry.rigid import rotation_angle
 from stages.core.images import read_disparity, read_mask
 from stages.core.meshes import read_ply
 from stages.core.store import ArtifactRef
@@ -126,3 +127,19 @@ def test_settings_out_of_range_are_refused():
         SurfaceConfig(hull_rank=9)
     with pytest.raises(ValueError, match="at least one"):
         SurfaceConfig(use_depth=False, use_colour=False, use_outlines=False, use_points=False)
+
+
+@pytest.mark.slow
+def test_a_field_of_observations_moves_the_poses_it_says_it_moved(truth, tmp_path, synthetic_capture):
+    config = replace(SMALL, field="observations", refine_poses=True, picture_steps=300, picture_rays=256, field_log2_entries=14)
+    report = _run(truth, tmp_path / "observed", config)
+    assert report.metrics["field_learns_from"] == "observations"
+    before, after = (posed(read_poses(p)) for p in (truth["poses.json"].path, tmp_path / "observed/poses_refined.json"))
+    turns = [np.degrees(rotation_angle(after[k] @ np.linalg.inv(before[k]))) for k in before]
+    assert before.keys() == after.keys() and max(turns) > 0.01
+    assert report.metrics["poses_moved_degrees_max"] == pytest.approx(max(turns), abs=1e-3)
+    away, missing = _errors_mm(tmp_path / "observed", synthetic_capture)
+    assert np.median(away) < 1.5 and np.median(missing) < 1.5
+    kept = _run(truth, tmp_path / "kept", replace(config, refine_poses=False, picture_steps=100))
+    same = posed(read_poses(tmp_path / "kept/poses_refined.json"))
+    assert all((same[k] == before[k]).all() for k in before) and "poses_moved_mm_max" not in kept.metrics

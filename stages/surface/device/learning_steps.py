@@ -70,6 +70,25 @@ class DeviceLearningSteps:
         seen = {"eikonal": (length - 1).square().mean(), "bend": bend.abs().mean(), "free": short.mean()}
         self._losses |= {k: v.detach() for k, v in seen.items()}
 
+    def measured(self, x: np.ndarray, sigma: np.ndarray, unit: float, free: np.ndarray) -> None:
+        """See LearningSteps."""
+        value = self._field.forward(self._here(np.concatenate([x, free])))[0]
+        sigma_here = self._here(np.maximum(sigma, unit))
+        error, below = value[: len(x)], (-value[len(x) :]).clamp(min=0)
+        held = (unit / sigma_here * _huber(error, sigma_here)).mean()
+        (self._weights.depth * held + self._weights.free * _huber(below, FREE_KNEE).mean()).backward()
+        self._losses |= {"depth": error.detach().abs().mean(), "passed": below.detach().mean()}
+
+    def colours(self, x: np.ndarray, view: np.ndarray) -> np.ndarray:
+        """See LearningSteps."""
+        out = []
+        with torch.no_grad():
+            for at in range(0, len(x), SLICE):
+                _, geo = self._field.forward(self._here(x[at : at + SLICE]))
+                along = self._here(view[at : at + SLICE]).T
+                out.append(self._field.colour(geo, torch.zeros_like(along), along).T)
+        return torch.cat(out).cpu().numpy()
+
     def finish(self, lr_grid: float, lr_mlp: float) -> dict[str, torch.Tensor]:
         """See LearningSteps."""
         rates = torch.tensor([lr_grid, lr_mlp], device=self._field.device)
@@ -112,7 +131,7 @@ def _clamped(opacity: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
     return torch.where(right, limited, opacity + (limited - opacity).detach())
 
 
-def _huber(error: torch.Tensor, knee: float) -> torch.Tensor:
+def _huber(error: torch.Tensor, knee: float | torch.Tensor) -> torch.Tensor:
     """Quadratic below the knee with slope error / knee, linear above with slope 1."""
     size = error.abs()
     return torch.where(size <= knee, error.square() / (2 * knee), size - knee / 2)

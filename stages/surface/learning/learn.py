@@ -1,7 +1,8 @@
 """A field that learns from pictures: signed distance and colour of all views' pixels and outlines, from the visual hull on.
 
-No depth is asked for. The field begins as the hull's signed distance; then rays are rendered with ever steeper opacity while finer levels
-of the grid join in, so that the shape is found coarse to fine. What the outlines rule out stays empty.
+No depth is asked for; where it is given (`Depth`) it holds the zero set, keeps free what its rays passed through, and sets the cameras
+right on the way. The field begins as the hull's signed distance; then rays are rendered with ever steeper opacity while finer levels of
+the grid join in, so that the shape is found coarse to fine. What the outlines rule out stays empty.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import numpy as np
 from stages.core.field.field_shape import FieldShape
 from stages.core.field.hash_grid import GridLayout
 from stages.core.field.thread_team import ThreadTeam
+from stages.surface.learning.placed import Placed
+from stages.surface.learning.pose_refinement import PoseRefinement
 from stages.surface.learning.rays import Rays, RaySource
+from stages.surface.learning.readings import ReadingSource
 from stages.surface.learning.space import CELLS, Space, trilinear_all
 from stages.surface.learning.steps import LearningSteps
 from stages.surface.shape.grid import Grid
@@ -50,6 +54,13 @@ class LearningPlan:
     """share of the steps after which the steepness is the last one"""
     rate_grid: float = 1e-2
     rate_mlp: float = 2e-3
+    readings: int = 2048
+    """depth readings a step, and as many places before them"""
+    passed: float = 0.2
+    """how far before a reading its ray is kept free, of the cube's edge"""
+    refine_from: float = 0.4
+    """share of the steps after which cameras are moved: before, the field is too coarse to say anything of them"""
+    refine_every: int = 10
 
     def levels(self, done: float, shape: FieldShape) -> float:
         """Levels that take part when this share of the steps is done."""
@@ -61,13 +72,34 @@ class LearningPlan:
         return self.first_steepness ** (1 - ramp) * max(self.last_steepness / unit, self.least_steepness) ** ramp
 
 
+class Depth:
+    """What depth adds to a training: readings of `views` through the cameras `placed`, and their refinement."""
+
+    def __init__(self, views: Sequence[View], placed: Placed, cube: Cube, unit: float, refine: bool) -> None:
+        self.source, self._unit = ReadingSource(views, placed, cube), unit
+        self._refinement = PoseRefinement(placed, self.source, unit) if refine else None
+
+    def teach(self, steps: LearningSteps, plan: LearningPlan, rng: np.random.Generator) -> None:
+        """The losses of one step."""
+        read = self.source.draw(plan.readings, rng)
+        free = read.before(rng.random(plan.readings, np.float32), plan.passed)
+        inside = ((free > 0) & (free < 1)).all(1)
+        steps.measured(read.points, read.sigma.astype(np.float32), self._unit, free[inside])
+
+    def refine(self, steps: LearningSteps, plan: LearningPlan, step: int, reach: float, rng: np.random.Generator) -> None:
+        """Move the cameras when it is time to."""
+        if self._refinement is None or step % plan.refine_every or step < plan.refine_from * plan.steps:
+            return
+        self._refinement.once(steps, reach, rng)
+
+
 class Learning:
     """One training: the loop and its draws."""
 
-    def __init__(self, views: Sequence[View], bound: np.ndarray, cube: Cube, footprint: float, shape: FieldShape, plan: LearningPlan,
-                 seed: int, threads: int) -> None:
-        self._plan, self._shape, self._unit = plan, shape, footprint / cube.size
-        self._space, self._source = Space(bound, MARGIN), RaySource(views, cube)
+    def __init__(self, views: Sequence[View], placed: Placed, bound: np.ndarray, cube: Cube, footprint: float, shape: FieldShape,
+                 plan: LearningPlan, seed: int, threads: int, depth: Depth | None = None) -> None:
+        self._plan, self._shape, self._unit, self._depth = plan, shape, footprint / cube.size, depth
+        self._space, self._source = Space(bound, MARGIN), RaySource(views, placed)
         self._scale = GridLayout.of(shape.levels, shape.log2_entries, shape.base_resolution, shape.finest_resolution).scale
         self._rng, self._team = np.random.default_rng(seed), ThreadTeam(threads)
         self.log: list[dict[str, float]] = []
@@ -81,6 +113,9 @@ class Learning:
             steps.levels(plan.levels(done, self._shape))
             if step % REFRESH == 0:
                 self._space.refresh(steps.sdf)
+            if self._depth is not None:
+                self._depth.refine(steps, plan, step, self._reach(done), self._rng)
+                self._depth.teach(steps, plan, self._rng)
             self._one(steps, done)
             losses = steps.finish(plan.rate_grid * 0.1**done, plan.rate_mlp * 0.1**done)
             if step % 50 == 0 or step == plan.steps - 1:
@@ -96,8 +131,12 @@ class Learning:
         pick = along[np.arange(len(rays)), rng.integers(0, plan.samples, len(rays))]
         near = np.concatenate([rays.eye + pick[:, None] * rays.ray, self._space.draw(plan.rays // 4, rng)])
         free = rng.random((plan.rays // 2, 3), np.float32)
-        finest = self._scale[min(int(np.ceil(plan.levels(done, self._shape))), self._shape.levels) - 1]
-        steps.regular(near, max(self._unit, 1 / float(finest)), free, trilinear_all(self._space.bound, free))
+        steps.regular(near, self._reach(done), free, trilinear_all(self._space.bound, free))
+
+    def _reach(self, done: float) -> float:
+        """A cell of the finest level that takes part, in the cube."""
+        finest = self._scale[min(int(np.ceil(self._plan.levels(done, self._shape))), self._shape.levels) - 1]
+        return max(self._unit, 1 / float(finest))
 
     def _rays(self, steepness: float) -> tuple[Rays, np.ndarray]:
         """Rays that can meet the object and their samples: placed by what is remembered, at half the steepness, for that may be old."""

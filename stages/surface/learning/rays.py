@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.surface.training.train import Cube
+from stages.surface.learning.placed import Placed
 from stages.surface.views.views import View
 
 UNSURE_PX = 0.5
@@ -35,15 +35,14 @@ class Rays:
 class RaySource:
     """The pixels of the views' crops, each view as often as its crop is large. Holds 4 bytes a pixel."""
 
-    def __init__(self, views: Sequence[View], cube: Cube) -> None:
+    def __init__(self, views: Sequence[View], placed: Placed) -> None:
         self._colours = np.concatenate([v.left.reshape(-1, 3) for v in views])
         self._label = np.concatenate([_label(v) for v in views])
         sizes = np.array([v.outline.size for v in views])
         self._start = np.cumsum(sizes) - sizes
         self._width = np.array([v.rig.width for v in views])
         self._lens = np.array([(v.rig.fx, v.rig.fy, v.rig.cx, v.rig.cy) for v in views])
-        self._turn = np.stack([v.object_from_left[:3, :3] for v in views])
-        self._eye = np.stack([(v.object_from_left[:3, 3] - cube.low) / cube.size for v in views])
+        self._placed = placed
 
     @property
     def cameras(self) -> int:
@@ -59,10 +58,10 @@ class RaySource:
         v, u = np.divmod(at, self._width[camera])
         fx, fy, cx, cy = self._lens[camera].T
         ray = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(len(flat))], -1)
-        ray = np.einsum("nij,nj->ni", self._turn[camera], ray)
+        ray = np.einsum("nij,nj->ni", self._placed.turn[camera], ray)
         ray /= np.linalg.norm(ray, axis=1, keepdims=True)
         colour = self._colours[flat].astype(np.float32) / 255
-        eye, inside = self._eye[camera].astype(np.float32), self._label[flat] > 0
+        eye, inside = self._placed.eye[camera].astype(np.float32), self._label[flat] > 0
         return Rays(eye, ray.astype(np.float32), colour, inside, camera.astype(np.int32))
 
 

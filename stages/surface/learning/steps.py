@@ -29,6 +29,7 @@ class Weights:
     eikonal: float = 0.6
     bend: float = 0.02
     free: float = 1.0
+    depth: float = 1.0
 
 
 class LearningSteps(Protocol):
@@ -48,6 +49,15 @@ class LearningSteps(Protocol):
 
     def observe(self, rays: Rays, along: np.ndarray, steepness: float) -> None:
         """Losses on colour and opacity of rays with samples `along (R, S)`."""
+        ...
+
+    def measured(self, x: np.ndarray, sigma: np.ndarray, unit: float, free: np.ndarray) -> None:
+        """Distance zero at `x (N, 3)`, held as surely as `sigma (N,)` against `unit`, which is as sure as can be; not below zero at
+        `free (M, 3)`."""
+        ...
+
+    def colours(self, x: np.ndarray, view: np.ndarray) -> np.ndarray:
+        """(N, 3) colours 0-1 now, of points (N, 3) seen along unit rays (N, 3)."""
         ...
 
     def regular(self, near: np.ndarray, reach: float, free: np.ndarray, bound: np.ndarray) -> None:
@@ -128,6 +138,22 @@ class NumbaLearningSteps:
         short = np.maximum(bound - tape.sdf, 0)
         field.backward(tape, (-weights.free * np.minimum(short / FREE_KNEE, 1) / len(free)).astype(np.float32))
         self._losses |= {"eikonal": float(np.mean((length - 1) ** 2)), "bend": float(np.abs(bend).mean()), "free": float(short.mean())}
+
+    def measured(self, x: np.ndarray, sigma: np.ndarray, unit: float, free: np.ndarray) -> None:
+        """See LearningSteps."""
+        n, m, weights = len(x), len(free), self._weights
+        tape = self._field.forward(np.concatenate([x, free]), features=False)
+        sigma = np.maximum(sigma, unit)
+        error, below = tape.sdf[:n], np.maximum(-tape.sdf[n:], 0)
+        d_error = weights.depth * unit / sigma * np.clip(error / sigma, -1, 1) / n
+        d_below = -weights.free * np.minimum(below / FREE_KNEE, 1) / m
+        self._field.backward(tape, np.concatenate([d_error, d_below]).astype(np.float32))
+        self._losses |= {"depth": float(np.abs(error).mean()), "passed": float(below.mean())}
+
+    def colours(self, x: np.ndarray, view: np.ndarray) -> np.ndarray:
+        """See LearningSteps."""
+        _, geo = self._field.sdf_and_features(x)
+        return self._field.colour(geo, np.zeros_like(view), view)
 
     def finish(self, lr_grid: float, lr_mlp: float) -> dict[str, float]:
         """See LearningSteps."""

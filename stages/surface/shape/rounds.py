@@ -81,6 +81,10 @@ class Learner(Protocol):
         """(grid with cells of `voxel` metres, signed distance on it in metres) from the visual hull's `distance` on `hull`."""
         ...
 
+    def placed(self, views: Sequence[View]) -> list[View]:
+        """The views where the cameras stand after learning."""
+        ...
+
 
 def footprint_of(views: Sequence[View]) -> float:
     """Size of a pixel on the object: median over the views of median depth / focal length, metres."""
@@ -117,6 +121,7 @@ def recover_shape(
     if learner is not None:
         voxel = bounds.voxel(low, high, min(LEARNED_VOXEL * footprint, fine.most))
         grid, distance = learner.shape(grid, distance, voxel)
+        views = learner.placed(views)
         if not (distance < 0).any():
             raise ValueError("the field that learned from the pictures holds nothing")
     vertices, faces = marching(distance, grid)
