@@ -60,18 +60,22 @@ class TexturedMesh:
     texture: np.ndarray
 
 
-def write_ply(path: Path, mesh: SurfaceMesh, axes: str = "metres; x right, y down, z forward") -> None:
-    """Binary little-endian PLY as docs/artifacts.md describes mesh.ply; `axes` is a comment in its header."""
-    vertex = np.zeros(len(mesh.vertices), _VERTEX)
+def write_ply(path: Path, mesh: SurfaceMesh, axes: str = "metres; x right, y down, z forward", invented: np.ndarray | None = None) -> None:
+    """Binary little-endian PLY as docs/artifacts.md describes mesh.ply; `axes` is a comment in its header. `invented` (V,) bool: a
+    property of that name, 1 where nobody measured the vertex; without it there is no such property."""
+    columns = _VERTEX if invented is None else [*_VERTEX, ("invented", "u1")]
+    vertex = np.zeros(len(mesh.vertices), columns)
     for k, name in enumerate("xyz"):
         vertex[name] = mesh.vertices[:, k]
     for k, name in enumerate(("red", "green", "blue")):
         vertex[name] = mesh.colour[:, k]
     vertex["confidence"] = mesh.confidence
+    if invented is not None:
+        vertex["invented"] = invented
     face = np.zeros(len(mesh.faces), _FACE)
     face["count"], face["index"] = 3, mesh.faces
     lines = ["ply", "format binary_little_endian 1.0", f"comment {axes}", f"element vertex {len(vertex)}"]
-    lines += [f"property {_PLY_NAME[kind]} {name}" for name, kind in _VERTEX]
+    lines += [f"property {_PLY_NAME[kind]} {name}" for name, kind in columns]
     lines += [f"element face {len(face)}", "property list uchar int vertex_indices", "end_header", ""]
     path.write_bytes("\n".join(lines).encode() + vertex.tobytes() + face.tobytes())
 

@@ -22,12 +22,21 @@ GIVEN: Mapping[str, str] = {
     "view_from_camera": "(N, 4, 4) float32, of the camera that is asked for",
     "view_intrinsics": "(3, 3) float32, px",
     "view_object_from_camera": "(4, 4) float32",
+    "points": "(M, 3) float32, places of the surface that cameras saw, even over it; M up to 4000",
     "seed": "() int64",
 }
 """every input that a model may have; it gets those that it declares"""
 OF_A_VIEW = ("view_from_camera", "view_intrinsics", "view_object_from_camera")
-ANSWERS: Mapping[str, tuple[str, ...]] = {"views": ("picture", "opacity")}
-"""outputs that a model must have, by what it answers"""
+ANSWERS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "views": (("picture", "opacity"),),
+    "completion": (("distance",), ("vertices", "faces")),
+}
+"""outputs that a model must have, by what it answers: one of these sets"""
+
+
+def inputs_for(answers: str) -> tuple[str, ...]:
+    """What a model that answers this can have."""
+    return tuple(k for k in GIVEN if answers == "views" or k not in OF_A_VIEW)
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Contract:
 
     answers: str
     size_px: int
-    """side S of the pictures that it takes, and of the one that it gives"""
+    """side S of the pictures that it takes, and of the one that it gives, where it gives one"""
     pictures: int = 1
     """most that it takes"""
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from stages.core.errors import StageError, WeightsError
 from stages.core.onnx_files import first_line, onnx_errors, open_onnx
-from stages.generate.contract import ANSWERS, GIVEN, Contract
+from stages.generate.contract import ANSWERS, Contract, inputs_for
 
 SUFFIXES = {".onnx": "ONNX", ".ts": "TorchScript"}
 ADVICE = "docs/generated.md says what a model gets and what it gives"
@@ -25,8 +25,9 @@ class Model:
             raise WeightsError(f"{path.name} of {name} is no model that can be run here", f"its file must end in {' or '.join(SUFFIXES)}")
         self.name, self.contract = name, contract
         self._run = _Onnx(path, device, threads) if path.suffix == ".onnx" else _TorchScript(path, device)
-        if strange := sorted(set(self._run.takes) - set(GIVEN)):
-            raise WeightsError(f"the model {name} wants {', '.join(strange)}, which nobody gives it; there is {', '.join(GIVEN)}", ADVICE)
+        there = inputs_for(contract.answers)
+        if strange := sorted(set(self._run.takes) - set(there)):
+            raise WeightsError(f"the model {name} wants {', '.join(strange)}, which nobody gives it; there is {', '.join(there)}", ADVICE)
         if self._run.gives is not None:
             self._refuse_without(self._run.gives)
 
@@ -42,8 +43,10 @@ class Model:
         return answer
 
     def _refuse_without(self, outputs: tuple[str, ...]) -> None:
-        if missing := [k for k in ANSWERS[self.contract.answers] if k not in outputs]:
-            raise WeightsError(f"the model {self.name} gives {', '.join(outputs) or 'nothing'}, and no {', '.join(missing)}", ADVICE)
+        sets = ANSWERS[self.contract.answers]
+        if not any(set(s) <= set(outputs) for s in sets):
+            wanted = " or ".join(" and ".join(s) for s in sets)
+            raise WeightsError(f"the model {self.name} gives {', '.join(outputs) or 'nothing'}, expected {wanted}", ADVICE)
 
 
 class _Onnx:

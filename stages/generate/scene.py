@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -90,6 +90,8 @@ class Known:
     rgb: Callable[[int], np.ndarray]
     mask: Callable[[int], np.ndarray]
     room: Room
+    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
+    """(M, 3) float32 of the room, of the surface that was seen"""
 
     def crops(self, frames: Sequence[int], size: int) -> list[Crop]:
         """Of these frames."""
@@ -103,6 +105,7 @@ class Known:
             "opacities": single(np.stack([c.mask[None] for c in crops])),
             "intrinsics": single(np.stack([c.rig.K for c in crops])),
             "object_from_camera": single(np.stack([self.room.posed(c.pose) for c in crops])),
+            "points": single(self.points),
             "seed": np.array(seed, np.int64),
         }
 

@@ -17,15 +17,17 @@ from stages.core.weights import entry, identity, require
 from stages.generate.config import GenerateConfig
 from stages.generate.contract import contract
 
+MOST_POINTS = 4000
+"""of the surface that a model gets"""
 NOTE = "invented by a generative model where a mask beside it says so; measured by nobody, and in no figure of the twin"
 
 
 class GenerateStage(Stage):
-    """The pictures and the surface -> `generated` (generated.json, views/). In a run only where a model is named."""
+    """The pictures and the surface -> `generated` (generated.json, views/, completed/). In a run only where a model is named."""
 
     name = "generate"
     version = 1
-    needs = Resources(memory_gb=2.0, gpu=True, lower=("count",))
+    needs = Resources(memory_gb=2.0, gpu=True, lower=("grid",))
     Config = GenerateConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "masks_final", "poses_refined.json", "mesh.ply", "textured")
     outputs = ("generated",)
@@ -64,6 +66,8 @@ class GenerateStage(Stage):
         report = StageReport("by " + ", ".join(config.models.values()))
         if "views" in config.models:
             work.views(report)
+        if "completion" in config.models:
+            work.completion(inputs, report)
         work.write()
         return report
 
@@ -75,6 +79,7 @@ class _Work:
         from stages.core.camera import Rig
         from stages.core.frames import FrameReader, posed, read_poses, read_table
         from stages.core.meshes import read_ply
+        from stages.generate.completion import Measured
         from stages.generate.scene import Known, Room
 
         self.config, self.out, self.context = config, out, context
@@ -87,6 +92,9 @@ class _Work:
         if len(poses) < 2 or not len(self.mesh.faces):
             raise StageError("there is no surface, or fewer than two pictures show the object", "see the reports of the stages before")
         self.known = Known(Rig.load(inputs["rig.json"].path), poses, reader.rgb, reader.mask, Room.about(self.mesh.vertices))
+        self.hidden, self.measured = reader.hidden, Measured.of(self.mesh, self.known.room)
+        step = -(-len(self.measured.points) // MOST_POINTS)
+        self.known.points = self.measured.points[::step].astype(np.float32)
         self.record: dict[str, Any] = {"note": NOTE, "models": {}}
 
     def _model(self, kind: str) -> Any:
@@ -149,6 +157,38 @@ class _Work:
         else:
             report.warnings.append(f"No view was made: pictures were taken within {self.config.from_deg:g} degrees of every direction. "
                                    "generate.from_deg lowers that.")
+
+    def completion(self, inputs: Inputs, report: StageReport) -> None:
+        """The whole solid, joined to what was measured."""
+        from stages.core.meshes import read_textured
+        from stages.generate.answer import asked
+        from stages.generate.completed_files import write_completed
+        from stages.generate.completion import Nearby, complete, invented_share, silhouettes
+        from stages.generate.paint import paint, twins_colours
+        from stages.generate.show import completed_sheet
+
+        known, config, room = self.known, self.config, self.known.room
+        model, near = self._model("completion"), Nearby(self.measured)
+        self.context.progress(0, 3, f"the solid by {model.name}")
+        answer = asked(model, known, self.context.seed, config.grid)
+        self.context.progress(1, 3, "joining it to what was measured")
+        empty = silhouettes(known.poses, known.rig, known.mask, self.hidden, room)
+        found = complete(answer.distance, self.measured, room, config.grid, empty)
+        self.context.progress(2, 3, "colours")
+        colours = twins_colours(read_textured(inputs["textured"].path))
+        painted = paint(found, near, room, 2 / (config.grid - 1), config.texture_px, colours, answer.colours(room) or colours)
+        write_completed(self.out / "generated/completed", found, painted, self.mesh)
+        share, off_mm = invented_share(found.vertices, found.faces, found.invented), 1000 * found.off * room.half
+        told = self.record["models"]["completion"]
+        self.record["completed"] = {"mesh": "completed/mesh.ply", "glb": "completed/twin.glb", "texture": "completed/texture.png",
+                                    "invented": "completed/invented.png", "vertices": len(found.vertices),
+                                    "invented_share": round(share, 4), "pieces_dropped": found.dropped}
+        report.metrics |= _told("completion", told) | {
+            "completion_invented_percent": round(100 * share, 1), "completion_vertices": len(found.vertices),
+            "completion_model_beside_measured_mm": round(off_mm, 3), "completion_pieces_dropped": found.dropped}
+        report.warnings.append(f"{100 * share:.0f} % of the surface in generated/completed is invented by {model.name}: no camera saw it. "
+                               "mesh.ply (property invented) and invented.png say where. The twin's own mesh and figures are without it.")
+        report.pictures += completed_sheet(self.out, found, painted)
 
     def write(self) -> None:
         """generated.json."""

@@ -117,6 +117,64 @@ def _written(path: Path, weight, bias, encoder, decoder, opacity) -> Path:
                   {"picture": (3, s, s), "opacity": (1, s, s)})
 
 
+CELLS = 32
+"""nodes a side of the solid's grid"""
+
+
+def _moments(points: np.ndarray) -> np.ndarray:
+    """(15,) of places (M, 3)."""
+    square = (points**2).sum(1, keepdims=True)
+    return np.r_[points.mean(0), (points.T @ points / len(points)).ravel(), (square * points).mean(0)]
+
+
+def whole_balls(path: Path, seed: int = 0) -> Path:
+    """The whole ball from the points of the part that was seen: a network that learned it on caps of balls. In the mean colour of the
+    pictures."""
+    rng, x, y = np.random.default_rng(seed), [], []
+    for _ in range(4000):
+        radius, centre = rng.uniform(0.5, 0.8), np.r_[rng.uniform(-0.08, 0.08, 2), rng.uniform(0, 0.4)]
+        way = rng.normal(size=(500, 3))
+        way /= np.linalg.norm(way, axis=1, keepdims=True)
+        front = np.r_[rng.normal(0, 0.1, 2), -1.0]
+        x.append(_moments(centre + radius * way[way @ front > rng.uniform(-0.4, 0.2)]))
+        y.append(np.r_[centre, radius])
+    x, y = np.array(x), np.array(y)
+    middle, spread = x.mean(0), x.std(0) + 1e-6
+    weight, bias = rng.normal(0, 0.4, (15, 160)), rng.uniform(-1.5, 1.5, 160)
+    known = (x - middle) / spread
+    head = _solved(np.c_[np.maximum(known @ weight + bias, 0), known, np.ones(len(x))], y)
+    return _written_ball(path, middle, spread, weight, bias, head)
+
+
+def _written_ball(path: Path, middle, spread, weight, bias, head) -> Path:
+    g, n, s = Graph(), CELLS, SIZE
+    c = lambda name, value: g.constant(name, np.asarray(value, np.float32))  # noqa: E731
+    i = lambda name, value: g.constant(name, np.asarray(value, np.int64))  # noqa: E731
+    g.add("ReduceMean", ["points"], "m1", axes=[0], keepdims=0)
+    g.add("Shape", ["points"], "shape")
+    g.add("Cast", [g.add("Gather", ["shape", i("first", 0)], "count0")], "count", to=1)
+    g.add("MatMul", [g.add("Transpose", ["points"], "points_t", perm=[1, 0]), "points"], "m2_sum")
+    g.add("Reshape", [g.add("Div", ["m2_sum", "count"], "m2_grid"), i("nine", [9])], "m2")
+    g.add("ReduceSumSquare", ["points"], "square", axes=[1], keepdims=1)
+    g.add("ReduceMean", [g.add("Mul", ["square", "points"], "cubes")], "m3", axes=[0], keepdims=0)
+    g.add("Concat", ["m1", "m2", "m3"], "moments", axis=0)
+    g.add("Div", [g.add("Sub", ["moments", c("middle", middle)], "moved"), c("spread", spread)], "known")
+    g.add("Relu", [g.add("Add", [g.add("MatMul", ["known", c("weight", weight)], "kw"), c("bias", bias)], "kb")], "hidden")
+    g.add("Concat", ["hidden", "known", c("one", [1.0])], "features", axis=0)
+    g.add("MatMul", ["features", c("head", head)], "ball")
+    g.add("Slice", ["ball", i("b0", [0]), i("b3", [3])], "centre")
+    g.add("Slice", ["ball", "b3", i("b4", [4])], "radius")
+    axis = np.linspace(-1, 1, n)
+    places = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    g.add("ReduceL2", [g.add("Sub", [c("places", places), "centre"], "from_centre")], "away", axes=[1], keepdims=0)
+    g.add("Reshape", [g.add("Sub", ["away", "radius"], "flat"), i("cube", [n, n, n])], "distance")
+    g.add("ReduceMean", [g.add("Mul", ["pictures", "opacities"], "inside")], "sum_colour", axes=[0, 2, 3], keepdims=1)
+    g.add("Div", ["sum_colour", g.add("ReduceMean", ["opacities"], "sum_on", axes=[0, 1, 2, 3], keepdims=1)], "mean_colour")
+    g.add("Expand", [g.add("Reshape", ["mean_colour", i("four", [3, 1, 1, 1])], "tint"), i("cubes_shape", [3, n, n, n])], "colour")
+    return g.save(path, {"points": ("M", 3), "pictures": ("N", 3, s, s), "opacities": ("N", 1, s, s)},
+                  {"distance": (n, n, n), "colour": (3, n, n, n)})
+
+
 def _inverse(g: Graph, c, i) -> str:
     """K^-1 = [[1/f, 0, -c/f], [0, 1/f, -c/f], [0, 0, 1]] of square pixels."""
     g.add("Slice", ["view_intrinsics", i("f0", [0, 0]), i("f1", [1, 1]), i("f2", [0, 1])], "focal")

@@ -179,7 +179,7 @@ def _graph(path: Path, outputs: dict[str, float], wants: str = "pictures") -> Pa
 
 
 @pytest.mark.parametrize(("outputs", "wants", "told"), [
-    ({"picture": 0.5}, "pictures", "gives picture, and no opacity"),
+    ({"picture": 0.5}, "pictures", "gives picture, expected picture and opacity"),
     ({"picture": 0.5, "opacity": 0.9}, "latents", "wants latents, which nobody gives it; there is pictures, opacities"),
     ({"picture": -1.0, "opacity": 0.9}, "pictures", "gives a picture that is -1 to -1, expected 0 to 1"),
 ])
