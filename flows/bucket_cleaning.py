@@ -28,6 +28,7 @@ def clean_bucket(store: Store, wish: Wish, dry_run: bool = False) -> Leftovers:
 
 def _clean(store: Store, remote: RemoteResults, wish: Wish, dry_run: bool) -> Leftovers:
     removed, now, whole = Leftovers(), time.time(), []
+    remote.sweep_leases(now, dry_run)
     for result in remote.results():
         if result.written:
             whole.append(result)

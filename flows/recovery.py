@@ -15,7 +15,6 @@ filesystem make a healthy run look dead. One process at a time judges, over all 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,16 +27,13 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, Crashed, Scheduled
 
 from flows.crash_watch import CRASH_MESSAGE
-from flows.lease import BEAT_S, NOBODY, SUFFIX, Holder, forget, leases_folder, read_holder, this_machine, write_holder
+from flows.lease import NOBODY, SUFFIX, Holder, forget, leases_folder, read_holder, this_machine, write_holder
+from flows.lost_after import lost_after_s
 from flows.names import printable
-from stages.core.errors import ConfigError
 from stages.core.file_locks import is_the_file, try_lock
 from stages.core.store import Store
 
 log = logging.getLogger(__name__)
-LOST_AFTER_S = 60.0
-"""twelve beats"""
-FEWEST_BEATS = 3
 CONFIRMED_AFTER_S = 8.0
 """if its worker lives, that one reports the death, within a second and under load within a few: this must not come between"""
 SUBMITTED_WITHIN_S = 90.0
@@ -49,19 +45,6 @@ FLOWS = ("reconstruct-capture", "reconstruct-batch")
 """whose processes hold leases; others on this server are left alone"""
 MOST_ATTEMPTS = 3
 """a run that takes the machine down is not tried for ever"""
-
-
-def lost_after_s() -> float:
-    """TWIN_LOST_AFTER_S, else a minute. Raises ConfigError if it is no number or less than three beats."""
-    text = os.environ.get("TWIN_LOST_AFTER_S") or str(LOST_AFTER_S)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    least = FEWEST_BEATS * BEAT_S
-    if not seconds >= least:
-        raise ConfigError(f"TWIN_LOST_AFTER_S={text}", f"give seconds, at least {least:.0f}: a run beats every {BEAT_S:.0f} s")
-    return seconds
 
 
 @dataclass

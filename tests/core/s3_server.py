@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from tests.flows.served import free_port
 
@@ -59,10 +60,22 @@ class S3Server:
 
     def empty(self) -> None:
         """As it was when it started."""
-        self._ask("POST", "/moto-api/reset")
+        self.drop_bucket()
         self._ask("PUT", "/results")
 
-    def _ask(self, method: str, path: str) -> None:
+    def drop_bucket(self) -> None:
+        """With all in it."""
+        self._ask("POST", "/moto-api/reset")
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Inside, it asks for keys that it knows, and there are none."""
+        self._ask("POST", "/moto-api/reset-auth", b"0")
+        yield
+        self._ask("POST", "/moto-api/reset-auth", b"inf")
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> None:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(urllib.request.Request(self.address + path, method=method), timeout=5):
+        asked = urllib.request.Request(self.address + path, body, {"Content-Type": "text/plain"}, method=method)
+        with opener.open(asked, timeout=5):
             pass
