@@ -19,11 +19,14 @@ from flows.failed_state import failed_state
 from flows.form import Profile, Setting
 from flows.markers import Note
 from flows.places import captures_root, twin_folder, twins_root
-from flows.ready import ReadyCapture, arrived, changed_since, not_done
+from flows.ready import ReadyCapture, arrived, changed_since
+from flows.ready_there import arrived_there, left_to_do, wish_there
 from flows.run_record import RunRecords
+from flows.s3_addresses import captures_address
 from flows.set_aside import why_set_aside
 from flows.start_wish import StartWish, wish_of
 from flows.started_by import by_tags, tag
+from stages.core.bucket import is_address
 from stages.core.errors import ConfigError
 from stages.core.store import Store
 
@@ -42,20 +45,20 @@ async def reconstruct_batch(
     """Start one run per capture that is READY and not done, wait for all, and write a summary.
 
     Args:
-        root: Folder with captures; empty means the captures folder.
+        root: Folder with captures, here or s3://BUCKET/FOLDER; empty means TWIN_CAPTURES_S3 where it is set, else the captures folder.
         profile: Profile of every run.
         settings: More settings of every run, each as stage.key=value.
         again: Also captures that are done with these settings, and those that are set aside.
     """
-    folder, batch = Path(root).expanduser() if root else captures_root(), str(flow_run.id)
+    folder, batch = root or captures_address() or str(captures_root()), str(flow_run.id)
     begin_attempt()
-    found, notes = arrived(folder)
+    found, notes = arrived_there(folder) if is_address(folder) else arrived(Path(folder).expanduser())
     records = RunRecords(Store())
     wishes = _wishes(found, notes)
     held = [c for c in found if c.path in wishes and wishes[c.path].when == "never"]
     found = [c for c in found if c.path in wishes and wishes[c.path].when != "never"]
     profiles = {c.path: wishes[c.path].profile or str(profile) for c in found}
-    due = found if again else [c for p in sorted(set(profiles.values())) for c in not_done([c for c in found if profiles[c.path] == p], p,
+    due = found if again else [c for p in sorted(set(profiles.values())) for c in left_to_do([c for c in found if profiles[c.path] == p], p,
                                                                                          settings, records)]
     aside = {} if again else {c.path: why for c in due if (why := why_set_aside(c, records.of_capture(c.path)))}
     due = [c for c in due if c.path not in aside]
@@ -86,7 +89,7 @@ def _wishes(found: Sequence[ReadyCapture], notes: list[Note]) -> dict[Path, Star
     wishes = {}
     for capture in found:
         try:
-            wishes[capture.path] = wish_of(capture.path)
+            wishes[capture.path] = wish_there(capture) if capture.address else wish_of(capture.path)
         except ConfigError as e:
             notes.append(Note(str(capture.path), str(e)))
     return wishes
@@ -100,13 +103,13 @@ def _set_aside(capture: ReadyCapture, why: str) -> Outcome:
 def _done(capture: ReadyCapture) -> Outcome:
     """Made before; whether the twin is still that of the capture is told here, because only a new marker makes it anew."""
     out, where = str(twin_folder(capture.path)), str(capture.path)
-    if changed_since(capture):
+    if not capture.address and changed_since(capture):
         told = "its files are others than those of its twin: touch READY to make it anew"
         return Outcome(capture.name, CHANGED_SINCE, reason=told, out=out, capture=where)
     return Outcome(capture.name, DONE_BEFORE, out=out, capture=where)
 
 
-async def _report(folder: Path, outcomes: Sequence[Outcome], due: int) -> Any:
+async def _report(folder: str, outcomes: Sequence[Outcome], due: int) -> Any:
     """The page, the table, and the batch's own state."""
     leave_if_over()
     page = write_summary(outcomes, twins_root())

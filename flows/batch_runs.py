@@ -25,7 +25,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from flows.batch_page import ARRIVING, Outcome
 from flows.own_work import DEPLOYMENTS
 from flows.places import twin_folder
-from flows.ready import ReadyCapture, not_done
+from flows.ready import ReadyCapture
+from flows.ready_there import left_to_do
 from flows.run_record import RunRecords
 from flows.settling import Settling
 from flows.started_by import tag
@@ -52,7 +53,7 @@ def start_key(capture: ReadyCapture, profile: str, settings: Sequence[str]) -> s
 
 def parameters_of(capture: ReadyCapture, profile: str, settings: Sequence[str]) -> dict[str, Any]:
     """The form's content for one capture."""
-    return {"capture": str(capture.path), "profile": str(profile), "settings": list(settings)}
+    return {"capture": capture.address or str(capture.path), "profile": str(profile), "settings": list(settings)}
 
 
 class BatchRuns:
@@ -96,7 +97,7 @@ class BatchRuns:
 
     def _take_settled(self) -> list[Outcome]:
         """Those that have settled wait from now on; an outcome for each that was waited for too long."""
-        settled = [c for c in self._arriving if self._settling.settled(c.path)]
+        settled = [c for c in self._arriving if c.address or self._settling.settled(c.path)]
         self._waiting += settled
         self._arriving = [c for c in self._arriving if c not in settled]
         if time.monotonic() < self._patience:
@@ -128,7 +129,7 @@ class BatchRuns:
     def _made_meanwhile(self, capture: ReadyCapture, run: FlowRun) -> bool:
         """The run that was under way when this batch looked has ended with the twin that is asked for."""
         made = run.state is not None and run.state.is_completed()
-        return made and not not_done([capture], self._profile_of(capture), self._settings, RunRecords(Store()))
+        return made and not left_to_do([capture], self._profile_of(capture), self._settings, RunRecords(Store()))
 
     async def _ended_runs(self, client: PrefectClient) -> dict[UUID, FlowRun | None]:
         """By id; None for a run that somebody deleted."""

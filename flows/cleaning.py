@@ -18,7 +18,7 @@ from stages.core.errors import ConfigError
 from stages.core.file_locks import try_flock
 from stages.core.store import Store
 
-PARTS = ("artifacts", "corrupt", "tmp", "runs", "prefect", "digests", "nvidia")
+PARTS = ("artifacts", "corrupt", "tmp", "runs", "prefect", "digests", "nvidia", "staged")
 DAY_S = 86400.0
 KEPT_EVERY_S = 600.0
 

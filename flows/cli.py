@@ -104,8 +104,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _reconstruct(commands) -> None:
     p = _command(commands, "reconstruct", "cli_reconstruct:reconstruct", "reconstruct a capture into a twin folder")
-    p.add_argument("capture", help="folder with left/, right/ (or video) and a calibration, or with posed pictures")
-    p.add_argument("--out", required=True, help="folder that receives the twin")
+    p.add_argument("capture", help="folder with left/, right/ (or video) and a calibration, or with posed pictures; or s3://BUCKET/FOLDER/NAME")
+    p.add_argument("--out", required=True, help="folder that receives the twin; or s3://BUCKET/FOLDER/NAME, or .../ for the capture's name")
     p.add_argument("--profile", default="standard", choices=("preview", "standard", "quality"), help="default: standard")
     p.add_argument("--route", default="auto", choices=("auto", "stereo", "posed", "scene", "rgbd", "merge", "turntable"),
                    help="default: by what lies there; scene: new views of posed pictures, without masks and surface; "

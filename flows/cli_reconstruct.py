@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from flows.before_work import check_places
 from flows.colour import VERDICTS, painted
+from flows.s3_addresses import named_capture, named_twin
 from stages.core.errors import ConfigError, StoreError
 from stages.core.store import Store
 
@@ -28,10 +29,15 @@ LATEST = 20
 
 def reconstruct(args: argparse.Namespace) -> int:
     """Run the flow on one capture and name the twin."""
-    capture, out = (Path(p).expanduser().resolve() for p in (args.capture, args.out))
-    check_places(str(capture), None if args.until else str(out), args.route)
+    (capture, source), (out, target) = named_capture(args.capture), named_twin(args.out, args.capture)
+    if source or target:
+        from flows.travelling import check_buckets
+
+        check_buckets(source, target)
+    if not source:
+        check_places(capture, None if args.until else out, args.route)
     if not args.quiet:
-        _begin(capture, out, args.profile)
+        _begin(source or capture, target or out, args.profile)
     go(_request(args), args)
     return 0
 
@@ -81,12 +87,13 @@ def _request(args: argparse.Namespace) -> Reconstruction:
     """Absolute paths, so that the request means the same later and elsewhere."""
     from flows.request import Reconstruction
 
-    return Reconstruction(capture=str(Path(args.capture).expanduser().resolve()), out=str(Path(args.out).expanduser().resolve()),
-                          route=args.route, profile=args.profile, box=args.box, start_from=args.start_from, until=args.until,
-                          force=args.force, settings=tuple(args.settings), time_limit_s=args.time_limit, threads=args.threads)
+    (capture, source), (out, target) = named_capture(args.capture), named_twin(args.out, args.capture)
+    return Reconstruction(capture=capture, out=out, capture_from=source, twin_to=target, route=args.route,
+                          profile=args.profile, box=args.box, start_from=args.start_from, until=args.until, force=args.force,
+                          settings=tuple(args.settings), time_limit_s=args.time_limit, threads=args.threads)
 
 
-def _begin(capture: Path, out: Path, profile: str) -> None:
+def _begin(capture: str, out: str, profile: str) -> None:
     """At once: what follows starts a server."""
     print(f"{capture} -> {out} ({profile})", file=sys.stderr, flush=True)
 
@@ -113,12 +120,14 @@ def _show(twin: str | None, request: Reconstruction, as_json: bool, link: str | 
     verdict = verdict_of(twin) if twin else None
     if as_json:
         report = str(Path(twin) / "report.html") if twin else None
-        linked = {"viewer": link} if link else {}
+        linked = ({"viewer": link} if link else {}) | ({"sent": request.twin_to} if request.twin_to and twin else {})
         print(json.dumps({"twin": twin, "report": report, "until": request.until, "verdict": verdict, **linked}, indent=1))
     elif twin is None:
         print(f"stopped after {request.until}, as asked; no twin is written")
     else:
         print(f"twin    {twin}\nreport  {Path(twin) / 'report.html'}")
+        if request.twin_to:
+            print(f"sent    {request.twin_to}")
         if link:
             print(f"viewer  {link}")
         if verdict:

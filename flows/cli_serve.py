@@ -16,6 +16,7 @@ from flows.open_page import link
 from flows.password import given_password, kept_password
 from flows.serve import Serving, Supervisor
 from flows.serve_address import home, read_address, use_server
+from stages.core.bucket import is_address
 from stages.core.errors import ConfigError, TwinError
 from stages.core.store import Store
 
@@ -92,8 +93,8 @@ def schedule(args: argparse.Namespace) -> int:
 
 def _root(text: str) -> str:
     """The folder with captures as every worker finds it; empty for the captures folder. Raises ConfigError if it is none."""
-    if not text:
-        return ""
+    if not text or is_address(text):
+        return text
     folder = Path(text).expanduser().resolve()
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"

@@ -50,7 +50,7 @@ def reconstruct_capture(
     """Turn one capture into its twin. Stages whose result is known are not computed again.
 
     Args:
-        capture: One of those in the captures folder, or the absolute path of another.
+        capture: One of those in the captures folder, the absolute path of another, or s3://BUCKET/FOLDER/NAME.
         profile: preview takes about a minute; quality is slow and fine.
         methods: Method of each stage; auto needs no weights.
         box: Round the object in the first left picture, px. Left empty, prompt.json is read, or the object is found.

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from flows.field_docs import field_docs
-from flows.places import capture_folder, twin_folder
+from flows.places import capture_folder, twin_address, twin_folder
 from flows.request import Reconstruction
+from flows.s3_addresses import capture_address, place_of_address
 from flows.stage_child import load_stages
 from stages.core.errors import ConfigError
 
@@ -96,7 +97,9 @@ def request_of(capture: str, profile: str, methods: BaseModel, box: Box | None, 
     fields = type(methods).model_fields
     chosen = tuple(f"{stage}.method={value}" for stage, value in methods.model_dump().items() if value != fields[stage].default)
     edges = None if box is None else box.edges
-    path = capture_folder(capture)
-    return Reconstruction(capture=str(path), out=str(twin_folder(path)), route=route, profile=profile, box=edges, start_from=start_from,
-                          force=force, settings=(*chosen, *settings),
+    address = capture_address(capture)
+    path = place_of_address(address) if address else capture_folder(capture)
+    out = twin_folder(path)
+    return Reconstruction(capture=str(path), out=str(out), capture_from=address, twin_to=twin_address(out), route=route, profile=profile,
+                          box=edges, start_from=start_from, force=force, settings=(*chosen, *settings),
                           time_limit_s=None if time_limit_min is None else 60 * time_limit_min)

@@ -6,6 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from flows.s3_addresses import address_of, twin_name, twins_address
 from stages.core.errors import CaptureError
 from stages.core.fingerprint import digest_mapping
 from stages.core.store import default_root
@@ -29,11 +30,19 @@ def twin_folder(capture: Path) -> Path:
 
     Raises CaptureError for the captures folder itself, whose twin would be the folder of all twins.
     """
+    if address := address_of(capture):
+        return twins_root() / twin_name(address)
     if capture.resolve() == captures_root():
         raise CaptureError(f"{capture} is the folder of all captures", "name a capture in it")
     if capture.is_relative_to(captures_root()):
         return twins_root() / capture.relative_to(captures_root())
     return twins_root() / f"{capture.name}-{hashlib.sha256(str(capture).encode()).hexdigest()[:6]}"
+
+
+def twin_address(out: Path) -> str:
+    """Where a twin below `twins_root` is sent by TWIN_TWINS_S3; empty without it, and for twins elsewhere."""
+    root = twins_address()
+    return f"{root}/{out.relative_to(twins_root()).as_posix()}" if root and out.is_relative_to(twins_root()) else ""
 
 
 def capture_folder(name: str) -> Path:

@@ -32,6 +32,10 @@ class ReadyCapture:
     """when it was marked, seconds since the epoch, by the clock of whoever keeps the files"""
     marker: int = 0
     """the same in nanoseconds: which marker it was"""
+    address: str = ""
+    """where it lies in a bucket; `path` is where it will be here"""
+    has_settings: bool = False
+    """whether a twin.yaml lies beside its marker there"""
 
 
 def ready_captures(root: Path) -> list[ReadyCapture]:
@@ -75,7 +79,12 @@ def changed_since(capture: ReadyCapture) -> bool:
 
 def _has_twin(capture: ReadyCapture, profile: str, settings: Sequence[str]) -> bool:
     twin = read_twin(twin_folder(capture.path))
-    if twin is None or not _is_of(capture, twin):
+    return twin is not None and is_made(twin, capture, profile, settings)
+
+
+def is_made(twin: TwinRecord, capture: ReadyCapture, profile: str, settings: Sequence[str]) -> bool:
+    """Whether this twin is of the capture as it is marked, and of these settings or a better profile."""
+    if not _is_of(capture, twin):
         return False
     return is_better(twin.profile, str(profile)) or (twin.profile == str(profile) and twin.asked.settings == list(settings))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
 from prefect import flow, get_run_logger
@@ -15,6 +15,7 @@ from flows.run import Beside, Run
 from flows.run_record import RunRecords
 from flows.stage_task import as_task
 from flows.started_by import by_tags
+from flows.travelling import capture_here
 from flows.ui_progress import UiProgress
 from flows.walk import walk
 from stages.core.errors import TwinError
@@ -54,11 +55,13 @@ def reconstruct_as_flow(request: Reconstruction, beside: Beside | None = None) -
 
 
 def _walk_as_tasks(request: Reconstruction, beside: Beside, this: str) -> str | None:
-    try:
-        run = Run(request, Store(), beside, flow_run=this)
-    except TwinError as e:
-        beside.watcher.run_refused(e.message, e.advice)
-        raise
-    with run:
-        out = walk(run, as_task(run))
+    with ExitStack() as open_:
+        try:
+            open_.enter_context(capture_here(request, Store(), beside.watcher))
+            run = Run(request, Store(), beside, flow_run=this)
+        except TwinError as e:
+            beside.watcher.run_refused(e.message, e.advice)
+            raise
+        with run:
+            out = walk(run, as_task(run))
     return str(out) if out else None

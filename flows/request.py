@@ -21,6 +21,8 @@ class Reconstruction(BaseModel):
 
     capture: str = Field(min_length=1, description="folder: left/, right/ (or video), calibration; or posed pictures; or colour and depth")
     out: str = Field(min_length=1, description="folder that receives the twin")
+    capture_from: str = Field("", description="address in a bucket that the capture is fetched from before the run")
+    twin_to: str = Field("", description="address in a bucket that the twin is sent to after it")
     route: Route = Field("auto", description="stereo capture, posed pictures, depth camera (rgbd), new views of posed pictures without a "
                                               "surface (scene), or auto: what lies in the folder")
     profile: Literal["preview", "standard", "quality"] = Field("standard", description="preview: about a minute; quality: slow and fine")

@@ -77,7 +77,7 @@ class Run:
 
     def __init__(self, request: Reconstruction, store: Store, beside: Beside | None = None, flow_run: str = "") -> None:
         beside = beside or Beside()
-        self.request, self.store, self.watcher, self._leave_if_over = request, store, beside.watcher, beside.leave_if_over
+        self.request, self.store, self.watcher, self.leave_if_over = request, store, beside.watcher, beside.leave_if_over
         check_places(request.capture, None if request.until else request.out, request.route)
         if store.remote is not None:
             store.remote.check()
@@ -115,7 +115,7 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._warm.close()
         self._seen.close()
-        self._leave_if_over()
+        self.leave_if_over()
         self.record.seconds = round(time.monotonic() - self._started, 3)
         _judge(self.record, error)
         if error is not None:
@@ -251,7 +251,7 @@ class Run:
             entry.state = "failed" if isinstance(e, Exception) else "interrupted"
             raise
         finally:
-            self._leave_if_over()
+            self.leave_if_over()
             entry.seconds = round(time.monotonic() - started, 3)
         self._finish(stage.name, entry, result)
         return result
@@ -276,7 +276,7 @@ class Run:
         another one than asked for, which the record then names."""
         if self.request.until:
             return None
-        self._leave_if_over()
+        self.leave_if_over()
         asked, source = Path(self.request.out), self._source()
         extra = {"source": source, "run": self.record.id, "capture": self.request.name, "profile": self.request.profile,
                  "seed": self.settings.seed,

@@ -15,6 +15,7 @@ from pathlib import Path
 from flows.request import Reconstruction
 from flows.run import Beside, Run
 from flows.stage_process import StageFault
+from flows.travelling import capture_here, deliver
 from stages.base import Stage, StageResult, inputs_of
 from stages.core.errors import TwinError
 from stages.core.store import ArtifactRef, Store
@@ -26,7 +27,7 @@ def walk(run: Run, run_stage: RunStage) -> Path | None:
     """Run the stages one after the other, each fed with what the ones before have made, then fill the twin folder."""
     while not _walk_once(run, run_stage):
         run.begin_again()
-    return run.deliver()
+    return deliver(run)
 
 
 def _walk_once(run: Run, run_stage: RunStage) -> bool:
@@ -47,6 +48,7 @@ def _walk_once(run: Run, run_stage: RunStage) -> bool:
 
 def reconstruct_directly(request: Reconstruction, beside: Beside | None = None) -> str | None:
     """In this process, without Prefect: whoever does not need it does not wait for its import. Returns the twin folder."""
-    with Run(request, Store(), beside) as run:
+    beside, store = beside or Beside(), Store()
+    with capture_here(request, store, beside.watcher), Run(request, store, beside) as run:
         out = walk(run, run.compute)
     return str(out) if out else None

@@ -31,7 +31,7 @@ class Watcher:
         """The result is in the store."""
 
     def capture_changed(self, message: str) -> None:
-        """Its capture is no longer as it was read: the run begins again."""
+        """Its capture is no longer as it was read, so the run begins again; or how far it, or the twin, is on its way."""
 
     def run_ended(self, record: RunRecord) -> None:
         """Done, failed or interrupted; the record tells."""
