@@ -12,20 +12,20 @@ from prefect.artifacts import acreate_table_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows.attempt import begin_attempt, leave_if_over
-from flows.batch_page import BY_HAND, CHANGED_SINCE, DONE_BEFORE, NOT_TAKEN, SET_ASIDE, Outcome, write_summary
-from flows.batch_runs import BatchRuns
-from flows.failed_state import failed_state
-from flows.form import Profile, Setting
-from flows.markers import Note
-from flows.places import captures_root, twin_folder, twins_root
-from flows.ready import ReadyCapture, arrived, changed_since
-from flows.ready_there import arrived_there, left_to_do, wish_there
-from flows.run_record import RunRecords
-from flows.s3_addresses import captures_address
-from flows.set_aside import why_set_aside
-from flows.start_wish import StartWish, wish_of
-from flows.started_by import by_tags, tag
+from flows.captures.markers import Note
+from flows.captures.ready import ReadyCapture, arrived, changed_since
+from flows.captures.ready_there import arrived_there, left_to_do, wish_there
+from flows.captures.set_aside import why_set_aside
+from flows.captures.start_wish import StartWish, wish_of
+from flows.flow_run.attempt import begin_attempt, leave_if_over
+from flows.flow_run.batch_runs import BatchRuns
+from flows.flow_run.failed_state import failed_state
+from flows.records.places import captures_root, twin_folder, twins_root
+from flows.records.run_record import RunRecords
+from flows.records.s3_addresses import captures_address
+from flows.records.started_by import by_tags, tag
+from flows.ui.batch_page import BY_HAND, CHANGED_SINCE, DONE_BEFORE, NOT_TAKEN, SET_ASIDE, Outcome, write_summary
+from flows.ui.form import Profile, Setting
 from stages.core.bucket import is_address
 from stages.core.errors import ConfigError
 from stages.core.store import Store

@@ -20,16 +20,16 @@ from prefect.utilities.callables import parameter_schema
 from pydantic import Field
 
 from flows.batch import reconstruct_batch
-from flows.crash_watch import register_crash_watch
-from flows.failed_state import failed_state
-from flows.form import Box, Methods, Profile, RouteChoice, Setting, StageName, request_of
-from flows.form_schema import draw_form, offered_captures
-from flows.own_work import BATCH_POOL, ENTRYPOINTS, FLOW_ENVIRONMENT, FORMER_NAME, POOL
-from flows.own_work import DEPLOYMENTS as NAMES
-from flows.places import capture_folder, captures_root
+from flows.flow_run.crash_watch import register_crash_watch
+from flows.flow_run.failed_state import failed_state
+from flows.flow_run.own_work import BATCH_POOL, ENTRYPOINTS, FLOW_ENVIRONMENT, FORMER_NAME, POOL
+from flows.flow_run.own_work import DEPLOYMENTS as NAMES
 from flows.reconstruct import reconstruct_as_flow
-from flows.twin_verdict import failure_of
-from flows.ui_progress import show_scores
+from flows.records.places import capture_folder, captures_root
+from flows.records.twin_verdict import failure_of
+from flows.ui.form import Box, Methods, Profile, RouteChoice, Setting, StageName, request_of
+from flows.ui.form_schema import draw_form, offered_captures
+from flows.ui.progress import show_scores
 from stages.core.errors import TwinError
 
 OFFERED_ANEW_S = 60.0

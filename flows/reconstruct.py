@@ -1,4 +1,4 @@
-"""The same walk as in walk.py, as a Prefect flow in which each stage is a task."""
+"""The same walk as in run/walk.py, as a Prefect flow in which each stage is a task."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from contextvars import ContextVar
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
-from flows.attempt import begin_attempt, leave_if_over
-from flows.request import Reconstruction
-from flows.run import Beside, Run
-from flows.run_record import RunRecords
-from flows.stage_task import as_task
-from flows.started_by import by_tags
-from flows.travelling import capture_here
-from flows.ui_progress import UiProgress
-from flows.walk import walk
+from flows.flow_run.attempt import begin_attempt, leave_if_over
+from flows.flow_run.stage_task import as_task
+from flows.records.request import Reconstruction
+from flows.records.run_record import RunRecords
+from flows.records.started_by import by_tags
+from flows.run.run import Beside, Run
+from flows.run.travelling import capture_here
+from flows.run.walk import walk
+from flows.ui.progress import UiProgress
 from stages.core.errors import TwinError
 from stages.core.store import Store
 

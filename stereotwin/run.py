@@ -43,7 +43,7 @@ def run_until(
     progress: Progress | None = None,
 ) -> dict[str, Path]:
     """Run the stages up to `stage` and return where their outputs lie in the store, by kind (docs/artifacts.md). Read only."""
-    from flows.run_record import RunRecords
+    from flows.records.run_record import RunRecords
     from stages.core.store import Store
 
     _run(capture, Path(capture), profile, box, settings, progress, stage)
@@ -57,10 +57,10 @@ def run_until(
 
 
 def _run(capture, out, profile, box, settings, progress, until) -> str:
-    from flows.before_work import check_places
-    from flows.request import Reconstruction
-    from flows.run import Beside
-    from flows.session import reconstruct_here
+    from flows.records.request import Reconstruction
+    from flows.run.before_work import check_places
+    from flows.run.run import Beside
+    from flows.serve.session import reconstruct_here
 
     source, target = (Path(p).expanduser().resolve() for p in (capture, out))
     check_places(str(source), None if until else str(target))
@@ -69,7 +69,7 @@ def _run(capture, out, profile, box, settings, progress, until) -> str:
 
 
 def _watcher(progress: Progress | None):
-    from flows.watcher import Watcher
+    from flows.run.watcher import Watcher
 
     class Told(Watcher):
         def progress(self, stage: str, done: int, total: int, note: str) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from bench_pages import between_markers
 from bench_run import ROOT, circumstances
 
-from flows.request import Reconstruction
-from flows.run import Run
+from flows.records.request import Reconstruction
+from flows.run.run import Run
 from stages.core.capture import capture_ref
 from stages.core.metrics import evaluate
 from stages.core.store import Store

@@ -6,8 +6,8 @@ import dataclasses
 import typing
 from pathlib import Path
 
-from flows.cli_settings import _kind, _value
-from flows.field_docs import field_docs
+from flows.cli.settings import _kind, _value
+from flows.ui.field_docs import field_docs
 from stages.graph import every_stage
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"

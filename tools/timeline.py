@@ -16,8 +16,8 @@ import numpy as np
 import psutil
 
 EVERY_S = 0.25
-BEGUN = re.compile(r"^(\S+ \S+) INFO flows\.run: (\w+): computing", re.MULTILINE)
-ENDED = re.compile(r"^(\S+ \S+) INFO flows\.run: (\w+): computed in", re.MULTILINE)
+BEGUN = re.compile(r"^(\S+ \S+) INFO flows\.run\.run: (\w+): computing", re.MULTILINE)
+ENDED = re.compile(r"^(\S+ \S+) INFO flows\.run\.run: (\w+): computed in", re.MULTILINE)
 IDLE_BELOW = 0.8
 """of the cores: below that share a moment counts as serial"""
 WIDTH, HEIGHT, LEFT, TOP = 1100, 220, 40, 46

@@ -30,7 +30,7 @@ from stages.core.plain_yaml import Node, native, parse, parse_map
 PROFILES = ("preview", "standard", "quality")
 Licence = typing.Literal["any", "commercial"]
 TOP_LEVEL = ("seed", "licence", "start")
-"""`start` says when runs begin by themselves, and is read by who starts them (flows/start_wish.py)"""
+"""`start` says when runs begin by themselves, and is read by who starts them (flows/captures/start_wish.py)"""
 _SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 _LARGEST = 2**53
 """an integer setting beyond it is a slip, and the form's JSON could not carry it"""

@@ -95,7 +95,7 @@ def test_a_switch_knows_every_spelling(text, value):
 
 def test_every_choice_and_switch_of_every_stage_can_be_set_in_all_three_places(tmp_path):
     """The form gives its settings to the same reader as the command line does."""
-    from flows.form import Methods, request_of
+    from flows.ui.form import Methods, request_of
 
     file, tried = tmp_path / "twin.yaml", 0
     for stage in stages():

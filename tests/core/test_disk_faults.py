@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.run_record import RunRecord, RunRecords
+from flows.records.run_record import RunRecord, RunRecords
 from stages.base import Resources, Stage, StageReport, run_stage
 from stages.core.disk import Disk
 from stages.core.errors import StoreError

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from flows import cli
+from flows.cli import main as cli
 from stages.base import Stage, StageContext, run_stage
 from stages.core import devices
 from stages.core.backends import check_torch

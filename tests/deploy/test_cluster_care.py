@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from flows import metrics_server
-from flows.cli import parser
-from flows.deployed import take_compiled
+from flows.cli.main import parser
+from flows.serve import metrics_server
+from flows.serve.deployed import take_compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"

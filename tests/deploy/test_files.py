@@ -71,7 +71,7 @@ def test_prefect_settings_exist(path, prefect_names):
 
 def test_own_settings_exist():
     """Each TWIN_ name is read by the program, or by the deploy files themselves."""
-    program = "".join(p.read_text() for folder in ("flows", "stages/core") for p in (ROOT / folder).glob("*.py"))
+    program = "".join(p.read_text() for folder in ("flows", "stages/core") for p in (ROOT / folder).rglob("*.py"))
     shown = (DEPLOY / "compose.env.example").read_text()
     for path in TEXTS:
         for name in set(re.findall(r"\bTWIN_[A-Z_]*[A-Z]\b", path.read_text())):
@@ -132,7 +132,7 @@ def test_every_api_is_the_guarded_one(compose, objects):
     pods = [o["spec"]["template"]["spec"]["containers"][0]["command"] for o in apis]
     units = [(DEPLOY / "systemd" / "twin-server.service").read_text().split("ExecStart=")[1].split()]
     commands = [compose["services"]["api-1"]["command"], compose["services"]["api-2"]["command"], *pods, *units]
-    assert len(commands) == 4 and all(c[1:5] == ["-P", "-m", "flows.deployed", "api"] for c in commands)
+    assert len(commands) == 4 and all(c[1:5] == ["-P", "-m", "flows.serve.deployed", "api"] for c in commands)
     for path in TEXTS:
         assert "prefect server start --" not in path.read_text() and "prefect, server, start" not in path.read_text(), path.name
     settings = compose["services"]["api-1"]["environment"]
@@ -150,7 +150,7 @@ def test_workers_serve_the_pools_of_the_deployments(compose, objects):
     commands = [s["command"] for n, s in compose["services"].items() if n.startswith("worker")]
     commands += [o["spec"]["template"]["spec"]["containers"][0]["command"] for o in objects
                  if o["kind"] == "Deployment" and o["metadata"]["name"].startswith("worker")]
-    assert all(c[:5] == ["python", "-P", "-m", "flows.deployed", "worker"] for c in commands), "not the worker of flows/worker.py"
+    assert all(c[:5] == ["python", "-P", "-m", "flows.serve.deployed", "worker"] for c in commands), "not the worker of serve/worker.py"
     pools = {c[c.index("--pool") + 1] for c in commands}
     assert len(commands) == 6 and pools == {deployments.POOL, deployments.BATCH_POOL, "${GPU_POOL:-twin}"}
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import cli, deployed
-from flows.deploy_secrets import COMPOSE, IMAGES, SERVER, why_unsafe
+from flows.cli import main as cli
+from flows.serve import deployed
+from flows.web.deploy_secrets import COMPOSE, IMAGES, SERVER, why_unsafe
 from stages.core.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.stage_child import die_with_parent
+from flows.run.stage_child import die_with_parent
 from tests.flows.api_client import ApiClient
 from tests.flows.served import ROOT, free_port, inherited
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.stage_process import StageJob, run_stage_in_child
-from flows.warm_process import WarmProcess
+from flows.run.stage_process import StageJob, run_stage_in_child
+from flows.run.warm_process import WarmProcess
 from stages.base import StageResult
 from stages.core.capture import capture_ref
 from stages.core.store import ArtifactRef, Store

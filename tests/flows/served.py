@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from flows.own_work import DEPLOYMENTS
+from flows.flow_run.own_work import DEPLOYMENTS
 from tests.flows.api_client import ApiClient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ def flow_process_of(stage: int) -> int:
     """Process id of the run whose stage this is: above the stage, or above the warm process that forked it."""
     above = psutil.Process(stage).parent()
     assert above is not None
-    return above.ppid() if "flows.warm_child" in above.cmdline() else above.pid
+    return above.ppid() if "flows.run.warm_child" in above.cmdline() else above.pid
 
 
 def named(flow: str) -> str:
@@ -153,7 +153,7 @@ class Served:
 
     def part(self, words: str) -> int:
         """Process id of a part: "server", "worker\\0twin\\0", ..."""
-        command = f"serve_part\0{self.process.pid}\0{words}".encode()
+        command = f"flows.serve.part\0{self.process.pid}\0{words}".encode()
         return next(int(p.parent.name) for p in Path("/proc").glob("[0-9]*/cmdline") if command in _read(p))
 
     def kill(self, words: str) -> None:

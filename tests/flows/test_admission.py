@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.admission import FLOW_GB, Admission, Machine, limit_of, needed_gb, room_for
-from flows.neighbours import FRESH_S, among_neighbours, cores, folder, neighbours, share_of_cores
-from flows.run_record import RunRecords
+from flows.records.run_record import RunRecords
+from flows.run.admission import FLOW_GB, Admission, Machine, limit_of, needed_gb, room_for
+from flows.run.neighbours import FRESH_S, among_neighbours, cores, folder, neighbours, share_of_cores
 from stages.core.errors import ConfigError
 from stages.core.store import Store
 from tests.flows.conftest import make_capture, wait_for
@@ -69,7 +69,7 @@ def test_what_a_run_needs_is_what_such_runs_held(toy):
 
 
 def _another(seconds: float = 60.0) -> subprocess.Popen:
-    program = (f"import time; from flows.neighbours import among_neighbours\nwith among_neighbours('r', 'f', 5.0):\n"
+    program = (f"import time; from flows.run.neighbours import among_neighbours\nwith among_neighbours('r', 'f', 5.0):\n"
                f" print('in', flush=True); time.sleep({seconds})")
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "in\n"

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from flows import cli
-from flows.listing import difference, digest_of, listing_of
-from flows.markers import look_through
-from flows.ready import arrived, changed_since, not_done, ready_captures
-from flows.run_record import RunRecords
-from flows.settling import Settling, settle_s
+from flows.captures.listing import difference, digest_of, listing_of
+from flows.captures.markers import look_through
+from flows.captures.ready import arrived, changed_since, not_done, ready_captures
+from flows.captures.settling import Settling, settle_s
+from flows.cli import main as cli
+from flows.records.run_record import RunRecords
 from stages.core.errors import ConfigError
 from tests.flows.conftest import make_capture, wait_for
 from tests.flows.served import TOY, Served
@@ -213,7 +213,7 @@ def test_settings_that_come_last_count(toy, places):
 
 
 def test_a_capture_that_never_rests_does_not_count_as_done(toy, places, monkeypatch, capsys):
-    monkeypatch.setattr("flows.capture_watch.LONGEST_WAIT_S", 0.0)
+    monkeypatch.setattr("flows.run.capture_watch.LONGEST_WAIT_S", 0.0)
     capture = make_capture(places / "cup")
     (capture / "READY").touch()
     stop, count = threading.Event(), iter(range(1, 10**6))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.backup import Parts, back_up, restore
-from flows.run_record import RunRecords
+from flows.records.run_record import RunRecords
+from flows.upkeep.backup import Parts, back_up, restore
 from stages.core.errors import StoreError
 from stages.core.store import MANIFEST, Store
 from tests.flows.conftest import Toy, make_capture

@@ -15,9 +15,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from flows import batch_runs
-from flows.batch_page import Outcome, write_summary
-from flows.ready import ReadyCapture
+from flows.captures.ready import ReadyCapture
+from flows.flow_run import batch_runs
+from flows.ui.batch_page import Outcome, write_summary
 
 
 class _Server:
@@ -148,7 +148,7 @@ def test_the_page_shows_failures_first_and_figures(tmp_path):
 
 
 def test_arrivals_are_started_once_and_as_far_as_there_is_room(tmp_path, monkeypatch):
-    from flows import arrivals
+    from flows.serve import arrivals
     from stages.core.store import Store
 
     for name in ("TWIN_CAPTURES", "TWIN_TWINS"):

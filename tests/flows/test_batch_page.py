@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
-from flows.batch_page import Outcome, write_summary
+from flows.ui.batch_page import Outcome, write_summary
 
 pytestmark = pytest.mark.slow
 COUNT = 4000

@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from flows.bucket_cleaning import clean_bucket
-from flows.cleaning import Wish, clean_up
+from flows.upkeep.bucket_cleaning import clean_bucket
+from flows.upkeep.cleaning import Wish, clean_up
 from stages.core.errors import ConfigError
 from stages.core.remote_results import RemoteResults
 from stages.core.store import Store

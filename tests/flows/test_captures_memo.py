@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.captures_memo import CapturesMemo
-from flows.metrics_file import FILE, MANY, write_metrics_after_run
-from flows.ready import ready_captures
-from flows.run_record import RunRecords
+from flows.captures.memo import CapturesMemo
+from flows.captures.ready import ready_captures
+from flows.records.run_record import RunRecords
+from flows.run.metrics_file import FILE, MANY, write_metrics_after_run
 from stages.core.errors import CaptureError
 from stages.core.store import Store
 

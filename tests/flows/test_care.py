@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from flows import cli
-from flows.cleaning import Keeper, Wish, clean_up, size_of
-from flows.metrics import Figures
-from flows.metrics_file import write_metrics
-from flows.request import Reconstruction
-from flows.result_use import results_by_use
-from flows.run_record import RunRecord, RunRecords, StageRecord
+from flows.cli import main as cli
+from flows.records.request import Reconstruction
+from flows.records.run_record import RunRecord, RunRecords, StageRecord
+from flows.run.metrics import Figures
+from flows.run.metrics_file import write_metrics
+from flows.upkeep.cleaning import Keeper, Wish, clean_up, size_of
+from flows.upkeep.result_use import results_by_use
 from stages.core.errors import ConfigError
 from stages.core.fingerprint import digest_file
 from stages.core.manifest import seal
@@ -174,7 +174,7 @@ def test_schedule_says_the_password(monkeypatch, capsys, toy):
     for name, value in (("TWIN_AUTH", "user:secret"), ("PREFECT_API_AUTH_STRING", ""), ("PREFECT_API_URL", "http://127.0.0.1:1/api")):
         monkeypatch.setenv(name, value)
     os.environ.pop("PREFECT_API_AUTH_STRING")
-    monkeypatch.setattr("flows.serve_address.answers", lambda url, timeout_s: True)
-    monkeypatch.setattr("flows.schedules.remove_schedules", lambda names: [])
+    monkeypatch.setattr("flows.web.address.answers", lambda url, timeout_s: True)
+    monkeypatch.setattr("flows.serve.schedules.remove_schedules", lambda names: [])
     assert cli.main(["schedule", "--remove"]) == 0 and "removed 0" in capsys.readouterr().out
     assert os.environ["PREFECT_API_AUTH_STRING"] == "user:secret"

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows import cli
+from flows.cli import main as cli
 from tests.flows.conftest import wait_for
 
 HEAVY = ("torch", "prefect", "numpy", "cv2", "pydantic", "yaml")
@@ -41,7 +41,7 @@ def _own_signals():
 
 
 def test_help_imports_nothing_heavy():
-    code = f"import flows.cli, sys; flows.cli.parser().format_help(); print([m for m in {HEAVY} if m in sys.modules])"
+    code = f"import flows.cli.main, sys; flows.cli.main.parser().format_help(); print([m for m in {HEAVY} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
@@ -185,7 +185,7 @@ def test_clean(toy, twin):
 
 
 def test_progress_without_a_terminal(toy, twin, monkeypatch):
-    monkeypatch.setattr("flows.progress_line.PLAIN_LINE_EVERY_S", 0.2)
+    monkeypatch.setattr("flows.ui.progress_line.PLAIN_LINE_EVERY_S", 0.2)
     toy.order("b", "sleep 1.5")
     _, _, err = twin.reconstruct()
     assert "1/2" in err and "left  half way" in err and "\r" not in err
@@ -194,7 +194,7 @@ def test_progress_without_a_terminal(toy, twin, monkeypatch):
 def test_a_capture_that_is_not_there_is_refused_before_anything_starts(toy):
     """With Prefect, in a process of its own: nothing heavy is imported, nothing is recorded."""
     code = (
-        "import sys; from flows import cli; code = cli.main(sys.argv[1:]); "
+        "import sys; from flows.cli import main as cli; code = cli.main(sys.argv[1:]); "
         f"print(code, [m for m in {HEAVY} if m in sys.modules])"
     )
     command = [sys.executable, "-c", code, "reconstruct", str(toy.folder / "nowhere"), "--out", str(toy.folder / "x")]
@@ -221,7 +221,7 @@ def test_out_is_checked_before_any_work(toy, twin, monkeypatch):
 
 def test_a_run_without_prefect_does_not_wait_for_its_import(toy):
     words = ["reconstruct", str(toy.capture), "--out", str(toy.folder / "twin"), "--no-prefect"]
-    code = f"import flows.cli, sys; code = flows.cli.main({words}); sys.exit(code or 'prefect' in sys.modules)"
+    code = f"import flows.cli.main, sys; code = flows.cli.main.main({words}); sys.exit(code or 'prefect' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "report.html" in done.stdout, done.stderr
 
@@ -300,8 +300,8 @@ class _Terminal(io.StringIO):
 
 
 def test_colours_are_for_terminals_whose_reader_wants_them(monkeypatch):
-    from flows.progress_line import ProgressLine
-    from flows.run_record import StageRecord
+    from flows.records.run_record import StageRecord
+    from flows.ui.progress_line import ProgressLine
 
     def said(stream: io.StringIO) -> str:
         line = ProgressLine(stream)
@@ -313,6 +313,6 @@ def test_colours_are_for_terminals_whose_reader_wants_them(monkeypatch):
     assert "\x1b[32mdepth" in said(_Terminal()) and "\x1b[33m" in said(_Terminal()) and "\x1b" not in said(io.StringIO())
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in said(_Terminal()) and "note: dark" in said(_Terminal())
-    from flows.colour import bar
+    from flows.ui.colour import bar
 
     assert bar(1, 4) == "━" * 5 + "╌" * 15 and bar(0, 0) == "" and bar(9, 4) == "━" * 20

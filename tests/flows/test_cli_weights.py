@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from flows import cli
-from flows.run_record import RunRecords, StageRecord
+from flows.cli import main as cli
+from flows.records.run_record import RunRecords, StageRecord
 from stages.core.store import Store
 from tests.core.test_weights import Server
 

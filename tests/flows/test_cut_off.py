@@ -20,9 +20,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from flows.attempt import is_over
-from flows.lease import Lease, leases_folder, read_holder
-from flows.run_record import RunRecords
+from flows.flow_run.attempt import is_over
+from flows.records.run_record import RunRecords
+from flows.run.lease import Lease, leases_folder, read_holder
 from stages.core.store import Store
 from tests.flows.conftest import REPOSITORY, lose_locks, make_capture, wait_for
 from tests.flows.served import TOY, Served, flow_process_of
@@ -34,7 +34,7 @@ class _Other:
     """A second machine: one worker, whose processes carry its name."""
 
     def __init__(self, served: Served) -> None:
-        command = [sys.executable, "-P", "-m", "flows.serve_part", str(os.getpid()), "worker", "twin", "1"]
+        command = [sys.executable, "-P", "-m", "flows.serve.part", str(os.getpid()), "worker", "twin", "1"]
         own = {"TWIN_MACHINE": "suspended", "PREFECT_HOME": str(served.folder / "home"), "PREFECT_API_URL": served.api_url,
                "PREFECT_API_AUTH_STRING": served.auth,
                "PREFECT_WORKER_QUERY_SECONDS": "1"}
@@ -113,7 +113,7 @@ def _twin(served: Served) -> dict[str, bytes]:
 HOLD = """
 import sys, time
 from pathlib import Path
-from flows import lease
+from flows.run import lease
 from stages.core.store import Store
 lease.keep_lease(Store(Path(sys.argv[1])), "run")
 print("in", flush=True)

@@ -10,12 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows import cli, twin_record
-from flows.batch_page import figures
-from flows.form_schema import offered_captures
-from flows.ready import arrived, not_done, ready_captures
-from flows.run_record import SCHEMA_VERSION, RunRecord, RunRecords
-from flows.saved import Unreadable, read_object, saved_as
+from flows.captures.ready import arrived, not_done, ready_captures
+from flows.cli import main as cli
+from flows.records import twin_record
+from flows.records.run_record import SCHEMA_VERSION, RunRecord, RunRecords
+from flows.records.saved import Unreadable, read_object, saved_as
+from flows.ui.batch_page import figures
+from flows.ui.form_schema import offered_captures
 from stages.core.errors import StoreError
 from tests.flows.conftest import make_capture
 
@@ -149,7 +150,7 @@ def _strange(folder: Path) -> Path:
 
 
 def test_a_name_that_is_not_utf_8_is_passed_over_and_named(toy, twin, monkeypatch):
-    from flows import arrivals
+    from flows.serve import arrivals
 
     root = toy.folder / "captures"
     for name in ("cup", "jug"):
@@ -170,7 +171,7 @@ def test_a_capture_that_the_server_refuses_does_not_hold_up_the_others(toy, monk
     import httpx
     from prefect.exceptions import PrefectHTTPStatusError
 
-    from flows import arrivals
+    from flows.serve import arrivals
 
     monkeypatch.setenv("TWIN_CAPTURES", str(toy.folder / "captures"))
     monkeypatch.setenv("TWIN_SETTLE_S", "0")

@@ -64,7 +64,7 @@ def _systemd() -> list[str]:
 def _here(command: list[str]) -> list[str]:
     """With our interpreter, and the values that compose fills in."""
     words = [re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", w) for w in command]
-    assert Path(words[0]).name == "python" and "flows.deployed" in words, command
+    assert Path(words[0]).name == "python" and "flows.serve.deployed" in words, command
     return [sys.executable, *words[1:]]
 
 

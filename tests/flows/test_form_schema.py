@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from flows import form_schema
-from flows.form_schema import draw_form, offered_captures
+from flows.ui import form_schema
+from flows.ui.form_schema import draw_form, offered_captures
 from tests.flows.conftest import make_capture
 
 

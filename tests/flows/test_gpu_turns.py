@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.stage_process import StageJob, run_stage_in_child
+from flows.run.stage_process import StageJob, run_stage_in_child
 from stages.core.capture import capture_ref
 from tests.flows import gpu_stages
 from tests.flows.conftest import Toy, make_capture, wait_for

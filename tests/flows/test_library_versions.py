@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from flows import cli
-from flows.library_versions import refuse_faulty_libraries
+from flows.cli import main as cli
+from flows.web.library_versions import refuse_faulty_libraries
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SERVE, SERVER = ["flows.cli", "serve", "--port", "1"], ["flows.serve_part", str(os.getpid()), "server", "127.0.0.1", "1"]
+SERVE, SERVER = ["flows.cli", "serve", "--port", "1"], ["flows.serve.part", str(os.getpid()), "server", "127.0.0.1", "1"]
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from flows import cli
-from flows.nvdiffrec_config import KEYS, read_nvdiffrec
-from flows.nvdiffrec_memory import Pictures, fit, needed, sizes_of
+from flows.cli import main as cli
+from flows.foreign.nvdiffrec_config import KEYS, read_nvdiffrec
+from flows.foreign.nvdiffrec_memory import Pictures, fit, needed, sizes_of
 from stages.core.camera_service import orbit
 from stages.core.config import resolve
 from stages.core.errors import ConfigError, MachineError

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from flows import cli, cli_nvidia
-from flows.nvidia_config import NO_EQUIVALENT, read_config, translate
+from flows.cli import main as cli
+from flows.cli import nvidia as cli_nvidia
+from flows.foreign.nvidia_config import NO_EQUIVALENT, read_config, translate
 from stages.core.config import resolve
 from stages.core.errors import ConfigError
 from stages.core.store import Store
@@ -184,7 +185,7 @@ def test_it_answers_to_the_other_name(monkeypatch, capsys):
         cli_nvidia.main()
     assert ended.value.code == 0 and "twin " in capsys.readouterr().out
     project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["project"]
-    assert project["scripts"]["nvidia-3d-reconstruct"] == "flows.cli_nvidia:main"
+    assert project["scripts"]["nvidia-3d-reconstruct"] == "flows.cli.nvidia:main"
 
 
 def test_far_pixels_have_no_depth():

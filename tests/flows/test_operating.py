@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.password import authorization
+from flows.web.password import authorization
 from tests.flows.conftest import make_capture
 from tests.flows.served import TOY, Served
 

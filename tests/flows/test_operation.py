@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows.places import capture_folder, twin_folder
-from flows.ready import ready_captures
+from flows.captures.ready import ready_captures
+from flows.records.places import capture_folder, twin_folder
 from stages.core.errors import CaptureError
 from tests.flows.conftest import REPOSITORY, make_capture
 
@@ -42,9 +42,9 @@ def test_ready_captures_are_found_at_any_level_and_only_with_their_marker(places
 
 
 def test_done_is_what_has_a_twin_of_its_settings_even_when_its_records_are_forgotten(places, toy):
-    from flows import cli
-    from flows.ready import not_done
-    from flows.run_record import RunRecords
+    from flows.captures.ready import not_done
+    from flows.cli import main as cli
+    from flows.records.run_record import RunRecords
 
     root, records = places / "captures", RunRecords(toy.store)
     for name in ("cup", "jug"):
@@ -62,9 +62,9 @@ def test_done_is_what_has_a_twin_of_its_settings_even_when_its_records_are_forgo
 
 
 def test_a_lesser_twin_never_takes_the_place_of_a_better_one_and_a_better_one_does(places, toy):
-    from flows import cli
-    from flows.ready import not_done
-    from flows.run_record import RunRecords
+    from flows.captures.ready import not_done
+    from flows.cli import main as cli
+    from flows.records.run_record import RunRecords
 
     capture = make_capture(places / "captures" / "cup")
     (capture / "READY").touch()
@@ -99,7 +99,7 @@ def test_places(places):
 def test_the_form_means_a_request(places):
     """In a process of its own, because the form is built from the stages when it is imported."""
     code = """
-from flows.form import Box, Methods, request_of
+from flows.ui.form import Box, Methods, request_of
 from stages.core.errors import ConfigError
 r = request_of("cup", "preview", Methods(b="fancy"), Box(left=1, top=2, right=3, bottom=4), "c", False, ["b.steps=4"], 2.0)
 assert r.settings == ("b.method=fancy", "b.steps=4") and r.overrides()[0] == "rectify.box=[1,2,3,4]", r
@@ -117,7 +117,7 @@ assert r.capture.endswith("captures/cup") and r.out.endswith("twins/cup") and r.
 
 
 def test_every_real_stage_with_a_choice_has_a_dropdown():
-    from flows.form import Methods, StageName
+    from flows.ui.form import Methods, StageName
     from stages.graph import every_stage
 
     fields = Methods.model_json_schema()["properties"]
@@ -127,7 +127,7 @@ def test_every_real_stage_with_a_choice_has_a_dropdown():
 
 def test_gpu_stages_take_turns(tmp_path):
     """Three processes that each hold the GPU for a while never overlap, and a killed one gives it back."""
-    code = ("import sys, time; from flows.stage_child import my_turn_on, Messages\n"
+    code = ("import sys, time; from flows.run.stage_child import my_turn_on, Messages\n"
             "with my_turn_on('cuda', Messages(open('/dev/null', 'w'))):\n"
             "    print('in', time.monotonic(), flush=True); time.sleep(float(sys.argv[1])); print('out', time.monotonic(), flush=True)")
     env = {**os.environ, "TWIN_GPU_LOCK": str(tmp_path / "gpu.lock"), "PYTHONPATH": str(REPOSITORY)}
@@ -146,7 +146,7 @@ def test_a_retry_before_the_former_process_has_ended_does_not_end_the_worker(mon
     import anyio
     from prefect.workers.process import ProcessWorker
 
-    from flows.worker import OneProcessPerRun
+    from flows.serve.worker import OneProcessPerRun
 
     async def submit(self, responses):
         for r in responses:
@@ -171,7 +171,7 @@ def test_the_worker_says_nothing_of_an_attempt_that_is_over(state, run_count, ag
 
     from prefect.client.schemas.objects import FlowRun, State
 
-    from flows.worker import started_again, told_already
+    from flows.serve.worker import started_again, told_already
 
     submitted, number = FlowRun(id=uuid4(), flow_id=uuid4(), run_count=1), uuid4()
     now = FlowRun(id=submitted.id, flow_id=number, run_count=run_count, state=State(type=state))

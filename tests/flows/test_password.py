@@ -7,10 +7,10 @@ import os
 
 import pytest
 
-from flows import cli
-from flows.open_page import link
-from flows.password import is_authorized, kept_password
-from flows.serve_address import Address, holding, home, read_address, use_server
+from flows.cli import main as cli
+from flows.web.address import Address, holding, home, read_address, use_server
+from flows.web.open_page import link
+from flows.web.password import is_authorized, kept_password
 from stages.core.errors import StoreError, TwinError
 from stages.core.store import Store
 

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 import pytest
 
-from flows.password import authorization
-from flows.pick.pages import PickPages
-from flows.twin_files import Shown, TwinFileServer, serve
-from flows.web_guard import Allowed
+from flows.ui.pick.pages import PickPages
+from flows.web.guard import Allowed
+from flows.web.password import authorization
+from flows.web.twin_files import Shown, TwinFileServer, serve
 from stages.core.errors import CaptureError
 from stages.core.object_prompt import read_prompt
 from stages.marking import MarkedCapture
@@ -101,8 +101,8 @@ def test_beside_the_twins_all_captures_of_the_folder_and_no_other(capture, tmp_p
 def test_only_on_this_machine_or_behind_a_password(host, auth, there, tmp_path, monkeypatch):
     made = []
     monkeypatch.setenv("TWIN_PICK_URL", "http://here/pick/")
-    monkeypatch.setattr("flows.twin_files.TwinFileServer.__init__", lambda self, address, shown: made.append(shown))
-    monkeypatch.setattr("flows.twin_files.TwinFileServer.serve_forever", lambda self: None)
+    monkeypatch.setattr("flows.web.twin_files.TwinFileServer.__init__", lambda self, address, shown: made.append(shown))
+    monkeypatch.setattr("flows.web.twin_files.TwinFileServer.serve_forever", lambda self: None)
     serve(host, 0, tmp_path, auth)
     assert (made[0].pick is not None) == there
 

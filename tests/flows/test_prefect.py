@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flows.embedded_server import EmbeddedServer, ServerUnavailable, answers
-from flows.request import Reconstruction
-from flows.run import Beside
-from flows.session import reconstruct_here
+from flows.records.request import Reconstruction
+from flows.run.run import Beside
+from flows.serve.session import reconstruct_here
+from flows.web.embedded_server import EmbeddedServer, ServerUnavailable, answers
 from stages.core.errors import CaptureError, TwinError
 
 ONCE = {"a": 1, "b": 1, "c": 1, "d": 1}
@@ -88,7 +88,7 @@ def test_artifacts_hold_figures_and_pictures(toy, request_, prefect_server):
 
 
 def test_pictures_are_inlined_up_to_a_size(tmp_path):
-    from flows.ui_artifacts import stage_markdown
+    from flows.ui.artifacts import stage_markdown
 
     (tmp_path / "small.jpg").write_bytes(b"\xff\xd8small")
     (tmp_path / "large.png").write_bytes(b"x" * 200_000)
@@ -130,7 +130,7 @@ def test_a_named_server_that_is_dead_is_an_error(toy, request_, monkeypatch):
 
 
 def test_the_embedded_server_dies_with_its_parent(tmp_path):
-    code = ("import sys, time; from pathlib import Path; from flows.embedded_server import EmbeddedServer\n"
+    code = ("import sys, time; from pathlib import Path; from flows.web.embedded_server import EmbeddedServer\n"
             "s = EmbeddedServer(Path(sys.argv[1])); print(s._process.pid, flush=True); time.sleep(60)")
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     server = int(parent.stdout.readline())

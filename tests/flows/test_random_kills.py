@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.warm_process import WarmProcess
+from flows.run.warm_process import WarmProcess
 from stages.core.store import Store
 from tests.flows.conftest import wait_for
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.batch_runs import parameters_of
-from flows.form import Methods, request_of
-from flows.ready_there import arrived_there, left_to_do, wish_there
-from flows.run_record import RunRecords
-from flows.sent_twin import send_twin
+from flows.captures.ready_there import arrived_there, left_to_do, wish_there
+from flows.captures.sent_twin import send_twin
+from flows.flow_run.batch_runs import parameters_of
+from flows.records.run_record import RunRecords
+from flows.ui.form import Methods, request_of
 from stages.core.errors import CaptureError, ConfigError, StoreError
 from tests.flows.conftest import Toy
 from tests.flows.s3_captures import Bucket as Bare

@@ -16,9 +16,9 @@ from uuid import UUID, uuid4
 import pytest
 from prefect.client.schemas.objects import State, StateType
 
-from flows.cleaning import Wish, clean_up
-from flows.lease import Holder, Lease, leases_folder, read_holder, this_machine, write_holder
-from flows.recovery import Recovery, Stillness, lost_after_s
+from flows.run.lease import Holder, Lease, leases_folder, read_holder, this_machine, write_holder
+from flows.serve.recovery import Recovery, Stillness, lost_after_s
+from flows.upkeep.cleaning import Wish, clean_up
 from stages.core.errors import ConfigError
 from stages.core.store import Store
 from tests.flows.conftest import REPOSITORY, lose_locks, wait_for
@@ -133,7 +133,7 @@ def test_runs_that_ended_lose_their_lease_and_are_left_alone(watch):
 
 
 def test_what_only_the_heartbeat_watch_marked_is_brought_back(watch):
-    from flows.crash_watch import CRASH_MESSAGE
+    from flows.flow_run.crash_watch import CRASH_MESSAGE
 
     run = watch.client.add(StateType.CRASHED, message=CRASH_MESSAGE)
     watch.lease(run)
@@ -188,7 +188,7 @@ def test_stillness_forgets_what_is_not_asked_for():
 
 
 def test_a_lease_beats_is_free_after_a_kill_and_gone_after_a_clean_end(tmp_path):
-    code = ("import sys, time; from pathlib import Path; from flows.lease import Lease; from stages.core.store import Store\n"
+    code = ("import sys, time; from pathlib import Path; from flows.run.lease import Lease; from stages.core.store import Store\n"
             "with Lease(Store(Path(sys.argv[1])), 'run', beat_s=0.05):\n    print('in', flush=True); time.sleep(60)")
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
     assert child.stdout.readline() == "in\n"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from flows import cli
-from flows.places import twin_lock
-from flows.ready import not_done, ready_captures
-from flows.retention import TwinKeeper, retire_twins
-from flows.run_record import RunRecords
+from flows.captures.ready import not_done, ready_captures
+from flows.cli import main as cli
+from flows.records.places import twin_lock
+from flows.records.run_record import RunRecords
+from flows.upkeep.retention import TwinKeeper, retire_twins
 from stages.core.errors import ConfigError
 from tests.flows.conftest import make_capture
 

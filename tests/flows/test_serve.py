@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.password import authorization
+from flows.web.password import authorization
 from tests.flows.conftest import make_capture, wait_for
 from tests.flows.served import PATIENCE_S, TOY, Served, flow_process_of, free_port
 

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from flows import cli
-from flows.metrics import Figures
-from flows.ready import ready_captures
-from flows.run_record import RunRecords, StageRecord
-from flows.set_aside import night_of, why_set_aside
+from flows.captures.ready import ready_captures
+from flows.captures.set_aside import night_of, why_set_aside
+from flows.cli import main as cli
+from flows.records.run_record import RunRecords, StageRecord
+from flows.run.metrics import Figures
 from tests.flows.conftest import make_capture
 
 DAY_S = 86400.0

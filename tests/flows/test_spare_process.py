@@ -34,7 +34,7 @@ def _all_spares(served: Served) -> dict[int, int]:
     for pid in served.processes():
         try:
             process = psutil.Process(pid)
-            if "flows.spare_flow" in process.cmdline():
+            if "flows.serve.spare_flow" in process.cmdline():
                 found[pid] = process.ppid()
         except psutil.Error:
             continue

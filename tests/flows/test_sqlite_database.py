@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from prefect.server.database.configurations import AioSqliteConfiguration
 from sqlalchemy.exc import OperationalError
 
-from flows.sqlite_database import CACHE_KB, LockedFromTheBeginning
+from flows.web.sqlite_database import CACHE_KB, LockedFromTheBeginning
 
 
 async def _two_meet(configuration: AioSqliteConfiguration, cache: int = 0) -> int:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.stage_process import StageFault, StageJob, look_up
-from flows.warm_process import WarmProcess
+from flows.run.stage_process import StageFault, StageJob, look_up
+from flows.run.warm_process import WarmProcess
 from stages.core.errors import CaptureError, StageError, StoreError, WeightsError
 from stages.core.store import Store
 from tests.flows.conftest import wait_for
@@ -216,7 +216,7 @@ def test_waiting_for_another_run_is_said(toy):
 
 
 def test_the_child_imports_no_heavy_library():
-    code = "import flows.stage_child, sys; print([m for m in ('prefect', 'torch', 'numba', 'open3d', 'cv2') if m in sys.modules])"
+    code = "import flows.run.stage_child, sys; print([m for m in ('prefect', 'torch', 'numba', 'open3d', 'cv2') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.places import twin_folder
-from flows.s3_addresses import address_of, checked_address, place_of_address, staging_root
-from flows.sent_twin import read_sent, send_twin
-from flows.staged_capture import SYNC_EVERY, list_capture, staged
-from flows.staging_space import held, make_room, unsent
+from flows.captures.sent_twin import read_sent, send_twin
+from flows.captures.staged_capture import SYNC_EVERY, list_capture, staged
+from flows.captures.staging_space import held, make_room, unsent
+from flows.records.places import twin_folder
+from flows.records.s3_addresses import address_of, checked_address, place_of_address, staging_root
 from stages.core.bucket import CHUNK_BYTES, Bucket, tag_of
 from stages.core.errors import CaptureError, ConfigError, StoreError
 from tests.flows.conftest import Toy, make_capture, wait_for
@@ -86,7 +86,7 @@ def test_a_capture_comes_whole_once_and_what_changed_comes_anew(toy, bare):
 
 _STAGE = """
 import sys
-from flows.staged_capture import staged
+from flows.captures.staged_capture import staged
 from stages.core.store import Store
 with staged(Store(), sys.argv[1], print):
     pass
@@ -200,7 +200,7 @@ def _sent(bare: Bare, key: str = "twins/ball") -> dict[str, bytes] | None:
 _SEND = """
 import sys
 from pathlib import Path
-from flows.sent_twin import send_twin
+from flows.captures.sent_twin import send_twin
 from stages.core.store import Store
 send_twin(Store(), Path(sys.argv[1]), sys.argv[2], print)
 """

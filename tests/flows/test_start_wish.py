@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows import arrivals, batch, cli
-from flows.run_record import RunRecords
-from flows.start_wish import StartWish, wish_of
+from flows import batch
+from flows.captures.start_wish import StartWish, wish_of
+from flows.cli import main as cli
+from flows.records.run_record import RunRecords
+from flows.serve import arrivals
 from stages.core.config import resolve
 from stages.core.errors import ConfigError
 from stages.core.store import Store

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flows.run_record import RunRecord, StageRecord
-from flows.time_left import TimeLeft, expected_seconds, in_words
+from flows.records.run_record import RunRecord, StageRecord
+from flows.run.time_left import TimeLeft, expected_seconds, in_words
 
 
 class Clock:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import cli
-from flows.stage_process import StageJob, run_stage_in_child
+from flows.cli import main as cli
+from flows.run.stage_process import StageJob, run_stage_in_child
 from stages.base import what_to_lower
 from stages.core.capture import capture_ref
 from stages.core.errors import StageError, StoreError

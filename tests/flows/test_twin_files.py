@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import twin_files
-from flows.password import authorization, cookie_name, cookie_value
-from flows.twin_files import Shown, TwinFileServer, open_inside
-from flows.web_guard import Allowed
+from flows.web import twin_files
+from flows.web.guard import Allowed
+from flows.web.password import authorization, cookie_name, cookie_value
+from flows.web.twin_files import Shown, TwinFileServer, open_inside
 
 AUTH = "twin:a word"
 

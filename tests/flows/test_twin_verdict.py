@@ -7,8 +7,8 @@ import json
 import pytest
 
 from flows import deployments
-from flows.batch_page import DONE_BEFORE, Outcome, write_summary
-from flows.twin_verdict import fails, failure_of, verdict_of
+from flows.records.twin_verdict import fails, failure_of, verdict_of
+from flows.ui.batch_page import DONE_BEFORE, Outcome, write_summary
 from stages.core.errors import ConfigError
 
 BAD = {"word": "do not use", "line": "do not use: only 4 frames. Expected error: unknown", "facts": {"error_median_mm": 1.234}}

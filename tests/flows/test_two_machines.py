@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.lease import leases_folder, read_holder
-from flows.run_record import RunRecords
+from flows.records.run_record import RunRecords
+from flows.run.lease import leases_folder, read_holder
 from stages.core.store import Store
 from tests.flows import cluster, tiny
 
@@ -108,9 +108,9 @@ def _check_work(store: Store, twins: Path, interrupted: str, stage: str) -> None
     assert len(records) == CAPTURES and all(r.state == "done" for r in records)
     for r in records:
         text = Path(r.log).read_text()
-        assert Counter(re.findall(r"flows\.run: (\w+): computed in", text)) == dict.fromkeys(STAGES, 1), r.id
+        assert Counter(re.findall(r"flows\.run\.run: (\w+): computed in", text)) == dict.fromkeys(STAGES, 1), r.id
         again = {stage: 2} if r.flow_run == interrupted else {}
-        assert Counter(re.findall(r"flows\.run: (\w+): computing", text)) == {**dict.fromkeys(STAGES, 1), **again}, r.id
+        assert Counter(re.findall(r"flows\.run\.run: (\w+): computing", text)) == {**dict.fromkeys(STAGES, 1), **again}, r.id
     assert len(list(store.results())) == CAPTURES * len(STAGES)
     assert not list((store.root / "corrupt").glob("*"))
     cluster.wait_until(lambda: not list(leases_folder(store).glob("*.lease")))      # removed by the judge

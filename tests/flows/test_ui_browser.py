@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("selenium", reason="selenium is not installed: the UI is not tested in a browser")
 
-from flows.own_work import DEPLOYMENTS
+from flows.flow_run.own_work import DEPLOYMENTS
 from stages.core.fingerprint import digest_mapping
 from stages.core.store import Store
 from stages.graph import every_stage, stages
@@ -65,7 +65,7 @@ def number_of_runs(served: Served) -> int:
 def executions(served: Served) -> Counter[str]:
     """How often each stage was computed: a line in the log of its run each time."""
     logs = "".join(p.read_text() for p in (served.store / "runs").glob("*.log"))
-    return Counter(re.findall(r"flows\.run: (\w+): computing \(", logs))
+    return Counter(re.findall(r"flows\.run\.run: (\w+): computing \(", logs))
 
 
 def page_of(served: Served, run: str) -> str:

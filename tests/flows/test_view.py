@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from flows import cli
-from flows.run_record import RunRecords, StageRecord
-from flows.viewed import look_at
+from flows.cli import main as cli
+from flows.records.run_record import RunRecords, StageRecord
+from flows.ui.viewed import look_at
 from stages.core.backends import KITS
 from stages.core.camera import Rig
 from stages.core.errors import StoreError
@@ -88,7 +88,7 @@ def test_of_a_run_as_it_goes_on(tmp_path, monkeypatch):
 def test_the_scene_grows_with_the_run_and_is_turned_upright(tmp_path, monkeypatch):
     import viser
 
-    from flows.viewing import Viewing
+    from flows.ui.viewing import Viewing
 
     store, records, record = _run_under_way(tmp_path, monkeypatch)
     server = viser.ViserServer(host="127.0.0.1", port=18490, verbose=False)
@@ -118,7 +118,7 @@ def test_of_a_twin(twin):
 def test_the_scene_holds_what_there_is(twin):
     import viser
 
-    from flows.viewing import Viewing
+    from flows.ui.viewing import Viewing
 
     server = viser.ViserServer(host="127.0.0.1", port=18480, verbose=False)
     viewing = Viewing(server, look_at(str(twin), Store()))

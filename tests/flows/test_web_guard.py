@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.web_guard import Allowed
+from flows.web.guard import Allowed
 
 OWN = "127.0.0.1:4200"
 

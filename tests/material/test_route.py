@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from flows.request import Reconstruction
-from flows.walk import reconstruct_directly
+from flows.records.request import Reconstruction
+from flows.run.walk import reconstruct_directly
 from stages.base import StageContext, fingerprint_of, identity_of, run_stage
 from stages.core.camera import Rig
 from stages.core.config import resolve

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
-from flows.cli_merge import _for_merge
+from flows.cli.merge import _for_merge
 from stages.base import Resources, Stage, StageContext, StageReport, run_stage
 from stages.core.capture import capture_ref
 from stages.core.errors import CaptureError, StoreError

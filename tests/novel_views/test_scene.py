@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from flows import cli
-from flows.request import Reconstruction
-from flows.walk import reconstruct_directly
+from flows.cli import main as cli
+from flows.records.request import Reconstruction
+from flows.run.walk import reconstruct_directly
 from stages.core.camera_service import look_at
 from stages.core.errors import CaptureError, ConfigError
 from stages.core.export.write import export_twin

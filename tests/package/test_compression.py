@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows import cli
+from flows.cli import main as cli
 from stages.core.errors import MachineError
 from stages.core.glb import GltfMesh, decode_glb, encode_glb, plain_glb, read_glb
 from stages.core.report.viewer_data import viewer_block

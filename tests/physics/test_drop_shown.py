@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from flows.ui_artifacts import MOST_PICTURE_BYTES, stage_markdown
+from flows.ui.artifacts import MOST_PICTURE_BYTES, stage_markdown
 from stages.base import StageContext, run_stage
 from stages.core.camera import Rig
 from stages.core.frames import FramePose, write_poses

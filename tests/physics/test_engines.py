@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows import cli
+from flows.cli import main as cli
 from stages.base import StageContext, run_stage
 from stages.core.drop import failures
 from stages.core.drop.result import poses

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from flows import cli
-from flows.request import Reconstruction
-from flows.walk import reconstruct_directly
+from flows.cli import main as cli
+from flows.records.request import Reconstruction
+from flows.run.walk import reconstruct_directly
 from stages.base import run_stage
 from stages.core.camera import Rig
 from stages.core.capture import capture_ref

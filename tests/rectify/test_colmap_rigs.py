@@ -12,8 +12,8 @@ import pycolmap
 import pytest
 from scipy.spatial.transform import Rotation
 
-from flows.capture_look import look
-from flows.request import Reconstruction
+from flows.records.request import Reconstruction
+from flows.run.capture_look import look
 from stages.core.capture import find_files
 from stages.core.errors import CaptureError
 from stages.core.stereo_calibration import rigid

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from flows.capture_look import look
-from flows.request import Reconstruction
+from flows.records.request import Reconstruction
+from flows.run.capture_look import look
 from stages.base import StageContext, fingerprint_of, run_stage
 from stages.core import text_prompt
 from stages.core.capture import capture_ref

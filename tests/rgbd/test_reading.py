@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from flows import cli
+from flows.cli import main as cli
 from stages.core.errors import CaptureError
 from stages.core.rgbd_files import find_rgbd, looks_rgbd
 from stages.rgbd.camera_file import read_camera

@@ -10,11 +10,11 @@ import pytest
 from tests.flows.conftest import make_capture
 from tools.timeline import Timeline, stages_of, watch
 
-LOG = """2026-11-29 19:00:00,000 INFO flows.run: run x, profile standard
-2026-11-29 19:00:01,000 INFO flows.run: depth: computing (no earlier result)
-2026-11-29 19:00:05,500 INFO flows.run: depth: computed in 4 s, 90 MB
-2026-11-29 19:00:05,600 INFO flows.run: masks: from the store
-2026-11-29 19:00:06,000 INFO flows.run: track: computing (no earlier result)
+LOG = """2026-11-29 19:00:00,000 INFO flows.run.run: run x, profile standard
+2026-11-29 19:00:01,000 INFO flows.run.run: depth: computing (no earlier result)
+2026-11-29 19:00:05,500 INFO flows.run.run: depth: computed in 4 s, 90 MB
+2026-11-29 19:00:05,600 INFO flows.run.run: masks: from the store
+2026-11-29 19:00:06,000 INFO flows.run.run: track: computing (no earlier result)
 """
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.run_record import RunRecords
+from flows.records.run_record import RunRecords
 from stages.core.frames import read_table
 from stages.core.images import read_disparity, read_mask, read_rgb, read_sigma
 from stages.core.store import Store

@@ -11,7 +11,7 @@ import numpy as np
 
 import stages.masks.cut.frame_cut
 import stages.masks.cut.seed
-from flows.run_record import RunRecords
+from flows.records.run_record import RunRecords
 from stages.base import StageContext
 from stages.core.errors import TwinError
 from stages.core.images import read_mask

@@ -16,7 +16,7 @@ import psutil
 from tests.flows.served import Served
 from tests.flows.tiny import SETTINGS, render_base, write_tiny
 
-COMPUTING = re.compile(r"^(\S+ \S+) INFO flows\.run: (\w+): computing")
+COMPUTING = re.compile(r"^(\S+ \S+) INFO flows\.run\.run: (\w+): computing")
 LONG = "surface.geometry_steps=800"
 """keeps the stage surface busy for some seconds, so that there is something to kill"""
 
@@ -75,8 +75,8 @@ def stage_child(served: Served, stage: str, capture: Path) -> int | None:
         try:
             process = psutil.Process(pid)
             above = process.parent()
-            forked = above is not None and "flows.warm_child" in above.cmdline()
-            if forked or "flows.stage_child" in process.cmdline():
+            forked = above is not None and "flows.run.warm_child" in above.cmdline()
+            if forked or "flows.run.stage_child" in process.cmdline():
                 return pid
         except psutil.Error:
             continue

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.embedded_server import answers
+from flows.web.embedded_server import answers
 from tests.flows.served import Served, flow_process_of
 from tools.operations.bed import LONG, Bed, computed, executions, stage_child, start
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from flows.run_record import RunRecord, RunRecords
-from flows.twin_verdict import verdict_of
+from flows.records.run_record import RunRecord, RunRecords
+from flows.records.twin_verdict import verdict_of
 from stages.core.frames import posed, read_poses, read_table
 from stages.core.store import Store
 from tools.robustness import score

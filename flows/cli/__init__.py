@@ -1,0 +1,1 @@
+"""The command line: main.py parses, and each command, or group of them, is a file of its name."""

@@ -1,0 +1,1 @@
+"""Settings and folders of other programs (NVIDIA's workflow, nvdiffrec) read as requests and captures of ours."""

@@ -1,0 +1,1 @@
+"""What lies on disk of runs and twins: requests, records, verdicts and places. Nothing here runs anything."""

@@ -1,0 +1,1 @@
+"""One run of one capture on this machine, without Prefect: the walk through the stages, their processes, leases, memory and figures."""
