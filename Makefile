@@ -21,6 +21,7 @@ test-slow: setup
 	@$(PYTEST) -m slow $(ARGS)
 
 lint: setup
+	@$(BIN)/ruff format --check -q stereotwin flows stages tests tools notebooks examples
 	@$(BIN)/ruff check stereotwin flows stages tests tools notebooks
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports

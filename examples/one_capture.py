@@ -24,7 +24,9 @@ def main(capture: Path, settings: dict[str, object]) -> None:
             begun.append(stage)
             print(f"{stage} ...")
 
-    twin = stereotwin.reconstruct(capture, out=capture.parent / "twin", profile="preview", settings=settings, progress=tell)
+    twin = stereotwin.reconstruct(
+        capture, out=capture.parent / "twin", profile="preview", settings=settings, progress=tell
+    )
 
     # The verdict says how far to trust it before anything is measured in it.
     print(twin.verdict)
@@ -38,4 +40,7 @@ def main(capture: Path, settings: dict[str, object]) -> None:
 
 if __name__ == "__main__":
     pairs = (text.partition("=") for text in sys.argv[2:])
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "example/capture").resolve(), {name: value for name, _, value in pairs})
+    main(
+        Path(sys.argv[1] if len(sys.argv) > 1 else "example/capture").resolve(),
+        {name: value for name, _, value in pairs},
+    )

@@ -58,8 +58,15 @@ async def reconstruct_batch(
     held = [c for c in found if c.path in wishes and wishes[c.path].when == "never"]
     found = [c for c in found if c.path in wishes and wishes[c.path].when != "never"]
     profiles = {c.path: wishes[c.path].profile or str(profile) for c in found}
-    due = found if again else [c for p in sorted(set(profiles.values())) for c in left_to_do([c for c in found if profiles[c.path] == p], p,
-                                                                                         settings, records)]
+    due = (
+        found
+        if again
+        else [
+            c
+            for p in sorted(set(profiles.values()))
+            for c in left_to_do([c for c in found if profiles[c.path] == p], p, settings, records)
+        ]
+    )
     aside = {} if again else {c.path: why for c in due if (why := why_set_aside(c, records.of_capture(c.path)))}
     due = [c for c in due if c.path not in aside]
     get_run_logger().info("%d captures are READY, %d of them to be done", len(found), len(due))
@@ -115,8 +122,13 @@ async def _report(folder: str, outcomes: Sequence[Outcome], due: int) -> Any:
     page = write_summary(outcomes, twins_root())
     bad = [o for o in outcomes if o.bad]
     rows = [o.row() for o in [*bad, *(o for o in outcomes if not o.bad)]]
-    await acreate_table_artifact(rows[:MOST_IN_TABLE] or [{"capture": "none", "status": "no READY capture"}], key="batch-summary",
-                                 description=f"{folder}: {due} to be done, {sum(o.failed for o in bad)} failed. {page}")
+    await acreate_table_artifact(
+        rows[:MOST_IN_TABLE] or [{"capture": "none", "status": "no READY capture"}],
+        key="batch-summary",
+        description=f"{folder}: {due} to be done, {sum(o.failed for o in bad)} failed. {page}",
+    )
     failed = [o for o in bad if o.failed]
     names = ", ".join(o.name for o in failed[:20]) + (" and more" if len(failed) > 20 else "")
-    return failed_state(f"{len(failed)} of {len(outcomes)} captures failed: {names}. Reasons: {page}") if failed else None
+    return (
+        failed_state(f"{len(failed)} of {len(outcomes)} captures failed: {names}. Reasons: {page}") if failed else None
+    )

@@ -1,6 +1,6 @@
 """What can be started from the Prefect UI, by schedule or by event: the flows with their forms, and how a server learns of them.
 
-    python -m flows.deployments        registers everything at PREFECT_API_URL; doing it again changes nothing
+python -m flows.deployments        registers everything at PREFECT_API_URL; doing it again changes nothing
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def reconstruct_capture(
             the object, merge: what twin merge wrote; auto goes by what lies in the folder.
     """
     try:
-        out = reconstruct_as_flow(request_of(capture, profile, methods, box, start_from, force, settings, time_limit_min, route))
+        out = reconstruct_as_flow(
+            request_of(capture, profile, methods, box, start_from, force, settings, time_limit_min, route)
+        )
         reason = failure_of(out)
         return failed_state(reason) if reason else out
     except TwinError as e:
@@ -93,9 +95,11 @@ class _Deployment:
     amend: Callable[[dict[str, Any]], None] = lambda schema: None
 
 
-DEPLOYMENTS = (_Deployment(reconstruct_capture, ENTRYPOINTS[0], NAMES[0], POOL, draw_form),
-               _Deployment(evaluate_twin, ENTRYPOINTS[1], NAMES[1], POOL),
-               _Deployment(reconstruct_batch, ENTRYPOINTS[2], NAMES[2], BATCH_POOL))
+DEPLOYMENTS = (
+    _Deployment(reconstruct_capture, ENTRYPOINTS[0], NAMES[0], POOL, draw_form),
+    _Deployment(evaluate_twin, ENTRYPOINTS[1], NAMES[1], POOL),
+    _Deployment(reconstruct_batch, ENTRYPOINTS[2], NAMES[2], BATCH_POOL),
+)
 
 
 def register() -> list[str]:
@@ -132,7 +136,9 @@ def _make_pool(client: SyncPrefectClient, name: str) -> None:
     from prefect.workers.process import ProcessWorker
 
     try:
-        client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=ProcessWorker.get_default_base_job_template()))
+        client.create_work_pool(
+            WorkPoolCreate(name=name, type="process", base_job_template=ProcessWorker.get_default_base_job_template())
+        )
     except ObjectAlreadyExists:
         return
 
@@ -142,9 +148,15 @@ def _make_deployment(client: SyncPrefectClient, d: _Deployment) -> str:
     have planned: so it is changed only where it differs."""
     schema = parameter_schema(d.flow).model_dump_for_openapi()
     d.amend(schema)
-    wanted = {"entrypoint": d.entrypoint, "work_pool_name": d.pool, "job_variables": {"env": FLOW_ENVIRONMENT},
-              "description": d.flow.description, "parameter_openapi_schema": json.loads(json.dumps(schema)),
-              "enforce_parameter_schema": True, "pull_steps": None}
+    wanted = {
+        "entrypoint": d.entrypoint,
+        "work_pool_name": d.pool,
+        "job_variables": {"env": FLOW_ENVIRONMENT},
+        "description": d.flow.description,
+        "parameter_openapi_schema": json.loads(json.dumps(schema)),
+        "enforce_parameter_schema": True,
+        "pull_steps": None,
+    }
     try:
         there = client.read_deployment_by_name(d.name)
     except ObjectNotFound:

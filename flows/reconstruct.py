@@ -47,7 +47,12 @@ def reconstruct_as_flow(request: Reconstruction, beside: Beside | None = None) -
     this = str(flow_run.id)
     begin_attempt()
     if beside is None:
-        beside = Beside(UiProgress(get_run_logger()), RunRecords(Store()).find(flow_run=this), leave_if_over, by_tags(flow_run.tags or ()))
+        beside = Beside(
+            UiProgress(get_run_logger()),
+            RunRecords(Store()).find(flow_run=this),
+            leave_if_over,
+            by_tags(flow_run.tags or ()),
+        )
     try:
         return _walk_as_tasks(request, beside, this)
     finally:

@@ -196,8 +196,10 @@ def _run(stage: Stage, inputs: Inputs, config: Any, out: Path, context: StageCon
     except ModuleNotFoundError as e:
         if e.name != "torch":
             raise
-        raise MachineError(f"what is asked of {stage.name} needs torch, which is not installed",
-                           "pip install 'stereotwin[torch]', or leave the setting out that asks for it") from e
+        raise MachineError(
+            f"what is asked of {stage.name} needs torch, which is not installed",
+            "pip install 'stereotwin[torch]', or leave the setting out that asks for it",
+        ) from e
     except OSError as e:
         raise disk_fault(e, out) or store_error(e, out) from e
     except MemoryError as e:
@@ -207,8 +209,16 @@ def _run(stage: Stage, inputs: Inputs, config: Any, out: Path, context: StageCon
 def what_to_lower(stage: Stage, config: Any) -> tuple[str, ...]:
     """The settings that make the stage need less memory, of those that have an effect with its method; smaller pictures always help."""
     method = getattr(config, "method", "auto")
-    only_for = {f.name: f.metadata.get("only_for", ()) for f in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else {}
-    own = [f"{stage.name}.{k}" for k in stage.needs.lower if method == "auto" or not only_for.get(k) or method in only_for[k]]
+    only_for = (
+        {f.name: f.metadata.get("only_for", ()) for f in dataclasses.fields(config)}
+        if dataclasses.is_dataclass(config)
+        else {}
+    )
+    own = [
+        f"{stage.name}.{k}"
+        for k in stage.needs.lower
+        if method == "auto" or not only_for.get(k) or method in only_for[k]
+    ]
     return (*own, "rectify.max_width")
 
 
@@ -239,5 +249,7 @@ def _peak_memory_mb() -> int:
     """
     status = Path("/proc/self/status")
     if status.exists():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) // 1024
+        return (
+            next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) // 1024
+        )
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -93,15 +93,21 @@ def with_asked(route: tuple[Stage, ...], configs: Mapping[str, Any]) -> tuple[St
     made = {SOURCE, *INPUT_KINDS, *(kind for s in (*route, *asked) for kind in s.outputs)}
     for stage in asked:
         if missing := [kind for kind in stage.inputs if kind not in made]:
-            raise ConfigError(f"{stage.name} reads {', '.join(missing)}, which no stage of this route makes",
-                              f"leave out the settings of {stage.name}, or choose another --route")
+            raise ConfigError(
+                f"{stage.name} reads {', '.join(missing)}, which no stage of this route makes",
+                f"leave out the settings of {stage.name}, or choose another --route",
+            )
     return ordered((*route, *asked), INPUT_KINDS) if asked else route
 
 
 @cache
 def every_stage() -> tuple[Stage, ...]:
     """Those of all routes, each once."""
-    return tuple(dict.fromkeys((*stages(), *posed_stages(), *rgbd_stages(), *merge_stages(), *turntable_stages(), *asked_stages())))
+    return tuple(
+        dict.fromkeys(
+            (*stages(), *posed_stages(), *rgbd_stages(), *merge_stages(), *turntable_stages(), *asked_stages())
+        )
+    )
 
 
 def ordered(found: tuple[Stage, ...], given: tuple[str, ...] = ()) -> tuple[Stage, ...]:
@@ -145,7 +151,9 @@ def look_at(capture: Path, settings: Any, pictures: bool = True) -> Look:
     return look_at(capture, settings, pictures)
 
 
-def unpack_recording(recording: Path, out: Path, wish: tuple[str | None, str | None, float], progress: Callable[[int, int], None]) -> Any:
+def unpack_recording(
+    recording: Path, out: Path, wish: tuple[str | None, str | None, float], progress: Callable[[int, int], None]
+) -> Any:
     """A bag as a capture folder; `wish`: left topic, right topic, tolerance in seconds. See stages/rectify/bags.py."""
     from stages.rectify.bags import Wish, unpack
 

@@ -62,7 +62,10 @@ class MarkedCapture:
             if pair.frame == frame and pair.left is not None:
                 pixels = pair.left.pixels()
                 return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB)
-        raise CaptureError(f"frame {frame} of {self.files.root} has no left picture", f"frames are {self.frames[0]} to {self.frames[-1]}")
+        raise CaptureError(
+            f"frame {frame} of {self.files.root} has no left picture",
+            f"frames are {self.frames[0]} to {self.frames[-1]}",
+        )
 
     def jpeg(self, frame: int, most_width: int) -> bytes:
         """The left picture as JPEG, made smaller if it is wider."""
@@ -70,7 +73,9 @@ class MarkedCapture:
 
         image = self.left(frame)
         if image.shape[1] > most_width:
-            image = cv2.resize(image, (most_width, round(image.shape[0] * most_width / image.shape[1])), interpolation=cv2.INTER_AREA)
+            image = cv2.resize(
+                image, (most_width, round(image.shape[0] * most_width / image.shape[1])), interpolation=cv2.INTER_AREA
+            )
         _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         return data.tobytes()
 
@@ -81,7 +86,9 @@ class MarkedCapture:
         path = self.files.prompt
         found = {} if path is None else read_json(path)
         if not isinstance(found, dict):
-            raise CaptureError(f"{path} cannot be understood: {str(found)[:60]} is no entry with keys", "remove it, or mend it")
+            raise CaptureError(
+                f"{path} cannot be understood: {str(found)[:60]} is no entry with keys", "remove it, or mend it"
+            )
         return found
 
     def save(self, prompt: Any) -> None:
@@ -95,7 +102,9 @@ class MarkedCapture:
         try:
             target.unlink(missing_ok=True) if prompt == {} else THE_DISK.replace(target, text.encode())
         except OSError as e:
-            raise StoreError(f"{target} cannot be written: {e.strerror}", "check the permissions of the capture's folder") from e
+            raise StoreError(
+                f"{target} cannot be written: {e.strerror}", "check the permissions of the capture's folder"
+            ) from e
 
     @cached_property
     def _reader(self):

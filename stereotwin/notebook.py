@@ -58,7 +58,9 @@ def depth_picture(outputs: Outputs, frame: int, near_far_m: Sequence[float], mos
 
 def depth_range_m(outputs: Outputs, frame: int) -> tuple[float, float]:
     """(nearest, farthest) depth of a frame without its outermost percent."""
-    depth = Rig.load(outputs["rig.json"]).depth_from_disparity(read_disparity(outputs["disparity"] / f"{frame:06d}.png"))
+    depth = Rig.load(outputs["rig.json"]).depth_from_disparity(
+        read_disparity(outputs["disparity"] / f"{frame:06d}.png")
+    )
     low, high = np.nanpercentile(depth, [1, 99])
     return float(low), float(high)
 
@@ -76,7 +78,10 @@ def by_frame(frames: Sequence[int], draw: Callable[..., np.ndarray], **sliders: 
     """A slider over the frames, the given ones by name, and the picture that `draw(frame=..., **values)` makes of their values."""
     import ipywidgets
 
-    every = {"frame": ipywidgets.SelectionSlider(options=list(frames), description="frame", continuous_update=False), **sliders}
+    every = {
+        "frame": ipywidgets.SelectionSlider(options=list(frames), description="frame", continuous_update=False),
+        **sliders,
+    }
     shown = ipywidgets.Image(format="png")
 
     def update(_: Any = None) -> None:

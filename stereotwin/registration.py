@@ -49,7 +49,9 @@ def register(a: SurfaceMesh, b: SurfaceMesh) -> Registration:
 def _common(found) -> np.ndarray:
     """(4, 4) of a result that brings enough of both together. Raises StageError."""
     if found.fitness < LEAST_FITNESS:
-        raise StageError(f"the two surfaces have only {found.fitness:.0%} in common", "film more of the same sides in both sessions")
+        raise StageError(
+            f"the two surfaces have only {found.fitness:.0%} in common", "film more of the same sides in both sessions"
+        )
     return np.array(found.transformation)
 
 
@@ -74,8 +76,17 @@ def _searched(a, b, voxel: float):
     features = [r.compute_fpfh_feature(c, o3d.geometry.KDTreeSearchParamHybrid(5 * voxel, 100)) for c in few]
     checks = [r.CorrespondenceCheckerBasedOnEdgeLength(0.9), r.CorrespondenceCheckerBasedOnDistance(1.5 * voxel)]
     return r.registration_ransac_based_on_feature_matching(
-        few[0], few[1], features[0], features[1], True, 1.5 * voxel, r.TransformationEstimationPointToPoint(False), 3, checks,
-        r.RANSACConvergenceCriteria(400_000, 0.9999))
+        few[0],
+        few[1],
+        features[0],
+        features[1],
+        True,
+        1.5 * voxel,
+        r.TransformationEstimationPointToPoint(False),
+        3,
+        checks,
+        r.RANSACConvergenceCriteria(400_000, 0.9999),
+    )
 
 
 def _refined(a, b, b_from_a: np.ndarray, voxel: float):
@@ -88,7 +99,13 @@ def _refined(a, b, b_from_a: np.ndarray, voxel: float):
         few = [c.voxel_down_sample(size) for c in (a, b)]
         for cloud in few:
             cloud.estimate_normals(o3d.geometry.KDTreeSearchParamHybrid(2 * size, 30))
-        found = r.registration_colored_icp(few[0], few[1], 1.5 * size, b_from_a, r.TransformationEstimationForColoredICP(),
-                                           r.ICPConvergenceCriteria(1e-6, 1e-6, 50))
+        found = r.registration_colored_icp(
+            few[0],
+            few[1],
+            1.5 * size,
+            b_from_a,
+            r.TransformationEstimationForColoredICP(),
+            r.ICPConvergenceCriteria(1e-6, 1e-6, 50),
+        )
         b_from_a = np.array(found.transformation)
     return found

@@ -64,7 +64,9 @@ def _run(capture, out, profile, box, settings, progress, until) -> str:
 
     source, target = (Path(p).expanduser().resolve() for p in (capture, out))
     check_places(str(source), None if until else str(target))
-    request = Reconstruction(capture=str(source), out=str(target), profile=profile, box=box, settings=_texts(settings), until=until)
+    request = Reconstruction(
+        capture=str(source), out=str(target), profile=profile, box=box, settings=_texts(settings), until=until
+    )
     return reconstruct_here(request, Beside(_watcher(progress)), log.warning, use_prefect=False) or ""
 
 

@@ -29,7 +29,9 @@ def disparity(left_rgb: np.ndarray, right_rgb: np.ndarray, threads: int = 0, **s
 
     for name, image in (("left_rgb", left_rgb), ("right_rgb", right_rgb)):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.shape != left_rgb.shape:
-            raise CaptureError(f"{name} is {image.dtype} {image.shape}", "give two (H, W, 3) uint8 RGB pictures of one size")
+            raise CaptureError(
+                f"{name} is {image.dtype} {image.shape}", "give two (H, W, 3) uint8 RGB pictures of one size"
+            )
     config = DepthConfig(**settings)
     estimate = METHODS[choose(config.method)[0]].matcher(config, threads)(left_rgb, right_rgb)
     return Disparity(estimate.disparity_px, estimate.sigma_px)

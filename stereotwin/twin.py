@@ -44,7 +44,9 @@ class Twin:
         """Raises StoreError where there is no twin."""
         path = Path(folder)
         if not (path / "run.json").is_file():
-            raise StoreError(f"{path} is no twin folder: it has no run.json", "name a folder that `twin reconstruct` wrote")
+            raise StoreError(
+                f"{path} is no twin folder: it has no run.json", "name a folder that `twin reconstruct` wrote"
+            )
         return Twin(path)
 
     @cached_property
@@ -59,7 +61,9 @@ class Twin:
         if found is None:
             return None
         facts = found["facts"]
-        return TwinVerdict(found["word"], found["line"], tuple(found["why"]), facts["error_median_mm"], facts["error_p95_mm"], facts)
+        return TwinVerdict(
+            found["word"], found["line"], tuple(found["why"]), facts["error_median_mm"], facts["error_p95_mm"], facts
+        )
 
     @cached_property
     def mesh(self) -> SurfaceMesh:
@@ -91,8 +95,10 @@ class Twin:
 
     def _map(self, kind: str, frame: int) -> Path:
         if not (folder := self.folder / kind).is_dir():
-            raise StoreError(f"{self.folder} has no {kind} of its frames, as previews have none",
-                             "make it with the setting package.maps=true, or with another profile")
+            raise StoreError(
+                f"{self.folder} has no {kind} of its frames, as previews have none",
+                "make it with the setting package.maps=true, or with another profile",
+            )
         return folder / f"{frame:06d}.png"
 
     @property

@@ -26,11 +26,20 @@ class Graph:
         self._constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
-    def save(self, path: Path, inputs: dict[str, tuple], outputs: dict[str, tuple], whole: tuple[str, ...] = ()) -> Path:
+    def save(
+        self, path: Path, inputs: dict[str, tuple], outputs: dict[str, tuple], whole: tuple[str, ...] = ()
+    ) -> Path:
         """Written and checked; shapes of inputs and outputs by name, all float32 but the outputs in `whole`, int64."""
-        value = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.INT64 if name in whole else TensorProto.FLOAT, shape)  # noqa: E731
-        made = helper.make_graph(self._nodes, "made_for_a_test", [value(*i) for i in inputs.items()], [value(*o) for o in outputs.items()],
-                                 self._constants)
+        value = lambda name, shape: helper.make_tensor_value_info(
+            name, TensorProto.INT64 if name in whole else TensorProto.FLOAT, shape
+        )  # noqa: E731
+        made = helper.make_graph(
+            self._nodes,
+            "made_for_a_test",
+            [value(*i) for i in inputs.items()],
+            [value(*o) for o in outputs.items()],
+            self._constants,
+        )
         model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         onnx.checker.check_model(model)
         onnx.save(model, str(path))

@@ -19,7 +19,7 @@ MAY_SKIP = (
     "docker compose is not installed",
     "kubectl is not installed",
     "cannot mount a small file system here",
-    "timm is not installed",               # brings a torchvision that wants another torch
+    "timm is not installed",  # brings a torchvision that wants another torch
     "triton is installed",
     "mitsuba is not installed",
     "this kornia has no",
@@ -34,7 +34,9 @@ _OPTION, _UNTIL = "--rest", "--until"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(_OPTION, action="store_true", help="run only slow tests and what the last run skipped; to skip again is to fail")
+    parser.addoption(
+        _OPTION, action="store_true", help="run only slow tests and what the last run skipped; to skip again is to fail"
+    )
     parser.addoption(_UNTIL, type=float, metavar="EPOCH", help="begin no test after this time, in seconds since 1970")
 
 
@@ -71,8 +73,8 @@ class _Remember:
             self._ids.append(report.nodeid)
 
     def pytest_sessionfinish(self) -> None:
-        shared = hasattr(self._config, "workerinput")               # one of several processes: the first of them hears of all
-        if getattr(self._config, "cache", None) is not None and not shared:     # none with -p no:cacheprovider
+        shared = hasattr(self._config, "workerinput")  # one of several processes: the first of them hears of all
+        if getattr(self._config, "cache", None) is not None and not shared:  # none with -p no:cacheprovider
             self._config.cache.set(_CACHE, self._ids)
 
 
@@ -83,7 +85,11 @@ class _Strict:
         self._ids = tuple(config.cache.get(_CACHE, []) if config.cache is not None else [])
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        chosen = [i for i in items if i.get_closest_marker("slow") or i.nodeid in self._ids or i.nodeid.partition("::")[0] in self._ids]
+        chosen = [
+            i
+            for i in items
+            if i.get_closest_marker("slow") or i.nodeid in self._ids or i.nodeid.partition("::")[0] in self._ids
+        ]
         config.hook.pytest_deselected(items=[i for i in items if i not in chosen])
         items[:] = chosen
 
@@ -92,7 +98,9 @@ class _Strict:
         return _judged((yield))
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_make_collect_report(self, collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         report = yield
         return _judged(report) if collector.nodeid in self._ids else report
 

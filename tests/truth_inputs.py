@@ -30,7 +30,10 @@ def make(capture: Path, out: Path, sigma_px: float = 0.08, seed: int = 0) -> dic
     (out / "given/given.json").write_text(json.dumps({"masks": False, "depth": False}))
     shutil.copyfile(capture / "prompt.json", out / "prompt.json")
     kinds = [p.name for p in out.iterdir()]
-    refs = {k: ArtifactRef(k, out / k, digest_mapping({"truth": capture.name, "kind": k, "sigma": sigma_px, "seed": seed})) for k in kinds}
+    refs = {
+        k: ArtifactRef(k, out / k, digest_mapping({"truth": capture.name, "kind": k, "sigma": sigma_px, "seed": seed}))
+        for k in kinds
+    }
     return {**refs, "capture": ArtifactRef("capture", capture, digest_mapping({"truth": capture.name}))}
 
 
@@ -61,13 +64,18 @@ def _tables(capture: Path, out: Path, count: int) -> None:
         ],
     )
     area = lambda k: int(read_mask(capture / "gt/masks" / f"{k:06d}.png").sum())  # noqa: E731
-    write_table(out / "masks.parquet", [{"frame": k, "status": "ok", "trust": 1.0, "area_px": area(k), "reason": ""} for k in range(count)])
+    write_table(
+        out / "masks.parquet",
+        [{"frame": k, "status": "ok", "trust": 1.0, "area_px": area(k), "reason": ""} for k in range(count)],
+    )
 
 
 def _disparity(capture: Path, out: Path, count: int, sigma_px: float, rng: np.random.Generator) -> None:
     for k in range(count):
         truth = read_disparity(capture / "gt/disparity" / f"{k:06d}.png")
-        write_disparity(out / "disparity" / f"{k:06d}.png", truth + rng.normal(0, sigma_px, truth.shape) if sigma_px else truth)
+        write_disparity(
+            out / "disparity" / f"{k:06d}.png", truth + rng.normal(0, sigma_px, truth.shape) if sigma_px else truth
+        )
         write_sigma(out / "disparity/sigma" / f"{k:06d}.png", np.where(np.isfinite(truth), max(sigma_px, 0.02), np.nan))
 
 

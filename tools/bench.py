@@ -29,7 +29,9 @@ HOLD_OUT_EVERY = 8
 def main() -> int:
     args = _arguments()
     work = Path(args.work).absolute()
-    results = [_measure(Path(args.data) / "captures" / name, args.profile, work, args.settings) for name in args.captures]
+    results = [
+        _measure(Path(args.data) / "captures" / name, args.profile, work, args.settings) for name in args.captures
+    ]
     record = {**circumstances(), "profile": args.profile, "runs": results}
     work.mkdir(parents=True, exist_ok=True)
     (work / "bench.json").write_text(json.dumps(record, indent=1))
@@ -75,7 +77,9 @@ def _measure(capture: Path, profile: str, work: Path, settings: list[str]) -> di
     if timed.exit_code != 0:
         return {**record, "scores": {"log": timed.log.read_text()[-2000:]}}
     record["run"]["held_out"] = _held_out(capture, profile, store, work, settings)
-    scores = evaluate(capture, out) if (capture / "gt").is_dir() else turntable_scores(out, DEGREES_PER_FRAME[capture.name])
+    scores = (
+        evaluate(capture, out) if (capture / "gt").is_dir() else turntable_scores(out, DEGREES_PER_FRAME[capture.name])
+    )
     shutil.rmtree(store, ignore_errors=True)
     return {**record, "scores": scores}
 
@@ -85,7 +89,10 @@ def _for_the_page(record: dict) -> dict:
     keep = ("capture", "exit_code", "wall_s", "peak_memory_mb", "scores")
     runs = []
     for run in record["runs"]:
-        stages = {n: {k: s[k] for k in ("seconds", "peak_memory_mb", "method")} for n, s in run.get("run", {}).get("stages", {}).items()}
+        stages = {
+            n: {k: s[k] for k in ("seconds", "peak_memory_mb", "method")}
+            for n, s in run.get("run", {}).get("stages", {}).items()
+        }
         held_out = run.get("run", {}).get("held_out", {})
         runs.append({**{k: run[k] for k in keep}, "run": {"stages": stages, "held_out": held_out}})
     return {**record, "runs": runs}
@@ -95,7 +102,11 @@ def _held_out(capture: Path, profile: str, store: Path, work: Path, settings: li
     """Texture figures on every HOLD_OUT_EVERY-th frame, left out of surface and texture; the earlier stages come from the store."""
     out = work / "held_out"
     timed = reconstruct(
-        capture, out, store, profile, [*settings, *(f"{stage}.hold_out={HOLD_OUT_EVERY}" for stage in ("surface", "texture"))]
+        capture,
+        out,
+        store,
+        profile,
+        [*settings, *(f"{stage}.hold_out={HOLD_OUT_EVERY}" for stage in ("surface", "texture"))],
     )
     if timed.exit_code != 0:
         raise SystemExit(f"the run with frames held out failed; see {timed.log}")

@@ -47,11 +47,18 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared", help="folder with captures/")
     parser.add_argument("--captures", nargs="*", default=("bottle_orbit", "drill_inhand"))
     parser.add_argument(
-        "--work", type=Path, default=ROOT / "build" / "ablation", help="store and twins go here; a store that is there is used"
+        "--work",
+        type=Path,
+        default=ROOT / "build" / "ablation",
+        help="store and twins go here; a store that is there is used",
     )
     parser.add_argument("--no-docs", action="store_true")
     args = parser.parse_args()
-    rows = [_measure(args.data / "captures" / name, title, args.work.absolute()) for name in args.captures for title in VARIANTS]
+    rows = [
+        _measure(args.data / "captures" / name, title, args.work.absolute())
+        for name in args.captures
+        for title in VARIANTS
+    ]
     record = {**circumstances(), "rows": rows}
     print(_section(record))
     if not args.no_docs:

@@ -30,8 +30,14 @@ from stages.core.texels.views import stereo_views
 from stages.texture.config import TextureConfig
 from stages.texture.lighten import lighten, vertex_normals
 
-CASES = (("as it is", 0, 0.0), ("half by 3", 3, 0.5), ("half by 6", 6, 0.5), ("half by 12", 12, 0.5), ("a quarter by 12", 12, 0.25),
-         ("an eighth by 12", 12, 0.125))
+CASES = (
+    ("as it is", 0, 0.0),
+    ("half by 3", 3, 0.5),
+    ("half by 6", 6, 0.5),
+    ("half by 12", 12, 0.5),
+    ("a quarter by 12", 12, 0.25),
+    ("an eighth by 12", 12, 0.125),
+)
 """name, degrees, share of the frames, in two runs of neighbours"""
 
 
@@ -56,7 +62,9 @@ class Looker:
         self.config, self.capture = TextureConfig(), capture
         mesh = trimesh.load(capture / "gt/mesh.ply", process=False, force="mesh")
         tolerance = self.config.simplify_tolerance_mm / 1000
-        vertices, faces, _ = lighten(np.asarray(mesh.vertices), np.asarray(mesh.faces), self.config.face_budget, tolerance)
+        vertices, faces, _ = lighten(
+            np.asarray(mesh.vertices), np.asarray(mesh.faces), self.config.face_budget, tolerance
+        )
         self.caster = Caster(vertices, faces)
         light = trimesh.Trimesh(vertices, faces, process=False)
         points, of = trimesh.sample.sample_surface(light, SURVEY_POINTS, seed=0)
@@ -73,8 +81,17 @@ class Looker:
         move[:3, 3] = self.middle - move[:3, :3] @ self.middle
         rig = Rig.load(self.capture / "calibration.json")
         views = stereo_views({k: move @ p for k, p in poses.items()}, rig, ("left",), {})
-        found = survey(views, rig, self.caster, self.points, self.normals, np.array([c.min_facing, c.border_px, c.border_ramp_px]),
-                       lambda k: read_mask(self.capture / "gt/masks" / f"{k:06d}.png"), lambda k, _, reduce: read_rgb(files[k], reduce), 2)
+        found = survey(
+            views,
+            rig,
+            self.caster,
+            self.points,
+            self.normals,
+            np.array([c.min_facing, c.border_px, c.border_ramp_px]),
+            lambda k: read_mask(self.capture / "gt/masks" / f"{k:06d}.png"),
+            lambda k, _, reduce: read_rgb(files[k], reduce),
+            2,
+        )
         return {s.view.frame: s for s in found if s is not None}
 
 
@@ -82,8 +99,14 @@ def built_in(folder: Path) -> list[Path]:
     """Both kinds of the built-in capture, as the tests have it."""
     from stages.core.synthetic.capture import CaptureSpec, write_capture
 
-    return [write_capture(folder / f"built_in_{kind}", CaptureSpec(kind=kind, frames=16, width=400, height=300, voxel_m=0.001), workers=2)
-            for kind in ("orbit", "inhand")]
+    return [
+        write_capture(
+            folder / f"built_in_{kind}",
+            CaptureSpec(kind=kind, frames=16, width=400, height=300, voxel_m=0.001),
+            workers=2,
+        )
+        for kind in ("orbit", "inhand")
+    ]
 
 
 def main() -> int:

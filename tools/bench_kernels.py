@@ -37,11 +37,22 @@ def main() -> None:
     arguments.add_argument("--runs", type=int, default=7)
     arguments.add_argument("--json", type=Path, help="also write the figures here")
     args = arguments.parse_args()
-    shape, batches = FieldShape(log2_entries=args.log2_entries), {"shell": shell(args.points), "cube": cube(args.points)}
+    shape, batches = (
+        FieldShape(log2_entries=args.log2_entries),
+        {"shell": shell(args.points), "cube": cube(args.points)},
+    )
     limits = machine_limits(args.threads)
     for where, suffix in (("one thread", ""), (f"{args.threads} threads", "_all")):
-        print(f"limits, {where}: multiply-add {limits['gflops' + suffix]:.0f} GFLOP/s, triad {limits['triad_gbs' + suffix]:.1f} GB/s")
-    figures: dict = {"points": args.points, "log2_entries": args.log2_entries, "threads": args.threads, "limits": limits, "batches": {}}
+        print(
+            f"limits, {where}: multiply-add {limits['gflops' + suffix]:.0f} GFLOP/s, triad {limits['triad_gbs' + suffix]:.1f} GB/s"
+        )
+    figures: dict = {
+        "points": args.points,
+        "log2_entries": args.log2_entries,
+        "threads": args.threads,
+        "limits": limits,
+        "batches": {},
+    }
     for name, x in batches.items():
         print(f"\n{name}: {args.points} points, {describe(name)}")
         kernels = time_kernels(shape, x, args.runs)
@@ -75,7 +86,10 @@ def cube(n: int) -> np.ndarray:
 
 def describe(name: str) -> str:
     """What a batch is, in words."""
-    return {"shell": "16 samples a ray in a shell round a sphere", "cube": "anywhere in the cube (worst case for memory)"}[name]
+    return {
+        "shell": "16 samples a ray in a shell round a sphere",
+        "cube": "anywhere in the cube (worst case for memory)",
+    }[name]
 
 
 # ---- the machine's limits ------------------------------------------------------------------------------------------------------------
@@ -102,8 +116,12 @@ def machine_limits(threads: int) -> dict[str, float]:
     out = {}
     for suffix, workers in (("", 1), ("_all", threads)):
         team, arrays = ThreadTeam(workers), [np.ones(size, np.float32) for _ in range(3 * workers)]
-        flops = best(lambda t=team: t.run(lambda _: _multiply_add(rounds, np.float32(0.9), np.float32(0.1)), t.threads), 7)
-        triad = best(lambda t=team, a=arrays: t.run(lambda k: _triad(*a[3 * k : 3 * k + 3], np.float32(0.5)), t.threads), 7)
+        flops = best(
+            lambda t=team: t.run(lambda _: _multiply_add(rounds, np.float32(0.9), np.float32(0.1)), t.threads), 7
+        )
+        triad = best(
+            lambda t=team, a=arrays: t.run(lambda k: _triad(*a[3 * k : 3 * k + 3], np.float32(0.5)), t.threads), 7
+        )
         out[f"gflops{suffix}"] = rounds * 512 * workers / flops["wall"] * 1e-9
         out[f"triad_gbs{suffix}"] = 12 * size * workers / triad["wall"] * 1e-9
     return out
@@ -143,7 +161,9 @@ class _Bench:
         self.field, self.x, self.layout = Field.create(shape, threads=1), x, shape.grid()
         self.widths = np.array(shape.sdf_mlp.widths)
         self.blocks, hidden = -(-len(x) // BLOCK), int(self.widths[1:-1].sum())
-        self.xs, self.enc, self.hidden = (aligned_zeros((self.blocks, rows * BLOCK)) for rows in (3, self.widths[0], hidden))
+        self.xs, self.enc, self.hidden = (
+            aligned_zeros((self.blocks, rows * BLOCK)) for rows in (3, self.widths[0], hidden)
+        )
         self.sdf, self.geo = np.empty(len(x), np.float32), np.empty((shape.geo_features, len(x)), np.float32)
         self.d_w, self.levels = np.zeros(self.field.sdf_weights.size, np.float32), range(shape.levels)
         self.first, self.second, self.grad = (aligned_zeros(self.field.grid.shape) for _ in range(3))
@@ -169,7 +189,9 @@ class _Bench:
     def scatter(self) -> None:
         for k in self.levels:
             grad, touched = self.layout.part(self.grad, k), self._lines_of(k)
-            field_kernels.scatter_level(k, len(self.x), *self.layout.place(k), np.float32(1), self.xs, self.enc, grad, touched)
+            field_kernels.scatter_level(
+                k, len(self.x), *self.layout.place(k), np.float32(1), self.xs, self.enc, grad, touched
+            )
         self.lines = int(self.touched.sum())
 
     def adam(self) -> None:
@@ -183,13 +205,23 @@ class _Bench:
         """Flop and memory bytes a point. Table lines are counted once a batch: what a cache as large as a level's table would leave."""
         levels, n = len(self.levels), len(self.x)
         weights = sum(int(a * b) for a, b in zip(self.widths, self.widths[1:], strict=False))
-        line_bytes, enc_bytes, hidden_bytes = self.lines * LINE_BYTES / n, 4 * int(self.widths[0]), 4 * int(self.widths[1:-1].sum())
+        line_bytes, enc_bytes, hidden_bytes = (
+            self.lines * LINE_BYTES / n,
+            4 * int(self.widths[0]),
+            4 * int(self.widths[1:-1].sum()),
+        )
         out_bytes = 4 * int(self.widths[-1])
         return {
             "prepare": {"flop": 9, "bytes": 12 + 12 + 16},
             "encode": {"flop": levels * (8 * FEATURES * 2 + 20), "bytes": line_bytes + 8 * levels + 12},
-            "decode": {"flop": 2 * weights + 4 * int(self.widths[1:-1].sum()), "bytes": enc_bytes + hidden_bytes + out_bytes + 12},
-            "decode_backward": {"flop": 4 * weights + 4 * int(self.widths[1:-1].sum()), "bytes": 2 * enc_bytes + hidden_bytes + out_bytes},
+            "decode": {
+                "flop": 2 * weights + 4 * int(self.widths[1:-1].sum()),
+                "bytes": enc_bytes + hidden_bytes + out_bytes + 12,
+            },
+            "decode_backward": {
+                "flop": 4 * weights + 4 * int(self.widths[1:-1].sum()),
+                "bytes": 2 * enc_bytes + hidden_bytes + out_bytes,
+            },
             "scatter": {"flop": levels * (8 * FEATURES * 2 + 20), "bytes": 2 * line_bytes + 8 * levels + 12},
             "adam": {"flop": 12 * LINE * FEATURES * self.lines / n, "bytes": 8.5 * line_bytes},
         }
@@ -204,7 +236,9 @@ def print_kernels(kernels: dict[str, dict[str, float]], limits: dict[str, float]
     print(f"  {'kernel, one core':18s} {'ns/point':>9s} {'GFLOP/s':>9s} {'of peak':>8s} {'GB/s':>7s} {'of triad':>8s}")
     for name, k in kernels.items():
         gflops, gbs = k["flop"] / k["ns"], k["bytes"] / k["ns"]
-        print(f"  {name:18s} {k['ns']:9.1f} {gflops:9.1f} {gflops / limits['gflops']:8.0%} {gbs:7.1f} {gbs / limits['triad_gbs']:8.0%}")
+        print(
+            f"  {name:18s} {k['ns']:9.1f} {gflops:9.1f} {gflops / limits['gflops']:8.0%} {gbs:7.1f} {gbs / limits['triad_gbs']:8.0%}"
+        )
     print(f"  {'all':18s} {sum(k['ns'] for k in kernels.values()):9.1f}")
 
 
@@ -215,7 +249,9 @@ def time_step(shape: FieldShape, x: np.ndarray, threads: int, runs: int) -> dict
     """Seconds of forward, backward and optimiser of one batch, colour head, a step on the eikonal loss, and inference."""
     field, n = Field.create(shape, threads=threads), len(x)
     view = np.tile(np.array([[0, 0, 1]], np.float32), (n, 1))
-    parts = {k: {"wall": float("inf"), "core": float("inf")} for k in ("forward", "backward", "optimiser", "step", "colour")}
+    parts = {
+        k: {"wall": float("inf"), "core": float("inf")} for k in ("forward", "backward", "optimiser", "step", "colour")
+    }
     for _ in range(runs + 1):
         clock = [_clock()]
         tape = field.forward(x)
@@ -227,7 +263,13 @@ def time_step(shape: FieldShape, x: np.ndarray, threads: int, runs: int) -> dict
         colours = field.colour_forward(tape.geo, view, view)
         field.colour_backward(colours, colours.rgb / n)
         clock.append(_clock())
-        for name, (a, b) in {"forward": (0, 1), "backward": (1, 2), "optimiser": (2, 3), "step": (0, 3), "colour": (3, 4)}.items():
+        for name, (a, b) in {
+            "forward": (0, 1),
+            "backward": (1, 2),
+            "optimiser": (2, 3),
+            "step": (0, 3),
+            "colour": (3, 4),
+        }.items():
             for k, unit in enumerate(("wall", "core")):
                 parts[name][unit] = min(parts[name][unit], clock[b][k] - clock[a][k])
     parts["gradient loss"] = best(lambda: _gradient_loss_step(field, x), runs)
@@ -252,7 +294,10 @@ def _clock() -> tuple[float, float]:
 def print_steps(steps: dict[int, dict[str, dict[str, float]]], points: int) -> None:
     """Nanoseconds a point and million points a second by number of threads."""
     heads = [f"{threads} thread{'s' if threads > 1 else ''}" for threads in steps]
-    print(f"  {'whole calls':18s}" + "".join(f"{h + ': wall':>18s} {'core ns/pt':>11s} {'M points/s':>11s}" for h in heads))
+    print(
+        f"  {'whole calls':18s}"
+        + "".join(f"{h + ': wall':>18s} {'core ns/pt':>11s} {'M points/s':>11s}" for h in heads)
+    )
     for name in next(iter(steps.values())):
         row = f"  {name:18s}"
         for parts in steps.values():
@@ -292,7 +337,9 @@ def print_twin(twin: dict[str, dict[str, float]], ours: dict[str, dict[str, floa
         "step": [ours["forward"], ours["backward"], ours["optimiser"]],
     }
     twin = {**twin, "step": {k: sum(part[k] for part in twin.values()) for k in ("wall", "core")}}
-    print(f"\n{'torch twin (shell)':22s} {'wall ns/pt':>11s} {'core ns/pt':>11s}   slower than the kernels (wall, core)")
+    print(
+        f"\n{'torch twin (shell)':22s} {'wall ns/pt':>11s} {'core ns/pt':>11s}   slower than the kernels (wall, core)"
+    )
     print("  (our optimiser includes the scatter of the grid's gradient, which torch does in its backward pass)")
     for name, parts in both.items():
         ratios = [twin[name][k] / sum(p[k] for p in parts) for k in ("wall", "core")]

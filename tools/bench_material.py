@@ -23,8 +23,10 @@ import numpy as np
 from tools.render_materials import Surface, cameras, drawn_light, exposure, extent, render, srgb, write_capture
 
 ROOT = Path(__file__).resolve().parents[1]
-OBJECTS = {"bob": ("nvdiffrec_bob_cc0/bob_tri.obj", "nvdiffrec_bob_cc0/bob_diffuse.png", (0.25, 0.25), 2),
-           "spot": ("nvdiffrec_spot_cc0/spot.obj", "nvdiffrec_spot_cc0/spot_texture.png", (0.6, 0.3), 1)}
+OBJECTS = {
+    "bob": ("nvdiffrec_bob_cc0/bob_tri.obj", "nvdiffrec_bob_cc0/bob_diffuse.png", (0.25, 0.25), 2),
+    "spot": ("nvdiffrec_spot_cc0/spot.obj", "nvdiffrec_spot_cc0/spot_texture.png", (0.6, 0.3), 1),
+}
 """OBJ, texture, roughness where the texture is dark and where it is bright, seed of the light"""
 UNSEEN_LIGHTS = (11, 12, 13)
 RELIT_VIEWS, POINTS = 4, 30_000
@@ -44,7 +46,12 @@ def read_obj(path: Path) -> Obj:
     """Triangles with texture coordinates; the last line of bob's file is cut off."""
     words = [line.split() for line in path.read_text().splitlines()]
     table = lambda key, n: np.array([[float(x) for x in w[1 : n + 1]] for w in words if w[:1] == [key]])  # noqa: E731
-    corners = np.array([[[int(i) for i in c.split("/")[:2]] for c in w[1:4]] for w in words if w[:1] == ["f"] and len(w) == 4]) - 1
+    corners = (
+        np.array(
+            [[[int(i) for i in c.split("/")[:2]] for c in w[1:4]] for w in words if w[:1] == ["f"] and len(w) == 4]
+        )
+        - 1
+    )
     return Obj(table("v", 3), table("vt", 2), corners[..., 0], corners[..., 1])
 
 
@@ -58,10 +65,25 @@ def surface_of(name: str, data: Path) -> Surface:
 
 def solve_own(capture: Path, out: Path, work: Path) -> None:
     """A twin of the pictures alone."""
-    command = [sys.executable, "-m", "flows.cli", "reconstruct", str(capture), "--out", str(out), "--no-prefect", "--quiet",
-               "posed.metres_per_unit=1", "material.method=solved", "material.exposure=false", "texture.exposure=false",
-               "physics.files=off"]
-    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL, env={**os.environ, "TWIN_STORE": str(work / "store")})
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "reconstruct",
+        str(capture),
+        "--out",
+        str(out),
+        "--no-prefect",
+        "--quiet",
+        "posed.metres_per_unit=1",
+        "material.method=solved",
+        "material.exposure=false",
+        "texture.exposure=false",
+        "physics.files=off",
+    ]
+    subprocess.run(
+        command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL, env={**os.environ, "TWIN_STORE": str(work / "store")}
+    )
 
 
 def solve_true(capture: Path, out: Path, work: Path, surface: Surface) -> None:
@@ -77,21 +99,41 @@ def solve_true(capture: Path, out: Path, work: Path, surface: Surface) -> None:
     from stages.package.files import write_obj
 
     store, obj = Store(work / "store"), read_obj(surface.obj)
-    chosen = ("posed.metres_per_unit=1", "material.method=solved", "material.exposure=false", "texture.exposure=false",
-              "texture.align_views=false", "material.align_views=false", "posed.check_silhouettes=false")
+    chosen = (
+        "posed.metres_per_unit=1",
+        "material.method=solved",
+        "material.exposure=false",
+        "texture.exposure=false",
+        "texture.align_views=false",
+        "material.align_views=false",
+        "posed.check_silhouettes=false",
+    )
     configs = resolve({s.name: s.Config for s in every_stage()}, "standard", overrides=chosen).stages
     by_name = {s.name: s for s in every_stage()}
     made = {"capture": capture_ref(capture)}
     made |= run_stage(by_name["posed"], made, configs["posed"], store).refs
     out.mkdir(parents=True, exist_ok=True)
-    write_ply(out / "true.ply", SurfaceMesh(turned(obj.vertices, TWIN_FROM_OBJECT), obj.faces, np.full(obj.vertices.shape, 128, np.uint8),
-                                            np.ones(len(obj.vertices), np.float32)))
-    made |= {"mesh.ply": ArtifactRef("mesh.ply", out / "true.ply", f"true {surface.obj.name}"), "masks_final": made["masks"],
-             "poses_refined.json": made["poses.json"]}
+    write_ply(
+        out / "true.ply",
+        SurfaceMesh(
+            turned(obj.vertices, TWIN_FROM_OBJECT),
+            obj.faces,
+            np.full(obj.vertices.shape, 128, np.uint8),
+            np.ones(len(obj.vertices), np.float32),
+        ),
+    )
+    made |= {
+        "mesh.ply": ArtifactRef("mesh.ply", out / "true.ply", f"true {surface.obj.name}"),
+        "masks_final": made["masks"],
+        "poses_refined.json": made["poses.json"],
+    }
     seconds = {}
     for name in ("texture", "material"):
         result = run_stage(by_name[name], made, configs[name], store, StageContext(threads=2))
-        made, seconds[name] = made | result.refs, {"seconds": result.manifest["seconds"], "metrics": result.manifest["report"]["metrics"]}
+        made, seconds[name] = (
+            made | result.refs,
+            {"seconds": result.manifest["seconds"], "metrics": result.manifest["report"]["metrics"]},
+        )
     mesh, maps = shown_mesh(made)
     assert maps is not None
     write_obj(out, mesh, maps.base, roughness=maps.roughness)
@@ -102,7 +144,9 @@ def look_up(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
     """Bilinear, uv origin bottom-left."""
     height, width = image.shape[:2]
     x, y = uv[:, 0] * width - 0.5, (1 - uv[:, 1]) * height - 0.5
-    return cv2.remap(np.float32(image), np.float32(x)[None], np.float32(y)[None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+    return cv2.remap(
+        np.float32(image), np.float32(x)[None], np.float32(y)[None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )[0]
 
 
 def linear(levels: np.ndarray) -> np.ndarray:
@@ -122,19 +166,33 @@ def judge_maps(twin: Path, surface: Surface) -> tuple[float, float, np.ndarray]:
     import trimesh
 
     ours, truth = read_obj(twin / "twin.obj"), read_obj(surface.obj)
-    points, face = trimesh.sample.sample_surface(trimesh.Trimesh(ours.vertices, ours.faces, process=False), POINTS, seed=0)
-    at = lambda obj, face, points: (obj.uv[obj.faces_uv[face]] * trimesh.triangles.points_to_barycentric(  # noqa: E731
-        obj.vertices[obj.faces[face]], points)[..., None]).sum(1)
-    near, _, face_true = trimesh.proximity.closest_point(trimesh.Trimesh(truth.vertices, truth.faces, process=False), points)
+    points, face = trimesh.sample.sample_surface(
+        trimesh.Trimesh(ours.vertices, ours.faces, process=False), POINTS, seed=0
+    )
+    at = lambda obj, face, points: (
+        obj.uv[obj.faces_uv[face]]
+        * trimesh.triangles.points_to_barycentric(  # noqa: E731
+            obj.vertices[obj.faces[face]], points
+        )[..., None]
+    ).sum(1)
+    near, _, face_true = trimesh.proximity.closest_point(
+        trimesh.Trimesh(truth.vertices, truth.faces, process=False), points
+    )
     uv, uv_true = at(ours, face, points), at(truth, face_true, near)
     base = look_up(linear(cv2.imread(str(twin / "twin.png"))[..., ::-1]), uv)
     base_true = look_up(linear(surface.base), uv_true)
     rough = look_up(cv2.imread(str(twin / "twin_roughness.png"), 0), uv) / 255
     scale = (base * base_true).sum(0) / (base**2).sum(0)
-    return psnr(srgb(base * scale), srgb(base_true)), float(np.abs(rough - look_up(surface.roughness, uv_true)).mean()), scale
+    return (
+        psnr(srgb(base * scale), srgb(base_true)),
+        float(np.abs(rough - look_up(surface.roughness, uv_true)).mean()),
+        scale,
+    )
 
 
-def judge_relit(twin: Path, surface: Surface, scale: np.ndarray, size: int, samples: int, texture: Path | None = None) -> list[float]:
+def judge_relit(
+    twin: Path, surface: Surface, scale: np.ndarray, size: int, samples: int, texture: Path | None = None
+) -> list[float]:
     """PSNR under each unseen light, both path traced, inside both outlines; `texture`: instead of the base colours, matt."""
     base = srgb(linear(cv2.imread(str(texture or twin / "twin.png"))[..., ::-1]) * scale)
     rough = cv2.imread(str(twin / "twin_roughness.png"), 0).astype(np.float32) / 255

@@ -35,13 +35,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("capture", type=Path)
     parser.add_argument("store", type=Path)
-    parser.add_argument("--shaken", action="store_true", help=f"turn every pose by {DEGREES} degrees and shift it by 1 mm first")
+    parser.add_argument(
+        "--shaken", action="store_true", help=f"turn every pose by {DEGREES} degrees and shift it by 1 mm first"
+    )
     parser.add_argument("--only", nargs="*", default=VARIANTS)
     args = parser.parse_args()
     made = refs_of(Store(args.store))
     for variant in args.only:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps({"capture": args.capture.name, "settings": variant, **measure(args, made, variant, Path(folder))}), flush=True)
+            print(
+                json.dumps(
+                    {"capture": args.capture.name, "settings": variant, **measure(args, made, variant, Path(folder))}
+                ),
+                flush=True,
+            )
     return 0
 
 
@@ -64,7 +71,9 @@ def measure(args: argparse.Namespace, made: dict[str, ArtifactRef], variant: str
     inputs, out = {k: made[k] for k in stage.inputs}, folder / "out"
     true = posed(read_poses(args.capture / "gt/poses.json"))
     if args.shaken:
-        inputs["poses.json"] = ArtifactRef("poses.json", shaken(inputs["poses.json"].path, folder / "poses.json"), "shaken")
+        inputs["poses.json"] = ArtifactRef(
+            "poses.json", shaken(inputs["poses.json"].path, folder / "poses.json"), "shaken"
+        )
     before = pose_errors(posed(read_poses(inputs["poses.json"].path)), true, made["points.npz"].path)
     out.mkdir()
     started = time.perf_counter(), time.process_time()
@@ -85,7 +94,9 @@ def shaken(poses: Path, out: Path) -> Path:
     rng, rows = np.random.default_rng(8), []
     for row in read_poses(poses):
         turn, shift = rng.normal(size=3), rng.normal(size=3)
-        step = exp_se3(np.concatenate([np.radians(DEGREES) * turn / np.linalg.norm(turn), METRES * shift / np.linalg.norm(shift)]))
+        step = exp_se3(
+            np.concatenate([np.radians(DEGREES) * turn / np.linalg.norm(turn), METRES * shift / np.linalg.norm(shift)])
+        )
         rows.append(row if row.object_from_left is None else replace(row, object_from_left=step @ row.object_from_left))
     write_poses(out, rows)
     return out

@@ -33,13 +33,19 @@ PAGE = ROOT / "docs" / "operating.md"
 
 def main() -> int:
     args = _arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)      # so that what was started is stopped
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is stopped
     work = Path(args.work).absolute()
     work.mkdir(parents=True, exist_ok=True)
     bed = Bed(work)
-    measures = {"overhead": lambda: measure_overhead(bed), "served": lambda: measure_served(bed), "ready": lambda: measure_ready(bed),
-                "cancel": lambda: measure_cancel(bed), "kills": lambda: measure_kills(bed), "nights": lambda: measure_nights(bed),
-                "batch": lambda: measure_batch(bed, args.captures, _runs(args.runs))}
+    measures = {
+        "overhead": lambda: measure_overhead(bed),
+        "served": lambda: measure_served(bed),
+        "ready": lambda: measure_ready(bed),
+        "cancel": lambda: measure_cancel(bed),
+        "kills": lambda: measure_kills(bed),
+        "nights": lambda: measure_nights(bed),
+        "batch": lambda: measure_batch(bed, args.captures, _runs(args.runs)),
+    }
     for name in args.only or measures:
         found = {**circumstances(), **measures[name]()}
         print(json.dumps({name: found}, indent=1), flush=True)
@@ -54,7 +60,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="*", choices=KINDS, help="default: all")
     parser.add_argument("--captures", type=int, default=100, help="of the batch; one of them is bad")
     parser.add_argument("--runs", default="1", help="captures of the batch at once, or auto")
-    parser.add_argument("--work", default=str(ROOT / "build" / "operations"), help="stores, captures, logs and results go here")
+    parser.add_argument(
+        "--work", default=str(ROOT / "build" / "operations"), help="stores, captures, logs and results go here"
+    )
     parser.add_argument("--no-docs", action="store_true", help="measure only, leave docs/ alone")
     return parser.parse_args()
 

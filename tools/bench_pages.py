@@ -13,9 +13,17 @@ ROWS = (
     ("rotation median, degrees", "pose.rotation_median_deg", "{:.3f}"),
     ("worst frame, mm", "pose.add_max_mm", "{:.2f}"),
     ("mask J mean / min, %", "mask.mask_J mask.mask_J_min", "{:.1f} / {:.1f}"),
-    ("disparity inside the mask, median px / off by > 1 px %", "depth.disparity_median_px depth.bad1_percent", "{:.2f} / {:.1f}"),
+    (
+        "disparity inside the mask, median px / off by > 1 px %",
+        "depth.disparity_median_px depth.bad1_percent",
+        "{:.2f} / {:.1f}",
+    ),
     ("chamfer, pose-aligned, mm", "surface_pose_aligned.chamfer_mm", "{:.2f}"),
-    ("accuracy median / p95, mm", "surface_pose_aligned.accuracy_median_mm surface_pose_aligned.accuracy_p95_mm", "{:.2f} / {:.2f}"),
+    (
+        "accuracy median / p95, mm",
+        "surface_pose_aligned.accuracy_median_mm surface_pose_aligned.accuracy_p95_mm",
+        "{:.2f} / {:.2f}",
+    ),
     (
         "completeness median / p95, mm",
         "surface_pose_aligned.completeness_median_mm surface_pose_aligned.completeness_p95_mm",
@@ -46,17 +54,24 @@ def between_markers(path: Path, name: str, text: str) -> None:
 
 def _section(record: dict) -> str:
     runs = [r for r in record["runs"] if r["exit_code"] == 0]
-    lines = [f"Profile `{record['profile']}`, {record['date']}, commit {record['commit']}, {record['machine']}. Command: `make bench`.", ""]
+    lines = [
+        f"Profile `{record['profile']}`, {record['date']}, commit {record['commit']}, {record['machine']}. Command: `make bench`.",
+        "",
+    ]
     lines += [f"| | {' | '.join(r['capture'] for r in runs)} |", "|---|" + "---|" * len(runs)]
     for title, keys, form in ROWS:
         cells = [_cell(r["scores"], keys.split(), form) for r in runs]
         if any(cells):
             lines.append(f"| {title} | {' | '.join(cells)} |")
-    lines.append(f"| PSNR inside the mask on frames held out of surface and texture, dB | {' | '.join(map(_held_out_psnr, runs))} |")
+    lines.append(
+        f"| PSNR inside the mask on frames held out of surface and texture, dB | {' | '.join(map(_held_out_psnr, runs))} |"
+    )
     wall = [f"{r['wall_s']:.0f} / {r['peak_memory_mb']}" for r in runs]
     lines.append(f"| wall time, s / peak memory, MB | {' | '.join(wall)} |")
     lines.append(f"| seconds by stage | {' | '.join(_stages(r) for r in runs)} |")
-    failed = [f"- {r['capture']}: failed with exit code {r['exit_code']}" for r in record["runs"] if r["exit_code"] != 0]
+    failed = [
+        f"- {r['capture']}: failed with exit code {r['exit_code']}" for r in record["runs"] if r["exit_code"] != 0
+    ]
     return "\n".join([*lines, "", *failed]).rstrip()
 
 

@@ -38,7 +38,9 @@ FILES = {"mujoco": ("in_mujoco", "twin.xml"), "pybullet": ("in_bullet", "twin.ur
 def mug(x: np.ndarray) -> np.ndarray:
     """80 mm wide, 96 mm high, walls of 5 mm, an ear."""
     ear = np.maximum(torus(x - [0.042, 0, 0], 0.024, 0.005), 0.037 - np.hypot(x[..., 0], x[..., 2]))
-    return np.maximum(np.minimum(cylinder(x, 0.040, 0.048, 0.003), ear), -cylinder(x - [0, -0.006, 0], 0.035, 0.048, 0.003))
+    return np.maximum(
+        np.minimum(cylinder(x, 0.040, 0.048, 0.003), ear), -cylinder(x - [0, -0.006, 0], 0.035, 0.048, 0.003)
+    )
 
 
 def bowl(x: np.ndarray) -> np.ndarray:
@@ -57,7 +59,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("pairs", nargs="*", metavar="CAPTURE TWIN")
     names = parser.parse_args().pairs
-    print("| object | volume | inertia | centre of mass | parts | mean / max of the parts | one hull, max | drops | seconds | support |")
+    print(
+        "| object | volume | inertia | centre of mass | parts | mean / max of the parts | one hull, max | drops | seconds | support |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name, (sdf, half) in SHAPES.items():
         print(row(name, *_of_shape(sdf, half)), "|", flush=True)
@@ -70,11 +74,16 @@ def row(name: str, record: dict, truth: Moments, drops: str, seconds: float) -> 
     """One line, errors against `truth`, which is in the upright frame; inertia at the true density."""
     value = lambda key: np.array(record[key]["value"])  # noqa: E731
     volume = float(value("volume")) / truth.content - 1
-    ours, true = value("principal_moments") / value("mass") * value("volume"), np.linalg.eigvalsh(truth.inertia) * truth.content
+    ours, true = (
+        value("principal_moments") / value("mass") * value("volume"),
+        np.linalg.eigvalsh(truth.inertia) * truth.content,
+    )
     away = 1000 * float(np.linalg.norm(value("centre_of_mass") - truth.centre))
     c = record["colliders"]
-    return (f"| {name} | {100 * volume:+.2f} % | {100 * np.abs(ours / true - 1).max():.2f} % | {away:.2f} mm | {c['count']} | "
-            f"{1000 * c['mean_m']:.2f} / {1000 * c['max_m']:.2f} mm | {1000 * c['one_hull_max_m']:.1f} mm | {drops} | {seconds:.1f} |")
+    return (
+        f"| {name} | {100 * volume:+.2f} % | {100 * np.abs(ours / true - 1).max():.2f} % | {away:.2f} mm | {c['count']} | "
+        f"{1000 * c['mean_m']:.2f} / {1000 * c['max_m']:.2f} mm | {1000 * c['one_hull_max_m']:.1f} mm | {drops} | {seconds:.1f} |"
+    )
 
 
 def support(record: dict, truth: Shape, centre: np.ndarray) -> str:
@@ -124,7 +133,9 @@ def meshed(sdf: Sdf, half: tuple[float, float, float]) -> Shape:
     from skimage.measure import marching_cubes
 
     axes = [np.arange(-h, h + VOXEL_M, VOXEL_M) + 0.113 * VOXEL_M for h in half]
-    vertices, faces, _, _ = marching_cubes(sdf(np.stack(np.meshgrid(*axes, indexing="ij"), -1)), 0.0, spacing=(VOXEL_M,) * 3)
+    vertices, faces, _, _ = marching_cubes(
+        sdf(np.stack(np.meshgrid(*axes, indexing="ij"), -1)), 0.0, spacing=(VOXEL_M,) * 3
+    )
     return Shape(vertices + np.array([a[0] for a in axes]), faces.astype(np.int64))
 
 
@@ -146,7 +157,9 @@ def dropped(sim: Path) -> str:
     """How many of the drops are as they should be."""
     from importlib import import_module
 
-    drops = [d for e in engines_here() for d in import_module(f"stages.core.drop.{FILES[e][0]}").drop_all(sim / FILES[e][1])]
+    drops = [
+        d for e in engines_here() for d in import_module(f"stages.core.drop.{FILES[e][0]}").drop_all(sim / FILES[e][1])
+    ]
     return f"{len(drops) - len(failures(drops))} of {len(drops)}" if drops else "no engine"
 
 

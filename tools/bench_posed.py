@@ -28,7 +28,10 @@ from stages.posed.masks import mask_of, read_picture
 ROOT = Path(__file__).resolve().parents[1]
 INVERSE = {"turn by 90 degrees": "turn by 270 degrees", "turn by 270 degrees": "turn by 90 degrees"}
 HOLD_OUT = 8
-SCENES = {"dtu": ("posed/dtu_scan65", "posed.metres_per_unit=0.001"), "temple": ("multiview/templeSparseRing", "posed.metres_per_unit=1")}
+SCENES = {
+    "dtu": ("posed/dtu_scan65", "posed.metres_per_unit=0.001"),
+    "temple": ("multiview/templeSparseRing", "posed.metres_per_unit=1"),
+}
 
 
 def shoe(data: Path) -> None:
@@ -36,11 +39,15 @@ def shoe(data: Path) -> None:
     print(f"| alpha of the shoe from its depth, least IoU of six | {min(_shoe_alpha(data)):.5f} |")
     views = []
     for c in read(data / "multiview/shoe_nvdiffrec").cameras:
-        views.append(small(Silhouette(c.name, mask_of(c, *read_picture(c.picture), "auto")[0], c.K, c.world_from_camera)))
+        views.append(
+            small(Silhouette(c.name, mask_of(c, *read_picture(c.picture), "auto")[0], c.K, c.world_from_camera))
+        )
     intact = findings.check(views)
     assert intact is not None
     print(f"| its cameras as they are: mean agreement, repair | {intact.agreement.mean():.3f}, {intact.repair} |")
-    print(f"| field of view, file and proposed, rad | {np.radians(intact.fov_now_deg):.3f}, {np.radians(intact.fov_deg or 0):.3f} |")
+    print(
+        f"| field of view, file and proposed, rad | {np.radians(intact.fov_now_deg):.3f}, {np.radians(intact.fov_deg or 0):.3f} |"
+    )
     named, started = 0, time.process_time()
     for i, view in enumerate(views):
         for what, turn in list(REPAIRS.items())[1:]:
@@ -59,7 +66,10 @@ def _shoe_alpha(data: Path) -> list[float]:
     root, out = data / "multiview/shoe_six_view", []
     for name in ("front", "back", "left", "right", "top", "bottom"):
         depth = cv2.imread(str(root / "depth_renders" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
-        alpha = cv2.imread(str(root / "multi_views_alpha_downsampled_1024" / f"{name}.png"), cv2.IMREAD_UNCHANGED)[..., 3] > 127
+        alpha = (
+            cv2.imread(str(root / "multi_views_alpha_downsampled_1024" / f"{name}.png"), cv2.IMREAD_UNCHANGED)[..., 3]
+            > 127
+        )
         found = alpha_from_depth(depth, alpha.shape[::-1])
         out.append(float((found & alpha).sum() / (found | alpha).sum()))
     return out
@@ -69,15 +79,33 @@ def scene(name: str, data: Path, work: Path) -> None:
     """Every 8th picture left out of the surface, and rendered from the others through it."""
     folder, scale = SCENES[name]
     out = work / name
-    command = [sys.executable, "-m", "flows.cli", "reconstruct", str(data / folder), "--out", str(out), "--no-prefect", "--quiet", scale,
-               f"surface.hold_out={HOLD_OUT}", f"novel_views.score_every={HOLD_OUT}", f"texture.hold_out={HOLD_OUT}", "physics.files=off"]
-    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL, env={**os.environ, "TWIN_STORE": str(work / "store")})
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "reconstruct",
+        str(data / folder),
+        "--out",
+        str(out),
+        "--no-prefect",
+        "--quiet",
+        scale,
+        f"surface.hold_out={HOLD_OUT}",
+        f"novel_views.score_every={HOLD_OUT}",
+        f"texture.hold_out={HOLD_OUT}",
+        "physics.files=off",
+    ]
+    subprocess.run(
+        command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL, env={**os.environ, "TWIN_STORE": str(work / "store")}
+    )
     run = json.loads((out / "run.json").read_text())
     scores = json.loads((out / "novel_views/scores.json").read_text())
     mean = lambda key: float(np.mean([s[key] for s in scores]))  # noqa: E731
     seconds = {k: s["seconds"] for k, s in run["stages"].items()}
-    print(f"| {name}, {len(scores)} pictures left out, mean: through the surface, nearest copied, dB | "
-          f"{mean('psnr_db'):.1f}, {mean('nearest_copied_db'):.1f} |")
+    print(
+        f"| {name}, {len(scores)} pictures left out, mean: through the surface, nearest copied, dB | "
+        f"{mean('psnr_db'):.1f}, {mean('nearest_copied_db'):.1f} |"
+    )
     for s in scores:
         print(f"| {name}, picture {s['frame']} | {s['psnr_db']:.1f}, {s['nearest_copied_db']:.1f} |")
     print(f"| {name}, texture against them, dB | {run['stages']['texture']['metrics']['psnr_db']} |")

@@ -57,15 +57,24 @@ class Pictures:
 
     def seen(self) -> Seen:
         """All but every 8th."""
-        return Seen(self.rig, {k: p for k, p in self.poses.items() if k % HOLD_OUT}, lambda k: self.both(k)[0], lambda k: self.both(k)[1],
-                    lambda k: None)
+        return Seen(
+            self.rig,
+            {k: p for k, p in self.poses.items() if k % HOLD_OUT},
+            lambda k: self.both(k)[0],
+            lambda k: self.both(k)[1],
+            lambda k: None,
+        )
 
 
-def learned(name: str, pictures: Pictures, steps: int, samples: int, tell: Callable[[int, int, float], None]) -> Radiance:
+def learned(
+    name: str, pictures: Pictures, steps: int, samples: int, tell: Callable[[int, int, float], None]
+) -> Radiance:
     """The field of a set."""
     seen, threads = pictures.seen(), len(os.sched_getaffinity(0))
     if name == "lego":
-        box = box_of_outlines(seen.rig, list(seen.poses.values()), [m for k in seen.poses if (m := seen.mask(k)) is not None])
+        box = box_of_outlines(
+            seen.rig, list(seen.poses.values()), [m for k in seen.poses if (m := seen.mask(k)) is not None]
+        )
         return learned_object(seen, box, steps, samples, SEED, threads, tell)
     centre = common_point(np.array(list(pictures.poses.values())))
     if centre is None:
@@ -82,12 +91,19 @@ def scores(found: Radiance, pictures: Pictures, out: Path) -> list[tuple[float, 
         rendered, _, depth = found.whole(pictures.poses[k], pictures.rig)
         near = nearest(pictures.poses[k], pictures.seen().poses, found.centre)[0].frame
         white = np.where(inside[..., None], picture, 255)
-        rows.append((psnr_inside(picture, rendered, inside), psnr_inside(white, rendered, np.ones_like(inside)),
-                     psnr_inside(picture, pictures.both(near)[0], inside)))
+        rows.append(
+            (
+                psnr_inside(picture, rendered, inside),
+                psnr_inside(white, rendered, np.ones_like(inside)),
+                psnr_inside(picture, pictures.both(near)[0], inside),
+            )
+        )
         out.mkdir(parents=True, exist_ok=True)
         write_depth(out / f"{k:06d}.tiff", depth)
         assert np.isfinite(read_depth(out / f"{k:06d}.tiff")).any(), "a depth map without depth"
-        thumbnail_jpeg(out / f"{k:06d}.jpg", np.hstack([white, np.clip(np.rint(rendered), 0, 255)]).astype(np.uint8), 1280)
+        thumbnail_jpeg(
+            out / f"{k:06d}.jpg", np.hstack([white, np.clip(np.rint(rendered), 0, 255)]).astype(np.uint8), 1280
+        )
     return rows
 
 
@@ -102,15 +118,21 @@ def main() -> None:
     parser.add_argument("--lego-width", type=int, default=400)
     parser.add_argument("--beer-width", type=int, default=360)
     args = parser.parse_args()
-    print("| what | inside the mask, dB | whole, on white, dB | nearest copied, dB | wall s | CPU s |\n|---|---|---|---|---|---|")
+    print(
+        "| what | inside the mask, dB | whole, on white, dB | nearest copied, dB | wall s | CPU s |\n|---|---|---|---|---|---|"
+    )
     for name in args.only:
         pictures = Pictures(read(args.data / FOLDERS[name]), getattr(args, f"{name}_width"), name == "lego")
         wall, cpu = time.monotonic(), time.process_time()
         found = learned(name, pictures, args.steps, args.samples, lambda step, steps, error: None)
         seconds = time.monotonic() - wall, time.process_time() - cpu
         means = np.mean(scores(found, pictures, args.work / name), axis=0)
-        print(f"| {name}, {pictures.rig.width}x{pictures.rig.height}, {args.steps} steps of {args.samples} | "
-              + " | ".join(f"{x:.1f}" for x in means) + f" | {seconds[0]:.0f} | {seconds[1]:.0f} |", flush=True)
+        print(
+            f"| {name}, {pictures.rig.width}x{pictures.rig.height}, {args.steps} steps of {args.samples} | "
+            + " | ".join(f"{x:.1f}" for x in means)
+            + f" | {seconds[0]:.0f} | {seconds[1]:.0f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

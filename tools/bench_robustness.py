@@ -35,7 +35,9 @@ def main() -> int:
         run_seed(args.one, places, _how(args), {"code": code, "commit": commit()})
         return 0
     if not args.summary:
-        _run_all([s for s in args.seeds if args.again or args.start_from or not _is_done(places, s, code, _how(args))], args)
+        _run_all(
+            [s for s in args.seeds if args.again or args.start_from or not _is_done(places, s, code, _how(args))], args
+        )
     results = [_read(places, s) for s in args.seeds if places.result(s).exists()]
     _write_summary(args, results)
     print("\n\n".join((by_property(results), trust_against_J(results), count(results))))
@@ -52,8 +54,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=How.frames)
     parser.add_argument("--width", type=int, default=How.width)
     parser.add_argument("--shape", default="", metavar="FILE", help="a mesh (z up) instead of the drawn shapes")
-    parser.add_argument("--twin-every", type=int, default=How.twin_every, help="every which seed goes on to the twin; 0 = none")
-    parser.add_argument("--from", dest="start_from", default="", metavar="STAGE", help="what comes before is taken from kept stores")
+    parser.add_argument(
+        "--twin-every", type=int, default=How.twin_every, help="every which seed goes on to the twin; 0 = none"
+    )
+    parser.add_argument(
+        "--from", dest="start_from", default="", metavar="STAGE", help="what comes before is taken from kept stores"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the stores")
     parser.add_argument("--again", action="store_true", help="also what is done")
     parser.add_argument("--summary", action="store_true", help="only write the summary again")
@@ -80,7 +86,9 @@ def code_digest() -> str:
 
 def _how(args: argparse.Namespace) -> How:
     keep = args.keep or bool(args.start_from)
-    return How(args.frames, args.width, args.threads, args.twin_every, start_from=args.start_from, keep=keep, shape=args.shape)
+    return How(
+        args.frames, args.width, args.threads, args.twin_every, start_from=args.start_from, keep=keep, shape=args.shape
+    )
 
 
 def _run_all(seeds: list[int], args: argparse.Namespace) -> None:
@@ -95,9 +103,21 @@ def _apart(seed: int, args: argparse.Namespace) -> str:
     flags += ["--from", args.start_from] if args.start_from else []
     flags += ["--captures", str(args.captures)] if args.captures else []
     flags += ["--shape", args.shape] if args.shape else []
-    values = {"--one": seed, "--work": args.work, "--threads": args.threads, "--frames": args.frames, "--width": args.width,
-              "--twin-every": args.twin_every}
-    command = [sys.executable, "-m", "tools.bench_robustness", *flags, *(str(x) for pair in values.items() for x in pair)]
+    values = {
+        "--one": seed,
+        "--work": args.work,
+        "--threads": args.threads,
+        "--frames": args.frames,
+        "--width": args.width,
+        "--twin-every": args.twin_every,
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "tools.bench_robustness",
+        *flags,
+        *(str(x) for pair in values.items() for x in pair),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         return f"seed {seed}: the benchmark failed\n{done.stderr.strip()}"

@@ -30,7 +30,11 @@ class TimedRun:
     @property
     def peak_memory_mb(self) -> int | None:
         """The largest stage process."""
-        return max((int(stage["peak_memory_mb"]) for stage in self.run["stages"].values()), default=None) if self.run else None
+        return (
+            max((int(stage["peak_memory_mb"]) for stage in self.run["stages"].values()), default=None)
+            if self.run
+            else None
+        )
 
     @property
     def stage_seconds(self) -> dict[str, float]:
@@ -42,7 +46,18 @@ def reconstruct(
     capture: Path, out: Path, store: Path, profile: str = "standard", settings: list[str] | None = None, cores: int = 0
 ) -> TimedRun:
     """Reconstruct `capture` in a process of its own, on the first `cores` processors only (0 = all of them)."""
-    command = [sys.executable, "-m", "flows.cli", "reconstruct", str(capture), "--out", str(out), "--profile", profile, *(settings or [])]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "reconstruct",
+        str(capture),
+        "--out",
+        str(out),
+        "--profile",
+        profile,
+        *(settings or []),
+    ]
     log = out.with_name(out.name + ".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     allowed = sorted(os.sched_getaffinity(0))
@@ -69,11 +84,15 @@ def circumstances() -> dict[str, str]:
 def machine() -> str:
     """Cores, processor, memory and Python in words."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    model = next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
     memory = round(psutil.virtual_memory().total / 2**30)
     return f"{len(os.sched_getaffinity(0))} cores of {model}, {memory} GiB, Python {platform.python_version()}"
 
 
 def commit() -> str:
     """Short id of the commit that is checked out."""
-    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()

@@ -50,7 +50,9 @@ CASES = (
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "scaling", help="captures, stores and twins go here")
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / "build" / "scaling", help="captures, stores and twins go here"
+    )
     parser.add_argument("--profile", default="standard")
     parser.add_argument("--no-docs", action="store_true")
     args = parser.parse_args()
@@ -79,10 +81,14 @@ def _capture(case: Case, work: Path) -> Path:
     """The case's frames of one rendered round, scaled: every case shows the same scene."""
     source, capture = work / "rendered", work / f"capture-{case.frames}-{case.scale:g}"
     if len(list((source / "right").glob("*"))) < MOST_FRAMES:
-        write_capture(source, CaptureSpec(frames=MOST_FRAMES, width=RENDERED_WIDTH, height=RENDERED_HEIGHT), workers=CORES)
+        write_capture(
+            source, CaptureSpec(frames=MOST_FRAMES, width=RENDERED_WIDTH, height=RENDERED_HEIGHT), workers=CORES
+        )
     if not (capture / "prompt.json").is_file():
         step = MOST_FRAMES // case.frames
-        resize_capture(source, capture, int(BASE_WIDTH * case.scale), int(BASE_HEIGHT * case.scale), range(0, MOST_FRAMES, step))
+        resize_capture(
+            source, capture, int(BASE_WIDTH * case.scale), int(BASE_HEIGHT * case.scale), range(0, MOST_FRAMES, step)
+        )
     return capture
 
 
@@ -90,7 +96,10 @@ def _section(record: dict) -> str:
     """The table in Markdown: stages as rows, runs as columns, and growth against the base run."""
     runs = [r for r in record["runs"] if r["exit_code"] == 0]
     base = next(r for r in runs if r["axis"] == "base")
-    titles = [f"{r['frames']} frames, {BASE_WIDTH * r['scale']:.0f}x{BASE_HEIGHT * r['scale']:.0f}, {r['cores']} core(s)" for r in runs]
+    titles = [
+        f"{r['frames']} frames, {BASE_WIDTH * r['scale']:.0f}x{BASE_HEIGHT * r['scale']:.0f}, {r['cores']} core(s)"
+        for r in runs
+    ]
     head = f"Built-in capture, profile `{record['profile']}`, {record['date']}, commit {record['commit']}, {record['machine']}."
     lines = [f"{head} Command: `make bench-scaling`.", "", _row("", titles), "|---|" + "---|" * len(runs)]
     lines.append(_row("wall time, s", [f"{r['wall_s']:.0f}" for r in runs]))

@@ -54,7 +54,10 @@ def main() -> int:
 def _round(trees: dict[str, Path], capture: Path, profile: str, work: Path, number: int) -> dict[str, dict]:
     """One run of each checkout; the second goes first every other time. A run that was done before is taken."""
     order = list(trees) if number % 2 == 0 else list(trees)[::-1]
-    return {which: _run(trees[which], capture, profile, work / f"{capture.name}-{profile}-{which}-{number}") for which in order}
+    return {
+        which: _run(trees[which], capture, profile, work / f"{capture.name}-{profile}-{which}-{number}")
+        for which in order
+    }
 
 
 def _run(tree: Path, capture: Path, profile: str, folder: Path) -> dict:
@@ -64,14 +67,33 @@ def _run(tree: Path, capture: Path, profile: str, folder: Path) -> dict:
         return json.loads(done.read_text())
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    command = [sys.executable, "-P", "-m", "flows.cli", "reconstruct", str(capture), "--out", str(folder / "twin"), "--profile", profile]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "flows.cli",
+        "reconstruct",
+        str(capture),
+        "--out",
+        str(folder / "twin"),
+        "--profile",
+        profile,
+    ]
     environment = {**os.environ, "TWIN_STORE": str(folder / "store"), "PYTHONPATH": str(tree)}
     before, started = _core_seconds(), time.perf_counter()
     with (folder / "log").open("w") as log:
-        code = subprocess.run(command, env=environment, cwd=tree, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
-    figures = {"wall_s": round(time.perf_counter() - started, 1), "core_s": round(_core_seconds() - before, 1), "load": os.getloadavg()[0]}
+        code = subprocess.run(
+            command, env=environment, cwd=tree, stdout=log, stderr=subprocess.STDOUT, check=False
+        ).returncode
+    figures = {
+        "wall_s": round(time.perf_counter() - started, 1),
+        "core_s": round(_core_seconds() - before, 1),
+        "load": os.getloadavg()[0],
+    }
     if code:
-        raise SystemExit(f"{tree} failed on {capture.name} with exit code {code}:\n{(folder / 'log').read_text()[-2000:]}")
+        raise SystemExit(
+            f"{tree} failed on {capture.name} with exit code {code}:\n{(folder / 'log').read_text()[-2000:]}"
+        )
     figures["chamfer_mm"] = _chamfer_mm(capture, folder / "twin")
     shutil.rmtree(folder / "store", ignore_errors=True)
     done.write_text(json.dumps(figures))
@@ -85,26 +107,39 @@ def _core_seconds() -> float:
 
 
 def _chamfer_mm(capture: Path, twin: Path) -> float | None:
-    return round(evaluate(capture, twin)["surface_pose_aligned"]["chamfer_mm"], 3) if (capture / "gt/mesh.ply").is_file() else None
+    return (
+        round(evaluate(capture, twin)["surface_pose_aligned"]["chamfer_mm"], 3)
+        if (capture / "gt/mesh.ply").is_file()
+        else None
+    )
 
 
 def _commit(tree: Path) -> str:
-    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=tree, capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=tree, capture_output=True, text=True, check=False
+    ).stdout.strip()
 
 
 def _section(record: dict) -> str:
     head = f"Profile `{record['profile']}`, {record['date']}, {record['old']} against {record['commit']}, {record['machine']}."
     loads = [run["load"] for rounds in record["captures"].values() for pair in rounds for run in pair.values()]
-    lines = [f"{head} Command: `make bench-speed`. Load during the runs: {min(loads):.1f} to {max(loads):.1f}.", "",
-             "| capture | rounds | core seconds, old | new | ratio (least to most) | wall s, old | new | ratio (least to most) "
-             "| chamfer mm, old | new |",
-             "|---|---|---|---|---|---|---|---|---|---|"]
+    lines = [
+        f"{head} Command: `make bench-speed`. Load during the runs: {min(loads):.1f} to {max(loads):.1f}.",
+        "",
+        "| capture | rounds | core seconds, old | new | ratio (least to most) | wall s, old | new | ratio (least to most) "
+        "| chamfer mm, old | new |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
     for name, rounds in record["captures"].items():
         cells = [name, str(len(rounds))]
         for key in ("core_s", "wall_s"):
             old, new = ([pair[which][key] for pair in rounds] for which in ("old", "new"))
             ratios = [a / b for a, b in zip(old, new, strict=True)]
-            cells += [f"{median(old):.0f}", f"{median(new):.0f}", f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"]
+            cells += [
+                f"{median(old):.0f}",
+                f"{median(new):.0f}",
+                f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+            ]
         cells += [f"{rounds[0][which]['chamfer_mm']}" for which in ("old", "new")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -30,7 +30,20 @@ from stages.graph import stages
 
 CAPTURES = ("bottle_orbit", "drill_inhand")
 REAL = ("motorcycle", "cones", "playground")
-COLUMNS = ("density", "bad1", "bad2", "bad2_all", "median", "bias_tex", "median_tex", "within1", "within2", "sigma", "cpu_s", "wall_s")
+COLUMNS = (
+    "density",
+    "bad1",
+    "bad2",
+    "bad2_all",
+    "median",
+    "bias_tex",
+    "median_tex",
+    "within1",
+    "within2",
+    "sigma",
+    "cpu_s",
+    "wall_s",
+)
 
 
 @dataclass(frozen=True)
@@ -148,7 +161,9 @@ def _matcher(profile: str, threads: int, overrides: list[str]):
     return METHODS[choose(config.method)[0]].matcher(config, threads)
 
 
-def table(data: Path, frames: list[int], profile: str, threads: int, overrides: list[str], also: list[str]) -> list[str]:
+def table(
+    data: Path, frames: list[int], profile: str, threads: int, overrides: list[str], also: list[str]
+) -> list[str]:
     """Lines of the Markdown table."""
     cv2.setNumThreads(threads)
     torch.set_num_threads(threads)
@@ -156,7 +171,9 @@ def table(data: Path, frames: list[int], profile: str, threads: int, overrides: 
     settings = {"ours": overrides} | {more: [*overrides, *more.split()] for more in also}
     matchers = {name: _matcher(profile, threads, chosen) for name, chosen in settings.items()}
     lines = ["| pair | method | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
-    groups = {name: [rendered(data, name, k) for k in frames] for name in CAPTURES} | {name: [real(data, name)] for name in REAL}
+    groups = {name: [rendered(data, name, k) for k in frames] for name in CAPTURES} | {
+        name: [real(data, name)] for name in REAL
+    }
     first = groups[REAL[1]][0]
     for matcher in matchers.values():
         matcher(first.left, first.right)  # compiles before the clock runs
@@ -164,7 +181,9 @@ def table(data: Path, frames: list[int], profile: str, threads: int, overrides: 
         scores = [measure(case, matchers) for case in cases]
         for method in ("SGBM", *matchers):
             cells = [np.mean([s[method].get(c, np.nan) for s in scores]) for c in COLUMNS]
-            lines.append(f"| {name} | {method} | " + " | ".join("" if np.isnan(v) else f"{v:.3f}" for v in cells) + " |")
+            lines.append(
+                f"| {name} | {method} | " + " | ".join("" if np.isnan(v) else f"{v:.3f}" for v in cells) + " |"
+            )
     return lines
 
 
@@ -176,7 +195,9 @@ def main() -> None:
     parser.add_argument("--profile", default="standard")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("overrides", nargs="*", help="settings such as depth.steps=3")
-    parser.add_argument("--also", action="append", default=[], help="settings of a further row, for example depth.cost=mc_cnn")
+    parser.add_argument(
+        "--also", action="append", default=[], help="settings of a further row, for example depth.cost=mc_cnn"
+    )
     args = parser.parse_args()
     frames = [int(k) for k in args.frames.split(",")]
     print("\n".join(table(args.data, frames, args.profile, args.threads, args.overrides, args.also)))

@@ -50,7 +50,11 @@ COLUMNS = (
 def main() -> int:
     args = _arguments()
     if args.one:
-        print(json.dumps(_measure(Path(args.data) / "captures" / args.one, args.methods[0], Path(args.work), args.threads)))
+        print(
+            json.dumps(
+                _measure(Path(args.data) / "captures" / args.one, args.methods[0], Path(args.work), args.threads)
+            )
+        )
         return 0
     rows = []
     for capture in args.captures:
@@ -70,7 +74,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", default=str(ROOT.parent / "shared"), help="folder with captures/")
     parser.add_argument("--captures", nargs="*", default=CAPTURES)
     parser.add_argument("--methods", nargs="*", default=METHODS)
-    parser.add_argument("--work", default=str(ROOT / "build" / "bench-tracking"), help="the store and the results go here")
+    parser.add_argument(
+        "--work", default=str(ROOT / "build" / "bench-tracking"), help="the store and the results go here"
+    )
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--no-docs", action="store_true", help="measure only, leave docs/ alone")
     parser.add_argument("--one", default="", help=argparse.SUPPRESS)
@@ -80,7 +86,18 @@ def _arguments() -> argparse.Namespace:
 def _apart(args: argparse.Namespace, capture: str, method: str) -> dict:
     """`_measure` in a process of its own."""
     Path(args.work).mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, __file__, "--one", capture, "--methods", method, "--data", args.data, "--work", args.work]
+    command = [
+        sys.executable,
+        __file__,
+        "--one",
+        capture,
+        "--methods",
+        method,
+        "--data",
+        args.data,
+        "--work",
+        args.work,
+    ]
     done = subprocess.run([*command, "--threads", str(args.threads)], capture_output=True, text=True, check=False)
     if done.returncode:
         return {"not_measured": done.stderr.strip().splitlines()[-1] if done.stderr else f"exit code {done.returncode}"}
@@ -108,7 +125,13 @@ def _measure(capture: Path, method: str, work: Path, threads: int) -> dict:
             made |= {k: ArtifactRef(k, out / k, "") for k in run[name].outputs}
         rows = read_poses(made["poses.json"].path)
         figures = {k: reports["track"].metrics[k] for k in FIGURES}
-        return {**figures, **cpu, "cpu_s": round(sum(cpu.values()), 1), "frames": len(rows), **_accuracy(capture, posed(rows))}
+        return {
+            **figures,
+            **cpu,
+            "cpu_s": round(sum(cpu.values()), 1),
+            "frames": len(rows),
+            **_accuracy(capture, posed(rows)),
+        }
 
 
 def _settings(capture: Path, method: str) -> dict:
@@ -136,8 +159,16 @@ def _accuracy(capture: Path, poses: dict) -> dict:
     """Against gt/, or the known steps of the rotation stage."""
     if capture.name in DEGREES_PER_FRAME:
         first, step = min(poses), DEGREES_PER_FRAME[capture.name]
-        error = [abs(np.degrees(rotation_angle(inverse(poses[first]) @ poses[k])) - (k - first) * step) for k in poses if k != first]
-        return {"frames_posed": len(poses), "rotation_median_deg": float(np.median(error)), "worst": f"{np.max(error):.3f} degrees"}
+        error = [
+            abs(np.degrees(rotation_angle(inverse(poses[first]) @ poses[k])) - (k - first) * step)
+            for k in poses
+            if k != first
+        ]
+        return {
+            "frames_posed": len(poses),
+            "rotation_median_deg": float(np.median(error)),
+            "worst": f"{np.max(error):.3f} degrees",
+        }
     import trimesh
 
     from stages.core.camera import Rig
@@ -162,11 +193,16 @@ def _into_page(page: Path, record: dict) -> None:
 def table(record: dict) -> str:
     """The figures as Markdown."""
     lines = [f"`make bench-tracking`, {record['date']}, {record['machine']}.", ""]
-    lines += ["| capture | method | frames | " + " | ".join(c[0] for c in COLUMNS) + " |", "|---|---|---|" + "---|" * len(COLUMNS)]
+    lines += [
+        "| capture | method | frames | " + " | ".join(c[0] for c in COLUMNS) + " |",
+        "|---|---|---|" + "---|" * len(COLUMNS),
+    ]
     for row in record["rows"]:
         start = f"| {row['capture']} | {row['method']} |"
         if why := row.get("not_measured") or row.get("failed"):
-            lines.append(f"{start} {'not measured' if 'not_measured' in row else 'failed'}: {why} |" + " |" * len(COLUMNS))
+            lines.append(
+                f"{start} {'not measured' if 'not_measured' in row else 'failed'}: {why} |" + " |" * len(COLUMNS)
+            )
             continue
         cells = [form.format(row[key]) if row.get(key) is not None else "" for _, key, form in COLUMNS]
         lines.append(f"{start} {row['frames_posed']}/{row['frames']} | {' | '.join(cells)} |")

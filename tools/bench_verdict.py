@@ -40,7 +40,9 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("captures", nargs="*", type=Path, metavar="CAPTURE")
-    parser.add_argument("--first", type=lambda t: [int(x) for x in t.split(",")], default=[0, 4], help="frames; 0 = all")
+    parser.add_argument(
+        "--first", type=lambda t: [int(x) for x in t.split(",")], default=[0, 4], help="frames; 0 = all"
+    )
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "verdict")
     parser.add_argument("--profile", default="standard")
     parser.add_argument("--threads", type=int, default=0)
@@ -55,14 +57,32 @@ def run_case(capture: Path, first: int, args: argparse.Namespace) -> None:
     if result.exists():
         return
     source = cut(capture, folder / "capture", first) if first else capture
-    command = [sys.executable, "-m", "flows.cli", "reconstruct", str(source), "--out", str(folder / "twin"), "--no-prefect"]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "reconstruct",
+        str(source),
+        "--out",
+        str(folder / "twin"),
+        "--no-prefect",
+    ]
     command += ["--profile", args.profile, "--threads", str(args.threads)]
     environment = {**os.environ, "TWIN_STORE": str(args.work / "store"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    found: dict[str, Any] = {"case": name, "profile": args.profile, "exit_code": done.returncode, "said": done.stderr[-400:]}
+    found: dict[str, Any] = {
+        "case": name,
+        "profile": args.profile,
+        "exit_code": done.returncode,
+        "said": done.stderr[-400:],
+    }
     if done.returncode == 0:
         record = json.loads((folder / "twin/run.json").read_text())
-        found |= {"verdict": record["verdict"], "scores": evaluate(capture, folder / "twin"), "size_mm": true_size_mm(capture)}
+        found |= {
+            "verdict": record["verdict"],
+            "scores": evaluate(capture, folder / "twin"),
+            "size_mm": true_size_mm(capture),
+        }
     partial = result.with_suffix(".partial")
     partial.write_text(json.dumps(found, indent=1))
     partial.replace(result)
@@ -76,7 +96,9 @@ def cut(capture: Path, out: Path, first: int) -> Path:
         for path in sorted((capture / side).iterdir())[:first]:
             target = out / side / path.name
             if not target.exists():
-                os.link(path, target) if path.stat().st_dev == out.stat().st_dev else target.write_bytes(path.read_bytes())
+                os.link(path, target) if path.stat().st_dev == out.stat().st_dev else target.write_bytes(
+                    path.read_bytes()
+                )
     for path in capture.iterdir():
         if path.is_file() and path.name != "READY":
             (out / path.name).write_bytes(path.read_bytes())

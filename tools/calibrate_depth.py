@@ -47,7 +47,9 @@ def scenes(count: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.n
         yield *pair, clean.disparity[0, 0].numpy(), clean.visible[0, 0].numpy()
 
 
-def _camera(image: np.ndarray, gain: np.ndarray | float, noise: float, quality: int, blur: float, rng: np.random.Generator) -> np.ndarray:
+def _camera(
+    image: np.ndarray, gain: np.ndarray | float, noise: float, quality: int, blur: float, rng: np.random.Generator
+) -> np.ndarray:
     seen = cv2.GaussianBlur(image, (0, 0), blur) * gain + rng.normal(0, noise, image.shape)
     data = cv2.imencode(".jpg", np.clip(np.rint(seen), 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return cv2.imdecode(data, cv2.IMREAD_COLOR)
@@ -61,7 +63,9 @@ def samples(count: int, seed: int, method: str) -> tuple[np.ndarray, np.ndarray]
     found, errors = [], []
     rng = np.random.default_rng(seed)
     original = getattr(stereo, last_step)
-    setattr(stereo, last_step, lambda *a: kept.append(original(*a)) or kept[-1])          # the matcher's own features, caught on the way
+    setattr(
+        stereo, last_step, lambda *a: kept.append(original(*a)) or kept[-1]
+    )  # the matcher's own features, caught on the way
     try:
         for left, right, truth, visible in scenes(count, seed):
             kept.clear()
@@ -124,12 +128,18 @@ def main() -> None:
     in_use = {"sgm": confidence.COEFFICIENTS, "hybrid": confidence.GUESSED}[args.method]
     print("(" + ", ".join(f"{v:.3f}" for v in c) + ")")
     left_out = samples(args.scenes // 2, args.seed + 1, args.method)
-    rows = ("fitted", (found, errors), c), ("left out", left_out, c), ("left out, those in use", left_out, np.array(in_use))
+    rows = (
+        ("fitted", (found, errors), c),
+        ("left out", left_out, c),
+        ("left out, those in use", left_out, np.array(in_use)),
+    )
     for name, (f, e), used in rows:
         good, sizes = _comparable(f, e, used)
         share = [np.mean(np.abs(sizes) < k * _sigma(good, used)) for k in (1, 2)]
-        print(f"{name}: {len(e)} pixels, {1 - len(sizes) / len(e):.3f} grossly wrong or left out; of the others median error "
-              f"{np.median(np.abs(sizes)):.3f} px, within 1 sigma {share[0]:.3f}, within 2 sigma {share[1]:.3f}")
+        print(
+            f"{name}: {len(e)} pixels, {1 - len(sizes) / len(e):.3f} grossly wrong or left out; of the others median error "
+            f"{np.median(np.abs(sizes)):.3f} px, within 1 sigma {share[0]:.3f}, within 2 sigma {share[1]:.3f}"
+        )
 
 
 if __name__ == "__main__":

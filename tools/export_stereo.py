@@ -33,12 +33,20 @@ def main() -> None:
     found = calibrate(net, batches[:half])
     covered = Calibration.coverage(net, batches[half:], found)
     net.levels = args.levels
-    notes = {"steps": str(saved["step"]), "training_seconds": f"{saved['seconds']:.0f}", "seed": str(args.seed), "levels": str(args.levels),
-             "sigma": f"sqrt({found.floor_px:.3f}^2 + ({found.factor:.3f} scale^{found.power:.3f})^2) px", "licence": "Apache-2.0"}
+    notes = {
+        "steps": str(saved["step"]),
+        "training_seconds": f"{saved['seconds']:.0f}",
+        "seed": str(args.seed),
+        "levels": str(args.levels),
+        "sigma": f"sqrt({found.floor_px:.3f}^2 + ({found.factor:.3f} scale^{found.power:.3f})^2) px",
+        "licence": "Apache-2.0",
+    }
     write_onnx(net, found, Path(args.out), notes)
     write_weights(saved["average"], Path(args.out).with_suffix(".safetensors"))
-    print(f"{notes} | {Path(args.out).stat().st_size:,} bytes | of {len(batches) - half} batches left out, "
-          f"{covered[0]:.3f} within 1 sigma, {covered[1]:.3f} within 2 sigma")
+    print(
+        f"{notes} | {Path(args.out).stat().st_size:,} bytes | of {len(batches) - half} batches left out, "
+        f"{covered[0]:.3f} within 1 sigma, {covered[1]:.3f} within 2 sigma"
+    )
 
 
 def _arguments() -> argparse.Namespace:

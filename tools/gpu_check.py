@@ -37,7 +37,7 @@ def main() -> int:
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     if args.device == "cpu":
-        os.environ["TRITON_INTERPRET"] = "1"            # read when triton is imported
+        os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
     from stages.core.devices import torch_device
     from stages.core.errors import StageError
     from tools.gpu_checks.rows import WRONG, Sizes

@@ -46,14 +46,27 @@ class Target:
     def options(self) -> list[str]:
         """pip's options to choose for it and not for this machine."""
         tags = [f"{tag}_{self.machine}" for tag in (*GLIBC_TAGS, self.system)]
-        return ["--python-version", self.python, "--implementation", "cp", *(x for tag in tags for x in ("--platform", tag))]
+        return [
+            "--python-version",
+            self.python,
+            "--implementation",
+            "cp",
+            *(x for tag in tags for x in ("--platform", tag)),
+        ]
 
     def environment(self, patch: int) -> dict[str, str]:
         """What the markers of requirements are judged by. Debian 12 has Python 3.11.2, which some packages need more for than 3.11.9."""
-        return {"python_version": self.python, "python_full_version": f"{self.python}.{patch}", "sys_platform": self.system,
-                "platform_system": self.system.capitalize(), "platform_machine": self.machine, "implementation_name": "cpython",
-                "platform_python_implementation": "CPython",
-                "os_name": "posix", "extra": ""}
+        return {
+            "python_version": self.python,
+            "python_full_version": f"{self.python}.{patch}",
+            "sys_platform": self.system,
+            "platform_system": self.system.capitalize(),
+            "platform_machine": self.machine,
+            "implementation_name": "cpython",
+            "platform_python_implementation": "CPython",
+            "os_name": "posix",
+            "extra": "",
+        }
 
 
 PATCHES = (0, 99)
@@ -82,10 +95,30 @@ def chosen_files(wanted: Iterable[str], target: Target) -> list[dict[str, Any]]:
     """What pip would install: its own report, one entry for each package. Asked of the default index alone, not of this machine's."""
     with tempfile.TemporaryDirectory() as folder:
         asked, report = Path(folder) / "asked.txt", Path(folder) / "report.json"
-        asked.write_text("\n".join(line.partition(";")[0] for line in wanted))        # pip would judge markers by its own Python
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps", "--only-binary=:all:",
-                   "--target", folder, *target.options(), "--report", str(report), "-r", str(asked)]
-        env = {k: v for k, v in os.environ.items() if k not in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_CONSTRAINT")}
+        asked.write_text(
+            "\n".join(line.partition(";")[0] for line in wanted)
+        )  # pip would judge markers by its own Python
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--dry-run",
+            "--ignore-installed",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--target",
+            folder,
+            *target.options(),
+            "--report",
+            str(report),
+            "-r",
+            str(asked),
+        ]
+        env = {
+            k: v for k, v in os.environ.items() if k not in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_CONSTRAINT")
+        }
         subprocess.run(command, check=True, env={**env, "PIP_CONFIG_FILE": os.devnull})
         return json.loads(report.read_text())["install"]
 
@@ -94,8 +127,14 @@ def missing_requirements(files: Iterable[dict[str, Any]], target: Target) -> lis
     """What the packages require on this target and the list does not have."""
     there = {canonicalize_name(f["metadata"]["name"]) for f in files} | set(WITHOUT)
     required = (Requirement(r) for f in files for r in f["metadata"].get("requires_dist", []))
-    return sorted({r.name for r in required if canonicalize_name(r.name) not in there
-                   and (r.marker is None or any(r.marker.evaluate(target.environment(patch)) for patch in PATCHES))})
+    return sorted(
+        {
+            r.name
+            for r in required
+            if canonicalize_name(r.name) not in there
+            and (r.marker is None or any(r.marker.evaluate(target.environment(patch)) for patch in PATCHES))
+        }
+    )
 
 
 def rendered(wanted: Iterable[str], chosen: dict[Target, list[dict[str, Any]]]) -> str:
@@ -103,7 +142,9 @@ def rendered(wanted: Iterable[str], chosen: dict[Target, list[dict[str, Any]]]) 
     digests: dict[str, set[str]] = defaultdict(set)
     for files in chosen.values():
         for f in files:
-            digests[canonicalize_name(f["metadata"]["name"])].add(f["download_info"]["archive_info"]["hashes"]["sha256"])
+            digests[canonicalize_name(f["metadata"]["name"])].add(
+                f["download_info"]["archive_info"]["hashes"]["sha256"]
+            )
     lines = [HEAD, *(f"# for {target}\n" for target in chosen)]
     for line in wanted:
         name = canonicalize_name(line.partition("==")[0])

@@ -39,15 +39,25 @@ class Correlation:
 def read_settings(path: Path) -> Correlation:
     """From onnx.yaml, as make_onnx.py writes it."""
     values = load_yaml(path.read_text(), str(path))
-    return Correlation(int(values.get("cv_group", 8)), int(values["max_disp"]) // QUARTER, bool(values.get("normalize", True)))
+    return Correlation(
+        int(values.get("cv_group", 8)), int(values["max_disp"]) // QUARTER, bool(values.get("normalize", True))
+    )
 
 
 def correlation(kind: Correlation, left: onnx.ValueInfoProto, right: onnx.ValueInfoProto, opset: int) -> ModelProto:
     """Model from features (1, C, h, w) of both eyes to the volume (1, groups, disparities, h, w); 0 where the right eye has nothing."""
     shape = [d.dim_value for d in left.type.tensor_type.shape.dim]
     if len(shape) != 4 or shape[1] % kind.groups:
-        raise SystemExit(f"{LEFT} has the shape {shape}, which {kind.groups} groups do not divide: is onnx.yaml of the same export?")
-    graph = _Nodes([numpy_helper.from_array(np.array([shape[0], kind.groups, shape[1] // kind.groups, *shape[2:]], np.int64), "grouped")])
+        raise SystemExit(
+            f"{LEFT} has the shape {shape}, which {kind.groups} groups do not divide: is onnx.yaml of the same export?"
+        )
+    graph = _Nodes(
+        [
+            numpy_helper.from_array(
+                np.array([shape[0], kind.groups, shape[1] // kind.groups, *shape[2:]], np.int64), "grouped"
+            )
+        ]
+    )
     for side in (LEFT, RIGHT):
         graph.add("Reshape", [side, "grouped"], f"{side}_grouped")
         if kind.normalised:
@@ -60,7 +70,9 @@ def correlation(kind: Correlation, left: onnx.ValueInfoProto, right: onnx.ValueI
             graph.add("Identity", [f"{side}_grouped"], f"{side}_ready")
     slices = [graph.slice_at(d) for d in range(kind.disparities)]
     graph.add("Concat", slices, VOLUME, axis=2)
-    out = helper.make_tensor_value_info(VOLUME, TensorProto.FLOAT, [shape[0], kind.groups, kind.disparities, *shape[2:]])
+    out = helper.make_tensor_value_info(
+        VOLUME, TensorProto.FLOAT, [shape[0], kind.groups, kind.disparities, *shape[2:]]
+    )
     made = helper.make_graph(graph.nodes, "group_wise_correlation", [left, right], [out], graph.constants)
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION)
 
@@ -85,8 +97,11 @@ class _Nodes:
         if d:
             pads = self.constant(f"pads{d}", np.array([0, 0, 0, 0, d, 0, 0, 0, 0, 0], np.int64))
             wide = self.add("Pad", [f"{RIGHT}_ready", pads], f"wide{d}")
-            cut = [self.constant("start", np.array([0], np.int64)), self.constant(f"end{d}", np.array([-d], np.int64)),
-                   self.constant("axis", np.array([4], np.int64))]
+            cut = [
+                self.constant("start", np.array([0], np.int64)),
+                self.constant(f"end{d}", np.array([-d], np.int64)),
+                self.constant("axis", np.array([4], np.int64)),
+            ]
             moved = self.add("Slice", [wide, *cut], f"moved{d}")
         product = self.add("Mul", [f"{LEFT}_ready", moved], f"product{d}")
         return self.add("ReduceSum", [product, self.constant("channels", CHANNELS)], f"slice{d}", keepdims=1)
@@ -95,7 +110,9 @@ class _Nodes:
 def joined(features: ModelProto, post: ModelProto, kind: Correlation) -> ModelProto:
     """One model with the first one's inputs and the second one's outputs."""
     opset = max(o.version for m in (features, post) for o in m.opset_import if o.domain == "")
-    features, post = (version_converter.convert_version(m, opset) if _opset(m) != opset else m for m in (features, post))
+    features, post = (
+        version_converter.convert_version(m, opset) if _opset(m) != opset else m for m in (features, post)
+    )
     outputs = {o.name: o for o in features.graph.output}
     asked = {i.name for i in post.graph.input}
     if missing := ({LEFT, RIGHT, VOLUME} | asked) - {*outputs, VOLUME} or {VOLUME} - asked:
@@ -104,8 +121,12 @@ def joined(features: ModelProto, post: ModelProto, kind: Correlation) -> ModelPr
     for model in (features, middle, post):
         model.ir_version = IR_VERSION
     parts = [compose.add_prefix(m, p) for m, p in ((features, "f/"), (middle, "c/"), (post, "p/"))]
-    first = compose.merge_models(parts[0], parts[1], io_map=[(f"f/{n}", f"c/{n}") for n in (LEFT, RIGHT)],
-                                 outputs=[*(f"f/{n}" for n in outputs), f"c/{VOLUME}"])
+    first = compose.merge_models(
+        parts[0],
+        parts[1],
+        io_map=[(f"f/{n}", f"c/{n}") for n in (LEFT, RIGHT)],
+        outputs=[*(f"f/{n}" for n in outputs), f"c/{VOLUME}"],
+    )
     io = [(f"f/{n}", f"p/{n}") for n in asked & set(outputs)] + [(f"c/{VOLUME}", f"p/{VOLUME}")]
     whole = compose.merge_models(first, parts[2], io_map=io, outputs=[f"p/{o.name}" for o in post.graph.output])
     return _plain_ends(whole)
@@ -135,11 +156,15 @@ def main() -> None:
     args = parser.parse_args()
     for name in ("feature_runner.onnx", "post_runner.onnx", "onnx.yaml"):
         if not (args.folder / name).is_file():
-            raise SystemExit(f"{args.folder / name} is missing: run the authors' scripts/make_onnx.py with --save_path {args.folder}")
+            raise SystemExit(
+                f"{args.folder / name} is missing: run the authors' scripts/make_onnx.py with --save_path {args.folder}"
+            )
     features, post = (onnx.load(str(args.folder / f"{n}_runner.onnx")) for n in ("feature", "post"))
     onnx.save(joined(features, post, read_settings(args.folder / "onnx.yaml")), str(args.out))
-    print(f"{args.out}: now `twin weights add {args.out} --accept-unverified`, then run with depth.method=onnx "
-          "depth.onnx_weights=fast-foundationstereo")
+    print(
+        f"{args.out}: now `twin weights add {args.out} --accept-unverified`, then run with depth.method=onnx "
+        "depth.onnx_weights=fast-foundationstereo"
+    )
 
 
 if __name__ == "__main__":

@@ -53,10 +53,18 @@ def main() -> int:
 def _timeline(args: argparse.Namespace, work: Path) -> None:
     (work / "timeline").mkdir()
     found = watch(args.capture, work / "timeline", "--profile", args.profile)
-    record = {**circumstances(), "capture": args.capture.name, "profile": args.profile, "cores": found.cores, "stages": found.figures()}
+    record = {
+        **circumstances(),
+        "capture": args.capture.name,
+        "profile": args.profile,
+        "cores": found.cores,
+        "stages": found.figures(),
+    }
     print(_timeline_section(record))
     folder = work if args.no_docs else ROOT / "docs" / "pictures"
-    (folder / "profile-timeline.svg").write_text(found.picture(f"cores busy, {args.capture.name}, profile {args.profile}"))
+    (folder / "profile-timeline.svg").write_text(
+        found.picture(f"cores busy, {args.capture.name}, profile {args.profile}")
+    )
     if not args.no_docs:
         (ROOT / "docs" / "benchmarks-timeline.json").write_text(json.dumps(record, indent=1))
         between_markers(ROOT / "docs" / "benchmarks.md", "timeline", _timeline_section(record))
@@ -64,19 +72,31 @@ def _timeline(args: argparse.Namespace, work: Path) -> None:
 
 def _timeline_section(record: dict) -> str:
     head = f"{record['capture']}, profile `{record['profile']}`, {record['date']}, commit {record['commit']}, {record['machine']}."
-    lines = [f"{head} Command: `make profile`. Not full: seconds in which less than 0.8 of the cores computed for it.", "",
-             "| stage | seconds | core seconds | cores busy | not full, s |", "|---|---|---|---|---|"]
-    lines += [f"| {name} | {s['wall_s']:.1f} | {s['core_s']:.1f} | {s['cores_busy']:.2f} | {s['not_full_s']:.1f} |"
-              for name, s in record["stages"].items()]
+    lines = [
+        f"{head} Command: `make profile`. Not full: seconds in which less than 0.8 of the cores computed for it.",
+        "",
+        "| stage | seconds | core seconds | cores busy | not full, s |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {s['wall_s']:.1f} | {s['core_s']:.1f} | {s['cores_busy']:.2f} | {s['not_full_s']:.1f} |"
+        for name, s in record["stages"].items()
+    ]
     return "\n".join([*lines, "", "![Cores busy over time, by stage](pictures/profile-timeline.svg)"])
 
 
 def _functions(args: argparse.Namespace, work: Path) -> None:
     stacks = _record(args.capture, work, args.profile)
     order = list(json.loads((work / "twin" / "run.json").read_text())["stages"])
-    by_stage = {name: counts for name, counts in ((name, _by_stage(stacks).get(name, Counter())) for name in order) if counts}
-    record = {**circumstances(), "capture": args.capture.name, "profile": args.profile,
-              "stages": {n: _shares(c, args.top) for n, c in by_stage.items()}}
+    by_stage = {
+        name: counts for name, counts in ((name, _by_stage(stacks).get(name, Counter())) for name in order) if counts
+    }
+    record = {
+        **circumstances(),
+        "capture": args.capture.name,
+        "profile": args.profile,
+        "stages": {n: _shares(c, args.top) for n, c in by_stage.items()},
+    }
     print(_section(record))
     if not args.no_docs:
         (ROOT / "docs" / "benchmarks-profile.json").write_text(json.dumps(record, indent=1))
@@ -86,8 +106,29 @@ def _functions(args: argparse.Namespace, work: Path) -> None:
 def _record(capture: Path, work: Path, profile: str) -> list[tuple[list[str], int]]:
     """Stacks (outermost frame first) with the number of samples of each."""
     raw = work / "stacks.txt"
-    profiler = [str(PY_SPY), "record", "--subprocesses", "--format", "raw", "--rate", str(RATE), "--output", str(raw), "--"]
-    twin = [sys.executable, "-m", "flows.cli", "reconstruct", str(capture), "--out", str(work / "twin"), "--profile", profile]
+    profiler = [
+        str(PY_SPY),
+        "record",
+        "--subprocesses",
+        "--format",
+        "raw",
+        "--rate",
+        str(RATE),
+        "--output",
+        str(raw),
+        "--",
+    ]
+    twin = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "reconstruct",
+        str(capture),
+        "--out",
+        str(work / "twin"),
+        "--profile",
+        profile,
+    ]
     with (work / "log").open("w") as log:
         subprocess.run(
             [*profiler, *twin],
@@ -129,7 +170,12 @@ def _shares(counts: Counter, top: int) -> dict:
 
 def _section(record: dict) -> str:
     head = f"{record['capture']}, profile `{record['profile']}`, {record['date']}, commit {record['commit']}, {record['machine']}."
-    lines = [f"{head} Command: `make profile`.", "", "| stage | core seconds | of these, by function |", "|---|---|---|"]
+    lines = [
+        f"{head} Command: `make profile`.",
+        "",
+        "| stage | core seconds | of these, by function |",
+        "|---|---|---|",
+    ]
     for name, stage in record["stages"].items():
         functions = ", ".join(f"`{function}` {seconds:.1f}" for function, seconds in stage["functions"])
         lines.append(f"| {name} | {stage['core_seconds']:.1f} | {functions} |")

@@ -51,7 +51,9 @@ def directions(height: int) -> np.ndarray:
     theta = np.pi * (np.arange(height) + 0.5) / height
     phi = np.pi * (np.arange(2 * height) + 0.5) / height
     ring = np.sin(theta)[:, None]
-    return np.stack([np.sin(phi) * ring, np.broadcast_to(np.cos(theta)[:, None], (height, 2 * height)), -np.cos(phi) * ring], -1)
+    return np.stack(
+        [np.sin(phi) * ring, np.broadcast_to(np.cos(theta)[:, None], (height, 2 * height)), -np.cos(phi) * ring], -1
+    )
 
 
 def cameras(count: int, centre: np.ndarray, radius: float, turn: float = 0.0) -> np.ndarray:
@@ -69,7 +71,9 @@ def cameras(count: int, centre: np.ndarray, radius: float, turn: float = 0.0) ->
     return out
 
 
-def render(surface: Surface, light: np.ndarray, poses: np.ndarray, size: int, samples: int, depth: int = 5) -> np.ndarray:
+def render(
+    surface: Surface, light: np.ndarray, poses: np.ndarray, size: int, samples: int, depth: int = 5
+) -> np.ndarray:
     """(N, size, size, 4) float32 linear light and coverage."""
     import mitsuba as mi
 
@@ -77,19 +81,35 @@ def render(surface: Surface, light: np.ndarray, poses: np.ndarray, size: int, sa
     picture = lambda a, raw: {"type": "bitmap", "bitmap": mi.Bitmap(np.ascontiguousarray(a)), "raw": raw}  # noqa: E731
     metal = surface.metalness
     metallic = metal if isinstance(metal, float) else picture(np.float32(metal)[..., None], True)
-    bsdf = {"type": "principled", "base_color": picture(surface.base, False), "specular": 0.5,
-            "roughness": picture(np.float32(surface.roughness)[..., None], True), "metallic": metallic}
-    scene = {"type": "scene", "integrator": {"type": "path", "max_depth": depth, "hide_emitters": True},
-             "light": {"type": "envmap", "bitmap": mi.Bitmap(np.ascontiguousarray(light, dtype=np.float32))},
-             "shape": {"type": "obj", "filename": str(surface.obj), "bsdf": {"type": "twosided", "bsdf": bsdf}}}
+    bsdf = {
+        "type": "principled",
+        "base_color": picture(surface.base, False),
+        "specular": 0.5,
+        "roughness": picture(np.float32(surface.roughness)[..., None], True),
+        "metallic": metallic,
+    }
+    scene = {
+        "type": "scene",
+        "integrator": {"type": "path", "max_depth": depth, "hide_emitters": True},
+        "light": {"type": "envmap", "bitmap": mi.Bitmap(np.ascontiguousarray(light, dtype=np.float32))},
+        "shape": {"type": "obj", "filename": str(surface.obj), "bsdf": {"type": "twosided", "bsdf": bsdf}},
+    }
     loaded = mi.load_dict(scene)
     film = {"type": "hdrfilm", "width": size, "height": size, "pixel_format": "rgba", "rfilter": {"type": "box"}}
     out = []
     for k, pose in enumerate(poses):
         # Mitsuba's cameras look along +z with x to the left
         to_world = mi.ScalarTransform4f((pose @ np.diag([-1.0, 1.0, -1.0, 1.0])).tolist())
-        sensor = mi.load_dict({"type": "perspective", "fov": FOV_DEG, "to_world": to_world, "film": film,
-                               "near_clip": 0.01, "far_clip": 1000.0})
+        sensor = mi.load_dict(
+            {
+                "type": "perspective",
+                "fov": FOV_DEG,
+                "to_world": to_world,
+                "film": film,
+                "near_clip": 0.01,
+                "far_clip": 1000.0,
+            }
+        )
         out.append(np.array(mi.render(loaded, sensor=sensor, spp=samples, seed=k)))
     return np.stack(out)
 
@@ -123,12 +143,21 @@ def write_capture(folder: Path, surface: Surface, seed: int, views: int, size: i
     frames = []
     for k, (picture, pose) in enumerate(zip(pictures, poses, strict=True)):
         cover = np.clip(picture[..., 3:], 0, 1)
-        rgba = np.concatenate([srgb(gain * picture[..., :3] / np.maximum(cover, 1e-3)), np.rint(255 * cover).astype(np.uint8)], -1)
+        rgba = np.concatenate(
+            [srgb(gain * picture[..., :3] / np.maximum(cover, 1e-3)), np.rint(255 * cover).astype(np.uint8)], -1
+        )
         cv2.imwrite(str(folder / f"images/{k:03d}.png"), cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA))
         frames.append({"file_path": f"images/{k:03d}", "transform_matrix": pose.tolist()})
-    (folder / "transforms_train.json").write_text(json.dumps({"camera_angle_x": float(np.radians(FOV_DEG)), "frames": frames}))
-    np.savez_compressed(folder / "gt/truth.npz", light=light * gain, base=surface.base, roughness=np.float32(surface.roughness),
-                        metalness=np.float32(surface.metalness))
+    (folder / "transforms_train.json").write_text(
+        json.dumps({"camera_angle_x": float(np.radians(FOV_DEG)), "frames": frames})
+    )
+    np.savez_compressed(
+        folder / "gt/truth.npz",
+        light=light * gain,
+        base=surface.base,
+        roughness=np.float32(surface.roughness),
+        metalness=np.float32(surface.metalness),
+    )
     return gain
 
 
@@ -140,7 +169,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     for name, default in (("views", 24), ("size", 512), ("samples", 256), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--roughness", type=float, nargs=2, default=(0.25, 0.25), help="where the texture is dark, and where it is bright")
+    parser.add_argument(
+        "--roughness",
+        type=float,
+        nargs=2,
+        default=(0.25, 0.25),
+        help="where the texture is dark, and where it is bright",
+    )
     args = parser.parse_args()
     base = cv2.cvtColor(cv2.imread(str(args.texture)), cv2.COLOR_BGR2RGB)
     grey = cv2.GaussianBlur(cv2.cvtColor(base, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255, None, 2)

@@ -21,7 +21,9 @@ Made by `python -m tools.settings_page` from the stages' `config.py`; not edited
 
 def page() -> str:
     """The whole page."""
-    return HEAD + "".join(f"\n## {s.name}\n\n{_table(s.name, s.Config)}" for s in every_stage() if dataclasses.fields(s.Config))
+    return HEAD + "".join(
+        f"\n## {s.name}\n\n{_table(s.name, s.Config)}" for s in every_stage() if dataclasses.fields(s.Config)
+    )
 
 
 def _table(stage: str, cls: type) -> str:
@@ -30,7 +32,11 @@ def _table(stage: str, cls: type) -> str:
     for f in dataclasses.fields(cls):
         only = f.metadata.get("only_for", ())
         meaning = " ".join(texts.get(f.name, "").split()) + (f" (only for method {' or '.join(only)})" if only else "")
-        rows.append("| " + " | ".join(map(_cell, (f"`{stage}.{f.name}`", _value(f.default), _kind(hints[f.name]), meaning))) + " |")
+        rows.append(
+            "| "
+            + " | ".join(map(_cell, (f"`{stage}.{f.name}`", _value(f.default), _kind(hints[f.name]), meaning)))
+            + " |"
+        )
     return "\n".join(rows) + "\n"
 
 

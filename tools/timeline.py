@@ -45,8 +45,12 @@ class Timeline:
             inside = (middle >= begin) & (middle < end)
             used = float(np.interp(end, self.times, self.spent) - np.interp(begin, self.times, self.spent))
             serial = float(step[inside & (busy < IDLE_BELOW * self.cores)].sum())
-            found[name] = {"wall_s": round(end - begin, 1), "core_s": round(used, 1), "cores_busy": round(used / max(end - begin, 1e-6), 2),
-                           "not_full_s": round(serial, 1)}
+            found[name] = {
+                "wall_s": round(end - begin, 1),
+                "core_s": round(used, 1),
+                "cores_busy": round(used / max(end - begin, 1e-6), 2),
+                "not_full_s": round(serial, 1),
+            }
         return found
 
     def picture(self, title: str) -> str:
@@ -54,18 +58,24 @@ class Timeline:
         first, last = self.times[0], self.times[-1]
         x = lambda t: LEFT + (WIDTH - LEFT) * (t - first) / max(last - first, 1e-6)  # noqa: E731
         y = lambda cores: TOP + HEIGHT * (1 - min(cores / self.cores, 1.1))  # noqa: E731
-        parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH + 10}" height="{TOP + HEIGHT + 30}" font-family="sans-serif" '
-                 f'font-size="12"><rect width="100%" height="100%" fill="white"/><text x="{LEFT}" y="14">{title}</text>']
+        parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH + 10}" height="{TOP + HEIGHT + 30}" font-family="sans-serif" '
+            f'font-size="12"><rect width="100%" height="100%" fill="white"/><text x="{LEFT}" y="14">{title}</text>'
+        ]
         for k, (name, begin, end) in enumerate(self.stages):
-            parts.append(f'<rect x="{x(begin):.1f}" y="{TOP}" width="{x(end) - x(begin):.1f}" height="{HEIGHT}" '
-                         f'fill="{COLOURS[k % len(COLOURS)]}" opacity="0.25"/>'
-                         f'<text x="{x(begin) + 2:.1f}" y="{TOP - 4 - 13 * (k % 2)}">{name}</text>')
+            parts.append(
+                f'<rect x="{x(begin):.1f}" y="{TOP}" width="{x(end) - x(begin):.1f}" height="{HEIGHT}" '
+                f'fill="{COLOURS[k % len(COLOURS)]}" opacity="0.25"/>'
+                f'<text x="{x(begin) + 2:.1f}" y="{TOP - 4 - 13 * (k % 2)}">{name}</text>'
+            )
         steps = zip(pairwise(self.times), self.busy(), strict=True)
         edges = [f"{x(t):.1f},{y(b):.1f} {x(after):.1f},{y(b):.1f}" for (t, after), b in steps]
         parts.append(f'<polyline fill="none" stroke="#222222" points="{" ".join(edges)}"/>')
         for cores in sorted({0, 1, self.cores}):
-            parts.append(f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y(cores):.1f}" y2="{y(cores):.1f}" stroke="#999999" stroke-dasharray="3"/>'
-                         f'<text x="8" y="{y(cores) + 4:.1f}">{cores}</text>')
+            parts.append(
+                f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y(cores):.1f}" y2="{y(cores):.1f}" stroke="#999999" stroke-dasharray="3"/>'
+                f'<text x="8" y="{y(cores) + 4:.1f}">{cores}</text>'
+            )
         marks = range(0, int(last - first) + 1, max(1, round((last - first) / 10)))
         parts += [f'<text x="{x(first + s):.1f}" y="{TOP + HEIGHT + 16}">{s} s</text>' for s in marks]
         return "\n".join([*parts, "</svg>\n"])
@@ -73,7 +83,17 @@ class Timeline:
 
 def watch(capture: Path, work: Path, *more: str) -> Timeline:
     """Reconstruct `capture` without Prefect into the folder `work`, and look at its processes meanwhile. Raises CalledProcessError."""
-    command = [sys.executable, "-m", "flows.cli", "reconstruct", str(capture), "--out", str(work / "twin"), "--no-prefect", *more]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "reconstruct",
+        str(capture),
+        "--out",
+        str(work / "twin"),
+        "--no-prefect",
+        *more,
+    ]
     root, samples = Path(__file__).resolve().parents[1], []
     with (work / "timeline.log").open("w") as log:
         own = {"TWIN_STORE": str(work / "store"), "PYTHONPATH": str(root)}

@@ -39,10 +39,14 @@ def report(examples: Examples, probability: np.ndarray) -> str:
     """Calibration of the probabilities of wrong masks on captures that were not seen, for masks found by the pipeline."""
     found = examples.found
     wrong, p, overlap = examples.overlap[found] < WRONG_BELOW, probability[found], examples.overlap[found]
-    lines = [f"{len(np.unique(examples.capture))} captures, {found.sum()} masks found, {wrong.sum()} of them below {WRONG_BELOW:.0%}",
-             f"area under the curve {separation(wrong, p):.3f}; at {DOUBTFUL}: {np.mean(p[wrong] >= DOUBTFUL):.0%} of the wrong ones "
-             f"are doubted and {np.mean(p[~wrong] >= DOUBTFUL):.1%} of the right ones",
-             "", "| said | masks | wrong | mean J |", "|---|---|---|---|"]
+    lines = [
+        f"{len(np.unique(examples.capture))} captures, {found.sum()} masks found, {wrong.sum()} of them below {WRONG_BELOW:.0%}",
+        f"area under the curve {separation(wrong, p):.3f}; at {DOUBTFUL}: {np.mean(p[wrong] >= DOUBTFUL):.0%} of the wrong ones "
+        f"are doubted and {np.mean(p[~wrong] >= DOUBTFUL):.1%} of the right ones",
+        "",
+        "| said | masks | wrong | mean J |",
+        "|---|---|---|---|",
+    ]
     for low, high in pairwise(EDGES):
         here = (p >= low) & (p < high)
         if here.any():

@@ -34,10 +34,17 @@ def main() -> int:
     for with_network in (False, True):
         kinds = (False, True) if with_network else (False,)
         with ProcessPoolExecutor(args.jobs) as pool:
-            paths = [path for kind in kinds for path in pool.map(partial(examples_of, work=args.work, with_network=kind), args.seeds)]
+            paths = [
+                path
+                for kind in kinds
+                for path in pool.map(partial(examples_of, work=args.work, with_network=kind), args.seeds)
+            ]
         examples = read_examples(paths)
         left = examples.capture % LEFT_OUT == 0
-        print(f"{len(np.unique(examples.capture))} captures, {len(examples.cues)} windows, {left.sum()} of them left out", flush=True)
+        print(
+            f"{len(np.unique(examples.capture))} captures, {len(examples.cues)} windows, {left.sum()} of them left out",
+            flush=True,
+        )
         net = taught(examples.only(~left), args.steps, 0, partial(_told, examples.only(left)), net)
         write_onnx(net, args.out)
         print(f"written: {args.out}", flush=True)

@@ -29,8 +29,20 @@ from tools.stereo_training.trainer import Plan, train
 def main() -> None:
     """Train as the arguments say."""
     args = _arguments()
-    plan = Plan(Path(args.out), args.steps, args.minutes, args.device, args.batch, args.processes, args.threads, args.rate, args.seed,
-                args.validate_every, args.save_every, Path(args.start) if args.start else None)
+    plan = Plan(
+        Path(args.out),
+        args.steps,
+        args.minutes,
+        args.device,
+        args.batch,
+        args.processes,
+        args.threads,
+        args.rate,
+        args.seed,
+        args.validate_every,
+        args.save_every,
+        Path(args.start) if args.start else None,
+    )
     plan.out.mkdir(parents=True, exist_ok=True)
     if plan.processes == 1:
         train(0, plan, "")

@@ -38,8 +38,12 @@ def resize_capture(capture: Path, out: Path, width: int, height: int, frames: ra
     pictures = [f for side in ("left", "right") for f in [sorted((capture / side).iterdir())[k] for k in frames]]
 
     def resize(picture: Path) -> None:
-        image = cv2.resize(read_rgb(picture), (rig.width, rig.height), interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
-        padded = cv2.copyMakeBorder(image, above, height - rig.height - above, 0, 0, cv2.BORDER_CONSTANT, value=(128, 128, 128))
+        image = cv2.resize(
+            read_rgb(picture), (rig.width, rig.height), interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+        )
+        padded = cv2.copyMakeBorder(
+            image, above, height - rig.height - above, 0, 0, cv2.BORDER_CONSTANT, value=(128, 128, 128)
+        )
         target = out / picture.parent.name / picture.name
         target.parent.mkdir(parents=True, exist_ok=True)
         write_rgb(target, padded, 92)
@@ -49,7 +53,9 @@ def resize_capture(capture: Path, out: Path, width: int, height: int, frames: ra
     rig.cropped(0, -above, width, height).save(out / "calibration.json")
     prompt = json.loads((capture / "prompt.json").read_text())
     x0, y0, x1, y1 = (v * scale for v in prompt["box_xyxy"])
-    (out / "prompt.json").write_text(json.dumps({"frame": prompt["frame"], "box_xyxy": [x0, y0 + above, x1, y1 + above]}))
+    (out / "prompt.json").write_text(
+        json.dumps({"frame": prompt["frame"], "box_xyxy": [x0, y0 + above, x1, y1 + above]})
+    )
 
 
 if __name__ == "__main__":

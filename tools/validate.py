@@ -29,7 +29,9 @@ GIVEN = ("physics.label=bottle", "physics.qcode=Q80228", "physics.author=stereot
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--install", type=Path, metavar="FOLDER", help="make the environments there and stop")
-    parser.add_argument("--demo", type=Path, default=ROOT / "demo", help="folder of `twin demo`; made where it is not there")
+    parser.add_argument(
+        "--demo", type=Path, default=ROOT / "demo", help="folder of `twin demo`; made where it is not there"
+    )
     args = parser.parse_args()
     folder = (args.install or ROOT / "build/validators").absolute()
     missing = install(folder)
@@ -58,7 +60,16 @@ def install(folder: Path) -> dict[str, str]:
     package, version = NODE_PACKAGE.split("@")
     if versions.get(f"khronos {package}") != version:
         npm = shutil.which("npm")
-        command = [npm or "npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", str(folder / "node"), NODE_PACKAGE]
+        command = [
+            npm or "npm",
+            "install",
+            "--silent",
+            "--no-fund",
+            "--no-audit",
+            "--prefix",
+            str(folder / "node"),
+            NODE_PACKAGE,
+        ]
         _note(f"khronos {package}", version, _said(command) if npm else "npm is not installed", versions, missing)
     (folder / "versions.json").write_text(json.dumps(versions, indent=1))
     return missing
@@ -76,7 +87,12 @@ def judged(demo: Path, folder: Path) -> list[dict]:
     told = json.loads(drop.stdout) if drop.stdout else None
     engines = sorted({d["engine"] for d in told["drops"]}) if told else []
     says = told["failures"] if told else [drop.stderr.strip()[-300:]]
-    fall = {"name": "twin drop", "version": " ".join(engines), "passed": None if told is None else not says, "says": says}
+    fall = {
+        "name": "twin drop",
+        "version": " ".join(engines),
+        "passed": None if told is None else not says,
+        "says": says,
+    }
     return [*json.loads((twin / "validation.json").read_text()), fall]
 
 
@@ -90,11 +106,12 @@ def _note(name: str, version: str, fault: str, versions: dict[str, str], missing
 def _environment(folder: Path, packages: tuple[str, ...]) -> str:
     shutil.rmtree(folder, ignore_errors=True)
     return _said([sys.executable, "-m", "venv", str(folder)]) or _said(
-        [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages])
+        [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
+    )
 
 
 def _said(command: list[str]) -> str:
-    """"" for success, else the last line of what it said."""
+    """ "" for success, else the last line of what it said."""
     done = subprocess.run(command, capture_output=True, text=True)
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1][:300]
 

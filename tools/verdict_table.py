@@ -17,7 +17,9 @@ Case = Mapping[str, Any]
 def is_off(case: Case) -> bool:
     """By the truth."""
     scores = case["scores"]
-    return "surface_pose_aligned" not in scores or not scores["watertight"] or _chamfer(case) > OFF_SHARE * case["size_mm"]
+    return (
+        "surface_pose_aligned" not in scores or not scores["watertight"] or _chamfer(case) > OFF_SHARE * case["size_mm"]
+    )
 
 
 def ratios(case: Case) -> tuple[float, float] | None:
@@ -25,7 +27,10 @@ def ratios(case: Case) -> tuple[float, float] | None:
     facts, scores = case["verdict"]["facts"], case["scores"].get("surface_pose_aligned")
     if scores is None or facts["error_median_mm"] is None:
         return None
-    pairs = ((facts["error_median_mm"], scores["accuracy_median_mm"]), (facts["error_p95_mm"], scores["accuracy_p95_mm"]))
+    pairs = (
+        (facts["error_median_mm"], scores["accuracy_median_mm"]),
+        (facts["error_p95_mm"], scores["accuracy_p95_mm"]),
+    )
     return tuple(expected / max(true, 1e-6) for expected, true in pairs)  # type: ignore[return-value]
 
 

@@ -23,7 +23,7 @@ def listing_of(capture: Path) -> Listing:
     for path in _files(capture):
         try:
             about = path.stat()
-        except OSError:                           # taken away at this moment
+        except OSError:  # taken away at this moment
             continue
         found[path.relative_to(capture).as_posix()] = (about.st_size, about.st_mtime_ns, about.st_ctime_ns)
     return found
@@ -31,7 +31,9 @@ def listing_of(capture: Path) -> Listing:
 
 def digest_of(listing: Listing) -> str:
     """Equal as long as nothing changed, wherever the capture lies: a copy that keeps the times has it too."""
-    return hashlib.sha256(os.fsencode(repr(sorted((name, *about[:2]) for name, about in listing.items())))).hexdigest()[:32]
+    return hashlib.sha256(os.fsencode(repr(sorted((name, *about[:2]) for name, about in listing.items())))).hexdigest()[
+        :32
+    ]
 
 
 def marker_time(capture: Path) -> int:
@@ -44,8 +46,11 @@ def marker_time(capture: Path) -> int:
 
 def difference(before: Listing, now: Listing) -> str:
     """In words; empty if there is none."""
-    parts = (("came", sorted(now.keys() - before.keys())), ("went", sorted(before.keys() - now.keys())),
-             ("changed", sorted(k for k in now.keys() & before.keys() if now[k] != before[k])))
+    parts = (
+        ("came", sorted(now.keys() - before.keys())),
+        ("went", sorted(before.keys() - now.keys())),
+        ("changed", sorted(k for k in now.keys() & before.keys() if now[k] != before[k])),
+    )
     return ", ".join(f"{_counted(names)} {what}" for what, names in parts if names)
 
 

@@ -68,7 +68,10 @@ def _look(folder: Path, level: int, levels: int, found: Found) -> None:
             if level <= DEEPEST:
                 found.markers.append(path / MARKER)
             else:
-                found.note(path / MARKER, f"it lies {level} folders deep, and markers are looked for up to {DEEPEST}: move the capture up")
+                found.note(
+                    path / MARKER,
+                    f"it lies {level} folders deep, and markers are looked for up to {DEEPEST}: move the capture up",
+                )
         elif level < levels:
             _look(path, level + 1, levels, found)
 

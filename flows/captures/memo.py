@@ -50,10 +50,14 @@ class CapturesMemo:
                     found.append((child, marker))
                 elif level < DEEPEST:
                     left.append((child, level + 1))
-        if found != self._last or {k: f.stamp for k, f in before.items()} != {k: f.stamp for k, f in self._folders.items()}:
+        if found != self._last or {k: f.stamp for k, f in before.items()} != {
+            k: f.stamp for k, f in self._folders.items()
+        }:
             self.changes += 1
         if found != self._last:
-            self._known = {key: self._known[key] if key in self._known else described(root, Path(key[0]) / MARKER) for key in found}
+            self._known = {
+                key: self._known[key] if key in self._known else described(root, Path(key[0]) / MARKER) for key in found
+            }
             self._ready = sorted(filter(None, self._known.values()), key=lambda c: c.name)
             self._last = found
         return self._ready
@@ -61,7 +65,7 @@ class CapturesMemo:
     def _children(self, folder: str, before: dict[str, _Folder]) -> list[str]:
         """Folders in which a marker may lie; none in a capture without its marker."""
         try:
-            about = os.stat(folder)                # noqa: PTH116 - ten thousand of them every three seconds
+            about = os.stat(folder)  # noqa: PTH116 - ten thousand of them every three seconds
         except OSError:
             return []
         stamp, known = (about.st_mtime_ns, about.st_ctime_ns, about.st_ino), before.get(folder)
@@ -77,7 +81,7 @@ class CapturesMemo:
 def _marker_of(folder: str) -> int | None:
     """When it was written, ns; None without one."""
     try:
-        about = os.stat(f"{folder}/{MARKER}")      # noqa: PTH116 - as above
+        about = os.stat(f"{folder}/{MARKER}")  # noqa: PTH116 - as above
     except OSError:
         return None
     return about.st_mtime_ns if stat.S_ISREG(about.st_mode) else None

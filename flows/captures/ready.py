@@ -50,7 +50,9 @@ def arrived(root: Path) -> tuple[list[ReadyCapture], list[Note]]:
     return captures, [*notes, *(Note(str(folder), f"counts as no twin: {why}") for folder, why in damaged if why)]
 
 
-def not_done(captures: Sequence[ReadyCapture], profile: str, settings: Sequence[str], records: RunRecords) -> list[ReadyCapture]:
+def not_done(
+    captures: Sequence[ReadyCapture], profile: str, settings: Sequence[str], records: RunRecords
+) -> list[ReadyCapture]:
     """Those without a twin that was made with these settings, or with a better profile, after they were complete.
 
     The twin folder says so itself, so that records may be forgotten; where it holds another twin (of another profile, say), they are asked.
@@ -86,7 +88,9 @@ def is_made(twin: TwinRecord, capture: ReadyCapture, profile: str, settings: Seq
     """Whether this twin is of the capture as it is marked, and of these settings or a better profile."""
     if not _is_of(capture, twin):
         return False
-    return is_better(twin.profile, str(profile)) or (twin.profile == str(profile) and twin.asked.settings == list(settings))
+    return is_better(twin.profile, str(profile)) or (
+        twin.profile == str(profile) and twin.asked.settings == list(settings)
+    )
 
 
 def _is_of(capture: ReadyCapture, twin: TwinRecord) -> bool:
@@ -128,7 +132,7 @@ def described(root: Path, marker: Path) -> ReadyCapture | None:
     """The capture of a marker; None if it has been taken away at this moment."""
     try:
         stamp = marker.stat()
-    except OSError:                              # taken away at this moment
+    except OSError:  # taken away at this moment
         return None
     folder = marker.parent
     # the marker's time counts: a capture that is made anew under the old name is a new capture

@@ -39,8 +39,11 @@ def arrived_there(root: str) -> tuple[list[ReadyCapture], list[Note]]:
                 continue
             where = f"{root}/{'/'.join(folders)}"
             if not 0 < len(folders) <= DEEPEST:
-                why = "is the folder of all captures: move the capture into one of its own" if not folders \
+                why = (
+                    "is the folder of all captures: move the capture into one of its own"
+                    if not folders
                     else f"lies more than {DEEPEST} folders deep: it is not taken"
+                )
                 notes.append(Note(f"{root}/{e.key}", why))
                 continue
             try:
@@ -54,11 +57,18 @@ def arrived_there(root: str) -> tuple[list[ReadyCapture], list[Note]]:
     return [replace(c, has_settings=c.name in settings) for c in sorted(captures, key=lambda c: c.name)], notes
 
 
-def left_to_do(captures: Sequence[ReadyCapture], profile: str, settings: Sequence[str], records: RunRecords) -> list[ReadyCapture]:
+def left_to_do(
+    captures: Sequence[ReadyCapture], profile: str, settings: Sequence[str], records: RunRecords
+) -> list[ReadyCapture]:
     """As `not_done`, wherever the captures lie. Where captures come from a bucket and twins stay here, the twins here are asked."""
     there = [c for c in captures if c.address and twins_address()]
-    due = {c.key for c in [*not_done([c for c in captures if c not in there], profile, settings, records),
-                           *not_done_there(there, profile, settings)]}
+    due = {
+        c.key
+        for c in [
+            *not_done([c for c in captures if c not in there], profile, settings, records),
+            *not_done_there(there, profile, settings),
+        ]
+    }
     return [c for c in captures if c.key in due]
 
 
@@ -66,7 +76,11 @@ def not_done_there(captures: Sequence[ReadyCapture], profile: str, settings: Seq
     """Those whose twin in the bucket of TWIN_TWINS_S3 is none that was made with these settings, or with a better profile, after they were
     complete. Raises StoreError."""
     try:
-        return [c for c, made in zip(captures, many(lambda c: _has_twin(c, profile, settings), captures), strict=True) if not made]
+        return [
+            c
+            for c, made in zip(captures, many(lambda c: _has_twin(c, profile, settings), captures), strict=True)
+            if not made
+        ]
     except RemoteTrouble as e:
         raise StoreError(f"the twins cannot be looked at: {e}", ACCESS) from e
 

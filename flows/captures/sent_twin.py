@@ -52,8 +52,14 @@ class SentTwin:
     tag: str = ""
 
 
-def send_twin(store: Store, folder: Path, address: str, say: Callable[[str], None], keep_better: bool = False,
-              still_mine: Callable[[], None] = lambda: None) -> str:
+def send_twin(
+    store: Store,
+    folder: Path,
+    address: str,
+    say: Callable[[str], None],
+    keep_better: bool = False,
+    still_mine: Callable[[], None] = lambda: None,
+) -> str:
     """Returns the address of the version, or of the one that counts where another machine was first. `keep_better`: a better twin of the
     same capture stays, and this one goes beside it. `still_mine`: called before the manifest. Raises StoreError; the twin stays here."""
     try:
@@ -62,8 +68,10 @@ def send_twin(store: Store, folder: Path, address: str, say: Callable[[str], Non
             address = beside
         return _send(store, folder, address, say, still_mine)
     except RemoteTrouble as e:
-        raise StoreError(f"the twin is whole in {folder}, and could not be sent to {address}: {e}",
-                         f"{ACCESS}; then `twin resume` sends the rest") from e
+        raise StoreError(
+            f"the twin is whole in {folder}, and could not be sent to {address}: {e}",
+            f"{ACCESS}; then `twin resume` sends the rest",
+        ) from e
 
 
 def read_sent(address: str) -> SentTwin | None:
@@ -83,7 +91,11 @@ def read_sent(address: str) -> SentTwin | None:
 
 def _beside(folder: Path, address: str) -> str:
     ours, theirs = read_run(folder), read_sent(address)
-    if theirs is None or theirs.twin.source != ours.get("source") or not is_better(theirs.twin.profile, str(ours.get("profile"))):
+    if (
+        theirs is None
+        or theirs.twin.source != ours.get("source")
+        or not is_better(theirs.twin.profile, str(ours.get("profile")))
+    ):
         return ""
     return f"{address}.{ours['profile']}"
 
@@ -92,14 +104,20 @@ def _send(store: Store, folder: Path, address: str, say: Callable[[str], None], 
     files, bucket, former = _files(folder), Bucket(address), read_sent(address)
     version = digest_mapping({f.name: f.sha256 for f in files})[:16]
     begun = [v for v in _begun(address) if v != version]
-    store.disk.replace(unsent(address), json.dumps({"address": address, "folder": str(folder), "versions": [*begun, version]}).encode())
+    store.disk.replace(
+        unsent(address), json.dumps({"address": address, "folder": str(folder), "versions": [*begun, version]}).encode()
+    )
     if former is None or former.version != version:
         _send_files(bucket, version, files, say)
         _require_whole(bucket, version, files)
         still_mine()
-        manifest = {"schema_version": SCHEMA_VERSION, "version": version, "sent": time.time(),
-                    "twin": {k: v for k, v in read_run(folder).items() if k in OF_RECORD},
-                    "files": {f.name: {"bytes": f.size, "sha256": f.sha256} for f in files}}
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "version": version,
+            "sent": time.time(),
+            "twin": {k: v for k, v in read_run(folder).items() if k in OF_RECORD},
+            "files": {f.name: {"bytes": f.size, "sha256": f.sha256} for f in files},
+        }
         try:
             bucket.put(MANIFEST, json.dumps(manifest, indent=1).encode(), over=former and former.tag)
         except Superseded:
@@ -141,7 +159,7 @@ def _send_files(bucket: Bucket, version: str, files: list[_File], say: Callable[
 def _groups(files: list[_File]) -> Iterator[list[_File]]:
     """A few at a time, so that somebody hears of it."""
     for k in range(0, len(files), 32):
-        yield files[k:k + 32]
+        yield files[k : k + 32]
 
 
 def _require_whole(bucket: Bucket, version: str, files: list[_File]) -> None:

@@ -25,7 +25,7 @@ def why_set_aside(capture: ReadyCapture, runs: Iterable[RunRecord]) -> str:
     nights: set[str] = set()
     reason, newest = "", None
     for run in (r for r in runs if r.state != "running" and was_begun(capture, r)):
-        if run.state == "interrupted":                # by a person or a machine: no word on the capture
+        if run.state == "interrupted":  # by a person or a machine: no word on the capture
             continue
         if run.state not in _ENDS_BADLY or (newest is not None and _kind(run) != reason):
             break
@@ -33,8 +33,10 @@ def why_set_aside(capture: ReadyCapture, runs: Iterable[RunRecord]) -> str:
         reason = _kind(newest)
         nights.add(night_of(run.started))
         if len(nights) == NIGHTS:
-            return (f"failed {NIGHTS} nights in a row for the same reason: {newest.error or 'its process died'} "
-                    f"Mend it, then press Retry, `twin resume {newest.id}`, or touch READY.")
+            return (
+                f"failed {NIGHTS} nights in a row for the same reason: {newest.error or 'its process died'} "
+                f"Mend it, then press Retry, `twin resume {newest.id}`, or touch READY."
+            )
     return ""
 
 

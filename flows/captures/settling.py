@@ -36,7 +36,10 @@ def settle_s() -> float:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds <= 3600:
-        raise ConfigError(f"TWIN_SETTLE_S={text}", "give seconds, from 0 to 3600: so long a capture must not change before it is taken")
+        raise ConfigError(
+            f"TWIN_SETTLE_S={text}",
+            "give seconds, from 0 to 3600: so long a capture must not change before it is taken",
+        )
     return seconds
 
 
@@ -101,7 +104,7 @@ def _state_of(folder: Path) -> _State:
     files, marker, times = [], 0, []
     for name, about in _walk(folder):
         files.append((name, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
-        times.append(about.st_ctime_ns)             # when it came here; a copy may keep the time of the original as mtime
+        times.append(about.st_ctime_ns)  # when it came here; a copy may keep the time of the original as mtime
         if name == str(folder / MARKER):
             marker = about.st_ctime_ns
     times.sort()

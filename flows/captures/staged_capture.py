@@ -56,7 +56,9 @@ def staged(store: Store, address: str, say: Callable[[str], None]) -> Iterator[P
             try:
                 _bring(store, address, place, say)
             except RemoteTrouble as e:
-                raise StoreError(f"{address} could not be fetched: {e}", f"{ACCESS}; what has come is kept, and goes on from there") from e
+                raise StoreError(
+                    f"{address} could not be fetched: {e}", f"{ACCESS}; what has come is kept, and goes on from there"
+                ) from e
             except OSError as e:
                 raise store_error(e, place) from e
             mark_used(store, place)
@@ -67,10 +69,14 @@ def list_capture(address: str) -> Listing:
     """What lies there, by name. Raises CaptureError, RemoteTrouble."""
     found = {e.key: e for e in Bucket(address).entries()}
     folders = {"/".join(parts[:k]) for parts in (name.split("/") for name in found) for k in range(1, len(parts))}
-    listing = {name: e for name, e in found.items() if e.size or name not in folders}            # some tools mark folders by empty objects
+    listing = {
+        name: e for name, e in found.items() if e.size or name not in folders
+    }  # some tools mark folders by empty objects
     if not listing:
         raise no_such_folder(address)
-    if bad := next((n for n in listing if n in folders or any(p in ("", ".", "..") or "\0" in p for p in n.split("/"))), None):
+    if bad := next(
+        (n for n in listing if n in folders or any(p in ("", ".", "..") or "\0" in p for p in n.split("/"))), None
+    ):
         raise CaptureError(f"{address} holds {bad!r}, which no folder can hold", "rename that object")
     return listing
 
@@ -89,7 +95,9 @@ def _bring(store: Store, address: str, place: Path, say: Callable[[str], None]) 
         say(f"{address} changed while it was fetched: what is new is fetched too")
         listing = now
         time.sleep(PAUSE_S * round_)
-    raise CaptureError(f"{address} goes on changing while it is fetched", "upload it whole, READY last, and start the run then")
+    raise CaptureError(
+        f"{address} goes on changing while it is fetched", "upload it whole, READY last, and start the run then"
+    )
 
 
 def _is_here(place: Path, listing: Listing) -> bool:
@@ -113,7 +121,12 @@ def _keep(store: Store, coming: Path, place: Path, listing: Listing) -> None:
     store.disk.replace(_listing_file(coming), _listing_bytes(listing))
     here, mine = _read_listing(place), _files_of(place)
     for name, e in listing.items():
-        if name in here and here[name].tag == e.tag and mine.get(name) == (e.size, here[name].changed_ns) and not (coming / name).exists():
+        if (
+            name in here
+            and here[name].tag == e.tag
+            and mine.get(name) == (e.size, here[name].changed_ns)
+            and not (coming / name).exists()
+        ):
             (coming / name).parent.mkdir(parents=True, exist_ok=True)
             os.link(place / name, coming / name)
             os.utime(coming / name, ns=(e.changed_ns, e.changed_ns))
@@ -168,7 +181,7 @@ def _show(store: Store, coming: Path, place: Path, listing: Listing) -> None:
     if _files_of(coming) != _expected(listing):
         raise RemoteTrouble("files are not as they came: somebody else writes into the store")
     for folder in sorted((p for p in coming.rglob("*") if p.is_dir()), reverse=True):
-        with contextlib.suppress(OSError):                                  # empty ones of objects that went
+        with contextlib.suppress(OSError):  # empty ones of objects that went
             folder.rmdir()
     store.disk.sync_tree(coming)
     former = place.parent / f".{place.name}.former"
@@ -207,8 +220,10 @@ def _listing_bytes(listing: Listing) -> bytes:
 def _read_listing(folder: Path) -> Listing:
     """Empty if there is none that can be read: then all is fetched."""
     try:
-        return {name: Entry(name, *map(lambda kind, value: kind(value), (int, str, int), about))
-                for name, about in read_object(_listing_file(folder)).items()}
+        return {
+            name: Entry(name, *map(lambda kind, value: kind(value), (int, str, int), about))
+            for name, about in read_object(_listing_file(folder)).items()
+        }
     except (FileNotFoundError, Unreadable, TypeError, ValueError):
         return {}
 
@@ -226,4 +241,6 @@ class _Told:
             last = self._whole == self._files
             if last or time.monotonic() >= self._next:
                 self._next = time.monotonic() + SAY_EVERY_S
-                self._say(f"{self._address}: {self._whole} of {self._files} files, {self._came / 1e6:.1f} of {self._size / 1e6:.1f} MB")
+                self._say(
+                    f"{self._address}: {self._whole} of {self._files} files, {self._came / 1e6:.1f} of {self._size / 1e6:.1f} MB"
+                )

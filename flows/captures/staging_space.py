@@ -121,5 +121,5 @@ def _removed(store: Store, place: Path) -> bool:
             for path in (place, _use(place), *(staging_root() / "held").glob(f"{name_of(place)}.*")):
                 store.disk.remove(path)
             return True
-    except StoreError:                                 # somebody is at it
+    except StoreError:  # somebody is at it
         return False

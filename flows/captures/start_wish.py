@@ -1,6 +1,6 @@
 """When the runs of a capture begin by themselves, and with which profile: `start` in twin.yaml, of the capture or of a folder above it.
 
-    start: {when: night, profile: quality}
+start: {when: night, profile: quality}
 """
 
 from __future__ import annotations

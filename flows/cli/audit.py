@@ -18,8 +18,17 @@ def audit(args: argparse.Namespace) -> int:
     """Oldest first."""
     store = Store()
     since = time.time() - args.days * DAY_S if args.days is not None else 0.0
-    runs = [{"time": r.started, "who": r.started_by, "what": "run", "run": r.id, "capture": r.request["capture"], "flow_run": r.flow_run}
-            for r in RunRecords(store).all()]
+    runs = [
+        {
+            "time": r.started,
+            "who": r.started_by,
+            "what": "run",
+            "run": r.id,
+            "capture": r.request["capture"],
+            "flow_run": r.flow_run,
+        }
+        for r in RunRecords(store).all()
+    ]
     asked = [{"what": "API", **e} for e in read_entries(audit_file(store))]
     entries: list[dict[str, Any]] = sorted((e for e in (*runs, *asked) if e["time"] >= since), key=lambda e: e["time"])
     if args.json:

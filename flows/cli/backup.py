@@ -11,7 +11,9 @@ from stages.core.store import Store
 
 def backup(args: argparse.Namespace) -> int:
     """Into a folder; runs may go on."""
-    done = back_up(Store(), Path(args.folder).expanduser(), Parts(not args.no_database, not args.no_results, args.prune))
+    done = back_up(
+        Store(), Path(args.folder).expanduser(), Parts(not args.no_database, not args.no_results, args.prune)
+    )
     print(f"database  {done.database or 'none'}")
     _show(done)
     if done.removed:

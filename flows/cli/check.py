@@ -15,7 +15,9 @@ def check(args: argparse.Namespace) -> int:
     from flows.run.capture_look import look
 
     capture = Path(args.capture).expanduser().resolve()
-    request = Reconstruction(capture=str(capture), out=f"{capture}.twin", profile=args.profile, box=args.box, settings=tuple(args.settings))
+    request = Reconstruction(
+        capture=str(capture), out=f"{capture}.twin", profile=args.profile, box=args.box, settings=tuple(args.settings)
+    )
     found = look(request, pictures=not args.quick)
     if args.json:
         print(json.dumps(found.as_json(), indent=1))

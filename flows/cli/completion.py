@@ -41,7 +41,11 @@ def bash(top: argparse.ArgumentParser) -> str:
             if action.choices and action.option_strings:
                 pattern = "|".join(f"{name}/{o}" for o in action.option_strings)
                 choices.append(f'        {pattern}) words="{" ".join(map(str, action.choices))}" ;;')
-    return _BASH % {"choices": "\n".join(choices), "commands": "\n".join(commands), "top": " ".join([*subparsers(top), *options(top)])}
+    return _BASH % {
+        "choices": "\n".join(choices),
+        "commands": "\n".join(commands),
+        "top": " ".join([*subparsers(top), *options(top)]),
+    }
 
 
 def fish(top: argparse.ArgumentParser) -> str:
@@ -52,7 +56,9 @@ def fish(top: argparse.ArgumentParser) -> str:
         for action in p._actions:
             for option in (o for o in action.option_strings if o.startswith("--")):
                 values = f" -xa '{' '.join(map(str, action.choices))}'" if action.choices else ""
-                lines.append(f"complete -c twin -n '__fish_seen_subcommand_from {name}' -l {option[2:]}{values} -d '{_text(action.help)}'")
+                lines.append(
+                    f"complete -c twin -n '__fish_seen_subcommand_from {name}' -l {option[2:]}{values} -d '{_text(action.help)}'"
+                )
     return "\n".join(lines)
 
 

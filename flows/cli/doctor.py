@@ -25,15 +25,33 @@ from stages.core.weights import weights_folder
 
 MODULES = {"opencv-python-headless": "cv2", "usd-core": "pxr"}
 """package -> module, where the names differ"""
-NEEDED = ("numpy", "opencv-python-headless", "numba", "scipy", "pycolmap", "embreex", "xatlas", "trimesh", "pyarrow", "prefect",
-          "coacd", "usd-core")
+NEEDED = (
+    "numpy",
+    "opencv-python-headless",
+    "numba",
+    "scipy",
+    "pycolmap",
+    "embreex",
+    "xatlas",
+    "trimesh",
+    "pyarrow",
+    "prefect",
+    "coacd",
+    "usd-core",
+)
 OPTIONAL = {"mujoco": "simulate"}
 """package -> the extra of this project that brings it; those that a method needs are in stages/core/backends.py"""
 
 
 def doctor(args: argparse.Namespace) -> int:
     """Print it; 1 if something that is needed does not import."""
-    found = {"machine": _machine(), "libraries": _libraries(), "backends": _backends(), "weights": _weights(), "methods": _methods()}
+    found = {
+        "machine": _machine(),
+        "libraries": _libraries(),
+        "backends": _backends(),
+        "weights": _weights(),
+        "methods": _methods(),
+    }
     missing = [n for n, text in found["libraries"].items() if text.startswith("FAILS")]
     if args.json:
         print(json.dumps(found, indent=1))
@@ -51,10 +69,14 @@ def _machine() -> dict[str, str]:
 
     memory, disk_at = psutil.virtual_memory(), Store().root
     disk = shutil.disk_usage(next(p for p in (disk_at, *disk_at.parents) if p.exists()))
-    return {"system": platform.platform(), "python": platform.python_version(),
-            "cores": f"{usable_cores()} usable of {os.cpu_count()}",
-            "memory": f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB", "gpu": _gpu(),
-            "store": f"{disk_at} ({disk.free / 1e9:.0f} GB free)"}
+    return {
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "cores": f"{usable_cores()} usable of {os.cpu_count()}",
+        "memory": f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB",
+        "gpu": _gpu(),
+        "store": f"{disk_at} ({disk.free / 1e9:.0f} GB free)",
+    }
 
 
 def _gpu() -> str:
@@ -72,12 +94,16 @@ def _libraries() -> dict[str, str]:
             version = metadata.version(package)
         except metadata.PackageNotFoundError:
             extra = OPTIONAL.get(package)
-            out[package] = f"not installed; optional, comes with stereotwin[{extra}]" if extra else "FAILS: not installed (make setup)"
+            out[package] = (
+                f"not installed; optional, comes with stereotwin[{extra}]"
+                if extra
+                else "FAILS: not installed (make setup)"
+            )
             continue
         try:
             importlib.import_module(MODULES.get(package, package))
             out[package] = version
-        except Exception as e:      # noqa: BLE001 - a broken library may raise anything, and that is the finding
+        except Exception as e:  # noqa: BLE001 - a broken library may raise anything, and that is the finding
             out[package] = f"FAILS to import ({version}): {str(e).splitlines()[0][:150]}"
     fault = sqlalchemy_fault()
     return out | {"sqlalchemy": f"FAILS: {fault} (make setup)" if fault else metadata.version("SQLAlchemy")}
@@ -90,7 +116,13 @@ def _backends() -> dict[str, str]:
 
 def _weights() -> dict[str, str]:
     folder = Path(importlib.import_module("weights").__path__[0])
-    files = sorted(p for f in (folder, weights_folder()) if f.is_dir() for p in f.iterdir() if p.suffix in (".onnx", ".safetensors"))
+    files = sorted(
+        p
+        for f in (folder, weights_folder())
+        if f.is_dir()
+        for p in f.iterdir()
+        if p.suffix in (".onnx", ".safetensors")
+    )
     there = {p.name: f"{p.stat().st_size / 1e6:.1f} MB in {p.parent}" for p in files}
     return there or {"none": "the default methods need none; `twin weights list` shows what there is"}
 

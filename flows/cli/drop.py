@@ -19,15 +19,23 @@ MODULES = {"mujoco": "in_mujoco", "pybullet": "in_bullet"}
 def drop(args: argparse.Namespace) -> int:
     """0 if every drop is as it should be, 4 if not."""
     sim = _sim_folder(Path(args.twin))
-    drops = [(file, d) for engine in _engines(args.engine) for file in FILES[engine] for d in _drops(engine, sim / file)]
+    drops = [
+        (file, d) for engine in _engines(args.engine) for file in FILES[engine] for d in _drops(engine, sim / file)
+    ]
     wrong = failures(d for _, d in drops)
     if args.json:
         print(json.dumps({"drops": [_record(file, d) for file, d in drops], "failures": wrong}, indent=1))
     else:
         for file, d in drops:
-            print(f"{d.engine:9} {file:10} {d.pose:12} {d.fault or f'at rest after {d.seconds:.1f} s'}, lowest point {-d.sunk_mm:+.2f} mm, "
-                  f"turned over by {d.tilted_deg:.0f} degrees")
-        print(f"{len(drops)} drops from 5 cm, {len(wrong)} failed" if wrong else f"{len(drops)} drops from 5 cm, all came to rest")
+            print(
+                f"{d.engine:9} {file:10} {d.pose:12} {d.fault or f'at rest after {d.seconds:.1f} s'}, lowest point {-d.sunk_mm:+.2f} mm, "
+                f"turned over by {d.tilted_deg:.0f} degrees"
+            )
+        print(
+            f"{len(drops)} drops from 5 cm, {len(wrong)} failed"
+            if wrong
+            else f"{len(drops)} drops from 5 cm, all came to rest"
+        )
     return 4 if wrong else 0
 
 
@@ -40,7 +48,9 @@ def _sim_folder(twin: Path) -> Path:
         raise ConfigError(f"{twin} is no twin folder", "name a folder that `twin reconstruct` has made")
     told = json.loads(read_text(twin / "run.json", StageError)).get("physics") or {}
     why = told.get("reason", "it was made by an earlier version, or its folder sim/ was removed")
-    raise StageError(f"{twin} has no files for simulators: {why}", "reconstruct it again, or film what is missing; see its report")
+    raise StageError(
+        f"{twin} has no files for simulators: {why}", "reconstruct it again, or film what is missing; see its report"
+    )
 
 
 def _engines(asked: str | None) -> list[str]:
@@ -60,6 +70,15 @@ def _drops(engine: str, file: Path) -> list[Drop]:
 
 
 def _record(file: str, drop: Drop) -> dict[str, Any]:
-    return {"engine": drop.engine, "file": file, "pose": drop.pose, "rests": drop.rests, "seconds": round(drop.seconds, 3),
-            "sunk_mm": round(drop.sunk_mm, 4), "energy_gain": round(drop.energy_gain, 6), "tilted_deg": round(drop.tilted_deg, 2),
-            "moved_m": round(drop.moved_m, 4), "fault": drop.fault}
+    return {
+        "engine": drop.engine,
+        "file": file,
+        "pose": drop.pose,
+        "rests": drop.rests,
+        "seconds": round(drop.seconds, 3),
+        "sunk_mm": round(drop.sunk_mm, 4),
+        "energy_gain": round(drop.energy_gain, 6),
+        "tilted_deg": round(drop.tilted_deg, 2),
+        "moved_m": round(drop.moved_m, 4),
+        "fault": drop.fault,
+    }

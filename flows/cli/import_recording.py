@@ -12,9 +12,13 @@ def unpack(args: argparse.Namespace) -> int:
     from stages.graph import unpack_recording
 
     out = Path(args.out).expanduser().resolve()
-    report = unpack_recording(Path(args.recording).expanduser().resolve(), out, (args.left, args.right, args.tolerance * 1e-3), _progress)
-    print(f"{out}: {report.pairs} pairs of {report.left} and {report.right}, stamps at most {report.apart_ms:.2f} ms apart"
-          + (f", {report.rate_hz:g} a second" if report.rate_hz else ""))
+    report = unpack_recording(
+        Path(args.recording).expanduser().resolve(), out, (args.left, args.right, args.tolerance * 1e-3), _progress
+    )
+    print(
+        f"{out}: {report.pairs} pairs of {report.left} and {report.right}, stamps at most {report.apart_ms:.2f} ms apart"
+        + (f", {report.rate_hz:g} a second" if report.rate_hz else "")
+    )
     print(f"calibration.json: {report.calibration}")
     for warning in report.warnings:
         print(f"note: {warning}")

@@ -31,7 +31,9 @@ def merge(args: argparse.Namespace) -> int:
     sessions = {name: _results(path, args, store) for name, path in zip(names, paths, strict=True)}
     if len({results["pairs"] for results in sessions.values()}) < 2:
         raise CaptureError(f"{paths[0]} and {paths[1]} hold the same session", "name two sessions of the object")
-    folder = store.root / "merged" / f"{'+'.join(names)[:80]}-{digest_mapping({'sessions': list(sessions.items())})[:12]}"
+    folder = (
+        store.root / "merged" / f"{'+'.join(names)[:80]}-{digest_mapping({'sessions': list(sessions.items())})[:12]}"
+    )
     write_merge(folder, sessions)
     request = Reconstruction(
         capture=str(folder),
@@ -81,7 +83,11 @@ def _of_twin(path: Path, store: Store) -> Results:
     from flows.records.twin_place import read_run
 
     stages = read_run(path).get("stages", {})
-    made = {name: s.get("fingerprint") for name, s in stages.items() if isinstance(s, dict)} if isinstance(stages, dict) else {}
+    made = (
+        {name: s.get("fingerprint") for name, s in stages.items() if isinstance(s, dict)}
+        if isinstance(stages, dict)
+        else {}
+    )
     return _by_kind(path, {n: str(f) for n, f in made.items() if f}, store)
 
 

@@ -13,7 +13,7 @@ from stages.core.store import Store
 
 def notify(args: argparse.Namespace) -> int:
     """Kept by the server until it is removed."""
-    use_server(Store())                   # before Prefect is imported, which reads the environment then
+    use_server(Store())  # before Prefect is imported, which reads the environment then
     from flows.serve import notifications
 
     if args.remove:
@@ -35,8 +35,11 @@ def _set(args: argparse.Namespace) -> None:
     from flows.serve import notifications
 
     if not args.way or not args.to:
-        raise ConfigError("nobody is named", "twin notify email me@example.org --smtp mail.example.org:587, twin notify slack URL, "
-                                             "twin notify webhook URL; or --list, --test NAME, --remove NAME")
+        raise ConfigError(
+            "nobody is named",
+            "twin notify email me@example.org --smtp mail.example.org:587, twin notify slack URL, "
+            "twin notify webhook URL; or --list, --test NAME, --remove NAME",
+        )
     if args.way == "email":
         sender = args.sender or f"twin@{socket.getfqdn()}"
         block = notifications.mail(args.to, args.smtp, sender, args.user, os.environ.get("TWIN_SMTP_PASSWORD", ""))
@@ -44,7 +47,9 @@ def _set(args: argparse.Namespace) -> None:
         block = notifications.webhook(args.to, args.way == "slack")
     name, states, which = args.name or args.way, _words(args.on), _words(args.only)
     notifications.set_notification(name, block, states, which)
-    print(f"{name}: told by {args.way} of {' and '.join(which)} that are {', '.join(states)}   (a message now: twin notify --test {name})")
+    print(
+        f"{name}: told by {args.way} of {' and '.join(which)} that are {', '.join(states)}   (a message now: twin notify --test {name})"
+    )
 
 
 def _words(text: str) -> list[str]:

@@ -40,7 +40,9 @@ def nvdiffrec(args: argparse.Namespace) -> int:
     if fit is not None and (fit.settings or not args.quiet):
         print("\n".join(fit.lines), file=sys.stderr, flush=True)
     lowered = fit.settings if fit is not None else ()
-    request = Reconstruction(capture=str(data), out=str(out), route="posed", profile=profile, settings=(*settings, *lowered))
+    request = Reconstruction(
+        capture=str(data), out=str(out), route="posed", profile=profile, settings=(*settings, *lowered)
+    )
     go(request, args, pictures=_pictures(asked, out, data, profile, settings))
     return 0
 
@@ -76,7 +78,9 @@ def _fit(data: Path, profile: str, settings: Sequence[str]) -> Fit | None:
     return fit(configs, pictures, free_gb(), share_of_cores() or usable_cores(), card)
 
 
-def _pictures(asked: NvdiffrecRequest, out: Path, data: Path, profile: str, settings: Sequence[str]) -> ProgressPictures | None:
+def _pictures(
+    asked: NvdiffrecRequest, out: Path, data: Path, profile: str, settings: Sequence[str]
+) -> ProgressPictures | None:
     """Of the run, where the file asks for any."""
     from flows.run.progress_pictures import ProgressPictures
     from stages.core.aside import Aside

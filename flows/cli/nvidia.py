@@ -33,15 +33,26 @@ def nvidia(args: argparse.Namespace) -> int:
 
     config = Path(args.config).expanduser()
     keys = read_config(read_text(config, ConfigError), str(config))
-    data, out = _folder(args.data_path, keys, "data_path", "--data-path"), _folder(args.output_path, keys, "workdir", "--output-path")
+    data, out = (
+        _folder(args.data_path, keys, "data_path", "--data-path"),
+        _folder(args.output_path, keys, "workdir", "--output-path"),
+    )
     size = picture_size_of(data)
     asked = translate(keys, str(config), size)
     if not args.quiet:
         print("\n".join(told(asked, not_read(data))), file=sys.stderr, flush=True)
     capture = write_capture(data, asked, size, Store())
     check_places(str(capture), str(out))
-    go(Reconstruction(capture=str(capture), out=str(out), profile=args.profile, box=asked.box,
-                      settings=(*asked.settings, NAMES, *args.settings)), args)
+    go(
+        Reconstruction(
+            capture=str(capture),
+            out=str(out),
+            profile=args.profile,
+            box=asked.box,
+            settings=(*asked.settings, NAMES, *args.settings),
+        ),
+        args,
+    )
     remove_capture(capture)
     return 0
 

@@ -32,11 +32,17 @@ def pick(args: argparse.Namespace) -> int:
     try:
         server = TwinFileServer((args.host, args.port), shown)
     except OSError as e:
-        raise StoreError(f"port {args.port} of {args.host} cannot be used: {e.strerror}", "choose another with --port") from e
+        raise StoreError(
+            f"port {args.port} of {args.host} cannot be used: {e.strerror}", "choose another with --port"
+        ) from e
     with server:
         port = server.server_address[1]
         print(f"http://{args.host}:{port}{PREFIX}?capture={quote(capture.name)}&key={key}", flush=True)
-        print(f"draw, and press Save: {capture / 'prompt.json'} is written. Ctrl-C ends this.{_who(auth)}", file=sys.stderr, flush=True)
+        print(
+            f"draw, and press Save: {capture / 'prompt.json'} is written. Ctrl-C ends this.{_who(auth)}",
+            file=sys.stderr,
+            flush=True,
+        )
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
     return 0

@@ -52,7 +52,9 @@ def resume(args: argparse.Namespace) -> int:
         raise ConfigError("both a run and --last are given", "give one of them")
     record = records.load(args.which) if args.which else next(iter(records.recent(LATEST)), None)
     if record is None:
-        raise StoreError(f"there is no run in {records.folder}", "start one with `twin reconstruct`; TWIN_STORE names the store")
+        raise StoreError(
+            f"there is no run in {records.folder}", "start one with `twin reconstruct`; TWIN_STORE names the store"
+        )
     go(Reconstruction.model_validate(record.request), args, record)
     return 0
 
@@ -68,7 +70,7 @@ def demo(args: argparse.Namespace) -> int:
     capture, twin = folder / "capture", folder / "twin"
     if not capture.exists():
         partial = capture.with_name("capture.partial")
-        shutil.rmtree(partial, ignore_errors=True)                 # left by a demo that was ended while it rendered
+        shutil.rmtree(partial, ignore_errors=True)  # left by a demo that was ended while it rendered
         write_capture(partial, CaptureSpec(frames=30, swings=2), workers=2, progress=_rendering)
         partial.rename(capture)
     request = Reconstruction(capture=str(capture), out=str(twin), profile=args.profile, settings=tuple(args.settings))
@@ -88,9 +90,21 @@ def _request(args: argparse.Namespace) -> Reconstruction:
     from flows.records.request import Reconstruction
 
     (capture, source), (out, target) = named_capture(args.capture), named_twin(args.out, args.capture)
-    return Reconstruction(capture=capture, out=out, capture_from=source, twin_to=target, route=args.route,
-                          profile=args.profile, box=args.box, start_from=args.start_from, until=args.until, force=args.force,
-                          settings=tuple(args.settings), time_limit_s=args.time_limit, threads=args.threads)
+    return Reconstruction(
+        capture=capture,
+        out=out,
+        capture_from=source,
+        twin_to=target,
+        route=args.route,
+        profile=args.profile,
+        box=args.box,
+        start_from=args.start_from,
+        until=args.until,
+        force=args.force,
+        settings=tuple(args.settings),
+        time_limit_s=args.time_limit,
+        threads=args.threads,
+    )
 
 
 def _begin(capture: str, out: str, profile: str) -> None:
@@ -98,8 +112,12 @@ def _begin(capture: str, out: str, profile: str) -> None:
     print(f"{capture} -> {out} ({profile})", file=sys.stderr, flush=True)
 
 
-def go(request: Reconstruction, args: argparse.Namespace, resumed: RunRecord | None = None,
-       pictures: ProgressPictures | None = None) -> None:
+def go(
+    request: Reconstruction,
+    args: argparse.Namespace,
+    resumed: RunRecord | None = None,
+    pictures: ProgressPictures | None = None,
+) -> None:
     """Run the flow and say what came out; `args.viewer`, where the command has one, is the base of a link to it."""
     from flows.run.run import Beside
     from flows.run.watcher import Watcher
@@ -121,7 +139,9 @@ def _show(twin: str | None, request: Reconstruction, as_json: bool, link: str | 
     if as_json:
         report = str(Path(twin) / "report.html") if twin else None
         linked = ({"viewer": link} if link else {}) | ({"sent": request.twin_to} if request.twin_to and twin else {})
-        print(json.dumps({"twin": twin, "report": report, "until": request.until, "verdict": verdict, **linked}, indent=1))
+        print(
+            json.dumps({"twin": twin, "report": report, "until": request.until, "verdict": verdict, **linked}, indent=1)
+        )
     elif twin is None:
         print(f"stopped after {request.until}, as asked; no twin is written")
     else:

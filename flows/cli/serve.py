@@ -43,7 +43,9 @@ def _password(args: argparse.Namespace) -> tuple[str, bool]:
     """user:password, or empty; and whether it is one of our making."""
     given = args.auth or os.environ.get("TWIN_AUTH", "")
     if given and args.no_password:
-        raise ConfigError("--no-password beside a password", "leave out one of them: --no-password, or TWIN_AUTH and --auth")
+        raise ConfigError(
+            "--no-password beside a password", "leave out one of them: --no-password, or TWIN_AUTH and --auth"
+        )
     if given:
         return given_password(given), False
     if args.no_password:
@@ -72,7 +74,7 @@ def _print_link() -> int:
 def schedule(args: argparse.Namespace) -> int:
     """A batch at fixed times, kept by the server: made, listed, removed."""
     root = _root(args.root)
-    use_server(Store())                   # before Prefect is imported, which reads the environment then
+    use_server(Store())  # before Prefect is imported, which reads the environment then
     from flows.serve.schedules import list_schedules, remove_schedules, set_schedule
 
     if args.remove is not None:
@@ -83,7 +85,9 @@ def schedule(args: argparse.Namespace) -> int:
         print("\n".join(map(str, list_schedules())) or "there is no schedule of reconstruct-batch")
         return 0
     if not args.cron:
-        raise ConfigError("no time is given", "for every night at two: twin schedule --cron '0 2 * * *' --timezone Europe/Berlin")
+        raise ConfigError(
+            "no time is given", "for every night at two: twin schedule --cron '0 2 * * *' --timezone Europe/Berlin"
+        )
     name = set_schedule(args.cron, args.timezone, {"root": root, "profile": args.profile}, args.name)
     print(f"{name}: reconstruct-batch runs at '{args.cron}' ({args.timezone})")
     for other in (s for s in list_schedules() if s.name != name):
@@ -98,8 +102,10 @@ def _root(text: str) -> str:
     folder = Path(text).expanduser().resolve()
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
-        raise ConfigError(f"--root {folder}: expected a folder with captures, found {found}",
-                          "make it or mend the path; all machines with workers have to see it under the same one")
+        raise ConfigError(
+            f"--root {folder}: expected a folder with captures, found {found}",
+            "make it or mend the path; all machines with workers have to see it under the same one",
+        )
     return str(folder)
 
 

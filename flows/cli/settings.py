@@ -47,8 +47,16 @@ def _plain(cls: type) -> dict[str, dict[str, Any]]:
     """{key: default, type, choices, meaning, only_for} for machines."""
     hints, texts = typing.get_type_hints(cls), field_docs(cls)
     choices = lambda hint: list(typing.get_args(hint)) if typing.get_origin(hint) is typing.Literal else None  # noqa: E731
-    return {f.name: {"default": plain(f.default), "type": _kind(hints[f.name]), "choices": choices(hints[f.name]),
-                     "meaning": texts.get(f.name, ""), "only_for": list(f.metadata.get("only_for", ()))} for f in dataclasses.fields(cls)}
+    return {
+        f.name: {
+            "default": plain(f.default),
+            "type": _kind(hints[f.name]),
+            "choices": choices(hints[f.name]),
+            "meaning": texts.get(f.name, ""),
+            "only_for": list(f.metadata.get("only_for", ())),
+        }
+        for f in dataclasses.fields(cls)
+    }
 
 
 def _kind(hint: Any) -> str:

@@ -36,17 +36,32 @@ def status(args: argparse.Namespace) -> int:
     records, unreadable = RunRecords(store).survey()
     found = look_at_captures(records)
     waiting, aside = (found.waiting, found.set_aside) if found else (None, {})
-    notes = [*(f"a run's record is left out: {u}" for u in unreadable), *(f"{c} is set aside: {why}" for c, why in aside.items()),
-             *_notes_on_captures()]
+    notes = [
+        *(f"a run's record is left out: {u}" for u in unreadable),
+        *(f"{c} is set aside: {why}" for c, why in aside.items()),
+        *_notes_on_captures(),
+    ]
     used = usage(store)
     write_metrics(store, records)
     wish = asked_for(args)
     records = wish(records)
     free, paused = shutil.disk_usage(store.root).free if store.root.exists() else 0, why_paused(store)
     if args.json:
-        print(json.dumps({"store": str(store.root), "bytes": used, "free_bytes": free, "captures_waiting": waiting, "paused": paused,
-                          "not_in_bucket": len(store.pending()),
-                          "notes": notes, "runs": [r.as_saved() for r in records]}, indent=1))
+        print(
+            json.dumps(
+                {
+                    "store": str(store.root),
+                    "bytes": used,
+                    "free_bytes": free,
+                    "captures_waiting": waiting,
+                    "paused": paused,
+                    "not_in_bucket": len(store.pending()),
+                    "notes": notes,
+                    "runs": [r.as_saved() for r in records],
+                },
+                indent=1,
+            )
+        )
         return 0
     if not records:
         print("no run fits" if wish.narrows else "no runs yet: start one with `twin reconstruct CAPTURE --out DIR`")
@@ -60,7 +75,9 @@ def status(args: argparse.Namespace) -> int:
     if store.remote is not None:
         print(f"bucket  {store.remote.url}; {len(store.pending())} results wait to be sent there by the next run")
     if damaged := len(list((store.root / "corrupt").glob("*"))):
-        print(f"damaged {damaged} results were found damaged and set aside in {store.root / 'corrupt'}: `twin clean --corrupt`")
+        print(
+            f"damaged {damaged} results were found damaged and set aside in {store.root / 'corrupt'}: `twin clean --corrupt`"
+        )
     if waiting:
         print(f"waiting {waiting} captures in {captures_root()} are READY and not begun")
     if paused:
@@ -74,9 +91,13 @@ def _notes_on_captures() -> list[str]:
     """What lies in the captures folder and is not taken, or not as it seems."""
     try:
         captures, notes = arrived(captures_root())
-    except CaptureError:                           # there is no such folder
+    except CaptureError:  # there is no such folder
         return []
-    changed = [f"{c.path}: its files are others than those of its twin; touch READY to make it anew" for c in captures if changed_since(c)]
+    changed = [
+        f"{c.path}: its files are others than those of its twin; touch READY to make it anew"
+        for c in captures
+        if changed_since(c)
+    ]
     return [*map(str, notes), *changed]
 
 
@@ -110,8 +131,10 @@ def inspect(args: argparse.Namespace) -> int:
         print("its result is not in the store")
         return 0
     print(f"folder   {store.artifact_dir(args.stage, stage.fingerprint)}")
-    print(f"took     {in_words(manifest['seconds'])}, {manifest['peak_memory_mb']} MB; method {manifest['report']['method']}. "
-          f"{manifest['report']['reason']}")
+    print(
+        f"took     {in_words(manifest['seconds'])}, {manifest['peak_memory_mb']} MB; method {manifest['report']['method']}. "
+        f"{manifest['report']['reason']}"
+    )
     for title in ("settings", "inputs", "weights"):
         for name, value in manifest[title].items():
             print(f"{title:8} {name} = {str(value)[:16] if title == 'inputs' else value}")
@@ -138,8 +161,10 @@ def clean(args: argparse.Namespace) -> int:
     store = Store()
     removed: Leftovers = clean_bucket(store, wish, args.dry_run) if args.remote else clean_up(store, wish, args.dry_run)
     verb = "would remove" if args.dry_run else "removed"
-    print(f"{verb} {removed.folders} folders and {removed.records} run records, {_size(removed.bytes)}"
-          + (f"; kept {removed.held} that running runs hold" if removed.held else ""))
+    print(
+        f"{verb} {removed.folders} folders and {removed.records} run records, {_size(removed.bytes)}"
+        + (f"; kept {removed.held} that running runs hold" if removed.held else "")
+    )
     if args.twins_older_than is not None:
         retired = retire_twins(store, args.twins_older_than, args.dry_run)
         print(f"{verb} {retired.folders} twins, {_size(retired.bytes)}, but for their records")
@@ -167,25 +192,35 @@ def _find(records: RunRecords, which: str) -> RunRecord:
     if path.exists():
         record = records.find(capture=path) or records.find(out=path)
         if record is None:
-            raise StoreError(f"no run of {path} is known in this store", "`twin status` lists the runs; TWIN_STORE names the store")
+            raise StoreError(
+                f"no run of {path} is known in this store", "`twin status` lists the runs; TWIN_STORE names the store"
+            )
         return record
     return records.load(which)
 
 
 def _show_run(record: RunRecord) -> None:
-    stages = " ".join(f"{name}{'' if s.state == 'done' else ':' + s.state}" for name, s in record.stages.items() if s.state != "waiting")
+    stages = " ".join(
+        f"{name}{'' if s.state == 'done' else ':' + s.state}"
+        for name, s in record.stages.items()
+        if s.state != "waiting"
+    )
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.started))
     took = f", {in_words(record.seconds)}" if record.seconds else ""
     print(f"{record.id}  {record.state}{took}")
-    print(f"    {when}  {record.request['capture']} -> {record.request['out']} ({record.request['profile']})"
-          + (f"\n    started by {record.started_by}" if record.started_by else ""))
+    print(
+        f"    {when}  {record.request['capture']} -> {record.request['out']} ({record.request['profile']})"
+        + (f"\n    started by {record.started_by}" if record.started_by else "")
+    )
     print(f"    {len(record.done())}/{len(record.stages)} stages done: {stages}")
     if record.state == "done" and not record.request.get("until") and (verdict := verdict_of(record.request["out"])):
         print(f"    {verdict['line']}")
     if record.changed:
         print(f"    the capture changed while it was read, so this does not count as done: {record.changed}")
     if record.state == "died":
-        print(f"    its process is gone. What to do: `twin resume {record.id}`; under `twin serve` it is started again by itself")
+        print(
+            f"    its process is gone. What to do: `twin resume {record.id}`; under `twin serve` it is started again by itself"
+        )
     elif record.error:
         print(f"    {record.error}\n    What to do: {record.advice or '`twin resume ' + record.id + '`'}")
         if record.log:

@@ -25,13 +25,16 @@ def view(args: argparse.Namespace) -> int:
 
     from flows.ui.viewing import Viewing
 
-    with contextlib.redirect_stdout(io.StringIO()):                # its banner: the address alone is printed below
+    with contextlib.redirect_stdout(io.StringIO()):  # its banner: the address alone is printed below
         server = viser.ViserServer(host=HOST, port=args.port, label="stereotwin", verbose=False)
     viewing, port = Viewing(server, look), server.get_port()
     viewing.look()
     print(f"http://{HOST}:{port}", flush=True)
-    print(f"From another machine: ssh -L {port}:{HOST}:{port} THIS-MACHINE, then the same address there. Ctrl-C ends this.",
-          file=sys.stderr, flush=True)
+    print(
+        f"From another machine: ssh -L {port}:{HOST}:{port} THIS-MACHINE, then the same address there. Ctrl-C ends this.",
+        file=sys.stderr,
+        flush=True,
+    )
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             time.sleep(LOOK_EVERY_S)

@@ -61,7 +61,9 @@ def verify(args: argparse.Namespace) -> int:
         if found.state == "ok":
             print(f"{wanted.name:24} ok       sha256 {found.sha256}")
         elif found.state == "wrong":
-            print(f"{wanted.name:24} WRONG    sha256 expected {found.expected or 'none pinned'}, found {found.sha256}  {found.path}")
+            print(
+                f"{wanted.name:24} WRONG    sha256 expected {found.expected or 'none pinned'}, found {found.sha256}  {found.path}"
+            )
             wrong.append(wanted)
         elif args.names:
             print(f"{wanted.name:24} missing  {found.path}")
@@ -96,7 +98,9 @@ def _used_by(which: str) -> tuple[set[str], set[str]]:
     for stage, state in record.stages.items():
         manifest = store.manifest(stage, state.fingerprint) if state.fingerprint else None
         deciding = (manifest or {}).get("weights", {})
-        weights |= {name for name in deciding if f"{name} model" in deciding}    # as stages.core.weights.identity writes them
+        weights |= {
+            name for name in deciding if f"{name} model" in deciding
+        }  # as stages.core.weights.identity writes them
         if manifest is not None and stage in asks:
             libraries |= set(asks[stage].needs_libraries(restore_config(asks[stage].Config, manifest["settings"])))
     return weights, libraries
@@ -107,10 +111,15 @@ def _record(which: str) -> RunRecord:
     if not path.is_dir():
         return records.load(which)
     if not (path / "run.json").is_file():
-        raise ConfigError(f"{path} is no twin folder: it has no run.json", "give the folder that `--out` named, or a run of `twin status`")
+        raise ConfigError(
+            f"{path} is no twin folder: it has no run.json",
+            "give the folder that `--out` named, or a run of `twin status`",
+        )
     if (twin := read_twin(path)) is None or not twin.run:
-        raise ConfigError(f"{path / 'run.json'} names no run{' (' + damage + ')' if (damage := damage_of(path)) else ''}",
-                          "give a run of `twin status`")
+        raise ConfigError(
+            f"{path / 'run.json'} names no run{' (' + damage + ')' if (damage := damage_of(path)) else ''}",
+            "give a run of `twin status`",
+        )
     return records.load(twin.run)
 
 

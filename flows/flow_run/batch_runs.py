@@ -59,7 +59,15 @@ def parameters_of(capture: ReadyCapture, profile: str, settings: Sequence[str]) 
 class BatchRuns:
     """One flow run per capture. `attempt` counts how often this batch itself was started (Retry, or brought back after a crash)."""
 
-    def __init__(self, captures: Sequence[ReadyCapture], profile: str, settings: Sequence[str], batch: str, attempt: int, again: bool):
+    def __init__(
+        self,
+        captures: Sequence[ReadyCapture],
+        profile: str,
+        settings: Sequence[str],
+        batch: str,
+        attempt: int,
+        again: bool,
+    ):
         self._waiting, self._profile, self._settings = deque(captures), profile, settings
         self._keys = [f"-{batch}-{k}" for k in range(1, attempt + 1)]
         self.profiles: dict[Path, str] = {}
@@ -103,8 +111,15 @@ class BatchRuns:
         if time.monotonic() < self._patience:
             return []
         late, self._arriving = self._arriving, []
-        return [Outcome(c.name, ARRIVING, reason="its files still change: the next batch takes it once they do not", capture=str(c.path))
-                for c in late]
+        return [
+            Outcome(
+                c.name,
+                ARRIVING,
+                reason="its files still change: the next batch takes it once they do not",
+                capture=str(c.path),
+            )
+            for c in late
+        ]
 
     async def _start(self, client: PrefectClient, capture: ReadyCapture) -> Outcome | None:
         """Join the run that is under way for this capture, else start one; an outcome only if the server refuses it."""
@@ -114,8 +129,11 @@ class BatchRuns:
             # the first key joins a run that watcher or schedule began; if that has ended without a twin, this batch tries once more,
             # and once more each time it is itself started again
             for suffix in self._keys:
-                run = await patiently(lambda: arun_deployment(DEPLOYMENT, client, parameters, timeout=0, tags=self.tags,
-                                                                idempotency_key=key + suffix))  # noqa: B023
+                run = await patiently(
+                    lambda: arun_deployment(
+                        DEPLOYMENT, client, parameters, timeout=0, tags=self.tags, idempotency_key=key + suffix
+                    )
+                )  # noqa: B023
                 if not _is_final(run) or self._made_meanwhile(capture, run):
                     break
         except PrefectHTTPStatusError as e:

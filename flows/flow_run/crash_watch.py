@@ -26,7 +26,7 @@ NAME = "twin: mark runs without heartbeat as crashed"
 
 def register_crash_watch() -> None:
     """Create the automation, or bring the one that is there up to date."""
-    described = _automation().model_dump(mode="json", exclude={"owner_resource"})       # an update may not name it
+    described = _automation().model_dump(mode="json", exclude={"owner_resource"})  # an update may not name it
     with get_client(sync_client=True) as client:
         found = client.request("POST", "/automations/filter", json={"automations": {"name": {"any_": [NAME]}}}).json()
         if found:
@@ -36,9 +36,19 @@ def register_crash_watch() -> None:
 
 
 def _automation() -> AutomationCore:
-    trigger = EventTrigger(after={"prefect.flow-run.heartbeat"}, expect={"prefect.flow-run.*"},
-                           match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}), for_each={"prefect.resource.id"},
-                           posture=Posture.Proactive, threshold=1, within=SILENT_FOR)
+    trigger = EventTrigger(
+        after={"prefect.flow-run.heartbeat"},
+        expect={"prefect.flow-run.*"},
+        match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=SILENT_FOR,
+    )
     action = ChangeFlowRunState(state=StateType.CRASHED, message=CRASH_MESSAGE)
-    return AutomationCore(name=NAME, description="A flow run sends a heartbeat every 30 s; 10 minutes of silence mean that it is dead.",
-                          trigger=trigger, actions=[action])
+    return AutomationCore(
+        name=NAME,
+        description="A flow run sends a heartbeat every 30 s; 10 minutes of silence mean that it is dead.",
+        trigger=trigger,
+        actions=[action],
+    )

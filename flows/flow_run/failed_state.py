@@ -16,7 +16,7 @@ from prefect.states import Failed
 def failed_state(message: str, error: Exception | None = None) -> State:
     """To be returned by a flow or a task; `error` is what a caller in this process gets from the state's `result`."""
     for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_tells)            # the same filter again changes nothing
+        logging.getLogger(name).addFilter(_tells)  # the same filter again changes nothing
     return Failed(message=message, data=error)
 
 

@@ -17,7 +17,11 @@ from prefect.utilities.processutils import command_to_string
 
 POOL, BATCH_POOL = "twin", "twin-batch"
 """a batch waits for its captures: in the same pool it would hold a place that they need"""
-ENTRYPOINTS = ("flows.deployments.reconstruct_capture", "flows.deployments.evaluate_twin", "flows.batch.reconstruct_batch")
+ENTRYPOINTS = (
+    "flows.deployments.reconstruct_capture",
+    "flows.deployments.evaluate_twin",
+    "flows.batch.reconstruct_batch",
+)
 DEPLOYMENTS = ("reconstruct-capture/one-capture", "evaluate-twin/score-a-twin", "reconstruct-batch/all-ready-captures")
 """flow and name of each of ours, in the order of ENTRYPOINTS"""
 FORMER_NAME = "twin"
@@ -46,8 +50,10 @@ def why_foreign(run: FlowRun, deployment: DeploymentResponse | None) -> str:
     if deployment is None:
         return "Not executed: it belongs to no deployment. Workers of stereotwin run the flows of its own deployments only."
     if entrypoint_of(deployment.entrypoint) is None:
-        return (f"Not executed: its deployment names the code {deployment.entrypoint!r}. Workers of stereotwin run these only: "
-                f"{', '.join(ENTRYPOINTS)}.")
+        return (
+            f"Not executed: its deployment names the code {deployment.entrypoint!r}. Workers of stereotwin run these only: "
+            f"{', '.join(ENTRYPOINTS)}."
+        )
     steps = [name for step in deployment.pull_steps or [] for name in step if name not in HARMLESS_STEPS]
     if steps:
         return f"Not executed: its deployment has the pull steps {', '.join(steps)}. {_AGAIN}"
@@ -65,5 +71,9 @@ def _beyond_ours(variables: Mapping[str, Any] | None) -> str:
     """Names of the job variables that are not those which our deployments carry."""
     given = dict(variables or {})
     environment = given.pop("env", None) or {}
-    foreign = [f"env.{k}" for k, v in environment.items() if FLOW_ENVIRONMENT.get(k) != v] if isinstance(environment, Mapping) else ["env"]
+    foreign = (
+        [f"env.{k}" for k, v in environment.items() if FLOW_ENVIRONMENT.get(k) != v]
+        if isinstance(environment, Mapping)
+        else ["env"]
+    )
     return ", ".join(sorted([*given, *foreign]))

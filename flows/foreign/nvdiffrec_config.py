@@ -20,8 +20,23 @@ QUICK_ITERATIONS, LONG_ITERATIONS = 1000, 10_000
 """iter up to which the profile is preview, and from which it is quality"""
 LAPLACE_AS_OURS, SMOOTH = 3000.0, 1000.0
 """laplace_scale of its own examples for turned objects, and surface.smooth, which that stands for here"""
-KEYS = ("ref_mesh", "iter", "save_interval", "texture_res", "train_res", "batch", "learning_rate", "ks_min", "dmtet_grid", "mesh_scale",
-        "laplace_scale", "display", "background", "random_textures", "out_dir")
+KEYS = (
+    "ref_mesh",
+    "iter",
+    "save_interval",
+    "texture_res",
+    "train_res",
+    "batch",
+    "learning_rate",
+    "ks_min",
+    "dmtet_grid",
+    "mesh_scale",
+    "laplace_scale",
+    "display",
+    "background",
+    "random_textures",
+    "out_dir",
+)
 SHOWN = {
     "latlong": "the environment light stands in the report (material) and in probe.hdr",
     "kd": "base colour from four sides stands in the report (material)",
@@ -57,7 +72,10 @@ class NvdiffrecRequest:
 
     def told(self) -> list[str]:
         """In lines."""
-        return [*(f"  {k}: {what}" for k, what in self.acts.items()), *(f"  {k}: no effect; {why}" for k, why in self.without.items())]
+        return [
+            *(f"  {k}: {what}" for k, what in self.acts.items()),
+            *(f"  {k}: no effect; {why}" for k, why in self.without.items()),
+        ]
 
     def set(self, key: str, setting: str, value: Any) -> None:
         """A key that becomes a setting."""
@@ -69,7 +87,9 @@ def read_nvdiffrec(path: Path) -> NvdiffrecRequest:
     """Raises ConfigError for a key that is unknown or of the wrong type, by file and key."""
     data = read_json(path, ConfigError)
     if not isinstance(data, dict):
-        raise ConfigError(f"{path.name} holds {type(data).__name__}; expected keys and values", 'as {"ref_mesh": "data/shoe", ..}')
+        raise ConfigError(
+            f"{path.name} holds {type(data).__name__}; expected keys and values", 'as {"ref_mesh": "data/shoe", ..}'
+        )
     for key in data:
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, 1, 0.5)
@@ -78,7 +98,9 @@ def read_nvdiffrec(path: Path) -> NvdiffrecRequest:
     read = _Reader(path.name, data)
     out = NvdiffrecRequest(read.text("ref_mesh", ""), read.text("out_dir", "out"))
     if not out.data:
-        raise ConfigError(f"{path.name} has no ref_mesh", "name the folder with pictures and transforms_train.json there")
+        raise ConfigError(
+            f"{path.name} has no ref_mesh", "name the folder with pictures and transforms_train.json there"
+        )
     out.acts["ref_mesh"] = "the folder with pictures and cameras"
     if "out_dir" in data:
         out.acts["out_dir"] = "the twin's folder"
@@ -93,7 +115,9 @@ def _work(read: _Reader, out: NvdiffrecRequest) -> None:
     if "iter" in read.data:
         n = read.number("iter", 1)
         out.profile = "preview" if n <= QUICK_ITERATIONS else "quality" if n >= LONG_ITERATIONS else "standard"
-        out.acts["iter"] = f"profile {out.profile} (preview up to {QUICK_ITERATIONS:,}, quality from {LONG_ITERATIONS:,})"
+        out.acts["iter"] = (
+            f"profile {out.profile} (preview up to {QUICK_ITERATIONS:,}, quality from {LONG_ITERATIONS:,})"
+        )
     for key, why in (
         ("batch", "every round reads all pictures"),
         ("learning_rate", "rounds end where the evidence lies, there is no step size"),
@@ -104,8 +128,10 @@ def _work(read: _Reader, out: NvdiffrecRequest) -> None:
     if "save_interval" in read.data:
         n, of = read.number("save_interval", 1), read.number("iter", 1) if "iter" in read.data else ITERATIONS
         out.saved_share = n / of
-        out.acts["save_interval"] = (f"pictures in progress/ of the twin's folder: each {n / of:.3g} of the steps in which the shape is "
-                                     "learned, but no more than one in 50 steps, and after surface, texture and material")
+        out.acts["save_interval"] = (
+            f"pictures in progress/ of the twin's folder: each {n / of:.3g} of the steps in which the shape is "
+            "learned, but no more than one in 50 steps, and after surface, texture and material"
+        )
     if "train_res" in read.data:
         out.set("train_res", "posed.max_width", read.size("train_res")[1])
 
@@ -143,7 +169,9 @@ def _materials(read: _Reader, out: NvdiffrecRequest) -> None:
     if "ks_min" in read.data:
         least = read.numbers("ks_min")
         if len(least) != 3 or not 0 <= least[1] <= 1:
-            raise ConfigError(f"{read.name}: ks_min is {least}", "three numbers: occlusion, roughness, metalness, each 0 to 1")
+            raise ConfigError(
+                f"{read.name}: ks_min is {least}", "three numbers: occlusion, roughness, metalness, each 0 to 1"
+            )
         lowest = LEAST_ROUGHNESS if MATERIALS in out.settings else PLAIN_ROUGHNESS
         told = out.acts if least[1] <= lowest else out.without
         told["ks_min"] = f"roughness is {lowest:g} or more; {least[1]:g} asked for; metalness is 0"
@@ -152,7 +180,9 @@ def _materials(read: _Reader, out: NvdiffrecRequest) -> None:
 def _shown(read: _Reader) -> list[str]:
     entries = read.data["display"]
     if not isinstance(entries, list) or not all(isinstance(e, dict) and len(e) == 1 for e in entries):
-        raise ConfigError(f"{read.name}: display is {str(entries)[:80]}", 'a list as [{"latlong": true}, {"bsdf": "kd"}]')
+        raise ConfigError(
+            f"{read.name}: display is {str(entries)[:80]}", 'a list as [{"latlong": true}, {"bsdf": "kd"}]'
+        )
     names = [str(value) if kind == "bsdf" else str(kind) for e in entries for kind, value in e.items()]
     if unknown := [n for n in names if n not in SHOWN]:
         raise ConfigError(f"{read.name}: display asks for {unknown[0][:40]}", f"known: {', '.join(SHOWN)}")
@@ -174,7 +204,9 @@ class _Reader:
     def numbers(self, key: str) -> list[float]:
         value = self.data[key]
         found = value if isinstance(value, list) else [value]
-        if not found or any(isinstance(x, bool) or not isinstance(x, (int, float)) or not math.isfinite(x) for x in found):
+        if not found or any(
+            isinstance(x, bool) or not isinstance(x, (int, float)) or not math.isfinite(x) for x in found
+        ):
             raise ConfigError(f"{self.name}: {key} is {str(value)[:60]}", "give a number, or a list of numbers")
         return [float(x) for x in found]
 

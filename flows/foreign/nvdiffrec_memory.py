@@ -54,8 +54,12 @@ class Sizes:
     rays: int
 
 
-NAMES = {"texture": ("texture_res", "texture.size"), "width": ("width of train_res", "posed.max_width"),
-         "grid": ("dmtet_grid", "surface.coarse_cells"), "rays": ("rays of a step on the card", "surface.picture_rays")}
+NAMES = {
+    "texture": ("texture_res", "texture.size"),
+    "width": ("width of train_res", "posed.max_width"),
+    "grid": ("dmtet_grid", "surface.coarse_cells"),
+    "rays": ("rays of a step on the card", "surface.picture_rays"),
+}
 """{of Sizes: (how nvdiffrec's users call it, our setting)}"""
 
 
@@ -107,8 +111,13 @@ def painted_size(asked: int, pixels: float, fixed: bool) -> int:
     return asked if fixed else min(asked, 2 ** math.ceil(math.log2(math.sqrt(TEXELS_A_PIXEL * pixels)) - 0.1))
 
 
-def fit(configs: Mapping[str, Any], pictures: Pictures, free_gb: float, workers: int,
-        card: tuple[Callable[[int], float], float] | None = None) -> Fit:
+def fit(
+    configs: Mapping[str, Any],
+    pictures: Pictures,
+    free_gb: float,
+    workers: int,
+    card: tuple[Callable[[int], float], float] | None = None,
+) -> Fit:
     """As asked, or lowered as little as it takes. `card`: (GB that so many rays a step take on it, GB free there), where one is used.
     Raises MachineError where the lowest does not fit."""
     asked = sizes_of(configs, pictures)
@@ -116,10 +125,15 @@ def fit(configs: Mapping[str, Any], pictures: Pictures, free_gb: float, workers:
     sizes, room = asked, (1 - LEFT_ALONE) * free_gb - FLOW_GB
     while (found := need(sizes))[largest := max(found, key=lambda k: found[k])] > room:
         if (lower := _lowered(largest, sizes, configs, pictures)) is None:
-            raise MachineError(f"this run needs about {_peak(need(asked)):.1f} GB of memory ({_by_stage(need(asked))}), and at the lowest "
-                               f"settings {_peak(found):.1f} GB ({largest}); {free_gb:.1f} GB are free", ADVICE)
+            raise MachineError(
+                f"this run needs about {_peak(need(asked)):.1f} GB of memory ({_by_stage(need(asked))}), and at the lowest "
+                f"settings {_peak(found):.1f} GB ({largest}); {free_gb:.1f} GB are free",
+                ADVICE,
+            )
         sizes = lower
-    lines = [f"memory: about {_peak(need(asked)):.1f} GB at the peak ({_by_stage(need(asked))}); {free_gb:.1f} GB are free"]
+    lines = [
+        f"memory: about {_peak(need(asked)):.1f} GB at the peak ({_by_stage(need(asked))}); {free_gb:.1f} GB are free"
+    ]
     if sizes != asked:
         lines.append(f"  lowered to fit: {_changes(asked, sizes)}; then about {_peak(need(sizes)):.1f} GB")
     if card is not None:
@@ -142,7 +156,11 @@ def _lowered(stage: str, sizes: Sizes, configs: Mapping[str, Any], pictures: Pic
     if stage in ("texture", "material"):
         now = painted_size(sizes.texture, pixels, configs["texture"].size_fixed)
         return replace(sizes, texture=now // 2) if now // 2 >= LEAST_TEXTURE else _narrower(sizes)
-    if stage == "surface" and _cells(sizes.grid) > _finest(configs["surface"], sizes, pictures) and sizes.grid // 2 >= LEAST_GRID:
+    if (
+        stage == "surface"
+        and _cells(sizes.grid) > _finest(configs["surface"], sizes, pictures)
+        and sizes.grid // 2 >= LEAST_GRID
+    ):
         return replace(sizes, grid=sizes.grid // 2)
     return _narrower(sizes) if stage == "surface" else None
 
@@ -158,8 +176,11 @@ def _on_card(sizes: Sizes, gb: Callable[[int], float], free: float) -> tuple[Siz
     rays, room = sizes.rays, (1 - LEFT_ALONE) * free
     while gb(rays) > room:
         if rays // 2 < LEAST_RAYS:
-            raise MachineError(f"the field needs about {gb(sizes.rays):.2f} GB of the card's memory, and with {rays} rays a step "
-                               f"{gb(rays):.2f} GB; {free:.2f} GB are free", "surface.backend=numba learns without the card")
+            raise MachineError(
+                f"the field needs about {gb(sizes.rays):.2f} GB of the card's memory, and with {rays} rays a step "
+                f"{gb(rays):.2f} GB; {free:.2f} GB are free",
+                "surface.backend=numba learns without the card",
+            )
         rays //= 2
     line = f"memory of the card: about {gb(sizes.rays):.2f} GB; {free:.2f} GB are free"
     if rays == sizes.rays:
@@ -173,4 +194,6 @@ def _differences(before: Sizes, after: Sizes) -> list[tuple[str, int, int]]:
 
 
 def _changes(before: Sizes, after: Sizes) -> str:
-    return ", ".join(f"{NAMES[k][0]} from {old} to {new} ({NAMES[k][1]}={new})" for k, old, new in _differences(before, after))
+    return ", ".join(
+        f"{NAMES[k][0]} from {old} to {new} ({NAMES[k][1]}={new})" for k, old, new in _differences(before, after)
+    )

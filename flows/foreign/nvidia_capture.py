@@ -30,14 +30,19 @@ def picture_size_of(data: Path) -> tuple[int, int]:
         raise CaptureError(f"--data-path {data} is not a folder", "name the folder that holds left/ and right/")
     found = _pictures(data / "left")
     if not found:
-        raise CaptureError(f"{data / 'left'} holds no pictures", "the data folder has left/left000000.png .. and right/right000000.png ..")
+        raise CaptureError(
+            f"{data / 'left'} holds no pictures",
+            "the data folder has left/left000000.png .. and right/right000000.png ..",
+        )
     return check_size(read_bytes(found[0]), found[0])
 
 
 def not_read(data: Path) -> list[str]:
     """What lies in the data folder and takes no part, by name."""
     others = [p.name for p in sorted(data.iterdir()) if p.name not in FOLDERS]
-    return others + [f"{f}/*{kind}" for f in FOLDERS for kind in sorted({p.suffix for p in _files(data / f)} - set(PICTURES))]
+    return others + [
+        f"{f}/*{kind}" for f in FOLDERS for kind in sorted({p.suffix for p in _files(data / f)} - set(PICTURES))
+    ]
 
 
 def write_capture(data: Path, request: NvidiaRequest, size: tuple[int, int], store: Store) -> Path:
@@ -52,12 +57,19 @@ def write_capture(data: Path, request: NvidiaRequest, size: tuple[int, int], sto
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "calibration.json").write_text(json.dumps(_calibration(request, size)))
     except OSError as e:
-        raise StoreError(f"{folder} cannot be written: {e.strerror}", "free space there, or name another store: TWIN_STORE=FOLDER") from e
+        raise StoreError(
+            f"{folder} cannot be written: {e.strerror}", "free space there, or name another store: TWIN_STORE=FOLDER"
+        ) from e
     return folder
 
 
 def _calibration(request: NvidiaRequest, size: tuple[int, int]) -> dict[str, Any]:
-    return {"rectified": True, "image_size": {"width": size[0], "height": size[1]}, "K": request.K, "baseline_m": request.baseline_m}
+    return {
+        "rectified": True,
+        "image_size": {"width": size[0], "height": size[1]},
+        "K": request.K,
+        "baseline_m": request.baseline_m,
+    }
 
 
 def remove_capture(folder: Path) -> None:
@@ -69,7 +81,7 @@ def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source.resolve(), target)
-    except OSError:                                      # another disk, or one without such links
+    except OSError:  # another disk, or one without such links
         shutil.copy2(source, target)
 
 

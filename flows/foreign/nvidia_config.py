@@ -68,7 +68,9 @@ def translate(keys: Mapping[str, Any], source: str, size: _Size) -> NvidiaReques
     values = _Values(keys, source)
     K, baseline = values.agreed(CAMERA, 9), values.agreed(BASELINE, 1)
     out = NvidiaRequest(K, baseline[0], values.box())
-    out.acts |= {k: "camera matrix" for k in CAMERA if k in keys} | {k: "baseline, metres" for k in BASELINE if k in keys}
+    out.acts |= {k: "camera matrix" for k in CAMERA if k in keys} | {
+        k: "baseline, metres" for k in BASELINE if k in keys
+    }
     if out.box is not None:
         out.acts["sam2.bbox"] = "box of the object in the first left picture"
     for rule in _RULES:
@@ -91,7 +93,10 @@ class _Values:
         found = value if isinstance(value, list) else [value]
         found = [x for row in found for x in (row if isinstance(row, list) else [row])]
         if len(found) != count or not all(_is_number(x) for x in found):
-            raise ConfigError(f"{self.source}: {key} is {str(value)[:80]}; expected {count} number{'s' * (count > 1)}", "correct the file")
+            raise ConfigError(
+                f"{self.source}: {key} is {str(value)[:80]}; expected {count} number{'s' * (count > 1)}",
+                "correct the file",
+            )
         return [float(x) for x in found]
 
     def number(self, key: str, low: float, high: float = math.inf) -> float | None:
@@ -105,9 +110,14 @@ class _Values:
         """What stands under these keys, the same wherever it does."""
         found = {k: v for k in keys if (v := self.numbers(k, count)) is not None}
         if not found:
-            raise ConfigError(f"{self.source} has no {keys[0]}", f"write it there: {count} number{'s, row by row' * (count > 1)}")
+            raise ConfigError(
+                f"{self.source} has no {keys[0]}", f"write it there: {count} number{'s, row by row' * (count > 1)}"
+            )
         if len({tuple(v) for v in found.values()}) > 1:
-            raise ConfigError(f"{self.source}: {' and '.join(found)} differ", "the pictures are rectified, so there is one: mend the file")
+            raise ConfigError(
+                f"{self.source}: {' and '.join(found)} differ",
+                "the pictures are rectified, so there is one: mend the file",
+            )
         return next(iter(found.values()))
 
     def box(self) -> tuple[float, float, float, float] | None:
@@ -133,7 +143,9 @@ def _depth(v: _Values, size: _Size, out: NvidiaRequest) -> None:
         if (most := v.number(f"{section}.onnx_input_max", 32)) is not None:
             scale = min(scale, most / max(size))
         megapixels = size[0] * size[1] * scale**2 / 1e6
-        settings = [f"depth.work_megapixels={megapixels:.4g}"] + [f"depth.matching_megapixels={megapixels:.4g}"] * (megapixels < 0.5)
+        settings = [f"depth.work_megapixels={megapixels:.4g}"] + [f"depth.matching_megapixels={megapixels:.4g}"] * (
+            megapixels < 0.5
+        )
         _act(out, [f"{section}.scale", f"{section}.onnx_input_min", f"{section}.onnx_input_max"], v, settings)
     if (far := v.number(f"{section}.z_far", 0.01)) is not None:
         _act(out, [f"{section}.z_far"], v, [f"depth.max_depth_m={far:g}"])
@@ -151,8 +163,15 @@ def _surface(v: _Values, size: _Size, out: NvidiaRequest) -> None:
         _act(out, ["nerf.downscale", "nerf.min_resolution"], v, [f"surface.max_pixels={pixels}"])
     if (steps := v.number("nerf.n_step", 1)) is not None:
         share = steps / STEPS_THERE
-        _act(out, ["nerf.n_step"], v, [f"surface.geometry_steps={max(1, round(GEOMETRY_STEPS * share))}",
-                                       f"surface.colour_steps={max(1, round(COLOUR_STEPS * share))}"])
+        _act(
+            out,
+            ["nerf.n_step"],
+            v,
+            [
+                f"surface.geometry_steps={max(1, round(GEOMETRY_STEPS * share))}",
+                f"surface.colour_steps={max(1, round(COLOUR_STEPS * share))}",
+            ],
+        )
 
 
 def _texture(v: _Values, size: _Size, out: NvidiaRequest) -> None:
@@ -166,8 +185,11 @@ def _texture(v: _Values, size: _Size, out: NvidiaRequest) -> None:
     if (remap := v.keys.get(f"{fusion}.frame_color_remap")) is not None:
         _act(out, [f"{fusion}.frame_color_remap"], v, [f"texture.exposure={str(bool(remap)).lower()}"])
     if v.scale(section, size) == 1.0:
-        out.acts |= {k: "colours come from the pictures at full size" for k in (f"{section}.downscale", f"{section}.min_resolution")
-                     if k in v.keys}
+        out.acts |= {
+            k: "colours come from the pictures at full size"
+            for k in (f"{section}.downscale", f"{section}.min_resolution")
+            if k in v.keys
+        }
 
 
 _RULES: tuple[Callable[[_Values, _Size, NvidiaRequest], None], ...] = (_depth, _track, _surface, _texture)

@@ -15,5 +15,9 @@ def no_such_folder(address: str) -> CaptureError:
     above, _, name = address.rpartition("/")
     names = Bucket(above).folders() if above.removeprefix(SCHEME) else []
     near = difflib.get_close_matches(name, names, MOST_NAMED) or sorted(names)[:MOST_NAMED]
-    there = f"there are {', '.join(near)}{' and more' if len(names) > len(near) else ''}" if near else f"{above} holds no folder"
+    there = (
+        f"there are {', '.join(near)}{' and more' if len(names) > len(near) else ''}"
+        if near
+        else f"{above} holds no folder"
+    )
     return CaptureError(f"there is nothing at {address}", f"check the name: {there}")

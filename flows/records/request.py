@@ -19,20 +19,34 @@ class Reconstruction(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    capture: str = Field(min_length=1, description="folder: left/, right/ (or video), calibration; or posed pictures; or colour and depth")
+    capture: str = Field(
+        min_length=1,
+        description="folder: left/, right/ (or video), calibration; or posed pictures; or colour and depth",
+    )
     out: str = Field(min_length=1, description="folder that receives the twin")
     capture_from: str = Field("", description="address in a bucket that the capture is fetched from before the run")
     twin_to: str = Field("", description="address in a bucket that the twin is sent to after it")
-    route: Route = Field("auto", description="stereo capture, posed pictures, depth camera (rgbd), new views of posed pictures without a "
-                                              "surface (scene), or auto: what lies in the folder")
-    profile: Literal["preview", "standard", "quality"] = Field("standard", description="preview: about a minute; quality: slow and fine")
-    box: tuple[float, float, float, float] | None = Field(None, description="x0, y0, x1, y1 of the object in the first left picture, px")
-    start_from: str | None = Field(None, description="compute this stage and all that follow again, even if the store has them")
+    route: Route = Field(
+        "auto",
+        description="stereo capture, posed pictures, depth camera (rgbd), new views of posed pictures without a "
+        "surface (scene), or auto: what lies in the folder",
+    )
+    profile: Literal["preview", "standard", "quality"] = Field(
+        "standard", description="preview: about a minute; quality: slow and fine"
+    )
+    box: tuple[float, float, float, float] | None = Field(
+        None, description="x0, y0, x1, y1 of the object in the first left picture, px"
+    )
+    start_from: str | None = Field(
+        None, description="compute this stage and all that follow again, even if the store has them"
+    )
     until: str | None = Field(None, description="stop after this stage; no twin is written")
     force: bool = Field(False, description="compute every stage again")
     settings: tuple[str, ...] = Field((), description="more settings, each as stage.key=value")
     time_limit_s: float | None = Field(None, gt=0, description="a stage that takes longer is ended")
-    threads: int = Field(0, ge=0, description="worker threads per stage; 0 = all cores, shared evenly with other runs of this machine")
+    threads: int = Field(
+        0, ge=0, description="worker threads per stage; 0 = all cores, shared evenly with other runs of this machine"
+    )
 
     @property
     def name(self) -> str:
@@ -53,6 +67,10 @@ class Reconstruction(BaseModel):
         route = self.taken()
         stage = "rgbd" if route in ("rgbd", "turntable") else "rectify"
         if self.box is None:
-            return (f"{stage}.text={json.dumps(words)}", *settings) if route in ("stereo", "rgbd", "turntable") else settings
+            return (
+                (f"{stage}.text={json.dumps(words)}", *settings)
+                if route in ("stereo", "rgbd", "turntable")
+                else settings
+            )
         box = f"{stage}.box=[{','.join(f'{x:g}' for x in self.box)}]"
         return (box, *settings)

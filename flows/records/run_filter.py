@@ -34,9 +34,13 @@ class RunFilter:
     def _fits(self, r: RunRecord) -> bool:
         if self.states and r.state not in self.states:
             return False
-        if self.capture.lower() not in str(Path(r.request["capture"])).lower() or (self.profile and r.request["profile"] != self.profile):
+        if self.capture.lower() not in str(Path(r.request["capture"])).lower() or (
+            self.profile and r.request["profile"] != self.profile
+        ):
             return False
-        return not self.failed_in or (self.failed_in in r.stages and r.stages[self.failed_in].state in ("failed", "died"))
+        return not self.failed_in or (
+            self.failed_in in r.stages and r.stages[self.failed_in].state in ("failed", "died")
+        )
 
     @property
     def narrows(self) -> bool:

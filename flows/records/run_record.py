@@ -103,8 +103,16 @@ class RunRecords:
     def new(self, request: dict[str, Any], stages: list[str], flow_run: str = "") -> RunRecord:
         """A record with an id that tells when and what, so that `find` opens a few files and not those of ten thousand runs."""
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{_slug(request['capture'])}-{flow_run[:8] or secrets.token_hex(4)}"
-        return RunRecord(name, request, stages={s: StageRecord() for s in stages}, pid=os.getpid(), host=socket.gethostname(),
-                         started=time.time(), flow_run=flow_run, log=str(self.folder / f"{name}.log"))
+        return RunRecord(
+            name,
+            request,
+            stages={s: StageRecord() for s in stages},
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            started=time.time(),
+            flow_run=flow_run,
+            log=str(self.folder / f"{name}.log"),
+        )
 
     def save(self, record: RunRecord) -> None:
         """Write atomically and durably. A full disk must not end a run that may still read its results: it is logged."""
@@ -112,7 +120,9 @@ class RunRecords:
         try:
             self._disk.replace(self.folder / f"{record.id}.json", data)
         except OSError as e:
-            log.warning("cannot write the record of this run (%s); `twin status` will not show its progress", e.strerror)
+            log.warning(
+                "cannot write the record of this run (%s); `twin status` will not show its progress", e.strerror
+            )
 
     def hold(self, record: RunRecord) -> IO[bytes] | None:
         """Open lock file that says this run lives, here from now on; close it at the end. None if it cannot be written."""
@@ -120,7 +130,9 @@ class RunRecords:
             self.folder.mkdir(parents=True, exist_ok=True)
             handle = lock(self.folder / f"{record.id}.lock", ASKED_FOR_S)
         except TimeoutError as e:
-            raise StoreError(f"run {record.id} is under way in another process", "wait for it; `twin status` shows how far it is") from e
+            raise StoreError(
+                f"run {record.id} is under way in another process", "wait for it; `twin status` shows how far it is"
+            ) from e
         except OSError:
             return None
         record.pid, record.host = os.getpid(), socket.gethostname()
@@ -130,12 +142,16 @@ class RunRecords:
         """By id or by the beginning of one. Raises StoreError for none or several."""
         found = sorted(self.folder.glob(f"{_literal(run)}*.json"))
         if len(found) != 1:
-            raise StoreError(f"{'no run is' if not found else f'{len(found)} runs are'} named {run}", "`twin status` lists the runs")
+            raise StoreError(
+                f"{'no run is' if not found else f'{len(found)} runs are'} named {run}", "`twin status` lists the runs"
+            )
         try:
             return self._read(found[0])
         except Unreadable as e:
-            raise StoreError(f"this run's record cannot be used: {e}",
-                             "start it again with `twin reconstruct`; if a newer version wrote the record, use that version") from e
+            raise StoreError(
+                f"this run's record cannot be used: {e}",
+                "start it again with `twin reconstruct`; if a newer version wrote the record, use that version",
+            ) from e
 
     def all(self) -> list[RunRecord]:
         """Newest first; those that cannot be read are left out with a warning."""
@@ -160,7 +176,7 @@ class RunRecords:
             read = self._load_all([path])
             found += read
             for r in read:
-                if r.state not in ("running", "died"):           # those two may change although the file does not
+                if r.state not in ("running", "died"):  # those two may change although the file does not
                     known[name] = (stamp, r)
         return sorted(found, key=lambda r: r.started, reverse=True)
 
@@ -198,7 +214,7 @@ class RunRecords:
         for path in paths:
             try:
                 found.append(self._read(path))
-            except FileNotFoundError:                     # removed at this moment
+            except FileNotFoundError:  # removed at this moment
                 continue
             except Unreadable as e:
                 if unreadable is not None:
@@ -211,7 +227,7 @@ class RunRecords:
     def remove(self, run: str) -> None:
         """Forget the run of this id."""
         for path in self.folder.glob(f"{_literal(run)}.*"):
-            with suppress(OSError):                       # a folder of that name, say
+            with suppress(OSError):  # a folder of that name, say
                 path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> RunRecord:
@@ -238,7 +254,9 @@ class RunRecords:
 def _request(saved: dict[str, Any], path: Path) -> dict[str, Any]:
     """As `Reconstruction` has it, without what it does not know. Raises Unreadable."""
     try:
-        return Reconstruction.model_validate({k: v for k, v in saved.items() if k in Reconstruction.model_fields}).model_dump(mode="json")
+        return Reconstruction.model_validate(
+            {k: v for k, v in saved.items() if k in Reconstruction.model_fields}
+        ).model_dump(mode="json")
     except ValidationError as e:
         first = e.errors(include_url=False, include_context=False)[0]
         raise Unreadable(path, f"request.{'.'.join(map(str, first['loc']))}: {first['msg']}") from e

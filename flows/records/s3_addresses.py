@@ -34,7 +34,9 @@ def checked_address(text: str) -> str:
     if any(p in ("", ".", "..") or "\0" in p or "\\" in p for p in parts):
         raise CaptureError(f"{text} has a part that no folder can have", "give s3://BUCKET/FOLDER/NAME")
     if len(quote("/".join(parts[:-1]), safe="")) > MOST_CHARACTERS or len(parts[-1].encode()) > MOST_CHARACTERS:
-        raise CaptureError(f"{text[:80]}.. is too long a name", f"names of folders may have {MOST_CHARACTERS} characters together")
+        raise CaptureError(
+            f"{text[:80]}.. is too long a name", f"names of folders may have {MOST_CHARACTERS} characters together"
+        )
     return SCHEME + "/".join(parts)
 
 

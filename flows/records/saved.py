@@ -42,7 +42,9 @@ def read_object(path: Path, newest: int | None = None) -> dict[str, Any]:
     except (ValueError, RecursionError) as e:
         raise Unreadable(path, f"it is no JSON ({type(e).__name__}: {str(e)[:100]})") from e
     if not isinstance(data, dict):
-        raise Unreadable(path, f"a JSON object was expected, {'null' if data is None else type(data).__name__} was found")
+        raise Unreadable(
+            path, f"a JSON object was expected, {'null' if data is None else type(data).__name__} was found"
+        )
     if newest is not None:
         _refuse_newer(path, data.get("schema_version", 1), newest)
     return data
@@ -86,7 +88,7 @@ def _adapter(kind: type[T]) -> TypeAdapter[T]:
 
 
 def _bytes_of(path: Path) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)          # or a pipe of that name would be waited for
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # or a pipe of that name would be waited for
     with os.fdopen(descriptor, "rb") as file:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
@@ -100,4 +102,6 @@ def _refuse_newer(path: Path, version: Any, newest: int) -> None:
     if type(version) is not int or version < 1:
         raise Unreadable(path, f"schema_version: a number was expected, {str(version)[:60]!a} was found")
     if version > newest:
-        raise Unreadable(path, f"a newer version of this program wrote it (schema_version {version}; this one reads up to {newest})")
+        raise Unreadable(
+            path, f"a newer version of this program wrote it (schema_version {version}; this one reads up to {newest})"
+        )

@@ -22,7 +22,7 @@ def at_a_terminal() -> str:
     """The user of this process."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):                     # a container's user without a name
+    except (KeyError, OSError):  # a container's user without a name
         user = f"uid {os.getuid()}"
     return f"{user}@{socket.gethostname()}"
 

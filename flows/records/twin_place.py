@@ -36,7 +36,13 @@ def place_of(out: Path, capture: Path, profile: str, source: str) -> Path:
     if there.get("source") != source or not is_better(str(there.get("profile")), profile):
         return out
     beside = out.with_name(f"{out.name}.{profile}")
-    log.warning("%s holds a twin of the profile %s, which is kept: the one of %s is in %s", out, there["profile"], profile, beside)
+    log.warning(
+        "%s holds a twin of the profile %s, which is kept: the one of %s is in %s",
+        out,
+        there["profile"],
+        profile,
+        beside,
+    )
     return beside
 
 

@@ -18,7 +18,7 @@ _FAILING = {"do not use": ("do not use",), "partial": ("partial", "do not use"),
 
 
 def verdict_of(out: str | Path) -> dict[str, Any] | None:
-    """"word", "line", "why" and "facts"; None for a twin that has none: of an older version, or not there."""
+    """ "word", "line", "why" and "facts"; None for a twin that has none: of an older version, or not there."""
     try:
         found = read_object(Path(out) / "run.json")["verdict"]
         return found if isinstance(found["word"], str) and isinstance(found["line"], str) else None

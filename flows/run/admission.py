@@ -71,8 +71,11 @@ def room_for(machine: Machine, growing_gb: Iterable[float], one_more_gb: float) 
         return Room(max(by_cores, 0), f"{len(under_way)} runs are under way on {machine.cores} cores")
     if not under_way and by_memory < 1:
         return Room(1, "it is the first; its stages look at the memory themselves")
-    return Room(max(by_memory, 0), f"a run holds up to {one_more_gb:.1f} GB, and of {machine.free_gb:.1f} GB free {sum(under_way):.1f} GB "
-                                   f"are for the {len(under_way)} runs under way and {kept:.1f} GB are left alone")
+    return Room(
+        max(by_memory, 0),
+        f"a run holds up to {one_more_gb:.1f} GB, and of {machine.free_gb:.1f} GB free {sum(under_way):.1f} GB "
+        f"are for the {len(under_way)} runs under way and {kept:.1f} GB are left alone",
+    )
 
 
 def limit_of(text: str) -> int | None:
@@ -81,12 +84,18 @@ def limit_of(text: str) -> int | None:
         return None
     if text.isdigit() and int(text) > 0:
         return int(text)
-    raise ConfigError(f"{text!r} is no number of runs", f"give 1 or more, or {AUTO}: as many as the machine has room for")
+    raise ConfigError(
+        f"{text!r} is no number of runs", f"give 1 or more, or {AUTO}: as many as the machine has room for"
+    )
 
 
 def needed_gb(profile: str, records: Iterable[RunRecord]) -> float:
     """What a run of this profile held at its peak lately; without any, the most that a stage says it needs."""
-    peaks = [max((s.peak_memory_mb for s in r.stages.values()), default=0) for r in records if r.request["profile"] == profile]
+    peaks = [
+        max((s.peak_memory_mb for s in r.stages.values()), default=0)
+        for r in records
+        if r.request["profile"] == profile
+    ]
     measured = max((p for p in peaks if p), default=0) / 1e3
     return FLOW_GB + (measured or max(stage.needs.memory_gb for stage in load_stages("stereo")))
 
@@ -101,8 +110,10 @@ def why_paused(store: Store) -> str:
     free = free_bytes(store.root)
     if free is None or free >= least:
         return ""
-    return (f"no run is begun: {size(free)} are free on the disk of the store {store.root}, {size(least)} have to be ({MIN_FREE}). "
-            "What to do: `twin clean --keep-gb N`, or a larger disk")
+    return (
+        f"no run is begun: {size(free)} are free on the disk of the store {store.root}, {size(least)} have to be ({MIN_FREE}). "
+        "What to do: `twin clean --keep-gb N`, or a larger disk"
+    )
 
 
 class Admission:

@@ -25,7 +25,9 @@ def check_places(capture: str, out: str | None, route: Route = "auto") -> None:
     """Raises CaptureError for a capture that is none, StoreError for an `out` that cannot become a twin (None: none is written)."""
     for name in (capture, out or ""):
         if not is_text(name):
-            raise CaptureError(f"the name of {printable(name)} is not UTF-8", "rename the folder: no record can hold such a name")
+            raise CaptureError(
+                f"the name of {printable(name)} is not UTF-8", "rename the folder: no record can hold such a name"
+            )
     files = capture_files(Path(capture), route)
     if out is None:
         return
@@ -56,4 +58,6 @@ def _write_something(there: Path, folder: Path) -> None:
         os.close(descriptor)
         Path(name).unlink()
     except OSError as e:
-        raise StoreError(f"{folder} cannot be written: {e.strerror} in {there}", f"check its permissions, or {_OUT_ADVICE}") from e
+        raise StoreError(
+            f"{folder} cannot be written: {e.strerror} in {there}", f"check its permissions, or {_OUT_ADVICE}"
+        ) from e

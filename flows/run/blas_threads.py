@@ -8,8 +8,12 @@ import os
 from pathlib import Path
 
 BLAS_THREADS = "OPENBLAS_NUM_THREADS"
-_SET_THREADS = ("scipy_openblas_set_num_threads64_", "scipy_openblas_set_num_threads", "openblas_set_num_threads64_",
-                "openblas_set_num_threads")
+_SET_THREADS = (
+    "scipy_openblas_set_num_threads64_",
+    "scipy_openblas_set_num_threads",
+    "openblas_set_num_threads64_",
+    "openblas_set_num_threads",
+)
 
 
 def give_blas_its_threads() -> None:

@@ -12,7 +12,9 @@ from stages.core.store import Store
 
 
 @contextmanager
-def my_turn_in_the_bucket(store: Store, stage: str, fingerprint: str, force: bool, tell: Callable[[int, int, str], None]) -> Iterator[bool]:
+def my_turn_in_the_bucket(
+    store: Store, stage: str, fingerprint: str, force: bool, tell: Callable[[int, int, str], None]
+) -> Iterator[bool]:
     """False if another machine made the result while this one waited. Without a bucket it is always one's turn. Raises ConfigError."""
     remote = store.remote
     if remote is None:

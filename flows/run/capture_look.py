@@ -17,5 +17,7 @@ FIRST = {"stereo": "rectify", "posed": "posed", "scene": "posed", "rgbd": "rgbd"
 def look(request: Reconstruction, pictures: bool = True) -> Look:
     """Raises ConfigError for settings that cannot be."""
     stages = load_stages()
-    settings = resolve({s.name: s.Config for s in stages}, request.profile, Path(request.capture) / "twin.yaml", request.overrides())
+    settings = resolve(
+        {s.name: s.Config for s in stages}, request.profile, Path(request.capture) / "twin.yaml", request.overrides()
+    )
     return look_at(Path(request.capture), settings.stages[FIRST[request.taken()]], pictures)

@@ -113,7 +113,9 @@ class Lease:
     """Opened as a context. Waits while another process holds it: then a run was started twice, and the second finds in the store what the
     first has made. A store that cannot be written is logged, and the run goes on without a lease."""
 
-    def __init__(self, store: Store, flow_run: str, beat_s: float = BEAT_S, taken: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, store: Store, flow_run: str, beat_s: float = BEAT_S, taken: Callable[[], None] | None = None
+    ) -> None:
         self.path = leases_folder(store) / f"{flow_run}{SUFFIX}"
         self._holder = Holder(secrets.token_hex(8), this_machine(), socket.gethostname())
         self._beat_s, self._taken = beat_s, taken or leave
@@ -167,11 +169,11 @@ class Lease:
             self._taken()
             return
         assert self._handle is not None
-        if not is_the_file(self.path, self._handle):          # copied back, say: what we hold is a file that nobody can see
+        if not is_the_file(self.path, self._handle):  # copied back, say: what we hold is a file that nobody can see
             self._handle.close()
             self._handle = _wait_for_lock(self.path)
         self._holder = replace(self._holder, beats=self._holder.beats + 1)
-        with suppress(FileNotFoundError):                     # gone since we looked: the next beat ends this process
+        with suppress(FileNotFoundError):  # gone since we looked: the next beat ends this process
             write_holder(self.path, self._holder, make=False)
 
     def _mine(self) -> bool:

@@ -21,5 +21,7 @@ def lost_after_s() -> float:
         seconds = 0.0
     least = FEWEST_BEATS * BEAT_S
     if not seconds >= least:
-        raise ConfigError(f"TWIN_LOST_AFTER_S={text}", f"give seconds, at least {least:.0f}: a run beats every {BEAT_S:.0f} s")
+        raise ConfigError(
+            f"TWIN_LOST_AFTER_S={text}", f"give seconds, at least {least:.0f}: a run beats every {BEAT_S:.0f} s"
+        )
     return seconds

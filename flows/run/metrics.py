@@ -43,20 +43,33 @@ def of_records(store: Store, records: Sequence[RunRecord]) -> list[Metric]:
     states = Counter(r.state for r in records)
     now = time.time()
     ended = max((r.started + r.seconds for r in records if r.state != "running"), default=0.0)
-    return [gauge("twin_runs", "Known runs by state.", {s: states[s] for s in STATES}, "state"),
-            gauge("twin_stage_failures", "Runs that ended in this stage.", _failures(records), "stage"),
-            gauge("twin_stage_running", "Runs that are in this stage now.", _in_stage(running), "stage"),
-            gauge("twin_run_oldest_seconds", "Since when the oldest run under way goes on; 0 without one.",
-                  max((now - r.started for r in running), default=0.0)),
-            gauge("twin_last_run_ended_seconds", "When a run ended last, seconds since the epoch; 0 if none did.", ended),
-            summary("twin_stage_seconds", "Seconds to compute a stage's result; results from the store are not counted.",
-                    _computed_seconds(records), "stage"),
-            gauge("twin_stage_from_store", "Results that a run took from the store.", _from_store(records), "stage"),
-            summary("twin_run_seconds", "Seconds of finished runs.", {"": [r.seconds for r in done]}),
-            gauge("twin_store_free_bytes", "Free bytes on the store's disk.", shutil.disk_usage(store.root).free),
-            gauge("twin_paused", "1 while the store's disk is so full that no run is begun.", int(bool(why_paused(store)))),
-            gauge("twin_store_damaged", "Results that were found damaged and set aside.", len(list((store.root / "corrupt").glob("*")))),
-            gauge("twin_metrics_written_seconds", "When these figures were taken, seconds since the epoch.", round(now))]
+    return [
+        gauge("twin_runs", "Known runs by state.", {s: states[s] for s in STATES}, "state"),
+        gauge("twin_stage_failures", "Runs that ended in this stage.", _failures(records), "stage"),
+        gauge("twin_stage_running", "Runs that are in this stage now.", _in_stage(running), "stage"),
+        gauge(
+            "twin_run_oldest_seconds",
+            "Since when the oldest run under way goes on; 0 without one.",
+            max((now - r.started for r in running), default=0.0),
+        ),
+        gauge("twin_last_run_ended_seconds", "When a run ended last, seconds since the epoch; 0 if none did.", ended),
+        summary(
+            "twin_stage_seconds",
+            "Seconds to compute a stage's result; results from the store are not counted.",
+            _computed_seconds(records),
+            "stage",
+        ),
+        gauge("twin_stage_from_store", "Results that a run took from the store.", _from_store(records), "stage"),
+        summary("twin_run_seconds", "Seconds of finished runs.", {"": [r.seconds for r in done]}),
+        gauge("twin_store_free_bytes", "Free bytes on the store's disk.", shutil.disk_usage(store.root).free),
+        gauge("twin_paused", "1 while the store's disk is so full that no run is begun.", int(bool(why_paused(store)))),
+        gauge(
+            "twin_store_damaged",
+            "Results that were found damaged and set aside.",
+            len(list((store.root / "corrupt").glob("*"))),
+        ),
+        gauge("twin_metrics_written_seconds", "When these figures were taken, seconds since the epoch.", round(now)),
+    ]
 
 
 def of_captures(records: Iterable[RunRecord]) -> list[Metric]:
@@ -64,8 +77,14 @@ def of_captures(records: Iterable[RunRecord]) -> list[Metric]:
     found = look_at_captures(records)
     if found is None:
         return []
-    return [gauge("twin_captures_waiting", "READY captures of which no run has begun.", found.waiting),
-            gauge("twin_captures_set_aside", "READY captures that failed three nights in a row for one reason.", len(found.set_aside))]
+    return [
+        gauge("twin_captures_waiting", "READY captures of which no run has begun.", found.waiting),
+        gauge(
+            "twin_captures_set_aside",
+            "READY captures that failed three nights in a row for one reason.",
+            len(found.set_aside),
+        ),
+    ]
 
 
 @dataclass(frozen=True)
@@ -106,7 +125,7 @@ class Figures:
 
     def text(self) -> str:
         """All figures as they are now; those of the captures folder may be CAPTURES_EVERY_S old."""
-        with self._turn:                                # askers that come at once take turns
+        with self._turn:  # askers that come at once take turns
             records = self._records.again(self._known)
             if time.monotonic() >= self._captures_due:
                 self._captures = of_captures(records)

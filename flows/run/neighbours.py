@@ -20,7 +20,11 @@ from stages.core.parallel import usable_cores
 
 FRESH_S = 30.0
 """a file that is younger may not be locked yet"""
-_QUOTA = (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
+_QUOTA = (
+    Path("/sys/fs/cgroup/cpu.max"),
+    Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
+    Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,9 @@ def share_of_cores() -> int:
 def _quota() -> int | None:
     """Whole cores that the container may use, rounded up; None without a limit."""
     with contextlib.suppress(OSError, ValueError):
-        limit, period = _QUOTA[0].read_text().split() if _QUOTA[0].exists() else (_QUOTA[1].read_text(), _QUOTA[2].read_text())
+        limit, period = (
+            _QUOTA[0].read_text().split() if _QUOTA[0].exists() else (_QUOTA[1].read_text(), _QUOTA[2].read_text())
+        )
         if limit.strip() not in ("max", "-1"):
             return -(-int(limit) // int(period))
     return None

@@ -38,7 +38,7 @@ class ProgressPictures:
         for panel, (name, row, rows) in SHOWN[stage].items():
             try:
                 picture = read_rgb(folder / "pictures" / f"{name}.jpg")
-            except (OSError, TwinError):               # a picture less
+            except (OSError, TwinError):  # a picture less
                 continue
             height = picture.shape[0] // rows
             self._shown[panel] = picture[row * height : (row + 1) * height]

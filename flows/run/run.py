@@ -1,7 +1,7 @@
 """One reconstruction under way: its settings, its record, and how a stage of it is run. No Prefect here.
 
-    with Run(request, store, beside) as run:
-        reconstruct.walk(run, run.compute)
+with Run(request, store, beside) as run:
+    reconstruct.walk(run, run.compute)
 """
 
 from __future__ import annotations
@@ -77,7 +77,12 @@ class Run:
 
     def __init__(self, request: Reconstruction, store: Store, beside: Beside | None = None, flow_run: str = "") -> None:
         beside = beside or Beside()
-        self.request, self.store, self.watcher, self.leave_if_over = request, store, beside.watcher, beside.leave_if_over
+        self.request, self.store, self.watcher, self.leave_if_over = (
+            request,
+            store,
+            beside.watcher,
+            beside.leave_if_over,
+        )
         check_places(request.capture, None if request.until else request.out, request.route)
         if store.remote is not None:
             store.remote.check()
@@ -87,7 +92,9 @@ class Run:
         self.stages: tuple[Stage, ...] = _until(every, request.until)
         self._check_needs()
         self.records = RunRecords(store)
-        self.record = beside.resumed or self.records.new(request.model_dump(mode="json"), [s.name for s in self.stages], flow_run)
+        self.record = beside.resumed or self.records.new(
+            request.model_dump(mode="json"), [s.name for s in self.stages], flow_run
+        )
         self.record.started_by = self.record.started_by or beside.started_by or at_a_terminal()
         self._watch = CaptureWatch(Path(request.capture))
         self._pictures = beside.pictures
@@ -108,11 +115,17 @@ class Run:
         past = self.records.of_capture(Path(self.request.capture))
         self._known = known_manifests(self.store, [(n, s.fingerprint) for r in past for n, s in r.stages.items()])
         recent = self.records.recent(RECENT_RUNS)
-        self._seen.enter_context(among_neighbours(self.record.id, self.record.flow_run, needed_gb(self.request.profile, recent)))
-        self.watcher.run_started(self.record, expected_seconds([s.name for s in self.stages], self.request.profile, recent))
+        self._seen.enter_context(
+            among_neighbours(self.record.id, self.record.flow_run, needed_gb(self.request.profile, recent))
+        )
+        self.watcher.run_started(
+            self.record, expected_seconds([s.name for s in self.stages], self.request.profile, recent)
+        )
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._warm.close()
         self._seen.close()
         self.leave_if_over()
@@ -141,8 +154,13 @@ class Run:
     def _resolved(self, every: tuple[Stage, ...]) -> Settings:
         """The settings. Raises ConfigError."""
         refuse_of_other_route(self.request.overrides(), self.route, (*every, *asked_stages()))
-        settings = resolve({s.name: s.Config for s in load_stages()}, self.request.profile, Path(self.request.capture) / "twin.yaml",
-                           self.request.overrides(), packaged="TWIN_STAGES" not in os.environ)
+        settings = resolve(
+            {s.name: s.Config for s in load_stages()},
+            self.request.profile,
+            Path(self.request.capture) / "twin.yaml",
+            self.request.overrides(),
+            packaged="TWIN_STAGES" not in os.environ,
+        )
         if "TWIN_STAGES" not in os.environ:
             refuse_unfit(settings.stages, self.route)
         return settings
@@ -190,7 +208,10 @@ class Run:
             return False
         if not self._watch.may_begin_again:
             if not self.record.changed:
-                log.warning("the capture goes on changing (%s): this twin is made of what was there, and does not count as done", change)
+                log.warning(
+                    "the capture goes on changing (%s): this twin is made of what was there, and does not count as done",
+                    change,
+                )
             self.record.changed = change
             return False
         self._say(f"the capture changed while it was read ({change}): this run begins again once it has settled")
@@ -223,25 +244,38 @@ class Run:
         except OutOfMemory as e:
             if (lower := with_less_memory(self.settings.stages[stage.name])) is None:
                 raise
-            self._say(f"{e.message}. Tried once more with {stage.name}.memory=auto, which lowers its settings as far as it takes")
+            self._say(
+                f"{e.message}. Tried once more with {stage.name}.memory=auto, which lowers its settings as far as it takes"
+            )
             return self._compute(stage, inputs, lower)
 
     def _compute(self, stage: Stage, inputs: Mapping[str, ArtifactRef], config: Any) -> StageResult:
         entry = self.record.stages[stage.name] = StageRecord(state="running")
-        self.record.beyond.get("stages", {}).pop(stage.name, None)          # it told of the result before
+        self.record.beyond.get("stages", {}).pop(stage.name, None)  # it told of the result before
         identity = identity_of(stage, inputs, config, self.settings.seed)
         entry.fingerprint = digest_mapping(identity)
         forced = stage.name in self._forced
 
         def computing() -> None:
-            entry.why = "asked for" if forced else self.store.set_aside.get(entry.fingerprint) or why_computed(identity, self._known)
+            entry.why = (
+                "asked for"
+                if forced
+                else self.store.set_aside.get(entry.fingerprint) or why_computed(identity, self._known)
+            )
             log.info("%s: computing (%s)", stage.name, entry.why)
             self.watcher.stage_computing(stage.name, entry.why)
 
-        job = StageJob(self.store, seed=self.settings.seed, threads=self.request.threads or share_of_cores(), force=forced,
-                       time_limit_s=self.request.time_limit_s, computing=computing, warm=self._warm,
-                       aside=self._pictures and self._pictures.aside,
-                       progress=lambda done, total, note: self.watcher.progress(stage.name, done, total, note))
+        job = StageJob(
+            self.store,
+            seed=self.settings.seed,
+            threads=self.request.threads or share_of_cores(),
+            force=forced,
+            time_limit_s=self.request.time_limit_s,
+            computing=computing,
+            warm=self._warm,
+            aside=self._pictures and self._pictures.aside,
+            progress=lambda done, total, note: self.watcher.progress(stage.name, done, total, note),
+        )
         self.records.save(self.record)
         self.watcher.stage_started(stage.name)
         started = time.monotonic()
@@ -278,12 +312,22 @@ class Run:
             return None
         self.leave_if_over()
         asked, source = Path(self.request.out), self._source()
-        extra = {"source": source, "run": self.record.id, "capture": self.request.name, "profile": self.request.profile,
-                 "seed": self.settings.seed,
-                 "asked": {"settings": list(self.request.settings), "started": self.record.started, "marker": self.record.marker,
-                           "listing": self.record.listing, "changed": self.record.changed},
-                 "seconds_wall": round(time.monotonic() - self._started, 3),
-                 "cached": [n for n, s in self.record.stages.items() if s.cached]}
+        extra = {
+            "source": source,
+            "run": self.record.id,
+            "capture": self.request.name,
+            "profile": self.request.profile,
+            "seed": self.settings.seed,
+            "asked": {
+                "settings": list(self.request.settings),
+                "started": self.record.started,
+                "marker": self.record.marker,
+                "listing": self.record.listing,
+                "changed": self.record.changed,
+            },
+            "seconds_wall": round(time.monotonic() - self._started, 3),
+            "cached": [n for n, s in self.record.stages.items() if s.cached],
+        }
         with self.store.lock_where_possible(twin_lock(asked)):
             out = place_of(asked, Path(self.request.capture), self.request.profile, source)
             assemble_twin(out, self._refs, self._manifests, extra, self.store.disk)
@@ -345,7 +389,7 @@ def _judge(record: RunRecord, error: BaseException | None) -> None:
 
 
 def _log_to(path: Path) -> logging.Handler | None:
-    with suppress(OSError):                    # a full disk: the stage's own error says so
+    with suppress(OSError):  # a full disk: the stage's own error says so
         handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter(LOG_FORMAT))
         for name in ("flows", "stages"):
@@ -360,5 +404,5 @@ def _close_log(handler: logging.Handler | None) -> None:
     if handler is not None:
         for name in ("flows", "stages"):
             logging.getLogger(name).removeHandler(handler)
-        with suppress(OSError):                # on a full disk its last lines are lost, the run is not
+        with suppress(OSError):  # on a full disk its last lines are lost, the run is not
             handler.close()

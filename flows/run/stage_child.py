@@ -70,7 +70,7 @@ def die_with_parent(parent_pid: int) -> None:
     """SIGKILL for this process as soon as its parent is gone, however that ended."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:            # it died before the call above took effect
+    if os.getppid() != parent_pid:  # it died before the call above took effect
         os._exit(1)
     if not sys.platform.startswith("linux"):
         threading.Thread(target=_watch_parent, args=(parent_pid,), daemon=True).start()
@@ -96,15 +96,22 @@ def share_threads(threads: int) -> None:
         os.environ[name] = str(threads)
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(threads)
-    if "numba" in sys.modules:                 # its threads are not launched yet
+    if "numba" in sys.modules:  # its threads are not launched yet
         sys.modules["numba"].config.NUMBA_NUM_THREADS = threads
 
 
 def load_stages(route: str = "all") -> tuple[Any, ...]:
     """The stages of a route in order, or those of all; TWIN_STAGES=module:function names others than the real ones, for tests and
     experiments."""
-    real = {"stereo": "stages", "posed": "posed_stages", "scene": "scene_stages", "rgbd": "rgbd_stages", "merge": "merge_stages",
-            "turntable": "turntable_stages", "all": "every_stage"}[route]
+    real = {
+        "stereo": "stages",
+        "posed": "posed_stages",
+        "scene": "scene_stages",
+        "rgbd": "rgbd_stages",
+        "merge": "merge_stages",
+        "turntable": "turntable_stages",
+        "all": "every_stage",
+    }[route]
     module, function = os.environ.get("TWIN_STAGES", f"stages.graph:{real}").split(":")
     return getattr(importlib.import_module(module), function)()
 
@@ -146,15 +153,20 @@ def run_job(job: dict[str, Any], messages: Messages) -> None:
     inputs = {kind: ArtifactRef(kind, Path(path), digest) for kind, (path, digest) in job["inputs"].items()}
     fingerprint = fingerprint_of(stage, inputs, config, job["seed"])
     if fingerprint != job["fingerprint"]:
-        raise StageError(f"the program or the weights of {stage.name} changed while the run was under way", "run the same command again")
+        raise StageError(
+            f"the program or the weights of {stage.name} changed while the run was under way",
+            "run the same command again",
+        )
     device = device_for(stage)
     aside = Aside(Path(job["aside"][0]), tuple(job["aside"][1]), job["aside"][2]) if job["aside"] else None
-    context = StageContext(threads=job["threads"], seed=job["seed"], device=device, progress=messages.progress, aside=aside)
+    context = StageContext(
+        threads=job["threads"], seed=job["seed"], device=device, progress=messages.progress, aside=aside
+    )
     store = Store(Path(job["store"]))
     with my_turn_on(device, messages):
         try:
             result = run_stage(stage, inputs, config, store, context, force=job["force"])
-        except Exception as e:      # whichever library it was that met a full disk or the end of memory
+        except Exception as e:  # whichever library it was that met a full disk or the end of memory
             if isinstance(e, TwinError) or (trouble := trouble_of_the_machine(e, stage, config, store)) is None:
                 raise
             raise trouble from e
@@ -177,9 +189,13 @@ def main(messages_to: int | None = None) -> int:
         try:
             run_job(job, messages)
         except TwinError as e:
-            messages.send("error", cls=type(e).__name__, message=e.message, advice=e.advice, traceback=traceback.format_exc())
-        except Exception as e:      # noqa: BLE001 - the border of the process: whatever it was, the parent must hear of it
-            messages.send("error", cls="", message=f"{type(e).__name__}: {e}", advice="", traceback=traceback.format_exc())
+            messages.send(
+                "error", cls=type(e).__name__, message=e.message, advice=e.advice, traceback=traceback.format_exc()
+            )
+        except Exception as e:  # noqa: BLE001 - the border of the process: whatever it was, the parent must hear of it
+            messages.send(
+                "error", cls="", message=f"{type(e).__name__}: {e}", advice="", traceback=traceback.format_exc()
+            )
     return 0
 
 

@@ -115,12 +115,23 @@ class _WarmProcessDied(Exception):
     """Nobody knows how the child would have ended."""
 
 
-def _spec(stage: Stage, inputs: Mapping[str, ArtifactRef], config: Any, fingerprint: str, job: StageJob) -> dict[str, Any]:
-    return {"stage": stage.name, "fingerprint": fingerprint, "settings": plain(config), "store": str(job.store.root),
-            "inputs": {k: [str(r.path), r.fingerprint] for k, r in inputs.items()},
-            "seed": job.seed, "threads": job.threads, "force": job.force, "parent_pid": os.getpid(),
-            "aside": job.aside and [str(job.aside.folder), job.aside.panels, job.aside.every],
-            "environment": dict(os.environ), "folder": _here()}
+def _spec(
+    stage: Stage, inputs: Mapping[str, ArtifactRef], config: Any, fingerprint: str, job: StageJob
+) -> dict[str, Any]:
+    return {
+        "stage": stage.name,
+        "fingerprint": fingerprint,
+        "settings": plain(config),
+        "store": str(job.store.root),
+        "inputs": {k: [str(r.path), r.fingerprint] for k, r in inputs.items()},
+        "seed": job.seed,
+        "threads": job.threads,
+        "force": job.force,
+        "parent_pid": os.getpid(),
+        "aside": job.aside and [str(job.aside.folder), job.aside.panels, job.aside.every],
+        "environment": dict(os.environ),
+        "folder": _here(),
+    }
 
 
 def _here() -> str:
@@ -166,16 +177,24 @@ class _Child:
                 os.close(ends[1])
                 return forked, ends[0]
             # -P: a folder named like one of our modules in the working directory must not be imported
-            process = subprocess.Popen([sys.executable, "-P", "-m", "flows.run.stage_child", str(ends[1])], stdin=subprocess.PIPE,
-                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[ends[1]], start_new_session=True)
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "flows.run.stage_child", str(ends[1])],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=[ends[1]],
+                start_new_session=True,
+            )
         except OSError as e:
             for end in ends:
                 os.close(end)
             if e.errno in TOO_MANY_FILES:
                 raise store_error(e, self.job.store.root) from e
-            raise MachineError(f"no process can be started for {self.stage}: {e.strerror} ({memory_limit()})",
-                               "close other programs or raise the limit on processes (`ulimit -u`), then run the same command again: "
-                               "finished stages are kept") from e
+            raise MachineError(
+                f"no process can be started for {self.stage}: {e.strerror} ({memory_limit()})",
+                "close other programs or raise the limit on processes (`ulimit -u`), then run the same command again: "
+                "finished stages are kept",
+            ) from e
         os.close(ends[1])
         return process, ends[0]
 
@@ -193,9 +212,11 @@ class _Child:
                 self.peak_mb = max(self.peak_mb, _resident_mb(process.pid))
                 if self.job.time_limit_s is not None and time.monotonic() - started > self.job.time_limit_s:
                     return True
-                if not ready and process.poll() is not None:      # a grandchild may hold the pipes open
+                if not ready and process.poll() is not None:  # a grandchild may hold the pipes open
                     break
-        with contextlib.suppress(subprocess.TimeoutExpired):      # some libraries hang when they unload; the answer is here already
+        with contextlib.suppress(
+            subprocess.TimeoutExpired
+        ):  # some libraries hang when they unload; the answer is here already
             process.wait(EXIT_GRACE_S)
         return False
 
@@ -215,8 +236,10 @@ class _Child:
 
     def _judge(self, code: int, late: bool) -> dict[str, Any]:
         if late:
-            raise MachineError(f"{self.stage} did not finish within its time limit of {self.job.time_limit_s:.0f} s and was ended",
-                               "raise --time-limit, use --profile preview, or lower rectify.max_width")
+            raise MachineError(
+                f"{self.stage} did not finish within its time limit of {self.job.time_limit_s:.0f} s and was ended",
+                "raise --time-limit, use --profile preview, or lower rectify.max_width",
+            )
         if self.answer is None:
             raise self._death(code)
         if "cached" in self.answer:
@@ -229,12 +252,16 @@ class _Child:
     def _death(self, code: int) -> Exception:
         tail = "\n".join(self.output)
         if code == -signal.SIGKILL:
-            return out_of_memory(f"{self.stage} was killed by the system, most likely because memory ran out", self.peak_mb, self._lower)
+            return out_of_memory(
+                f"{self.stage} was killed by the system, most likely because memory ran out", self.peak_mb, self._lower
+            )
         if code < 0:
             name = signal.Signals(-code).name
-            return MachineError(f"{self.stage} was ended by signal {name} (it last held {self.peak_mb} MB). "
-                                f"Its last words: {tail[-600:] or 'none'}",
-                                "run the same command again: finished stages are kept; if it happens again, report the last words above")
+            return MachineError(
+                f"{self.stage} was ended by signal {name} (it last held {self.peak_mb} MB). "
+                f"Its last words: {tail[-600:] or 'none'}",
+                "run the same command again: finished stages are kept; if it happens again, report the last words above",
+            )
         return StageFault(f"{self.stage} ended with exit code {code} and no result", tail)
 
 
@@ -255,7 +282,7 @@ class _Lines:
 
 def _write_all(process: subprocess.Popen | WarmChild, text: str) -> None:
     assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError), process.stdin as pipe:     # if it died at birth, its exit code tells
+    with contextlib.suppress(BrokenPipeError), process.stdin as pipe:  # if it died at birth, its exit code tells
         pipe.write(text.encode())
 
 
@@ -279,14 +306,14 @@ def _group_lives(group: int) -> bool:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
-    if not os.path.isdir("/proc"):           # noqa: PTH112 - elsewhere nothing tells a dead process from one not yet reaped
+    if not os.path.isdir("/proc"):  # noqa: PTH112 - elsewhere nothing tells a dead process from one not yet reaped
         return False
     return any(_state_and_group(entry.name) == ("live", group) for entry in os.scandir("/proc") if entry.name.isdigit())
 
 
 def _state_and_group(pid: str) -> tuple[str, int]:
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:     # noqa: PTH123 - all processes, many times a second
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:  # noqa: PTH123 - all processes, many times a second
             state, _, group = f.read().rpartition(")")[2].split()[:3]
     except (OSError, ValueError):
         return "gone", 0
@@ -295,7 +322,7 @@ def _state_and_group(pid: str) -> tuple[str, int]:
 
 def _resident_mb(pid: int) -> int:
     try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as f:     # noqa: PTH123 - called several times a second
+        with open(f"/proc/{pid}/statm", encoding="ascii") as f:  # noqa: PTH123 - called several times a second
             return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
     except (OSError, IndexError):
         return 0

@@ -8,8 +8,20 @@ from collections.abc import Iterable, Mapping
 
 from flows.records.run_record import RunRecord
 
-BUILT_IN_S = {"rectify": 10.0, "rgbd": 10.0, "merge": 30.0, "turntable": 10.0, "depth": 40.0, "masks": 30.0, "track": 30.0, "bundle": 15.0,
-              "surface": 120.0, "texture": 30.0, "physics": 15.0, "package": 10.0}
+BUILT_IN_S = {
+    "rectify": 10.0,
+    "rgbd": 10.0,
+    "merge": 30.0,
+    "turntable": 10.0,
+    "depth": 40.0,
+    "masks": 30.0,
+    "track": 30.0,
+    "bundle": 15.0,
+    "surface": 120.0,
+    "texture": 30.0,
+    "physics": 15.0,
+    "package": 10.0,
+}
 """order of magnitude of a 40-pair capture on 2 cores; only their proportions matter once a run is under way"""
 RUNS_CONSIDERED = 8
 BELIEVABLE_FRACTION = 0.03

@@ -35,14 +35,16 @@ def deliver(run: Run) -> Path | None:
     asked, out = Path(run.request.out), run.deliver()
     if out is None or not run.request.twin_to:
         return out
-    with suppress(OSError):                              # its last lines come after this
+    with suppress(OSError):  # its last lines come after this
         shutil.copyfile(run.log_file, out / "run.log")
     address = run.request.twin_to if out == asked else f"{run.request.twin_to}.{run.request.profile}"
     if staged_here := out.parent == place_of_address(address, "twins").parent:
         mark_used(run.store, out)
     by_itself = bool(twins_address()) and address.startswith(f"{twins_address()}/")
     say = _teller(run.watcher)
-    say(f"the twin is in {send_twin(run.store, out, address, say, keep_better=by_itself, still_mine=run.leave_if_over)}")
+    say(
+        f"the twin is in {send_twin(run.store, out, address, say, keep_better=by_itself, still_mine=run.leave_if_over)}"
+    )
     if staged_here:
         make_room(run.store, 0, out)
     return out
@@ -69,4 +71,3 @@ def check_buckets(capture_from: str, twin_to: str) -> None:
                 Bucket(address).get(MANIFEST)
         except RemoteTrouble as e:
             raise StoreError(f"{address} cannot be used: {e}", ACCESS) from e
-

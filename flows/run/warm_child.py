@@ -70,7 +70,7 @@ def _serve(control: socket.socket) -> int | None:
 def _import(module: str) -> None:
     """One library, or, last, all stages."""
     if module:
-        with contextlib.suppress(ImportError):         # the stage that needs it says so
+        with contextlib.suppress(ImportError):  # the stage that needs it says so
             importlib.import_module(module)
         return
     from flows.run.stage_child import load_stages
@@ -94,12 +94,14 @@ def _forked(control: socket.socket) -> int | None:
 def _exit_code(child: int) -> int:
     """As subprocess has it, negative for a signal; the child stays a zombie."""
     ended = os.waitid(os.P_PIDFD, child, os.WEXITED | os.WNOWAIT)
-    return ended.si_status if ended is not None and ended.si_code == os.CLD_EXITED else -(ended.si_status if ended else 9)
+    return (
+        ended.si_status if ended is not None and ended.si_code == os.CLD_EXITED else -(ended.si_status if ended else 9)
+    )
 
 
 def _become(control: socket.socket, handles: list[int]) -> int:
     """A session of its own, and the run's pipes in place of the warm process's."""
-    os.setsid()                                        # before the run hears of it, which ends the whole group
+    os.setsid()  # before the run hears of it, which ends the whole group
     control.send(f"pid {os.getpid()}".encode())
     control.close()
     given, printed, messages = handles

@@ -30,7 +30,9 @@ class WarmProcess:
     def __init__(self) -> None:
         self._process: subprocess.Popen | None = None
         self._control: socket.socket | None = None
-        self.why_not = "" if hasattr(os, "pidfd_open") and sys.platform.startswith("linux") else "this system lacks what it needs"
+        self.why_not = (
+            "" if hasattr(os, "pidfd_open") and sys.platform.startswith("linux") else "this system lacks what it needs"
+        )
 
     @property
     def pid(self) -> int | None:
@@ -67,8 +69,13 @@ class WarmProcess:
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "flows.run.warm_child", str(theirs.fileno()), str(os.getpid())],
-                    env={**os.environ, BLAS_THREADS: "1"}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()], start_new_session=True)
+                    env={**os.environ, BLAS_THREADS: "1"},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
             except OSError:
                 ours.close()
                 raise

@@ -35,4 +35,3 @@ class Watcher:
 
     def run_ended(self, record: RunRecord) -> None:
         """Done, failed or interrupted; the record tells."""
-

@@ -95,8 +95,13 @@ class Arrivals:
     def _start(self, capture: ReadyCapture) -> list[str]:
         try:
             profile = self._profiles.get(capture.key, PROFILE)
-            run_deployment(DEPLOYMENT, parameters=parameters_of(capture, profile, ()), timeout=0,
-                           idempotency_key=start_key(capture, profile, ()), tags=[watcher_tag()])
+            run_deployment(
+                DEPLOYMENT,
+                parameters=parameters_of(capture, profile, ()),
+                timeout=0,
+                idempotency_key=start_key(capture, profile, ()),
+                tags=[watcher_tag()],
+            )
         except PrefectHTTPStatusError as e:
             if e.response.status_code >= 500:
                 raise

@@ -29,7 +29,7 @@ UNUSABLE = 2
 def check(args: argparse.Namespace) -> None:
     """What compose starts before everything else: images, beside the secrets that were looked at by now."""
     refuse_unpinned(os.environ)
-    print("secrets and images can be used")      # noqa: T201 - into the part's log
+    print("secrets and images can be used")  # noqa: T201 - into the part's log
 
 
 def migrate(args: argparse.Namespace) -> None:
@@ -108,14 +108,25 @@ def _address(parser: argparse.ArgumentParser) -> None:
 
 def _pool(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pool", required=True, help="the work pool whose runs it takes")
-    parser.add_argument("--limit", default="auto", help="runs at once, or auto: as many as the machine, or its container, has room for")
-    parser.add_argument("--health", action="store_true", help="answer /health at PREFECT_WORKER_WEBSERVER_HOST and _PORT")
+    parser.add_argument(
+        "--limit", default="auto", help="runs at once, or auto: as many as the machine, or its container, has room for"
+    )
+    parser.add_argument(
+        "--health", action="store_true", help="answer /health at PREFECT_WORKER_WEBSERVER_HOST and _PORT"
+    )
 
 
-PARTS = {"check": _Part(check, COMPOSE), "migrate": _Part(migrate, SERVER), "api": _Part(api, SERVER, _address),
-         "services": _Part(services, SERVER), "register": _Part(register, CLIENT), "watcher": _Part(watcher, CLIENT),
-         "files": _Part(files, CLIENT, _address), "metrics": _Part(metrics, CLIENT, _address),
-         "worker": _Part(worker, CLIENT, _pool)}
+PARTS = {
+    "check": _Part(check, COMPOSE),
+    "migrate": _Part(migrate, SERVER),
+    "api": _Part(api, SERVER, _address),
+    "services": _Part(services, SERVER),
+    "register": _Part(register, CLIENT),
+    "watcher": _Part(watcher, CLIENT),
+    "files": _Part(files, CLIENT, _address),
+    "metrics": _Part(metrics, CLIENT, _address),
+    "worker": _Part(worker, CLIENT, _pool),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             refuse_faulty_libraries()
         part.start(args)
     except TwinError as e:
-        print(f"{args.part} is not started: {e}", file=sys.stderr, flush=True)      # noqa: T201
+        print(f"{args.part} is not started: {e}", file=sys.stderr, flush=True)  # noqa: T201
         return UNUSABLE
     return 0
 

@@ -35,18 +35,32 @@ def of_server() -> list[Metric]:
 
 def _asked(client: SyncPrefectClient) -> list[Metric]:
     now = datetime.fromtimestamp(time.time()).astimezone().isoformat()
-    due = {"flows": {"name": {"any_": FLOWS}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}},
-                                                               "expected_start_time": {"before_": now}}}
+    due = {
+        "flows": {"name": {"any_": FLOWS}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": now}},
+    }
     counts = {}
     for state in STATES:
-        asked = due if state == "SCHEDULED" else {"flows": due["flows"], "flow_runs": {"state": {"type": {"any_": [state]}}}}
+        asked = (
+            due
+            if state == "SCHEDULED"
+            else {"flows": due["flows"], "flow_runs": {"state": {"type": {"any_": [state]}}}}
+        )
         counts[state.lower()] = client.request("POST", "/flow_runs/count", json=asked).json()
-    first = client.request("POST", "/flow_runs/filter", json={**due, "sort": "EXPECTED_START_TIME_ASC", "limit": 1}).json()
-    waits = max(0.0, time.time() - datetime.fromisoformat(first[0]["expected_start_time"]).timestamp()) if first else 0.0
+    first = client.request(
+        "POST", "/flow_runs/filter", json={**due, "sort": "EXPECTED_START_TIME_ASC", "limit": 1}
+    ).json()
+    waits = (
+        max(0.0, time.time() - datetime.fromisoformat(first[0]["expected_start_time"]).timestamp()) if first else 0.0
+    )
     workers = {pool: _online(client, pool) for pool in (POOL, BATCH_POOL)}
-    return [gauge("twin_flow_runs", "Flow runs that are due and wait, are being started, or run.", counts, "state"),
-            gauge("twin_queue_oldest_seconds", "How long the first of the waiting flow runs has waited; 0 without one.", waits),
-            gauge("twin_workers", "Workers of the pool that have been heard of within their time.", workers, "pool")]
+    return [
+        gauge("twin_flow_runs", "Flow runs that are due and wait, are being started, or run.", counts, "state"),
+        gauge(
+            "twin_queue_oldest_seconds", "How long the first of the waiting flow runs has waited; 0 without one.", waits
+        ),
+        gauge("twin_workers", "Workers of the pool that have been heard of within their time.", workers, "pool"),
+    ]
 
 
 def _online(client: SyncPrefectClient, pool: str) -> int:

@@ -46,14 +46,18 @@ def webhook(url: str, slack: bool) -> NotificationBlock:
     if not re.match(r"https?://[^\s/]+", url):
         raise ConfigError(f"{url!r} is no address", "give the URL of the webhook, https://...")
     content = {"text": "{{subject}}\n{{body}}"} | ({} if slack else {"subject": "{{subject}}", "body": "{{body}}"})
-    return CustomWebhookNotificationBlock(name="stereotwin", url="{{address}}", json_data=content, secrets={"address": url})
+    return CustomWebhookNotificationBlock(
+        name="stereotwin", url="{{address}}", json_data=content, secrets={"address": url}
+    )
 
 
 def mail(recipients: str, smtp: str, sender: str, user: str, password: str) -> NotificationBlock:
     """By the mail server at HOST:PORT. Raises ConfigError."""
     to = [a.strip() for a in recipients.split(",") if a.strip()]
     if not to or not all(re.fullmatch(r"[^@\s]+@[^@\s]+", a) for a in (*to, sender)):
-        raise ConfigError(f"{recipients!r} from {sender!r}: no mail addresses", "write name@host, with commas between; --sender too")
+        raise ConfigError(
+            f"{recipients!r} from {sender!r}: no mail addresses", "write name@host, with commas between; --sender too"
+        )
     host, _, port = smtp.rpartition(":")
     if not host or not port.isdigit():
         raise ConfigError(f"--smtp {smtp}", "give HOST:PORT, for example mail.example.org:587")
@@ -71,9 +75,13 @@ def set_notification(name: str, block: NotificationBlock, states: Sequence[str],
             raise ConfigError(f"{option} {', '.join(unknown) or 'nothing'}", f"choose among {', '.join(known)}")
     block.save(BLOCK + name, overwrite=True)
     with get_client(sync_client=True) as client:
-        document = client.request("GET", f"/block_types/slug/{block.get_block_type_slug()}/block_documents/name/{BLOCK + name}").json()
+        document = client.request(
+            "GET", f"/block_types/slug/{block.get_block_type_slug()}/block_documents/name/{BLOCK + name}"
+        ).json()
         _forget(client, name, keep=document["id"])
-        automation = _automation(name, document["id"], states, which).model_dump(mode="json", exclude={"owner_resource"})
+        automation = _automation(name, document["id"], states, which).model_dump(
+            mode="json", exclude={"owner_resource"}
+        )
         client.request("POST", "/automations/", json=automation).raise_for_status()
 
 
@@ -81,7 +89,9 @@ def list_notifications() -> list[Told]:
     """By name."""
     with get_client(sync_client=True) as client:
         found = _automations(client)
-    return sorted((Told(a["name"].removeprefix(PREFIX), a["description"], a["enabled"]) for a in found), key=lambda t: t.name)
+    return sorted(
+        (Told(a["name"].removeprefix(PREFIX), a["description"], a["enabled"]) for a in found), key=lambda t: t.name
+    )
 
 
 def remove_notification(name: str) -> None:
@@ -97,14 +107,18 @@ def try_notification(name: str) -> None:
         document = next((d for d in _blocks(client) if d["name"] == BLOCK + name), None)
         if document is None:
             raise _unknown(name, client)
-    kind = TwinMail if document["block_type"]["slug"] == TwinMail.get_block_type_slug() else CustomWebhookNotificationBlock
+    kind = (
+        TwinMail if document["block_type"]["slug"] == TwinMail.get_block_type_slug() else CustomWebhookNotificationBlock
+    )
     block: Any = asyncio.run(kind.aload(BLOCK + name))
     with block.raise_on_failure():
         try:
             asyncio.run(_send(block))
-        except Exception as e:      # whatever the library behind it raises for an address that does not answer
+        except Exception as e:  # whatever the library behind it raises for an address that does not answer
             said = e.log if isinstance(e, NotificationError) else e
-            raise TwinError(f"the message of {name} did not get through: {said}", "look at address, port and password; set it again") from e
+            raise TwinError(
+                f"the message of {name} did not get through: {said}", "look at address, port and password; set it again"
+            ) from e
 
 
 async def _send(block: Any) -> None:
@@ -114,12 +128,21 @@ async def _send(block: Any) -> None:
 
 
 def _automation(name: str, block: str, states: Sequence[str], which: Sequence[str]) -> AutomationCore:
-    trigger = EventTrigger(expect={f"prefect.flow-run.{STATES[s]}" for s in states}, posture=Posture.Reactive, threshold=1,
-                           match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-                           match_related=ResourceSpecification({"prefect.resource.role": "flow",
-                                                                "prefect.resource.name": [WHICH[w] for w in which]}))
-    return AutomationCore(name=PREFIX + name, description=f"{' and '.join(which)} that are {', '.join(states)}", trigger=trigger,
-                          actions=[SendNotification(block_document_id=block, subject=SUBJECT, body=BODY)])
+    trigger = EventTrigger(
+        expect={f"prefect.flow-run.{STATES[s]}" for s in states},
+        posture=Posture.Reactive,
+        threshold=1,
+        match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+        match_related=ResourceSpecification(
+            {"prefect.resource.role": "flow", "prefect.resource.name": [WHICH[w] for w in which]}
+        ),
+    )
+    return AutomationCore(
+        name=PREFIX + name,
+        description=f"{' and '.join(which)} that are {', '.join(states)}",
+        trigger=trigger,
+        actions=[SendNotification(block_document_id=block, subject=SUBJECT, body=BODY)],
+    )
 
 
 def _automations(client: SyncPrefectClient) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ def worker(pool: str, limit: str, health: bool = False) -> None:
     for. `health`: whether it answers a probe, see deployed.py."""
     import asyncio
 
-    warnings.filterwarnings("ignore", "Type 'OneProcessPerRun'")      # that it takes the place of Prefect's own is meant
+    warnings.filterwarnings("ignore", "Type 'OneProcessPerRun'")  # that it takes the place of Prefect's own is meant
     from flows.flow_run.own_work import POOL
     from flows.run.admission import MOST_AT_ONCE, Admission, limit_of
     from flows.serve.worker import OneProcessPerRun
@@ -44,7 +44,7 @@ def worker(pool: str, limit: str, health: bool = False) -> None:
     most = limit_of(limit)
     many = MOST_AT_ONCE if pool == POOL else BATCHES_AT_ONCE
     ours = OneProcessPerRun(work_pool_name=pool, limit=most or many, name=f"{pool}-{os.uname().nodename}")
-    if pool == POOL:                                # a batch only waits for its captures
+    if pool == POOL:  # a batch only waits for its captures
         ours.admission = Admission(Store(), most)
     asyncio.run(ours.start(with_healthcheck=health))
 
@@ -103,16 +103,23 @@ def watcher() -> None:
         while True:
             say_alive()
             for line in [*arrivals.look(), *recovery.look()]:
-                print(line, flush=True)      # noqa: T201 - into the part's log
+                print(line, flush=True)  # noqa: T201 - into the part's log
             offer.look(arrivals.captures.changes)
             if (removed := keeper.look()) and removed.folders:
-                print(f"removed {removed.folders} results, {removed.bytes / 1e9:.1f} GB", flush=True)      # noqa: T201
+                print(f"removed {removed.folders} results, {removed.bytes / 1e9:.1f} GB", flush=True)  # noqa: T201
             if (removed := twins.look()) and removed.folders:
-                print(f"removed {removed.folders} old twins, {removed.bytes / 1e9:.1f} GB", flush=True)      # noqa: T201
+                print(f"removed {removed.folders} old twins, {removed.bytes / 1e9:.1f} GB", flush=True)  # noqa: T201
             time.sleep(LOOK_AGAIN_S if arrivals.hurried else LOOK_FOR_CAPTURES_EVERY_S)
 
 
-PARTS = {"server": server, "worker": worker, "register": register, "files": files, "metrics": metrics, "watcher": watcher}
+PARTS = {
+    "server": server,
+    "worker": worker,
+    "register": register,
+    "files": files,
+    "metrics": metrics,
+    "watcher": watcher,
+}
 
 
 def main() -> None:

@@ -89,7 +89,9 @@ class Recovery:
 
     def _may_judge(self) -> bool:
         judging = self._folder / "judge.lock"
-        if self._judge is not None and not is_the_file(judging, self._judge):       # of a machine that was cut off and is back
+        if self._judge is not None and not is_the_file(
+            judging, self._judge
+        ):  # of a machine that was cut off and is back
             self._judge.close()
             self._judge = None
         if self._judge is None:
@@ -112,7 +114,9 @@ class Recovery:
             return None
 
     def _look_at_lease(self, run: FlowRun, holder: Holder) -> str:
-        if run.state is None or run.state.is_scheduled() or run.state.is_pending():     # brought back: it waits for a worker
+        if (
+            run.state is None or run.state.is_scheduled() or run.state.is_pending()
+        ):  # brought back: it waits for a worker
             return ""
         path = self._folder / f"{run.id}{SUFFIX}"
         if run.state.is_final() and not _marked_by_watch(run):
@@ -122,19 +126,31 @@ class Recovery:
         silent = self._leases.seconds(str(run.id), (holder, run.state.id))
         if silent < (CONFIRMED_AFTER_S if here else self._lost_after) or not _take(path, holder):
             return ""
-        return self._bring_back(run, "its process is gone" if here else f"its machine {holder.host or '(name unknown)'} is gone")
+        return self._bring_back(
+            run, "its process is gone" if here else f"its machine {holder.host or '(name unknown)'} is gone"
+        )
 
     def _look_at_others(self) -> list[str]:
         """Runs that are about to start, or say that they run, without a lease."""
-        return [self._look_at_other(r) for r in self._read(state={"type": {"any_": [StateType.PENDING, StateType.RUNNING]}})]
+        return [
+            self._look_at_other(r) for r in self._read(state={"type": {"any_": [StateType.PENDING, StateType.RUNNING]}})
+        ]
 
     def _look_at_other(self, run: FlowRun) -> str:
-        if run.state is None or run.deployment_id is None or (run.state.is_running() and (self._folder / f"{run.id}{SUFFIX}").exists()):
+        if (
+            run.state is None
+            or run.deployment_id is None
+            or (run.state.is_running() and (self._folder / f"{run.id}{SUFFIX}").exists())
+        ):
             return ""
         still = self._others.seconds(str(run.id), run.state.id)
         if run.state.is_pending():
             return self._bring_back(run, "its worker was gone before it started") if still > SUBMITTED_WITHIN_S else ""
-        return self._bring_back(run, "its process ended and could not say so") if still > NO_LEASE_FACTOR * self._lost_after else ""
+        return (
+            self._bring_back(run, "its process ended and could not say so")
+            if still > NO_LEASE_FACTOR * self._lost_after
+            else ""
+        )
 
     def _bring_back(self, run: FlowRun, why: str) -> str:
         if run.state and run.state.is_cancelling():
@@ -142,11 +158,14 @@ class Recovery:
             return f"{run.name}: {why} while it was cancelled"
         if run.run_count < MOST_ATTEMPTS:
             # at its old time: it comes before those that have not begun
-            again = Scheduled(name="AwaitingRetry", message=f"{why}: started again", scheduled_time=run.expected_start_time)
+            again = Scheduled(
+                name="AwaitingRetry", message=f"{why}: started again", scheduled_time=run.expected_start_time
+            )
             self._client.set_flow_run_state(run.id, again, force=True)
             return f"{run.name}: {why}, started again"
-        self._client.set_flow_run_state(run.id, Crashed(message=f"{why}, for the {run.run_count}th time. Press Retry to try once more."),
-                                        force=True)
+        self._client.set_flow_run_state(
+            run.id, Crashed(message=f"{why}, for the {run.run_count}th time. Press Retry to try once more."), force=True
+        )
         return f"{run.name}: {why}, given up after {run.run_count} attempts"
 
     def _read(self, **what: dict[str, Any]) -> list[FlowRun]:

@@ -37,8 +37,17 @@ class Schedule:
     """when the server will start it next; None while it is paused or the server has not planned it yet"""
 
     def __str__(self) -> str:
-        what = ", ".join(f"{k} {v}" for k, v in self.parameters.items() if v not in ("", [], False)) or "as the deployment says"
-        state = "paused" if not self.active else f"next {self.next_run:%Y-%m-%d %H:%M %Z}" if self.next_run else "not planned yet"
+        what = (
+            ", ".join(f"{k} {v}" for k, v in self.parameters.items() if v not in ("", [], False))
+            or "as the deployment says"
+        )
+        state = (
+            "paused"
+            if not self.active
+            else f"next {self.next_run:%Y-%m-%d %H:%M %Z}"
+            if self.next_run
+            else "not planned yet"
+        )
         return f"{self.name}: {self.when}; {what}; {state}"
 
 
@@ -65,7 +74,9 @@ def set_schedule(cron: str, timezone: str, parameters: dict[str, Any], name: str
     try:
         times = CronSchedule(cron=cron, timezone=timezone)
     except ValueError as e:
-        raise ConfigError(f"'{cron}' in {timezone} is not a time", "give five fields ('0 2 * * *') and a zone (Europe/Berlin)") from e
+        raise ConfigError(
+            f"'{cron}' in {timezone} is not a time", "give five fields ('0 2 * * *') and a zone (Europe/Berlin)"
+        ) from e
     with get_client(sync_client=True) as client:
         known = _known(client)
         old = [k for k in known if (k.name == name if name else _is_at(k.schedule, times))]
@@ -75,7 +86,9 @@ def set_schedule(cron: str, timezone: str, parameters: dict[str, Any], name: str
         made = DeploymentScheduleCreate(schedule=times, active=True, parameters=parameters, slug=name)
         deployment = client.read_deployment_by_name(DEPLOYMENT).id
         client.create_deployment_schedules(deployment, [made])
-        client.request("POST", f"/deployments/{deployment}/schedule", json={})      # planned now, not when the server looks again
+        client.request(
+            "POST", f"/deployments/{deployment}/schedule", json={}
+        )  # planned now, not when the server looks again
     return name
 
 
@@ -84,9 +97,19 @@ def list_schedules() -> list[Schedule]:
     with get_client(sync_client=True) as client:
         known = _known(client)
         planned = _planned(client)
-    return sorted((Schedule(k.name, _in_words(k.schedule.schedule), bool(k.schedule.active),
-                            {**k.deployment.parameters, **k.schedule.parameters}, planned.get(str(k.schedule.id))) for k in known),
-                  key=lambda s: s.name)
+    return sorted(
+        (
+            Schedule(
+                k.name,
+                _in_words(k.schedule.schedule),
+                bool(k.schedule.active),
+                {**k.deployment.parameters, **k.schedule.parameters},
+                planned.get(str(k.schedule.id)),
+            )
+            for k in known
+        ),
+        key=lambda s: s.name,
+    )
 
 
 def remove_schedules(names: Collection[str] = ()) -> list[str]:
@@ -95,7 +118,9 @@ def remove_schedules(names: Collection[str] = ()) -> list[str]:
         known = _known(client)
         if unknown := set(names) - {k.name for k in known}:
             there = ", ".join(sorted(k.name for k in known)) or "none"
-            raise ConfigError(f"there is no schedule {', '.join(sorted(unknown))}", f"there are: {there} (twin schedule --list)")
+            raise ConfigError(
+                f"there is no schedule {', '.join(sorted(unknown))}", f"there are: {there} (twin schedule --list)"
+            )
         gone = [k for k in known if not names or k.name in names]
         for k in gone:
             k.remove(client)
@@ -113,7 +138,9 @@ def _of_the_batch() -> FlowFilter:
 def _planned(client: SyncPrefectClient) -> dict[str, datetime]:
     """{id of a schedule: the earliest time at which a run of it waits}."""
     waiting = FlowRunFilter.model_validate({"state": {"type": {"any_": [StateType.SCHEDULED]}}})
-    runs = client.read_flow_runs(flow_filter=_of_the_batch(), flow_run_filter=waiting, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=MOST)
+    runs = client.read_flow_runs(
+        flow_filter=_of_the_batch(), flow_run_filter=waiting, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=MOST
+    )
     planned: dict[str, datetime] = {}
     for run in runs:
         if run.created_by and run.created_by.type == "SCHEDULE" and run.expected_start_time:
@@ -122,7 +149,10 @@ def _planned(client: SyncPrefectClient) -> dict[str, datetime]:
 
 
 def _is_at(old: DeploymentSchedule, times: CronSchedule) -> bool:
-    return isinstance(old.schedule, CronSchedule) and (old.schedule.cron, old.schedule.timezone) == (times.cron, times.timezone)
+    return isinstance(old.schedule, CronSchedule) and (old.schedule.cron, old.schedule.timezone) == (
+        times.cron,
+        times.timezone,
+    )
 
 
 def _free_name(taken: set[str]) -> str:

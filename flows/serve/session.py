@@ -15,26 +15,32 @@ from stages.core.errors import TwinError
 from stages.core.store import Store
 
 
-def reconstruct_here(request: Reconstruction, beside: Beside, say: Callable[[str], None], use_prefect: bool = True) -> str | None:
+def reconstruct_here(
+    request: Reconstruction, beside: Beside, say: Callable[[str], None], use_prefect: bool = True
+) -> str | None:
     """Run the flow and return the twin folder (None if it was to stop early). Raises what the stages raise."""
     if not use_prefect:
         return _directly(request, beside)
     if url := os.environ.get("PREFECT_API_URL"):
         if not answers(url, 5.0):
-            raise TwinError(f"no Prefect server answers at {url}",
-                            "start it, or unset PREFECT_API_URL to use the embedded one, or add --no-prefect")
-        use_server(Store())               # its password, if it is the `twin serve` of this store
+            raise TwinError(
+                f"no Prefect server answers at {url}",
+                "start it, or unset PREFECT_API_URL to use the embedded one, or add --no-prefect",
+            )
+        use_server(Store())  # its password, if it is the `twin serve` of this store
         return _as_flow(request, beside, lambda: None)
     if beside.resumed is not None and (served := read_address(Store())) and answers(served.api, 1.0):
-        use_server(Store())               # a run goes on where its history is: no second server beside the one that runs
+        use_server(Store())  # a run goes on where its history is: no second server beside the one that runs
         return _as_flow(request, beside, lambda: None)
     try:
         return _embedded(request, beside)
-    except Exception as e:      # whatever Prefect makes of a server that cannot write its database any more
+    except Exception as e:  # whatever Prefect makes of a server that cannot write its database any more
         if isinstance(e, TwinError) or not (isinstance(e, ServerUnavailable) or disk_is_full(Store().root)):
             raise
         why = str(e) if isinstance(e, ServerUnavailable) else "the disk is full"
-        say(f"Prefect's embedded server cannot work ({why}). The run goes on without it: same results, but no history in the Prefect UI.")
+        say(
+            f"Prefect's embedded server cannot work ({why}). The run goes on without it: same results, but no history in the Prefect UI."
+        )
         return _directly(request, beside)
 
 

@@ -34,8 +34,13 @@ class SpareProcess:
         if self._process is None or self._process.returncode is not None:
             with contextlib.suppress(OSError):
                 self._process = await anyio.open_process(
-                    [sys.executable, "-P", "-m", "flows.serve.spare_flow"], stdin=subprocess.PIPE, stdout=None, stderr=None,
-                    env=environment(FLOW_ENVIRONMENT), start_new_session=True)
+                    [sys.executable, "-P", "-m", "flows.serve.spare_flow"],
+                    stdin=subprocess.PIPE,
+                    stdout=None,
+                    stderr=None,
+                    env=environment(FLOW_ENVIRONMENT),
+                    start_new_session=True,
+                )
 
     def take(self) -> anyio.abc.Process | None:
         """The one that waits, if it lives; it is the caller's from now on."""
@@ -57,7 +62,9 @@ class SpareStarter(EngineCommandStarter):
         super().__init__(**options)
         self._spare = spare
 
-    async def start(self, flow_run: FlowRun, task_status: anyio.abc.TaskStatus[ProcessHandle] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def start(
+        self, flow_run: FlowRun, task_status: anyio.abc.TaskStatus[ProcessHandle] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
         """Until the run's process ends, as Prefect's."""
         process = self._spare.take()
         if process is None or not await self._told(process, flow_run):
@@ -69,7 +76,10 @@ class SpareStarter(EngineCommandStarter):
 
     async def _told(self, process: anyio.abc.Process, flow_run: FlowRun) -> bool:
         """False if it has died meanwhile."""
-        job = {"flow": command_from_string(str(self._command))[-1], "environment": environment(self._env, self._of_run(flow_run))}
+        job = {
+            "flow": command_from_string(str(self._command))[-1],
+            "environment": environment(self._env, self._of_run(flow_run)),
+        }
         assert process.stdin is not None
         try:
             await process.stdin.send(json.dumps(job).encode() + b"\n")
@@ -81,10 +91,13 @@ class SpareStarter(EngineCommandStarter):
 
     def _of_run(self, flow_run: FlowRun) -> dict[str, str | None]:
         """What Prefect's starter adds for one run."""
-        own = {"PREFECT__FLOW_RUN_ID": str(flow_run.id), "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",
-               "PREFECT__DEPLOYMENT_NAME": self._env.get("PREFECT__DEPLOYMENT_NAME")}
+        own = {
+            "PREFECT__FLOW_RUN_ID": str(flow_run.id),
+            "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",
+            "PREFECT__DEPLOYMENT_NAME": self._env.get("PREFECT__DEPLOYMENT_NAME"),
+        }
         if self._control_channel is not None:
-            with contextlib.suppress(RuntimeError):            # it could not listen: cancelling kills then, as without it
+            with contextlib.suppress(RuntimeError):  # it could not listen: cancelling kills then, as without it
                 port, token = self._control_channel.register(flow_run.id)
                 own |= {"PREFECT__CONTROL_PORT": str(port), "PREFECT__CONTROL_TOKEN": token}
         return own

@@ -28,7 +28,10 @@ STABLE_AFTER_S = 60.0
 LOOK_EVERY_S = 0.5
 SERVER_START_S = 300.0
 """seconds on an idle machine; after a power cut, with all that starts then, it has taken more than two minutes"""
-KEPT_FOR = {"PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "P14D", "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D"}
+KEPT_FOR = {
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "P14D",
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D",
+}
 """Flow runs two weeks and events two days, where Prefect keeps 90 and 7 days. A run leaves 1 MB of pictures and 1 MB of events in the
 database, so a thousand captures a night are 2 GB of events every day."""
 
@@ -61,20 +64,34 @@ class Serving:
     def environment(self, home: Path) -> dict[str, str]:
         """What every part finds in its environment."""
         no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY", ""), "127.0.0.1", "localhost", self.host]))
-        out = {"PREFECT_HOME": str(home), "PREFECT_API_URL": self.api, "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-               "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false", "PREFECT_SERVER_API_HOST": self.host,
-               "PREFECT_SERVER_API_PORT": str(self.port), "PREFECT_SERVER_UI_API_URL": "/api",
-               "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": self.ui, "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
-               "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "true",
-               "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-               **{k: os.environ.get(k, v) for k, v in KEPT_FOR.items()},
-               "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
-               "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",       # a run that waits for a worker is healthy
-               "PREFECT_WORKER_QUERY_SECONDS": "3",
-               "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S), "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,stages",
-               "TWIN_AUDIT_FILE": os.environ.get("TWIN_AUDIT_FILE") or str(home / "audit.jsonl"),
-               "TWIN_FILES_URL": self.files, PICK_URL: f"{self.files}/pick/", "NO_PROXY": no_proxy, "no_proxy": no_proxy}
-        return out | ({"PREFECT_SERVER_API_AUTH_STRING": self.auth, "PREFECT_API_AUTH_STRING": self.auth} if self.auth else {})
+        out = {
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_URL": self.api,
+            "DO_NOT_TRACK": "1",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            "PREFECT_SERVER_API_HOST": self.host,
+            "PREFECT_SERVER_API_PORT": str(self.port),
+            "PREFECT_SERVER_UI_API_URL": "/api",
+            "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": self.ui,
+            "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+            "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "true",
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            **{k: os.environ.get(k, v) for k, v in KEPT_FOR.items()},
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+            "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",  # a run that waits for a worker is healthy
+            "PREFECT_WORKER_QUERY_SECONDS": "3",
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,stages",
+            "TWIN_AUDIT_FILE": os.environ.get("TWIN_AUDIT_FILE") or str(home / "audit.jsonl"),
+            "TWIN_FILES_URL": self.files,
+            PICK_URL: f"{self.files}/pick/",
+            "NO_PROXY": no_proxy,
+            "no_proxy": no_proxy,
+        }
+        return out | (
+            {"PREFECT_SERVER_API_AUTH_STRING": self.auth, "PREFECT_API_AUTH_STRING": self.auth} if self.auth else {}
+        )
 
 
 @dataclass
@@ -139,7 +156,10 @@ class Supervisor:
             return
         registered = subprocess.run(self._command(["register"]), env=self._environment, capture_output=True, text=True)
         if registered.returncode:
-            raise TwinError(f"the flows could not be registered: {registered.stderr.strip()[-500:]}", "report this with the text above")
+            raise TwinError(
+                f"the flows could not be registered: {registered.stderr.strip()[-500:]}",
+                "report this with the text above",
+            )
         self._add("worker", ["worker", "twin", self.serving.runs_at_once])
         self._add("batch-worker", ["worker", "twin-batch", "5"])
         files = self._add("files", ["files", self.serving.host, str(self.serving.files_port), "with-metrics"])
@@ -148,7 +168,10 @@ class Supervisor:
 
     def _wait_for(self, part: Part, port: int) -> None:
         """Until it takes connections: an address is told when it answers. A part that ends meanwhile is started again like any other."""
-        deadline, host = time.monotonic() + SERVER_START_S, {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.serving.host, self.serving.host)
+        deadline, host = (
+            time.monotonic() + SERVER_START_S,
+            {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.serving.host, self.serving.host),
+        )
         while part.process.poll() is None and time.monotonic() < deadline and not self.stop.wait(0.05):
             try:
                 with socket.create_connection((host, port), 1.0):
@@ -161,7 +184,9 @@ class Supervisor:
         if not self.serving.auth:
             here = self.serving.host.startswith("127.") or self.serving.host in ("localhost", "::1")
             who = "every user and program of this machine" if here else "whoever reaches this address"
-            self.say(f"WARNING      no password is set: {who} can start runs here and read the twins. Leave out --no-password.")
+            self.say(
+                f"WARNING      no password is set: {who} can start runs here and read the twins. Leave out --no-password."
+            )
         self.say(f"captures     {captures_root()}   (a folder with a file READY in it is started by itself)")
         self.say(f"twins        {twins_root()}   {self.serving.files}")
         self.say(f"metrics      {self.serving.files}/metrics")
@@ -178,8 +203,14 @@ class Supervisor:
 
     def _start(self, part: Part) -> None:
         with (self._logs / f"{part.name}.log").open("a") as log:
-            part.process = subprocess.Popen(self._command(part.arguments), env=self._environment, stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=subprocess.STDOUT, start_new_session=True)
+            part.process = subprocess.Popen(
+                self._command(part.arguments),
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         part.started, part.due = time.monotonic(), 0.0
 
     def _look(self) -> None:
@@ -188,9 +219,13 @@ class Supervisor:
             if part.process.poll() is None:
                 continue
             if not part.due:
-                part.pause_s = FIRST_PAUSE_S if now - part.started > STABLE_AFTER_S else min(2 * part.pause_s, LONGEST_PAUSE_S)
+                part.pause_s = (
+                    FIRST_PAUSE_S if now - part.started > STABLE_AFTER_S else min(2 * part.pause_s, LONGEST_PAUSE_S)
+                )
                 part.due = now + part.pause_s
-                self.say(f"{part.name} ended (exit code {part.process.returncode}): starting it again in {part.pause_s:.0f} s")
+                self.say(
+                    f"{part.name} ended (exit code {part.process.returncode}): starting it again in {part.pause_s:.0f} s"
+                )
             elif now >= part.due:
                 part.restarts += 1
                 self._start(part)
@@ -222,4 +257,6 @@ def _refuse_taken(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as e:
-            raise StoreError(f"port {port} of {host} cannot be used: {e.strerror}", "choose another with --port or --files-port") from e
+            raise StoreError(
+                f"port {port} of {host} cannot be used: {e.strerror}", "choose another with --port or --files-port"
+            ) from e

@@ -36,15 +36,25 @@ class OwnConfiguration(ProcessJobConfiguration):
     _foreign: str = PrivateAttr(default="")
 
     @classmethod
-    async def resolve_for_flow_run(cls, flow_run: FlowRun, *, client: PrefectClient, work_pool: WorkPool, worker_name: str,
-                                   worker_id: UUID | None = None, deployment: DeploymentResponse | None = None) -> OwnConfiguration:
+    async def resolve_for_flow_run(
+        cls,
+        flow_run: FlowRun,
+        *,
+        client: PrefectClient,
+        work_pool: WorkPool,
+        worker_name: str,
+        worker_id: UUID | None = None,
+        deployment: DeploymentResponse | None = None,
+    ) -> OwnConfiguration:
         """The command by the deployment, and whether the run is ours; what pool, deployment and run ask for else is not taken."""
         if deployment is None and flow_run.deployment_id:
             deployment = await client.read_deployment(flow_run.deployment_id)
         entrypoint = entrypoint_of(deployment.entrypoint) if deployment else None
         found = cls(command=command_of(entrypoint) if entrypoint else None, env=FLOW_ENVIRONMENT)
         found._foreign = why_foreign(flow_run, deployment)
-        found.prepare_for_flow_run(flow_run, deployment, await client.read_flow(flow_run.flow_id), work_pool, worker_name, worker_id)
+        found.prepare_for_flow_run(
+            flow_run, deployment, await client.read_flow(flow_run.flow_id), work_pool, worker_name, worker_id
+        )
         return found
 
 
@@ -99,9 +109,13 @@ class OneProcessPerRun(ProcessWorker):
         self._told.add((run.id, run.run_count))
         name = run.state.name if run.state is not None else None
         when = run.next_scheduled_start_time or run.expected_start_time
-        await self.client.set_flow_run_state(run.id, Scheduled(name=name or "Scheduled", scheduled_time=when, message=why), force=True)
+        await self.client.set_flow_run_state(
+            run.id, Scheduled(name=name or "Scheduled", scheduled_time=when, message=why), force=True
+        )
 
-    async def _propose_crashed_state(self, flow_run: FlowRun, message: str, client: PrefectClient | None = None) -> None:
+    async def _propose_crashed_state(
+        self, flow_run: FlowRun, message: str, client: PrefectClient | None = None
+    ) -> None:
         """Say nothing of an attempt that is over: Prefect 3.8 reports a killed process twice, the second time five seconds later, and
         would mark the next attempt Crashed."""
         try:
@@ -130,11 +144,15 @@ class OneProcessPerRun(ProcessWorker):
     async def _look_at_once(self) -> None:
         """For the next run, once the place of the last is free, and not when the interval is over."""
         await anyio.sleep(FREE_AFTER_S)
-        with contextlib.suppress(httpx.TransportError, PrefectHTTPStatusError):      # asked again in three seconds
+        with contextlib.suppress(httpx.TransportError, PrefectHTTPStatusError):  # asked again in three seconds
             await self.get_and_submit_flow_runs()
 
-    async def run(self, flow_run: FlowRun, configuration: OwnConfiguration,
-                  task_status: anyio.abc.TaskStatus[int] = anyio.TASK_STATUS_IGNORED) -> ProcessWorkerResult:
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: OwnConfiguration,
+        task_status: anyio.abc.TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
+    ) -> ProcessWorkerResult:
         """Start the process and wait for its end; a run that is not ours is marked Failed instead.
 
         Prefect's own way makes two temporary folders, which stay behind when the worker is killed, and reads the deployment a second
@@ -143,7 +161,7 @@ class OneProcessPerRun(ProcessWorker):
         if configuration._foreign:
             self.get_flow_run_logger(flow_run).error(configuration._foreign)
             await self.client.set_flow_run_state(flow_run.id, Failed(message=configuration._foreign), force=True)
-            task_status.started(0)          # no process
+            task_status.started(0)  # no process
             return ProcessWorkerResult(status_code=0, identifier="none")
         async with FlowRunExecutorContext() as context:
             executor = _executor(context, flow_run, configuration, self.spare)
@@ -174,9 +192,18 @@ class NoHooks:
         """Our flows have none."""
 
 
-def _executor(context: FlowRunExecutorContext, flow_run: FlowRun, configuration: OwnConfiguration, spare: SpareProcess) -> FlowRunExecutor:
-    starter = SpareStarter(spare, command=configuration.command, env=configuration.env, stream_output=configuration.stream_output,
-                           control_channel=context.control_channel, isolate_process_group=True, env_overrides_settings=True)
+def _executor(
+    context: FlowRunExecutorContext, flow_run: FlowRun, configuration: OwnConfiguration, spare: SpareProcess
+) -> FlowRunExecutor:
+    starter = SpareStarter(
+        spare,
+        command=configuration.command,
+        env=configuration.env,
+        stream_output=configuration.stream_output,
+        control_channel=context.control_channel,
+        isolate_process_group=True,
+        env_overrides_settings=True,
+    )
     return context.create_executor(flow_run, starter, propose_submitting=False, hook_runner=NoHooks())
 
 

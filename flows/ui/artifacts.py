@@ -23,8 +23,11 @@ SIMULATION = "physics/physics.json"
 def show_stage(stage: str, result: StageResult) -> None:
     """Publish the stage's artifact; its key is stable, so that the UI keeps a history per stage."""
     folder = next(iter(result.refs.values())).path.parent
-    create_markdown_artifact(stage_markdown(stage, result.manifest, folder, result.cached), key=f"{stage}-report",
-                             description=stage_summary(stage, result.manifest, result.cached))
+    create_markdown_artifact(
+        stage_markdown(stage, result.manifest, folder, result.cached),
+        key=f"{stage}-report",
+        description=stage_summary(stage, result.manifest, result.cached),
+    )
 
 
 def stage_summary(stage: str, manifest: Mapping[str, Any], cached: bool) -> str:

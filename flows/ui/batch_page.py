@@ -50,7 +50,15 @@ class Outcome:
     @property
     def failed(self) -> bool:
         """Whether the batch has failed by it."""
-        return self.status not in ("Completed", DONE_BEFORE, BY_HAND, CHANGED_SINCE, ARRIVING, NOT_TAKEN, SET_ASIDE) or bool(self._refused)
+        return self.status not in (
+            "Completed",
+            DONE_BEFORE,
+            BY_HAND,
+            CHANGED_SINCE,
+            ARRIVING,
+            NOT_TAKEN,
+            SET_ASIDE,
+        ) or bool(self._refused)
 
     @property
     def why(self) -> str:
@@ -65,7 +73,13 @@ class Outcome:
 
     def row(self) -> dict[str, object]:
         """For the table artifact."""
-        return {"capture": self.name, "status": self.status, "seconds": self.seconds or "", **figures(self.out), "reason": self.why}
+        return {
+            "capture": self.name,
+            "status": self.status,
+            "seconds": self.seconds or "",
+            **figures(self.out),
+            "reason": self.why,
+        }
 
 
 def figures(out: str) -> dict[str, object]:
@@ -75,11 +89,15 @@ def figures(out: str) -> dict[str, object]:
         return {}
     metrics = {name: s.metrics for name, s in twin.stages.items()}
     frames = twin.stages["track"].frames if "track" in twin.stages else {}
-    found = {"verdict": twin.verdict.word or None, "expected error, mm": twin.verdict.facts.get("error_median_mm"),
-             "frames posed": f"{frames.get('ok', 0)} of {sum(frames.values())}" if frames else None,
-             "size, mm": metrics.get("package", {}).get("size_mm"), "reprojection, px": metrics.get("bundle", {}).get("rms_px"),
-             "texture PSNR, dB": metrics.get("texture", {}).get("psnr_db"),
-             "unseen, %": metrics.get("texture", {}).get("unseen_texels_percent")}
+    found = {
+        "verdict": twin.verdict.word or None,
+        "expected error, mm": twin.verdict.facts.get("error_median_mm"),
+        "frames posed": f"{frames.get('ok', 0)} of {sum(frames.values())}" if frames else None,
+        "size, mm": metrics.get("package", {}).get("size_mm"),
+        "reprojection, px": metrics.get("bundle", {}).get("rms_px"),
+        "texture PSNR, dB": metrics.get("texture", {}).get("psnr_db"),
+        "unseen, %": metrics.get("texture", {}).get("unseen_texels_percent"),
+    }
     return {k: round(v, 2) if isinstance(v, float) else v for k, v in found.items() if _can_be_shown(v)}
 
 
@@ -107,10 +125,12 @@ def _page(outcomes: Sequence[Outcome], folder: Path, under_way: int) -> str:
     rows = "".join(_row(o, f, columns, folder) for o, f in named)
     again = "<noscript><meta http-equiv=refresh content=15></noscript>" if under_way else ""
     script = resources.files("flows.ui").joinpath("batch_page.js").read_text()
-    return (f"<!doctype html><html lang=en><head><meta charset=utf-8>{again}<title>Batch: {summary}</title><style>{STYLE}</style></head>"
-            f"<body{' data-goes-on=1' if under_way else ''}>"
-            f"<h1>Batch of {time.strftime('%Y-%m-%d %H:%M')}</h1><p>{len(outcomes)} captures: {summary}{left}</p>{SEARCH}"
-            f"<table><thead><tr><th><th>capture<th>status{head}</tr></thead><tbody>{rows}</tbody></table><script>{script}</script></body></html>")
+    return (
+        f"<!doctype html><html lang=en><head><meta charset=utf-8>{again}<title>Batch: {summary}</title><style>{STYLE}</style></head>"
+        f"<body{' data-goes-on=1' if under_way else ''}>"
+        f"<h1>Batch of {time.strftime('%Y-%m-%d %H:%M')}</h1><p>{len(outcomes)} captures: {summary}{left}</p>{SEARCH}"
+        f"<table><thead><tr><th><th>capture<th>status{head}</tr></thead><tbody>{rows}</tbody></table><script>{script}</script></body></html>"
+    )
 
 
 def _row(o: Outcome, found: dict[str, object], columns: Sequence[str], folder: Path) -> str:
@@ -120,10 +140,12 @@ def _row(o: Outcome, found: dict[str, object], columns: Sequence[str], folder: P
     picture = thumbnail(o.out, o.capture)
     image = f'<img alt="" src="{picture}">' if picture else ""
     cells = "".join(f"<td class=n>{html.escape(str(found.get(c, '')))}" for c in columns)
-    if o.bad:                      # the reason takes the place of figures that are not there
+    if o.bad:  # the reason takes the place of figures that are not there
         cells = f"<td colspan={max(len(columns), 1)}>{html.escape(o.why)}"
-    return (f"<tr{' class=bad' if o.bad else ''}><td>{image}<td>{name}<td class=status>{html.escape(o.status)}"
-            f"<td class=n>{o.seconds or ''}{cells}</tr>")
+    return (
+        f"<tr{' class=bad' if o.bad else ''}><td>{image}<td>{name}<td class=status>{html.escape(o.status)}"
+        f"<td class=n>{o.seconds or ''}{cells}</tr>"
+    )
 
 
 @functools.cache

@@ -65,7 +65,9 @@ class Box(BaseModel):
         if left is not None and top is not None and right is not None and bottom is not None:
             return left, top, right, bottom
         if written := [name for name, value in self.model_dump().items() if value is not None]:
-            raise ConfigError(f"the box has only {', '.join(written)}", "write all four numbers, or none: the object is then found")
+            raise ConfigError(
+                f"the box has only {', '.join(written)}", "write all four numbers, or none: the object is then found"
+            )
         return None
 
 
@@ -82,6 +84,7 @@ def _method_fields() -> dict[str, Any]:
 
 
 if TYPE_CHECKING:
+
     class Methods(BaseModel): ...
 
     class StageName(StrEnum): ...
@@ -91,15 +94,36 @@ else:
     StageName = StrEnum("StageName", {s.name: s.name for s in load_stages()})
 
 
-def request_of(capture: str, profile: str, methods: BaseModel, box: Box | None, start_from: str | None, force: bool, settings: list[str],
-               time_limit_min: float | None, route: str = "auto") -> Reconstruction:
+def request_of(
+    capture: str,
+    profile: str,
+    methods: BaseModel,
+    box: Box | None,
+    start_from: str | None,
+    force: bool,
+    settings: list[str],
+    time_limit_min: float | None,
+    route: str = "auto",
+) -> Reconstruction:
     """The form's content as a request. A capture is a name below `captures_root`, or an absolute path."""
     fields = type(methods).model_fields
-    chosen = tuple(f"{stage}.method={value}" for stage, value in methods.model_dump().items() if value != fields[stage].default)
+    chosen = tuple(
+        f"{stage}.method={value}" for stage, value in methods.model_dump().items() if value != fields[stage].default
+    )
     edges = None if box is None else box.edges
     address = capture_address(capture)
     path = place_of_address(address) if address else capture_folder(capture)
     out = twin_folder(path)
-    return Reconstruction(capture=str(path), out=str(out), capture_from=address, twin_to=twin_address(out), route=route, profile=profile,
-                          box=edges, start_from=start_from, force=force, settings=(*chosen, *settings),
-                          time_limit_s=None if time_limit_min is None else 60 * time_limit_min)
+    return Reconstruction(
+        capture=str(path),
+        out=str(out),
+        capture_from=address,
+        twin_to=twin_address(out),
+        route=route,
+        profile=profile,
+        box=edges,
+        start_from=start_from,
+        force=force,
+        settings=(*chosen, *settings),
+        time_limit_s=None if time_limit_min is None else 60 * time_limit_min,
+    )

@@ -36,7 +36,12 @@ def draw_form(schema: dict[str, Any]) -> None:
 def _offer(field: dict[str, Any], names: list[str]) -> None:
     """A dropdown, and beside it a path: a new capture may arrive at any moment, and others lie elsewhere. The only one is chosen."""
     if names:
-        by_path = {"title": "by path", "type": "string", "minLength": field.pop("minLength"), "maxLength": field.pop("maxLength")}
+        by_path = {
+            "title": "by path",
+            "type": "string",
+            "minLength": field.pop("minLength"),
+            "maxLength": field.pop("maxLength"),
+        }
         del field["type"]
         field["anyOf"] = [{"title": "by name", "type": "string", "enum": names}, by_path]
     if len(names) == 1:
@@ -60,7 +65,13 @@ def offered_captures(root: Path) -> list[str]:
 
 def _captures(folder: Path, levels: int) -> Iterator[Path]:
     for path in subfolders(folder):
-        if (path / "left").is_dir() or (path / MARKER).is_file() or _has_video(path) or looks_posed(path) or looks_rgbd(path):
+        if (
+            (path / "left").is_dir()
+            or (path / MARKER).is_file()
+            or _has_video(path)
+            or looks_posed(path)
+            or looks_rgbd(path)
+        ):
             yield path
         elif levels > 1:
             yield from _captures(path, levels - 1)
@@ -69,7 +80,7 @@ def _captures(folder: Path, levels: int) -> Iterator[Path]:
 def _age(folder: Path) -> float:
     try:
         return folder.stat().st_mtime
-    except OSError:                              # taken away at this moment
+    except OSError:  # taken away at this moment
         return 0.0
 
 

@@ -12,7 +12,12 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 
 from flows.records.places import twins_root
 from flows.records.run_record import RunRecord, StageRecord
@@ -68,7 +73,9 @@ class UiProgress(ProgressLine):
         super().run_started(record, expected_s)
 
     def capture_looked_at(self, found: Look) -> None:
-        create_markdown_artifact(found.markdown(), key="capture", description=f"how the capture was understood: {found.closing()}"[:200])
+        create_markdown_artifact(
+            found.markdown(), key="capture", description=f"how the capture was understood: {found.closing()}"[:200]
+        )
 
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         super().progress(stage, done, total, note)
@@ -87,7 +94,11 @@ class UiProgress(ProgressLine):
             self._logger.info("twin: %s", show_twin(record, os.environ.get("TWIN_FILES_URL")))
         elif record.state == "failed":
             stage = next((name for name, s in record.stages.items() if s.state == "failed"), "")
-            show_failure(record.error, record.advice or f"this is a fault of the program: report it with the log, {record.log}", stage)
+            show_failure(
+                record.error,
+                record.advice or f"this is a fault of the program: report it with the log, {record.log}",
+                stage,
+            )
 
     def _update(self, share: float) -> None:
         if self._artifact is not None:
@@ -101,15 +112,19 @@ class UiProgress(ProgressLine):
         done, total = self._count
         count = f"{done} of {total} in " if total else ""
         note = f"; {self._note}" if self._note else ""
-        return (f"{self._stage}: {count}{in_words(now - self._stage_started)}; run: {in_words(now - self._started)}, "
-                f"about {in_words(self._left.seconds())} left{note}")
+        return (
+            f"{self._stage}: {count}{in_words(now - self._stage_started)}; run: {in_words(now - self._started)}, "
+            f"about {in_words(self._left.seconds())} left{note}"
+        )
 
 
 def show_failure(message: str, advice: str, stage: str = "") -> None:
     """The reason of a failed run and what to do, as an artifact of its own."""
-    text = (f"# Failed{f' in {stage}' if stage else ''}\n\n{message}\n\n**What to do:** {advice}\n\n"
-            "Then press *Retry* in the menu of the run: finished stages are kept. If a value in the form was wrong, *Copy to new run* "
-            "there opens the form again.")
+    text = (
+        f"# Failed{f' in {stage}' if stage else ''}\n\n{message}\n\n**What to do:** {advice}\n\n"
+        "Then press *Retry* in the menu of the run: finished stages are kept. If a value in the form was wrong, *Copy to new run* "
+        "there opens the form again."
+    )
     create_markdown_artifact(text, key="failure", description=f"why the run failed and what to do: {message}"[:200])
 
 
@@ -118,11 +133,22 @@ def show_twin(record: RunRecord, address: str | None) -> str:
     out = Path(record.request["out"])
     served = bool(address) and out.is_relative_to(twins_root())
     base = f"{address}/{quote(out.relative_to(twins_root()).as_posix())}" if served else ""
-    links = ", ".join(f"[{what}]({base}/{file})" for file, what in LINKS.items() if (out / file).is_file() or file == LOG) if served else ""
+    links = (
+        ", ".join(f"[{what}]({base}/{file})" for file, what in LINKS.items() if (out / file).is_file() or file == LOG)
+        if served
+        else ""
+    )
     turntable = out / "previews" / "turntable.jpg"
     verdict = verdict_of(out)
-    parts = [f"# {out.name}", f"**{verdict['line']}**" if verdict else "", _warnings(out), links,
-             picture(turntable, "A full turn") if turntable.is_file() else "", figure_table(figures(str(out))), f"Folder: `{out}`"]
+    parts = [
+        f"# {out.name}",
+        f"**{verdict['line']}**" if verdict else "",
+        _warnings(out),
+        links,
+        picture(turntable, "A full turn") if turntable.is_file() else "",
+        figure_table(figures(str(out))),
+        f"Folder: `{out}`",
+    ]
     description = verdict["line"][:400] if verdict else f"the finished twin: {out}"
     create_markdown_artifact("\n\n".join(filter(None, parts)), key="twin", description=description)
     return f"{base}/report.html" if served else str(out / "report.html")
@@ -138,8 +164,11 @@ def _warnings(out: Path) -> str:
 
 def show_scores(scores: Mapping[str, Any]) -> None:
     """Scores of an evaluation as a table."""
-    create_table_artifact([{"figure": k, "value": v} for k, v in _flat(scores)], key="evaluation",
-                          description="scores against the known truth")
+    create_table_artifact(
+        [{"figure": k, "value": v} for k, v in _flat(scores)],
+        key="evaluation",
+        description="scores against the known truth",
+    )
 
 
 def _flat(scores: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -90,8 +90,10 @@ class ProgressLine(Watcher):
     def _line(self, now: float) -> str:
         done, total = self._count
         count = f"{done}/{total}" if total else ""
-        return (f"{self._stage:{NAME_WIDTH}} {count:>9}  {in_words(now - self._stage_started):>9}  "
-                f"run: {in_words(now - self._started)}, about {in_words(self._left.seconds())} left  {self._note}")
+        return (
+            f"{self._stage:{NAME_WIDTH}} {count:>9}  {in_words(now - self._stage_started):>9}  "
+            f"run: {in_words(now - self._started)}, about {in_words(self._left.seconds())} left  {self._note}"
+        )
 
     def _print(self, line: str, style: str = "") -> None:
         with self._guard:

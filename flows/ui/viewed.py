@@ -31,7 +31,10 @@ def look_at(which: str, store: Store) -> Callable[[], Viewed]:
     folder = Path(which).expanduser()
     if folder.is_dir():
         if not (folder / "run.json").is_file():
-            raise StoreError(f"{folder} is no twin folder: it has no run.json", "name one that `--out` named, or a run of `twin status`")
+            raise StoreError(
+                f"{folder} is no twin folder: it has no run.json",
+                "name one that `--out` named, or a run of `twin status`",
+            )
         return lambda: of_twin(folder.resolve())
     records = RunRecords(store)
     run = records.load(which).id
@@ -42,19 +45,29 @@ def of_twin(folder: Path) -> Viewed:
     """A finished twin."""
     names = {"poses": "poses.json", "rig": "rig.json", "twin": "twin.glb", "mesh": "mesh.ply", "masks": "masks"}
     verdict = verdict_of(folder)
-    return Viewed(f"{folder.name}: {verdict['line'] if verdict else 'a twin'}", _there({k: folder / v for k, v in names.items()}))
+    return Viewed(
+        f"{folder.name}: {verdict['line'] if verdict else 'a twin'}", _there({k: folder / v for k, v in names.items()})
+    )
 
 
 def of_run(record: RunRecord, store: Store) -> Viewed:
     """As far as the run has come; the twin itself once that is written."""
     outputs = _outputs(record, store)
     poses = next((outputs[k] for k in POSES if k in outputs), None)
-    files = {"poses": poses, "rig": outputs.get("rig.json"), "points": outputs.get("points.npz"), "mesh": outputs.get("mesh.ply"),
-             "pairs": outputs.get("pairs"), "masks": outputs.get("masks"),
-             "twin": outputs["twin"] / "twin.glb" if "twin" in outputs else None}
+    files = {
+        "poses": poses,
+        "rig": outputs.get("rig.json"),
+        "points": outputs.get("points.npz"),
+        "mesh": outputs.get("mesh.ply"),
+        "pairs": outputs.get("pairs"),
+        "masks": outputs.get("masks"),
+        "twin": outputs["twin"] / "twin.glb" if "twin" in outputs else None,
+    }
     now = next((f"{name} is under way" for name, s in record.stages.items() if s.state == "running"), record.state)
     name = Path(record.request["capture"]).name
-    return Viewed(f"{name}: {now}", _there({k: p for k, p in files.items() if p is not None}), True, record.state != "running")
+    return Viewed(
+        f"{name}: {now}", _there({k: p for k, p in files.items() if p is not None}), True, record.state != "running"
+    )
 
 
 def _outputs(record: RunRecord, store: Store) -> dict[str, Path]:

@@ -16,11 +16,20 @@ def checked_base(base: str) -> str:
     """The base address itself. Raises ConfigError for what no browser could open."""
     try:
         parts = urlsplit(base)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and base.isprintable() and " " not in base and parts.port != 0
+        usable = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and base.isprintable()
+            and " " not in base
+            and parts.port != 0
+        )
     except ValueError:
         usable = False
     if not usable:
-        raise ConfigError(f"--viewer is {base[:80]!r}", f"give an address as http://machine:8000, or one of a viewer with {NAME} in it")
+        raise ConfigError(
+            f"--viewer is {base[:80]!r}",
+            f"give an address as http://machine:8000, or one of a viewer with {NAME} in it",
+        )
     return base
 
 

@@ -40,7 +40,7 @@ class Viewing:
         self._server, self._look = server, look
         self._drawn: dict[str, tuple[str, int]] = {}
         server.scene.set_up_direction("+y")
-        server.gui.configure_theme(show_share_button=False)           # it would send the scene to somebody else's server
+        server.gui.configure_theme(show_share_button=False)  # it would send the scene to somebody else's server
         self._said = server.gui.add_markdown("")
         self._wanted = {part: server.gui.add_checkbox(part, True) for part in PARTS}
         for part, box in self._wanted.items():
@@ -58,9 +58,15 @@ class Viewing:
         viewed = self._look()
         self._said.content = f"**{viewed.title}**"
         turn = TWIN_FROM_OBJECT if viewed.in_object_frame else np.eye(3)
-        for part, file, draw in (("cameras", "poses", self._cameras), ("points", "points", self._points), ("mesh", "mesh", self._mesh),
-                                 ("twin", "twin", self._twin)):
-            if (path := viewed.files.get(file)) is None or self._drawn.get(part) == (state := (str(path), path.stat().st_mtime_ns)):
+        for part, file, draw in (
+            ("cameras", "poses", self._cameras),
+            ("points", "points", self._points),
+            ("mesh", "mesh", self._mesh),
+            ("twin", "twin", self._twin),
+        ):
+            if (path := viewed.files.get(file)) is None or self._drawn.get(part) == (
+                state := (str(path), path.stat().st_mtime_ns)
+            ):
                 continue
             for handle in self._handles.get(part, ()):
                 handle.remove()
@@ -68,7 +74,7 @@ class Viewing:
             self._drawn[part] = state
             self._show(part)
         if "twin" in self._drawn and self._wanted["mesh"].value and not self._hid_mesh:
-            self._hid_mesh, self._wanted["mesh"].value = True, False      # the twin lies in the same place
+            self._hid_mesh, self._wanted["mesh"].value = True, False  # the twin lies in the same place
             self._show("mesh")
         return not viewed.ended
 
@@ -85,17 +91,31 @@ class Viewing:
         made = []
         for frame in frames:
             rotation, place = turn @ poses[frame][:3, :3], turn @ poses[frame][:3, 3]
-            made.append(self._server.scene.add_camera_frustum(
-                f"/cameras/{frame}", fov=float(2 * np.arctan(rig.height / 2 / rig.fy)), aspect=rig.width / rig.height, scale=size,
-                thickness=1.5, thickness_units="screen", color=(90, 100, 115), image=_thumbnail(viewed, frame),
-                wxyz=quaternion_of(rotation), position=place))
+            made.append(
+                self._server.scene.add_camera_frustum(
+                    f"/cameras/{frame}",
+                    fov=float(2 * np.arctan(rig.height / 2 / rig.fy)),
+                    aspect=rig.width / rig.height,
+                    scale=size,
+                    thickness=1.5,
+                    thickness_units="screen",
+                    color=(90, 100, 115),
+                    image=_thumbnail(viewed, frame),
+                    wxyz=quaternion_of(rotation),
+                    position=place,
+                )
+            )
         return made
 
     def _points(self, viewed: Viewed, path: Path, turn: np.ndarray) -> list[Any]:
         points = np.load(path, allow_pickle=False)["xyz"][:MOST_POINTS] @ turn.T
         extent = float(np.linalg.norm(points.max(0) - points.min(0))) if len(points) else 1.0
         colours = np.full(points.shape, (60, 90, 200), np.uint8)
-        return [self._server.scene.add_point_cloud("/points", points.astype(np.float32), colours, point_size=POINT_SHARE * extent)]
+        return [
+            self._server.scene.add_point_cloud(
+                "/points", points.astype(np.float32), colours, point_size=POINT_SHARE * extent
+            )
+        ]
 
     def _mesh(self, viewed: Viewed, path: Path, turn: np.ndarray) -> list[Any]:
         import trimesh
@@ -105,7 +125,7 @@ class Viewing:
         return [self._server.scene.add_mesh_trimesh("/mesh", shape)]
 
     def _twin(self, viewed: Viewed, path: Path, turn: np.ndarray) -> list[Any]:
-        return [self._server.scene.add_glb("/twin", plain_glb(path))]      # y up, whoever asks
+        return [self._server.scene.add_glb("/twin", plain_glb(path))]  # y up, whoever asks
 
 
 def _thumbnail(viewed: Viewed, frame: int) -> np.ndarray | None:
@@ -118,8 +138,12 @@ def _thumbnail(viewed: Viewed, frame: int) -> np.ndarray | None:
     image = read_rgb(file) if file else None
     if mask is not None and mask.is_file():
         inside = read_mask(mask)[..., None]
-        image = np.where(inside, image if image is not None else 255, (image // 3) if image is not None else 0).astype(np.uint8)
+        image = np.where(inside, image if image is not None else 255, (image // 3) if image is not None else 0).astype(
+            np.uint8
+        )
         image = np.broadcast_to(image, (*image.shape[:2], 3))
     if image is None:
         return None
-    return cv2.resize(image, (THUMB_PX, round(THUMB_PX * image.shape[0] / image.shape[1])), interpolation=cv2.INTER_AREA)
+    return cv2.resize(
+        image, (THUMB_PX, round(THUMB_PX * image.shape[0] / image.shape[1])), interpolation=cv2.INTER_AREA
+    )

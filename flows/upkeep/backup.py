@@ -65,7 +65,7 @@ def back_up(store: Store, folder: Path, parts: Parts = Parts()) -> Copied:
     there, done = Store(folder / "store"), Copied()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)                               # the password and, in the database, addresses of webhooks
+        folder.chmod(0o700)  # the password and, in the database, addresses of webhooks
         if parts.database and (copy := copy_database(store, folder)) is not None:
             done.database = str(copy)
         for name in OF_SERVE:
@@ -75,12 +75,19 @@ def back_up(store: Store, folder: Path, parts: Parts = Parts()) -> Copied:
             _copy_results(store, there, done)
         if parts.prune:
             done.removed = _prune(store, there)
-        there.forget_locks(0.0)                           # one was made for each result
-        about = {"schema_version": SCHEMA_VERSION, "made": time.time(), "version": metadata.version("stereotwin"), "store": str(store.root)}
+        there.forget_locks(0.0)  # one was made for each result
+        about = {
+            "schema_version": SCHEMA_VERSION,
+            "made": time.time(),
+            "version": metadata.version("stereotwin"),
+            "store": str(store.root),
+        }
         there.disk.replace(folder / ABOUT, json.dumps({**about, **asdict(done)}, indent=1).encode())
     except OSError as e:
-        raise StoreError(f"the back-up in {folder} could not be written: {e.strerror} ({e.filename})",
-                         "give it a disk with room; the same command goes on where it stopped") from e
+        raise StoreError(
+            f"the back-up in {folder} could not be written: {e.strerror} ({e.filename})",
+            "give it a disk with room; the same command goes on where it stopped",
+        ) from e
     return done
 
 
@@ -99,8 +106,10 @@ def restore(folder: Path, store: Store, parts: Parts = Parts()) -> Copied:
         if parts.results:
             _copy_results(there, store, done)
     except OSError as e:
-        raise StoreError(f"the store {store.root} could not be written: {e.strerror} ({e.filename})",
-                         "give it a disk with room, then the same command with --no-database if the database is there by now") from e
+        raise StoreError(
+            f"the store {store.root} could not be written: {e.strerror} ({e.filename})",
+            "give it a disk with room, then the same command with --no-database if the database is there by now",
+        ) from e
     return done
 
 
@@ -108,14 +117,18 @@ def _refuse_inside(store: Store, folder: Path) -> None:
     if folder.resolve().is_relative_to(store.root.resolve()):
         raise StoreError(f"{folder} lies in the store itself", "give a folder on another disk")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).exists() and not (folder / "store").is_dir():
-        raise StoreError(f"{folder} holds other things and no back-up", "give an empty folder, or one that `twin backup` made")
+        raise StoreError(
+            f"{folder} holds other things and no back-up", "give an empty folder, or one that `twin backup` made"
+        )
 
 
 def _check(folder: Path) -> None:
     try:
         read_object(folder / ABOUT, SCHEMA_VERSION)
     except FileNotFoundError as e:
-        raise StoreError(f"{folder} is no finished back-up: it has no {ABOUT}", "name the folder that `twin backup` was given") from e
+        raise StoreError(
+            f"{folder} is no finished back-up: it has no {ABOUT}", "name the folder that `twin backup` was given"
+        ) from e
     except Unreadable as e:
         raise StoreError(str(e), "use the version that made it, or an earlier back-up") from e
 
@@ -125,7 +138,9 @@ def _refuse_busy(store: Store) -> None:
     if is_held(home(store) / "serve.lock"):
         raise StoreError(f"a `twin serve` of the store {store.root} runs", "stop it, restore, start it again")
     if running := [r.id for r in RunRecords(store).all() if r.state == "running"]:
-        raise StoreError(f"runs of the store {store.root} are under way: {', '.join(running[:5])}", "wait for them or end them")
+        raise StoreError(
+            f"runs of the store {store.root} are under way: {', '.join(running[:5])}", "wait for them or end them"
+        )
 
 
 def _copy_records(source: Store, target: Store, over: bool = True) -> int:
@@ -198,7 +213,9 @@ def copy_result(source: Store, target: Store, stage: str, fingerprint: str) -> b
 def _prune(store: Store, there: Store) -> int:
     """Only where the store has results at all: an empty store is a loss, not a wish."""
     kept = {(stage, fingerprint) for stage, fingerprint, _ in store.results()}
-    gone = [folder for stage, fingerprint, folder in there.results() if (stage, fingerprint) not in kept] if kept else []
+    gone = (
+        [folder for stage, fingerprint, folder in there.results() if (stage, fingerprint) not in kept] if kept else []
+    )
     for folder in gone:
         there.disk.remove(folder)
     return len(gone)

@@ -23,7 +23,9 @@ def clean_bucket(store: Store, wish: Wish, dry_run: bool = False) -> Leftovers:
     try:
         return _clean(store, store.remote, wish, dry_run)
     except RemoteTrouble as e:
-        raise StoreError(f"the bucket {store.remote.url} did not do it: {e}", "try again; what went is gone whole") from e
+        raise StoreError(
+            f"the bucket {store.remote.url} did not do it: {e}", "try again; what went is gone whole"
+        ) from e
 
 
 def _clean(store: Store, remote: RemoteResults, wish: Wish, dry_run: bool) -> Leftovers:

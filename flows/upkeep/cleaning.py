@@ -75,16 +75,22 @@ class Wish:
 
     def __post_init__(self) -> None:
         """Raises ConfigError: a negative age would take everything, a negative size too."""
-        for name, value, unit in (("--older-than", self.older_than_days, "days"), ("--keep-gb", self.keep_gb, "gigabytes")):
+        for name, value, unit in (
+            ("--older-than", self.older_than_days, "days"),
+            ("--keep-gb", self.keep_gb, "gigabytes"),
+        ):
             if value is not None and not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"{name} {value:g} makes no sense: expected {unit}, 0 or more", f"give a number, for example {name} 30")
+                raise ConfigError(
+                    f"{name} {value:g} makes no sense: expected {unit}, 0 or more",
+                    f"give a number, for example {name} 30",
+                )
 
 
 def clean_up(store: Store, wish: Wish = Wish(), dry_run: bool = False) -> Leftovers:
     """Remove damaged results, dead work folders, and what `wish` says. Results that a run under way holds are kept and counted."""
     removed = Leftovers(unreadable=[str(u) for u in RunRecords(store).survey()[1]])
     victims = list((store.root / "corrupt").glob("*"))
-    if wish.keep_gb is None:                       # this looks at every manifest: not every ten minutes for `twin serve --keep-gb`
+    if wish.keep_gb is None:  # this looks at every manifest: not every ten minutes for `twin serve --keep-gb`
         victims += store.untrusted()
     if not wish.only_corrupt:
         victims += _dead_work(store)
@@ -94,7 +100,9 @@ def clean_up(store: Store, wish: Wish = Wish(), dry_run: bool = False) -> Leftov
         if wish.older_than_days is not None:
             limit = time.time() - wish.older_than_days * DAY_S
             victims += _idle_slots(store.root / "prefect", limit)
-            victims += [p for p in (store.root / "nvidia").glob("*") if _written(p) < limit]      # captures of runs that failed
+            victims += [
+                p for p in (store.root / "nvidia").glob("*") if _written(p) < limit
+            ]  # captures of runs that failed
             _forget_runs(store, limit, removed, dry_run)
             if not dry_run:
                 forget_leases(store, limit)
@@ -121,7 +129,7 @@ class Keeper:
             keep_gb = float(text) if text else None
         except ValueError as e:
             raise ConfigError(f"TWIN_KEEP_GB={text} is not a number", "give gigabytes, for example 200") from e
-        Wish(keep_gb=keep_gb)                      # refused here and not ten minutes later
+        Wish(keep_gb=keep_gb)  # refused here and not ten minutes later
         return cls(store, keep_gb)
 
     def look(self) -> Leftovers | None:
@@ -209,5 +217,5 @@ def _forget_runs(store: Store, limit: float, removed: Leftovers, dry_run: bool) 
 def _written(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except OSError:                             # gone at this moment: not ours to remove
+    except OSError:  # gone at this moment: not ours to remove
         return math.inf

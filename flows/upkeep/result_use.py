@@ -31,10 +31,19 @@ def results_by_use(store: Store) -> list[Result]:
     every = RunRecords(store)
     records, unreadable = every.survey()
     used, held, last = last_use(records), held_by_runs(records), final_stages(load_stages())
-    blind, unsent = any(every.is_held(u) for u in unreadable), set(store.pending()) if store.remote is not None else set()
-    found = [Result(folder, max(folder.stat().st_mtime, used.get(fingerprint, 0.0)),
-                    blind or fingerprint in held or (stage, fingerprint) in unsent or store.is_locked(fingerprint), stage in last)
-             for stage, fingerprint, folder in store.results()]
+    blind, unsent = (
+        any(every.is_held(u) for u in unreadable),
+        set(store.pending()) if store.remote is not None else set(),
+    )
+    found = [
+        Result(
+            folder,
+            max(folder.stat().st_mtime, used.get(fingerprint, 0.0)),
+            blind or fingerprint in held or (stage, fingerprint) in unsent or store.is_locked(fingerprint),
+            stage in last,
+        )
+        for stage, fingerprint, folder in store.results()
+    ]
     return sorted(found, key=lambda r: r.used)
 
 

@@ -31,7 +31,7 @@ def retire_twins(store: Store, days: float, dry_run: bool = False) -> Leftovers:
         raise ConfigError(f"twins cannot be kept for {days:g} days", "give a number above 0, for example 90")
     removed, limit = Leftovers(), time.time() - days * DAY_S
     for folder in _older_than(limit):
-        with store.lock_where_possible(twin_lock(folder)):           # or a twin that is put there now would lose files
+        with store.lock_where_possible(twin_lock(folder)):  # or a twin that is put there now would lose files
             if not _is_older(folder, limit):
                 continue
             removed.folders += 1
@@ -55,8 +55,10 @@ class TwinKeeper:
             days = float(text) if text else None
         except ValueError:
             days = math.nan
-        if days is not None and not _is_age(days):         # refused here and not ten minutes later
-            raise ConfigError(f"{KEEP_TWINS}={text} is no number of days above 0", "give days, for example 90, or nothing")
+        if days is not None and not _is_age(days):  # refused here and not ten minutes later
+            raise ConfigError(
+                f"{KEEP_TWINS}={text} is no number of days above 0", "give days, for example 90, or nothing"
+            )
         return cls(store, days)
 
     def look(self) -> Leftovers | None:
@@ -76,7 +78,7 @@ def _older_than(limit: float) -> Iterator[Path]:
     root = twins_root()
     for place, folders, files in os.walk(root):
         if RECORD in files:
-            folders.clear()                                                      # a twin; its own folders are no twins
+            folders.clear()  # a twin; its own folders are no twins
             if _is_older(folder := Path(place), limit):
                 yield folder
 
@@ -98,7 +100,10 @@ def _going(folder: Path) -> list[Path]:
 def _retire(store: Store, folder: Path, days: float) -> None:
     """The note first: who finds half a twin finds out why."""
     when = time.strftime("%Y-%m-%d")
-    store.disk.replace(folder / NOTE, f"Removed {when}: twins are kept for {days:g} days. To make it anew: touch READY of its capture, or "
-                                      "start a run of it; what the store still has is not computed again.\n".encode())
+    store.disk.replace(
+        folder / NOTE,
+        f"Removed {when}: twins are kept for {days:g} days. To make it anew: touch READY of its capture, or "
+        "start a run of it; what the store still has is not computed again.\n".encode(),
+    )
     for path in _going(folder):
         store.disk.remove(path)

@@ -62,8 +62,10 @@ def holding(store: Store, ui: str, api: str, auth: str) -> Iterator[None]:
     if lock is None:
         other = read_address(store)
         where = f" at {other.ui} (process {other.pid} of {other.host})" if other else ""
-        raise StoreError(f"another `twin serve` of the store {store.root} runs already{where}",
-                         "use that one or stop it, or give this one a store of its own: TWIN_STORE=FOLDER twin serve --port 4210")
+        raise StoreError(
+            f"another `twin serve` of the store {store.root} runs already{where}",
+            "use that one or stop it, or give this one a store of its own: TWIN_STORE=FOLDER twin serve --port 4210",
+        )
     with lock:
         _write(folder / "address.json", Address(ui, api, os.getpid(), socket.gethostname(), auth))
         try:
@@ -78,20 +80,27 @@ def use_server(store: Store) -> str:
     here = read_address(store)
     url = os.environ.get("PREFECT_API_URL") or (here.api if here else "")
     if not url or not answers(url, 5.0):
-        raise TwinError("no Prefect server answers" + (f" at {url}" if url else ""), "start one with `twin serve`, or set PREFECT_API_URL")
+        raise TwinError(
+            "no Prefect server answers" + (f" at {url}" if url else ""),
+            "start one with `twin serve`, or set PREFECT_API_URL",
+        )
     os.environ["PREFECT_API_URL"] = url
     auth = (here.auth if here and _same_server(here.api, url) else "") or os.environ.get("TWIN_AUTH", "")
     if auth:
         os.environ.setdefault("PREFECT_API_AUTH_STRING", auth)
     if asks_for_password(url, os.environ.get("PREFECT_API_AUTH_STRING", "")):
-        raise TwinError(f"the Prefect server at {url} asks for another password",
-                        "set TWIN_AUTH=user:password as for that server, or be the user who started it, with the same TWIN_STORE")
+        raise TwinError(
+            f"the Prefect server at {url} asks for another password",
+            "set TWIN_AUTH=user:password as for that server, or be the user who started it, with the same TWIN_STORE",
+        )
     return url
 
 
 def asks_for_password(api_url: str, auth: str) -> bool:
     """Whether an API refuses this auth."""
-    request = urllib.request.Request(f"{api_url}/admin/version", headers={"Authorization": authorization(auth)} if auth else {})
+    request = urllib.request.Request(
+        f"{api_url}/admin/version", headers={"Authorization": authorization(auth)} if auth else {}
+    )
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5.0):
             return False

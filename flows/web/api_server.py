@@ -17,8 +17,12 @@ from flows.web.open_page import WithOpenPage
 HEADERS = {
     # the UI may talk to this server only: its JavaScript would otherwise report page views to a vendor, whatever the settings say
     "content-security-policy": "connect-src 'self'; img-src 'self' data: blob: http: https:; frame-ancestors 'none'",
-    "x-frame-options": "DENY", "x-content-type-options": "nosniff", "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin", "cross-origin-resource-policy": "same-origin"}
+    "x-frame-options": "DENY",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
 END_WITHIN_S = 3
 
 
@@ -46,7 +50,14 @@ def serve(host: str, port: int, services: bool = True) -> None:
 
     lock_transactions_from_the_beginning()
     app = create_app(final=True, webserver_only=not services)
-    uvicorn.run(guarded(app, host), host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=END_WITHIN_S)
+    uvicorn.run(
+        guarded(app, host),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=END_WITHIN_S,
+    )
 
 
 def main() -> None:

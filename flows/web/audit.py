@@ -23,7 +23,9 @@ FILE, USER_HEADER = "TWIN_AUDIT_FILE", "TWIN_PROXY_USER"
 """the second names a header in which a proxy says who has signed in, such as X-Forwarded-User"""
 MOST_BODY = 64 << 10
 CHANGES = ("POST", "PUT", "PATCH", "DELETE")
-_READS = re.compile(r"/(filter|count|paginate|history|lateness|ui/.*|scheduled|next-runs|csrf-token|filter-minimal)$|/ui/|/logs/|/events")
+_READS = re.compile(
+    r"/(filter|count|paginate|history|lateness|ui/.*|scheduled|next-runs|csrf-token|filter-minimal)$|/ui/|/logs/|/events"
+)
 _BY_PROGRAMS = re.compile(r"/create_flow_run$|/schedules(/|$)|/automations(/|$)|/block_documents(/|$)")
 """what is told of Prefect's own clients too: `twin schedule`, `twin notify`, watcher and batch are such"""
 
@@ -34,7 +36,9 @@ class WithAudit:
     def __init__(self, app: App, tell: Callable[[dict[str, Any]], None] | None = None) -> None:
         self._app, self._tell = app, tell or tell_line
 
-    async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
+    async def __call__(
+        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
         """As the application."""
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope.get("headers", [])}
         if scope["type"] != "http" or not is_told(scope["method"], scope["path"], headers.get("user-agent", "")):
@@ -56,8 +60,18 @@ class WithAudit:
         plain = {**scope, "headers": [(k, v) for k, v in scope["headers"] if k.lower() != b"accept-encoding"]}
         await self._app(plain, heard, said)
         client = scope.get("client") or ("", 0)
-        self._tell({"time": round(time.time(), 3), "user": user_of(headers), "from": client[0], **_forwarded(headers),
-                    "method": scope["method"], "path": scope["path"], "status": status, **_what(bytes(asked), bytes(answered))})
+        self._tell(
+            {
+                "time": round(time.time(), 3),
+                "user": user_of(headers),
+                "from": client[0],
+                **_forwarded(headers),
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": status,
+                **_what(bytes(asked), bytes(answered)),
+            }
+        )
 
 
 def is_told(method: str, path: str, agent: str) -> bool:

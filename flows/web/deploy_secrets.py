@@ -11,8 +11,12 @@ from urllib.parse import unquote, urlsplit
 
 from stages.core.errors import ConfigError
 
-SERVER = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DOCKET_URL",
-          "PREFECT_REDIS_MESSAGING_PASSWORD")
+SERVER = (
+    "PREFECT_SERVER_API_AUTH_STRING",
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+    "PREFECT_SERVER_DOCKET_URL",
+    "PREFECT_REDIS_MESSAGING_PASSWORD",
+)
 CLIENT = ("PREFECT_API_AUTH_STRING",)
 COMPOSE = ("TWIN_AUTH", "POSTGRES_PASSWORD", "REDIS_PASSWORD")
 """of deploy/.env, from which compose makes the others"""
@@ -47,10 +51,16 @@ def why_unsafe(name: str, value: str) -> str:
 
 def refuse_unpinned(environment: Mapping[str, str]) -> None:
     """Raises ConfigError that names every image of `IMAGES` that is not given by its digest."""
-    loose = [f"{name} ({environment.get(name) or 'empty'})" for name in IMAGES if not PINNED.fullmatch(environment.get(name, ""))]
+    loose = [
+        f"{name} ({environment.get(name) or 'empty'})"
+        for name in IMAGES
+        if not PINNED.fullmatch(environment.get(name, ""))
+    ]
     if loose:
-        raise ConfigError(f"no digest: {', '.join(loose)}. A tag may be another image tomorrow",
-                          "deploy/pin_images.sh asks the registry for them and writes NAME:TAG@sha256:... into deploy/.env")
+        raise ConfigError(
+            f"no digest: {', '.join(loose)}. A tag may be another image tomorrow",
+            "deploy/pin_images.sh asks the registry for them and writes NAME:TAG@sha256:... into deploy/.env",
+        )
 
 
 def _password(url: str) -> str:

@@ -26,9 +26,14 @@ from stages.core.file_locks import try_lock
 START_TIMEOUT_S = 120.0
 ROOM_BYTES = 20_000_000
 """a new database takes 2 MB, a run about 1 MB and as much again while it is written"""
-QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL",
-         "PREFECT_LOGGING_TO_API_ENABLED": "false", "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
-         "PREFECT_API_BLOCKS_REGISTER_ON_START": "false"}
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+}
 
 
 class ServerUnavailable(Exception):
@@ -40,7 +45,9 @@ class EmbeddedServer:
 
     def __init__(self, root: Path) -> None:
         if (free := free_bytes(root)) is not None and free < ROOM_BYTES:
-            raise ServerUnavailable(f"{size(free)} are free on the disk of {root}, its database needs {size(ROOM_BYTES)}")
+            raise ServerUnavailable(
+                f"{size(free)} are free on the disk of {root}, its database needs {size(ROOM_BYTES)}"
+            )
         try:
             self.home, self._slot = _free_slot(root)
         except OSError as e:
@@ -51,15 +58,27 @@ class EmbeddedServer:
         self._log = (self.home / "server.log").open("w+")
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "flows.web.embedded_server", str(self._socket.fileno()), str(os.getpid())],
-            env={**os.environ, **self.environment()}, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
-            pass_fds=[self._socket.fileno()], start_new_session=True)
+            env={**os.environ, **self.environment()},
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[self._socket.fileno()],
+            start_new_session=True,
+        )
 
     def environment(self) -> dict[str, str]:
         """What Prefect must find in the environment before it is imported."""
         no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy", ""), "127.0.0.1"]))
-        return {**QUIET, "PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.api_url, "NO_PROXY": no_proxy, "no_proxy": no_proxy,
-                "PREFECT_API_AUTH_STRING": self._auth, "PREFECT_SERVER_API_AUTH_STRING": self._auth,
-                "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": self.api_url.removesuffix("/api")}
+        return {
+            **QUIET,
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_API_URL": self.api_url,
+            "NO_PROXY": no_proxy,
+            "no_proxy": no_proxy,
+            "PREFECT_API_AUTH_STRING": self._auth,
+            "PREFECT_SERVER_API_AUTH_STRING": self._auth,
+            "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": self.api_url.removesuffix("/api"),
+        }
 
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Until the API answers. Raises ServerUnavailable when it dies or takes too long."""

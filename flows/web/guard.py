@@ -72,7 +72,9 @@ class Guard:
         self._app, self._allowed = app, allowed
         self._headers = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
 
-    async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
+    async def __call__(
+        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
         """Requests and websockets alike; the rest is the server's own business."""
         if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)
@@ -88,21 +90,35 @@ class Guard:
         if not why:
             return await self._app(scope, receive, send_with_headers)
         if scope["type"] == "websocket":
-            return await send({"type": "websocket.close", "code": 1008, "reason": ""})      # before it was accepted: status 403
+            return await send(
+                {"type": "websocket.close", "code": 1008, "reason": ""}
+            )  # before it was accepted: status 403
         await answer(send_with_headers, 403, f"Refused: {why}\n")
 
 
-async def answer(send: Callable[[Message], Awaitable[None]], status: int, text: str, headers: Mapping[str, str] = {}) -> None:
+async def answer(
+    send: Callable[[Message], Awaitable[None]], status: int, text: str, headers: Mapping[str, str] = {}
+) -> None:
     """A whole answer of an ASGI application; plain text unless `headers` say otherwise."""
     body = text.encode()
     every = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(body)), **headers}
-    await send({"type": "http.response.start", "status": status, "headers": [(k.encode(), v.encode()) for k, v in every.items()]})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(k.encode(), v.encode()) for k, v in every.items()],
+        }
+    )
     await send({"type": "http.response.body", "body": body})
 
 
 def _is_visit(method: str, said: dict[str, list[str]]) -> bool:
     """A link that was followed: it shows our page to its reader, and tells the other page nothing."""
-    return method in ("GET", "HEAD") and said.get("sec-fetch-mode") == ["navigate"] and said.get("sec-fetch-dest") == ["document"]
+    return (
+        method in ("GET", "HEAD")
+        and said.get("sec-fetch-mode") == ["navigate"]
+        and said.get("sec-fetch-dest") == ["document"]
+    )
 
 
 def _is_address(name: str) -> bool:

@@ -29,4 +29,6 @@ def sqlalchemy_fault() -> str:
 def refuse_faulty_libraries() -> None:
     """Raises ConfigError with what to do."""
     if fault := sqlalchemy_fault():
-        raise ConfigError(fault, f"make setup, or in this environment: python -m pip install 'SQLAlchemy<{SQLALCHEMY_BELOW}'")
+        raise ConfigError(
+            fault, f"make setup, or in this environment: python -m pip install 'SQLAlchemy<{SQLALCHEMY_BELOW}'"
+        )

@@ -35,8 +35,12 @@ PAGE = f"""<!doctype html>
 <body><p id="said">Opening ...</p><script>{SCRIPT}</script></body></html>
 """
 _DIGEST = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-HEADERS = {"content-type": "text/html; charset=utf-8", "cache-control": "no-store", "referrer-policy": "no-referrer",
-           "content-security-policy": f"default-src 'none'; script-src 'sha256-{_DIGEST}'; connect-src 'self'; frame-ancestors 'none'"}
+HEADERS = {
+    "content-type": "text/html; charset=utf-8",
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": f"default-src 'none'; script-src 'sha256-{_DIGEST}'; connect-src 'self'; frame-ancestors 'none'",
+}
 
 
 def link(ui: str, auth: str) -> str:
@@ -50,7 +54,9 @@ class WithOpenPage:
     def __init__(self, app: App, auth: str, files_port: str) -> None:
         self._app, self._auth, self._files_port = app, auth, files_port
 
-    async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
+    async def __call__(
+        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
         """Two addresses are answered here."""
         asked = (scope["method"], scope["path"]) if scope["type"] == "http" else ("", "")
         if asked == ("GET", PATH):

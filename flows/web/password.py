@@ -32,10 +32,14 @@ def kept_password(path: Path) -> str:
                 file.write(f"{USER}:{secrets.token_urlsafe(BYTES)}\n")
         auth = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as e:
-        raise StoreError(f"the password in {path} cannot be read or written: {e}", "mend that, or remove it: a new one is made") from e
+        raise StoreError(
+            f"the password in {path} cannot be read or written: {e}", "mend that, or remove it: a new one is made"
+        ) from e
     user, _, password = auth.partition(":")
     if not user or not password or len(auth.splitlines()) != 1:
-        raise StoreError(f"{path} holds no password: expected one line user:password", "remove the file: a new one is made")
+        raise StoreError(
+            f"{path} holds no password: expected one line user:password", "remove the file: a new one is made"
+        )
     return auth
 
 
@@ -43,9 +47,15 @@ def given_password(text: str) -> str:
     """An auth that somebody wrote. Raises ConfigError, without repeating it."""
     user, _, password = text.partition(":")
     if not user or not password:
-        raise ConfigError("TWIN_AUTH, or --auth, is not user:password", "write both, with a colon between them; without it, one is made")
+        raise ConfigError(
+            "TWIN_AUTH, or --auth, is not user:password",
+            "write both, with a colon between them; without it, one is made",
+        )
     if PLACEHOLDER.search(password):
-        raise ConfigError("TWIN_AUTH, or --auth, is still the example's", "write a password of your own; without TWIN_AUTH, one is made")
+        raise ConfigError(
+            "TWIN_AUTH, or --auth, is still the example's",
+            "write a password of your own; without TWIN_AUTH, one is made",
+        )
     return text
 
 

@@ -32,7 +32,9 @@ class LockedFromTheBeginning(AioSqliteConfiguration):
         cursor.close()
 
     @asynccontextmanager
-    async def begin_transaction(self, session: AsyncSession, with_for_update: bool = False) -> AsyncIterator[AsyncSessionTransaction]:
+    async def begin_transaction(
+        self, session: AsyncSession, with_for_update: bool = False
+    ) -> AsyncIterator[AsyncSessionTransaction]:
         """BEGIN IMMEDIATE, whatever is asked for."""
         async with super().begin_transaction(session, with_for_update=True) as transaction:
             yield transaction

@@ -99,7 +99,7 @@ class TwinFileServer(http.server.ThreadingHTTPServer):
         self._open.discard(connection)
         try:
             connection.shutdown(socket.SHUT_RDWR)
-        except OSError:                                  # it has ended by itself
+        except OSError:  # it has ended by itself
             pass
 
 
@@ -148,13 +148,17 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         """No page elsewhere may show or read what is here."""
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
-        self.send_header("Content-Security-Policy", POLICY if self.path.startswith(PREFIX) else "frame-ancestors 'none'")
+        self.send_header(
+            "Content-Security-Policy", POLICY if self.path.startswith(PREFIX) else "frame-ancestors 'none'"
+        )
         super().end_headers()
 
     def _may_ask(self) -> bool:
         """Whether the request is answered; an error is sent if not."""
         self.server.answering(self.connection)
-        if why := self.server.shown.allowed.why_refused(self.command, ((k.lower(), v) for k, v in self.headers.items())):
+        if why := self.server.shown.allowed.why_refused(
+            self.command, ((k.lower(), v) for k, v in self.headers.items())
+        ):
             self.send_error(HTTPStatus.FORBIDDEN, "Refused", why)
             return False
         if not self._is_known():
@@ -164,7 +168,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
     def _send(self, reply: Reply) -> None:
         self.send_response(reply.status)
-        self.send_header("Content-Type", f"{reply.kind}; charset=utf-8" if reply.kind.startswith("text/") else reply.kind)
+        self.send_header(
+            "Content-Type", f"{reply.kind}; charset=utf-8" if reply.kind.startswith("text/") else reply.kind
+        )
         self.send_header("Content-Length", str(len(reply.body)))
         self.send_header("Cache-Control", "no-store")
         self.send_header("Referrer-Policy", "no-referrer")
@@ -174,7 +180,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
     def _is_known(self) -> bool:
         auth, port = self.server.shown.auth, str(self.server.server_address[1])
-        return is_authorized(auth, self.headers.get("Authorization")) or has_cookie(auth, self.headers.get("Cookie"), port)
+        return is_authorized(auth, self.headers.get("Authorization")) or has_cookie(
+            auth, self.headers.get("Cookie"), port
+        )
 
     def _ask_for_password(self) -> None:
         self.send_response(HTTPStatus.UNAUTHORIZED)
@@ -192,7 +200,9 @@ def open_inside(root: Path, name: Path) -> IO[bytes] | None:
     Where it lies is asked of the open file: a folder that becomes a link meanwhile cannot deceive.
     """
     try:
-        number = os.open(root / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)          # a pipe without a writer must not wait
+        number = os.open(
+            root / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )  # a pipe without a writer must not wait
     except OSError:
         return None
     file = os.fdopen(number, "rb") if stat.S_ISREG(os.fstat(number).st_mode) else None

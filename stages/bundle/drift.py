@@ -64,7 +64,9 @@ def may_be_off(rig: Rig, object_from_left: np.ndarray, seen: Sightings, points: 
     return np.sqrt(_least_resistance(conductance + conductance.T))
 
 
-def _ties(rig: Rig, object_from_left: np.ndarray, seen: Sightings, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _ties(
+    rig: Rig, object_from_left: np.ndarray, seen: Sightings, centre: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames a < b of every two successive sightings of a point, and the information (K, 6, 6) that each gives on the motion between them
     (turn about `centre`, shift) in the object's frame."""
     order = np.lexsort((seen.frame, seen.point))

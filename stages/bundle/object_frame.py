@@ -7,7 +7,9 @@ import numpy as np
 from stages.core.geometry.support_plane import support_plane
 
 
-def choose_frame(xyz: np.ndarray, inside: np.ndarray, first_left: np.ndarray, scene: bool, seed: int) -> tuple[np.ndarray, str]:
+def choose_frame(
+    xyz: np.ndarray, inside: np.ndarray, first_left: np.ndarray, scene: bool, seed: int
+) -> tuple[np.ndarray, str]:
     """(new_from_old (4, 4), reason). `xyz` (P, 3) points, NaN = none; `inside` (P,) on the object; `first_left` object_from_left of the
     first frame, whose axes are kept where there is no support plane."""
     known = np.isfinite(xyz).all(1)
@@ -21,7 +23,9 @@ def choose_frame(xyz: np.ndarray, inside: np.ndarray, first_left: np.ndarray, sc
         low, high = np.percentile(turned, (3, 97), axis=0)
         out[:3, 3] = -(low + high) / 2
     reason = (
-        "axes of the first frame's camera" if plane is None else "y points down, along the normal of the plane that the object stands on"
+        "axes of the first frame's camera"
+        if plane is None
+        else "y points down, along the normal of the plane that the object stands on"
     )
     return out, reason
 

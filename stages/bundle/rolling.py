@@ -34,7 +34,12 @@ LEAST_FRAMES, LEAST_OBSERVATIONS, ITERATIONS = 5, 400, 15
 
 
 def row_share(
-    rig: Rig, adjusted: Adjusted, observations: Observations, numbers: Sequence[int], robust_sigmas: float, max_observations: int
+    rig: Rig,
+    adjusted: Adjusted,
+    observations: Observations,
+    numbers: Sequence[int],
+    robust_sigmas: float,
+    max_observations: int,
 ) -> float:
     """Time from the first row to the last as a share of that between two frames; 0 where nothing clearly speaks for it.
 
@@ -75,7 +80,9 @@ def _lowest(cost: Callable[[float], float]) -> float | None:
     return None
 
 
-def at_middle_row(rig: Rig, adjusted: Adjusted, observations: Observations, numbers: Sequence[int], share: float) -> Observations:
+def at_middle_row(
+    rig: Rig, adjusted: Adjusted, observations: Observations, numbers: Sequence[int], share: float
+) -> Observations:
     """The observations as they were when the middle row was read."""
     uvr = observations.uvr.copy()
     for k in range(len(numbers)):
@@ -100,4 +107,3 @@ def _instant(left_from_object: np.ndarray, numbers: Sequence[int], k: int) -> np
         return None
     motion = left_from_object[last] @ inverse(left_from_object[first])
     return part_of(motion, INSTANT / (numbers[last] - numbers[first])) if rotation_angle(motion) < MOST_TURN else None
-

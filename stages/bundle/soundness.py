@@ -40,7 +40,9 @@ MOST_OF_SCENE = 150
 """frames of a scene that are asked: 0.2 s each; those between go with the one before"""
 
 
-def apart(views: Mapping[int, DenseView], object_from_left: Mapping[int, np.ndarray], size_m: float, workers: int) -> dict[int, str]:
+def apart(
+    views: Mapping[int, DenseView], object_from_left: Mapping[int, np.ndarray], size_m: float, workers: int
+) -> dict[int, str]:
     """{frame: why} of the frames whose surfaces do not stay on those of the largest group; `size_m`: the object's."""
     frames = sorted(object_from_left)
     pairs = _pairs(frames)
@@ -104,8 +106,12 @@ def apart_in_scene(
     least = min(LEAST_LOOK, float(np.median(looks)) - BELOW_USUAL) if looks else 0.0
     against = {p for p, s in said.items() if _contradicts(s, least, stays)}
     silent = [p for p, s in said.items() if not np.isfinite(s.look)]
-    groups = _joined_by_silence(joined(chosen, [p for p in pairs if p not in against and p not in silent]), silent, against, tied)
-    away = {f: _reason_in_scene(f, said) if _any_of(group, against) else ONLY_FAR for group in groups[1:] for f in group}
+    groups = _joined_by_silence(
+        joined(chosen, [p for p in pairs if p not in against and p not in silent]), silent, against, tied
+    )
+    away = {
+        f: _reason_in_scene(f, said) if _any_of(group, against) else ONLY_FAR for group in groups[1:] for f in group
+    }
     before = {f: chosen[int(np.searchsorted(chosen, f, "right")) - 1] for f in frames}
     return {f: away[before[f]] for f in frames if before[f] in away}
 
@@ -116,7 +122,9 @@ def _near(view: DenseView) -> DenseView:
     if not len(ours):
         return view
     with np.errstate(invalid="ignore"):
-        return replace(view, disparity=np.where(view.disparity * NEAR > np.median(ours), view.disparity, np.float16(np.nan)))
+        return replace(
+            view, disparity=np.where(view.disparity * NEAR > np.median(ours), view.disparity, np.float16(np.nan))
+        )
 
 
 def _contradicts(said: _Said, least_look: float, stays: float) -> bool:

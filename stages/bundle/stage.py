@@ -56,7 +56,9 @@ class BundleStage(Stage):
         if not posed(read_poses(inputs["poses_initial.json"].path)):
             raise StageError("no frame has a pose", "see track's report for the reasons")
 
-    def run(self, inputs: Mapping[str, ArtifactRef], config: BundleConfig, out: Path, context: StageContext) -> StageReport:
+    def run(
+        self, inputs: Mapping[str, ArtifactRef], config: BundleConfig, out: Path, context: StageContext
+    ) -> StageReport:
         """See the module docstring."""
         from stages.bundle import object_frame
         from stages.bundle.rolling import at_middle_row
@@ -80,7 +82,10 @@ class BundleStage(Stage):
         share = _row_share(rig, adjusted, observations, data.frames, config)
         for _ in range(ROUNDS_OF_ROWS if adjusted is not None and share else 0):
             seen = at_middle_row(rig, adjusted, observations, data.frames, share)
-            adjusted = adjustment.adjust(rig, adjusted.left_from_object, len(data.xyz), seen, options, context.progress) or adjusted
+            adjusted = (
+                adjustment.adjust(rig, adjusted.left_from_object, len(data.xyz), seen, options, context.progress)
+                or adjusted
+            )
         adjusted = adjusted or _unchanged(data)
         change, reason = object_frame.choose_frame(
             np.where(data.aside[:, None], np.nan, adjusted.xyz),
@@ -162,7 +167,13 @@ def _unchanged(data: _Input):
 
 
 def _doubted(
-    rig: Rig, data: _Input, adjusted, drift: np.ndarray, row_share: float, inputs: Mapping[str, ArtifactRef], context: StageContext
+    rig: Rig,
+    data: _Input,
+    adjusted,
+    drift: np.ndarray,
+    row_share: float,
+    inputs: Mapping[str, ArtifactRef],
+    context: StageContext,
 ) -> dict[int, str]:
     """{frame: why} of the poses that what the frames show does not bear out (of the object, where it alone tells the motion; else of the
     scene), or that may have drifted."""
@@ -173,7 +184,7 @@ def _doubted(
 
     seen, by_object = _of_object(data, adjusted), data.scope == "object"
     if len(data.frames) < 2 or not len(seen) or (data.aside.any() and not by_object):
-        return {}          # two sessions of one object have two scenes round it
+        return {}  # two sessions of one object have two scenes round it
     reader, view_of = FrameReader.of(inputs), close_view_of if by_object else small_view_of
     views = dict(ordered_map(lambda f: (f, view_of(rig, reader, f)), data.frames, context.workers))
     poses = dict(zip(data.frames, inverse(adjusted.left_from_object), strict=True))
@@ -238,7 +249,11 @@ def _rows(data: _Input, adjusted, config: BundleConfig, doubted: Mapping[int, st
         weak = count < config.min_observations
         few = f"rests on {count} points seen in other frames too" if weak and len(data.frames) > 1 else ""
         reason = few or doubted.get(r.frame, "")
-        rows.append(FramePose(r.frame, inverse(adjusted.left_from_object[k]), "uncertain" if reason else "ok", count, rms, reason))
+        rows.append(
+            FramePose(
+                r.frame, inverse(adjusted.left_from_object[k]), "uncertain" if reason else "ok", count, rms, reason
+            )
+        )
     return rows
 
 
@@ -252,7 +267,9 @@ def _rms(adjusted, rows: np.ndarray) -> float | None:
 def _write_points(path: Path, data: _Input, adjusted) -> None:
     """The object's points under `xyz`; what else of the scene was reconstructed under `scene_xyz`."""
     count = np.bincount(data.point[adjusted.use_left], minlength=len(data.xyz))
-    square = np.bincount(data.point[adjusted.use_left], (adjusted.residual[adjusted.use_left, :2] ** 2).mean(1), minlength=len(data.xyz))
+    square = np.bincount(
+        data.point[adjusted.use_left], (adjusted.residual[adjusted.use_left, :2] ** 2).mean(1), minlength=len(data.xyz)
+    )
     known = np.isfinite(adjusted.xyz).all(1)
     own = known & data.inside
     rms = np.sqrt(square / np.maximum(count, 1))
@@ -296,7 +313,9 @@ def _fill_report(
     for status, text in (("uncertain", "have an uncertain pose"), ("lost", "have no pose")):
         found = [r for r in rows if r.status == status]
         if found:
-            report.warnings.append(f"{len(found)} frames {text}: {frame_ranges([r.frame for r in found])} ({found[0].reason}).")
+            report.warnings.append(
+                f"{len(found)} frames {text}: {frame_ranges([r.frame for r in found])} ({found[0].reason})."
+            )
     if focal and abs(focal[0]) > FOCAL_WARNING and focal[1] > COST_WARNING:
         report.warnings.append(
             f"The calibration looks off: the pictures fit {100 * focal[1]:.0f} % better with a focal length {100 * focal[0]:+.1f} % "
@@ -321,5 +340,8 @@ def _draw(report: StageReport, data: _Input, adjusted, out: Path) -> None:
     poses = {f: inverse(adjusted.left_from_object[k]) for k, f in enumerate(data.frames)}
     write_rgb(out / "pictures" / "path.jpg", draw_camera_path(poses, own), 88)
     report.pictures.append(
-        ("Path of the left camera (red: first frame) round the object's points, after bundle adjustment", "pictures/path.jpg")
+        (
+            "Path of the left camera (red: first frame) round the object's points, after bundle adjustment",
+            "pictures/path.jpg",
+        )
     )

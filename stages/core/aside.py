@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:                                       # whoever only hands it on does not wait for their import
+if TYPE_CHECKING:  # whoever only hands it on does not wait for their import
     import numpy as np
 
 log = logging.getLogger(__name__)

@@ -49,7 +49,7 @@ class Kit:
     def says(self) -> str:
         """One line for `twin doctor`."""
         if problem := self.problem():
-            useless = self.gpu and not driver_there()                   # nothing to mend on a machine without a GPU
+            useless = self.gpu and not driver_there()  # nothing to mend on a machine without a GPU
             return f"no: {problem}{'' if useless else f'; {self.command}'} ({self.serves})"
         return f"yes, {self.version()} ({self.serves})"
 
@@ -69,7 +69,9 @@ def check_libraries(names: Iterable[str], wanted_by: str) -> None:
 def check_torch(wanted_by: str) -> None:
     """Raises MachineError where torch is not installed; quick, because nothing is imported."""
     if not torch_there():
-        raise MachineError(f"{wanted_by} needs torch, which is not installed", f"{KITS['torch'].command}; or leave the setting out")
+        raise MachineError(
+            f"{wanted_by} needs torch, which is not installed", f"{KITS['torch'].command}; or leave the setting out"
+        )
 
 
 @functools.cache
@@ -80,8 +82,10 @@ def _problem(kit: Kit) -> str:
         return "not installed"
     try:
         importlib.import_module(kit.module)
-    except Exception as e:      # noqa: BLE001 - a kit built for another torch, driver or GPU may raise anything, and that is the finding
-        return f"installed ({kit.version()}) but does not import: {(str(e).splitlines() or [type(e).__name__])[0][:150]}"
+    except Exception as e:  # noqa: BLE001 - a kit built for another torch, driver or GPU may raise anything, and that is the finding
+        return (
+            f"installed ({kit.version()}) but does not import: {(str(e).splitlines() or [type(e).__name__])[0][:150]}"
+        )
     return kit.more() if kit.more else ""
 
 
@@ -112,11 +116,35 @@ def _onnx_cuda() -> str:
 
 
 _KITS = (
-    Kit("torch", "torch", "torch", "networks by torch, surface.backend=torch, texture.refine", "pip install 'stereotwin[torch]'"),
-    Kit("torch on the GPU", "torch", "torch", "every learned method, faster",
-        "TORCH_INDEX=<index with torch's CUDA or ROCm build> make setup", True),
-    Kit("onnxruntime", "onnxruntime", "onnxruntime", "learned stereo on any machine", "pip install 'stereotwin[learned]'"),
-    Kit("transformers", "transformers", "transformers", "masks by SAM 2, objects named in words", "pip install 'stereotwin[learned]'"),
+    Kit(
+        "torch",
+        "torch",
+        "torch",
+        "networks by torch, surface.backend=torch, texture.refine",
+        "pip install 'stereotwin[torch]'",
+    ),
+    Kit(
+        "torch on the GPU",
+        "torch",
+        "torch",
+        "every learned method, faster",
+        "TORCH_INDEX=<index with torch's CUDA or ROCm build> make setup",
+        True,
+    ),
+    Kit(
+        "onnxruntime",
+        "onnxruntime",
+        "onnxruntime",
+        "learned stereo on any machine",
+        "pip install 'stereotwin[learned]'",
+    ),
+    Kit(
+        "transformers",
+        "transformers",
+        "transformers",
+        "masks by SAM 2, objects named in words",
+        "pip install 'stereotwin[learned]'",
+    ),
     Kit("kornia", "kornia", "kornia", "learned matching", "pip install 'stereotwin[learned]'"),
     Kit("open3d", "open3d", "open3d", "surface.method=tsdf, registration", "pip install 'stereotwin[open3d]'"),
     Kit("pyav", "av", "av", "novel_views.path: videos", "pip install 'stereotwin[video]'"),
@@ -124,7 +152,22 @@ _KITS = (
     Kit("romatch", "romatch", "romatch", "track.method=roma; it needs torchvision", "pip install 'stereotwin[roma]'"),
     Kit("triton", "triton", "triton", "surface.backend=triton", "pip install 'stereotwin[cuda]'", True, _c_compiler),
     Kit("tinycudann", "tinycudann", "tinycudann", "surface.backend=tcnn", f"WITH_TINY_CUDA_NN=1 {BUILD}", True),
-    Kit("nvdiffrast", "nvdiffrast.torch", "nvdiffrast", "texture.refine=nvdiffrast, non-commercial", f"WITH_NVDIFFRAST=1 {BUILD}", True),
-    Kit("onnxruntime-gpu", "onnxruntime", "onnxruntime-gpu", "learned stereo on the GPU", "pip install onnxruntime-gpu", True, _onnx_cuda),
+    Kit(
+        "nvdiffrast",
+        "nvdiffrast.torch",
+        "nvdiffrast",
+        "texture.refine=nvdiffrast, non-commercial",
+        f"WITH_NVDIFFRAST=1 {BUILD}",
+        True,
+    ),
+    Kit(
+        "onnxruntime-gpu",
+        "onnxruntime",
+        "onnxruntime-gpu",
+        "learned stereo on the GPU",
+        "pip install onnxruntime-gpu",
+        True,
+        _onnx_cuda,
+    ),
 )
 KITS = {k.name: k for k in _KITS}

@@ -20,7 +20,13 @@ def board_of(words: str) -> CalibrationBoard:
     counts = re.fullmatch(r"(\d{1,3})x(\d{1,3})", parts[1]) if len(parts) > 1 else None
     lengths = [_length(p) for p in parts[2 : 2 + KINDS.get(kind, 0)]]
     names = parts[2 + len(lengths) :]
-    if kind not in KINDS or counts is None or len(lengths) != KINDS[kind] or None in lengths or len(names) > (kind != "chessboard"):
+    if (
+        kind not in KINDS
+        or counts is None
+        or len(lengths) != KINDS[kind]
+        or None in lengths
+        or len(names) > (kind != "chessboard")
+    ):
         raise ValueError(f"board is {words!r}; {_FORM}")
     from stages.core.boards import Board, CharucoBoard, TagGrid, dictionary_of
 
@@ -29,7 +35,11 @@ def board_of(words: str) -> CalibrationBoard:
         dictionary_of(name)
     if kind == "chessboard":
         return Board(columns, rows, side)
-    return CharucoBoard(columns, rows, side, more[0], *names) if kind == "charuco" else TagGrid(columns, rows, side, more[0], *names)
+    return (
+        CharucoBoard(columns, rows, side, more[0], *names)
+        if kind == "charuco"
+        else TagGrid(columns, rows, side, more[0], *names)
+    )
 
 
 def _length(text: str) -> float | None:

@@ -50,21 +50,29 @@ class Board:
     @property
     def points(self) -> np.ndarray:
         """(columns * rows, 3) float32 corners, metres, row by row."""
-        grid = np.mgrid[0:self.columns, 0:self.rows].T.reshape(-1, 2)
+        grid = np.mgrid[0 : self.columns, 0 : self.rows].T.reshape(-1, 2)
         return np.hstack([grid, np.zeros((len(grid), 1))]).astype(np.float32) * np.float32(self.square_m)
 
     def find(self, gray: np.ndarray) -> Found | None:
         """All corners or None. The finder may begin at either end: `aligned` mends that for a pair."""
         shape = (self.columns, self.rows)
-        ok, corners = cv2.findChessboardCorners(gray, shape, flags=cv2.CALIB_CB_ADAPTIVE_THRESH + cv2.CALIB_CB_NORMALIZE_IMAGE)
+        ok, corners = cv2.findChessboardCorners(
+            gray, shape, flags=cv2.CALIB_CB_ADAPTIVE_THRESH + cv2.CALIB_CB_NORMALIZE_IMAGE
+        )
         if not ok:
-            ok, corners = cv2.findChessboardCornersSB(gray, shape, flags=cv2.CALIB_CB_NORMALIZE_IMAGE + cv2.CALIB_CB_EXHAUSTIVE)
+            ok, corners = cv2.findChessboardCornersSB(
+                gray, shape, flags=cv2.CALIB_CB_NORMALIZE_IMAGE + cv2.CALIB_CB_EXHAUSTIVE
+            )
         if not ok:
             return None
         corners = np.ascontiguousarray(corners.reshape(-1, 1, 2), np.float32)
         grid = corners.reshape(self.rows, self.columns, 2)
-        step = min(np.linalg.norm(np.diff(grid, axis=0), axis=2).min(), np.linalg.norm(np.diff(grid, axis=1), axis=2).min())
-        return dict(enumerate(_refined(gray, corners, int(np.clip(step / 2.5, 3, 11)))))      # the window must not reach the next corner
+        step = min(
+            np.linalg.norm(np.diff(grid, axis=0), axis=2).min(), np.linalg.norm(np.diff(grid, axis=1), axis=2).min()
+        )
+        return dict(
+            enumerate(_refined(gray, corners, int(np.clip(step / 2.5, 3, 11))))
+        )  # the window must not reach the next corner
 
     def aligned(self, left: Found, right: Found) -> Found:
         """`right` in the order of `left`."""
@@ -109,7 +117,9 @@ class CharucoBoard:
         return f"the squares ({self.columns}x{self.rows}), the markers' share of them and the dictionary ({self.dictionary})"
 
     def _board(self, older: bool) -> cv2.aruco.CharucoBoard:
-        board = cv2.aruco.CharucoBoard((self.columns, self.rows), self.square_m, self.marker_m, dictionary_of(self.dictionary))
+        board = cv2.aruco.CharucoBoard(
+            (self.columns, self.rows), self.square_m, self.marker_m, dictionary_of(self.dictionary)
+        )
         board.setLegacyPattern(older)
         return board
 
@@ -161,7 +171,11 @@ class TagGrid:
         corners, ids, _ = cv2.aruco.ArucoDetector(dictionary_of(self.dictionary), parameters).detectMarkers(gray)
         if ids is None:
             return {}
-        return {t: c.reshape(4, 2) for t, c in zip(ids.ravel().tolist(), corners, strict=True) if t < self.columns * self.rows}
+        return {
+            t: c.reshape(4, 2)
+            for t, c in zip(ids.ravel().tolist(), corners, strict=True)
+            if t < self.columns * self.rows
+        }
 
     def _off_plane(self, found: Found) -> float:
         """Median distance of the corners from the best homography of the board, px."""

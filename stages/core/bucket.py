@@ -25,8 +25,12 @@ ACCESS = "see AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_RE
 _CLIENT = {"timeout": "300s", "connect_timeout": "10s"}
 _RETRIES = {"max_retries": 6, "retry_timeout": datetime.timedelta(seconds=60)}
 _CODE = re.compile(r"<Code>(\w+)</Code>")
-_WORDS = {"NoSuchBucket": "there is no bucket of that name", "AccessDenied": "these keys have no permission there",
-          "InvalidAccessKeyId": "it does not know AWS_ACCESS_KEY_ID", "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not fit the key"}
+_WORDS = {
+    "NoSuchBucket": "there is no bucket of that name",
+    "AccessDenied": "these keys have no permission there",
+    "InvalidAccessKeyId": "it does not know AWS_ACCESS_KEY_ID",
+    "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not fit the key",
+}
 
 
 class RemoteTrouble(Exception):
@@ -60,7 +64,9 @@ class Bucket:
     def __init__(self, url: str, named_by: str = "") -> None:
         """`named_by`: the setting that names it, for the words of the ConfigError that a wrong address gets."""
         if not re.fullmatch(r"s3://[^/]+(/.*)?", url):
-            raise ConfigError(f"{named_by}{'=' if named_by else ''}{url} names no bucket", "give s3://BUCKET or s3://BUCKET/FOLDER")
+            raise ConfigError(
+                f"{named_by}{'=' if named_by else ''}{url} names no bucket", "give s3://BUCKET or s3://BUCKET/FOLDER"
+            )
         self.url = url.rstrip("/")
         self._client: Any = None
         self._of_process = 0
@@ -111,7 +117,9 @@ class Bucket:
             for chunk in obs().list(self.client(), prefix):
                 for e in chunk:
                     since = e["last_modified"] - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-                    yield Entry(e["path"], e["size"], e["e_tag"] or "", since // datetime.timedelta(microseconds=1) * 1000)
+                    yield Entry(
+                        e["path"], e["size"], e["e_tag"] or "", since // datetime.timedelta(microseconds=1) * 1000
+                    )
 
     def is_empty(self, prefix: str = "") -> bool:
         """Whether nothing lies below a folder."""
@@ -138,7 +146,9 @@ class Bucket:
 
             plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
             with Asking():
-                self._client = from_url(self.url, client_options={**_CLIENT, "allow_http": plain}, retry_config=_RETRIES)
+                self._client = from_url(
+                    self.url, client_options={**_CLIENT, "allow_http": plain}, retry_config=_RETRIES
+                )
             self._of_process = os.getpid()
         return self._client
 

@@ -57,7 +57,9 @@ class Rig:
     def rays(self, uv_px: np.ndarray) -> np.ndarray:
         """(..., 2) pixels -> (..., 3) directions with z = 1 in the left camera."""
         uv = np.asarray(uv_px, np.float64)
-        return np.stack([(uv[..., 0] - self.cx) / self.fx, (uv[..., 1] - self.cy) / self.fy, np.ones(uv.shape[:-1])], -1)
+        return np.stack(
+            [(uv[..., 0] - self.cx) / self.fx, (uv[..., 1] - self.cy) / self.fy, np.ones(uv.shape[:-1])], -1
+        )
 
     def backproject(self, uv_px: np.ndarray, depth_m: np.ndarray) -> np.ndarray:
         """(..., 2) pixels and (...) depths -> (..., 3) points in the left camera, metres."""
@@ -74,7 +76,9 @@ class Rig:
         """The rig of images resized by `scale` with pixel centres at integers: c' = (c + 0.5) * s - 0.5 (so K is not simply K * s)."""
         w, h = max(1, round(self.width * scale)), max(1, round(self.height * scale))
         sx, sy = w / self.width, h / self.height
-        return Rig(w, h, self.fx * sx, self.fy * sy, (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5, self.baseline_m)
+        return Rig(
+            w, h, self.fx * sx, self.fy * sy, (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5, self.baseline_m
+        )
 
     def cropped(self, x0: int, y0: int, width: int, height: int) -> Rig:
         """The rig of the crop whose top-left pixel is (x0, y0)."""
@@ -100,7 +104,11 @@ class Rig:
             K, size, b = np.array(data["K"], float).reshape(3, 3), data["image_size"], float(data["baseline_m"])
             found = Rig(int(size["width"]), int(size["height"]), K[0, 0], K[1, 1], K[0, 2], K[1, 2], b)
         except (KeyError, TypeError, ValueError, OverflowError) as e:
-            raise CaptureError(f"{path} is no rig: {type(e).__name__} {str(e)[:80]}", "it holds image_size, K and baseline_m") from e
+            raise CaptureError(
+                f"{path} is no rig: {type(e).__name__} {str(e)[:80]}", "it holds image_size, K and baseline_m"
+            ) from e
         if not np.all(np.isfinite([*K.ravel(), b])) or min(found.width, found.height, found.fx, found.fy, b) <= 0:
-            raise CaptureError(f"{path} holds numbers that no camera has", "it holds image_size, K (9 numbers), baseline_m")
+            raise CaptureError(
+                f"{path} holds numbers that no camera has", "it holds image_size, K (9 numbers), baseline_m"
+            )
         return found

@@ -63,11 +63,20 @@ def canonical_views(
     """The views of `names` at `distance`; `focal_px` px, by default 1111 for a picture 512 px wide."""
     f = FOCAL_PX * width / WIDTH_PX if focal_px is None else focal_px
     K = pinhole(f, f, (width - 1) / 2, (height - 1) / 2)
-    return [PosedCamera(n, None, K, look_at(distance * np.array(VIEWS[n][0], float), up=VIEWS[n][1]), width, height) for n in names]
+    return [
+        PosedCamera(n, None, K, look_at(distance * np.array(VIEWS[n][0], float), up=VIEWS[n][1]), width, height)
+        for n in names
+    ]
 
 
 def orbit(
-    centre: np.ndarray, radius: float, count: int, up: np.ndarray, elevation_rad: float = 0.35, turns: float = 1.0, climb_rad: float = 0.0
+    centre: np.ndarray,
+    radius: float,
+    count: int,
+    up: np.ndarray,
+    elevation_rad: float = 0.35,
+    turns: float = 1.0,
+    climb_rad: float = 0.0,
 ) -> list[np.ndarray]:
     """world_from_camera of `count` cameras round `centre`: a turntable, or with `climb_rad` a spiral that rises and falls by it."""
     up = np.asarray(up, float) / np.linalg.norm(up)
@@ -102,10 +111,13 @@ def transforms(cameras: Sequence[PosedCamera], names: Sequence[str]) -> dict[str
     for c in cameras:
         centred = np.abs(c.K[:2, 2] - [(c.width - 1) / 2, (c.height - 1) / 2]).max() < 1e-6
         if not centred or c.lens != "none" or np.abs(c.K - first.K).max() > 1e-6 or abs(c.K[0, 0] - c.K[1, 1]) > 1e-6:
-            raise ValueError(f"{c.name}: its lens is not the centred pinhole of all others, which is all that this format knows")
+            raise ValueError(
+                f"{c.name}: its lens is not the centred pinhole of all others, which is all that this format knows"
+            )
     angle = 2 * math.atan(first.width / 2 / first.K[0, 0])
     frames = [
-        {"file_path": f"./{n}", "transform_matrix": from_opengl(c.world_from_camera).tolist()} for c, n in zip(cameras, names, strict=True)
+        {"file_path": f"./{n}", "transform_matrix": from_opengl(c.world_from_camera).tolist()}
+        for c, n in zip(cameras, names, strict=True)
     ]
     return {"camera_angle_x": angle, "frames": frames}
 

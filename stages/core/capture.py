@@ -32,21 +32,43 @@ from stages.core.store import ArtifactRef
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi")
-CALIBRATIONS = ("calibration.json", "calibration.yaml", "calibration.yml", "calibration.xml", "calib.txt", "K.txt", "camchain.yaml",
-                "stereoParams.json", "stereoParams.mat", "calibration.mat")
+CALIBRATIONS = (
+    "calibration.json",
+    "calibration.yaml",
+    "calibration.yml",
+    "calibration.xml",
+    "calib.txt",
+    "K.txt",
+    "camchain.yaml",
+    "stereoParams.json",
+    "stereoParams.mat",
+    "calibration.mat",
+)
 CALIBRATION_ENDINGS = (".conf", "camchain.yaml")
 """of files whose names hold more: a ZED's serial number, the bag that Kalibr read"""
-COLMAP_RIGS = tuple(tuple(f"{folder}{part}{end}" for part in ("cameras", "rigs", "images")) for folder in ("", "sparse/0/", "sparse/")
-                    for end in (".bin", ".txt"))
+COLMAP_RIGS = tuple(
+    tuple(f"{folder}{part}{end}" for part in ("cameras", "rigs", "images"))
+    for folder in ("", "sparse/0/", "sparse/")
+    for end in (".bin", ".txt")
+)
 """a COLMAP model whose cameras form a rig, where no other calibration lies: models are made of captures that have one, too"""
 RIG_CONFIG = "rig_config.json"
 """what COLMAP was told of the rig; read where there is neither a model nor another calibration"""
 FRAMES_META, EDEX = "frames_meta.json", "stereo.edex"
-CALIBRATION_PAIRS = (("left.yaml", "right.yaml"), ("left.yml", "right.yml"), ("camera_info_left.yaml", "camera_info_right.yaml"),
-                     ("left_camera_info.yaml", "right_camera_info.yaml"), ("left/camera_info.yaml", "right/camera_info.yaml"),
-                     ("intrinsics.yml", "extrinsics.yml"), ("intrinsics.yaml", "extrinsics.yaml"), ("intrinsics.xml", "extrinsics.xml"))
-LAYOUT_ADVICE = ("a capture holds left/ and right/ with png or jpg pictures (or left.mp4 + right.mp4, or stereo.mp4 side by side) "
-                 "and calibration.json, .yaml, .xml or calib.txt")
+CALIBRATION_PAIRS = (
+    ("left.yaml", "right.yaml"),
+    ("left.yml", "right.yml"),
+    ("camera_info_left.yaml", "camera_info_right.yaml"),
+    ("left_camera_info.yaml", "right_camera_info.yaml"),
+    ("left/camera_info.yaml", "right/camera_info.yaml"),
+    ("intrinsics.yml", "extrinsics.yml"),
+    ("intrinsics.yaml", "extrinsics.yaml"),
+    ("intrinsics.xml", "extrinsics.xml"),
+)
+LAYOUT_ADVICE = (
+    "a capture holds left/ and right/ with png or jpg pictures (or left.mp4 + right.mp4, or stereo.mp4 side by side) "
+    "and calibration.json, .yaml, .xml or calib.txt"
+)
 _SETTLED_S = 2.0
 """a file that changed less than this ago is digested again next time: a second write within the clock's grain would go unseen"""
 
@@ -75,7 +97,15 @@ class CaptureFiles:
     def all(self) -> tuple[Path, ...]:
         """Every file that can change a result."""
         single = (self.left_video, self.right_video, self.stereo_video, self.prompt, self.depth_notes)
-        folders = (*self.left, *self.right, *self.calibration, *self.masks, *self.hidden, *self.depth, *self.prompt_masks)
+        folders = (
+            *self.left,
+            *self.right,
+            *self.calibration,
+            *self.masks,
+            *self.hidden,
+            *self.depth,
+            *self.prompt_masks,
+        )
         return (*folders, *(p for p in single if p is not None))
 
 
@@ -89,10 +119,21 @@ def find_files(root: Path) -> CaptureFiles:
     left, right = _pictures(root / "left"), _pictures(root / "right")
     if not left and not right and (root / FRAMES_META).is_file():
         left, right = pictures_named(root / FRAMES_META)
-    found = CaptureFiles(root, left, right, _video(root, "left"), _video(root, "right"),
-                         _video(root, "stereo"), _calibration(root), _file(root / "prompt.json"),
-                         _pictures(root / "prompt"), _pictures(root / "masks"), _pictures(root / "hidden"),
-                         _pictures(root / "depth"), _file(root / "depth" / "depth.json"))
+    found = CaptureFiles(
+        root,
+        left,
+        right,
+        _video(root, "left"),
+        _video(root, "right"),
+        _video(root, "stereo"),
+        _calibration(root),
+        _file(root / "prompt.json"),
+        _pictures(root / "prompt"),
+        _pictures(root / "masks"),
+        _pictures(root / "hidden"),
+        _pictures(root / "depth"),
+        _file(root / "depth" / "depth.json"),
+    )
     _refuse_incomplete(found)
     require_all_regular(found.all())
     refuse_links_out(root, (*found.all(), root / "twin.yaml"))
@@ -130,11 +171,13 @@ class _Memo:
 
     def __init__(self, folder: Path | None, root: Path) -> None:
         self.root, self.now_ns = root, time.time_ns()
-        self.path = None if folder is None else Path(folder) / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:24]}.json"
+        self.path = (
+            None if folder is None else Path(folder) / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:24]}.json"
+        )
         self.known: dict[str, list] = {}
         self.stamps: dict[str, list[int]] = {}
         if self.path is not None and self.path.is_file():
-            with contextlib.suppress(ValueError, TypeError, OSError, RecursionError):         # a damaged one is rebuilt
+            with contextlib.suppress(ValueError, TypeError, OSError, RecursionError):  # a damaged one is rebuilt
                 checksum, known = json.loads(self.path.read_bytes())
                 self.known = known if checksum == digest_mapping(known) else {}
 
@@ -149,7 +192,11 @@ class _Memo:
         """On a full or read-only disk nothing is remembered: a memo only saves time."""
         if self.path is None:
             return
-        settled = {n: [*self.stamps[n], d] for n, d in digests.items() if self.now_ns - max(self.stamps[n][1:3]) > _SETTLED_S * 1e9}
+        settled = {
+            n: [*self.stamps[n], d]
+            for n, d in digests.items()
+            if self.now_ns - max(self.stamps[n][1:3]) > _SETTLED_S * 1e9
+        }
         if settled != self.known:
             with contextlib.suppress(OSError):
                 THE_DISK.replace(self.path, json.dumps([digest_mapping(settled), settled]).encode())
@@ -158,21 +205,31 @@ class _Memo:
 def _refuse_incomplete(f: CaptureFiles) -> None:
     kinds = [bool(f.left or f.right), bool(f.left_video or f.right_video), bool(f.stereo_video)]
     if sum(kinds) == 0:
-        raise CaptureError(f"{f.root} holds no pictures and no video of two views (found: {_listing(f.root)})", LAYOUT_ADVICE)
+        raise CaptureError(
+            f"{f.root} holds no pictures and no video of two views (found: {_listing(f.root)})", LAYOUT_ADVICE
+        )
     if sum(kinds) > 1:
-        raise CaptureError(f"{f.root} holds the views twice (picture folders, left/right videos, stereo video: {kinds})",
-                           "keep one of them in the capture folder")
+        raise CaptureError(
+            f"{f.root} holds the views twice (picture folders, left/right videos, stereo video: {kinds})",
+            "keep one of them in the capture folder",
+        )
     for have, lack, folder in ((f.left, f.right, "right/"), (f.right, f.left, "left/")):
         if have and not lack:
-            raise CaptureError(f"{f.root / folder} holds no png or jpg pictures, its counterpart has {len(have)}",
-                               "copy the other camera's pictures there")
+            raise CaptureError(
+                f"{f.root / folder} holds no png or jpg pictures, its counterpart has {len(have)}",
+                "copy the other camera's pictures there",
+            )
     videos = [v for v in (f.left_video, f.right_video) if v is not None]
     if len(videos) == 1:
-        raise CaptureError(f"{f.root} has only {videos[0].name}",
-                           "add the other camera's video, or name a side-by-side video stereo.mp4")
+        raise CaptureError(
+            f"{f.root} has only {videos[0].name}",
+            "add the other camera's video, or name a side-by-side video stereo.mp4",
+        )
     if not f.calibration:
-        raise CaptureError(f"{f.root} has no calibration (looked for {', '.join(CALIBRATIONS)}, intrinsics.yml + extrinsics.yml)",
-                           "add the rig's calibration; `twin calibrate` makes one from chessboard pairs")
+        raise CaptureError(
+            f"{f.root} has no calibration (looked for {', '.join(CALIBRATIONS)}, intrinsics.yml + extrinsics.yml)",
+            "add the rig's calibration; `twin calibrate` makes one from chessboard pairs",
+        )
 
 
 def _pictures(folder: Path) -> tuple[Path, ...]:
@@ -186,20 +243,28 @@ def _entries(folder: Path) -> Iterable[Path]:
 def _video(root: Path, stem: str) -> Path | None:
     found = [p for p in sorted(root.iterdir()) if p.stem == stem and p.suffix.lower() in VIDEOS]
     if len(found) > 1:
-        raise CaptureError(f"{root} holds {found[0].name} and {found[1].name}", "keep the right one of them in the capture folder")
+        raise CaptureError(
+            f"{root} holds {found[0].name} and {found[1].name}", "keep the right one of them in the capture folder"
+        )
     return found[0] if found else None
 
 
 def _calibration(root: Path) -> tuple[Path, ...]:
     names = [(n,) for n in CALIBRATIONS] + list(CALIBRATION_PAIRS)
-    names += [(p.name,) for p in sorted(root.iterdir()) if p.name.endswith(CALIBRATION_ENDINGS) and p.name not in CALIBRATIONS]
+    names += [
+        (p.name,) for p in sorted(root.iterdir()) if p.name.endswith(CALIBRATION_ENDINGS) and p.name not in CALIBRATIONS
+    ]
     found = [tuple(root / n for n in group) for group in names if all(_file(root / n) for n in group)]
-    found += [(root / n,) for n in (FRAMES_META, EDEX) if _file(root / n)][:1]        # both come from one tool, and say the same
+    found += [(root / n,) for n in (FRAMES_META, EDEX) if _file(root / n)][
+        :1
+    ]  # both come from one tool, and say the same
     found = found or [tuple(root / n for n in group) for group in COLMAP_RIGS if all(_file(root / n) for n in group)]
     found = found or [(root / RIG_CONFIG,)] * (_file(root / RIG_CONFIG) is not None)
     if len(found) > 1:
-        raise CaptureError(f"{root} holds {len(found)} calibrations: {' and '.join(' + '.join(p.name for p in group) for group in found)}",
-                           "keep the one that belongs to these pictures")
+        raise CaptureError(
+            f"{root} holds {len(found)} calibrations: {' and '.join(' + '.join(p.name for p in group) for group in found)}",
+            "keep the one that belongs to these pictures",
+        )
     return found[0] if found else ()
 
 

@@ -52,7 +52,10 @@ class _Inside:
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
-        self._folders = [self._root, *(Path(p).expanduser().resolve() for p in os.environ.get(ALLOWED, "").split(":") if p)]
+        self._folders = [
+            self._root,
+            *(Path(p).expanduser().resolve() for p in os.environ.get(ALLOWED, "").split(":") if p),
+        ]
 
     def require(self, path: Path, place: Path) -> None:
         if not any(place.is_relative_to(folder) for folder in self._folders):
@@ -62,5 +65,5 @@ class _Inside:
 def _place(file: BinaryIO, path: Path) -> Path:
     try:
         return Path(f"/proc/self/fd/{file.fileno()}").readlink()
-    except OSError:                                    # no /proc on this system
+    except OSError:  # no /proc on this system
         return path.resolve()

@@ -9,9 +9,27 @@ from pathlib import Path
 from stages.core.capture import CALIBRATIONS, PICTURES, RIG_CONFIG, VIDEOS
 
 FOLDERS = ("left", "right", "masks", "hidden", "depth", "prompt")
-FILES = ("prompt.json", "twin.yaml", "stereo.mp4", "left.mp4", "right.mp4", "frames_meta.json", RIG_CONFIG, *CALIBRATIONS)
-OTHER_NAMES = {"mask": "masks", "segmentation": "masks", "segmentations": "masks", "seg": "masks", "silhouettes": "masks",
-               "depths": "depth", "depth_maps": "depth", "occlusion": "hidden", "occlusions": "hidden"}
+FILES = (
+    "prompt.json",
+    "twin.yaml",
+    "stereo.mp4",
+    "left.mp4",
+    "right.mp4",
+    "frames_meta.json",
+    RIG_CONFIG,
+    *CALIBRATIONS,
+)
+OTHER_NAMES = {
+    "mask": "masks",
+    "segmentation": "masks",
+    "segmentations": "masks",
+    "seg": "masks",
+    "silhouettes": "masks",
+    "depths": "depth",
+    "depth_maps": "depth",
+    "occlusion": "hidden",
+    "occlusions": "hidden",
+}
 _NEAR = 0.8
 _OF_SYSTEMS = ("Thumbs.db", "desktop.ini")
 _NOT_MEANT = ("gt", "truth", "notes", "readme")
@@ -24,9 +42,13 @@ def unread(root: Path) -> list[str]:
     for folder in FOLDERS:
         if (root / folder).is_dir() and (found := _foreign(root / folder)):
             kinds = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in found.most_common(3))
-            out.append(f"{folder}/ holds files that are not read ({kinds}); pictures are {', '.join(s[1:] for s in PICTURES[:5])}")
+            out.append(
+                f"{folder}/ holds files that are not read ({kinds}); pictures are {', '.join(s[1:] for s in PICTURES[:5])}"
+            )
         if (root / folder).is_dir() and (inner := _inner(root / folder)):
-            out.append(f"{folder}/{inner}/ is not read, and {folder}/ itself holds no picture: put the pictures into {folder}/")
+            out.append(
+                f"{folder}/{inner}/ is not read, and {folder}/ itself holds no picture: put the pictures into {folder}/"
+            )
     return out
 
 

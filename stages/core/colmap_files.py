@@ -75,7 +75,8 @@ def text_cameras(path: Path) -> Iterator[tuple[int, Lens]]:
         where = f"{path.name}, line {line}"
         if len(words) < 5 or words[1] not in COUNTS or len(words) != 4 + COUNTS[words[1]]:
             raise CaptureError(
-                f"{where}: {' '.join(words)[:80]}", f"expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS with one of {', '.join(COUNTS)}"
+                f"{where}: {' '.join(words)[:80]}",
+                f"expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS with one of {', '.join(COUNTS)}",
             )
         try:
             yield int(words[0]), _lens(words[1], int(words[2]), int(words[3]), tuple(map(float, words[4:])), where)
@@ -93,7 +94,9 @@ def text_images(path: Path) -> Iterator[Image]:
         if not words:
             continue
         if len(words) < 10:
-            raise CaptureError(f"{path.name}, line {line}: {len(words)} words", "expected IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME")
+            raise CaptureError(
+                f"{path.name}, line {line}: {len(words)} words", "expected IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"
+            )
         try:
             yield int(words[0]), " ".join(words[9:]), int(words[8]), np.array([float(w) for w in words[1:8]])
         except ValueError as e:
@@ -128,7 +131,9 @@ class Bytes:
         try:
             out = struct.unpack_from(f"<{form}", self.data, self.at)
         except struct.error as e:
-            raise CaptureError(f"{self.path.name} ends at byte {len(self.data)} within an entry", "copy the file again") from e
+            raise CaptureError(
+                f"{self.path.name} ends at byte {len(self.data)} within an entry", "copy the file again"
+            ) from e
         self.at += struct.calcsize(f"<{form}")
         return out
 
@@ -151,7 +156,9 @@ class Bytes:
         try:
             return raw.decode()
         except UnicodeDecodeError as e:
-            raise CaptureError(f"{self.path.name}: a picture's name is no UTF-8 ({raw[:40]!r})", "the file is damaged") from e
+            raise CaptureError(
+                f"{self.path.name}: a picture's name is no UTF-8 ({raw[:40]!r})", "the file is damaged"
+            ) from e
 
 
 def binary_cameras(path: Path) -> Iterator[tuple[int, Lens]]:
@@ -160,7 +167,8 @@ def binary_cameras(path: Path) -> Iterator[tuple[int, Lens]]:
         number, model, width, height = f.take("IiQQ")
         if model not in MODELS:
             raise CaptureError(
-                f"{path.name}, camera {number}: model {model}", f"undistort the pictures first; read are {', '.join(COUNTS)}"
+                f"{path.name}, camera {number}: model {model}",
+                f"undistort the pictures first; read are {', '.join(COUNTS)}",
             )
         name, count = MODELS[model]
         yield number, _lens(name, width, height, f.take(f"{count}d"), f"{path.name}, camera {number}")

@@ -82,7 +82,12 @@ def resolve(
         _merge(values, layer, configs)
     for layer in theirs:
         _merge(asked, layer, configs)
-    return Settings(profile, seed, {name: _build(name, cls, values[name], set(asked[name])) for name, cls in configs.items()}, licence)
+    return Settings(
+        profile,
+        seed,
+        {name: _build(name, cls, values[name], set(asked[name])) for name, cls in configs.items()},
+        licence,
+    )
 
 
 def _merge(values: dict[str, dict[str, Node]], layer: Mapping[str, Node], configs: Mapping[str, type]) -> None:
@@ -90,7 +95,9 @@ def _merge(values: dict[str, dict[str, Node]], layer: Mapping[str, Node], config
         if stage not in configs:
             raise _unknown(stage, [*configs, *TOP_LEVEL], keys.where)
         if not isinstance(keys.value, dict):
-            raise ConfigError(f"{keys.where}: {stage} needs keys below it, found {keys.shown()}", f"write {stage}.KEY=VALUE")
+            raise ConfigError(
+                f"{keys.where}: {stage} needs keys below it, found {keys.shown()}", f"write {stage}.KEY=VALUE"
+            )
         fields = {f.name: f for f in dataclasses.fields(configs[stage])}
         for key, value in keys.value.items():
             if key not in fields:
@@ -122,7 +129,9 @@ def _convert(name: str, node: Node, hint: Any) -> Any:
     """The node's text as the annotated type; int, float, bool, str, Literal, X | None and tuple[X, ...]. Raises ConfigError."""
     origin = typing.get_origin(hint)
     if isinstance(node.value, str) and "${" in node.value:
-        raise ConfigError(f"{node.where}: {name} is {node.shown()}: nothing is looked up in settings", "write the value itself")
+        raise ConfigError(
+            f"{node.where}: {name} is {node.shown()}: nothing is looked up in settings", "write the value itself"
+        )
     if origin in (typing.Union, types.UnionType):
         inner = [a for a in typing.get_args(hint) if a is not type(None)]
         return None if native(node) is None else _convert(name, node, inner[0])
@@ -148,16 +157,23 @@ def _plain(name: str, node: Node, hint: type) -> Any:
         return _SWITCH[node.value.lower()]
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if number and (not math.isfinite(value) or (hint is int and abs(value) > _LARGEST)):
-        raise ConfigError(f"{node.where}: {name} is {node.shown()}", "give a number that is finite and of a sensible size")
+        raise ConfigError(
+            f"{node.where}: {name} is {node.shown()}", "give a number that is finite and of a sensible size"
+        )
     if number and (hint is float or type(value) is hint):
         return hint(value)
     kind = "text" if isinstance(value, str) else type(value).__name__
-    raise ConfigError(f"{node.where}: {name} is {node.shown()} ({kind})", f"give a value of type {getattr(hint, '__name__', hint)}")
+    raise ConfigError(
+        f"{node.where}: {name} is {node.shown()} ({kind})", f"give a value of type {getattr(hint, '__name__', hint)}"
+    )
 
 
 def _unknown(key: str, known: list[str], where: str) -> ConfigError:
     near = difflib.get_close_matches(key, known, 1, 0.4)
-    return ConfigError(f"{where}: unknown setting {key[:80]}", f"did you mean {near[0]}?" if near else f"valid: {', '.join(sorted(known))}")
+    return ConfigError(
+        f"{where}: unknown setting {key[:80]}",
+        f"did you mean {near[0]}?" if near else f"valid: {', '.join(sorted(known))}",
+    )
 
 
 def _from_pairs(pairs: typing.Sequence[str]) -> dict[str, Node]:

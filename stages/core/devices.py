@@ -59,8 +59,10 @@ def torch_device(wanted: str = "auto") -> torch.device:
     kind = name.partition(":")[0]
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(kind, False):
-        raise MachineError(f"torch {torch.__version__} cannot use the device {name!r} here",
-                           "`twin doctor` says what is missing, or use cpu")
+        raise MachineError(
+            f"torch {torch.__version__} cannot use the device {name!r} here",
+            "`twin doctor` says what is missing, or use cpu",
+        )
     return torch.device(name)
 
 

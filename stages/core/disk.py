@@ -37,7 +37,7 @@ class Disk:
         try:
             os.fsync(descriptor)
         except OSError as e:
-            if e.errno != errno.EINVAL:            # some network filesystems sync no folders, and say so in this way
+            if e.errno != errno.EINVAL:  # some network filesystems sync no folders, and say so in this way
                 raise
         finally:
             os.close(descriptor)

@@ -30,14 +30,22 @@ def store_error(e: OSError, path: Path, needed_bytes: int = 0, advice: str = "")
         return StoreError(f"no space left writing {where}: {_room(e, where, needed_bytes)}", advice or MAKE_ROOM)
     if e.errno in TOO_MANY_FILES:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        return StoreError(f"too many open files (this process may open {limit}) at {where}",
-                          f"raise the limit (`ulimit -n {max(4096, 2 * limit)}`) or run fewer captures at once; {KEPT}")
+        return StoreError(
+            f"too many open files (this process may open {limit}) at {where}",
+            f"raise the limit (`ulimit -n {max(4096, 2 * limit)}`) or run fewer captures at once; {KEPT}",
+        )
     if e.errno == errno.EROFS:
-        return StoreError(f"cannot write {where}: its filesystem is read-only",
-                          "set TWIN_STORE (or --out, for the twin) to a folder that can be written; results in a read-only store are used")
+        return StoreError(
+            f"cannot write {where}: its filesystem is read-only",
+            "set TWIN_STORE (or --out, for the twin) to a folder that can be written; results in a read-only store are used",
+        )
     if e.errno == errno.EIO:
-        return StoreError(f"the disk reports a fault at {where}: {e.strerror}", "check the disk and the system's log, then run again")
-    return StoreError(f"cannot write {where}: {e.strerror or e}", "check the permissions of the store, or set TWIN_STORE")
+        return StoreError(
+            f"the disk reports a fault at {where}: {e.strerror}", "check the disk and the system's log, then run again"
+        )
+    return StoreError(
+        f"cannot write {where}: {e.strerror or e}", "check the permissions of the store, or set TWIN_STORE"
+    )
 
 
 def room_error(path: Path, needed_bytes: int, advice: str) -> StoreError | None:
@@ -68,7 +76,11 @@ def disk_fault(error: BaseException, store: Path) -> StoreError | None:
     if number is None:
         return None
     name, temporary = getattr(error, "filename", None), Path(os.environ.get("TMPDIR") or "/tmp")
-    where = Path(os.fsdecode(name)) if isinstance(name, (str, bytes)) else min((store, temporary), key=lambda p: free_bytes(p) or 0)
+    where = (
+        Path(os.fsdecode(name))
+        if isinstance(name, (str, bytes))
+        else min((store, temporary), key=lambda p: free_bytes(p) or 0)
+    )
     in_temporary = where.is_relative_to(temporary) and not where.is_relative_to(store)
     advice = f"free space in {temporary}, or set TMPDIR to a folder on a larger disk; {KEPT}" if in_temporary else ""
     return store_error(OSError(number, os.strerror(number)), where, advice=advice)

@@ -48,7 +48,7 @@ def lock(path: Path, timeout_s: float | None = None) -> IO[bytes]:
 
 def is_held(path: Path) -> bool:
     """Whether a live process holds the lock file `path` now; a dead one's lock is free."""
-    for mode in ("r+b", "rb"):                     # the second where nothing can be written; network filesystems lock for writers only
+    for mode in ("r+b", "rb"):  # the second where nothing can be written; network filesystems lock for writers only
         try:
             with path.open(mode) as handle:
                 return not try_flock(handle)

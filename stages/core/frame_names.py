@@ -1,8 +1,8 @@
 """What a picture's name says: which frame it is, in which order names come, and which names of two cameras belong together.
 
-    left000012.jpg                    frame 12: the last number
-    1305031102.175304.png             a time in seconds with a fraction: one number, not a fraction that starts again every second
-    IMG_20240501_101505 (1).jpg       the second picture of that number, after the one without " (1)"
+left000012.jpg                    frame 12: the last number
+1305031102.175304.png             a time in seconds with a fraction: one number, not a fraction that starts again every second
+IMG_20240501_101505 (1).jpg       the second picture of that number, after the one without " (1)"
 """
 
 from __future__ import annotations
@@ -96,12 +96,17 @@ def pair_files(left: Sequence[Path], right: Sequence[Path]) -> tuple[Pairs, list
     if numbers[0] is not None and numbers[1] is not None:
         return _by_number(dict(zip(numbers[0], left, strict=True)), dict(zip(numbers[1], right, strict=True)))
     if len(left) != len(right):
-        raise CaptureError(f"left/ has {len(left)} pictures and right/ has {len(right)}, and their names carry no distinct numbers: "
-                           "it cannot be known which one is missing", "number the pictures, the same number for both cameras")
+        raise CaptureError(
+            f"left/ has {len(left)} pictures and right/ has {len(right)}, and their names carry no distinct numbers: "
+            "it cannot be known which one is missing",
+            "number the pictures, the same number for both cameras",
+        )
     return list(zip(in_order(left), in_order(right), strict=True)), []
 
 
-def by_frame(files: tuple[Path, ...], numbers: list[Number] | None, frames: int, what: str) -> tuple[dict[int, Path], list[str]]:
+def by_frame(
+    files: tuple[Path, ...], numbers: list[Number] | None, frames: int, what: str
+) -> tuple[dict[int, Path], list[str]]:
     """{frame: file} and warnings. Raises CaptureError where no file belongs to a frame.
 
     As many files as frames whose numbers are all off by the same amount were numbered from another start: they go by order.
@@ -115,14 +120,20 @@ def by_frame(files: tuple[Path, ...], numbers: list[Number] | None, frames: int,
         shift = {a[0] - b[0] for a, b in zip(sorted(found), numbers, strict=False)}
         if len(out) < len(files) == frames == len(numbers) and len(shift) == 1:
             out = dict(enumerate(in_order(files)))
-            notes = [f"{what}/ is numbered from {float(min(found)[0]):g}, the frames from {float(numbers[0][0]):g}: taken by order"]
+            notes = [
+                f"{what}/ is numbered from {float(min(found)[0]):g}, the frames from {float(numbers[0][0]):g}: taken by order"
+            ]
         elif lost := [p.name for p, n in zip(files, found, strict=True) if n not in frame_of]:
-            notes = [f"{what}/ has {len(lost)} files that belong to no frame: {', '.join(lost[:3])}{' ..' if len(lost) > 3 else ''}"]
+            notes = [
+                f"{what}/ has {len(lost)} files that belong to no frame: {', '.join(lost[:3])}{' ..' if len(lost) > 3 else ''}"
+            ]
     else:
         out = dict(enumerate(in_order(files))) if len(files) == frames else {}
     if not out:
-        raise CaptureError(f"none of the {len(files)} files of {what}/ belongs to one of the {frames} frames",
-                           f"number {what}/ as the left pictures are, for example {what}/000012.png for left/left000012.jpg")
+        raise CaptureError(
+            f"none of the {len(files)} files of {what}/ belongs to one of the {frames} frames",
+            f"number {what}/ as the left pictures are, for example {what}/000012.png for left/left000012.jpg",
+        )
     return out, notes
 
 
@@ -140,15 +151,21 @@ def listed(frames: Sequence[int], most: int = 12) -> str:
 
 def _by_number(left: dict[Number, Path], right: dict[Number, Path]) -> tuple[Pairs, list[str]]:
     common = left.keys() & right.keys()
-    if len(common) < min(len(left), len(right)) and all(n >= 10 ** (TIME_DIGITS - 1) for side in (left, right) for n, _ in side):
+    if len(common) < min(len(left), len(right)) and all(
+        n >= 10 ** (TIME_DIGITS - 1) for side in (left, right) for n, _ in side
+    ):
         near = _by_time(sorted(left), sorted(right))
         if sum(a is not None and b is not None for a, b in near) > len(common):
             apart = max(abs(a[0] - b[0]) for a, b in near if a is not None and b is not None)
             pairs: Pairs = [(a and left[a], b and right[b]) for a, b in near]
-            return pairs, [f"the names are times that differ between the eyes: paired by the nearest, at most {float(apart):.4g} apart"]
+            return pairs, [
+                f"the names are times that differ between the eyes: paired by the nearest, at most {float(apart):.4g} apart"
+            ]
     if not common:
-        raise CaptureError(f"no number occurs in the names of both left/ and right/ ({_first(left)} .., {_first(right)} ..)",
-                           "pictures taken together must carry the same number, as left/left000012.jpg and right/right000012.jpg")
+        raise CaptureError(
+            f"no number occurs in the names of both left/ and right/ ({_first(left)} .., {_first(right)} ..)",
+            "pictures taken together must carry the same number, as left/left000012.jpg and right/right000012.jpg",
+        )
     return [(left.get(n), right.get(n)) for n in sorted(left.keys() | right.keys())], []
 
 
@@ -176,7 +193,7 @@ def _refuse_twice(side: Sequence[Path]) -> None:
 
 def _without_copy(stem: str) -> tuple[str, int]:
     found = _COPY.search(stem)
-    return (stem[:found.start()], int(found[1][:9])) if found and found.start() else (stem, 0)
+    return (stem[: found.start()], int(found[1][:9])) if found and found.start() else (stem, 0)
 
 
 def _first(side: dict[Number, Path]) -> str:

@@ -134,7 +134,9 @@ def write_poses(path: Path, poses: Sequence[FramePose], convention: str = POSE_C
         }
         for p in poses
     ]
-    path.write_text(json.dumps({"schema_version": 1, "convention": convention, "frames": frames}, indent=1, allow_nan=False))
+    path.write_text(
+        json.dumps({"schema_version": 1, "convention": convention, "frames": frames}, indent=1, allow_nan=False)
+    )
 
 
 def read_poses(path: Path) -> list[FramePose]:
@@ -142,14 +144,18 @@ def read_poses(path: Path) -> list[FramePose]:
     data = read_json(path, most=POSES_BYTES)
     rows = data.get("frames") if isinstance(data, dict) else None
     if not isinstance(rows, list):
-        raise CaptureError(f"{path} has no list of frames", 'write {"frames": [{"frame": 0, "object_from_left": [4 rows of 4]}, ..]}')
+        raise CaptureError(
+            f"{path} has no list of frames", 'write {"frames": [{"frame": 0, "object_from_left": [4 rows of 4]}, ..]}'
+        )
     return [_pose(r, path) for r in rows]
 
 
 def _pose(row: Any, path: Path) -> FramePose:
     frame = row.get("frame") if isinstance(row, dict) else None
     if isinstance(frame, bool) or not isinstance(frame, int) or not 0 <= frame < MOST_FRAMES:
-        raise CaptureError(f"{path}: a row has the frame {str(frame)[:40]!r}; expected a whole number from 0 on", "correct the file")
+        raise CaptureError(
+            f"{path}: a row has the frame {str(frame)[:40]!r}; expected a whole number from 0 on", "correct the file"
+        )
     matrix = row.get("object_from_left")
     if matrix is not None:
         try:
@@ -157,8 +163,12 @@ def _pose(row: Any, path: Path) -> FramePose:
         except (TypeError, ValueError, OverflowError):
             matrix = np.zeros(0)
         if matrix.shape != (4, 4) or not np.all(np.isfinite(matrix)):
-            raise CaptureError(f"{path}: object_from_left of frame {frame} is no 4 x 4 of numbers", "store it row by row, or null")
-    return FramePose(frame, matrix, row.get("status", "ok"), row.get("inliers", 0), row.get("rms_px"), row.get("reason", ""))
+            raise CaptureError(
+                f"{path}: object_from_left of frame {frame} is no 4 x 4 of numbers", "store it row by row, or null"
+            )
+    return FramePose(
+        frame, matrix, row.get("status", "ok"), row.get("inliers", 0), row.get("rms_px"), row.get("reason", "")
+    )
 
 
 def posed(poses: Sequence[FramePose]) -> dict[int, np.ndarray]:

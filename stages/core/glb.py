@@ -57,7 +57,11 @@ def object_from_gltf(vertices: np.ndarray) -> np.ndarray:
 def encode_glb(mesh: GltfMesh, roughness: float = 0.9, compression: str = "none") -> bytes:
     """The bytes of a .glb file: one node, one mesh, one matt material with the picture as sRGB base colour. compression: none, draco or
     meshopt."""
-    named = {"baseColorTexture": mesh.image, "normalTexture": mesh.normal_image, "metallicRoughnessTexture": mesh.surface_image}
+    named = {
+        "baseColorTexture": mesh.image,
+        "normalTexture": mesh.normal_image,
+        "metallicRoughnessTexture": mesh.surface_image,
+    }
     named = {name: picture for name, picture in named.items() if picture}
     pictures = list(named.values())
     blob = bytearray()
@@ -126,8 +130,17 @@ def decode_glb(data: bytes, name: str = "the file") -> GltfMesh:
     named = {**material.get("pbrMetallicRoughness", {}), **material}
     image = lambda name: document["images"][document["textures"][named[name]["index"]]["source"]]  # noqa: E731
     picture = lambda name: _bytes(document, binary, image(name)["bufferView"]) if name in named else b""  # noqa: E731
-    return GltfMesh(position, read["NORMAL"], read["TEXCOORD_0"], confidence, triangles, picture("baseColorTexture"), read.get("TANGENT"),
-                    picture("normalTexture"), picture("metallicRoughnessTexture"))
+    return GltfMesh(
+        position,
+        read["NORMAL"],
+        read["TEXCOORD_0"],
+        confidence,
+        triangles,
+        picture("baseColorTexture"),
+        read.get("TANGENT"),
+        picture("normalTexture"),
+        picture("metallicRoughnessTexture"),
+    )
 
 
 def read_glb(path: Path) -> GltfMesh:
@@ -138,7 +151,11 @@ def read_glb(path: Path) -> GltfMesh:
 def plain_glb(path: Path) -> bytes:
     """The bytes of a file, its mesh without compression: for readers that know none."""
     data = path.read_bytes()
-    return encode_glb(decode_glb(data, str(path))) if any(e.encode() in data[:20_000] for e in (EXTENSION, MESHOPT)) else data
+    return (
+        encode_glb(decode_glb(data, str(path)))
+        if any(e.encode() in data[:20_000] for e in (EXTENSION, MESHOPT))
+        else data
+    )
 
 
 def _arrays(mesh: GltfMesh) -> list[tuple[str, np.ndarray, str]]:
@@ -164,7 +181,9 @@ def _primitive(document: dict, binary: bytes) -> tuple[dict[str, np.ndarray], np
     return {name: _read(document, binary, k) for name, k in primitive["attributes"].items()}, triangles
 
 
-def _document(primitive: dict, accessors: list, views: list, size: int, named: dict[str, bytes], roughness: float) -> dict:
+def _document(
+    primitive: dict, accessors: list, views: list, size: int, named: dict[str, bytes], roughness: float
+) -> dict:
     mime = lambda image: "image/png" if image[:4] == b"\x89PNG" else "image/jpeg"  # noqa: E731
     pictures, index = list(named.values()), {name: {"index": k} for k, name in enumerate(named)}
     first = len(views) - len(pictures)

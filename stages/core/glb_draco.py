@@ -49,15 +49,30 @@ def packed(mesh: GltfMesh) -> Packed:
         more[_TANGENT] = np.ascontiguousarray(mesh.tangent, np.float32)
     extent = float(np.ptp(mesh.position, axis=0).max())
     bits = int(np.clip(np.ceil(np.log2(max(extent / STEP_M, 2.0))), FEWEST_BITS, MOST_BITS))
-    data = draco.encode(np.ascontiguousarray(mesh.position, np.float32), np.ascontiguousarray(mesh.triangles, np.uint32), bits, LEVEL,
-                        tex_coord=np.ascontiguousarray(mesh.uv, np.float64), normals=np.ascontiguousarray(mesh.normal, np.float64),
-                        generic_attributes=more, tex_coord_quantization_bits=UV_BITS, normal_quantization_bits=NORMAL_BITS)
+    data = draco.encode(
+        np.ascontiguousarray(mesh.position, np.float32),
+        np.ascontiguousarray(mesh.triangles, np.uint32),
+        bits,
+        LEVEL,
+        tex_coord=np.ascontiguousarray(mesh.uv, np.float64),
+        normals=np.ascontiguousarray(mesh.normal, np.float64),
+        generic_attributes=more,
+        tex_coord_quantization_bits=UV_BITS,
+        normal_quantization_bits=NORMAL_BITS,
+    )
     found = draco.decode(data)
     ids = {_KINDS[a["attribute_type"]]: a["unique_id"] for a in found.attributes if a["attribute_type"] in _KINDS}
     ids |= {"_CONFIDENCE": _CONFIDENCE, **({} if mesh.tangent is None else {"TANGENT": _TANGENT})}
     arrays, triangles = _arrays(found, ids)
-    back = replace(mesh, position=arrays["POSITION"], normal=arrays["NORMAL"], uv=arrays["TEXCOORD_0"],
-                   confidence=arrays["_CONFIDENCE"][:, 0], tangent=arrays.get("TANGENT"), triangles=triangles)
+    back = replace(
+        mesh,
+        position=arrays["POSITION"],
+        normal=arrays["NORMAL"],
+        uv=arrays["TEXCOORD_0"],
+        confidence=arrays["_CONFIDENCE"][:, 0],
+        tangent=arrays.get("TANGENT"),
+        triangles=triangles,
+    )
     return Packed(data, ids, back)
 
 

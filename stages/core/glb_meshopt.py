@@ -36,10 +36,22 @@ class PackedArray:
 
     def view(self, start: int, plain_start: int) -> dict[str, Any]:
         """The buffer view, its bytes at `start` of the file's buffer and at `plain_start` of the one that nobody has to store."""
-        told = {"buffer": 0, "byteOffset": start, "byteLength": len(self.data), "byteStride": self.stride, "count": self.count,
-                "mode": self.mode, **({"filter": "EXPONENTIAL"} if self.mode == "ATTRIBUTES" else {})}
-        return {"buffer": 1, "byteOffset": plain_start, "byteLength": self.count * self.stride, "extensions": {EXTENSION: told},
-                **({"byteStride": self.stride} if self.mode == "ATTRIBUTES" else {})}
+        told = {
+            "buffer": 0,
+            "byteOffset": start,
+            "byteLength": len(self.data),
+            "byteStride": self.stride,
+            "count": self.count,
+            "mode": self.mode,
+            **({"filter": "EXPONENTIAL"} if self.mode == "ATTRIBUTES" else {}),
+        }
+        return {
+            "buffer": 1,
+            "byteOffset": plain_start,
+            "byteLength": self.count * self.stride,
+            "extensions": {EXTENSION: told},
+            **({"byteStride": self.stride} if self.mode == "ATTRIBUTES" else {}),
+        }
 
 
 def meshopt_version() -> str:
@@ -51,8 +63,15 @@ def reordered(mesh: GltfMesh) -> GltfMesh:
     """Triangles and vertices in the order that packs best. Raises MachineError without the package."""
     indices, place, used = _library().reorder_mesh(np.ascontiguousarray(mesh.triangles, np.uint32).ravel(), True, False)
     order = np.argsort(place)[:used]
-    return replace(mesh, position=mesh.position[order], normal=mesh.normal[order], uv=mesh.uv[order], confidence=mesh.confidence[order],
-                   tangent=None if mesh.tangent is None else mesh.tangent[order], triangles=indices.reshape(-1, 3).astype(np.int64))
+    return replace(
+        mesh,
+        position=mesh.position[order],
+        normal=mesh.normal[order],
+        uv=mesh.uv[order],
+        confidence=mesh.confidence[order],
+        tangent=None if mesh.tangent is None else mesh.tangent[order],
+        triangles=indices.reshape(-1, 3).astype(np.int64),
+    )
 
 
 def packed_array(name: str, values: np.ndarray) -> PackedArray:
@@ -61,10 +80,17 @@ def packed_array(name: str, values: np.ndarray) -> PackedArray:
     if not name:
         stride = values.dtype.itemsize
         data = library.encode_gltf_buffer(values.ravel(), "TRIANGLES")
-        return PackedArray(data, _values(library.decode_gltf_buffer(data, len(values), stride, "TRIANGLES"), values), len(values), stride,
-                           "TRIANGLES")
+        return PackedArray(
+            data,
+            _values(library.decode_gltf_buffer(data, len(values), stride, "TRIANGLES"), values),
+            len(values),
+            stride,
+            "TRIANGLES",
+        )
     largest = float(np.abs(values).max())
-    bits = 2 + int(np.ceil(np.log2(max(largest / STEP[name], 2.0))))          # one for the sign, one for an exponent that is rounded up
+    bits = 2 + int(
+        np.ceil(np.log2(max(largest / STEP[name], 2.0)))
+    )  # one for the sign, one for an exponent that is rounded up
     rows = library.encode_filter_exp(np.ascontiguousarray(values, np.float32), min(bits, MOST_BITS), "SharedComponent")
     data, stride = library.encode_gltf_buffer(rows, "ATTRIBUTES"), 4 * values.shape[1]
     back = library.decode_gltf_buffer(data, len(values), stride, "ATTRIBUTES", "EXPONENTIAL")
@@ -75,7 +101,11 @@ def unpacked_view(binary: bytes, told: dict[str, Any]) -> bytes:
     """The plain bytes of a buffer view, from what its extension says of it. Raises MachineError without the package."""
     start = told.get("byteOffset", 0)
     data = bytes(binary[start : start + told["byteLength"]])
-    return _library().decode_gltf_buffer(data, told["count"], told["byteStride"], told["mode"], told.get("filter")).tobytes()
+    return (
+        _library()
+        .decode_gltf_buffer(data, told["count"], told["byteStride"], told["mode"], told.get("filter"))
+        .tobytes()
+    )
 
 
 def _values(back: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -84,7 +114,9 @@ def _values(back: np.ndarray, like: np.ndarray) -> np.ndarray:
 
 def _library() -> Any:
     if not meshopt_version():
-        raise MachineError("the GLB is compressed with meshoptimizer, and the package meshopt is not installed", INSTALL)
+        raise MachineError(
+            "the GLB is compressed with meshoptimizer, and the package meshopt is not installed", INSTALL
+        )
     import meshopt
 
     return meshopt

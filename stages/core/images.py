@@ -20,7 +20,12 @@ SIGMA_SCALE = 256.0
 THUMBNAIL_BYTES = 150_000
 
 
-_REDUCED = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+_REDUCED = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 
 
 def read_rgb(path: Path, reduce: int = 1) -> np.ndarray:
@@ -40,7 +45,9 @@ def read_gray(path: Path) -> np.ndarray:
 def write_rgb(path: Path, image: np.ndarray, quality: int = 95) -> None:
     """Write (H, W, 3) uint8 RGB or (H, W) uint8 as PNG (fast level) or JPEG by the suffix."""
     bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    flags = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix in (".jpg", ".jpeg") else [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    flags = (
+        [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix in (".jpg", ".jpeg") else [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    )
     _encode(path, bgr, flags)
 
 
@@ -118,11 +125,15 @@ def decode_bytes(data: bytes, path: Path, flags: int) -> np.ndarray:
     Pixels come as stored: a calibration belongs to the sensor, so an orientation in the EXIF data must not turn them.
     """
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags if flags < 0 else flags | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imdecode(
+            np.frombuffer(data, np.uint8), flags if flags < 0 else flags | cv2.IMREAD_IGNORE_ORIENTATION
+        )
     except cv2.error as e:
         raise CaptureError(f"{path} cannot be decoded: {str(e).strip()[-200:]}", "replace or remove the file") from e
     if image is None:
-        raise CaptureError(f"{path} is not a readable picture ({len(data)} bytes)", "replace or remove the file; it may be truncated")
+        raise CaptureError(
+            f"{path} is not a readable picture ({len(data)} bytes)", "replace or remove the file; it may be truncated"
+        )
     return image
 
 

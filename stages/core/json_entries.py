@@ -18,8 +18,10 @@ def refuse_unknown(data: dict[str, Any], known: tuple[str, ...], source: str) ->
     for key in data:
         if key not in known and not key.startswith("_") and key.lower() not in REMARKS:
             near = difflib.get_close_matches(key, known, 1, 0.5)
-            raise CaptureError(f"{source}: unknown entry {key[:60]!r}",
-                               f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}; remarks go under \"note\"")
+            raise CaptureError(
+                f"{source}: unknown entry {key[:60]!r}",
+                f"did you mean {near[0]}?" if near else f'known here: {", ".join(known)}; remarks go under "note"',
+            )
 
 
 def entry(data: Any, key: str, source: str) -> Any:
@@ -49,5 +51,7 @@ def matrix(value: Any, side: int, what: str, source: str) -> np.ndarray:
     """(side, side) from a flat or nested list, row by row."""
     flat = numbers(value, what, source)
     if flat.size != side * side:
-        raise CaptureError(f"{source}: {what} has {flat.size} numbers; expected {side * side}, row by row", "correct the file")
+        raise CaptureError(
+            f"{source}: {what} has {flat.size} numbers; expected {side * side}, row by row", "correct the file"
+        )
     return flat.reshape(side, side)

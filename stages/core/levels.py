@@ -34,8 +34,15 @@ def write_levels(folder: Path, levels: list[Level]) -> None:
     """`folder`/lod1.npz and lod1.png, and so on."""
     folder.mkdir()
     for name, level in zip(NAMES, levels, strict=True):
-        np.savez(folder / f"{name}.npz", vertices=level.vertices, faces=np.int32(level.faces), uv=np.float32(level.uv),
-                 faces_uv=np.int32(level.faces_uv), normals=np.float32(level.normals), tangents=np.float32(level.tangents))
+        np.savez(
+            folder / f"{name}.npz",
+            vertices=level.vertices,
+            faces=np.int32(level.faces),
+            uv=np.float32(level.uv),
+            faces_uv=np.int32(level.faces_uv),
+            normals=np.float32(level.normals),
+            tangents=np.float32(level.tangents),
+        )
         write_rgb(folder / f"{name}.png", level.normal_map)
 
 

@@ -11,7 +11,9 @@ from stages.core.errors import ConfigError
 from stages.core.weights import Entry, entry
 
 PROJECT = "stereotwin"
-_NON_COMMERCIAL = re.compile(r"non-?commercial|cc[- ]by(-|[- ]sa-)?nc|research (use|only|purposes)|1-way commercial", re.IGNORECASE)
+_NON_COMMERCIAL = re.compile(
+    r"non-?commercial|cc[- ]by(-|[- ]sa-)?nc|research (use|only|purposes)|1-way commercial", re.IGNORECASE
+)
 _KNOWN = {"nvdiffrast": "NVIDIA Source Code Licence (1-way commercial): non-commercial use only"}
 """Licences of distributions that do not state them in their metadata."""
 _INSTEAD = {"nvdiffrast": "texture.refine=raycast, or the default none"}
@@ -37,13 +39,21 @@ def of_run(weights: Iterable[str], libraries: Iterable[str] = ()) -> list[Licenc
     entries = [entry(name) for name in sorted(set(weights))]
     needed = {name for e in entries for name in e.libraries} | set(libraries)
     found = of_libraries({PROJECT, *needed})
-    missing = sorted(_KNOWN.keys() & needed - {l.name for l in found})         # asked for, not installed: its licence is known all the same
-    return [of_weights(e) for e in entries] + found + [Licence("library", n, "", _KNOWN[n], False, _INSTEAD.get(n, "")) for n in missing]
+    missing = sorted(
+        _KNOWN.keys() & needed - {l.name for l in found}
+    )  # asked for, not installed: its licence is known all the same
+    return (
+        [of_weights(e) for e in entries]
+        + found
+        + [Licence("library", n, "", _KNOWN[n], False, _INSTEAD.get(n, "")) for n in missing]
+    )
 
 
 def of_weights(wanted: Entry) -> Licence:
     """As the registry states it."""
-    return Licence("weights", wanted.name, (wanted.sha256 or "")[:12], wanted.licence, wanted.commercial, wanted.instead)
+    return Licence(
+        "weights", wanted.name, (wanted.sha256 or "")[:12], wanted.licence, wanted.commercial, wanted.instead
+    )
 
 
 def of_libraries(roots: Iterable[str]) -> list[Licence]:
@@ -58,7 +68,9 @@ def refuse_non_commercial(weights: Iterable[str], libraries: Iterable[str] = ())
         return
     named = "; ".join(f"{l.kind} {l.name} ({l.text})" for l in refused)
     advice = "; ".join(f"instead of {l.name} use {l.instead}" for l in refused if l.instead) or "leave them out"
-    raise ConfigError(f"licence: commercial does not permit {named}", f"{advice}; or set licence=any if the use is not commercial")
+    raise ConfigError(
+        f"licence: commercial does not permit {named}", f"{advice}; or set licence=any if the use is not commercial"
+    )
 
 
 def _of_distribution(d: metadata.Distribution) -> Licence:

@@ -29,7 +29,11 @@ class Look:
 
     def lines(self) -> list[str]:
         """For a terminal or a log."""
-        out = [f"{title:<12} {line}" if k == 0 else f"{'':<12} {line}" for title, lines in self.sections for k, line in enumerate(lines)]
+        out = [
+            f"{title:<12} {line}" if k == 0 else f"{'':<12} {line}"
+            for title, lines in self.sections
+            for k, line in enumerate(lines)
+        ]
         out += [f"{'note' if k == 0 else '':<12} {text}" for k, text in enumerate(self.notes)]
         out += [f"{'odd' if k == 0 else '':<12} {text}" for k, text in enumerate(self.odd)]
         if self.refused:
@@ -47,8 +51,17 @@ class Look:
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
         refused = None if self.refused is None else dict(zip(("message", "advice"), self.refused, strict=True))
-        return {"capture": self.capture, "verdict": self.verdict, "understood": dict(self.sections), "odd": self.odd, "notes": self.notes,
-                "refused": refused, "figures": self.figures, "pictures_read": self.pictures_read, "seconds": self.seconds}
+        return {
+            "capture": self.capture,
+            "verdict": self.verdict,
+            "understood": dict(self.sections),
+            "odd": self.odd,
+            "notes": self.notes,
+            "refused": refused,
+            "figures": self.figures,
+            "pictures_read": self.pictures_read,
+            "seconds": self.seconds,
+        }
 
     def markdown(self) -> str:
         """For the Prefect UI."""

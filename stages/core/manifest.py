@@ -64,12 +64,14 @@ def kind_digest(kind: str, files: Mapping[str, Mapping[str, Any]]) -> str:
 def _check_version(manifest: dict[str, Any]) -> None:
     version = manifest.get("schema_version")
     if version not in (SCHEMA_VERSION, WITHOUT_CHECKSUM) or isinstance(version, bool):
-        raise Damaged(f"its manifest is of version {str(version)[:20]}, this program reads {WITHOUT_CHECKSUM} and {SCHEMA_VERSION}")
+        raise Damaged(
+            f"its manifest is of version {str(version)[:20]}, this program reads {WITHOUT_CHECKSUM} and {SCHEMA_VERSION}"
+        )
     if version == WITHOUT_CHECKSUM and "checksum" not in manifest:
         return
     try:
         checksum = digest_mapping({k: v for k, v in manifest.items() if k != "checksum"})
-    except ValueError as e:                       # NaN, which is never written
+    except ValueError as e:  # NaN, which is never written
         raise Damaged("its manifest holds what is no number") from e
     if manifest.get("checksum") != checksum:
         raise Damaged("its manifest does not fit its checksum")
@@ -92,8 +94,13 @@ def _check_shape(manifest: dict[str, Any]) -> None:
 
 
 def _is_entry(name: str, entry: Any) -> bool:
-    return (_is_inside(name) and isinstance(entry, dict) and isinstance(entry.get("bytes"), int)
-            and isinstance(entry.get("sha256"), str) and _DIGEST.fullmatch(entry["sha256"]) is not None)
+    return (
+        _is_inside(name)
+        and isinstance(entry, dict)
+        and isinstance(entry.get("bytes"), int)
+        and isinstance(entry.get("sha256"), str)
+        and _DIGEST.fullmatch(entry["sha256"]) is not None
+    )
 
 
 def _is_inside(name: str) -> bool:

@@ -38,8 +38,10 @@ def object_of(image: np.ndarray, name: Path, lossy: bool) -> np.ndarray:
         return np.zeros(values.shape, bool)
     if lossy:
         if top < LOSSY_LEAST:
-            raise CaptureError(f"{name} is a lossy picture whose brightest value is {top}: mask and ringing cannot be told apart",
-                               "save masks as PNG, 0 and 255")
+            raise CaptureError(
+                f"{name} is a lossy picture whose brightest value is {top}: mask and ringing cannot be told apart",
+                "save masks as PNG, 0 and 255",
+            )
         return values > SOFT * top
     levels = np.unique(values[values > 0])
     if len(levels) > LABELS or _soft(values, levels):
@@ -85,8 +87,11 @@ def refuse_inverted(rims: list[float], shares: list[float], folder: str) -> None
     """`rims`: share of each picture's rim that its mask covers; `shares`: of the whole picture. Raises CaptureError."""
     around = sum(r > BORDER for r in rims)
     if rims and around > len(rims) / 2:
-        raise CaptureError(f"{folder}/ looks inverted: {around} of {len(rims)} masks cover the rim of the picture "
-                           f"and {np.median(shares):.0%} of its area", "give masks that are white on the object and black elsewhere")
+        raise CaptureError(
+            f"{folder}/ looks inverted: {around} of {len(rims)} masks cover the rim of the picture "
+            f"and {np.median(shares):.0%} of its area",
+            "give masks that are white on the object and black elsewhere",
+        )
 
 
 def rim_share(mask: np.ndarray) -> float:
@@ -104,7 +109,7 @@ def read_labels(path: Path, raw_size: tuple[int, int]) -> tuple[np.ndarray, int]
     """As `read_mask`, and how many labels the picture distinguishes."""
     image = read_given(path, raw_size, cv2.IMREAD_UNCHANGED)
     with path.open("rb") as f:
-        lossy = f.read(4).startswith((b"\xff\xd8", b"RIFF"))                 # JPEG, WebP
+        lossy = f.read(4).startswith((b"\xff\xd8", b"RIFF"))  # JPEG, WebP
     return object_of(image, Path(path.parent.name) / path.name, lossy), labels_in(image, lossy)
 
 
@@ -116,6 +121,8 @@ def read_given(path: Path, raw_size: tuple[int, int], flags: int) -> np.ndarray:
         image = decode_bytes(data, name, flags)
         width, height = image.shape[1::-1]
     if (width, height) != raw_size:
-        raise CaptureError(f"{name} is {width}x{height} px; the left pictures are {raw_size[0]}x{raw_size[1]} px",
-                           "give masks and depth in pixels of the left picture as captured")
+        raise CaptureError(
+            f"{name} is {width}x{height} px; the left pictures are {raw_size[0]}x{raw_size[1]} px",
+            "give masks and depth in pixels of the left picture as captured",
+        )
     return image

@@ -1,9 +1,9 @@
 """The artifact `material`: maps in the texture coordinates of `textured`, and the light they were solved with.
 
-    base_colour.png           sRGB, without light
-    metallic_roughness.png    as glTF packs it: green roughness, blue metalness (0), linear
-    roughness.png             the same roughness alone, grey, for OBJ
-    probe.hdr                 the light: Radiance, lat-long, twin frame (stages/core/radiance.py)
+base_colour.png           sRGB, without light
+metallic_roughness.png    as glTF packs it: green roughness, blue metalness (0), linear
+roughness.png             the same roughness alone, grey, for OBJ
+probe.hdr                 the light: Radiance, lat-long, twin frame (stages/core/radiance.py)
 """
 
 from __future__ import annotations

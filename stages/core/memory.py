@@ -21,7 +21,14 @@ _CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "
 """limit and use of a container, version 2 and 1"""
 
 
-_WORDS = ("insufficient memory", "allocate memory", "unable to allocate", "bad_alloc", "out of memory", "failed to allocate")
+_WORDS = (
+    "insufficient memory",
+    "allocate memory",
+    "unable to allocate",
+    "bad_alloc",
+    "out of memory",
+    "failed to allocate",
+)
 """of OpenCV, torch, numpy and C++, whose errors for this have no type in common"""
 
 
@@ -67,8 +74,10 @@ def choose_plan(what: str, plans: Sequence[Plan], free: float, memory: Memory, a
         return asked, ""
     if fits and memory == "auto":
         lowered = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in fits[0].changes.items())
-        return fits[0], (f"{what} needs about {asked.needed_gb:.1f} GB of memory, {free:.1f} GB are free: "
-                         f"run with {lowered} instead (about {fits[0].needed_gb:.1f} GB)")
+        return fits[0], (
+            f"{what} needs about {asked.needed_gb:.1f} GB of memory, {free:.1f} GB are free: "
+            f"run with {lowered} instead (about {fits[0].needed_gb:.1f} GB)"
+        )
     least = "" if memory == "fixed" else f" (at the lowest settings {plans[-1].needed_gb:.1f} GB)"
     mend = f"{advice}, or set {what.partition('.')[0]}.memory=auto, which lowers it by itself" if fits else advice
     raise MachineError(f"{what} needs about {asked.needed_gb:.1f} GB of memory{least}, {free:.1f} GB are free", mend)
@@ -81,9 +90,11 @@ def lacks_memory(error: BaseException) -> bool:
 
 def out_of_memory(what: str, peak_mb: int, lower: Sequence[str]) -> OutOfMemory:
     """The error for a stage that failed for want of memory; `what` names it and what happened, `lower` the settings that help."""
-    return OutOfMemory(f"{what}: it held {peak_mb / 1e3:.2f} GB at its peak; {memory_limit()}",
-                       f"lower {' or '.join(lower)}, use --profile preview, or close other programs, then run the same command again: "
-                       "finished stages are kept")
+    return OutOfMemory(
+        f"{what}: it held {peak_mb / 1e3:.2f} GB at its peak; {memory_limit()}",
+        f"lower {' or '.join(lower)}, use --profile preview, or close other programs, then run the same command again: "
+        "finished stages are kept",
+    )
 
 
 def memory_limit(cgroup: Path = Path("/sys/fs/cgroup")) -> str:
@@ -91,8 +102,16 @@ def memory_limit(cgroup: Path = Path("/sys/fs/cgroup")) -> str:
     import psutil
 
     limits = [(float(psutil.virtual_memory().total), "this machine has {} GB, of which {} GB are free now")]
-    limits += [(n, "its container may use {} GB, of which {} GB are free now") for name, _ in _CGROUPS if (n := _number(cgroup / name))]
-    own = [n for n in (resource.getrlimit(r)[0] for r in (resource.RLIMIT_AS, resource.RLIMIT_DATA)) if n != resource.RLIM_INFINITY]
+    limits += [
+        (n, "its container may use {} GB, of which {} GB are free now")
+        for name, _ in _CGROUPS
+        if (n := _number(cgroup / name))
+    ]
+    own = [
+        n
+        for n in (resource.getrlimit(r)[0] for r in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
+        if n != resource.RLIM_INFINITY
+    ]
     limits += [(float(n), "this process may use {} GB (ulimit); {} GB are free now") for n in own]
     limit, words = min(limits)
     return words.format(f"{limit / 1e9:.2f}", f"{free_gb(cgroup=cgroup):.2f}")

@@ -37,7 +37,8 @@ INPUT_KINDS = tuple(kind_of(which, kind) for which in WHICH for kind in KINDS)
 def write_merge(folder: Path, sessions: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
     """merge.json of two sessions, {name: {kind: (stage, fingerprint)}}."""
     rows = [
-        {"name": name, "results": {k: {"stage": s, "fingerprint": f} for k, (s, f) in found.items()}} for name, found in sessions.items()
+        {"name": name, "results": {k: {"stage": s, "fingerprint": f} for k, (s, f) in found.items()}}
+        for name, found in sessions.items()
     ]
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{FILE}.partial"
@@ -85,13 +86,22 @@ def _sessions(path: Path) -> list[dict[str, Any]]:
 
 def _session(path: Path, row: Any) -> dict[str, Any]:
     results = row.get("results") if isinstance(row, dict) and set(row) == {"name", "results"} else None
-    if not isinstance(results, dict) or set(results) != set(KINDS) or not isinstance(row["name"], str) or len(row["name"]) > 300:
+    if (
+        not isinstance(results, dict)
+        or set(results) != set(KINDS)
+        or not isinstance(row["name"], str)
+        or len(row["name"]) > 300
+    ):
         raise CaptureError(f"{path} does not name what a session gives: {', '.join(KINDS)}", _ADVICE)
     return {"name": row["name"], "results": {k: _result(path, r) for k, r in results.items()}}
 
 
 def _result(path: Path, row: Any) -> tuple[str, str]:
-    if not isinstance(row, dict) or set(row) != {"stage", "fingerprint"} or not all(isinstance(v, str) for v in row.values()):
+    if (
+        not isinstance(row, dict)
+        or set(row) != {"stage", "fingerprint"}
+        or not all(isinstance(v, str) for v in row.values())
+    ):
         raise CaptureError(f"{path}: a result is named by stage and fingerprint", _ADVICE)
     if not _WORD.fullmatch(row["stage"]) or not _DIGEST.fullmatch(row["fingerprint"]):
         raise CaptureError(f"{path}: {row['stage'][:40]!r}, {row['fingerprint'][:80]!r} name no result", _ADVICE)

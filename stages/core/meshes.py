@@ -14,7 +14,15 @@ import numpy as np
 from stages.core.errors import StageError
 from stages.core.images import read_rgb, write_rgb
 
-_VERTEX = [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1"), ("confidence", "<f4")]
+_VERTEX = [
+    ("x", "<f4"),
+    ("y", "<f4"),
+    ("z", "<f4"),
+    ("red", "u1"),
+    ("green", "u1"),
+    ("blue", "u1"),
+    ("confidence", "<f4"),
+]
 _FACE = [("count", "u1"), ("index", "<i4", (3,))]
 _PLY_NAME = {"<f4": "float", "<f8": "double", "u1": "uchar", "<i4": "int"}
 _PLY_TYPES = {
@@ -60,7 +68,9 @@ class TexturedMesh:
     texture: np.ndarray
 
 
-def write_ply(path: Path, mesh: SurfaceMesh, axes: str = "metres; x right, y down, z forward", invented: np.ndarray | None = None) -> None:
+def write_ply(
+    path: Path, mesh: SurfaceMesh, axes: str = "metres; x right, y down, z forward", invented: np.ndarray | None = None
+) -> None:
     """Binary little-endian PLY as docs/artifacts.md describes mesh.ply; `axes` is a comment in its header. `invented` (V,) bool: a
     property of that name, 1 where nobody measured the vertex; without it there is no such property."""
     columns = _VERTEX if invented is None else [*_VERTEX, ("invented", "u1")]

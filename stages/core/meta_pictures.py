@@ -26,7 +26,9 @@ def pictures_named(path: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     for frame in frames:
         if isinstance(frame, dict) and str(frame.get("camera_params_id")) in eyes:
             moment = str(frame.get("synced_sample_id", frame.get("timestamp_microseconds")))
-            moments.setdefault(moment, {})[str(frame["camera_params_id"])] = _inside(root, frame.get("image_name"), path.name)
+            moments.setdefault(moment, {})[str(frame["camera_params_id"])] = _inside(
+                root, frame.get("image_name"), path.name
+            )
     both = [(m[eyes[0]], m[eyes[1]]) for m in moments.values() if len(m) == 2]
     if not both:
         raise CaptureError(f"{path.name} names no pictures of both eyes of one moment", _ADVICE)
@@ -34,7 +36,11 @@ def pictures_named(path: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
 
 
 def _inside(root: Path, name: Any, source: str) -> Path:
-    fits = isinstance(name, str) and 0 < len(name) < MOST_NAME and all(len(p.encode(errors="replace")) < 256 for p in Path(name).parts)
+    fits = (
+        isinstance(name, str)
+        and 0 < len(name) < MOST_NAME
+        and all(len(p.encode(errors="replace")) < 256 for p in Path(name).parts)
+    )
     if not fits or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise CaptureError(f"{source}: image_name {str(name)[:60]!r} is no path inside the capture", _ADVICE)
     if not (root / name).exists() and not (root / name).is_symlink():

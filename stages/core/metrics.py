@@ -26,7 +26,10 @@ def evaluate(capture: Path, twin: Path) -> dict[str, Any]:
     import trimesh
 
     truth = capture / "gt"
-    for path, what in ((truth / "mesh.ply", "the capture has no ground truth"), (twin / "mesh.ply", "this is not a twin folder")):
+    for path, what in (
+        (truth / "mesh.ply", "the capture has no ground truth"),
+        (twin / "mesh.ply", "this is not a twin folder"),
+    ):
         if not path.exists():
             raise CaptureError(
                 f"{path} does not exist: {what}",
@@ -66,7 +69,11 @@ def mask_scores(truth: Path, twin: Path, frames: list[int]) -> dict[str, float]:
         found = _at_size(read_mask(path), want.shape) if path.exists() else np.zeros_like(want)
         overlaps.append((found & want).sum() / max((found | want).sum(), 1))
         edges.append(boundary_agreement(found, want))
-    return {"mask_J": 100 * float(np.mean(overlaps)), "mask_J_min": 100 * float(np.min(overlaps)), "mask_F": 100 * float(np.mean(edges))}
+    return {
+        "mask_J": 100 * float(np.mean(overlaps)),
+        "mask_J_min": 100 * float(np.min(overlaps)),
+        "mask_F": 100 * float(np.mean(edges)),
+    }
 
 
 def _at_size(found: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -128,7 +135,11 @@ def _rig(capture: Path, twin: Path) -> Rig:
     truth, calibration = capture / "gt/rig.json", capture / "calibration.json"
     if truth.exists():
         return Rig.load(truth)
-    if calibration.exists() and isinstance(data := read_json(calibration, most=1 << 25), dict) and data.get("rectified") is True:
+    if (
+        calibration.exists()
+        and isinstance(data := read_json(calibration, most=1 << 25), dict)
+        and data.get("rectified") is True
+    ):
         return Rig.load(calibration)
     record = read_json(twin / "run.json", most=1 << 25) if (twin / "run.json").exists() else {}
     method = record.get("stages", {}).get("rectify", {}).get("method")

@@ -69,7 +69,9 @@ def align_by_poses(true: Poses, found: Poses, points: np.ndarray) -> np.ndarray:
     return true_from_twin
 
 
-def icp(mesh: Any, truth: SurfaceTruth, true_from_twin: np.ndarray, iterations: int = 30, cutoff_m: float = 0.01) -> np.ndarray:
+def icp(
+    mesh: Any, truth: SurfaceTruth, true_from_twin: np.ndarray, iterations: int = 30, cutoff_m: float = 0.01
+) -> np.ndarray:
     """Point-to-plane refinement of `true_from_twin` on the surfaces (Chen and Medioni 1992), robustly weighted."""
     import trimesh
     from scipy.spatial import cKDTree
@@ -111,12 +113,18 @@ def surface_scores(mesh: Any, truth: SurfaceTruth, true_from_twin: np.ndarray) -
     spurious = float((accuracy > _SPURIOUS_M).mean())
     accuracy = _along_normal(accuracy, points - truth.points[near], truth.normals[near])
     keep = truth.seen[near]
-    angle = np.degrees(np.arccos(np.clip(np.abs(np.einsum("ij,ij->i", normals[keep], truth.normals[near[keep]])), 0, 1)))
+    angle = np.degrees(
+        np.arccos(np.clip(np.abs(np.einsum("ij,ij->i", normals[keep], truth.normals[near[keep]])), 0, 1))
+    )
     accuracy = accuracy[keep]
     seen = truth.points[truth.seen]
     completeness, near = cKDTree(points).query(seen)
     completeness = _along_normal(completeness, seen - points[near], normals[near])
-    return {**_summary(accuracy, completeness), "spurious_share": spurious, "normal_error_median_deg": float(np.median(angle))}
+    return {
+        **_summary(accuracy, completeness),
+        "spurious_share": spurious,
+        "normal_error_median_deg": float(np.median(angle)),
+    }
 
 
 def _along_normal(distance: np.ndarray, offset: np.ndarray, normal: np.ndarray) -> np.ndarray:

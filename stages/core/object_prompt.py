@@ -31,7 +31,9 @@ REMARKS = ("comment", "note", "description")
 Prompt = dict[str, Any]
 
 
-def read_prompt(path: Path | None, box: tuple[float, ...] | None, box_frame: int, masks: Sequence[Path] = (), text: str = "") -> Prompt:
+def read_prompt(
+    path: Path | None, box: tuple[float, ...] | None, box_frame: int, masks: Sequence[Path] = (), text: str = ""
+) -> Prompt:
     """In raw left px, as the module describes it; {} where there is none. A box or words given by setting take the place of the file.
 
     `masks`: the pictures in the capture's folder prompt/. Raises CaptureError.
@@ -53,17 +55,26 @@ def _of_file(path: Path, masks: Sequence[Path]) -> Prompt:
             raise TypeError("corrections is no list")
         more = [_entry(entry, (*KINDS, "frame")) for entry in corrections]
     except (ValueError, TypeError, OverflowError) as e:
-        raise CaptureError(f"{path.name} cannot be understood: {e}", 'write {"frame": 0, "box_xyxy": [x0, y0, x1, y1]}') from e
+        raise CaptureError(
+            f"{path.name} cannot be understood: {e}", 'write {"frame": 0, "box_xyxy": [x0, y0, x1, y1]}'
+        ) from e
     if more and len(first) == 1:
-        raise CaptureError(f"{path.name} has corrections, but says nowhere what the object is", "add box_xyxy, points or mask beside them")
+        raise CaptureError(
+            f"{path.name} has corrections, but says nowhere what the object is",
+            "add box_xyxy, points or mask beside them",
+        )
     prompt = ({**first, "corrections": more} if more else first) if len(first) > 1 else {}
     there = {p.name for p in masks}
     for entry in entries(prompt):
         if len(entry) == 1:
-            raise CaptureError(f"{path.name}: the correction of frame {entry['frame']} says nothing", f"give one of {', '.join(KINDS)}")
+            raise CaptureError(
+                f"{path.name}: the correction of frame {entry['frame']} says nothing", f"give one of {', '.join(KINDS)}"
+            )
         if entry.get("mask", "") not in (*there, ""):
-            raise CaptureError(f"{path.name} names the mask {entry['mask']}, which is not in the capture's folder {FOLDER}/",
-                               f"copy it there; found {', '.join(sorted(there)) or 'nothing'}")
+            raise CaptureError(
+                f"{path.name} names the mask {entry['mask']}, which is not in the capture's folder {FOLDER}/",
+                f"copy it there; found {', '.join(sorted(there)) or 'nothing'}",
+            )
     return prompt
 
 
@@ -80,7 +91,9 @@ def _entry(data: Any, known: tuple[str, ...]) -> Prompt:
     for key in data:
         if key not in known and not key.startswith("_") and key not in REMARKS:
             near = difflib.get_close_matches(key, known, 1, 0.4)
-            raise ValueError(f"unknown key {key[:60]!r}" + (f", did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"))
+            raise ValueError(
+                f"unknown key {key[:60]!r}" + (f", did you mean {near[0]}?" if near else f"; known: {', '.join(known)}")
+            )
     frame = data.get("frame", 0)
     if isinstance(frame, bool) or not isinstance(frame, (int, float)) or frame != int(frame):
         raise ValueError(f"frame is {str(frame)[:40]!r}; expected a whole number")
@@ -116,33 +129,43 @@ def check_prompt(prompt: Prompt, size: tuple[int, int], frames: int) -> None:
     """Raise CaptureError for a box or point outside the (width, height) raw picture, or a frame that the capture does not have."""
     for k, entry in enumerate(entries(prompt)):
         if not 0 <= entry["frame"] < frames:
-            raise CaptureError(f"the prompt is for frame {entry['frame']}; the capture has frames 0 to {frames - 1}",
-                               "correct the frame in prompt.json, or rectify.box_frame")
+            raise CaptureError(
+                f"the prompt is for frame {entry['frame']}; the capture has frames 0 to {frames - 1}",
+                "correct the frame in prompt.json, or rectify.box_frame",
+            )
         if "points" in entry:
             _check_points(entry["points"], size, k == 0 and "box_xyxy" not in entry)
         if "box_xyxy" in entry:
             _check_box(entry["box_xyxy"], size)
     seen = [entry["frame"] for entry in entries(prompt)]
     if twice := sorted({f for f in seen if seen.count(f) > 1}):
-        raise CaptureError(f"the prompt speaks of frame {twice[0]} twice", "put what it says of one frame into one entry")
+        raise CaptureError(
+            f"the prompt speaks of frame {twice[0]} twice", "put what it says of one frame into one entry"
+        )
 
 
 def _check_points(points: list, size: tuple[int, int], needs_object: bool) -> None:
     outside = [p for p in points if not (-0.5 <= p[0] <= size[0] - 0.5 and -0.5 <= p[1] <= size[1] - 0.5)]
     if outside or (needs_object and not any(p[2] for p in points)):
         what = f"lie outside the {size[0]}x{size[1]} px picture" if outside else "mark no object"
-        raise CaptureError(f"the prompt's points {outside or points} {what}",
-                           "give at least one point [x, y, 1] on the object, in px of the left picture as captured")
+        raise CaptureError(
+            f"the prompt's points {outside or points} {what}",
+            "give at least one point [x, y, 1] on the object, in px of the left picture as captured",
+        )
 
 
 def _check_box(box: list[float], size: tuple[int, int]) -> None:
     x0, y0, x1, y1 = box
     if x1 - x0 < MIN_BOX_PX or y1 - y0 < MIN_BOX_PX:
-        raise CaptureError(f"the box {box} is empty or turned round; expected x0 < x1, y0 < y1 and {MIN_BOX_PX} px at least",
-                           "give [x0, y0, x1, y1]: top left corner, then bottom right corner")
+        raise CaptureError(
+            f"the box {box} is empty or turned round; expected x0 < x1, y0 < y1 and {MIN_BOX_PX} px at least",
+            "give [x0, y0, x1, y1]: top left corner, then bottom right corner",
+        )
     if x0 < -1 or y0 < -1 or x1 > size[0] + 1 or y1 > size[1] + 1:
-        raise CaptureError(f"the box {box} does not lie inside the {size[0]}x{size[1]} px picture",
-                           "give it in px of the left picture as captured (not of a smaller preview)")
+        raise CaptureError(
+            f"the box {box} does not lie inside the {size[0]}x{size[1]} px picture",
+            "give it in px of the left picture as captured (not of a smaller preview)",
+        )
 
 
 def move_to_usable(prompt: Prompt, usable: Sequence[int]) -> tuple[Prompt, str]:
@@ -158,8 +181,10 @@ def move_to_usable(prompt: Prompt, usable: Sequence[int]) -> tuple[Prompt, str]:
         return moved, warning
     nearest = min(usable, key=lambda f: abs(f - prompt["frame"]))
     if abs(nearest - prompt["frame"]) > REACH or "mask" in prompt or any(c["frame"] == nearest for c in kept):
-        raise CaptureError(f"the prompt's frame {prompt['frame']} cannot be used, and the nearest usable one is frame {nearest}",
-                           "draw the box on a usable frame (the report lists them)")
+        raise CaptureError(
+            f"the prompt's frame {prompt['frame']} cannot be used, and the nearest usable one is frame {nearest}",
+            "draw the box on a usable frame (the report lists them)",
+        )
     words = f"the prompt's frame {prompt['frame']} cannot be used: the box is taken for frame {nearest}"
     return {**moved, "frame": nearest}, "; ".join(w for w in (words, warning) if w)
 
@@ -178,8 +203,10 @@ def _mapped_entry(entry: Prompt, mapped: Callable[[np.ndarray], np.ndarray], siz
         uv = mapped(np.concatenate(edges(tuple(entry["box_xyxy"]))))
         low, high = np.maximum(uv.min(0), -0.5), np.minimum(uv.max(0), np.array(size) - 0.5)
         if np.any(high - low < MIN_BOX_PX):
-            raise CaptureError(f"nothing of the box {entry['box_xyxy']} is left in the rectified picture",
-                               "the object must be well inside the picture")
+            raise CaptureError(
+                f"nothing of the box {entry['box_xyxy']} is left in the rectified picture",
+                "the object must be well inside the picture",
+            )
         out["box_xyxy"] = [*_rounded(low), *_rounded(high)]
     if "points" in entry:
         uv = mapped(np.array([p[:2] for p in entry["points"]]))

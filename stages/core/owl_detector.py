@@ -43,8 +43,10 @@ class OwlDetector:
         missing, unexpected = network.load_state_dict(load_file(weights), strict=False)
         wrong = [k for k in (*missing, *unexpected) if not k.endswith("position_ids")]
         if wrong:
-            raise WeightsError(f"{weights} does not fit the detector it is for: {len(wrong)} tensors differ, first {wrong[0]}",
-                               "fetch it again: `twin weights fetch owlv2-base`")
+            raise WeightsError(
+                f"{weights} does not fit the detector it is for: {len(wrong)} tensors differ, first {wrong[0]}",
+                "fetch it again: `twin weights fetch owlv2-base`",
+            )
         return OwlDetector(network, tokenizer_of(merges))
 
     def __call__(self, picture: np.ndarray, words: str) -> Sequence[Box]:
@@ -52,10 +54,14 @@ class OwlDetector:
         import torch
 
         length = self._network.config.text_config.max_position_embeddings
-        text = self._tokenizer([TEMPLATE.format(words)], padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        text = self._tokenizer(
+            [TEMPLATE.format(words)], padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+        )
         pixels = self._prepare(images=picture, return_tensors="pt")["pixel_values"]
         with torch.inference_mode():
-            found = self._network(input_ids=text["input_ids"], attention_mask=text["attention_mask"], pixel_values=pixels)
+            found = self._network(
+                input_ids=text["input_ids"], attention_mask=text["attention_mask"], pixel_values=pixels
+            )
         score = torch.sigmoid(found.logits[0, :, 0]).float().numpy()
         # the picture was made square below and on the right; its edges are at 0, here pixel centres are
         centre, size = np.split(found.pred_boxes[0].float().numpy() * max(picture.shape[:2]), 2, 1)
@@ -67,10 +73,16 @@ def tokenizer_of(merges: Path) -> Any:
     """CLIP's tokenizer from merges.txt: a pair of parts in each line, most frequent first. Raises WeightsError for another file."""
     from transformers import CLIPTokenizer
 
-    lines = [line for line in read_text(merges, WeightsError, MOST_MERGES_BYTES).split("\n") if line and not line.startswith("#version")]
+    lines = [
+        line
+        for line in read_text(merges, WeightsError, MOST_MERGES_BYTES).split("\n")
+        if line and not line.startswith("#version")
+    ]
     pairs = [tuple(line.split(" ")) for line in lines]
     if not pairs or any(len(p) != 2 for p in pairs):
-        raise WeightsError(f"{merges} is no list of merges: two parts in each line", "fetch it again: `twin weights fetch clip-merges`")
+        raise WeightsError(
+            f"{merges} is no list of merges: two parts in each line", "fetch it again: `twin weights fetch clip-merges`"
+        )
     letters = _letters()
     parts = [*letters, *(f"{c}</w>" for c in letters), *("".join(p) for p in pairs), START, END]
     return CLIPTokenizer(vocab={part: k for k, part in enumerate(parts)}, merges=pairs, pad_token=FILL)

@@ -19,7 +19,9 @@ def draw_camera_path(poses: Mapping[int, np.ndarray], points: np.ndarray, size: 
     return np.concatenate(panels, 1)
 
 
-def _panel(poses: Mapping[int, np.ndarray], points: np.ndarray, axes: tuple[int, int], title: str, size: int) -> np.ndarray:
+def _panel(
+    poses: Mapping[int, np.ndarray], points: np.ndarray, axes: tuple[int, int], title: str, size: int
+) -> np.ndarray:
     canvas = np.full((size, size, 3), 255, np.uint8)
     stack = np.stack(list(poses.values()))
     centres, sight = stack[:, :3, 3][:, axes], stack[:, :3, 2][:, axes]
@@ -45,7 +47,9 @@ def _panel(poses: Mapping[int, np.ndarray], points: np.ndarray, axes: tuple[int,
     cv2.putText(canvas, title, (8, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (60, 60, 60), 1, cv2.LINE_AA)
     bar = _round_length(0.25 * size / scale)
     cv2.line(canvas, (10, size - 14), (10 + round(bar * scale), size - 14), (60, 60, 60), 2)
-    cv2.putText(canvas, f"{1000 * bar:g} mm", (10, size - 20), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (60, 60, 60), 1, cv2.LINE_AA)
+    cv2.putText(
+        canvas, f"{1000 * bar:g} mm", (10, size - 20), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (60, 60, 60), 1, cv2.LINE_AA
+    )
     return canvas
 
 

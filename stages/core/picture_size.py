@@ -20,13 +20,17 @@ def check_size(data: bytes, path: Path, most_megapixels: float = MOST_MEGAPIXELS
     """(width, height) by the header. Raises CaptureError for a format that is not read, no header, or too many pixels."""
     size = picture_size(data)
     if size is None:
-        raise CaptureError(f"{path} is not a readable picture ({len(data)} bytes, {_looks_like(data)})",
-                           "copy the file again or remove it; pictures are PNG or JPEG")
+        raise CaptureError(
+            f"{path} is not a readable picture ({len(data)} bytes, {_looks_like(data)})",
+            "copy the file again or remove it; pictures are PNG or JPEG",
+        )
     width, height = size
     if width * height > most_megapixels * 1e6:
-        raise CaptureError(f"{path}: its header claims {width}x{height} px, {width * height / 1e6:,.0f} megapixels; "
-                           f"expected at most {most_megapixels:g}",
-                           "replace the file, or raise rectify.max_megapixels if it is right")
+        raise CaptureError(
+            f"{path}: its header claims {width}x{height} px, {width * height / 1e6:,.0f} megapixels; "
+            f"expected at most {most_megapixels:g}",
+            "replace the file, or raise rectify.max_megapixels if it is right",
+        )
     return size
 
 
@@ -60,7 +64,7 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
                 break
             continue
         marker = data[at + 1]
-        if marker in (0x00, 0xFF, 0x01) or 0xD0 <= marker <= 0xD9:         # stuffing, fill, markers without length
+        if marker in (0x00, 0xFF, 0x01) or 0xD0 <= marker <= 0xD9:  # stuffing, fill, markers without length
             at += 1 if marker == 0xFF else 2
             continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
@@ -68,7 +72,7 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
             found = max(found or (0, 0), (width, height), key=lambda s: s[0] * s[1])
         at += 2 + max(2, struct.unpack_from(">H", data, at + 2)[0])
         if marker == 0xDA and found:
-            break                            # entropy-coded data follow; a decoder stops at a second frame header
+            break  # entropy-coded data follow; a decoder stops at a second frame header
     return found
 
 
@@ -123,5 +127,12 @@ def _exr(data: bytes) -> tuple[int, int] | None:
 
 
 _READERS: tuple[tuple[bytes, Callable[[bytes], tuple[int, int] | None]], ...] = (
-    (b"\x89PNG\r\n\x1a\n", _png), (b"\xff\xd8\xff", _jpeg), (b"BM", _bmp), (b"II*\0", _tiff), (b"MM\0*", _tiff), (b"RIFF", _webp),
-    *((b"P%c" % c, _netpbm) for c in b"123456Ff"), (b"v/1\x01", _exr))
+    (b"\x89PNG\r\n\x1a\n", _png),
+    (b"\xff\xd8\xff", _jpeg),
+    (b"BM", _bmp),
+    (b"II*\0", _tiff),
+    (b"MM\0*", _tiff),
+    (b"RIFF", _webp),
+    *((b"P%c" % c, _netpbm) for c in b"123456Ff"),
+    (b"v/1\x01", _exr),
+)

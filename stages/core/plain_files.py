@@ -16,8 +16,13 @@ from stages.core.errors import CaptureError, TwinError
 
 TEXT_BYTES = 1 << 20
 """of a calibration, a prompt or settings: the largest real ones take some ten kilobytes"""
-_KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
-          (stat.S_ISBLK, "a device"))
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 _SAVE_AS = "save it as UTF-8 text"
 
 
@@ -34,8 +39,10 @@ def require_regular(path: Path, error: type[TwinError] = CaptureError) -> None:
     """Raise `error` for anything but a regular file or a link to one."""
     kind = what_it_is(path)
     if kind == "a link to nothing":
-        raise error(f"{path} is a link to nothing ({path.readlink()})",
-                    "fetch the contents that it stands for (git annex get, dvc pull, git lfs pull), or remove the link")
+        raise error(
+            f"{path} is a link to nothing ({path.readlink()})",
+            "fetch the contents that it stands for (git annex get, dvc pull, git lfs pull), or remove the link",
+        )
     if kind:
         raise error(f"{path} is {kind}; expected a file", "put the file itself there, or remove it")
 
@@ -50,12 +57,15 @@ def require_all_regular(paths: Iterable[Path], error: type[TwinError] = CaptureE
     try:
         require_regular(first, error)
     except TwinError as e:
-        raise error(e.message + (f"; {more} more in {first.parent.name}/ are no files either" if more else ""), e.advice) from None
+        raise error(
+            e.message + (f"; {more} more in {first.parent.name}/ are no files either" if more else ""), e.advice
+        ) from None
     raise error(f"{first} was {kind} and changed meanwhile", "wait until the folder is complete")
 
 
-def read_bytes(path: Path, error: type[TwinError] = CaptureError, most: int | None = None,
-               shown: str | Path = "") -> bytes:
+def read_bytes(
+    path: Path, error: type[TwinError] = CaptureError, most: int | None = None, shown: str | Path = ""
+) -> bytes:
     """The content of a regular file of at most `most` bytes. Raises `error`; never waits for a FIFO, even one that has just come.
 
     shown: what to call it in messages; by default its path.
@@ -70,7 +80,10 @@ def read_bytes(path: Path, error: type[TwinError] = CaptureError, most: int | No
             if not stat.S_ISREG(found.st_mode):
                 raise error(f"{shown} is no regular file", "put the file itself there")
             if most is not None and found.st_size > most:
-                raise error(f"{shown} has {found.st_size:,} bytes; expected at most {most:,}", "check that it is the file it is named for")
+                raise error(
+                    f"{shown} has {found.st_size:,} bytes; expected at most {most:,}",
+                    "check that it is the file it is named for",
+                )
             return f.read()
     except OSError as e:
         raise error(f"cannot read {shown}: {e.strerror}", "check that the file exists and is readable") from e
@@ -104,7 +117,7 @@ def read_json(path: Path, error: type[TwinError] = CaptureError, most: int = TEX
         raise error(f"{path.name}, line {e.lineno}: no valid JSON: {e.msg}", "correct the file") from e
     except RecursionError as e:
         raise error(f"{path.name} is nested too deeply", "correct the file") from e
-    except ValueError as e:                                      # a key that is there twice; a number of thousands of digits
+    except ValueError as e:  # a key that is there twice; a number of thousands of digits
         raise error(f"{path.name}: {str(e)[:200]}", "correct the file") from e
 
 

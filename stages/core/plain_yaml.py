@@ -23,10 +23,29 @@ _TAGS = frozenset(("", "str", "int", "float", "bool", "null", "seq", "map"))
 _INT = re.compile(r"[-+]?[0-9]+\Z")
 _HEX = re.compile(r"0x[0-9a-fA-F]+\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
-_WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "Null": None, "NULL": None, "true": True, "True": True, "TRUE": True,
-                          "false": False, "False": False, "FALSE": False, ".nan": float("nan"), ".NaN": float("nan"),
-                          ".NAN": float("nan"), ".Nan": float("nan"), ".inf": float("inf"), ".Inf": float("inf"),
-                          ".INF": float("inf"), "-.inf": float("-inf"), "-.Inf": float("-inf"), "-.INF": float("-inf")}
+_WORDS: dict[str, Any] = {
+    "": None,
+    "~": None,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+    ".nan": float("nan"),
+    ".NaN": float("nan"),
+    ".NAN": float("nan"),
+    ".Nan": float("nan"),
+    ".inf": float("inf"),
+    ".Inf": float("inf"),
+    ".INF": float("inf"),
+    "-.inf": float("-inf"),
+    "-.Inf": float("-inf"),
+    "-.INF": float("-inf"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +82,7 @@ def scalar(text: str) -> Any:
     """None, bool, int, float or the text itself, by the rules of YAML 1.2."""
     if text in _WORDS:
         return _WORDS[text]
-    if len(text) > 400:                     # longer than any number, and Python refuses to read integers of some thousand digits
+    if len(text) > 400:  # longer than any number, and Python refuses to read integers of some thousand digits
         return text
     if _INT.match(text):
         return int(text)
@@ -87,10 +106,15 @@ def parse_map(text: str, origin: str, error: type[TwinError] = ConfigError) -> N
     return node
 
 
-def parse(text: str, origin: str, error: type[TwinError] = ConfigError, tags: frozenset[str] = frozenset()) -> Node | None:
+def parse(
+    text: str, origin: str, error: type[TwinError] = ConfigError, tags: frozenset[str] = frozenset()
+) -> Node | None:
     """The one document of a YAML text; None where there is none. `tags`: those allowed beside YAML's own for plain values."""
     if len(text) > MOST_CHARACTERS:
-        raise error(f"{origin} has {len(text):,} characters; expected at most {MOST_CHARACTERS:,}", "check that it is the right file")
+        raise error(
+            f"{origin} has {len(text):,} characters; expected at most {MOST_CHARACTERS:,}",
+            "check that it is the right file",
+        )
     try:
         return _Builder(origin, error, _TAGS | tags).document(yaml.parse(text, Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as e:
@@ -100,7 +124,7 @@ def parse(text: str, origin: str, error: type[TwinError] = ConfigError, tags: fr
     except yaml.reader.ReaderError as e:
         line = text.count("\n", 0, e.position) + 1
         raise error(f"{origin}, line {line}: the character {e.character!r} is not allowed in YAML", "remove it") from e
-    except ValueError as e:                          # PyYAML on escapes of no character, such as "\UFFFFFFFF"
+    except ValueError as e:  # PyYAML on escapes of no character, such as "\UFFFFFFFF"
         raise error(f"{origin}: no valid YAML: {e}", "correct the file") from e
 
 
@@ -149,11 +173,15 @@ class _Builder:
     def _add(self, count: int, where: str) -> None:
         self.count += count
         if self.count > MOST_NODES:
-            raise self.error(f"{where}: more than {MOST_NODES:,} values (aliases count as what they stand for)", "write it shorter")
+            raise self.error(
+                f"{where}: more than {MOST_NODES:,} values (aliases count as what they stand for)", "write it shorter"
+            )
 
     def _alias(self, event: yaml.AliasEvent, where: str) -> Node:
         if event.anchor not in self.anchors:
-            raise self.error(f"{where}: *{event.anchor} stands for nothing", f"mark what it means with &{event.anchor} further up")
+            raise self.error(
+                f"{where}: *{event.anchor} stands for nothing", f"mark what it means with &{event.anchor} further up"
+            )
         node = self.anchors[event.anchor]
         self._add(node.size, where)
         return node

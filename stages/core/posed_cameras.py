@@ -101,7 +101,8 @@ def require_rigid(matrix: np.ndarray, where: str) -> np.ndarray:
         scale = float(np.cbrt(abs(np.linalg.det(R))))
         hint = f"; it scales by {scale:.4g}: divide the 3x3 part by it" if abs(scale - 1) > 1e-3 else ""
         raise CaptureError(
-            f"{where}: the camera's rotation is not one (R R^T misses the identity by {off:.2g})", f"give a rotation matrix{hint}"
+            f"{where}: the camera's rotation is not one (R R^T misses the identity by {off:.2g})",
+            f"give a rotation matrix{hint}",
         )
     if np.linalg.det(R) < 0:
         raise CaptureError(
@@ -140,7 +141,11 @@ def decomposed(P: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
     from scipy.linalg import rq
 
     P = np.asarray(P, float)
-    if P.shape != (3, 4) or not np.isfinite(P).all() or abs(np.linalg.det(P[:, :3])) < 1e-12 * max(np.abs(P[:, :3]).max(), 1e-30) ** 3:
+    if (
+        P.shape != (3, 4)
+        or not np.isfinite(P).all()
+        or abs(np.linalg.det(P[:, :3])) < 1e-12 * max(np.abs(P[:, :3]).max(), 1e-30) ** 3
+    ):
         raise CaptureError(f"{where}: the projection is no camera (singular or not finite)", "give P = K [R | t], 3x4")
     P = P * np.sign(np.linalg.det(P[:, :3]))
     K, R = rq(P[:, :3])

@@ -24,7 +24,9 @@ _ROOM = "free space (`twin clean`) or set TWIN_STORE to a larger disk: the captu
 
 
 @contextmanager
-def private_copy(capture: ArtifactRef, folder: Path, workers: int, files_of: Callable[[Path], Sequence[Path]]) -> Iterator[Path]:
+def private_copy(
+    capture: ArtifactRef, folder: Path, workers: int, files_of: Callable[[Path], Sequence[Path]]
+) -> Iterator[Path]:
     """The new `folder` with a copy of what `files_of` finds in the capture; it is removed at the end.
 
     Raises CaptureError, naming the file, where the capture is not what `capture.fingerprint` says; StoreError without room for the copy.

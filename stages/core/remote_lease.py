@@ -49,7 +49,7 @@ class RemoteLease:
             return None
         try:
             return found[1], str(json.loads(found[0])["host"])
-        except (ValueError, KeyError, TypeError):              # damaged: it will not change, and is taken over
+        except (ValueError, KeyError, TypeError):  # damaged: it will not change, and is taken over
             return found[1], "?"
 
     def __enter__(self) -> Self:
@@ -73,7 +73,9 @@ class RemoteLease:
             try:
                 self._tag = self._write(self._tag)
             except Superseded:
-                log.warning("another machine took this one for dead and computes the same result; the first one's counts")
+                log.warning(
+                    "another machine took this one for dead and computes the same result; the first one's counts"
+                )
                 self._tag = ""
                 return
             except RemoteTrouble as e:
@@ -92,8 +94,9 @@ class RemoteLease:
 
 
 @contextmanager
-def only_one_computes(bucket: Bucket, fingerprint: str, lost_after_s: float, is_there: Callable[[], bool],
-                      waiting: Callable[[str], None]) -> Iterator[bool]:
+def only_one_computes(
+    bucket: Bucket, fingerprint: str, lost_after_s: float, is_there: Callable[[], bool], waiting: Callable[[str], None]
+) -> Iterator[bool]:
     """Inside, no other machine that uses the bucket computes this result; False: another one has made it meanwhile, or does not let one
     know. `is_there`: whether the bucket has the result. `waiting` is told for whom one waits. A bucket that does not answer lets all
     compute: what they make is the same."""
@@ -111,7 +114,9 @@ def only_one_computes(bucket: Bucket, fingerprint: str, lost_after_s: float, is_
         yield True
 
 
-def _take(lease: RemoteLease, lost_after_s: float, is_there: Callable[[], bool], waiting: Callable[[str], None]) -> bool:
+def _take(
+    lease: RemoteLease, lost_after_s: float, is_there: Callable[[], bool], waiting: Callable[[str], None]
+) -> bool:
     """True once it is ours; False once the result is there."""
     last, silent, looked = "", 0.0, time.monotonic()
     while not lease.take():
@@ -129,7 +134,7 @@ def _take(lease: RemoteLease, lost_after_s: float, is_there: Callable[[], bool],
             time.sleep(LOOK_EVERY_S)
         if is_there():
             return False
-    if is_there():                     # its maker gave the lease back a moment ago
+    if is_there():  # its maker gave the lease back a moment ago
         with lease:
             return False
     return True

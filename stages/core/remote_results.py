@@ -23,7 +23,9 @@ from stages.core.remote_lease import FOLDER
 
 URL = "TWIN_STORE_S3"
 UNFINISHED_S = 86400.0
-_RESULT = re.compile(r"results/(?P<stage>[A-Za-z0-9_]+)/(?P<fingerprint>[0-9a-f]{64})/(?P<rest>manifest\.json|blobs/[0-9a-f]{64})")
+_RESULT = re.compile(
+    r"results/(?P<stage>[A-Za-z0-9_]+)/(?P<fingerprint>[0-9a-f]{64})/(?P<rest>manifest\.json|blobs/[0-9a-f]{64})"
+)
 
 
 @dataclass
@@ -64,7 +66,14 @@ class RemoteResults:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
         return all(many(lambda name: self._download(f"{place}/blobs/{digests[name]}", folder / name), digests))
 
-    def push(self, stage: str, fingerprint: str, folder: Path, manifest: tuple[bytes, dict[str, dict[str, Any]]], replace: bool) -> bool:
+    def push(
+        self,
+        stage: str,
+        fingerprint: str,
+        folder: Path,
+        manifest: tuple[bytes, dict[str, dict[str, Any]]],
+        replace: bool,
+    ) -> bool:
         """The files first, then the manifest (its bytes; its files). False if another machine's was there before and is not to be replaced:
         then that one counts."""
         place, (data, files) = _place(stage, fingerprint), manifest

@@ -39,8 +39,12 @@ class Caster:
         face = hit["primID"].astype(np.int64)
         normal = hit["Ng"] / np.maximum(np.linalg.norm(hit["Ng"], axis=1, keepdims=True), 1e-30)
         t = np.where(face >= 0, hit["tfar"], np.float32(np.inf))
-        return {"t": t.reshape(shape), "face": face.reshape(shape), "uv": np.stack([hit["u"], hit["v"]], -1).reshape(*shape, 2),
-                "normal": normal.reshape(*shape, 3)}
+        return {
+            "t": t.reshape(shape),
+            "face": face.reshape(shape),
+            "uv": np.stack([hit["u"], hit["v"]], -1).reshape(*shape, 2),
+            "normal": normal.reshape(*shape, 3),
+        }
 
     def view(self, object_from_left: np.ndarray, rig: Rig) -> dict[str, np.ndarray]:
         """`cast` for every pixel of a left camera; "t" is then the depth in metres (rays have z = 1), inf where nothing is hit."""
@@ -56,7 +60,9 @@ class Caster:
         return np.where(hit["face"][..., None] >= 0, out, 0.0)
 
 
-def shade(vertices: np.ndarray, faces: np.ndarray, object_from_left: np.ndarray, rig: Rig, colors: np.ndarray | None = None) -> np.ndarray:
+def shade(
+    vertices: np.ndarray, faces: np.ndarray, object_from_left: np.ndarray, rig: Rig, colors: np.ndarray | None = None
+) -> np.ndarray:
     """(H, W, 3) uint8 picture with a headlight on white; `colors` (V, 3) uint8 per vertex, grey clay without."""
     return shade_view(Caster(vertices, faces), object_from_left, rig, colors)
 

@@ -11,7 +11,11 @@ from stages.core.render import BACKGROUND, Caster
 
 
 def render_textured(
-    mesh: TexturedMesh, object_from_camera: np.ndarray, rig: Rig, caster: Caster | None = None, mips: list[np.ndarray] | None = None
+    mesh: TexturedMesh,
+    object_from_camera: np.ndarray,
+    rig: Rig,
+    caster: Caster | None = None,
+    mips: list[np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """((H, W, 3) float32 grey levels 0-255, white where nothing is hit, and (H, W) bool where something is), unlit.
 
@@ -51,4 +55,6 @@ def _level(at: np.ndarray, seen: np.ndarray, size: int, count: int) -> int:
         return 0
     both = seen[:, 1:] & seen[:, :-1]
     step = np.linalg.norm(np.diff(at, axis=1), axis=-1)[both] * size
-    return int(np.clip(np.floor(np.log2(max(float(np.median(step)), 1e-6) / 1.4) + 0.5), 0, count - 1)) if step.size else 0
+    return (
+        int(np.clip(np.floor(np.log2(max(float(np.median(step)), 1e-6) / 1.4) + 0.5), 0, count - 1)) if step.size else 0
+    )

@@ -12,7 +12,9 @@ def not_seen(x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> np.ndarray 
     return outside if outside.any() else None
 
 
-def resampled(picture: np.ndarray, maps: tuple[np.ndarray, np.ndarray], outside: np.ndarray | None, interpolation: int) -> np.ndarray:
+def resampled(
+    picture: np.ndarray, maps: tuple[np.ndarray, np.ndarray], outside: np.ndarray | None, interpolation: int
+) -> np.ndarray:
     """(h, w[, C]) through the maps, in cv2's float or fixed-point form; 0 where `outside` says that nothing was seen."""
     out = cv2.remap(picture, *maps, interpolation, borderMode=cv2.BORDER_REPLICATE)
     if outside is not None:

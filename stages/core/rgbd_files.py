@@ -1,9 +1,9 @@
 """The files of a depth camera's capture: colour pictures, depth pictures, and what says how both belong together.
 
-    color/ (or colour/, rgb/) + depth/         or rgb_0.png + depth_0.png (color_, colour_) in the folder itself
-    associations.txt                           optional: "time rgb/FILE time depth/FILE", as TUM's tools write it
-    camera.json, camera_intrinsic.json (Open3D), cam_K.txt, K.txt, intrinsics.txt          optional: the lens
-    masks/ hidden/ prompt.json prompt/ depth/depth.json        as in any capture
+color/ (or colour/, rgb/) + depth/         or rgb_0.png + depth_0.png (color_, colour_) in the folder itself
+associations.txt                           optional: "time rgb/FILE time depth/FILE", as TUM's tools write it
+camera.json, camera_intrinsic.json (Open3D), cam_K.txt, K.txt, intrinsics.txt          optional: the lens
+masks/ hidden/ prompt.json prompt/ depth/depth.json        as in any capture
 """
 
 from __future__ import annotations
@@ -69,15 +69,26 @@ def find_rgbd(root: Path) -> RgbdFiles:
         raise CaptureError(f"{root} is not a folder", f"name a capture folder; {ADVICE}")
     folders = [n for n in COLOUR_FOLDERS if _in(root / n, PICTURES)]
     if len(folders) > 1:
-        raise CaptureError(f"{root} holds colour pictures in {' and '.join(f + '/' for f in folders)}", "keep one of the folders")
+        raise CaptureError(
+            f"{root} holds colour pictures in {' and '.join(f + '/' for f in folders)}", "keep one of the folders"
+        )
     colour = _in(root / folders[0], PICTURES) if folders else _flat(root, COLOUR_FOLDERS, PICTURES)
     depth = _in(root / DEPTH_FOLDER, DEPTHS) or _flat(root, (DEPTH_FOLDER,), DEPTHS)
     for found, what in ((colour, "colour"), (depth, "depth")):
         if not found:
             raise CaptureError(f"{root} holds no {what} pictures", ADVICE)
-    found = RgbdFiles(root, colour, depth, _one(root, CAMERAS, "lenses"), _one(root, LISTS, "lists of what belongs together"),
-                      _there(root / "prompt.json"), _in(root / "prompt", PICTURES), _in(root / "masks", PICTURES),
-                      _in(root / "hidden", PICTURES), _there(root / DEPTH_FOLDER / "depth.json"))
+    found = RgbdFiles(
+        root,
+        colour,
+        depth,
+        _one(root, CAMERAS, "lenses"),
+        _one(root, LISTS, "lists of what belongs together"),
+        _there(root / "prompt.json"),
+        _in(root / "prompt", PICTURES),
+        _in(root / "masks", PICTURES),
+        _in(root / "hidden", PICTURES),
+        _there(root / DEPTH_FOLDER / "depth.json"),
+    )
     require_all_regular(found.all())
     refuse_links_out(root, (*found.all(), root / "twin.yaml"))
     return found
@@ -90,6 +101,7 @@ def _in(folder: Path, kinds: tuple[str, ...]) -> tuple[Path, ...]:
 
 def _flat(root: Path, starts: tuple[str, ...], kinds: tuple[str, ...]) -> tuple[Path, ...]:
     """rgb_0.png, depth-12.png: one of the words, then a number."""
+
     def belongs(path: Path) -> bool:
         word = path.stem.lower().rstrip("0123456789.").rstrip("_- ")
         return word in starts and word != path.stem.lower() and path.suffix.lower() in kinds
@@ -100,7 +112,10 @@ def _flat(root: Path, starts: tuple[str, ...], kinds: tuple[str, ...]) -> tuple[
 def _one(root: Path, names: tuple[str, ...], what: str) -> Path | None:
     found = [root / n for n in names if _there(root / n)]
     if len(found) > 1:
-        raise CaptureError(f"{root} holds {len(found)} {what}: {' and '.join(p.name for p in found)}", "keep the one that belongs to it")
+        raise CaptureError(
+            f"{root} holds {len(found)} {what}: {' and '.join(p.name for p in found)}",
+            "keep the one that belongs to it",
+        )
     return found[0] if found else None
 
 

@@ -16,7 +16,18 @@ Route = Literal["auto", "stereo", "posed", "scene", "rgbd", "merge", "turntable"
 PICTURES = (".png", ".jpg", ".jpeg")
 CAMERA_FILES = ("transforms.json", "transforms_train.json", "poses_bounds.npy", "cameras.npz", "cameras_sphere.npz")
 MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", "dense/sparse", ".")
-STEREO = ("left", "right", "left.mp4", "right.mp4", "stereo.mp4", "left.mov", "right.mov", "stereo.mov", "left.mkv", "left.avi")
+STEREO = (
+    "left",
+    "right",
+    "left.mp4",
+    "right.mp4",
+    "stereo.mp4",
+    "left.mov",
+    "right.mov",
+    "stereo.mov",
+    "left.mkv",
+    "left.avi",
+)
 VIEW_NAMES = ("front", "back", "left", "right", "top", "bottom")
 LEAST_VIEWS = 3
 MODEL_FILES = tuple(f"{part}{suffix}" for part in ("cameras", "images", "points3D") for suffix in (".bin", ".txt"))
@@ -80,7 +91,9 @@ def posed_files(root: Path) -> tuple[Path, ...]:
     for folder, names, files in os.walk(root):
         here = Path(folder)
         depth = len(here.relative_to(root).parts)
-        if "run.json" in files or {"artifacts", "locks"} <= set(names):  # a twin, or a store, that was put into the folder
+        if "run.json" in files or {"artifacts", "locks"} <= set(
+            names
+        ):  # a twin, or a store, that was put into the folder
             names.clear()
             continue
         names[:] = sorted(n for n in names if not n.startswith(".") and n not in IGNORED and depth < DEEPEST)

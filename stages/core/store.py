@@ -100,7 +100,9 @@ class Store:
             if manifest is None:
                 raise Damaged("its manifest is missing")
             if damaged := self.damaged_files(stage, fingerprint, manifest):
-                raise Damaged(f"files that differ from what was written: {len(damaged)} of {len(manifest['files'])} (first: {damaged[0]})")
+                raise Damaged(
+                    f"files that differ from what was written: {len(damaged)} of {len(manifest['files'])} (first: {damaged[0]})"
+                )
         except Damaged as e:
             self._set_aside(stage, fingerprint, str(e))
             return None
@@ -182,8 +184,15 @@ class Store:
         for path in (self.root / "tmp").glob(f"{fingerprint}.*"):
             self.disk.remove(path)
 
-    def publish(self, stage: str, fingerprint: str, workspace: Path, kinds: tuple[str, ...], record: dict[str, Any],
-                replace: bool = False) -> dict[str, Any]:
+    def publish(
+        self,
+        stage: str,
+        fingerprint: str,
+        workspace: Path,
+        kinds: tuple[str, ...],
+        record: dict[str, Any],
+        replace: bool = False,
+    ) -> dict[str, Any]:
         """Digest the workspace, write its manifest last, sync all of it, rename into place, send it to the bucket. Returns the manifest, or
         that of another machine, whose files are here then, if one was there before and is not to be replaced."""
         with _writing(workspace):
@@ -192,14 +201,19 @@ class Store:
             manifest = manifests.seal({"stage": stage, "fingerprint": fingerprint, **record}, files, kinds)
             self.disk.write(workspace / MANIFEST, json.dumps(manifest, indent=1, allow_nan=False).encode())
             if self.remote is not None:
-                self.disk.replace(self._pending(stage, fingerprint), b"replace" if replace or fingerprint in self._bad_there else b"")
+                self.disk.replace(
+                    self._pending(stage, fingerprint), b"replace" if replace or fingerprint in self._bad_there else b""
+                )
             self._show(stage, fingerprint, workspace)
         return manifest if self.remote is None else self._send(stage, fingerprint, manifest)
 
     def _show(self, stage: str, fingerprint: str, workspace: Path) -> None:
         """Sync the whole of it, then one rename."""
         self.disk.sync_tree(workspace)
-        target, former = self.artifact_dir(stage, fingerprint), self.root / "tmp" / f"{fingerprint}.former-{os.getpid()}"
+        target, former = (
+            self.artifact_dir(stage, fingerprint),
+            self.root / "tmp" / f"{fingerprint}.former-{os.getpid()}",
+        )
         self.disk.make_folders(target.parent)
         if os.path.lexists(target):
             self.disk.move(target, former)
@@ -211,7 +225,9 @@ class Store:
         manifest. Raises Damaged. Call with the lock held."""
         with _writing(workspace):
             manifest = manifests.read((workspace / MANIFEST).read_bytes(), stage, fingerprint)
-            if wrong := [name for name, entry in manifest["files"].items() if not _is_as_written(workspace / name, entry)]:
+            if wrong := [
+                name for name, entry in manifest["files"].items() if not _is_as_written(workspace / name, entry)
+            ]:
                 raise Damaged(f"{wrong[0]} is not as its manifest says")
             self._show(stage, fingerprint, workspace)
         return manifest
@@ -241,7 +257,9 @@ class Store:
             first = self.remote.push(stage, fingerprint, folder, (data, manifest["files"]), replace)
             theirs = None if first else self._bring(stage, fingerprint)
         except RemoteTrouble as e:
-            log.warning("%s: its result could not be sent to %s: %s; the next run tries again", stage, self.remote.url, e)
+            log.warning(
+                "%s: its result could not be sent to %s: %s; the next run tries again", stage, self.remote.url, e
+            )
             return manifest
         self.disk.remove(mark)
         return theirs or manifest
@@ -256,7 +274,7 @@ class Store:
         if self.remote is None:
             return 0
         for stage, fingerprint in self.pending():
-            if self.is_locked(fingerprint):                # its own run is at it
+            if self.is_locked(fingerprint):  # its own run is at it
                 continue
             with self.lock(fingerprint):
                 if (manifest := self._lookup_here(stage, fingerprint)) is None:

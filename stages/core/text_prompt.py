@@ -60,8 +60,10 @@ def check(prompt: Prompt) -> None:
         except WeightsError as e:
             raise WeightsError(f"the prompt {prompt['text']!r} is in words: {e.message}", f"{e.advice}, {_BOX}") from e
     if importlib.util.find_spec("transformers") is None:
-        raise MachineError(f"the prompt {prompt['text']!r} is in words, which needs transformers; it is not installed",
-                           f"pip install 'stereotwin[learned]', {_BOX}")
+        raise MachineError(
+            f"the prompt {prompt['text']!r} is in words, which needs transformers; it is not installed",
+            f"pip install 'stereotwin[learned]', {_BOX}",
+        )
 
 
 def refusal(prompt: Prompt) -> tuple[str, str] | None:
@@ -84,15 +86,25 @@ def load_detector() -> Detector:
 def with_box(prompt: Prompt, picture: np.ndarray, detect: Detector) -> tuple[Prompt, Box, str]:
     """The prompt with a box in the place of its words, the box, and a warning ("" = one thing fits). Raises CaptureError for none."""
     words, frame = prompt["text"], prompt["frame"]
-    found = sorted((b for raw in detect(picture, words) if (b := _inside(raw, picture)) is not None), key=lambda b: -b.score)
+    found = sorted(
+        (b for raw in detect(picture, words) if (b := _inside(raw, picture)) is not None), key=lambda b: -b.score
+    )
     if not found or found[0].score < LEAST_SCORE:
         best = f" (the best guess has a score of {found[0].score:.2f}; {LEAST_SCORE} counts)" if found else ""
-        raise CaptureError(f"no {words!r} is found in the left picture of frame {frame}{best}",
-                           "use a plain word for the kind of thing (cup, shoe, toy), name a frame that shows it whole, or give a box")
+        raise CaptureError(
+            f"no {words!r} is found in the left picture of frame {frame}{best}",
+            "use a plain word for the kind of thing (cup, shoe, toy), name a frame that shows it whole, or give a box",
+        )
     box = found[0]
     other = next((b for b in found[1:] if b.score > RIVAL * box.score and _overlap(b.xyxy, box.xyxy) < APART), None)
-    warning = "" if other is None else (f"two things look like {words!r} in frame {frame}: the one in {_words(box)} is taken, another "
-                                        f"lies in {_words(other)}; give --box if that is the one")
+    warning = (
+        ""
+        if other is None
+        else (
+            f"two things look like {words!r} in frame {frame}: the one in {_words(box)} is taken, another "
+            f"lies in {_words(other)}; give --box if that is the one"
+        )
+    )
     return {k: v for k, v in prompt.items() if k != "text"} | {"box_xyxy": list(box.xyxy)}, box, warning
 
 

@@ -25,7 +25,9 @@ def turntable_scores(twin: Path, step_deg: float) -> dict[str, float | int]:
     poses = posed(read_poses(twin / "poses.json"))
     first = min(poses)
     error = [
-        abs(np.degrees(rotation_angle(inverse(poses[first]) @ poses[k])) - (k - first) * step_deg) for k in sorted(poses) if k != first
+        abs(np.degrees(rotation_angle(inverse(poses[first]) @ poses[k])) - (k - first) * step_deg)
+        for k in sorted(poses)
+        if k != first
     ]
     out = {
         "frames": len(read_poses(twin / "poses.json")),

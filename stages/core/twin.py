@@ -42,7 +42,10 @@ NOT_COPIED = ("sigma", "hidden_right")
 
 
 def assemble_twin(
-    out_dir: Path, refs: Mapping[str, ArtifactRef], manifests: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any] | None = None,
+    out_dir: Path,
+    refs: Mapping[str, ArtifactRef],
+    manifests: Mapping[str, Mapping[str, Any]],
+    extra: Mapping[str, Any] | None = None,
     disk: Disk = THE_DISK,
 ) -> Path:
     """Fill `out_dir` from the outputs of the stages (`refs` by kind), with run.json and report.html of their `manifests` (by stage
@@ -62,7 +65,13 @@ def assemble_twin(
             raise error
         disk.make_folders(partial)
         _copy_outputs(partial, refs, wanted, disk)
-        told = {**(extra or {}), **_verdict(partial, manifests), **_physics(refs), **_generated(refs), "left_out": left_out(manifests)}
+        told = {
+            **(extra or {}),
+            **_verdict(partial, manifests),
+            **_physics(refs),
+            **_generated(refs),
+            "left_out": left_out(manifests),
+        }
         write_run_json(partial, manifests, told)
         write_report(partial, manifests, stage_folders(refs, manifests), partial, told)
         for path in kept:
@@ -93,7 +102,9 @@ def _swap_in(partial: Path, out_dir: Path, disk: Disk) -> None:
 
 def stage_folders(refs: Mapping[str, ArtifactRef], manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Path]:
     """{stage name: its folder in the store}, where its pictures lie."""
-    return {name: refs[kind].path.parent for name, m in manifests.items() for kind in list(m["outputs"])[:1] if kind in refs}
+    return {
+        name: refs[kind].path.parent for name, m in manifests.items() for kind in list(m["outputs"])[:1] if kind in refs
+    }
 
 
 def _verdict(folder: Path, manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -109,7 +120,11 @@ def _physics(refs: Mapping[str, ArtifactRef]) -> dict[str, Any]:
 
 def _generated(refs: Mapping[str, ArtifactRef]) -> dict[str, Any]:
     """What of the folder is invented, by which model: it is beside the twin and in none of its figures."""
-    return {"generated": json.loads((refs["generated"].path / "generated.json").read_text())} if "generated" in refs else {}
+    return (
+        {"generated": json.loads((refs["generated"].path / "generated.json").read_text())}
+        if "generated" in refs
+        else {}
+    )
 
 
 def _wanted(manifests: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
@@ -135,7 +150,7 @@ def _copy_outputs(folder: Path, refs: Mapping[str, ArtifactRef], wanted: tuple[s
         write_poses(folder / "poses.json", poses_in_twin_frame(read_poses(poses.path)), TWIN_POSES)
     for name, path in _parts(refs, wanted).items():
         disk.copy_tree(path, folder / name, without=NOT_COPIED)
-    if (folder / "sim/twin.usda").is_file():         # SimReady's sidecar; the stage's own files know no date
+    if (folder / "sim/twin.usda").is_file():  # SimReady's sidecar; the stage's own files know no date
         (folder / "sim/twin.json").write_text(json.dumps({"usd_date_generated": datetime.now(UTC).date().isoformat()}))
 
 

@@ -43,7 +43,9 @@ def refuse_foreign(out_dir: Path) -> None:
         raise StoreError(f"{out_dir} is a file", "name a folder with --out")
     found = sorted(p for p in out_dir.iterdir() if p.name != PROGRESS)
     if found and not any((out_dir / name).exists() for name in ("run.json", "mesh.ply")):
-        raise StoreError(f"{out_dir} holds {found[0].name} and more, but no twin", "name an empty or a new folder with --out")
+        raise StoreError(
+            f"{out_dir} holds {found[0].name} and more, but no twin", "name an empty or a new folder with --out"
+        )
 
 
 def strangers(out_dir: Path) -> list[Path]:

@@ -54,4 +54,6 @@ def poses_in_twin_frame(poses: list[FramePose]) -> list[FramePose]:
     """`object_from_left` of the stages as the twin folder has it, for the frames that have a pose."""
     turn = np.eye(4)
     turn[:3, :3] = TWIN_FROM_OBJECT
-    return [p if p.object_from_left is None else replace(p, object_from_left=turn @ p.object_from_left + 0.0) for p in poses]
+    return [
+        p if p.object_from_left is None else replace(p, object_from_left=turn @ p.object_from_left + 0.0) for p in poses
+    ]

@@ -40,8 +40,12 @@ class Added:
     """its digest was not known before, and is noted now"""
 
 
-def fetch(name: str, mirror: Path | None = None, accept_unverified: bool = False,
-          progress: Progress = lambda done, total: None) -> Added | None:
+def fetch(
+    name: str,
+    mirror: Path | None = None,
+    accept_unverified: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Added | None:
     """Download (or copy from the folder `mirror`) and put in place; None if it was there already. progress(bytes, total or 0).
 
     Raises WeightsError: no address, no network, wrong digest, a digest that is not pinned.
@@ -72,8 +76,10 @@ def add(file: Path, accept_unverified: bool = False) -> Added:
     wanted = wanted or next((e for e in entries.values() if file.name in (e.download, e.file)), None)
     if wanted is None:
         names = ", ".join(sorted({e.download for e in entries.values()}))
-        raise WeightsError(f"{file.name} (sha256 {digest}) is not in the registry",
-                           f"known files: {names}. Weights of your own go into {weights_folder() / 'registry.yaml'} (docs/weights.md)")
+        raise WeightsError(
+            f"{file.name} (sha256 {digest}) is not in the registry",
+            f"known files: {names}. Weights of your own go into {weights_folder() / 'registry.yaml'} (docs/weights.md)",
+        )
     part = weights_folder() / f"{wanted.file}.adding"
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -88,14 +94,18 @@ def add(file: Path, accept_unverified: bool = False) -> Added:
 def _take_in(wanted: Entry, part: Path, accept_unverified: bool) -> Added:
     digest = digest_file(part)
     if wanted.sha256 is None and not accept_unverified:
-        raise WeightsError(f"the sha256 of {wanted.name} is not pinned; this file has {digest}",
-                           "compare it with what the publisher says, then run the same command with --accept-unverified: "
-                           "the digest is noted, and another file is refused from then on")
+        raise WeightsError(
+            f"the sha256 of {wanted.name} is not pinned; this file has {digest}",
+            "compare it with what the publisher says, then run the same command with --accept-unverified: "
+            "the digest is noted, and another file is refused from then on",
+        )
     if wanted.sha256 not in (None, digest):
         size = part.stat().st_size
         _forget(part)
-        raise WeightsError(f"this is not the file of {wanted.name}: sha256 expected {wanted.sha256}, found {digest} ({size:,} bytes)",
-                           f"the file was not kept. {by_hand(wanted)}")
+        raise WeightsError(
+            f"this is not the file of {wanted.name}: sha256 expected {wanted.sha256}, found {digest} ({size:,} bytes)",
+            f"the file was not kept. {by_hand(wanted)}",
+        )
     path = weights_folder() / wanted.file
     ready = _to_safetensors(part, path.with_name(f"{path.name}.new"), wanted) if wanted.converted else part
     note = {"source_sha256": digest, "sha256": digest_file(ready), "download": wanted.download}
@@ -115,36 +125,44 @@ def _download(wanted: Entry, part: Path, progress: Progress) -> None:
             if _receive(wanted, part, progress):
                 return
         except urllib.error.HTTPError as e:
-            raise WeightsError(f"{wanted.address} answers {e.code} {e.reason}",
-                               f"see {wanted.page}: perhaps its terms have to be accepted first. By hand: {by_hand(wanted)}") from e
+            raise WeightsError(
+                f"{wanted.address} answers {e.code} {e.reason}",
+                f"see {wanted.page}: perhaps its terms have to be accepted first. By hand: {by_hand(wanted)}",
+            ) from e
         except (OSError, http.client.HTTPException) as e:
             if isinstance(e, OSError) and (e.filename is not None or e.errno in (errno.ENOSPC, errno.EDQUOT)):
-                raise                                                    # the disk, not the network
+                raise  # the disk, not the network
             reason = e
-            if not part.exists():                                        # not one byte came: no network, wrong proxy, no such host
+            if not part.exists():  # not one byte came: no network, wrong proxy, no such host
                 break
     got = part.stat().st_size if part.exists() else 0
     if got:
-        raise WeightsError(f"the connection to {wanted.address} broke after {got:,} bytes ({reason or 'cut short'})",
-                           "run the same command again: it goes on from there")
-    raise WeightsError(f"{wanted.address} cannot be reached ({getattr(reason, 'reason', reason)})",
-                       f"behind a proxy set HTTPS_PROXY; with a folder of downloads use --from FOLDER; without network {by_hand(wanted)}")
+        raise WeightsError(
+            f"the connection to {wanted.address} broke after {got:,} bytes ({reason or 'cut short'})",
+            "run the same command again: it goes on from there",
+        )
+    raise WeightsError(
+        f"{wanted.address} cannot be reached ({getattr(reason, 'reason', reason)})",
+        f"behind a proxy set HTTPS_PROXY; with a folder of downloads use --from FOLDER; without network {by_hand(wanted)}",
+    )
 
 
 def _receive(wanted: Entry, part: Path, progress: Progress) -> bool:
     """One connection; True when the file is whole."""
     tag_file = part.with_name(part.name + ".etag")
     start = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(wanted.address or "", headers={"User-Agent": "stereotwin", "Accept-Encoding": "identity"})
+    request = urllib.request.Request(
+        wanted.address or "", headers={"User-Agent": "stereotwin", "Accept-Encoding": "identity"}
+    )
     if start:
         request.add_header("Range", f"bytes={start}-")
         if tag_file.exists():
-            request.add_header("If-Range", tag_file.read_text())         # a changed file is sent from its beginning
+            request.add_header("If-Range", tag_file.read_text())  # a changed file is sent from its beginning
     try:
-        answer = urllib.request.build_opener().open(request, timeout=_TIMEOUT_S)     # proxies as the environment says now
+        answer = urllib.request.build_opener().open(request, timeout=_TIMEOUT_S)  # proxies as the environment says now
     except urllib.error.HTTPError as e:
         if e.code == 416 and e.headers.get("Content-Range", "").rpartition("/")[2] == str(start):
-            return True                                                  # it was whole already
+            return True  # it was whole already
         if e.code == 416:
             _forget(part)
             return False
@@ -185,8 +203,10 @@ def _to_safetensors(part: Path, target: Path, wanted: Entry) -> Path:
     try:
         values = torch.load(part, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
-        raise WeightsError(f"{wanted.download} is not a plain state dict: {str(e).splitlines()[0][:150]}",
-                           f"only tensors are read, never a pickled program; look for another file at {wanted.page}") from e
+        raise WeightsError(
+            f"{wanted.download} is not a plain state dict: {str(e).splitlines()[0][:150]}",
+            f"only tensors are read, never a pickled program; look for another file at {wanted.page}",
+        ) from e
     tensors = _tensors(values)
     if not tensors:
         raise WeightsError(f"{wanted.download} holds no state dict", f"look for another file at {wanted.page}")
@@ -207,8 +227,10 @@ def _tensors(values: object) -> dict:
 
 def _disk_error(e: OSError, path: Path) -> WeightsError:
     if e.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WeightsError(f"no space left writing {path}",
-                            "free space, or set TWIN_WEIGHTS to a folder on a larger disk; what was downloaded is kept")
+        return WeightsError(
+            f"no space left writing {path}",
+            "free space, or set TWIN_WEIGHTS to a folder on a larger disk; what was downloaded is kept",
+        )
     return WeightsError(f"cannot write {path}: {e}", "check the permissions of the folder, or set TWIN_WEIGHTS")
 
 

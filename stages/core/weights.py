@@ -86,7 +86,9 @@ def entry(name: str) -> Entry:
     entries = registry()
     if name not in entries:
         near = difflib.get_close_matches(name, entries, 1, 0.4)
-        raise WeightsError(f"no weights are named {name}", f"did you mean {near[0]}? " if near else "`twin weights list` names them")
+        raise WeightsError(
+            f"no weights are named {name}", f"did you mean {near[0]}? " if near else "`twin weights list` names them"
+        )
     return entries[name]
 
 
@@ -108,8 +110,10 @@ def require(name: str) -> Found:
         raise WeightsError(f"the weights {name} are not on this machine ({found.path})", how_to_get(wanted))
     if found.state == "wrong":
         expected = found.expected or "none is pinned"
-        raise WeightsError(f"{found.path} is not the file of {name}: sha256 expected {expected}, found {found.sha256}",
-                           f"remove it, then: {how_to_get(wanted)}")
+        raise WeightsError(
+            f"{found.path} is not the file of {name}: sha256 expected {expected}, found {found.sha256}",
+            f"remove it, then: {how_to_get(wanted)}",
+        )
     return found
 
 
@@ -130,8 +134,10 @@ def by_hand(wanted: Entry) -> str:
     digest = f", sha256 {wanted.sha256}" if wanted.sha256 else ""
     note = f" ({wanted.note})" if wanted.note and not wanted.address else ""
     accept = "" if wanted.sha256 else " --accept-unverified"
-    return (f"download {wanted.download}{size}{digest} from {wanted.address or wanted.page}{note}, on any machine, then run "
-            f"`twin weights add {wanted.download}{accept}`")
+    return (
+        f"download {wanted.download}{size}{digest} from {wanted.address or wanted.page}{note}, on any machine, then run "
+        f"`twin weights add {wanted.download}{accept}`"
+    )
 
 
 def pinned(wanted: Entry, path: Path) -> str:
@@ -170,7 +176,9 @@ def _entry(name: str, values: Any) -> Entry:
     needed = {"title", "download", "page", "licence", "commercial"}
     if not isinstance(values, Mapping) or not needed <= set(values) <= known:
         wrong = sorted(set(values) - known) if isinstance(values, Mapping) else values
-        raise WeightsError(f"registry.yaml: {name} needs {', '.join(sorted(needed))}; not known: {wrong}", "see weights/registry.yaml")
+        raise WeightsError(
+            f"registry.yaml: {name} needs {', '.join(sorted(needed))}; not known: {wrong}", "see weights/registry.yaml"
+        )
     lists = {key: tuple(values.get(key) or ()) for key in ("used_by", "libraries")}
     made = Entry(name, **{**values, **lists})
     return made if made.file else dataclasses.replace(made, file=_stored_name(made))

@@ -15,7 +15,9 @@ BORDER_COST = 24
 """Cost of a disparity whose match lies outside the right picture: a poor match, so that the border is neither forbidden nor free."""
 
 # 30 neighbours of a 9x7 window in a staggered pattern: two bits each fit one 64-bit word.
-OFFSETS = np.array([(dy, dx) for dy in range(-3, 4) for dx in range(-4, 5) if (dy + dx) % 2 == 0 and (dy, dx) != (0, 0)][:32], np.int64)
+OFFSETS = np.array(
+    [(dy, dx) for dy in range(-3, 4) for dx in range(-4, 5) if (dy + dx) % 2 == 0 and (dy, dx) != (0, 0)][:32], np.int64
+)
 
 
 @intrinsic
@@ -29,7 +31,7 @@ def _popcount(typingctx, value):
 def census(image: np.ndarray, threshold: float) -> np.ndarray:
     """(H, W) float32 picture -> (H, W) uint64 ternary census words; neighbours outside the picture repeat its border."""
     h, w = image.shape
-    n = len(OFFSETS)          # a constant of the module: as a default argument it would be compiled anew in every process
+    n = len(OFFSETS)  # a constant of the module: as a default argument it would be compiled anew in every process
     out = np.zeros((h, w), np.uint64)
     pad = np.empty((h + 6, w + 8), np.float32)
     for y in range(h + 6):
@@ -45,7 +47,9 @@ def census(image: np.ndarray, threshold: float) -> np.ndarray:
             bright, dark = np.uint64(1) << np.uint64(2 * k), np.uint64(2) << np.uint64(2 * k)
             for x in range(w):
                 difference = other[x] - centre[x]
-                row[x] |= (bright if difference > threshold else np.uint64(0)) | (dark if difference < -threshold else np.uint64(0))
+                row[x] |= (bright if difference > threshold else np.uint64(0)) | (
+                    dark if difference < -threshold else np.uint64(0)
+                )
     return out
 
 
@@ -60,7 +64,7 @@ def hamming_volume(left: np.ndarray, right: np.ndarray, first: int, count: int) 
             reverse[x] = right[y, w - 1 - x]
         for x in range(max(first, 0), w):
             n = min(count, x - first + 1)
-            match = reverse[w - 1 - x + first : w - 1 - x + first + n]        # disparity grows along the reversed row
+            match = reverse[w - 1 - x + first : w - 1 - x + first + n]  # disparity grows along the reversed row
             cost = out[y, x, :n]
             word = left[y, x]
             for k in range(n):

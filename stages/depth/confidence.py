@@ -19,7 +19,9 @@ FLOOR_PX = 0.05
 """px; what no texture takes away"""
 
 
-def features(plate_sigma_px: np.ndarray, misfit: np.ndarray, support: np.ndarray, disparity_px: np.ndarray) -> np.ndarray:
+def features(
+    plate_sigma_px: np.ndarray, misfit: np.ndarray, support: np.ndarray, disparity_px: np.ndarray
+) -> np.ndarray:
     """(H, W, len(NAMES)) float32 what sigma is predicted from; all inputs (H, W) float32."""
     smooth = cv2.GaussianBlur(disparity_px, (0, 0), 1.5)
     slope = np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8))

@@ -43,7 +43,9 @@ class DepthConfig:
     """px of the network's picture; a disparity that the right picture's own pass contradicts by more is left out, as hidden or wrong"""
     onnx_floor_px: float = setting(0.2, only_for=("onnx",))
     """px of the network's picture; least standard deviation stated, for errors that both passes share. Not calibrated per network yet"""
-    onnx_provider: Literal["auto", "cpu", "cuda", "tensorrt"] = setting("auto", only_for=("onnx", "stereo_net", "hybrid"))
+    onnx_provider: Literal["auto", "cpu", "cuda", "tensorrt"] = setting(
+        "auto", only_for=("onnx", "stereo_net", "hybrid")
+    )
     """`auto`: CUDA where the installed onnxruntime has it, else the CPU"""
     memory: Literal["fixed", "auto"] = setting("fixed", only_for=("onnx",))
     """fixed: refuse to start where memory will not suffice, naming the estimate; auto: lower onnx_band_megapixels, then onnx_megapixels,

@@ -44,7 +44,9 @@ class Guess:
         return 1 / (1 + self.variance)
 
 
-def joined(disparity_px: np.ndarray, consistent: np.ndarray, texture: np.ndarray, guess: Guess) -> tuple[np.ndarray, np.ndarray]:
+def joined(
+    disparity_px: np.ndarray, consistent: np.ndarray, texture: np.ndarray, guess: Guess
+) -> tuple[np.ndarray, np.ndarray]:
     """(H, W) matching result with what is known of it, and the guess -> (H, W) float32 disparity and bool "confirmed by either"."""
     matched = np.where(consistent, _MATCHED_VARIANCE / np.maximum(texture, _LEAST_TEXTURE), _UNMATCHED_VARIANCE)
     other = guess.variance

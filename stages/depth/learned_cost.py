@@ -36,7 +36,9 @@ class LearnedCost:
         found = load_file(str(path))
         wanted = [f"{layer}.{part}" for layer in LAYERS for part in ("weight", "bias")]
         if missing := [name for name in wanted if name not in found]:
-            raise WeightsError(f"{path.name} is not MC-CNN-fast: it lacks {missing[0]}", "`twin weights verify mc-cnn-fast`")
+            raise WeightsError(
+                f"{path.name} is not MC-CNN-fast: it lacks {missing[0]}", "`twin weights verify mc-cnn-fast`"
+            )
         self._layers = [(found[f"{layer}.weight"].float(), found[f"{layer}.bias"].float()) for layer in LAYERS]
 
     def __call__(self, level: Level, first: int, count: int) -> np.ndarray:
@@ -55,7 +57,9 @@ class LearnedCost:
             return functional.normalize(x, dim=1)[0].permute(1, 2, 0).contiguous().numpy()
 
 
-def cosine_volume(left: np.ndarray, right: np.ndarray, first: int, count: int, per_cosine: float = COST_PER_COSINE) -> np.ndarray:
+def cosine_volume(
+    left: np.ndarray, right: np.ndarray, first: int, count: int, per_cosine: float = COST_PER_COSINE
+) -> np.ndarray:
     """(H, W, C) features of length 1 -> (H, W, count) uint8; outside the right picture the census's BORDER_COST."""
     h, w = left.shape[:2]
     out = np.full((h, w, count), np.uint8(BORDER_COST), np.uint8)

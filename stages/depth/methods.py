@@ -45,7 +45,9 @@ def _semi_global(config: DepthConfig, threads: int = 0, prior: Prior | None = No
         from stages.depth.learned_cost import LearnedCost
 
         cost = LearnedCost(require(MC_CNN).path)
-    return SemiGlobalStereo(config.work_megapixels, config.matching_megapixels, config.steps, config.max_sigma_px, cost, prior)
+    return SemiGlobalStereo(
+        config.work_megapixels, config.matching_megapixels, config.steps, config.max_sigma_px, cost, prior
+    )
 
 
 def _stereo_net(config: DepthConfig, threads: int = 0) -> NetworkStereo:
@@ -65,19 +67,32 @@ def _onnx(config: DepthConfig, threads: int = 0) -> Matcher:
 
     expects = contract(config.onnx_weights, entry(config.onnx_weights).model)
     session = OnnxSession(require(config.onnx_weights).path, expects, config.onnx_provider, threads)
-    return OnnxStereo(session, expects, session.fixed_size, config.onnx_megapixels, config.onnx_band_megapixels,
-                      config.onnx_left_right_px, config.onnx_floor_px)
+    return OnnxStereo(
+        session,
+        expects,
+        session.fixed_size,
+        config.onnx_megapixels,
+        config.onnx_band_megapixels,
+        config.onnx_left_right_px,
+        config.onnx_floor_px,
+    )
 
 
 def _onnx_missing() -> str:
     there = importlib.util.find_spec("onnxruntime") is not None
-    return "" if there else "onnxruntime is not installed (pip install 'stereotwin[learned]', or onnxruntime-gpu for CUDA)"
+    return (
+        "" if there else "onnxruntime is not installed (pip install 'stereotwin[learned]', or onnxruntime-gpu for CUDA)"
+    )
 
 
 METHODS: dict[str, Method] = {
     "sgm": Method(lambda: "", _semi_global, "semi-global matching refined by a thin plate"),
     "stereo_net": Method(_onnx_missing, _stereo_net, "the project's own stereo network"),
-    "hybrid": Method(_onnx_missing, _hybrid, "the project's own stereo network joined with semi-global matching, refined by a thin plate"),
+    "hybrid": Method(
+        _onnx_missing,
+        _hybrid,
+        "the project's own stereo network joined with semi-global matching, refined by a thin plate",
+    ),
     "onnx": Method(_onnx_missing, _onnx, "a stereo network run by onnxruntime"),
 }
 """By the name used in the settings."""
@@ -101,5 +116,7 @@ def choose(name: str) -> tuple[str, str]:
         chosen = next(m for m in AUTO_ORDER if not METHODS[m].missing())
         return chosen, f"auto: {METHODS[chosen].summary}, the best method that needs nothing this machine lacks"
     if missing := METHODS[name].missing():
-        raise ConfigError(f"depth.method={name} cannot run: {missing}", "provide what is missing, or use depth.method=auto")
+        raise ConfigError(
+            f"depth.method={name} cannot run: {missing}", "provide what is missing, or use depth.method=auto"
+        )
     return name, "asked for"

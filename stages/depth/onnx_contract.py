@@ -41,12 +41,24 @@ def contract(name: str, model: Mapping[str, Any]) -> Contract:
     """From the registry. Raises WeightsError that names what is wrong."""
     known = {f.name for f in dataclasses.fields(Contract)}
     if strange := set(model) - known:
-        raise WeightsError(f"weights {name}: model has unknown keys {', '.join(sorted(strange))}", f"known: {', '.join(sorted(known))}")
+        raise WeightsError(
+            f"weights {name}: model has unknown keys {', '.join(sorted(strange))}", f"known: {', '.join(sorted(known))}"
+        )
     if len(model.get("inputs", ())) != 2 or not model.get("output"):
-        raise WeightsError(f"weights {name} are not a stereo network: their entry needs model.inputs (left, right) and model.output",
-                           "`twin weights list` shows which weights depth.method=onnx can use")
+        raise WeightsError(
+            f"weights {name} are not a stereo network: their entry needs model.inputs (left, right) and model.output",
+            "`twin weights list` shows which weights depth.method=onnx can use",
+        )
     made = Contract(**{k: tuple(v) if isinstance(v, list) else v for k, v in model.items()})
-    if len(made.mean) != 3 or len(made.std) != 3 or min(made.std) <= 0 or made.colour not in ("rgb", "bgr") or made.multiple < 1:
-        raise WeightsError(f"weights {name}: model needs three means, three stds above 0, colour rgb or bgr, multiple of at least 1",
-                           "correct registry.yaml")
+    if (
+        len(made.mean) != 3
+        or len(made.std) != 3
+        or min(made.std) <= 0
+        or made.colour not in ("rgb", "bgr")
+        or made.multiple < 1
+    ):
+        raise WeightsError(
+            f"weights {name}: model needs three means, three stds above 0, colour rgb or bgr, multiple of at least 1",
+            "correct registry.yaml",
+        )
     return made

@@ -54,37 +54,48 @@ class OnnxSession:
             with self._one_at_a_time:
                 found = self._session.run(list(wanted), {names[0]: left, names[1]: right})
         except onnx_errors() as e:
-            raise StageError(f"the stereo network fails on {left.shape[3]}x{left.shape[2]} px: {first_line(e)}",
-                             "if memory ran out, lower depth.onnx_band_megapixels or depth.onnx_megapixels") from e
+            raise StageError(
+                f"the stereo network fails on {left.shape[3]}x{left.shape[2]} px: {first_line(e)}",
+                "if memory ran out, lower depth.onnx_band_megapixels or depth.onnx_megapixels",
+            ) from e
         for out in found:
             if out.size != left.shape[2] * left.shape[3]:
-                raise StageError(f"the stereo network gave {out.shape} for {left.shape[3]}x{left.shape[2]} px",
-                                 "correct model.output in registry.yaml")
+                raise StageError(
+                    f"the stereo network gave {out.shape} for {left.shape[3]}x{left.shape[2]} px",
+                    "correct model.output in registry.yaml",
+                )
         return tuple(np.asarray(out, np.float32).reshape(left.shape[2:]) for out in found)
 
     def _refuse_another(self, picked: str) -> None:
         """onnxruntime falls back without a word where a provider that it was built with cannot be loaded. Raises StageError."""
         if (got := self._session.get_providers()[0]) != PROVIDERS[picked][0]:
-            raise StageError(f"onnxruntime cannot load {picked}: it would run on {got.removesuffix('ExecutionProvider')}",
-                             "install the CUDA, cuDNN or TensorRT libraries of the version it was built for (`twin doctor`), "
-                             "or set depth.onnx_provider=cpu")
+            raise StageError(
+                f"onnxruntime cannot load {picked}: it would run on {got.removesuffix('ExecutionProvider')}",
+                "install the CUDA, cuDNN or TensorRT libraries of the version it was built for (`twin doctor`), "
+                "or set depth.onnx_provider=cpu",
+            )
 
     def _check_names(self, path: Path) -> None:
         inputs, outputs = ([v.name for v in vs] for vs in (self._session.get_inputs(), self._session.get_outputs()))
         wanted = {self._contract.output, self._contract.sigma} - {""}
         if sorted(inputs) != sorted(self._contract.inputs) or not wanted <= set(outputs):
-            raise WeightsError(f"{path.name} has inputs {', '.join(inputs)} and outputs {', '.join(outputs)}; its registry entry says "
-                               f"{', '.join(self._contract.inputs)} and {', '.join(sorted(wanted))}", "correct `model` in registry.yaml")
+            raise WeightsError(
+                f"{path.name} has inputs {', '.join(inputs)} and outputs {', '.join(outputs)}; its registry entry says "
+                f"{', '.join(self._contract.inputs)} and {', '.join(sorted(wanted))}",
+                "correct `model` in registry.yaml",
+            )
 
 
 def pick_provider(wanted: str) -> str:
-    """"auto" -> cuda where onnxruntime has it, else cpu. Raises StageError for one that this onnxruntime does not have."""
+    """ "auto" -> cuda where onnxruntime has it, else cpu. Raises StageError for one that this onnxruntime does not have."""
     import onnxruntime as ort
 
     there = [name for name, chain in PROVIDERS.items() if chain[0] in ort.get_available_providers()]
     if wanted == "auto":
         return "cuda" if "cuda" in there else "cpu"
     if wanted not in there:
-        raise StageError(f"this onnxruntime cannot use {wanted}; it has {', '.join(there)}",
-                         "pip install onnxruntime-gpu, or depth.onnx_provider=auto")
+        raise StageError(
+            f"this onnxruntime cannot use {wanted}; it has {', '.join(there)}",
+            "pip install onnxruntime-gpu, or depth.onnx_provider=auto",
+        )
     return wanted

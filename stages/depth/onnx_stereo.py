@@ -102,7 +102,7 @@ def largest_disparity(left_rgb: np.ndarray, right_rgb: np.ndarray) -> float:
     """px; of what a coarse search without weights finds in the pair, with its margin (0.2 s)."""
     scale = min(1.0, float(np.sqrt(_SEARCH_PIXELS / (left_rgb.shape[0] * left_rgb.shape[1]))))
     first, count = disparity_range(level_of(*resized(left_rgb, right_rgb, scale)))
-    return (first + count - 1) / (2 * scale)                       # the range is that of a level twice as fine
+    return (first + count - 1) / (2 * scale)  # the range is that of a level twice as fine
 
 
 def band_rows(width: int, megapixels: float, multiple: int) -> int:
@@ -127,11 +127,15 @@ def judge(d_left: np.ndarray, d_right: np.ndarray, tolerance_px: float, floor_px
     h, w = d_left.shape
     x = np.arange(w, dtype=np.float32)[None] - d_left
     rows = np.broadcast_to(np.arange(h, dtype=np.float32)[:, None], (h, w))
-    seen = cv2.remap(np.ascontiguousarray(d_right), x, np.ascontiguousarray(rows), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    seen = cv2.remap(
+        np.ascontiguousarray(d_right), x, np.ascontiguousarray(rows), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     difference = d_left - seen
     valid = (x >= 0) & (x <= w - 1) & (d_left > 0) & (np.abs(difference) <= tolerance_px)
     share = cv2.blur(valid.astype(np.float32), (_WINDOW_PX, _WINDOW_PX))
-    square = cv2.blur(np.where(valid, difference**2, 0).astype(np.float32), (_WINDOW_PX, _WINDOW_PX)) / np.maximum(share, 1e-6)
+    square = cv2.blur(np.where(valid, difference**2, 0).astype(np.float32), (_WINDOW_PX, _WINDOW_PX)) / np.maximum(
+        share, 1e-6
+    )
     # pixels around that were refused say that this one is worth less: their difference counts as the tolerance
     variance = 0.5 * (share * square + (1 - share) * tolerance_px**2)
     sigma = np.sqrt(floor_px**2 + variance, dtype=np.float32)

@@ -29,13 +29,15 @@ def _blend(information, stiffness, coarse_log):
         for x in range(w):
             info, k = information[y, x] + np.float32(_EMPTY), stiffness[y, x]
             own = -np.log(np.float32(8) * np.sqrt(info * k))
-            share = info / (info + k / np.float32(16))            # 1 where the radius is far below 2 px of this level
+            share = info / (info + k / np.float32(16))  # 1 where the radius is far below 2 px of this level
             passed = np.log(np.exp(coarse_log[y, x]) + _FREE / k)
             out[y, x] = share * own + (np.float32(1) - share) * passed
     return out
 
 
-def log_variance(information: np.ndarray, stiffness: np.ndarray, link_x: np.ndarray, link_y: np.ndarray, levels: int = 8) -> np.ndarray:
+def log_variance(
+    information: np.ndarray, stiffness: np.ndarray, link_x: np.ndarray, link_y: np.ndarray, levels: int = 8
+) -> np.ndarray:
     """(H, W) float32 information in 1/px^2 and local stiffness, links as in `thin_plate.solve` -> natural log of the variance, px^2."""
     if levels <= 1 or min(information.shape) < 8:
         own = -np.log(8 * np.sqrt((information.mean() + _EMPTY) * stiffness.mean()))
@@ -47,6 +49,8 @@ def log_variance(information: np.ndarray, stiffness: np.ndarray, link_x: np.ndar
     return _blend(information, stiffness, thin_plate.prolong(coarse, whole, lx, ly, alone))
 
 
-def posterior_sigma(information: np.ndarray, stiffness: np.ndarray, link_x: np.ndarray, link_y: np.ndarray) -> np.ndarray:
+def posterior_sigma(
+    information: np.ndarray, stiffness: np.ndarray, link_x: np.ndarray, link_y: np.ndarray
+) -> np.ndarray:
     """(H, W) float32 standard deviation in px that the plate model claims (still to be calibrated)."""
     return np.exp(0.5 * log_variance(information, stiffness, link_x, link_y))

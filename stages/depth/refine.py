@@ -100,7 +100,11 @@ def _inform(gg, gr, mean_gg, mean_gr, mean_rr, disparity, noise, noise_slope, ma
     contradicted pixels lose weight (Cauchy), pixels that are merely not there yet do not.
     """
     h, w = disparity.shape
-    target, information, misfit = np.empty((h, w), np.float32), np.empty((h, w), np.float32), np.empty((h, w), np.float32)
+    target, information, misfit = (
+        np.empty((h, w), np.float32),
+        np.empty((h, w), np.float32),
+        np.empty((h, w), np.float32),
+    )
     tiny = np.float32(1e-3)
     floor = np.float32(1.5) * noise_slope * noise_slope
     for y in range(h):
@@ -137,7 +141,9 @@ def visible_in_right(disparity: np.ndarray, tolerance_px: float) -> np.ndarray:
             position = x - d
             if 0 <= position <= w - 1:
                 i = int(position)
-                slope = min(abs(disparity[y, min(x + 1, w - 1)] - d), abs(d - disparity[y, max(x - 1, 0)]), np.float32(0.9))
+                slope = min(
+                    abs(disparity[y, min(x + 1, w - 1)] - d), abs(d - disparity[y, max(x - 1, 0)]), np.float32(0.9)
+                )
                 out[y, x] = max(nearest[i], nearest[i + 1]) <= d + tolerance_px + 2 * slope / (1 - slope)
     return out
 
@@ -156,19 +162,25 @@ def links(disparity: np.ndarray, jump_px: np.ndarray) -> tuple[np.ndarray, np.nd
     return lx, ly
 
 
-def votes(left: np.ndarray, right: np.ndarray, disparity: np.ndarray, noise: float, blur: float, s: RefineSettings) -> Votes:
+def votes(
+    left: np.ndarray, right: np.ndarray, disparity: np.ndarray, noise: float, blur: float, s: RefineSettings
+) -> Votes:
     """One look at the pictures ((H, W) float32, equal brightness) through a Gaussian of `blur` px; `noise` in grey levels."""
     a, b = cv2.GaussianBlur(left, (0, 0), blur), cv2.GaussianBlur(right, (0, 0), blur)
     slope_left = spline_rows(spline_coefficients(a), np.zeros_like(a))[1]
     value, slope_right = spline_rows(spline_coefficients(b), disparity)
     visible = visible_in_right(disparity, 1.0) & np.isfinite(value)
     difference = np.where(visible, a - value, np.float32(0))
-    gg, gr, rr = _moments(difference, _smooth_offset(difference, visible, s.offset_window_px), slope_left, slope_right, visible)
+    gg, gr, rr = _moments(
+        difference, _smooth_offset(difference, visible, s.offset_window_px), slope_left, slope_right, visible
+    )
     around = [cv2.blur(m, (5, 5)) for m in (gg, gr, rr)]
     # white noise through a Gaussian, and its derivative; two eyes: the difference adds, the mean gradient halves the variance
     residual_noise = np.float32(noise * np.sqrt(2) / (np.sqrt(4 * np.pi) * blur))
     slope_noise = np.float32(noise / np.sqrt(2) / (np.sqrt(8 * np.pi) * blur**2))
-    target, information, misfit = _inform(gg, gr, *around, disparity, residual_noise, slope_noise, np.float32(s.match_error_px))
+    target, information, misfit = _inform(
+        gg, gr, *around, disparity, residual_noise, slope_noise, np.float32(s.match_error_px)
+    )
     return Votes(target, information / np.float32(s.correlation), misfit)
 
 
@@ -193,14 +205,18 @@ def local_stiffness(target: np.ndarray, information: np.ndarray, start: Start, s
     return np.maximum(1 / (1 + (excess / s.excess) ** 2), s.looseness**-2).astype(np.float32)
 
 
-def refine(left: np.ndarray, right: np.ndarray, start: Start, noise: float, blurs: tuple[float, ...], s: RefineSettings) -> Refined:
+def refine(
+    left: np.ndarray, right: np.ndarray, start: Start, noise: float, blurs: tuple[float, ...], s: RefineSettings
+) -> Refined:
     """(H, W) float32 pictures of equal brightness -> refined disparities; one Gauss-Newton step per entry of `blurs` (px)."""
     stiffness = 1.0 / s.curvature**2
     d = start.disparity_px
     for blur in blurs:
         vote = votes(left, right, d, noise, blur, s)
         information = vote.information + start.anchor
-        target = (vote.target_px * vote.information + start.disparity_px * start.anchor) / (information + np.float32(1e-9))
+        target = (vote.target_px * vote.information + start.disparity_px * start.anchor) / (
+            information + np.float32(1e-9)
+        )
         bend = local_stiffness(target, information, start, s)
         d = thin_plate.solve(target, information, start.link_x, start.link_y, s.tension, stiffness, bend_weight=bend)
     worth = vote.information + start.anchor if s.anchored else vote.information

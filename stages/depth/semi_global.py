@@ -42,7 +42,7 @@ def _step(cost, previous, best, p1, p2, out, total):
 def _sweep(volume, guide, p1, penalties, total, down):
     """Adds four paths (along the row, and from the three neighbours of the row before) to `total`."""
     h, w, n = volume.shape
-    paths = np.full((2, 3, w + 2, n + 2), _FAR, np.int16)            # [row parity, path, x + 1, disparity + 1]
+    paths = np.full((2, 3, w + 2, n + 2), _FAR, np.int16)  # [row parity, path, x + 1, disparity + 1]
     least = np.zeros((2, 3, w + 2), np.int16)
     line = np.full((2, n + 2), _FAR, np.int16)
     fresh = np.full(n + 2, _FAR, np.int16)
@@ -58,14 +58,18 @@ def _sweep(volume, guide, p1, penalties, total, down):
             cost = volume[y, x]
             step = abs(guide[y, x] - guide[y, x - 1 if down else x + 1]) if j > 0 else 0
             previous = line[(j + 1) % 2] if j > 0 else fresh
-            line_least = _step(cost, previous, line_least if j > 0 else np.int16(0), p1, penalties[step], line[j % 2], sum_)
+            line_least = _step(
+                cost, previous, line_least if j > 0 else np.int16(0), p1, penalties[step], line[j % 2], sum_
+            )
             for path in range(3):
                 xs = x + path - 1
                 inside = i > 0 and 0 <= xs < w
                 step = abs(guide[y, x] - guide[y_before, xs]) if inside else 0
                 previous = paths[before, path, xs + 1] if inside else fresh
                 best = least[before, path, xs + 1] if inside else np.int16(0)
-                least[now, path, x + 1] = _step(cost, previous, best, p1, penalties[step], paths[now, path, x + 1], sum_)
+                least[now, path, x + 1] = _step(
+                    cost, previous, best, p1, penalties[step], paths[now, path, x + 1], sum_
+                )
 
 
 def aggregate(volume: np.ndarray, guide: np.ndarray, p1: int, penalties: np.ndarray) -> np.ndarray:
@@ -105,7 +109,9 @@ def winners(total: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray, np.n
             shift = 0.0
             if 0 < best < n - 1:
                 a, b = float(cost[best - 1] - least), float(cost[best + 1] - least)
-                shift = 0.5 * (a - b) / max(a, b) if max(a, b) > 0 else 0.0     # equiangular: less pixel locking than a parabola
+                shift = (
+                    0.5 * (a - b) / max(a, b) if max(a, b) > 0 else 0.0
+                )  # equiangular: less pixel locking than a parabola
             left[y, x] = first + best + shift
             for k in range(min(n, x - first + 1)):
                 if cost[k] < right_least[x - first - k]:

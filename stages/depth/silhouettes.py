@@ -79,8 +79,15 @@ def _choose(left, right, disparity, front, behind, nearest, jump, radius, gamma)
     return out
 
 
-def sharpen_depth_edges(left: np.ndarray, right: np.ndarray, disparity: np.ndarray, supported: np.ndarray, jump_px: float,
-                        radius: int = 3, gamma: float = 25.0) -> np.ndarray:
+def sharpen_depth_edges(
+    left: np.ndarray,
+    right: np.ndarray,
+    disparity: np.ndarray,
+    supported: np.ndarray,
+    jump_px: float,
+    radius: int = 3,
+    gamma: float = 25.0,
+) -> np.ndarray:
     """(H, W, 3) float32 pictures of equal brightness, (H, W) float32 disparities -> disparities with depth edges where colours put them.
 
     Both sides of an edge are read from `supported` (H, W) pixels only: beside a blank wall there is nothing to choose between.
@@ -88,5 +95,15 @@ def sharpen_depth_edges(left: np.ndarray, right: np.ndarray, disparity: np.ndarr
     size = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     front = cv2.dilate(np.where(supported, disparity, np.float32(-1e6)), size)
     behind = cv2.erode(np.where(supported, disparity, np.float32(1e6)), size)
-    out = _choose(left, right, disparity, front, behind, nearest_in_right(disparity), np.float32(jump_px), radius, np.float32(gamma))
+    out = _choose(
+        left,
+        right,
+        disparity,
+        front,
+        behind,
+        nearest_in_right(disparity),
+        np.float32(jump_px),
+        radius,
+        np.float32(gamma),
+    )
     return cv2.medianBlur(out, 5)

@@ -17,8 +17,18 @@ from stages.core.weights import identity
 from stages.depth.config import DepthConfig
 from stages.depth.methods import METHODS, choose, needs_weights
 
-_POSITIVE = ("work_megapixels", "matching_megapixels", "max_sigma_px", "given_sigma_px", "steps", "net_megapixels", "onnx_megapixels",
-             "onnx_band_megapixels", "onnx_left_right_px", "onnx_floor_px")
+_POSITIVE = (
+    "work_megapixels",
+    "matching_megapixels",
+    "max_sigma_px",
+    "given_sigma_px",
+    "steps",
+    "net_megapixels",
+    "onnx_megapixels",
+    "onnx_band_megapixels",
+    "onnx_left_right_px",
+    "onnx_floor_px",
+)
 """Settings that have to be above 0."""
 _PICTURES = 3
 """Frames shown in the report, spread over the capture."""
@@ -44,7 +54,9 @@ class DepthStage(Stage):
 
     name = "depth"
     version = 3
-    needs = Resources(memory_gb=1.5, lower=("work_megapixels", "net_megapixels", "onnx_megapixels", "onnx_band_megapixels"))
+    needs = Resources(
+        memory_gb=1.5, lower=("work_megapixels", "net_megapixels", "onnx_megapixels", "onnx_band_megapixels")
+    )
     Config = DepthConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "given")
     outputs = ("disparity",)
@@ -73,13 +85,17 @@ class DepthStage(Stage):
             fitting(config)
         self.weights_used(config)
         if not any(r["status"] == "ok" for r in read_table(inputs["frames.parquet"].path)):
-            raise StageError("no frame of this capture can be used", "see the report of `rectify` for the reason of each frame")
+            raise StageError(
+                "no frame of this capture can be used", "see the report of `rectify` for the reason of each frame"
+            )
 
     def auto_choice(self, config: DepthConfig) -> tuple[str, str]:
         """The method that will run, and why. Raises ConfigError."""
         return choose(config.method)
 
-    def run(self, inputs: Mapping[str, ArtifactRef], config: DepthConfig, out: Path, context: StageContext) -> StageReport:
+    def run(
+        self, inputs: Mapping[str, ArtifactRef], config: DepthConfig, out: Path, context: StageContext
+    ) -> StageReport:
         """Writes disparity/NNNNNN.png and disparity/sigma/NNNNNN.png for every usable frame."""
         from stages.core.frames import FrameReader
         from stages.core.parallel import ordered_map
@@ -96,14 +112,19 @@ class DepthStage(Stage):
         shown = set(frames[:: max(1, len(frames) // _PICTURES)][:_PICTURES])
         if not given and (names := needs_weights(config)):
             reason += f", with {', '.join(names)}"
-        source = (_GivenDepth(inputs["given"].path, config.given_sigma_px) if given
-                  else _Measured(reader, METHODS[method].matcher(config, context.workers)))
+        source = (
+            _GivenDepth(inputs["given"].path, config.given_sigma_px)
+            if given
+            else _Measured(reader, METHODS[method].matcher(config, context.workers))
+        )
         nearer = nearer_than(source, rig, config.max_depth_m)
         job = lambda frame: _one_frame(nearer, reader, frame, rig, out, frame in shown)  # noqa: E731
         results = []
         for result in ordered_map(job, frames, context.workers):
             results.append(result)
-            context.progress(len(results), len(frames), f"frame {result.frame}: {result.density:.0%} of the pixels have depth")
+            context.progress(
+                len(results), len(frames), f"frame {result.frame}: {result.density:.0%} of the pixels have depth"
+            )
         report = _report(method, reason, results)
         report.warnings[:0] = [lowered] if lowered else []
         return report
@@ -171,8 +192,17 @@ def _one_frame(source, reader, frame: int, rig: Rig, out: Path, shown: bool) -> 
         return FrameResult(frame, status if status != "ok" else "empty", reason or "no pixel could be matched")
     picture = _write_picture(out, reader, frame, estimate) if shown else ""
     spread_mm = 1e3 * rig.fx * rig.baseline_m * sigma[known] / d[known] ** 2
-    return FrameResult(frame, status, reason, float(known.mean()), float(np.median(sigma[known])), float(np.median(spread_mm)),
-                       estimate.range_px, estimate.noise, picture)
+    return FrameResult(
+        frame,
+        status,
+        reason,
+        float(known.mean()),
+        float(np.median(sigma[known])),
+        float(np.median(spread_mm)),
+        estimate.range_px,
+        estimate.noise,
+        picture,
+    )
 
 
 def _write_picture(out: Path, reader, frame: int, estimate) -> str:
@@ -180,7 +210,9 @@ def _write_picture(out: Path, reader, frame: int, estimate) -> str:
     from stages.depth.pictures import overview
 
     name = f"pictures/depth_{frame:06d}.jpg"
-    thumbnail_jpeg(out / name, overview(reader.rgb(frame, "left"), estimate.disparity_px, estimate.sigma_px), width=1200)
+    thumbnail_jpeg(
+        out / name, overview(reader.rgb(frame, "left"), estimate.disparity_px, estimate.sigma_px), width=1200
+    )
     return name
 
 
@@ -189,19 +221,29 @@ def _report(method: str, reason: str, results: list[FrameResult]) -> StageReport
     counts = {s: sum(r.status == s for r in results) for s in sorted({r.status for r in results})}
     warnings = [f"frame {r.frame}: {r.reason}" for r in results if r.status != "ok"][:20]
     if not good:
-        raise StageError("no frame gave any depth", "check that left and right are not swapped and that the pictures are rectified")
+        raise StageError(
+            "no frame gave any depth", "check that left and right are not swapped and that the pictures are rectified"
+        )
     median = lambda key: float(np.median([getattr(r, key) for r in good]))  # noqa: E731
     if median("density") < 0.3:
-        warnings.append(f"only {median('density'):.0%} of the pixels have depth: little texture, or the pair is not well rectified")
-    metrics = {"density_median_percent": round(100 * median("density"), 1), "sigma_median_px": round(median("sigma_px"), 3),
-               "depth_sigma_median_mm": round(median("depth_sigma_mm"), 3),
-               "disparity_range_low_px": round(min(r.range_px[0] for r in good), 1),
-               "disparity_range_high_px": round(max(r.range_px[1] for r in good), 1), "frames_with_depth": len(good)}
+        warnings.append(
+            f"only {median('density'):.0%} of the pixels have depth: little texture, or the pair is not well rectified"
+        )
+    metrics = {
+        "density_median_percent": round(100 * median("density"), 1),
+        "sigma_median_px": round(median("sigma_px"), 3),
+        "depth_sigma_median_mm": round(median("depth_sigma_mm"), 3),
+        "disparity_range_low_px": round(min(r.range_px[0] for r in good), 1),
+        "disparity_range_high_px": round(max(r.range_px[1] for r in good), 1),
+        "frames_with_depth": len(good),
+    }
     if np.isfinite(median("noise")):
         metrics["noise_grey_levels"] = round(median("noise"), 2)
     caption = "left picture, disparity, standard deviation (blue 0.05 px, red 8 px)"
     pictures = [(f"Frame {r.frame}: {caption}", r.picture) for r in good if r.picture]
-    return StageReport(method=method, reason=reason, metrics=metrics, warnings=warnings, pictures=pictures, frames=counts)
+    return StageReport(
+        method=method, reason=reason, metrics=metrics, warnings=warnings, pictures=pictures, frames=counts
+    )
 
 
 STAGE = DepthStage()

@@ -63,7 +63,9 @@ class SemiGlobalStereo:
         estimate = _estimate(refined, start, guess and guess_at(guess, pair[0].shape[:2]), self.max_sigma_px * scale)
         factor = 2 ** (len(levels) - 1) / scale
         full = enlarged(estimate, (h, w))
-        return Estimate(full.disparity_px, full.sigma_px, (first * factor, (first + count - 1) * factor), levels[0].noise)
+        return Estimate(
+            full.disparity_px, full.sigma_px, (first * factor, (first + count - 1) * factor), levels[0].noise
+        )
 
 
 def resized(left: np.ndarray, right: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +118,9 @@ def _equal_brightness(levels: list[seeding.Level]) -> list[seeding.Level]:
     out = []
     for level in levels:
         right = level.right_rgb * gain.astype(np.float32)
-        out.append(seeding.Level(level.left_rgb, right, level.left, cv2.cvtColor(right, cv2.COLOR_RGB2GRAY), level.noise))
+        out.append(
+            seeding.Level(level.left_rgb, right, level.left, cv2.cvtColor(right, cv2.COLOR_RGB2GRAY), level.noise)
+        )
     return out
 
 
@@ -124,9 +128,17 @@ def _coarse_to_fine(levels: list[seeding.Level], start: Start, steps: int, ancho
     for k in range(len(levels) - 1, -1, -1):
         level = levels[k]
         width = level.left.shape[1]
-        settings = RefineSettings(_CURVATURE_TIMES_WIDTH / width, 2 * round(_OFFSET_SHARE * width / 2) + 1, anchored=anchored)
+        settings = RefineSettings(
+            _CURVATURE_TIMES_WIDTH / width, 2 * round(_OFFSET_SHARE * width / 2) + 1, anchored=anchored
+        )
         coarsest = k == len(levels) - 1
-        blurs = (2.0, 0.7) if coarsest and k > 0 else (2.0,) + (0.7,) * steps if coarsest else (0.7,) * (steps if k == 0 else 1)
+        blurs = (
+            (2.0, 0.7)
+            if coarsest and k > 0
+            else (2.0,) + (0.7,) * steps
+            if coarsest
+            else (0.7,) * (steps if k == 0 else 1)
+        )
         refined = refine(level.left, level.right, start, level.noise, blurs, settings)
         if k > 0:
             start = _finer(refined, start, levels[k - 1].left.shape, anchored)
@@ -146,7 +158,11 @@ def _finer(refined: Refined, start: Start, shape: tuple[int, int], anchored: boo
     link_y[1::2] = cut_y[: link_y[1::2].shape[0]]
     link_x[:, -1] = link_y[-1] = 0
     support = cv2.resize(start.support, shape[::-1], interpolation=cv2.INTER_LINEAR)
-    anchor = cv2.resize(start.anchor, shape[::-1], interpolation=cv2.INTER_NEAREST) / 16 if anchored else np.zeros(shape, np.float32)
+    anchor = (
+        cv2.resize(start.anchor, shape[::-1], interpolation=cv2.INTER_NEAREST) / 16
+        if anchored
+        else np.zeros(shape, np.float32)
+    )
     return Start(d, anchor, link_x, link_y, support)
 
 

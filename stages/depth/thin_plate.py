@@ -38,8 +38,18 @@ def link_weights(link_x: np.ndarray, link_y: np.ndarray) -> tuple[np.ndarray, np
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
-def apply_plate(d: np.ndarray, information: np.ndarray, lx: np.ndarray, ly: np.ndarray, xx: np.ndarray, yy: np.ndarray, xy: np.ndarray,
-                tension: float, stiffness: float, out: np.ndarray) -> None:
+def apply_plate(
+    d: np.ndarray,
+    information: np.ndarray,
+    lx: np.ndarray,
+    ly: np.ndarray,
+    xx: np.ndarray,
+    yy: np.ndarray,
+    xy: np.ndarray,
+    tension: float,
+    stiffness: float,
+    out: np.ndarray,
+) -> None:
     """out = half the gradient of the energy's quadratic part at d: information * d + stiffness * D'CD d. All (H, W) float32."""
     h, w = d.shape
     k, tau = np.float32(stiffness), np.float32(tension)
@@ -125,8 +135,19 @@ def _diagonal(information, lx, ly, xx, yy, xy, tension, stiffness):
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
-def relax(start: np.ndarray, target: np.ndarray, information: np.ndarray, lx: np.ndarray, ly: np.ndarray, xx: np.ndarray, yy: np.ndarray,
-          xy: np.ndarray, tension: float, stiffness: float, iterations: int) -> np.ndarray:
+def relax(
+    start: np.ndarray,
+    target: np.ndarray,
+    information: np.ndarray,
+    lx: np.ndarray,
+    ly: np.ndarray,
+    xx: np.ndarray,
+    yy: np.ndarray,
+    xy: np.ndarray,
+    tension: float,
+    stiffness: float,
+    iterations: int,
+) -> np.ndarray:
     """Conjugate gradients with a diagonal preconditioner from `start`; (H, W) float32. Exact after enough iterations."""
     h, w = start.shape
     info = information + _TETHER
@@ -207,7 +228,9 @@ def coarsen(target: np.ndarray, information: np.ndarray, link_x: np.ndarray, lin
 
 
 @nb.njit(nogil=True, cache=True)
-def prolong(coarse: np.ndarray, whole: np.ndarray, link_x: np.ndarray, link_y: np.ndarray, fine: np.ndarray) -> np.ndarray:
+def prolong(
+    coarse: np.ndarray, whole: np.ndarray, link_x: np.ndarray, link_y: np.ndarray, fine: np.ndarray
+) -> np.ndarray:
     """Bilinear start for the finer grid along coarse links; pixels whose coarse pixel holds a depth edge keep their value of `fine`."""
     out = fine.copy()
     ch, cw = coarse.shape
@@ -229,8 +252,16 @@ def prolong(coarse: np.ndarray, whole: np.ndarray, link_x: np.ndarray, link_y: n
     return out
 
 
-def solve(target: np.ndarray, information: np.ndarray, link_x: np.ndarray, link_y: np.ndarray, tension: float, stiffness: float,
-          levels: int = 6, bend_weight: np.ndarray | None = None) -> np.ndarray:
+def solve(
+    target: np.ndarray,
+    information: np.ndarray,
+    link_x: np.ndarray,
+    link_y: np.ndarray,
+    tension: float,
+    stiffness: float,
+    levels: int = 6,
+    bend_weight: np.ndarray | None = None,
+) -> np.ndarray:
     """(H, W) float32 minimiser. `link_x`, `link_y`: 0 at depth edges, else 1; `bend_weight`: (H, W) factor below 1 where creases show."""
     return _solve(target, information, link_x, link_y, tension, stiffness, levels, bend_weight, 0)
 
@@ -246,7 +277,19 @@ def _solve(target, information, link_x, link_y, tension, stiffness, levels, bend
         # the same plate on a grid twice as coarse: curvature weighs (1/4)^2 per second difference, times 4 pixels
         coarse = _solve(t, info, lx, ly, tension, stiffness / 4, levels - 1, bend, depth + 1)
         start = prolong(coarse, whole, lx, ly, target)
-    return relax(start, target, information, link_x, link_y, xx, yy, xy, tension, stiffness, _ITERATIONS[min(depth, len(_ITERATIONS) - 1)])
+    return relax(
+        start,
+        target,
+        information,
+        link_x,
+        link_y,
+        xx,
+        yy,
+        xy,
+        tension,
+        stiffness,
+        _ITERATIONS[min(depth, len(_ITERATIONS) - 1)],
+    )
 
 
 def halve(image: np.ndarray) -> np.ndarray:

@@ -50,7 +50,9 @@ def asked(model: Model, known: Known, seed: int, size: int) -> Answer:
 def _of_grid(name: str, answer: dict[str, np.ndarray]) -> Answer:
     n = answer["distance"].shape[-1]
     if not LEAST_NODES <= n <= MOST_NODES:
-        raise StageError(f"the model {name} gives a distance of shape {answer['distance'].shape}, expected a cube of nodes", ADVICE)
+        raise StageError(
+            f"the model {name} gives a distance of shape {answer['distance'].shape}, expected a cube of nodes", ADVICE
+        )
     colour = _shaped(name, "colour", answer["colour"], (3, n, n, n)) if "colour" in answer else None
     return Answer(_shaped(name, "distance", answer["distance"], (n, n, n)), colour)
 
@@ -63,7 +65,9 @@ def _of_mesh(name: str, answer: dict[str, np.ndarray], size: int) -> Answer:
     try:
         distance = distance_of_mesh(vertices, faces, size)
     except ValueError as e:
-        raise StageError(f"the model {name}: {e}", "give a closed mesh, or `distance` on a grid (docs/generated.md)") from e
+        raise StageError(
+            f"the model {name}: {e}", "give a closed mesh, or `distance` on a grid (docs/generated.md)"
+        ) from e
     colours = _shaped(name, "colours", answer["colours"], (count, 3)) if "colours" in answer else None
     return Answer(distance, None, None if colours is None else (vertices, colours))
 

@@ -45,7 +45,10 @@ class Measured:
         """Raises StageError where no camera saw any of it."""
         seen = (mesh.confidence > 0)[mesh.faces].all(1)
         if not seen.any():
-            raise StageError("no part of the surface was seen by a camera, so there is nothing to complete", "see the report of surface")
+            raise StageError(
+                "no part of the surface was seen by a camera, so there is nothing to complete",
+                "see the report of surface",
+            )
         found = sampled((mesh.vertices - room.centre) / room.half, mesh.faces[seen], SEEN_SAMPLES, 0)
         return Measured(found.points, found.normals)
 
@@ -76,7 +79,9 @@ class Nearby:
         return (away > NEAR * cell) | ((self.measured.normals[nearest] * normals).sum(1) < ALIKE)
 
 
-def complete(distance: np.ndarray, measured: Measured, room: Room, size: int, empty: Callable[[np.ndarray], np.ndarray]) -> Completed:
+def complete(
+    distance: np.ndarray, measured: Measured, room: Room, size: int, empty: Callable[[np.ndarray], np.ndarray]
+) -> Completed:
     """From the model's signed distance (n, n, n); `size` of the grid worked on; empty((N, 3) of the room): how far outside the silhouettes,
     0 = nobody knows. Raises StageError for an answer that does not fit what was measured."""
     from skimage.measure import marching_cubes
@@ -84,12 +89,16 @@ def complete(distance: np.ndarray, measured: Measured, room: Room, size: int, em
     error = at(distance, measured.points)
     off = float(np.median(np.abs(error)))
     if not off <= MOST_OFF:
-        raise StageError(f"the model's solid lies {100 * off / 2:.0f} % of the room's width beside the measured surface, at the median",
-                         "its frame, axes or unit are not the contract's (docs/generated.md), or it shows another object")
+        raise StageError(
+            f"the model's solid lies {100 * off / 2:.0f} % of the room's width beside the measured surface, at the median",
+            "its frame, axes or unit are not the contract's (docs/generated.md), or it shows another object",
+        )
     cell, near = 2 / (size - 1), Nearby(measured)
     field = _joined(distance, error, near, size, cell, empty).reshape(size, size, size)
     if not field.min() < 0 < field.max():
-        raise StageError("the model's solid and what the pictures show have nothing in common", "generate.completion=none")
+        raise StageError(
+            "the model's solid and what the pictures show have nothing in common", "generate.completion=none"
+        )
     vertices, faces, _, _ = marching_cubes(field, 0.0, spacing=(cell,) * 3)
     vertices = vertices - 1
     invented = near.invented(vertices, vertex_normals(vertices, faces), cell)
@@ -98,8 +107,14 @@ def complete(distance: np.ndarray, measured: Measured, room: Room, size: int, em
     return Completed(vertices[used] * room.half + room.centre, renamed.reshape(-1, 3), invented[used], off, dropped)
 
 
-def _joined(distance: np.ndarray, error: np.ndarray, near: Nearby, size: int, cell: float,
-            empty: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _joined(
+    distance: np.ndarray,
+    error: np.ndarray,
+    near: Nearby,
+    size: int,
+    cell: float,
+    empty: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
     """(size^3,) signed distance: the measured surface's own near it; elsewhere the model's less its error there, carved by the pictures."""
     from scipy.spatial import cKDTree
 
@@ -129,8 +144,13 @@ def _neighbours(tree: Any, x: np.ndarray, cell: float) -> tuple[np.ndarray, Call
     return index, lambda v: (v * w).sum(1) / w.sum(1)
 
 
-def silhouettes(poses: Mapping[int, np.ndarray], rig: Rig, mask: Callable[[int], np.ndarray], hidden: Callable[[int], np.ndarray | None],
-                room: Room) -> Callable[[np.ndarray], np.ndarray]:
+def silhouettes(
+    poses: Mapping[int, np.ndarray],
+    rig: Rig,
+    mask: Callable[[int], np.ndarray],
+    hidden: Callable[[int], np.ndarray | None],
+    room: Room,
+) -> Callable[[np.ndarray], np.ndarray]:
     """The `empty` of `complete`: places that some picture shows beside the object."""
     frames = sorted(poses)[:: max(1, -(-len(poses) // MOST_PICTURES))]
     maps = []
@@ -169,7 +189,9 @@ def _pieces(faces: np.ndarray, count: int, measured: np.ndarray) -> tuple[np.nda
     from scipy.sparse.csgraph import connected_components
 
     pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
-    total, label = connected_components(coo_matrix((np.ones(len(pairs)), pairs.T), shape=(count, count)), directed=False)
+    total, label = connected_components(
+        coo_matrix((np.ones(len(pairs)), pairs.T), shape=(count, count)), directed=False
+    )
     good = np.zeros(total, bool)
     good[label[measured]] = True
     return good[label[faces[:, 0]]], int(total - good.sum())

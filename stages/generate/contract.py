@@ -55,11 +55,17 @@ def contract(name: str, asked: str) -> Contract:
     model = entry(name).model
     known = [f.name for f in dataclasses.fields(Contract)]
     if not isinstance(model, Mapping) or model.get("answers") not in ANSWERS or (strange := set(model) - set(known)):
-        wrong = f"unknown keys {', '.join(sorted(strange))}" if model.get("answers") in ANSWERS else "no `answers` there"
-        raise WeightsError(f"the weights {name} are no generative model: `model` of their entry has {wrong}",
-                           f"it needs {', '.join(known)}, `answers` one of {', '.join(ANSWERS)} (docs/generated.md)")
+        wrong = (
+            f"unknown keys {', '.join(sorted(strange))}" if model.get("answers") in ANSWERS else "no `answers` there"
+        )
+        raise WeightsError(
+            f"the weights {name} are no generative model: `model` of their entry has {wrong}",
+            f"it needs {', '.join(known)}, `answers` one of {', '.join(ANSWERS)} (docs/generated.md)",
+        )
     if model["answers"] != asked:
-        raise WeightsError(f"generate.{asked}={name}: that model answers {model['answers']}", f"generate.{model['answers']}={name}")
+        raise WeightsError(
+            f"generate.{asked}={name}: that model answers {model['answers']}", f"generate.{model['answers']}={name}"
+        )
     return _made(name, model)
 
 
@@ -69,6 +75,8 @@ def _made(name: str, model: Mapping[str, Any]) -> Contract:
         if not 16 <= made.size_px <= 2048 or not 1 <= made.pictures <= 64:
             raise ValueError
     except (KeyError, TypeError, ValueError) as e:
-        raise WeightsError(f"the entry of {name} needs model.size_px (16 to 2048) and may have model.pictures (1 to 64)",
-                           "correct registry.yaml (docs/generated.md)") from e
+        raise WeightsError(
+            f"the entry of {name} needs model.size_px (16 to 2048) and may have model.pictures (1 to 64)",
+            "correct registry.yaml (docs/generated.md)",
+        ) from e
     return made

@@ -22,12 +22,18 @@ class Model:
 
     def __init__(self, name: str, path: Path, contract: Contract, device: str, threads: int) -> None:
         if path.suffix not in SUFFIXES:
-            raise WeightsError(f"{path.name} of {name} is no model that can be run here", f"its file must end in {' or '.join(SUFFIXES)}")
+            raise WeightsError(
+                f"{path.name} of {name} is no model that can be run here",
+                f"its file must end in {' or '.join(SUFFIXES)}",
+            )
         self.name, self.contract = name, contract
         self._run = _Onnx(path, device, threads) if path.suffix == ".onnx" else _TorchScript(path, device)
         there = inputs_for(contract.answers)
         if strange := sorted(set(self._run.takes) - set(there)):
-            raise WeightsError(f"the model {name} wants {', '.join(strange)}, which nobody gives it; there is {', '.join(there)}", ADVICE)
+            raise WeightsError(
+                f"the model {name} wants {', '.join(strange)}, which nobody gives it; there is {', '.join(there)}",
+                ADVICE,
+            )
         if self._run.gives is not None:
             self._refuse_without(self._run.gives)
 
@@ -46,7 +52,9 @@ class Model:
         sets = ANSWERS[self.contract.answers]
         if not any(set(s) <= set(outputs) for s in sets):
             wanted = " or ".join(" and ".join(s) for s in sets)
-            raise WeightsError(f"the model {self.name} gives {', '.join(outputs) or 'nothing'}, expected {wanted}", ADVICE)
+            raise WeightsError(
+                f"the model {self.name} gives {', '.join(outputs) or 'nothing'}, expected {wanted}", ADVICE
+            )
 
 
 class _Onnx:
@@ -72,11 +80,15 @@ class _TorchScript:
         import torch
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)       # the format stays readable, and is the one that needs no pickle
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # the format stays readable, and is the one that needs no pickle
             try:
                 self._module: Any = torch.jit.load(str(path), map_location=device).eval()
             except (RuntimeError, ValueError) as e:
-                raise WeightsError(f"torch cannot open {path.name}: {first_line(e)}", "`twin weights verify`; or export it again") from e
+                raise WeightsError(
+                    f"torch cannot open {path.name}: {first_line(e)}", "`twin weights verify`; or export it again"
+                ) from e
         self._device = device
         self.takes = tuple(a.name for a in self._module.forward.schema.arguments[1:])
         self.gives: tuple[str, ...] | None = None

@@ -36,7 +36,9 @@ def twins_colours(twin: TexturedMesh) -> Colours:
     return lambda x: flat[tree.query(x)[1]]
 
 
-def paint(found: Completed, near: Nearby, room: Room, cell: float, size: int, measured: Colours, invented: Colours) -> Painted:
+def paint(
+    found: Completed, near: Nearby, room: Room, cell: float, size: int, measured: Colours, invented: Colours
+) -> Painted:
     """A texture of `size` for the completed surface."""
     charts = unwrap(found.vertices, found.faces, size, 4)
     normals = vertex_normals(found.vertices, found.faces)
@@ -46,5 +48,7 @@ def paint(found: Completed, near: Nearby, room: Room, cell: float, size: int, me
     colour[~made_up], colour[made_up] = measured(t.position[~made_up]), invented(t.position[made_up])
     texture, where = np.full((size * size, 3), 128, np.uint8), np.zeros(size * size, bool)
     texture[t.index], where[t.index] = colour, made_up
-    mesh = TexturedMesh(found.vertices, found.faces, charts.uv, charts.faces_uv, normals, texture.reshape(size, size, 3))
+    mesh = TexturedMesh(
+        found.vertices, found.faces, charts.uv, charts.faces_uv, normals, texture.reshape(size, size, 3)
+    )
     return Painted(mesh, where.reshape(size, size))

@@ -63,7 +63,10 @@ def crop(rgb: np.ndarray, mask: np.ndarray, rig: Rig, pose: np.ndarray, room: Ro
     scale = min(1.0, square.fx / rig.fx)
     small = rig.scaled(scale)
     on_white = np.where(mask[..., None], rgb, np.uint8(255))
-    resized = [cv2.resize(a, (small.width, small.height), interpolation=cv2.INTER_AREA) for a in (on_white, mask.astype(np.float32))]
+    resized = [
+        cv2.resize(a, (small.width, small.height), interpolation=cv2.INTER_AREA)
+        for a in (on_white, mask.astype(np.float32))
+    ]
     to_square = square.K @ aimed[:3, :3].T @ pose[:3, :3] @ np.linalg.inv(small.K)
     warp = lambda a, beyond: cv2.warpPerspective(a, to_square, (size, size), flags=cv2.INTER_LINEAR, borderValue=beyond)  # noqa: E731
     return Crop(warp(resized[0], (255, 255, 255)), warp(resized[1], 0) > 0.5, square, aimed)
@@ -73,7 +76,7 @@ def looking_at(pose: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """The camera turned in its place to look at `centre`, as little about its axis as can be."""
     z = (centre - pose[:3, 3]) / max(float(np.linalg.norm(centre - pose[:3, 3])), 1e-12)
     x = pose[:3, 0] - z * (pose[:3, 0] @ z)
-    if np.linalg.norm(x) < 1e-6:                       # it looked exactly sideways: its own axis is the new x
+    if np.linalg.norm(x) < 1e-6:  # it looked exactly sideways: its own axis is the new x
         x = pose[:3, 2] - z * (pose[:3, 2] @ z)
     x /= np.linalg.norm(x)
     out = np.array(pose, float)
@@ -113,5 +116,8 @@ class Known:
         """What it gets of the camera that is asked for."""
         here = self.room.posed(pose)
         view_from_camera = np.stack([np.linalg.inv(here) @ self.room.posed(c.pose) for c in crops])
-        return {"view_from_camera": view_from_camera.astype(np.float32), "view_intrinsics": rig.K.astype(np.float32),
-                "view_object_from_camera": here.astype(np.float32)}
+        return {
+            "view_from_camera": view_from_camera.astype(np.float32),
+            "view_intrinsics": rig.K.astype(np.float32),
+            "view_object_from_camera": here.astype(np.float32),
+        }

@@ -25,7 +25,9 @@ def completed_sheet(out: Path, found: Any, painted: Any) -> list[tuple[str, str]
 
     rig, poses = turntable_rig(found.vertices, SIDE_PX)
     caster, clay = Caster(found.vertices, found.faces), np.where(found.invented[:, None], MAGENTA, 215).astype(np.uint8)
-    columns = [np.vstack([_textured(caster, painted, pose, rig), shade_view(caster, pose, rig, clay)]) for pose in poses]
+    columns = [
+        np.vstack([_textured(caster, painted, pose, rig), shade_view(caster, pose, rig, clay)]) for pose in poses
+    ]
     thumbnail_jpeg(out / "pictures/completed.jpg", np.hstack(columns), 1280)
     return [("the completed surface from four sides; below, magenta: invented by the model", "pictures/completed.jpg")]
 

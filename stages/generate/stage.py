@@ -55,7 +55,9 @@ class GenerateStage(Stage):
         from stages.core.frames import posed, read_poses
 
         if not self.asked_for(config):
-            raise StageError("generate: no model is named, so nothing is invented", "generate.views=NAME (docs/generated.md)")
+            raise StageError(
+                "generate: no model is named, so nothing is invented", "generate.views=NAME (docs/generated.md)"
+            )
         self.check_machine(config)
         if len(posed(read_poses(inputs["poses_refined.json"].path))) < 2:
             raise StageError("fewer than two pictures have a pose", "see the reports of the stages before")
@@ -90,8 +92,13 @@ class _Work:
         found = posed(read_poses(inputs["poses_refined.json"].path))
         poses = {k: p for k, p in found.items() if k in set(reader.ids) and reader.mask(k).any()}
         if len(poses) < 2 or not len(self.mesh.faces):
-            raise StageError("there is no surface, or fewer than two pictures show the object", "see the reports of the stages before")
-        self.known = Known(Rig.load(inputs["rig.json"].path), poses, reader.rgb, reader.mask, Room.about(self.mesh.vertices))
+            raise StageError(
+                "there is no surface, or fewer than two pictures show the object",
+                "see the reports of the stages before",
+            )
+        self.known = Known(
+            Rig.load(inputs["rig.json"].path), poses, reader.rgb, reader.mask, Room.about(self.mesh.vertices)
+        )
         self.hidden, self.measured = reader.hidden, Measured.of(self.mesh, self.known.room)
         step = -(-len(self.measured.points) // MOST_POINTS)
         self.known.points = self.measured.points[::step].astype(np.float32)
@@ -103,8 +110,13 @@ class _Work:
         name = self.config.models[kind]
         model = Model(name, require(name).path, contract(name, kind), self.context.device, self.context.workers)
         known = entry(name)
-        self.record["models"][kind] = {"name": name, "sha256": require(name).sha256, "licence": known.licence,
-                                       "commercial_use": known.commercial, "runs_on": model.runs_on}
+        self.record["models"][kind] = {
+            "name": name,
+            "sha256": require(name).sha256,
+            "licence": known.licence,
+            "commercial_use": known.commercial,
+            "runs_on": model.runs_on,
+        }
         return model
 
     def views(self, report: StageReport) -> None:
@@ -115,11 +127,15 @@ class _Work:
         from stages.generate.views import Generator, chosen
 
         known, config, mesh = self.known, self.config, self.mesh
-        through = ImageBased(Caster(mesh.vertices, mesh.faces), known.rig, known.poses, known.rgb, known.mask, mesh.colour)
+        through = ImageBased(
+            Caster(mesh.vertices, mesh.faces), known.rig, known.poses, known.rgb, known.mask, mesh.colour
+        )
         maker = Generator(self._model("views"), known, through, mesh.confidence, self.context.seed)
         taken = sorted(known.poses)
         scored = taken[:: max(1, -(-len(taken) // config.score))][: config.score] if config.score else []
-        poses = chosen(known.poses, known.room, up_of(list(known.poses.values())), config.count, float(np.radians(config.from_deg)))
+        poses = chosen(
+            known.poses, known.room, up_of(list(known.poses.values())), config.count, float(np.radians(config.from_deg))
+        )
         total, made = len(scored) + len(poses), []
         scores = []
         for found in maker.scores(scored):
@@ -127,7 +143,9 @@ class _Work:
             self.context.progress(len(scores), total, f"picture {found['frame']} by the model: {found['model_db']} dB")
         for k, pose in enumerate(poses):
             made.append(maker.view(pose))
-            self.context.progress(len(scored) + k + 1, total, f"view {k + 1}, {made[-1].angle_deg:.0f} degrees from any picture")
+            self.context.progress(
+                len(scored) + k + 1, total, f"view {k + 1}, {made[-1].angle_deg:.0f} degrees from any picture"
+            )
         self._write_views(made, scores, report)
 
     def _write_views(self, made: list[Any], scores: list[dict[str, Any]], report: StageReport) -> None:
@@ -138,25 +156,46 @@ class _Work:
         for k, view in enumerate(made):
             write_rgb(folder / f"{k:03d}.png", view.picture)
             write_mask(folder / f"{k:03d}_invented.png", view.invented)
-            rows.append({"file": f"views/{k:03d}.png", "invented": f"views/{k:03d}_invented.png", **_camera(view.pose, view.rig),
-                         "nearest": view.nearest, "angle_deg": round(view.angle_deg, 2),
-                         "invented_share": round(_share(view.invented & view.shown, view.shown), 4)})
+            rows.append(
+                {
+                    "file": f"views/{k:03d}.png",
+                    "invented": f"views/{k:03d}_invented.png",
+                    **_camera(view.pose, view.rig),
+                    "nearest": view.nearest,
+                    "angle_deg": round(view.angle_deg, 2),
+                    "invented_share": round(_share(view.invented & view.shown, view.shown), 4),
+                }
+            )
         shown = sum(int(v.shown.sum()) for v in made)
         share = sum(int((v.invented & v.shown).sum()) for v in made) / max(shown, 1)
-        self.record |= {"views": rows, "scores": scores, "axes": "object_from_camera: the twin frame of poses.json from an OpenCV camera"}
+        self.record |= {
+            "views": rows,
+            "scores": scores,
+            "axes": "object_from_camera: the twin frame of poses.json from an OpenCV camera",
+        }
         model = self.record["models"]["views"]
-        report.metrics |= _told("views", model) | {"views": len(made), "views_invented_percent": round(100 * share, 1) if made else None}
+        report.metrics |= _told("views", model) | {
+            "views": len(made),
+            "views_invented_percent": round(100 * share, 1) if made else None,
+        }
         if scores:
             mean = lambda key: round(float(np.mean([s[key] for s in scores])), 2)  # noqa: E731
-            report.metrics |= {"views_scored": len(scores), "views_model_against_pictures_db": mean("model_db"),
-                               "views_nearest_copied_db": mean("nearest_copied_db")}
+            report.metrics |= {
+                "views_scored": len(scores),
+                "views_model_against_pictures_db": mean("model_db"),
+                "views_nearest_copied_db": mean("nearest_copied_db"),
+            }
         if made:
-            report.warnings.append(f"{100 * share:.0f} % of what generated/views shows of the object is invented by {model['name']}: no "
-                                   "camera saw it. The masks beside the pictures say where. It is in no figure of the twin.")
+            report.warnings.append(
+                f"{100 * share:.0f} % of what generated/views shows of the object is invented by {model['name']}: no "
+                "camera saw it. The masks beside the pictures say where. It is in no figure of the twin."
+            )
             report.pictures += sheet(self.out, made)
         else:
-            report.warnings.append(f"No view was made: pictures were taken within {self.config.from_deg:g} degrees of every direction. "
-                                   "generate.from_deg lowers that.")
+            report.warnings.append(
+                f"No view was made: pictures were taken within {self.config.from_deg:g} degrees of every direction. "
+                "generate.from_deg lowers that."
+            )
 
     def completion(self, inputs: Inputs, report: StageReport) -> None:
         """The whole solid, joined to what was measured."""
@@ -176,18 +215,31 @@ class _Work:
         found = complete(answer.distance, self.measured, room, config.grid, empty)
         self.context.progress(2, 3, "colours")
         colours = twins_colours(read_textured(inputs["textured"].path))
-        painted = paint(found, near, room, 2 / (config.grid - 1), config.texture_px, colours, answer.colours(room) or colours)
+        painted = paint(
+            found, near, room, 2 / (config.grid - 1), config.texture_px, colours, answer.colours(room) or colours
+        )
         write_completed(self.out / "generated/completed", found, painted, self.mesh)
         share, off_mm = invented_share(found.vertices, found.faces, found.invented), 1000 * found.off * room.half
         told = self.record["models"]["completion"]
-        self.record["completed"] = {"mesh": "completed/mesh.ply", "glb": "completed/twin.glb", "texture": "completed/texture.png",
-                                    "invented": "completed/invented.png", "vertices": len(found.vertices),
-                                    "invented_share": round(share, 4), "pieces_dropped": found.dropped}
+        self.record["completed"] = {
+            "mesh": "completed/mesh.ply",
+            "glb": "completed/twin.glb",
+            "texture": "completed/texture.png",
+            "invented": "completed/invented.png",
+            "vertices": len(found.vertices),
+            "invented_share": round(share, 4),
+            "pieces_dropped": found.dropped,
+        }
         report.metrics |= _told("completion", told) | {
-            "completion_invented_percent": round(100 * share, 1), "completion_vertices": len(found.vertices),
-            "completion_model_beside_measured_mm": round(off_mm, 3), "completion_pieces_dropped": found.dropped}
-        report.warnings.append(f"{100 * share:.0f} % of the surface in generated/completed is invented by {model.name}: no camera saw it. "
-                               "mesh.ply (property invented) and invented.png say where. The twin's own mesh and figures are without it.")
+            "completion_invented_percent": round(100 * share, 1),
+            "completion_vertices": len(found.vertices),
+            "completion_model_beside_measured_mm": round(off_mm, 3),
+            "completion_pieces_dropped": found.dropped,
+        }
+        report.warnings.append(
+            f"{100 * share:.0f} % of the surface in generated/completed is invented by {model.name}: no camera saw it. "
+            "mesh.ply (property invented) and invented.png say where. The twin's own mesh and figures are without it."
+        )
         report.pictures += completed_sheet(self.out, found, painted)
 
     def write(self) -> None:
@@ -197,7 +249,11 @@ class _Work:
 
 def _told(kind: str, model: dict[str, Any]) -> dict[str, Any]:
     use = "commercial use" if model["commercial_use"] else "NOT for commercial use"
-    return {f"{kind}_model": model["name"], f"{kind}_licence": f"{model['licence']} ({use})", f"{kind}_runs_on": model["runs_on"]}
+    return {
+        f"{kind}_model": model["name"],
+        f"{kind}_licence": f"{model['licence']} ({use})",
+        f"{kind}_runs_on": model["runs_on"],
+    }
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> float:
@@ -210,7 +266,12 @@ def _camera(pose: np.ndarray, rig: Any) -> dict[str, Any]:
 
     turn = np.eye(4)
     turn[:3, :3] = TWIN_FROM_OBJECT
-    return {"object_from_camera": (turn @ pose + 0.0).tolist(), "K": rig.K.ravel().tolist(), "width": rig.width, "height": rig.height}
+    return {
+        "object_from_camera": (turn @ pose + 0.0).tolist(),
+        "K": rig.K.ravel().tolist(),
+        "width": rig.width,
+        "height": rig.height,
+    }
 
 
 STAGE = GenerateStage()

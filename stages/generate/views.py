@@ -35,7 +35,9 @@ class View:
     angle_deg: float
 
 
-def chosen(poses: Mapping[int, np.ndarray], room: Room, up: np.ndarray, count: int, from_rad: float) -> list[np.ndarray]:
+def chosen(
+    poses: Mapping[int, np.ndarray], room: Room, up: np.ndarray, count: int, from_rad: float
+) -> list[np.ndarray]:
     """Poses of up to `count` cameras, each as far as can be from all pictures and from those before it, at least `from_rad`."""
     eyes = np.array([p[:3, 3] for p in poses.values()]) - room.centre
     away = float(np.median(np.linalg.norm(eyes, axis=1)))
@@ -73,8 +75,15 @@ class Generator:
         seen = self.through.caster.interpolate(hit, self.confidence[:, None].astype(float))[..., 0] > 0
         measured, solid = there & by_pictures & seen, opacity > OPAQUE
         shown = np.where(measured[..., None], rendered, np.where(solid[..., None], picture, 255))
-        return View(np.clip(np.rint(shown), 0, 255).astype(np.uint8), ~measured & (solid | there), measured | solid, pose, rig,
-                    near[0].frame, float(np.degrees(near[0].angle_rad)))
+        return View(
+            np.clip(np.rint(shown), 0, 255).astype(np.uint8),
+            ~measured & (solid | there),
+            measured | solid,
+            pose,
+            rig,
+            near[0].frame,
+            float(np.degrees(near[0].angle_rad)),
+        )
 
     def scores(self, frames: Sequence[int]) -> Iterator[dict[str, float | int]]:
         """Of pictures that were taken, each from the others: the model's own picture against it, and a copy of the nearest one."""
@@ -85,9 +94,13 @@ class Generator:
             true, copy = self.known.crops([frame, near[0].frame], size)
             picture, _ = self._answer(true.pose, true.rig, [n.frame for n in near])
             if true.mask.any():
-                yield {"frame": frame, "nearest": near[0].frame, "angle_deg": round(float(np.degrees(near[0].angle_rad)), 2),
-                       "model_db": round(psnr_inside(true.picture, picture, true.mask), 2),
-                       "nearest_copied_db": round(psnr_inside(true.picture, copy.picture, true.mask), 2)}
+                yield {
+                    "frame": frame,
+                    "nearest": near[0].frame,
+                    "angle_deg": round(float(np.degrees(near[0].angle_rad)), 2),
+                    "model_db": round(psnr_inside(true.picture, picture, true.mask), 2),
+                    "nearest_copied_db": round(psnr_inside(true.picture, copy.picture, true.mask), 2),
+                }
 
     def _answer(self, pose: np.ndarray, rig: Rig, frames: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """((S, S, 3) float32 grey levels, (S, S) float32 0-1) from the nearest of `frames`."""
@@ -101,11 +114,19 @@ class Generator:
 def _checked(model: str, name: str, value: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """(C, H, W) float32 in 0 to 1, from that with or without axes of length 1 before it. Raises StageError."""
     if value.size != int(np.prod(shape)) or value.shape[-2:] != shape[-2:]:
-        raise StageError(f"the model {model} gives a {name} of shape {value.shape}, expected {shape}", "docs/generated.md has the contract")
+        raise StageError(
+            f"the model {model} gives a {name} of shape {value.shape}, expected {shape}",
+            "docs/generated.md has the contract",
+        )
     out = np.asarray(value, np.float32).reshape(shape)
     if not np.isfinite(out).all() or out.min() < -OUT_OF_RANGE or out.max() > 1 + OUT_OF_RANGE:
-        found = f"{float(np.nanmin(out)):.3g} to {float(np.nanmax(out)):.3g}" if np.isfinite(out).all() else "not finite"
-        raise StageError(f"the model {model} gives a {name} that is {found}, expected 0 to 1", "bring it to that range in the model itself")
+        found = (
+            f"{float(np.nanmin(out)):.3g} to {float(np.nanmax(out)):.3g}" if np.isfinite(out).all() else "not finite"
+        )
+        raise StageError(
+            f"the model {model} gives a {name} that is {found}, expected 0 to 1",
+            "bring it to that range in the model itself",
+        )
     return np.clip(out, 0, 1)
 
 

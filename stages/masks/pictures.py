@@ -74,7 +74,11 @@ def outlined(
     cv2.drawContours(picture, contours, -1, colour, 1, cv2.LINE_AA)
     if box is not None:
         cv2.rectangle(
-            picture, (round(box[0] * scale), round(box[1] * scale)), (round(box[2] * scale), round(box[3] * scale)), (255, 255, 255), 1
+            picture,
+            (round(box[0] * scale), round(box[1] * scale)),
+            (round(box[2] * scale), round(box[3] * scale)),
+            (255, 255, 255),
+            1,
         )
     cv2.putText(picture, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
     return picture
@@ -84,5 +88,8 @@ def _grid(tiles: list[np.ndarray], columns: int = 3) -> np.ndarray | None:
     if not tiles:
         return None
     blank = np.zeros_like(tiles[0])
-    rows = [np.hstack([*tiles[i : i + columns], *[blank] * (columns - len(tiles[i : i + columns]))]) for i in range(0, len(tiles), columns)]
+    rows = [
+        np.hstack([*tiles[i : i + columns], *[blank] * (columns - len(tiles[i : i + columns]))])
+        for i in range(0, len(tiles), columns)
+    ]
     return np.vstack(rows)

@@ -80,7 +80,9 @@ class MasksStage(Stage):
             return config.method, "set by masks.method"
         return next(iter(METHODS)), "needs no weights"
 
-    def run(self, inputs: Mapping[str, ArtifactRef], config: MasksConfig, out: Path, context: StageContext) -> StageReport:
+    def run(
+        self, inputs: Mapping[str, ArtifactRef], config: MasksConfig, out: Path, context: StageContext
+    ) -> StageReport:
         """See the module docstring; every usable frame gets a mask file (all zero when lost) and a row."""
         reader = FrameReader.of(inputs)
         (out / "masks").mkdir(parents=True, exist_ok=True)
@@ -115,7 +117,11 @@ def _take_given(reader: FrameReader, given: Path, out: Path, context: StageConte
             empty = not mask.any()
             rows.append(
                 _row(
-                    frame, "lost" if empty else "given", 0.0 if empty else 1.0, int(mask.sum()), "the given mask is empty" if empty else ""
+                    frame,
+                    "lost" if empty else "given",
+                    0.0 if empty else 1.0,
+                    int(mask.sum()),
+                    "the given mask is empty" if empty else "",
                 )
             )
             sheet.add(frame, lambda frame=frame: reader.rgb(frame), mask, rows[-1]["status"])
@@ -136,7 +142,9 @@ def _write_hidden(given: Path, out: Path, frame: int) -> np.ndarray | None:
     return hidden
 
 
-def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: MasksConfig, out: Path, context: StageContext) -> StageReport:
+def _segment(
+    reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: MasksConfig, out: Path, context: StageContext
+) -> StageReport:
     from stages.masks import pictures
     from stages.masks.cut.full_size import to_full_size
     from stages.masks.cut.outline import CutSettings
@@ -182,7 +190,9 @@ def _segment(reader: FrameReader, inputs: Mapping[str, ArtifactRef], config: Mas
         rows.append(_row(frame, result.status, result.trust, int(mask.sum()), result.reason))
         sheet.add(frame, lambda result=result: result.view.rgb, result.mask, result.status)
     why = f"{outcome.metrics.get('kind')}; no weights needed" if config.method == "auto" else "set by masks.method"
-    report = StageReport(method=name, reason=why, metrics=dict(outcome.metrics), warnings=[*filter(None, [lowered]), *outcome.warnings])
+    report = StageReport(
+        method=name, reason=why, metrics=dict(outcome.metrics), warnings=[*filter(None, [lowered]), *outcome.warnings]
+    )
     if outcome.seed_mask is not None:
         sheet.seed(job.load(outcome.seed_frame).rgb, outcome.seed_mask, prompt.box)
     rows = none_if_most(unlike_the_rest(with_doubt(rows, thought), as_a_whole, thought))
@@ -204,7 +214,9 @@ def _finish(rows: list[dict[str, Any]], report: StageReport, sheet: Any, out: Pa
     write_table(out / "masks.parquet", rows)
     seen = [r for r in rows if r["area_px"] > 0]
     if not seen:
-        raise StageError("the object was found in no frame", "give a box round it on another frame, or masks of your own in masks/")
+        raise StageError(
+            "the object was found in no frame", "give a box round it on another frame, or masks of your own in masks/"
+        )
     report.frames = dict(Counter(r["status"] for r in rows))
     report.metrics |= {
         "trust_median": float(np.median([r["trust"] for r in seen])),

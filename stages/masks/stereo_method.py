@@ -25,7 +25,14 @@ from stages.masks.scenes.camera_path import adjusted
 from stages.masks.scenes.camera_ties import CameraTies
 from stages.masks.scenes.flow import FlowScene
 from stages.masks.scenes.ground_motion import background_homography, motion_llr
-from stages.masks.scenes.ground_picture import FRAMES, GroundSamples, agreed_picture, ground_grids, ground_samples, picture_outside
+from stages.masks.scenes.ground_picture import (
+    FRAMES,
+    GroundSamples,
+    agreed_picture,
+    ground_grids,
+    ground_samples,
+    picture_outside,
+)
 from stages.masks.scenes.motion import Glimpse, SceneMotion
 from stages.masks.scenes.moved import MovedScene
 from stages.masks.scenes.moving import MovingScene, cut_again, moving_scene
@@ -78,14 +85,29 @@ class StereoMethod:
             outcome.metrics["held_by_share_of_picture"] = round(float(seed.other.mean()), 4)
         hints = {c.frame: c for c in job.prompt.corrections}
         by_flow = isinstance(scene, FlowScene | MovedScene)
-        followed = first_pass(seed, job.frames, job.views, scene, job.cut, by_flow, ticks.named("following the object", 1), hints)
-        if isinstance(scene, MovingScene) and job.kind == "auto" and not scene.at_rest and _overlap(followed) < HULL_OVERLAP:
-            outcome.warnings.append("the object moves in the scene while the camera moves too: followed by colour and optical flow instead")
+        followed = first_pass(
+            seed, job.frames, job.views, scene, job.cut, by_flow, ticks.named("following the object", 1), hints
+        )
+        if (
+            isinstance(scene, MovingScene)
+            and job.kind == "auto"
+            and not scene.at_rest
+            and _overlap(followed) < HULL_OVERLAP
+        ):
+            outcome.warnings.append(
+                "the object moves in the scene while the camera moves too: followed by colour and optical flow instead"
+            )
             seed, outcome.seed_mask = first_seed, first_seed.mask
             scene = FlowScene(seed)
-            followed = first_pass(seed, job.frames, job.views, scene, job.cut, True, ticks.named("following the object", 1), hints)
+            followed = first_pass(
+                seed, job.frames, job.views, scene, job.cut, True, ticks.named("following the object", 1), hints
+            )
         self._between(job, scene, followed)
-        outcome.metrics |= {"kind": scene.description, "still_background_share": round(share, 3), "prompt_frame": seed.frame}
+        outcome.metrics |= {
+            "kind": scene.description,
+            "still_background_share": round(share, 3),
+            "prompt_frame": seed.frame,
+        }
         if isinstance(scene, MovingScene) and not (scene.at_rest or _surely_placed(scene.motion)):
             seed = replace(seed, doubt=seed.doubt or ROUGHLY)
         outcome.results = self._results(job, scene, followed, seed, ticks)
@@ -98,7 +120,10 @@ class StereoMethod:
             return from_points(view, job.prompt.points, job.cut, job.rng)
         box, how = job.prompt.box, "the given box"
         if box is None and still:
-            box, how = find_by_motion(thumbnails, (view.shape[1], view.shape[0])), "what moves before the still background"
+            box, how = (
+                find_by_motion(thumbnails, (view.shape[1], view.shape[0])),
+                "what moves before the still background",
+            )
         if box is None:
             box, how = find_by_depth(view, job.rng), "the nearest compact thing that stands off the dominant plane"
         if box is None:
@@ -116,7 +141,9 @@ class StereoMethod:
             outcome.metrics["background_known_share"] = round(scene.background.known_share, 3)
             return scene
         if job.kind == "flow" or seed.near_range is None:
-            outcome.warnings.append("the masks follow colour and optical flow only, and nothing can check them: look at them before use")
+            outcome.warnings.append(
+                "the masks follow colour and optical flow only, and nothing can check them: look at them before use"
+            )
             return FlowScene(seed)
         motion = _place_cameras(job, seed, view, ticks.named("placing the camera", 0))
         share = sum(f in motion.scene_from_left for f in job.frames) / len(job.frames)
@@ -174,16 +201,31 @@ class StereoMethod:
             scene.background = replace(known, shade=bg.shade_seen(samples, known, masks))
 
     def _results(self, job: Job, scene: Scene, followed: Followed, seed: Seed, ticks: _Ticks) -> Iterator[FrameMask]:
-        usual = dict(zip(job.frames, usual_areas([int(decode(followed.masks[f]).sum()) for f in job.frames]), strict=True))
+        usual = dict(
+            zip(job.frames, usual_areas([int(decode(followed.masks[f]).sum()) for f in job.frames]), strict=True)
+        )
         tick = ticks.named("refining the outlines", 2)
         passes = (
             _first_results(followed, job)
             if isinstance(scene, FlowScene)
-            else second_pass(followed, job.frames, job.load, scene, job.cut, job.workers, {c.frame: c for c in job.prompt.corrections})
+            else second_pass(
+                followed,
+                job.frames,
+                job.load,
+                scene,
+                job.cut,
+                job.workers,
+                {c.frame: c for c in job.prompt.corrections},
+            )
         )
         for view, cut in passes:
             verdict = judge(
-                cut, usual[view.frame], job.uncertain_below, followed.reasons[view.frame], seed.doubt, not isinstance(scene, FlowScene)
+                cut,
+                usual[view.frame],
+                job.uncertain_below,
+                followed.reasons[view.frame],
+                seed.doubt,
+                not isinstance(scene, FlowScene),
             )
             tick()
             yield FrameMask(view, cut.mask, verdict.status, verdict.trust, verdict.reason, cut.as_a_whole)
@@ -211,7 +253,9 @@ def _surely_placed(motion: SceneMotion) -> bool:
 
 def _finish_ground(job: Job, scene: MovingScene, followed: Followed) -> None:
     if (samples := scene.ground_samples) is not None:
-        scene.ground = picture_outside(samples, [decode(followed.masks[f]) for f in samples.frames], job.rig, job.workers)
+        scene.ground = picture_outside(
+            samples, [decode(followed.masks[f]) for f in samples.frames], job.rig, job.workers
+        )
         scene.ground_samples = None
 
 
@@ -304,7 +348,9 @@ def _still_scene(job: Job, seed: Seed, view: WorkingFrame) -> StillScene:
     outside = cv2.dilate(shown.astype(np.uint8), kernel) == 0
     samples = _samples(job, _sampled(job.frames, seed.frame), outside)
     surface = plane_map(seed.planes[0], view.shape) if seed.planes and seed.planes[0].share > 0.5 else None
-    use = bg.anchored(samples, outside, _noise(samples)) | bg.behind(samples, surface, ~outside, _object_disparity(seed, view))
+    use = bg.anchored(samples, outside, _noise(samples)) | bg.behind(
+        samples, surface, ~outside, _object_disparity(seed, view)
+    )
     return StillScene(seed, bg.background_from(samples, use, _noise(samples), job.workers))
 
 
@@ -327,7 +373,9 @@ def _place_cameras(job: Job, seed: Seed, view: WorkingFrame, tick: Callable[[], 
             waiting.append(frame)
         tick()
     for _ in range(PLACING_ROUNDS):  # frames placed later may have seen the same side; a walk may end where it began
-        waiting = [frame for frame, glimpse in ordered_map(found, waiting[::-1], job.workers) if not motion.add(frame, glimpse)]
+        waiting = [
+            frame for frame, glimpse in ordered_map(found, waiting[::-1], job.workers) if not motion.add(frame, glimpse)
+        ]
     helped = motion.ties is not None and motion.ties.used
     if helped and motion.by_features and len(motion.kept) == len(motion.scene_from_left):
         motion.scene_from_left |= adjusted(motion)

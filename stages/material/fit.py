@@ -37,7 +37,14 @@ class Samples:
 
     def part(self, pick: np.ndarray | slice) -> Samples:
         """Of some points."""
-        return Samples(self.corner[pick], self.share[pick], self.normal[pick], self.to_view[pick], self.radiance[pick], self.weight[pick])
+        return Samples(
+            self.corner[pick],
+            self.share[pick],
+            self.normal[pick],
+            self.to_view[pick],
+            self.radiance[pick],
+            self.weight[pick],
+        )
 
     @property
     def vertex(self) -> np.ndarray:
@@ -77,8 +84,21 @@ def costs(samples: Samples, lit: Lit, levels: np.ndarray, workers: int) -> tuple
 
     def one(part: slice) -> None:
         s = samples.part(part)
-        _try_all(s.vertex, s.normal, s.to_view, s.radiance, s.weight, irradiance[part], lit.light, lit.hit, lit.colours, DRAWS, levels,
-                 cost[part], base[part])
+        _try_all(
+            s.vertex,
+            s.normal,
+            s.to_view,
+            s.radiance,
+            s.weight,
+            irradiance[part],
+            lit.light,
+            lit.hit,
+            lit.colours,
+            DRAWS,
+            levels,
+            cost[part],
+            base[part],
+        )
 
     in_parts(one, len(cost), workers)
     return cost, base
@@ -94,7 +114,9 @@ def _try_all(vertex, normal, to_view, radiance, weight, irradiance, light, hit, 
         for i in range(len(levels)):
             for v in range(views):
                 if weight[p, v] > 0:
-                    mirror_light(normal[p], to_view[p, v], levels[i], draws, light, stands, colours, scratch, a[v], b[v])
+                    mirror_light(
+                        normal[p], to_view[p, v], levels[i], draws, light, stands, colours, scratch, a[v], b[v]
+                    )
             total = 0.0
             for c in range(3):
                 diffuse, up, down = irradiance[p, c] / np.pi, 0.0, 1e-9
@@ -118,7 +140,9 @@ def mirrored_by(samples: Samples, roughness: np.ndarray, lit: Lit, workers: int)
 
     def one(part: slice) -> None:
         s = samples.part(part)
-        _mirrored_by(s.vertex, s.normal, s.to_view, s.weight, roughness[part], lit.light, lit.hit, lit.colours, DRAWS, out[part])
+        _mirrored_by(
+            s.vertex, s.normal, s.to_view, s.weight, roughness[part], lit.light, lit.hit, lit.colours, DRAWS, out[part]
+        )
 
     in_parts(one, len(out), workers)
     return out
@@ -130,7 +154,9 @@ def _mirrored_by(vertex, normal, to_view, weight, roughness, light, hit, colours
     for p in range(len(vertex)):
         for v in range(to_view.shape[1]):
             if weight[p, v] > 0:
-                mirror_light(normal[p], to_view[p, v], roughness[p], draws, light, hit[vertex[p]], colours, scratch, a, b)
+                mirror_light(
+                    normal[p], to_view[p, v], roughness[p], draws, light, hit[vertex[p]], colours, scratch, a, b
+                )
                 for c in range(3):
                     out[p, v, c] = F0 * a[c] + b[c]
 

@@ -60,17 +60,30 @@ class Seen:
         return Samples(corner, share, turned(normals, TWIN_FROM_OBJECT).astype(float), to_view, radiance, weight)
 
 
-def look(mesh: TexturedMesh, views: list[View], rig: Rig, read_mask: Callable[[int], np.ndarray], read_picture: ReadPicture,
-         config: MaterialConfig, workers: int, seed: int, progress: Callable[[int, int, str], None],
-         read_hidden: ReadHidden = nothing_hidden) -> tuple[Seen, dict]:
+def look(
+    mesh: TexturedMesh,
+    views: list[View],
+    rig: Rig,
+    read_mask: Callable[[int], np.ndarray],
+    read_picture: ReadPicture,
+    config: MaterialConfig,
+    workers: int,
+    seed: int,
+    progress: Callable[[int, int, str], None],
+    read_hidden: ReadHidden = nothing_hidden,
+) -> tuple[Seen, dict]:
     """All views of the mesh, agreed in exposure and pose as for a texture, and figures. Raises ValueError when no view shows it."""
     t = texels(mesh.vertices, mesh.faces, mesh.normals, mesh.uv, mesh.faces_uv, mesh.texture.shape[0])
     caster, views = Caster(mesh.vertices, mesh.faces), spread(views, config.max_views)
     note = lambda k: progress(k, len(views), "looking at the pictures")  # noqa: E731
     surveyed = survey_all(t, views, rig, caster, LIMITS, read_mask, read_picture, workers, seed, note, read_hidden)
     if len(surveyed) < 3:
-        raise ValueError(f"{len(surveyed)} pictures show the mesh inside their masks, and gloss shows only between views")
-    gains, figures = agree(surveyed, t, rig, config.exposure, config.align_views, seed, lambda what: progress(0, 1, what))
+        raise ValueError(
+            f"{len(surveyed)} pictures show the mesh inside their masks, and gloss shows only between views"
+        )
+    gains, figures = agree(
+        surveyed, t, rig, config.exposure, config.align_views, seed, lambda what: progress(0, 1, what)
+    )
     pictures = list(ordered_map(lambda s: _cut(s, read_picture), surveyed, workers))
     return Seen(mesh, t, surveyed, pictures, gains, rig), figures
 

@@ -107,6 +107,7 @@ def mirror_light(normal, to_view, roughness, draws, light, hit, colours, scratch
                 value = colours[vertex, c]
             else:
                 value = (1 - fr) * ((1 - fc) * light[r0, c0, c] + fc * light[r0, c1, c]) + fr * (
-                    (1 - fc) * light[r1, c0, c] + fc * light[r1, c1, c])
+                    (1 - fc) * light[r1, c0, c] + fc * light[r1, c1, c]
+                )
             a[c] += wa * value
             b[c] += wb * value

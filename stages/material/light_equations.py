@@ -14,8 +14,17 @@ STRAY = 0.15
 _PART = 256
 
 
-def solve_light(samples: Samples, body: Lit, irradiance: tuple[np.ndarray, np.ndarray], base: np.ndarray, kind: np.ndarray,
-                roughness: np.ndarray, diffuse: np.ndarray, smooth: float, one_colour: float) -> np.ndarray:
+def solve_light(
+    samples: Samples,
+    body: Lit,
+    irradiance: tuple[np.ndarray, np.ndarray],
+    base: np.ndarray,
+    kind: np.ndarray,
+    roughness: np.ndarray,
+    diffuse: np.ndarray,
+    smooth: float,
+    one_colour: float,
+) -> np.ndarray:
     """(H, 2H, 3) light, never negative. `body`: hit and colours are read. irradiance: `irradiance_rows` and `own_irradiance`. base, kind
     (P, 3) base colours of the points and of their kinds; diffuse (P, 3) mean radiance less what is mirrored."""
     rows, own = irradiance
@@ -27,7 +36,9 @@ def solve_light(samples: Samples, body: Lit, irradiance: tuple[np.ndarray, np.nd
         more, given = _kind_equations(here, own_here[:, c], diffuse[:, c], base[:, c], kind[:, c])
         total = left + one_colour * more
         scale = np.trace(total) / len(total)
-        out[:, c] = never_negative(total + scale * (smooth * tie + 1e-9 * np.eye(len(total))), rights[:, c] + one_colour * given)
+        out[:, c] = never_negative(
+            total + scale * (smooth * tie + 1e-9 * np.eye(len(total))), rights[:, c] + one_colour * given
+        )
     return out.reshape(height, 2 * height, 3)
 
 
@@ -38,8 +49,19 @@ def _view_equations(samples: Samples, body: Lit, roughness: np.ndarray, height: 
     for first in range(0, len(roughness), _PART):
         s = samples.part(slice(first, first + _PART))
         table, known = np.zeros((*s.weight.shape, count), np.float32), np.zeros(s.radiance.shape, np.float32)
-        _rows_of_mirrors(s.vertex, s.normal, s.to_view, s.weight, roughness[first : first + _PART], body.hit, body.colours, DRAWS, height,
-                         table, known)
+        _rows_of_mirrors(
+            s.vertex,
+            s.normal,
+            s.to_view,
+            s.weight,
+            roughness[first : first + _PART],
+            body.hit,
+            body.colours,
+            DRAWS,
+            height,
+            table,
+            known,
+        )
         share = s.weight / np.maximum(s.weight.sum(1), 1e-9)[:, None]
         table -= np.einsum("pv,pvd->pd", share, table)[:, None]
         seen = s.radiance - known
@@ -52,8 +74,9 @@ def _view_equations(samples: Samples, body: Lit, roughness: np.ndarray, height: 
     return left, right
 
 
-def _kind_equations(rows: np.ndarray, own: np.ndarray, diffuse: np.ndarray, base: np.ndarray, kind: np.ndarray
-                    ) -> tuple[np.ndarray, np.ndarray]:
+def _kind_equations(
+    rows: np.ndarray, own: np.ndarray, diffuse: np.ndarray, base: np.ndarray, kind: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(D, D), (D,) of E = pi D / base colour for points that have the base colour of their kind: E irradiance, D diffuse radiance."""
     apart = np.log((base + 0.02) / (kind + 0.02))
     w = 1 / np.sqrt((1 + (apart / STRAY) ** 2) * (np.maximum(diffuse, 0) + FLOOR))

@@ -35,7 +35,9 @@ class Material:
     unseen: float
 
 
-def solve_maps(seen: Seen, config: MaterialConfig, workers: int, seed: int, progress: Callable[[int, int, str], None]) -> Material:
+def solve_maps(
+    seen: Seen, config: MaterialConfig, workers: int, seed: int, progress: Callable[[int, int, str], None]
+) -> Material:
     """Everything. Raises ValueError where too little is seen from three views."""
     pick, samples = _points(seen, config, seed)
     places = seen.texels.position[pick].astype(float)
@@ -45,14 +47,22 @@ def solve_maps(seen: Seen, config: MaterialConfig, workers: int, seed: int, prog
     hit = what_stands_before(turned(mesh.vertices, TWIN_FROM_OBJECT), mesh.faces, normals, config.light_height, workers)
     body = Body(normals, hit, _round(places, samples.mean(samples.radiance), mesh.vertices).astype(np.float32))
     note = lambda k, total: progress(k, total, "light and materials in turn")  # noqa: E731
-    solved = solve(samples, body, places, Options(config.light_height, config.rounds, config.brightest, workers=workers), note)
+    solved = solve(
+        samples, body, places, Options(config.light_height, config.rounds, config.brightest, workers=workers), note
+    )
     roughness = _roughness(seen, pick, solved, linear_from_srgb(mesh.texture.reshape(-1, 3)[seen.texels.index]))
     base, used = _base(seen, roughness, solved.lit, workers, progress)
     fill_unseen(base, used, seen.texels.face, seen.texels.weight, mesh.vertices, mesh.faces)
     base = np.clip(base, 0, 1)
     grey = np.repeat(_roughness(seen, pick, solved, base)[:, None], 3, 1)
-    return Material(_picture(seen, srgb_from_linear(base)), _picture(seen, 255 * grey)[..., 0].copy(), solved.lit.light, solved.error,
-                    solved.plain_error, float(1 - used[seen.texels.inside].mean()))
+    return Material(
+        _picture(seen, srgb_from_linear(base)),
+        _picture(seen, 255 * grey)[..., 0].copy(),
+        solved.lit.light,
+        solved.error,
+        solved.plain_error,
+        float(1 - used[seen.texels.inside].mean()),
+    )
 
 
 def _points(seen: Seen, config: MaterialConfig, seed: int) -> tuple[np.ndarray, Samples]:
@@ -84,8 +94,9 @@ def _roughness(seen: Seen, pick: np.ndarray, solved: Solved, colours: np.ndarray
     return (weight * solved.roughness[near]).sum(1) / weight.sum(1)
 
 
-def _base(seen: Seen, roughness: np.ndarray, lit: Lit, workers: int, progress: Callable[[int, int, str], None]
-          ) -> tuple[np.ndarray, np.ndarray]:
+def _base(
+    seen: Seen, roughness: np.ndarray, lit: Lit, workers: int, progress: Callable[[int, int, str], None]
+) -> tuple[np.ndarray, np.ndarray]:
     """(M, 3) float32 base colours, linear, and (M,) bool whether a view showed the texel."""
     count = len(roughness)
     base, used = np.zeros((count, 3), np.float32), np.zeros(count, bool)

@@ -13,7 +13,9 @@ _OFF = 2e-3
 _BLOCK = 512
 
 
-def what_stands_before(vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, height: int, workers: int) -> np.ndarray:
+def what_stands_before(
+    vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, height: int, workers: int
+) -> np.ndarray:
     """(N, 2 height^2) int32: the vertex that a ray from each vertex meets first, -1 = the light. Directions below the surface: -1."""
     caster, ways = Caster(vertices, faces), directions(height).astype(np.float32)
     lift = _OFF * float(np.linalg.norm(np.ptp(vertices, axis=0)))

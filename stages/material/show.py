@@ -28,7 +28,10 @@ def write_pictures(out: Path, mesh: TexturedMesh, made: Material) -> list[tuple[
         ("from four sides: colours of the pictures, base colour, roughness (white = rough)", "pictures/sides.jpg"),
         ("base colour", "pictures/base_colour.jpg"),
         ("roughness", "pictures/roughness.jpg"),
-        ("the light, as far as the object shows it: up is above, the middle is where the front looks", "pictures/light.jpg"),
+        (
+            "the light, as far as the object shows it: up is above, the middle is where the front looks",
+            "pictures/light.jpg",
+        ),
     ]
 
 
@@ -41,4 +44,6 @@ def shown_light(light: np.ndarray) -> np.ndarray:
 def _sides(mesh: TexturedMesh, size: int = 320) -> np.ndarray:
     rig, poses = turntable_rig(mesh.vertices, size)
     caster, mips = Caster(mesh.vertices, mesh.faces), mip_levels(mesh.texture)
-    return np.hstack([np.clip(np.rint(render_textured(mesh, p, rig, caster, mips)[0]), 0, 255).astype(np.uint8) for p in poses])
+    return np.hstack(
+        [np.clip(np.rint(render_textured(mesh, p, rig, caster, mips)[0]), 0, 255).astype(np.uint8) for p in poses]
+    )

@@ -66,7 +66,9 @@ class Solved:
     plain_error: float
 
 
-def solve(samples: Samples, body: Body, positions: np.ndarray, options: Options, progress: Callable[[int, int], None]) -> Solved:
+def solve(
+    samples: Samples, body: Body, positions: np.ndarray, options: Options, progress: Callable[[int, int], None]
+) -> Solved:
     """Light and materials of the points at `positions` (P, 3)."""
     samples = without_saturated(samples)
     rows = irradiance_rows(body.normals, body.hit, options.height)
@@ -77,7 +79,9 @@ def solve(samples: Samples, body: Body, positions: np.ndarray, options: Options,
     lit, error = Lit(np.zeros(0), own, body.hit, body.colours), 0.0
     for k in range(options.rounds):
         kind = palette(base, by_hue=k == 0)
-        light = solve_light(samples, lit, (rows, own), base, kind, roughness, diffuse, options.smooth_light, options.one_colour)
+        light = solve_light(
+            samples, lit, (rows, own), base, kind, roughness, diffuse, options.smooth_light, options.one_colour
+        )
         lit = Lit(light, rows @ light.reshape(-1, 3) + own, body.hit, body.colours)
         roughness = shared_roughness(*costs(samples, lit, LEVELS, options.workers), near)
         mirrored = mirrored_by(samples, roughness, lit, options.workers)

@@ -40,15 +40,30 @@ class MaterialStage(Stage):
         from stages.material.show import write_pictures
 
         rig, mesh = Rig.load(inputs["rig.json"].path), read_textured(inputs["textured"].path)
-        reader = FrameReader(tuple(read_table(inputs["frames.parquet"].path)), inputs["pairs"].path, None, inputs["masks_final"].path)
+        reader = FrameReader(
+            tuple(read_table(inputs["frames.parquet"].path)), inputs["pairs"].path, None, inputs["masks_final"].path
+        )
         poses = {k: p for k, p in posed(read_poses(inputs["poses_refined.json"].path)).items() if k in set(reader.ids)}
         views = stereo_views(poses, rig, ("left", "right") if reader.has_right else ("left",), {})
         hidden = lambda k: reader.hidden(k, "right")  # noqa: E731
         try:
-            seen, agreed = look(mesh, views, rig, reader.mask, reader.rgb, config, context.workers, context.seed, context.progress, hidden)
+            seen, agreed = look(
+                mesh,
+                views,
+                rig,
+                reader.mask,
+                reader.rgb,
+                config,
+                context.workers,
+                context.seed,
+                context.progress,
+                hidden,
+            )
             made = solve_maps(seen, config, context.workers, context.seed, context.progress)
         except ValueError as e:
-            raise StageError(f"materials cannot be solved: {e}", "material.method=off, or more pictures from other sides") from e
+            raise StageError(
+                f"materials cannot be solved: {e}", "material.method=off, or more pictures from other sides"
+            ) from e
         write_maps(out / "material", made.base, made.roughness, made.light)
         explained = 100 * (1 - made.error / max(made.plain_error, 1e-9))
         figures = {
@@ -72,8 +87,10 @@ def _median(values):
 def _warnings(explained: float) -> list[str]:
     if explained > 5:
         return []
-    return [f"Light and gloss explain {max(explained, 0):.0f} % of what changes between the views: an object that moves in its light, "
-            "a matt one, or poses that are off. Its roughness and light are guesses; material.method=off keeps the pictures' colours."]
+    return [
+        f"Light and gloss explain {max(explained, 0):.0f} % of what changes between the views: an object that moves in its light, "
+        "a matt one, or poses that are off. Its roughness and light are guesses; material.method=off keeps the pictures' colours."
+    ]
 
 
 STAGE = MaterialStage()

@@ -43,9 +43,14 @@ class SurfaceWord:
     moved_m: float
 
 
-def ask_surfaces(first: tuple[Session, list[int]], second: tuple[Session, list[int]], motion: np.ndarray, workers: int) -> SurfaceWord:
+def ask_surfaces(
+    first: tuple[Session, list[int]], second: tuple[Session, list[int]], motion: np.ndarray, workers: int
+) -> SurfaceWord:
     """What the key frames of both sessions say to `motion` (first_from_second)."""
-    views = [dict(ordered_map(lambda f, s=s: (f, close_view_of(s.rig, s.reader, f)), frames, workers)) for s, frames in (first, second)]
+    views = [
+        dict(ordered_map(lambda f, s=s: (f, close_view_of(s.rig, s.reader, f)), frames, workers))
+        for s, frames in (first, second)
+    ]
     pairs = [(a, b) for a in first[1] for b in second[1]]
     placed = {f: motion @ second[0].poses[f] for f in second[1]}
     apart = {(a, b): _angle(first[0].poses[a], placed[b], first[0].centre) for a, b in pairs}
@@ -78,7 +83,10 @@ def refuse_contradiction(word: SurfaceWord, first: Session, second: Session, con
             advice,
         )
     if word.meeting < config.min_meeting:
-        raise StageError(f"{who}: laid onto each other, only {word.meeting:.0%} of the surface meets that of the other session", advice)
+        raise StageError(
+            f"{who}: laid onto each other, only {word.meeting:.0%} of the surface meets that of the other session",
+            advice,
+        )
     if not word.look >= config.min_look:
         raise StageError(
             f"{who}: laid onto each other by spots that look alike, their pictures do not show the same print all over "

@@ -57,7 +57,11 @@ def spots_of(session: Session, frames: Sequence[int], config: MergeConfig, worke
 
 
 def _measure(session: Session, frame: int, config: MergeConfig) -> FrameSpots:
-    mask, disparity, sigma = session.reader.mask(frame), session.reader.disparity_px(frame), session.reader.sigma_px(frame)
+    mask, disparity, sigma = (
+        session.reader.mask(frame),
+        session.reader.disparity_px(frame),
+        session.reader.sigma_px(frame),
+    )
     uv, descriptor, zoom = _sift(session.reader.gray(frame), mask, config)
     d = _disparity_at(disparity, sigma, mask, uv)
     known = np.isfinite(d)
@@ -85,7 +89,10 @@ def _sift(gray: np.ndarray, mask: np.ndarray, config: MergeConfig) -> tuple[np.n
     if not best:
         return np.zeros((0, 2)), np.zeros((0, 128), np.float32), zoom
     best, descriptor = sift.compute(small, best)
-    uv = (np.array([k.pt for k in best]) + 0.5) * (picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]) - 0.5
+    uv = (np.array([k.pt for k in best]) + 0.5) * (
+        picture.shape[1] / small.shape[1],
+        picture.shape[0] / small.shape[0],
+    ) - 0.5
     root = ROOT_ONE * np.sqrt(descriptor / np.maximum(descriptor.sum(1, keepdims=True), 1e-6))
     return uv + np.array([x0, y0]), root.astype(np.float32), zoom
 

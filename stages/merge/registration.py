@@ -74,7 +74,11 @@ def match_all(first: Sequence[FrameSpots], second: Sequence[FrameSpots], ratio: 
 
 
 def match_near(
-    first: Sequence[FrameSpots], second: Sequence[FrameSpots], first_from_second: np.ndarray, tolerance_m: float, workers: int
+    first: Sequence[FrameSpots],
+    second: Sequence[FrameSpots],
+    first_from_second: np.ndarray,
+    tolerance_m: float,
+    workers: int,
 ) -> Matches:
     """The same with the motion known: nearest descriptors among the spots that lie where they should."""
     pairs = [(a, b) for a in range(len(first)) for b in range(len(second))]
@@ -99,7 +103,9 @@ def register(matches: Matches, size_m: float, tolerance_m: float, seed: int) -> 
     return Registration(best[top], scores[top], max(rivals, default=0), count, tolerance_m)
 
 
-def _best_other(matches: Matches, proposed: list[np.ndarray], votes: np.ndarray, best: np.ndarray, about: tuple) -> list[int]:
+def _best_other(
+    matches: Matches, proposed: list[np.ndarray], votes: np.ndarray, best: np.ndarray, about: tuple
+) -> list[int]:
     """Places of the other motions with most votes."""
     centre, size_m, tolerance_m = about
     others = [k for k in np.argsort(-votes, kind="stable") if _differ(proposed[k], best, centre, size_m)][:20]
@@ -123,7 +129,9 @@ def _proposals(matches: Matches, size_m: float, tolerance_m: float, rng: np.rand
             break
         rows = order[starts[p] : starts[p + 1]]
         three = rows[np.argsort(rng.random((TRIALS, len(rows))), axis=1)[:, :3]]
-        sides = [np.linalg.norm(x[three] - x[np.roll(three, 1, 1)], axis=2) for x in (matches.x_first, matches.x_second)]
+        sides = [
+            np.linalg.norm(x[three] - x[np.roll(three, 1, 1)], axis=2) for x in (matches.x_first, matches.x_second)
+        ]
         fits = (np.abs(sides[0] - sides[1]) < tolerance_m).all(1) & (np.sort(sides[0], 1)[:, 1] > LEAST_SIDE * size_m)
         fits &= np.sort(sides[0], 1)[:, 0] > 0.5 * LEAST_SIDE * size_m
         out += [fit_rigid(matches.x_second[t], matches.x_first[t]) for t in three[fits]]
@@ -178,7 +186,9 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
 
 
-def _gathered(first: Sequence[FrameSpots], second: Sequence[FrameSpots], pairs: list, found: list[np.ndarray]) -> Matches:
+def _gathered(
+    first: Sequence[FrameSpots], second: Sequence[FrameSpots], pairs: list, found: list[np.ndarray]
+) -> Matches:
     a, b = (np.repeat([p[k] for p in pairs], [len(m) for m in found]).astype(int) for k in (0, 1))
     ij = np.concatenate(found) if found else np.zeros((0, 2), int)
     places = lambda spots, f, k: np.array([spots[x].xyz[y] for x, y in zip(f, k, strict=True)]).reshape(-1, 3)  # noqa: E731

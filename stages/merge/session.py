@@ -68,18 +68,27 @@ def load(name: str, which: str, inputs: Mapping[str, ArtifactRef]) -> Session:
     rig, reader, rows = Rig.load(own["rig.json"].path), FrameReader.of(own), read_poses(own["poses.json"].path)
     poses = {r.frame: r.object_from_left for r in rows if r.status == "ok" and r.object_from_left is not None}
     if len(poses) < 2:
-        raise StageError(f"{name}: {len(poses)} frames have a pose that can be relied on", "a session needs at least 2: see its own report")
+        raise StageError(
+            f"{name}: {len(poses)} frames have a pose that can be relied on",
+            "a session needs at least 2: see its own report",
+        )
     tracks, scope = _tracks(own["tracks.npz"].path, rig, poses)
     found = Session(name, rig, reader, rows, poses, tracks, scope, read_table(own["masks.parquet"].path))
     if len(found._own()) < 3:
-        raise StageError(f"{name}: hardly a point of the object is known", "see its own report: the object may have no texture")
+        raise StageError(
+            f"{name}: hardly a point of the object is known", "see its own report: the object may have no texture"
+        )
     return found
 
 
 def require_one_rig(first: Session, second: Session) -> float:
     """Factor that brings the second's disparities to the first's baseline: 1 for pairs. Raises CaptureError for two different cameras."""
     a, b = first.rig, second.rig
-    same = (a.width, a.height) == (b.width, b.height) and abs(a.fx / b.fx - 1) < FOCAL_SHARE and abs(a.fy / b.fy - 1) < FOCAL_SHARE
+    same = (
+        (a.width, a.height) == (b.width, b.height)
+        and abs(a.fx / b.fx - 1) < FOCAL_SHARE
+        and abs(a.fy / b.fy - 1) < FOCAL_SHARE
+    )
     same = same and max(abs(a.cx - b.cx), abs(a.cy - b.cy)) < CENTRE_PX
     eyes = first.reader.has_right, second.reader.has_right
     if same and not any(eyes):

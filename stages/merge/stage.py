@@ -49,7 +49,9 @@ class MergeStage(Stage):
 
         require_one_rig(*_sessions(inputs))
 
-    def run(self, inputs: Mapping[str, ArtifactRef], config: MergeConfig, out: Path, context: StageContext) -> StageReport:
+    def run(
+        self, inputs: Mapping[str, ArtifactRef], config: MergeConfig, out: Path, context: StageContext
+    ) -> StageReport:
         """See the module docstring. Raises StageError where the sessions do not overlap, or their surfaces deny what was found."""
         from stages.merge import judge_surfaces, write
         from stages.merge.object_points import key_frames, spots_of
@@ -61,11 +63,16 @@ class MergeStage(Stage):
         ratio = require_one_rig(first, second)
         frames = key_frames(first, config.key_frames), key_frames(second, config.key_frames)
         context.progress(0, 4, "points of the object")
-        spots = spots_of(first, frames[0], config, context.workers), spots_of(second, frames[1], config, context.workers)
+        spots = (
+            spots_of(first, frames[0], config, context.workers),
+            spots_of(second, frames[1], config, context.workers),
+        )
         context.progress(1, 4, "where the object of the second session lies")
         found, size = _registered(first, second, spots, config, context)
         context.progress(2, 4, "asking the surfaces")
-        word = judge_surfaces.ask_surfaces((first, frames[0]), (second, frames[1]), found.first_from_second, context.workers)
+        word = judge_surfaces.ask_surfaces(
+            (first, frames[0]), (second, frames[1]), found.first_from_second, context.workers
+        )
         judge_surfaces.refuse_contradiction(word, first, second, config)
         offset = 1 + max(r.frame for r in first.rows)
         near = match_near(*spots, found.first_from_second, found.tolerance_m, context.workers)
@@ -93,7 +100,9 @@ STAGE = MergeStage()
 def _sessions(inputs: Mapping[str, ArtifactRef]) -> tuple[Session, Session]:
     from stages.merge.session import load
 
-    first, second = (load(name, which, inputs) for name, which in zip(session_names(inputs["capture"].path), WHICH, strict=True))
+    first, second = (
+        load(name, which, inputs) for name, which in zip(session_names(inputs["capture"].path), WHICH, strict=True)
+    )
     return first, second
 
 
@@ -103,7 +112,9 @@ def _scope(first: Session) -> str:
     return "scene" if first.scope == "scene" else "sessions"
 
 
-def _registered(first: Session, second: Session, spots: tuple, config: MergeConfig, context: StageContext) -> tuple[Registration, float]:
+def _registered(
+    first: Session, second: Session, spots: tuple, config: MergeConfig, context: StageContext
+) -> tuple[Registration, float]:
     """Where the object lies, and its size in metres. Raises StageError without a clear answer."""
     from stages.merge.registration import match_all, register, tolerance_of
 
@@ -130,7 +141,9 @@ def _registered(first: Session, second: Session, spots: tuple, config: MergeConf
 
 def _report(first: Session, second: Session, found: Registration, offset: int) -> StageReport:
     frames = [[r.frame for r in s.rows] for s in (first, second)]
-    report = StageReport(method="features", reason="the object of the second session found in the first by SIFT, confirmed by surfaces")
+    report = StageReport(
+        method="features", reason="the object of the second session found in the first by SIFT, confirmed by surfaces"
+    )
     report.metrics = {
         "first_session": f"{first.name}: frames {frames[0][0]} to {frames[0][-1]}, {len(first.poses)} with a pose",
         "second_session": f"{second.name}: frames {frames[1][0] + offset} to {frames[1][-1] + offset} (its own 0 is {offset} here), "
@@ -142,5 +155,8 @@ def _report(first: Session, second: Session, found: Registration, offset: int) -
         "turned_between_frames_deg": round(float(np.degrees(rotation_angle(found.first_from_second))), 1),
     }
     rows = [r for s in (first, second) for r in s.rows]
-    report.frames = {"ok": len(first.poses) + len(second.poses), "left out": len(rows) - len(first.poses) - len(second.poses)}
+    report.frames = {
+        "ok": len(first.poses) + len(second.poses),
+        "left out": len(rows) - len(first.poses) - len(second.poses),
+    }
     return report

@@ -43,7 +43,14 @@ def spot_tracks(
             continue
         for s, f, k in members:
             seen = spots[s][f]
-            rows.append((len(xyz), seen.frame + s * offset, *_at(seen.uvr[k], ratio if s else 1.0), SPOT_SIGMA_PX * seen.sigma_px))
+            rows.append(
+                (
+                    len(xyz),
+                    seen.frame + s * offset,
+                    *_at(seen.uvr[k], ratio if s else 1.0),
+                    SPOT_SIGMA_PX * seen.sigma_px,
+                )
+            )
         xyz.append(np.mean([_place(spots[s][f].xyz[k], s, registration) for s, f, k in members], 0))
     table = np.array(rows, float).reshape(-1, 6)
     count = len(xyz)
@@ -84,14 +91,18 @@ def moved_tracks(session: Session, first_from_second: np.ndarray, offset: int, r
     t = session.tracks
     uvr = t.uvr.copy()
     uvr[:, 2] = t.uvr[:, 0] - ratio * (t.uvr[:, 0] - t.uvr[:, 2])
-    return Tracks(t.point, t.frame + offset, uvr, t.sigma_px, transform(first_from_second, t.xyz), t.inside, t.aside | ~t.inside)
+    return Tracks(
+        t.point, t.frame + offset, uvr, t.sigma_px, transform(first_from_second, t.xyz), t.inside, t.aside | ~t.inside
+    )
 
 
 def joined_tracks(parts: Sequence[Tracks]) -> Tracks:
     """One after the other, points numbered on."""
     starts = np.cumsum([0, *(len(p.xyz) for p in parts)])
     point = np.concatenate([p.point + s for p, s in zip(parts, starts[:-1], strict=True)])
-    rest = (np.concatenate([getattr(p, n) for p in parts]) for n in ("frame", "uvr", "sigma_px", "xyz", "inside", "aside"))
+    rest = (
+        np.concatenate([getattr(p, n) for p in parts]) for n in ("frame", "uvr", "sigma_px", "xyz", "inside", "aside")
+    )
     return Tracks(point, *rest)
 
 

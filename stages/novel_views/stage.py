@@ -17,7 +17,10 @@ from stages.core.errors import StageError
 from stages.novel_views.config import NovelViewsConfig
 
 LEAST_PICTURES = 3
-METHODS = {"image_based": "image-based rendering through the surface", "radiance": "radiance field learned from the pictures"}
+METHODS = {
+    "image_based": "image-based rendering through the surface",
+    "radiance": "radiance field learned from the pictures",
+}
 MOST_SCORED = 8
 """pictures that are scored, spread over those that every n-th is of"""
 ONE_SIDED = 0.7
@@ -48,9 +51,14 @@ class NovelViewsStage(Stage):
 
         check_libraries(self.needs_libraries(config), f"novel_views.path={config.path}")
         if config.method == "image_based" and "mesh.ply" not in inputs:
-            raise StageError("novel_views.method=image_based looks through a surface, and there is none", "novel_views.method=radiance")
+            raise StageError(
+                "novel_views.method=image_based looks through a surface, and there is none",
+                "novel_views.method=radiance",
+            )
         if len(posed(read_poses(_poses(inputs).path))) < LEAST_PICTURES:
-            raise StageError(f"fewer than {LEAST_PICTURES} pictures have a pose", "see the reports of the stages before")
+            raise StageError(
+                f"fewer than {LEAST_PICTURES} pictures have a pose", "see the reports of the stages before"
+            )
 
     def run(self, inputs: Inputs, config: NovelViewsConfig, out: Path, context: StageContext) -> StageReport:
         """Score, then the video."""
@@ -81,7 +89,10 @@ class _Work:
 
         self.config, self.out, self.context, self.has_mesh = config, out, context, "mesh.ply" in inputs
         out.mkdir()
-        mesh, self.rig = read_ply(inputs["mesh.ply"].path) if "mesh.ply" in inputs else None, Rig.load(inputs["rig.json"].path)
+        mesh, self.rig = (
+            read_ply(inputs["mesh.ply"].path) if "mesh.ply" in inputs else None,
+            Rig.load(inputs["rig.json"].path),
+        )
         rows = tuple(read_table(inputs["frames.parquet"].path))
         self.reader = FrameReader(rows, inputs["pairs"].path, None, (inputs.get("masks_final") or inputs["masks"]).path)
         found, readable = posed(read_poses(_poses(inputs).path)), set(self.reader.ids)
@@ -99,23 +110,37 @@ class _Work:
         from stages.core.render import Caster
 
         caster = Caster(mesh.vertices, mesh.faces)
-        return ImageBased(caster, self.rig, self.poses, self.reader.rgb, self.reader.mask, mesh.colour, self.config.blended)
+        return ImageBased(
+            caster, self.rig, self.poses, self.reader.rgb, self.reader.mask, mesh.colour, self.config.blended
+        )
 
     def _radiance(self, mesh: Any) -> Any:
         """Learned from the pictures that are not scored."""
         from stages.novel_views.radiance.renderer import Seen, learned_all, learned_object
 
         config, reader = self.config, self.reader
-        seen = Seen(self.rig, {k: p for k, p in self.poses.items() if k not in self.frames}, reader.rgb, reader.mask, reader.hidden)
+        seen = Seen(
+            self.rig,
+            {k: p for k, p in self.poses.items() if k not in self.frames},
+            reader.rgb,
+            reader.mask,
+            reader.hidden,
+        )
         how = config.radiance_steps, config.radiance_samples, self.context.seed, self.context.workers, self._learning
-        learned = learned_all(seen, *how) if mesh is None else learned_object(seen, (mesh.vertices.min(0), mesh.vertices.max(0)), *how)
+        learned = (
+            learned_all(seen, *how)
+            if mesh is None
+            else learned_object(seen, (mesh.vertices.min(0), mesh.vertices.max(0)), *how)
+        )
         self.figures = learned.field.figures() | {"learned_pictures": len(seen.poses)}
         return learned
 
     def _learning(self, step: int, steps: int, squared: float) -> None:
         """Of a field's progress: steps count as many views as they take about as long as."""
         decibel = -10 * np.log10(max(squared, 1e-9))
-        self.context.progress(step, steps + self.total, f"radiance field, step {step} of {steps}: {decibel:.1f} dB on what it learns from")
+        self.context.progress(
+            step, steps + self.total, f"radiance field, step {step} of {steps}: {decibel:.1f} dB on what it learns from"
+        )
 
     def learned(self) -> dict[str, float | int | str | None]:
         """What is said of a field, before the scores."""
@@ -135,18 +160,40 @@ class _Work:
             rendered = filled(rendered, there)
             found = psnr_inside(picture, rendered, mask)
             copied = psnr_inside(picture, self.reader.rgb(near.frame), mask)
-            self.scores.append({"frame": k, "nearest": near.frame, "angle_deg": round(float(np.degrees(near.angle_rad)), 2),
-                                "distance_ratio": round(near.distance_ratio, 3), "psnr_db": round(found, 2),
-                                "nearest_copied_db": round(copied, 2),
-                                "covered_share": round(float((there & mask).sum() / mask.sum()), 4)} | more)
+            self.scores.append(
+                {
+                    "frame": k,
+                    "nearest": near.frame,
+                    "angle_deg": round(float(np.degrees(near.angle_rad)), 2),
+                    "distance_ratio": round(near.distance_ratio, 3),
+                    "psnr_db": round(found, 2),
+                    "nearest_copied_db": round(copied, 2),
+                    "covered_share": round(float((there & mask).sum() / mask.sum()), 4),
+                }
+                | more
+            )
             if self.worst is None or found < self.worst[0]:
-                self.worst = found, k, picture, np.where(mask[..., None], rendered, 255).astype(np.uint8), self.reader.rgb(near.frame)
+                self.worst = (
+                    found,
+                    k,
+                    picture,
+                    np.where(mask[..., None], rendered, 255).astype(np.uint8),
+                    self.reader.rgb(near.frame),
+                )
         mean = lambda key: round(float(np.mean([s[key] for s in self.scores])), 3)  # noqa: E731
         white = {"psnr_on_white_db": mean("psnr_on_white_db")} if self.config.method == "radiance" else {}
-        return {"scored_pictures": len(self.frames), **white, "psnr_db": mean("psnr_db"), "nearest_copied_db": mean("nearest_copied_db"),
-                "covered_share": mean("covered_share"), "angle_to_nearest_mean_deg": mean("angle_deg")}
+        return {
+            "scored_pictures": len(self.frames),
+            **white,
+            "psnr_db": mean("psnr_db"),
+            "nearest_copied_db": mean("nearest_copied_db"),
+            "covered_share": mean("covered_share"),
+            "angle_to_nearest_mean_deg": mean("angle_deg"),
+        }
 
-    def _rendered(self, k: int, picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    def _rendered(
+        self, k: int, picture: np.ndarray, mask: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
         """(picture, where the object is, what else is scored) of a camera whose own picture takes no part; a field leaves its depth too."""
         if self.config.method == "image_based":
             return *self.renderer.render(self.poses[k], self.rig, without=k), {}
@@ -167,7 +214,12 @@ class _Work:
         from stages.novel_views.video import write_mp4
 
         rig = self._video_rig()
-        count = write_mp4(self.out / f"{self.config.path}.mp4", self._along(self._path(), rig), (rig.width, rig.height), self.config.fps)
+        count = write_mp4(
+            self.out / f"{self.config.path}.mp4",
+            self._along(self._path(), rig),
+            (rig.width, rig.height),
+            self.config.fps,
+        )
         worst = max(c["angle_deg"] for c in self.cameras)
         return {"video_frames": count, "video_width_px": rig.width, "farthest_from_a_picture_deg": worst}
 
@@ -182,15 +234,28 @@ class _Work:
             return sway(eyes + centre, centre, self.config.frames, up, climbs)
         elevation = np.arcsin(np.clip(eyes @ up / away, -1, 1))
         spread = 0.5 * float(np.ptp(elevation)) if climbs else 0.0
-        return orbit(centre, float(np.median(away)), self.config.frames, up, float(np.median(elevation)), climb_rad=min(spread, 0.6))
+        return orbit(
+            centre,
+            float(np.median(away)),
+            self.config.frames,
+            up,
+            float(np.median(elevation)),
+            climb_rad=min(spread, 0.6),
+        )
 
     def _along(self, poses: list[np.ndarray], rig: Any) -> Iterator[np.ndarray]:
         from stages.core.new_views.nearest import nearest
 
         for i, pose in enumerate(poses):
             near = nearest(pose, self.poses, self.renderer.centre)[0]
-            self.cameras.append({"object_from_camera": pose.tolist(), "nearest": near.frame,
-                                 "angle_deg": round(float(np.degrees(near.angle_rad)), 2), "distance_ratio": round(near.distance_ratio, 3)})
+            self.cameras.append(
+                {
+                    "object_from_camera": pose.tolist(),
+                    "nearest": near.frame,
+                    "angle_deg": round(float(np.degrees(near.angle_rad)), 2),
+                    "distance_ratio": round(near.distance_ratio, 3),
+                }
+            )
             done = self._done() + len(self.frames)
             self.context.progress(done + i, self._done() + self.total, f"view {i + 1}, nearest picture {near.frame}")
             picture, _ = self.renderer.render(pose, rig)
@@ -208,7 +273,12 @@ class _Work:
             return []
         db, k, *parts = self.worst
         thumbnail_jpeg(out / "pictures/worst.jpg", np.hstack(parts), 1280)
-        return [(f"picture {k}, rendered from the others ({db:.1f} dB): itself, as rendered, the nearest picture", "pictures/worst.jpg")]
+        return [
+            (
+                f"picture {k}, rendered from the others ({db:.1f} dB): itself, as rendered, the nearest picture",
+                "pictures/worst.jpg",
+            )
+        ]
 
     def write(self) -> None:
         """scores.json and cameras.json."""

@@ -21,8 +21,13 @@ ROUGHNESS_NAME = "twin_roughness.png"
 NVIDIA_NAMES = ("textured_mesh.obj", "material.mtl", "material_0.png")
 
 
-def write_obj(folder: Path, mesh: TexturedMesh, texture: Path, names: tuple[str, str, str] = TWIN_NAMES,
-              roughness: Path | None = None) -> None:
+def write_obj(
+    folder: Path,
+    mesh: TexturedMesh,
+    texture: Path,
+    names: tuple[str, str, str] = TWIN_NAMES,
+    roughness: Path | None = None,
+) -> None:
     """twin.obj, twin.mtl and twin.png in `folder`, or files of other names; twin_roughness.png where there is such a map."""
     obj, mtl, png = names
     shutil.copyfile(texture, folder / png)
@@ -75,7 +80,10 @@ def write_level_glb(path: Path, level: Level, texture: np.ndarray, source: Surfa
     along /= np.linalg.norm(along, axis=1, keepdims=True)
     uv = np.stack([mesh.uv[corner, 0], 1 - mesh.uv[corner, 1]], 1)
     confidence = nearest_confidence(mesh.vertices[vertex], source)
-    pictures = encode_picture(texture, look.image, look.jpeg_quality), encode_picture(level.normal_map, "png", look.jpeg_quality)
+    pictures = (
+        encode_picture(texture, look.image, look.jpeg_quality),
+        encode_picture(level.normal_map, "png", look.jpeg_quality),
+    )
     tangent = np.c_[along, level.tangents[corner, 3]]
     made = GltfMesh(position, normal, uv, confidence, triangles, pictures[0], tangent, pictures[1], look.surface_map)
     path.write_bytes(encode_glb(made, look.roughness, look.compression))
@@ -83,7 +91,12 @@ def write_level_glb(path: Path, level: Level, texture: np.ndarray, source: Surfa
 
 def encode_picture(texture: np.ndarray, kind: str, jpeg_quality: int) -> bytes:
     """(S, S, 3) uint8 RGB as the bytes of a "jpeg" (colour not subsampled) or "png" file."""
-    flags = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    flags = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        jpeg_quality,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
     flags = flags if kind == "jpeg" else [cv2.IMWRITE_PNG_COMPRESSION, 6]
     ok, data = cv2.imencode(".jpg" if kind == "jpeg" else ".png", cv2.cvtColor(texture, cv2.COLOR_RGB2BGR), flags)
     if not ok:

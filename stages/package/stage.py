@@ -41,7 +41,9 @@ class PackageStage(Stage):
         if config.mesh_compression == "draco" and not draco_version():
             raise MachineError("package.mesh_compression=draco needs DracoPy, which is not installed", DRACO_INSTALL)
         if config.mesh_compression == "meshopt" and not meshopt_version():
-            raise MachineError("package.mesh_compression=meshopt needs meshopt, which is not installed", MESHOPT_INSTALL)
+            raise MachineError(
+                "package.mesh_compression=meshopt needs meshopt, which is not installed", MESHOPT_INSTALL
+            )
 
     def check(self, inputs: Inputs, config: PackageConfig) -> None:
         """Raises MachineError as `check_machine` does."""
@@ -59,7 +61,9 @@ class PackageStage(Stage):
         twin = out / "twin"
         twin.mkdir()
         (mesh, maps), source = shown_mesh(inputs), read_ply(inputs["mesh.ply"].path)
-        texture, rough = (inputs["textured"].path / "texture.png", None) if maps is None else (maps.base, maps.roughness)
+        texture, rough = (
+            (inputs["textured"].path / "texture.png", None) if maps is None else (maps.base, maps.roughness)
+        )
         context.progress(0, 4, "PLY and OBJ")
         write_plys(twin, source)
         shutil.copyfile(inputs["textured"].path / "provenance.png", twin / "provenance.png")
@@ -77,7 +81,9 @@ class PackageStage(Stage):
         context.progress(2, 4, "USDZ")
         warnings = []
         if config.usd != "off" and usd_version():
-            write_usdz(twin / "twin.usdz", mesh, twin / "twin.png", config.roughness, None if maps is None else maps.packed)
+            write_usdz(
+                twin / "twin.usdz", mesh, twin / "twin.png", config.roughness, None if maps is None else maps.packed
+            )
         elif config.usd == "auto":
             warnings.append(f"twin.usdz was not written: usd-core is not installed. To have it: {INSTALL}")
         if maps is not None:
@@ -86,7 +92,11 @@ class PackageStage(Stage):
             shutil.copytree(sim, twin / "sim")
         judged = verdicts(twin)
         (twin / "validation.json").write_text(json.dumps([v.record for v in judged], indent=1))
-        warnings += [f"{v.name} {v.version} found {len(v.says)} issues, such as: {v.says[0]}" for v in judged if v.passed is False]
+        warnings += [
+            f"{v.name} {v.version} found {len(v.says)} issues, such as: {v.says[0]}"
+            for v in judged
+            if v.passed is False
+        ]
         context.progress(3, 4, "pictures")
         pictures = _write_pictures(out, twin, previews(mesh, config.preview_px, context.workers))
         sizes = {f"{p.suffix[1:]}_mb": round(p.stat().st_size / 1e6, 2) for p in sorted(twin.iterdir()) if p.is_file()}
@@ -100,7 +110,9 @@ class PackageStage(Stage):
             **sizes,
             **{f"validator_{v.name}": v.line for v in judged},
         }
-        return StageReport("glb, obj, ply" + (", usdz" if (twin / "twin.usdz").exists() else ""), "", metrics, warnings, pictures)
+        return StageReport(
+            "glb, obj, ply" + (", usdz" if (twin / "twin.usdz").exists() else ""), "", metrics, warnings, pictures
+        )
 
 
 def _write_pictures(out: Path, twin: Path, pictures: dict) -> list[tuple[str, str]]:

@@ -22,7 +22,9 @@ _PADDING_ID = 0x1986
 """of the extra field that holds padding"""
 
 
-def write_usdz(path: Path, mesh: TexturedMesh, texture: Path, roughness: float, surface_map: Path | None = None) -> None:
+def write_usdz(
+    path: Path, mesh: TexturedMesh, texture: Path, roughness: float, surface_map: Path | None = None
+) -> None:
     """Write `path` (.usdz) with the picture at `texture`, and that of roughness and metalness, inside, then read it back; raises
     StageError when size, unit or axis differ."""
     position, normal = gltf_from_object(mesh.vertices, mesh.normals)
@@ -34,7 +36,12 @@ def write_usdz(path: Path, mesh: TexturedMesh, texture: Path, roughness: float, 
             (Path(folder) / name).write_bytes(data)
         stage, _ = new_stage(str(inner), "Y", "/twin")
         shown = textured_mesh(stage, "/twin/mesh", replace(mesh, vertices=position, normals=normal))
-        bind(shown, picture_material(stage, "/twin/material", texture.name, roughness, "", "" if surface_map is None else surface_map.name))
+        bind(
+            shown,
+            picture_material(
+                stage, "/twin/material", texture.name, roughness, "", "" if surface_map is None else surface_map.name
+            ),
+        )
         stage.GetRootLayer().Save()
         pack(path, {inner.name: inner.read_bytes(), **pictures})
     _verify(path, position)
@@ -65,4 +72,7 @@ def read_usdz(path: Path) -> tuple[np.ndarray, float, str]:
 def _verify(path: Path, expected: np.ndarray) -> None:
     points, unit, up = read_usdz(path)
     if unit != 1.0 or up != "Y" or points.shape != expected.shape or not np.allclose(points, expected, atol=1e-6):
-        raise StageError(f"{path.name} does not read back as it was written (unit {unit} m, up {up})", "set package.usd=off and report it")
+        raise StageError(
+            f"{path.name} does not read back as it was written (unit {unit} m, up {up})",
+            "set package.usd=off and report it",
+        )

@@ -124,20 +124,30 @@ def _simready(path: Path) -> list[str]:
         if ours:
             sidecar.write_text('{"usd_date_generated": "2000-01-01"}')
         try:
-            command = [str(_folder() / "simready/bin/simready-validate"), "--profile", PROFILE, "--version", PROFILE_VERSION]
+            command = [
+                str(_folder() / "simready/bin/simready-validate"),
+                "--profile",
+                PROFILE,
+                "--version",
+                PROFILE_VERSION,
+            ]
             _run([*command, "--output", str(out), str(path)])
         finally:
             if ours:
                 sidecar.unlink()
         (found,) = json.loads(out.read_text()).values()
     features = {k: f for k, f in found["features_summary"].items() if f.get("blocking_failure")}
-    return [f"{path.name} {k}: {f.get('requirement_messages', f.get('failing requirements'))}" for k, f in features.items()]
+    return [
+        f"{path.name} {k}: {f.get('requirement_messages', f.get('failing requirements'))}" for k, f in features.items()
+    ]
 
 
 def _run(command: list[str], more: dict[str, str] | None = None) -> str:
     """Output of a program that may find faults, which is no failure of its own."""
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | (more or {})
-    return subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, env=env, stdin=subprocess.DEVNULL).stdout
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=LONGEST_S, env=env, stdin=subprocess.DEVNULL
+    ).stdout
 
 
 def _folder() -> Path:

@@ -39,7 +39,9 @@ def patches(mesh: Shape, count: int, outward: Outward, seed: int = 0) -> list[Sh
     features = np.c_[points, TURN_OF_SIZE * mesh.size * _across(points, mesh.planes[0][face])]
     step, best, least = float(np.sqrt(mesh.area / SAMPLES)), [], np.inf
     for start in range(STARTS):
-        found = _hulls(points, features, _centres(features[::COARSE], count, np.random.default_rng([seed, start])), step)
+        found = _hulls(
+            points, features, _centres(features[::COARSE], count, np.random.default_rng([seed, start])), step
+        )
         bridged = float(sum(outward.bridged(p) ** POWER for p in found))
         if bridged < least:
             best, least = found, bridged
@@ -88,6 +90,6 @@ def _hulls(points: np.ndarray, x: np.ndarray, centres: np.ndarray, step: float) 
         own = points[((near == k) & border).any(1)]
         try:
             out.append(convex_hull(own))
-        except ValueError:                          # nothing, or a flat sliver
+        except ValueError:  # nothing, or a flat sliver
             continue
     return out

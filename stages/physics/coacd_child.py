@@ -23,18 +23,32 @@ MCTS_ITERATIONS, MCTS_NODES, RESOLUTION = 15, 10, 1000
 
 def main(asked: Path, parts: Path, seconds: float) -> None:
     """Read, decompose, write."""
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds),) * 2)         # the kernel ends it, even if nobody else is left to
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (math.ceil(seconds),) * 2
+    )  # the kernel ends it, even if nobody else is left to
     import coacd
 
     coacd.set_log_level("error")
     with np.load(asked, allow_pickle=False) as z:
         mesh = coacd.Mesh(z["vertices"], z["faces"])
         found = coacd.run_coacd(
-            mesh, threshold=float(z["threshold"]), preprocess_mode="off", resolution=RESOLUTION, merge=False,
-            mcts_nodes=MCTS_NODES, mcts_iterations=MCTS_ITERATIONS, max_ch_vertex=PART_VERTICES, seed=int(z["seed"]),
+            mesh,
+            threshold=float(z["threshold"]),
+            preprocess_mode="off",
+            resolution=RESOLUTION,
+            merge=False,
+            mcts_nodes=MCTS_NODES,
+            mcts_iterations=MCTS_ITERATIONS,
+            max_ch_vertex=PART_VERTICES,
+            seed=int(z["seed"]),
         )
-    np.savez(parts, vertices=np.concatenate([v for v, _ in found]), faces=np.concatenate([f for _, f in found]),
-             vertex_count=[len(v) for v, _ in found], face_count=[len(f) for _, f in found])
+    np.savez(
+        parts,
+        vertices=np.concatenate([v for v, _ in found]),
+        faces=np.concatenate([f for _, f in found]),
+        vertex_count=[len(v) for v, _ in found],
+        face_count=[len(f) for _, f in found],
+    )
 
 
 if __name__ == "__main__":

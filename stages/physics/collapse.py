@@ -28,11 +28,24 @@ def collapsed(mesh: TexturedMesh, targets: list[int]) -> list[tuple[np.ndarray, 
     no step is left that keeps the surface whole."""
     point = (mesh.vertices - mesh.vertices.mean(0)) / float(np.ptp(mesh.vertices, axis=0).max())
     faces, count, many = np.array(mesh.faces, np.int64), len(mesh.vertices), len(mesh.uv)
-    pairs, wedges = np.unique(faces * many + mesh.faces_uv, return_inverse=True)     # a uv that several vertices use is several
+    pairs, wedges = np.unique(
+        faces * many + mesh.faces_uv, return_inverse=True
+    )  # a uv that several vertices use is several
     wedges, uv = wedges.reshape(-1, 3).astype(np.int64), np.asarray(mesh.uv, np.float64)[pairs % many]
-    work = _Work(point, faces, uv, wedges, quadrics(point, faces, uv, wedges), np.full(count, -1), np.full(count, -1),
-                 np.full(faces.size, -1), np.zeros(len(faces), bool), np.zeros(count, np.int64), np.zeros(MOST_FACES, np.int64),
-                 np.zeros((2, 2), np.int64))
+    work = _Work(
+        point,
+        faces,
+        uv,
+        wedges,
+        quadrics(point, faces, uv, wedges),
+        np.full(count, -1),
+        np.full(count, -1),
+        np.full(faces.size, -1),
+        np.zeros(len(faces), bool),
+        np.zeros(count, np.int64),
+        np.zeros(MOST_FACES, np.int64),
+        np.zeros((2, 2), np.int64),
+    )
     kept, corners = _run(work, np.array(targets, np.int64))
     return [(c[k, :, 0], (pairs % many)[c[k, :, 1]]) for k, c in zip(kept, corners, strict=True)]
 
@@ -256,7 +269,10 @@ def _run(w, targets):
     version, aim = np.zeros(len(w.point), np.int64), np.full(len(w.point), -1)
     stamp, live, heap, reached = 0, len(w.faces), [(np.inf, 0, -1)], 0
     changed = [u for u in range(len(w.point))]
-    kept, corners = np.zeros((len(targets), len(w.faces)), np.bool_), np.zeros((len(targets), len(w.faces), 3, 2), np.int64)
+    kept, corners = (
+        np.zeros((len(targets), len(w.faces)), np.bool_),
+        np.zeros((len(targets), len(w.faces), 3, 2), np.int64),
+    )
     while True:
         for u in changed:
             stamp += 1
@@ -271,7 +287,7 @@ def _run(w, targets):
             reached += 1
         if reached == len(targets):
             return kept, corners
-        if made != version[u] or w.first[u] < 0 or w.first[aim[u]] < 0:      # one of the two has changed since
+        if made != version[u] or w.first[u] < 0 or w.first[aim[u]] < 0:  # one of the two has changed since
             continue
         v = aim[u]
         live -= _move(u, v, w)

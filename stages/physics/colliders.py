@@ -68,11 +68,18 @@ def one_hull(mesh: Shape) -> Colliders:
     return Colliders([hull], between(mesh, [hull]), True, "one hull, as asked for", 0)
 
 
-def convex_parts(mesh: Shape, error_m: float, max_hulls: int, cpu_s: float, workers: int, seed: int = 0,
-                 note: Note = lambda done, total, what: None) -> Colliders:
+def convex_parts(
+    mesh: Shape,
+    error_m: float,
+    max_hulls: int,
+    cpu_s: float,
+    workers: int,
+    seed: int = 0,
+    note: Note = lambda done, total, what: None,
+) -> Colliders:
     """Parts within `error_m` of the closed `mesh`, else the closest found with at most `max_hulls`. Raises NoParts."""
     note(0, 3, "convex pieces")
-    axes = principal_axes(mesh)                      # CoACD cuts along the coordinate axes: along those of the shape fewer pieces do
+    axes = principal_axes(mesh)  # CoACD cuts along the coordinate axes: along those of the shape fewer pieces do
     pieces = [p.moved(axes.T) for p in _pieces(lightened(mesh.moved(axes)), error_m, cpu_s, workers, seed)]
     note(1, 3, "convex parts")
     outward, ruler = Outward(mesh), Ruler(mesh)
@@ -142,7 +149,9 @@ def _collapsed(v: np.ndarray, f: np.ndarray, count: int, force: int) -> tuple[np
     return v.astype(np.float64), f.astype(np.int64)
 
 
-def decomposed(mesh: Shape, threshold: float, cpu_s: float, workers: int, seed: int) -> tuple[list[Shape] | None, float]:
+def decomposed(
+    mesh: Shape, threshold: float, cpu_s: float, workers: int, seed: int
+) -> tuple[list[Shape] | None, float]:
     """One run of CoACD in a process of its own, and the CPU seconds it took; None when it does not end in `cpu_s`. Raises NoParts."""
     if cpu_s < LEAST_CPU_S:
         return None, 0.0
@@ -153,14 +162,18 @@ def decomposed(mesh: Shape, threshold: float, cpu_s: float, workers: int, seed: 
         env = {**os.environ, "OMP_NUM_THREADS": str(workers), "OMP_WAIT_POLICY": "passive"}
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_FACTOR * cpu_s, env=env, stdin=subprocess.DEVNULL)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=HANGS_FACTOR * cpu_s, env=env, stdin=subprocess.DEVNULL
+            )
         except subprocess.TimeoutExpired:
             return None, cpu_s
         used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
         if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL) and used > 0.8 * cpu_s:
             return None, used
         if done.returncode or not found.exists():
-            raise NoParts(f"CoACD ended with status {done.returncode}: {(done.stderr.strip().splitlines() or ['no word'])[-1][:200]}")
+            raise NoParts(
+                f"CoACD ended with status {done.returncode}: {(done.stderr.strip().splitlines() or ['no word'])[-1][:200]}"
+            )
         return _read_parts(found), used
 
 
@@ -168,7 +181,7 @@ def _read_parts(path: Path) -> list[Shape]:
     with np.load(path, allow_pickle=False) as z:
         vertices = np.split(z["vertices"], np.cumsum(z["vertex_count"])[:-1])
     out = []
-    for v in vertices:                               # hulls again: exact, outward, and flat slivers fall away
+    for v in vertices:  # hulls again: exact, outward, and flat slivers fall away
         try:
             out.append(convex_hull(v))
         except ValueError:

@@ -47,12 +47,19 @@ class PhysicsConfig:
     def __post_init__(self) -> None:
         if self.material not in MATERIALS:
             near = difflib.get_close_matches(self.material, MATERIALS, 1, 0.4)
-            raise ValueError(f"material {self.material[:60]!r} is not known; {f'did you mean {near[0]}? ' if near else ''}"
-                             f"There are {', '.join(sorted(MATERIALS))}")
+            raise ValueError(
+                f"material {self.material[:60]!r} is not known; {f'did you mean {near[0]}? ' if near else ''}"
+                f"There are {', '.join(sorted(MATERIALS))}"
+            )
         if self.mass_kg is not None and self.density_kg_m3 is not None:
             raise ValueError("mass_kg and density_kg_m3 are both given: the mass decides, leave the density out")
-        for name, value in (("mass_kg", self.mass_kg), ("density_kg_m3", self.density_kg_m3), ("wall_mm", self.wall_mm),
-                            ("collider_error_mm", self.collider_error_mm), ("cpu_limit_s", self.cpu_limit_s)):
+        for name, value in (
+            ("mass_kg", self.mass_kg),
+            ("density_kg_m3", self.density_kg_m3),
+            ("wall_mm", self.wall_mm),
+            ("collider_error_mm", self.collider_error_mm),
+            ("cpu_limit_s", self.cpu_limit_s),
+        ):
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}, expected more than 0")
         if not 1 <= self.max_hulls <= 256:

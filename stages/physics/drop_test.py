@@ -47,8 +47,16 @@ class Dropped:
     @property
     def record(self) -> dict[str, Any]:
         """For physics.json."""
-        rows = [{"pose": d.pose, "seconds": round(d.seconds, 3), "sunk_mm": round(d.sunk_mm, 3), "tilted_deg": round(d.tilted_deg, 1),
-                 "fault": d.fault} for d in self.drops]
+        rows = [
+            {
+                "pose": d.pose,
+                "seconds": round(d.seconds, 3),
+                "sunk_mm": round(d.sunk_mm, 3),
+                "tilted_deg": round(d.tilted_deg, 1),
+                "fault": d.fault,
+            }
+            for d in self.drops
+        ]
         return {"engine": ENGINE if self.drops else None, "version": self.version, "says": self.line, "drops": rows}
 
 
@@ -78,7 +86,9 @@ def write_animation(path: Path, asset: SimAsset, drops: list[Drop]) -> None:
     frames = [Image.fromarray(np.hstack([f[min(k, len(f) - 1)] for f in films])) for k in range(longest)]
     path.parent.mkdir(exist_ok=True)
     pause = [FRAME_MS] * (longest - 1) + [HOLD_MS]
-    frames[0].save(path, format="WEBP", save_all=True, append_images=frames[1:], duration=pause, loop=0, quality=60, method=4)
+    frames[0].save(
+        path, format="WEBP", save_all=True, append_images=frames[1:], duration=pause, loop=0, quality=60, method=4
+    )
 
 
 def film(asset: SimAsset, drop: Drop) -> list[np.ndarray]:
@@ -88,7 +98,7 @@ def film(asset: SimAsset, drop: Drop) -> list[np.ndarray]:
     steps = drop.path[np.isfinite(drop.path).all(1)][::EVERY][:MOST_FRAMES]
     moves = [_world_from_body(step) for step in [*steps, drop.path[-1]] if np.isfinite(step).all()]
     ends = np.concatenate([asset.hull.vertices @ m[:3, :3].T + m[:3, 3] for m in moves])
-    rig, poses = turntable_rig(ends @ Z_UP_FROM_OBJECT, SIDE_PX, ELEVATION_DEG)           # pictures are taken in OpenCV axes
+    rig, poses = turntable_rig(ends @ Z_UP_FROM_OBJECT, SIDE_PX, ELEVATION_DEG)  # pictures are taken in OpenCV axes
     camera = np.eye(4)
     camera[:3, :3] = Z_UP_FROM_OBJECT
     camera = camera @ poses[0]
@@ -104,12 +114,14 @@ def film(asset: SimAsset, drop: Drop) -> list[np.ndarray]:
     return out
 
 
-def _ground(eye: np.ndarray, rays: np.ndarray, world_from_body: np.ndarray, caster: Caster, square: float) -> np.ndarray:
+def _ground(
+    eye: np.ndarray, rays: np.ndarray, world_from_body: np.ndarray, caster: Caster, square: float
+) -> np.ndarray:
     """(H, W, 3) squares on the plane z = 0, darker below the object."""
     down = rays[..., 2] < -1e-6
     at = eye + rays * np.where(down, -eye[2] / np.where(down, rays[..., 2], -1.0), 0.0)[..., None]
     far = np.linalg.norm(at - eye, axis=-1) / np.linalg.norm(eye)
-    shown = np.clip(2 - far, 0, 1) * (LIGHT - DARK) / 2                     # far away squares would only flicker
+    shown = np.clip(2 - far, 0, 1) * (LIGHT - DARK) / 2  # far away squares would only flicker
     grey = (LIGHT + DARK) / 2 + np.where(np.floor(at[..., :2] / square).sum(-1) % 2 == 0, shown, -shown)
     turn = world_from_body[:3, :3]
     hit = caster.cast((at - world_from_body[:3, 3]) @ turn, np.broadcast_to(turn[2], at.shape))
@@ -121,8 +133,10 @@ def _world_from_body(step: np.ndarray) -> np.ndarray:
     """(4, 4) of a place and a quaternion w x y z."""
     w, x, y, z = step[3:] / np.linalg.norm(step[3:])
     out = np.eye(4)
-    out[:3, :3] = [[1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-                   [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-                   [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]]
+    out[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
     out[:3, 3] = step[:3]
     return out

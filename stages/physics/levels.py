@@ -34,7 +34,6 @@ class Measured:
     level: Level
     distance: SurfaceDistance
 
-
     @property
     def record(self) -> dict[str, float]:
         """For physics.json."""
@@ -45,8 +44,11 @@ def figures(levels: list[Measured]) -> dict[str, float]:
     """For the report, with units in the keys."""
     out: dict[str, float] = {}
     for name, m in zip(NAMES, levels, strict=True):
-        out |= {f"{name}_faces": len(m.level.faces), f"{name}_mean_mm": round(1000 * m.distance.mean_m, 3),
-                f"{name}_max_mm": round(1000 * m.distance.max_m, 3)}
+        out |= {
+            f"{name}_faces": len(m.level.faces),
+            f"{name}_mean_mm": round(1000 * m.distance.mean_m, 3),
+            f"{name}_max_mm": round(1000 * m.distance.max_m, 3),
+        }
     return out
 
 
@@ -55,7 +57,10 @@ def make_levels(full: SurfaceMesh, mesh: TexturedMesh) -> list[Measured]:
     source = Shape(full.vertices, full.faces)
     ruler, on_source, normals = Ruler(source, SAMPLES), samples(source, SAMPLES)[0], smooth_normals(source)
     reach, size = REACH_OF_SIZE * source.size, min(mesh.texture.shape[0], MOST_MAP_PX)
-    lighter = [(mesh.faces, mesh.faces_uv), *collapsed(mesh, [max(LEAST_FACES, round(s * len(mesh.faces))) for s in TRIED])]
+    lighter = [
+        (mesh.faces, mesh.faces_uv),
+        *collapsed(mesh, [max(LEAST_FACES, round(s * len(mesh.faces))) for s in TRIED]),
+    ]
     out = []
     for share, most in zip(SHARES, MOST_OF_SIZE, strict=True):
         for found in lighter[TRIED.index(share) + 1 :: -1]:
@@ -76,7 +81,9 @@ def _distance(shape: Shape, ruler: Ruler, on_source: np.ndarray) -> SurfaceDista
     return SurfaceDistance(float(there.mean() + back.mean()) / 2, float(max(there.max(), back.max())))
 
 
-def _level(mesh: TexturedMesh, faces: np.ndarray, faces_uv: np.ndarray, bake: Callable[[tuple[np.ndarray, ...]], np.ndarray]) -> Level:
+def _level(
+    mesh: TexturedMesh, faces: np.ndarray, faces_uv: np.ndarray, bake: Callable[[tuple[np.ndarray, ...]], np.ndarray]
+) -> Level:
     used, faces = np.unique(faces, return_inverse=True)
     used_uv, faces_uv = np.unique(faces_uv, return_inverse=True)
     faces, faces_uv = faces.reshape(-1, 3), faces_uv.reshape(-1, 3)
@@ -89,6 +96,8 @@ def smooth_normals(shape: Shape) -> np.ndarray:
     """(V, 3) unit, faces weighted by area."""
     c = shape.vertices[shape.faces]
     area = np.cross(c[:, 1] - c[:, 0], c[:, 2] - c[:, 0])
-    total = np.stack([np.bincount(shape.faces.ravel(), np.repeat(area[:, k], 3), len(shape.vertices)) for k in range(3)], 1)
+    total = np.stack(
+        [np.bincount(shape.faces.ravel(), np.repeat(area[:, k], 3), len(shape.vertices)) for k in range(3)], 1
+    )
     length = np.linalg.norm(total, axis=1, keepdims=True)
     return np.where(length > 0, total / np.maximum(length, 1e-300), [0.0, 0.0, 1.0])

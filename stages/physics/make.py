@@ -82,50 +82,96 @@ class Made:
         """In plain words."""
         out, found = [], self.colliders
         if self.seen is not None and self.seen.gap_m < -BELOW_OF_SIZE * self.size_m:
-            out.append(f"The mesh reaches {-1000 * self.seen.gap_m:.1f} mm below the plane on which the object stood, where nobody saw it. "
-                       "For simulators it is cut there; the twin itself is not.")
+            out.append(
+                f"The mesh reaches {-1000 * self.seen.gap_m:.1f} mm below the plane on which the object stood, where nobody saw it. "
+                "For simulators it is cut there; the twin itself is not."
+            )
         if not found.within:
-            out.append(f"The colliders lie up to {1000 * found.distance.max_m:.1f} mm from the mesh, {1000 * self.error_m:.1f} mm were "
-                       f"asked for: {found.why}. For closer ones raise physics.{'cpu_limit_s' if found.why == NOT_FOUND else 'max_hulls'}.")
+            out.append(
+                f"The colliders lie up to {1000 * found.distance.max_m:.1f} mm from the mesh, {1000 * self.error_m:.1f} mm were "
+                f"asked for: {found.why}. For closer ones raise physics.{'cpu_limit_s' if found.why == NOT_FOUND else 'max_hulls'}."
+            )
         if self.support.settles_deg is not None and self.support.settles_deg > SETTLES_DEG:
-            out.append(f"The object was seen to stand {self.support.settles_deg:.0f} degrees from the nearest pose in which its hull is "
-                       "stable: it leant on something, or its underside was not seen; in a simulator it will tip to that pose.")
+            out.append(
+                f"The object was seen to stand {self.support.settles_deg:.0f} degrees from the nearest pose in which its hull is "
+                "stable: it leant on something, or its underside was not seen; in a simulator it will tip to that pose."
+            )
         return out
 
 
-def make(full: SurfaceMesh, textured: TexturedMesh, scene: np.ndarray, config: PhysicsConfig, context: StageContext,
-         levels: Callable[[], Sequence[Level]] = tuple) -> Made:
+def make(
+    full: SurfaceMesh,
+    textured: TexturedMesh,
+    scene: np.ndarray,
+    config: PhysicsConfig,
+    context: StageContext,
+    levels: Callable[[], Sequence[Level]] = tuple,
+) -> Made:
     """`scene` (S, 3): points round the object; `levels` of `textured`, asked for last. All in the object frame. Raises Unfit, NoParts."""
     mesh, material = Shape(full.vertices, full.faces), MATERIALS[config.material]
     how = ASSUMED if config.material == UNKNOWN else GIVEN
     if opened := open_edges(mesh.faces):
-        raise Unfit(f"the mesh is not closed ({opened:,} edges without a partner), so that it has no volume and no inside")
+        raise Unfit(
+            f"the mesh is not closed ({opened:,} edges without a partner), so that it has no volume and no inside"
+        )
     try:
         seen = seen_plane(mesh, scene, context.seed)
         if seen is not None:
             mesh = Shape(above_ground(mesh.vertices, seen.up, seen.height), mesh.faces)
-        mass = mass_properties(mesh, material, how, config.mass_kg, config.density_kg_m3, config.wall_mm and config.wall_mm / 1000)
+        mass = mass_properties(
+            mesh, material, how, config.mass_kg, config.density_kg_m3, config.wall_mm and config.wall_mm / 1000
+        )
         poses = stable_poses(convex_hull(mesh.vertices, STABLE_VERTICES), mass.centre)
     except ValueError as e:
         raise Unfit(f"the mesh cannot be simulated: {e}") from e
     support = find_support(mesh, seen, mass.centre, poses, config.frame == "twin")
     turn = support.upright_from_object
     upright = mesh.moved(turn)
-    error = config.collider_error_mm / 1000 if config.collider_error_mm else max(LEAST_ERROR_M, ERROR_OF_SIZE * mesh.size)
+    error = (
+        config.collider_error_mm / 1000 if config.collider_error_mm else max(LEAST_ERROR_M, ERROR_OF_SIZE * mesh.size)
+    )
     if config.colliders == "hull":
         found = one_hull(upright)
     else:
-        found = convex_parts(upright, error, config.max_hulls, config.cpu_limit_s, context.workers, context.seed, context.progress)
+        found = convex_parts(
+            upright, error, config.max_hulls, config.cpu_limit_s, context.workers, context.seed, context.progress
+        )
     hull = convex_hull(upright.vertices, HULL_VERTICES)
-    facts = {"label": config.label, "qcode": config.qcode, "author": config.author, "licence": config.licence,
-             "made_by": "stereotwin", "never_seen_share": _never_seen(full),
-             "mass": mass.how_mass, "surface": f"{how} material {config.material}", "material": config.material}
+    facts = {
+        "label": config.label,
+        "qcode": config.qcode,
+        "author": config.author,
+        "licence": config.licence,
+        "made_by": "stereotwin",
+        "never_seen_share": _never_seen(full),
+        "mass": mass.how_mass,
+        "surface": f"{how} material {config.material}",
+        "material": config.material,
+    }
     shown, *lighter = (_on_ground(m, seen) for m in (textured, *levels()))
-    asset = SimAsset(config.label, _moved(shown, turn), found.parts, hull, lightened(upright),
-                     config.colliders == "hull", in_frame(mass, turn), material, facts=facts,
-                     levels=[_moved_level(level, turn) for level in lighter])
-    return Made(asset, found, support, [StablePose(turn[:3, :3] @ p.up, p.probability) for p in poses], error, how, seen, mesh.size,
-                between(upright, [hull]).max_m)
+    asset = SimAsset(
+        config.label,
+        _moved(shown, turn),
+        found.parts,
+        hull,
+        lightened(upright),
+        config.colliders == "hull",
+        in_frame(mass, turn),
+        material,
+        facts=facts,
+        levels=[_moved_level(level, turn) for level in lighter],
+    )
+    return Made(
+        asset,
+        found,
+        support,
+        [StablePose(turn[:3, :3] @ p.up, p.probability) for p in poses],
+        error,
+        how,
+        seen,
+        mesh.size,
+        between(upright, [hull]).max_m,
+    )
 
 
 def in_frame(mass: MassProperties, b_from_a: np.ndarray) -> MassProperties:

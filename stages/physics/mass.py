@@ -56,7 +56,9 @@ def solid_moments(shape: Shape) -> Moments:
         raise ValueError("it encloses no volume" if volume > -1e-9 * shape.size**3 else "its faces look inwards")
     total = corner.sum(1)
     centre = (det[:, None] * total).sum(0) / 24 / volume
-    second = (np.einsum("f,fki,fkj->ij", det, corner, corner) + np.einsum("f,fi,fj->ij", det, total, total)) / 120 / volume
+    second = (
+        (np.einsum("f,fki,fkj->ij", det, corner, corner) + np.einsum("f,fi,fj->ij", det, total, total)) / 120 / volume
+    )
     return Moments(float(volume), centre + middle, _inertia(second - np.outer(centre, centre)))
 
 
@@ -66,12 +68,22 @@ def shell_moments(shape: Shape) -> Moments:
     area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1) / 2
     total = corner.sum(1)
     centre = (area[:, None] * total).sum(0) / 3 / area.sum()
-    second = (np.einsum("f,fki,fkj->ij", area, corner, corner) + np.einsum("f,fi,fj->ij", area, total, total)) / 12 / area.sum()
+    second = (
+        (np.einsum("f,fki,fkj->ij", area, corner, corner) + np.einsum("f,fi,fj->ij", area, total, total))
+        / 12
+        / area.sum()
+    )
     return Moments(float(area.sum()), centre + middle, _inertia(second - np.outer(centre, centre)))
 
 
-def mass_properties(shape: Shape, material: Material, how_material: str, mass_kg: float | None = None,
-                    density_kg_m3: float | None = None, wall_m: float | None = None) -> MassProperties:
+def mass_properties(
+    shape: Shape,
+    material: Material,
+    how_material: str,
+    mass_kg: float | None = None,
+    density_kg_m3: float | None = None,
+    wall_m: float | None = None,
+) -> MassProperties:
     """With what is given, else what the material says. Raises ValueError for a mesh without volume or a wall that fills it."""
     solid, shell = solid_moments(shape), shell_moments(shape)
     filled = solid.content if wall_m is None else wall_m * shell.content
@@ -81,8 +93,16 @@ def mass_properties(shape: Shape, material: Material, how_material: str, mass_kg
     mass = mass_kg or filled * density
     how = GIVEN if mass_kg else f"{'given' if density_kg_m3 else how_material} density times volume"
     used = solid if wall_m is None else shell
-    return MassProperties(mass, used.centre, mass * used.inertia, solid.content, shell.content, mass / filled if mass_kg else density, how,
-                          "solid" if wall_m is None else "shell")
+    return MassProperties(
+        mass,
+        used.centre,
+        mass * used.inertia,
+        solid.content,
+        shell.content,
+        mass / filled if mass_kg else density,
+        how,
+        "solid" if wall_m is None else "shell",
+    )
 
 
 def _centred(shape: Shape) -> tuple[np.ndarray, np.ndarray]:

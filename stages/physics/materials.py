@@ -24,7 +24,13 @@ class Material:
 _POLYMER = "typical data sheet of the polymer"
 _HANDBOOK = "handbook value at 20 degrees C"
 MATERIALS: dict[str, Material] = {
-    UNKNOWN: Material(600.0, 0.6, 0.5, 0.2, "between wood and filled packaging: a guess, within a factor of 2 for most household objects"),
+    UNKNOWN: Material(
+        600.0,
+        0.6,
+        0.5,
+        0.2,
+        "between wood and filled packaging: a guess, within a factor of 2 for most household objects",
+    ),
     "abs": Material(1050.0, 0.5, 0.4, 0.4, _POLYMER),
     "aluminium": Material(2700.0, 0.6, 0.45, 0.3, _HANDBOOK),
     "brass": Material(8500.0, 0.5, 0.4, 0.3, _HANDBOOK),

@@ -11,7 +11,9 @@ FLAT = (128, 128, 255)
 """the level's own normal"""
 
 
-def tangents(vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray, faces_uv: np.ndarray, normals: np.ndarray) -> np.ndarray:
+def tangents(
+    vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray, faces_uv: np.ndarray, normals: np.ndarray
+) -> np.ndarray:
     """(T, 4) as `Level` has them: of each uv the mean over its faces, weighted by area, at right angles to its normal."""
     c, t = vertices[faces], uv[faces_uv]
     e1, e2, d1, d2 = c[:, 1] - c[:, 0], c[:, 2] - c[:, 0], t[:, 1] - t[:, 0], t[:, 2] - t[:, 0]
@@ -30,7 +32,9 @@ def tangents(vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray, faces_uv: 
     return np.concatenate([unit, np.where(hand < 0, -1.0, 1.0)[:, None]], 1)
 
 
-def baked(low: tuple[np.ndarray, ...], full: tuple[np.ndarray, np.ndarray, np.ndarray], size: int, reach_m: float) -> np.ndarray:
+def baked(
+    low: tuple[np.ndarray, ...], full: tuple[np.ndarray, np.ndarray, np.ndarray], size: int, reach_m: float
+) -> np.ndarray:
     """(size, size, 3) uint8 as `Level` has it, for `low` = vertices, faces, uv, faces_uv, normals, tangents and `full` = vertices, faces,
     normals. From each texel a ray each way along the level's normal; the nearer hit counts whose face looks the same way. Where there is
     none within `reach_m` the map is flat."""
@@ -68,10 +72,11 @@ def _frames(normal: np.ndarray, tangent: np.ndarray) -> np.ndarray:
     return np.stack([t, unit(np.cross(n, t)) * np.where(tangent[:, 3:] < 0, -1.0, 1.0), n], 2)
 
 
-def _normals_along(full: Caster, normals: np.ndarray, place: np.ndarray, normal: np.ndarray,
-                   reach_m: float) -> tuple[np.ndarray, np.ndarray]:
+def _normals_along(
+    full: Caster, normals: np.ndarray, place: np.ndarray, normal: np.ndarray, reach_m: float
+) -> tuple[np.ndarray, np.ndarray]:
     """(N, 3) unit, and (N,) whether there was a hit; without one the normal that was given."""
-    back = 1e-3 * reach_m                             # a surface at the very place is met by both rays
+    back = 1e-3 * reach_m  # a surface at the very place is met by both rays
     best, out = np.full(len(place), np.inf), normal.copy()
     for way in (1.0, -1.0):
         hit = full.cast(place - way * back * normal, way * normal)

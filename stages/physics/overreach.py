@@ -69,7 +69,7 @@ class Outward:
         try:
             corners = HalfspaceIntersection(planes, part.vertices.mean(0)).intersections
             return convex_hull(np.unique(np.round(corners, CORNER_DIGITS), axis=0))
-        except (QhullError, ValueError):            # nothing of it would be left
+        except (QhullError, ValueError):  # nothing of it would be left
             return part
 
 
@@ -85,7 +85,11 @@ def pushed_out(few: Shape, points: np.ndarray) -> Shape:
         np.add.at(direction, few.faces[:, k], normal)
         np.minimum.at(least, few.faces[:, k], lack)
         np.maximum.at(most, few.faces[:, k], lack)
-    step = np.where(least > SKIN_M, most / 2, 0)[:, None] * direction / np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-9)
+    step = (
+        np.where(least > SKIN_M, most / 2, 0)[:, None]
+        * direction
+        / np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-9)
+    )
     return convex_hull(few.vertices + step)
 
 
@@ -102,7 +106,9 @@ def free_faces(which: int, parts: list[Shape]) -> np.ndarray:
     return np.logical_not(taken.any(1))
 
 
-def balanced(parts: list[Shape], outward: Outward, ruler: Ruler, error_m: float, vertices: int) -> tuple[list[Shape], SurfaceDistance]:
+def balanced(
+    parts: list[Shape], outward: Outward, ruler: Ruler, error_m: float, vertices: int
+) -> tuple[list[Shape], SurfaceDistance]:
     """The parts with at most so many vertices, each drawn back and pushed out as suits it, and how far their union lies from the mesh.
 
     What is best for one part depends on its neighbours: all alike, each with its own best, and that with the worst ones put back (also
@@ -113,7 +119,10 @@ def balanced(parts: list[Shape], outward: Outward, ruler: Ruler, error_m: float,
     free = [free_faces(k, parts) for k in range(len(parts))]
     back = [[outward.drawn_back(p, f, share) for p, f in zip(parts, free, strict=True)] for share in SHARES]
     tries = [[convex_hull(p.vertices, vertices) for p in shapes] for shapes in back]
-    tries += [[pushed_out(few, p.vertices) for few, p in zip(t, shapes, strict=True)] for t, shapes in zip(tries, back, strict=True)]
+    tries += [
+        [pushed_out(few, p.vertices) for few, p in zip(t, shapes, strict=True)]
+        for t, shapes in zip(tries, back, strict=True)
+    ]
     found = [rough.by_part(t) for t in tries]
     chosen = np.argmin([worst for _, worst, _ in found], axis=0)
     for _ in range(PUT_BACK):

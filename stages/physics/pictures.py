@@ -24,11 +24,22 @@ def write_pictures(out: Path, made: Made, drops: list[Drop]) -> list[tuple[str, 
     pieces = [shape for _, shape in made.asset.active]
     strip = np.hstack(over_each_other(Shape(made.asset.visual.vertices, made.asset.visual.faces), pieces))
     thumbnail_jpeg(out / "pictures/colliders.jpg", strip, 1280)
-    found = [(f"{len(pieces)} colliders, one colour each, over the mesh (grey), in the upright frame", "pictures/colliders.jpg")]
+    found = [
+        (
+            f"{len(pieces)} colliders, one colour each, over the mesh (grey), in the upright frame",
+            "pictures/colliders.jpg",
+        )
+    ]
     if not drops:
         return found
     write_animation(out / "pictures/drop.webp", made.asset, drops)
-    return [*found, (f"dropped from 5 cm in MuJoCo: {', '.join(SHOWN)}; squares of {_square_mm(made.asset):.0f} mm", "pictures/drop.webp")]
+    return [
+        *found,
+        (
+            f"dropped from 5 cm in MuJoCo: {', '.join(SHOWN)}; squares of {_square_mm(made.asset):.0f} mm",
+            "pictures/drop.webp",
+        ),
+    ]
 
 
 def _square_mm(asset: SimAsset) -> float:
@@ -37,7 +48,9 @@ def _square_mm(asset: SimAsset) -> float:
 
 def over_each_other(mesh: Shape, pieces: list[Shape]) -> list[np.ndarray]:
     """(SIDE_PX, SIDE_PX, 3) uint8 from four sides: the colliders half transparent over the mesh."""
-    turned = [Shape(s.vertices @ Z_UP_FROM_OBJECT, s.faces) for s in (mesh, *pieces)]     # pictures are taken in OpenCV axes
+    turned = [
+        Shape(s.vertices @ Z_UP_FROM_OBJECT, s.faces) for s in (mesh, *pieces)
+    ]  # pictures are taken in OpenCV axes
     start = np.cumsum([0, *(len(s.vertices) for s in turned[1:])])
     vertices = np.concatenate([s.vertices for s in turned[1:]])
     faces = np.concatenate([s.faces + k for s, k in zip(turned[1:], start, strict=False)])

@@ -80,14 +80,18 @@ def _spread(points: np.ndarray, count: int) -> np.ndarray:
     outside the hull of the chosen ones."""
     from scipy.spatial import ConvexHull
 
-    axes = np.array([(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if (x, y, z) != (0, 0, 0)], float)
+    axes = np.array(
+        [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if (x, y, z) != (0, 0, 0)], float
+    )
     chosen = np.unique((points @ axes.T).argmax(0))[:count]
     while len(chosen) < count:
         plane = ConvexHull(points[chosen]).equations
         outside = points @ plane[:, :3].T + plane[:, 3]
         farthest = outside.argmax(0)
         order = farthest[np.argsort(-outside.max(0), kind="stable")]
-        new = [k for k in dict.fromkeys(order.tolist()) if k not in set(chosen.tolist())][: min(max(1, count // 16), count - len(chosen))]
+        new = [k for k in dict.fromkeys(order.tolist()) if k not in set(chosen.tolist())][
+            : min(max(1, count // 16), count - len(chosen))
+        ]
         if not new:
             break
         chosen = np.append(chosen, new)

@@ -66,7 +66,7 @@ def _grouped(normal: np.ndarray, share: np.ndarray) -> list[StablePose]:
     while left.max() > 0:
         k = int(left.argmax())
         near = normal @ normal[k] > np.cos(np.radians(SAME_DEG))
-        near[k] = True                               # a face without area has no normal
+        near[k] = True  # a face without area has no normal
         if normal[k].any():
             out.append(StablePose(-normal[k], float(left[near].sum())))
         left[near] = 0

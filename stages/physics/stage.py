@@ -32,7 +32,11 @@ class PhysicsStage(Stage):
         """The libraries that decide the result beside the inputs."""
         from stages.physics.drop_test import engine_version
 
-        return {**{name: metadata.version(name) for name in ("coacd", "usd-core")}, **engine_version()} if config.files else {}
+        return (
+            {**{name: metadata.version(name) for name in ("coacd", "usd-core")}, **engine_version()}
+            if config.files
+            else {}
+        )
 
     def check(self, inputs: Inputs, config: PhysicsConfig) -> None:
         """Nothing to refuse: what cannot be made is reported."""
@@ -55,19 +59,30 @@ class PhysicsStage(Stage):
         with np.load(inputs["points.npz"].path, allow_pickle=False) as points:
             scene = np.asarray(points["scene_xyz"] if "scene_xyz" in points else [], np.float64).reshape(-1, 3)
             metric = bool(points["metric"]) if "metric" in points else True
-        with ThreadPoolExecutor(1) as pool:              # levels while CoACD works in its own process
+        with ThreadPoolExecutor(1) as pool:  # levels while CoACD works in its own process
             making = pool.submit(make_levels, full, textured)
             try:
                 if not metric:
-                    raise Unfit("its scale is unknown, so that mass and size would be made up; posed.metres_per_unit gives the scale")
-                made, unfit = make(full, textured, scene, config, context, lambda: [m.level for m in making.result()]), ""
+                    raise Unfit(
+                        "its scale is unknown, so that mass and size would be made up; posed.metres_per_unit gives the scale"
+                    )
+                made, unfit = (
+                    make(full, textured, scene, config, context, lambda: [m.level for m in making.result()]),
+                    "",
+                )
             except (Unfit, NoParts) as e:
                 made, unfit = None, str(e)
             levels = making.result()
         write_levels(folder / "levels", [m.level for m in levels])
         told = {"levels": {name: m.record for name, m in zip(NAMES, levels, strict=True)}}
         if made is None:
-            return _without(folder, unfit, [f"No files for simulators: {unfit}. The twin itself is complete."], told, figures(levels))
+            return _without(
+                folder,
+                unfit,
+                [f"No files for simulators: {unfit}. The twin itself is complete."],
+                told,
+                figures(levels),
+            )
         from stages.physics.drop_test import dropped
         from stages.physics.files import write_sim
         from stages.physics.pictures import write_pictures
@@ -82,8 +97,13 @@ class PhysicsStage(Stage):
         return StageReport(made.method, made.support.reason, metrics, warnings, pictures)
 
 
-def _without(folder: Path, why: str, warnings: list[str], told: dict[str, Any] | None = None,
-             metrics: dict[str, Any] | None = None) -> StageReport:
+def _without(
+    folder: Path,
+    why: str,
+    warnings: list[str],
+    told: dict[str, Any] | None = None,
+    metrics: dict[str, Any] | None = None,
+) -> StageReport:
     _save(folder, {"files": False, "reason": why, **(told or {})})
     return StageReport("none", why, metrics or {}, warnings)
 

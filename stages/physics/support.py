@@ -46,7 +46,9 @@ class Support:
     seen: Seen | None = None
 
 
-def find_support(mesh: Shape, seen: Seen | None, centre: np.ndarray, poses: list[StablePose], keep_frame: bool) -> Support:
+def find_support(
+    mesh: Shape, seen: Seen | None, centre: np.ndarray, poses: list[StablePose], keep_frame: bool
+) -> Support:
     """`seen`: the plane under the object, `centre` (3,) of mass, all in the object frame (OpenCV axes)."""
     if keep_frame:
         frame = np.eye(4)

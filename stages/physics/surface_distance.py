@@ -88,7 +88,10 @@ def open_to_outside(points: np.ndarray, corners: np.ndarray, parts: list[Shape])
     from stages.core.render import Caster
 
     first = np.cumsum([0, *(len(p.vertices) for p in parts)])
-    every = Caster(np.concatenate([p.vertices for p in parts]), np.concatenate([p.faces + k for p, k in zip(parts, first, strict=False)]))
+    every = Caster(
+        np.concatenate([p.vertices for p in parts]),
+        np.concatenate([p.faces + k for p, k in zip(parts, first, strict=False)]),
+    )
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-30)
     directions = np.random.default_rng(0).normal(size=(len(points), RAYS, 3))
@@ -110,7 +113,9 @@ class Surface:
     def near(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N,) distances and (N,) which of the surface's points is the nearest."""
         nearest = self._tree.query(points, min(NEIGHBOURS, self._count))[1].reshape(len(points), -1)
-        return np.stack([to_triangle(points, self._corners[nearest[:, k]]) for k in range(nearest.shape[1])]).min(0), nearest[:, 0]
+        return np.stack([to_triangle(points, self._corners[nearest[:, k]]) for k in range(nearest.shape[1])]).min(
+            0
+        ), nearest[:, 0]
 
 
 NEARLY = 0.8

@@ -64,15 +64,20 @@ def _write_physics(path: Path, asset: SimAsset) -> None:
     visual.GetReferences().AddReference(f"./{MESHES}/{VISUAL}")
     surface = _surface(stage, asset)
     variants = root.GetVariantSets().AddVariantSet("colliders")
-    chosen = {"parts": [(f"part_{k:03d}", p) for k, p in enumerate(asset.parts)], "hull": [("hull", asset.hull)],
-              "mesh": [("closed", asset.closed)]}
+    chosen = {
+        "parts": [(f"part_{k:03d}", p) for k, p in enumerate(asset.parts)],
+        "hull": [("hull", asset.hull)],
+        "mesh": [("closed", asset.closed)],
+    }
     for name in VARIANTS:
         variants.AddVariant(name)
         variants.SetVariantSelection(name)
         with variants.GetVariantEditContext():
             UsdGeom.Scope.Define(stage, f"/{asset.name}/colliders")
             for stem, shape in chosen[name]:
-                _collider(stage, f"/{asset.name}/colliders/{stem}", shape, "sdf" if name == "mesh" else "convexHull", surface)
+                _collider(
+                    stage, f"/{asset.name}/colliders/{stem}", shape, "sdf" if name == "mesh" else "convexHull", surface
+                )
     variants.SetVariantSelection("hull" if asset.use_hull else "parts")
     stage.GetRootLayer().Save()
 
@@ -83,14 +88,24 @@ def _metadata(asset: SimAsset) -> dict[str, Any]:
 
     size = np.ptp(asset.visual.vertices, axis=0)
     given = {"author": asset.facts["author"], "asset_license": asset.facts["licence"], "qcode": asset.facts["qcode"]}
-    return {"asset_name": asset.name, "asset_type": "prop", "category": asset.label, "source_file": "mesh.ply", "rigid_body_count": 1,
-            "asset_extents": Gf.Vec3f(*map(float, size)), "mass": float(asset.mass.mass_kg), "generator": "stereotwin",
-            **{key: value for key, value in given.items() if value}}
+    return {
+        "asset_name": asset.name,
+        "asset_type": "prop",
+        "category": asset.label,
+        "source_file": "mesh.ply",
+        "rigid_body_count": 1,
+        "asset_extents": Gf.Vec3f(*map(float, size)),
+        "mass": float(asset.mass.mass_kg),
+        "generator": "stereotwin",
+        **{key: value for key, value in given.items() if value},
+    }
 
 
 def _thumbnail(asset: SimAsset) -> np.ndarray:
     """(THUMBNAIL_PX, THUMBNAIL_PX, 3) uint8 from the front, a little above."""
-    shown = replace(asset.visual, vertices=asset.visual.vertices @ Z_UP_FROM_OBJECT)      # pictures are taken in OpenCV axes
+    shown = replace(
+        asset.visual, vertices=asset.visual.vertices @ Z_UP_FROM_OBJECT
+    )  # pictures are taken in OpenCV axes
     rig, poses = turntable_rig(shown.vertices, THUMBNAIL_PX)
     return np.clip(np.rint(render_textured(shown, poses[0], rig)[0]), 0, 255).astype(np.uint8)
 
@@ -110,7 +125,7 @@ def _mass(root, asset: SimAsset) -> None:
     api.CreateMassAttr(asset.mass.mass_kg)
     api.CreateCenterOfMassAttr(Gf.Vec3f(*map(float, asset.mass.centre)))
     api.CreateDiagonalInertiaAttr(Gf.Vec3f(*map(float, moments)))
-    turn = Gf.Matrix3d(*map(float, axes.T.ravel())).ExtractRotation().GetQuat()      # Gf multiplies rows from the left
+    turn = Gf.Matrix3d(*map(float, axes.T.ravel())).ExtractRotation().GetQuat()  # Gf multiplies rows from the left
     api.CreatePrincipalAxesAttr(Gf.Quatf(turn))
 
 

@@ -29,12 +29,35 @@ def write_mjcf(path: Path, asset: SimAsset) -> None:
     body = Xml.SubElement(Xml.SubElement(top, "worldbody"), "body", name=asset.name)
     Xml.SubElement(body, "freejoint", name=f"{asset.name}_free")
     mass, i = asset.mass, asset.mass.inertia
-    Xml.SubElement(body, "inertial", pos=numbers(mass.centre), mass=numbers(mass.mass_kg),
-                   fullinertia=numbers([i[0, 0], i[1, 1], i[2, 2], i[0, 1], i[0, 2], i[1, 2]]))
-    Xml.SubElement(body, "geom", name="visual", type="mesh", mesh="visual", material="twin", contype="0", conaffinity="0", group="2")
+    Xml.SubElement(
+        body,
+        "inertial",
+        pos=numbers(mass.centre),
+        mass=numbers(mass.mass_kg),
+        fullinertia=numbers([i[0, 0], i[1, 1], i[2, 2], i[0, 1], i[0, 2], i[1, 2]]),
+    )
+    Xml.SubElement(
+        body,
+        "geom",
+        name="visual",
+        type="mesh",
+        mesh="visual",
+        material="twin",
+        contype="0",
+        conaffinity="0",
+        group="2",
+    )
     for stem, _ in asset.active:
-        Xml.SubElement(body, "geom", name=stem, type="mesh", mesh=stem, group="3", condim="6",
-                       friction=numbers([asset.material.dynamic_friction, SPINNING_M, ROLLING_M]))
+        Xml.SubElement(
+            body,
+            "geom",
+            name=stem,
+            type="mesh",
+            mesh=stem,
+            group="3",
+            condim="6",
+            friction=numbers([asset.material.dynamic_friction, SPINNING_M, ROLLING_M]),
+        )
     _write(path, top)
 
 
@@ -51,7 +74,9 @@ def write_scene(path: Path, asset: SimAsset, model: str) -> None:
 def write_urdf(path: Path, asset: SimAsset) -> None:
     """One link. The element <mujoco> tells MuJoCo's compiler to keep folders and visuals; others pass over it."""
     top = Xml.Element("robot", name=asset.name)
-    Xml.SubElement(Xml.SubElement(top, "mujoco"), "compiler", strippath="false", discardvisual="false", fusestatic="false")
+    Xml.SubElement(
+        Xml.SubElement(top, "mujoco"), "compiler", strippath="false", discardvisual="false", fusestatic="false"
+    )
     link = Xml.SubElement(top, "link", name=asset.name)
     inertial = Xml.SubElement(link, "inertial")
     Xml.SubElement(inertial, "origin", xyz=numbers(asset.mass.centre), rpy="0 0 0")
@@ -60,7 +85,7 @@ def write_urdf(path: Path, asset: SimAsset) -> None:
     _urdf_mesh(Xml.SubElement(link, "visual", name="visual"), "visual")
     for stem, _ in asset.active:
         _urdf_mesh(Xml.SubElement(link, "collision", name=stem), stem)
-    contact = Xml.SubElement(link, "contact")        # PyBullet's
+    contact = Xml.SubElement(link, "contact")  # PyBullet's
     Xml.SubElement(contact, "lateral_friction", value=numbers(asset.material.dynamic_friction))
     Xml.SubElement(contact, "rolling_friction", value=numbers(ROLLING_M))
     Xml.SubElement(contact, "spinning_friction", value=numbers(SPINNING_M))
@@ -86,7 +111,9 @@ def write_sdf(path: Path, asset: SimAsset) -> None:
         friction = Xml.SubElement(Xml.SubElement(surface, "friction"), "ode")
         for axis in ("mu", "mu2"):
             Xml.SubElement(friction, axis).text = numbers(asset.material.dynamic_friction)
-        Xml.SubElement(Xml.SubElement(surface, "bounce"), "restitution_coefficient").text = numbers(asset.material.restitution)
+        Xml.SubElement(Xml.SubElement(surface, "bounce"), "restitution_coefficient").text = numbers(
+            asset.material.restitution
+        )
     _write(path, top)
 
 

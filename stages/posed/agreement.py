@@ -108,7 +108,9 @@ class _Shadow:
         self.mask = self._small(view.mask)
         col, row = ((uv[:, a] + 0.5) * (self.size[a] / (w, h)[a]) for a in (0, 1))
         ok = (col >= 0) & (row >= 0) & (col < self.size[0]) & (row < self.size[1])
-        self.at = np.where(ok, np.floor(np.nan_to_num(row)) * self.size[0] + np.floor(np.nan_to_num(col)), -1).astype(np.int32)
+        self.at = np.where(ok, np.floor(np.nan_to_num(row)) * self.size[0] + np.floor(np.nan_to_num(col)), -1).astype(
+            np.int32
+        )
 
     def _small(self, mask: np.ndarray) -> np.ndarray:
         return cv2.resize(mask.astype(np.float32), self.size, interpolation=cv2.INTER_AREA) >= 0.5
@@ -198,7 +200,9 @@ def small(view: Silhouette, most_px: int = 320) -> Silhouette:
     return replace(view, mask=cv2.resize(view.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5, K=K)
 
 
-def proposed_repair(views: Sequence[Silhouette], cells: int = CELLS, focal_factors: Sequence[float] = (1.0,)) -> Repair | None:
+def proposed_repair(
+    views: Sequence[Silhouette], cells: int = CELLS, focal_factors: Sequence[float] = (1.0,)
+) -> Repair | None:
     """The single repair of one picture that restores agreement; None where nothing has to be repaired. Tried with each of the focal
     factors: a wrong field of view hides what a mirrored picture changes."""
     found = [r for r in (_repair(views, f, cells) for f in sorted(set(focal_factors))) if r is not None]

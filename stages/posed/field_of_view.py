@@ -62,10 +62,15 @@ def contradiction(outlines: Sequence[_Outline], factor: float) -> float:
     return float(np.mean(np.concatenate(misses) ** 2))
 
 
-def _misses(index: int, outlines: Sequence[_Outline], views: Sequence[Silhouette], centre: np.ndarray, radius: float) -> np.ndarray:
+def _misses(
+    index: int, outlines: Sequence[_Outline], views: Sequence[Silhouette], centre: np.ndarray, radius: float
+) -> np.ndarray:
     """(N,) px, 0 where the ray finds a place that all others admit."""
     view = views[index]
-    rays = np.linalg.solve(view.K, np.c_[outlines[index].uv, np.ones(len(outlines[index].uv))].T).T @ view.world_from_camera[:3, :3].T
+    rays = (
+        np.linalg.solve(view.K, np.c_[outlines[index].uv, np.ones(len(outlines[index].uv))].T).T
+        @ view.world_from_camera[:3, :3].T
+    )
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     eye = view.world_from_camera[:3, 3]
     middle = (centre - eye) @ rays.T
@@ -76,7 +81,12 @@ def _misses(index: int, outlines: Sequence[_Outline], views: Sequence[Silhouette
 
 
 def _admitted(
-    index: int, outlines: Sequence[_Outline], views: Sequence[Silhouette], eye: np.ndarray, rays: np.ndarray, t: np.ndarray
+    index: int,
+    outlines: Sequence[_Outline],
+    views: Sequence[Silhouette],
+    eye: np.ndarray,
+    rays: np.ndarray,
+    t: np.ndarray,
 ) -> np.ndarray:
     """(N, T) least signed distance to the outlines of all other pictures, px."""
     points = (eye + t[..., None] * rays[:, None]).reshape(-1, 3)
@@ -97,7 +107,9 @@ def _admitted(
 
 def _outline(view: Silhouette) -> _Outline:
     m = view.mask.astype(np.uint8)
-    distance = (cv2.distanceTransform(m, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - m, cv2.DIST_L2, 5)).astype(np.float32)
+    distance = (cv2.distanceTransform(m, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - m, cv2.DIST_L2, 5)).astype(
+        np.float32
+    )
     distance += np.where(view.mask, np.float32(-0.5), np.float32(0.5))
     contours = cv2.findContours(m, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
     points = np.concatenate([c[:, 0] for c in contours]).astype(float) if contours else np.empty((0, 2))

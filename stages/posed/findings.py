@@ -35,16 +35,22 @@ class Findings:
         out = []
         if self.repair is not None:
             r = self.repair
-            out.append(f"the picture {r.name} does not fit the others: {r.what} would restore the agreement of the silhouettes "
-                       f"(mean {r.before:.3f} -> {r.after:.3f}). Set posed.apply_repair=true, or correct the picture or its camera")
+            out.append(
+                f"the picture {r.name} does not fit the others: {r.what} would restore the agreement of the silhouettes "
+                f"(mean {r.before:.3f} -> {r.after:.3f}). Set posed.apply_repair=true, or correct the picture or its camera"
+            )
         if self.fov_deg is not None:
-            out.append(f"the silhouettes agree better with a horizontal field of view of {self.fov_deg:.1f} degrees than with "
-                       f"{self.fov_now_deg:.1f} (mean {self.agreement.mean():.3f} -> {self.fov_agreement:.3f}). Set "
-                       "posed.apply_field_of_view=true")
+            out.append(
+                f"the silhouettes agree better with a horizontal field of view of {self.fov_deg:.1f} degrees than with "
+                f"{self.fov_now_deg:.1f} (mean {self.agreement.mean():.3f} -> {self.fov_agreement:.3f}). Set "
+                "posed.apply_field_of_view=true"
+            )
         if not out and self.agreement.mean() < 0.85:
             worst = self.names[int(self.agreement.argmin())]
-            out.append(f"the silhouettes agree badly (mean {self.agreement.mean():.2f}, least {worst}: {self.agreement.min():.2f}): cameras"
-                       " or masks are off, and no single repair explains it")
+            out.append(
+                f"the silhouettes agree badly (mean {self.agreement.mean():.2f}, least {worst}: {self.agreement.min():.2f}): cameras"
+                " or masks are off, and no single repair explains it"
+            )
         return out  # fmt: skip
 
 
@@ -58,7 +64,9 @@ def check(views: Sequence[Silhouette]) -> Findings | None:
         scores = Agreement(chosen).scores()
     except ValueError:
         return None
-    factor = best_focal_factor([chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, VIEWS_FOR_LENS).round().astype(int))])
+    factor = best_focal_factor(
+        [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, VIEWS_FOR_LENS).round().astype(int))]
+    )
     better = _mean_agreement(chosen, factor)
     clear = better - float(scores.mean()) > FOV_GAIN and abs(factor - 1) > FOV_CHANGE
     repair = proposed_repair(chosen, focal_factors=(1.0, factor) if clear else (1.0,))

@@ -23,7 +23,9 @@ TURNED = 0.0
 """cosine to the common point below which a camera looks away from it"""
 
 
-def read(root: Path, format: str = "auto", axes: str = "opengl", distance: float = 2.5, fov_deg: float = 0.0) -> PosedSet:
+def read(
+    root: Path, format: str = "auto", axes: str = "opengl", distance: float = 2.5, fov_deg: float = 0.0
+) -> PosedSet:
     """The cameras of the folder. Raises CaptureError by file and frame."""
     found = {name: path for name, find in FINDERS.items() if (path := find(root)) is not None}
     if format != "auto":
@@ -42,7 +44,9 @@ def read(root: Path, format: str = "auto", axes: str = "opengl", distance: float
         case "views":
             out = read_views.read(root, path, distance, fov_deg)
         case _:
-            out = {"llff": read_llff, "neus": read_neus, "middlebury": read_middlebury, "colmap": read_colmap}[name].read(root, path)
+            out = {"llff": read_llff, "neus": read_neus, "middlebury": read_middlebury, "colmap": read_colmap}[
+                name
+            ].read(root, path)
     refuse_mixed(out)
     if len(found) > 1:
         others = ", ".join(found[k].name for k in list(found)[1:])

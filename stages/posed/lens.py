@@ -33,7 +33,13 @@ class Pinhole:
     def scaled(self, scale: float) -> Pinhole:
         """Pixel centres at integers."""
         w, h = max(1, round(self.width * scale)), max(1, round(self.height * scale))
-        S = np.array([[w / self.width, 0, 0.5 * w / self.width - 0.5], [0, h / self.height, 0.5 * h / self.height - 0.5], [0, 0, 1]])
+        S = np.array(
+            [
+                [w / self.width, 0, 0.5 * w / self.width - 0.5],
+                [0, h / self.height, 0.5 * h / self.height - 0.5],
+                [0, 0, 1],
+            ]
+        )
         return Pinhole(w, h, S @ self.K)
 
 
@@ -55,7 +61,9 @@ def common(lenses: Sequence[Pinhole]) -> Pinhole:
     """The pinhole that all pictures are brought to. Raises CaptureError where they are too different to share one."""
     first = lenses[0]
     same = all(
-        (p.width, p.height) == (first.width, first.height) and np.abs(p.K - first.K).max() < SAME_PX and abs(p.K[0, 1]) < SAME_PX
+        (p.width, p.height) == (first.width, first.height)
+        and np.abs(p.K - first.K).max() < SAME_PX
+        and abs(p.K[0, 1]) < SAME_PX
         for p in lenses
     )
     if same:
@@ -78,7 +86,12 @@ def common(lenses: Sequence[Pinhole]) -> Pinhole:
 def _edges(p: Pinhole) -> tuple[float, float, float, float]:
     """Left, top, right, bottom of the picture at distance 1."""
     K = p.K
-    return (-0.5 - K[0, 2]) / K[0, 0], (-0.5 - K[1, 2]) / K[1, 1], (p.width - 0.5 - K[0, 2]) / K[0, 0], (p.height - 0.5 - K[1, 2]) / K[1, 1]
+    return (
+        (-0.5 - K[0, 2]) / K[0, 0],
+        (-0.5 - K[1, 2]) / K[1, 1],
+        (p.width - 0.5 - K[0, 2]) / K[0, 0],
+        (p.height - 0.5 - K[1, 2]) / K[1, 1],
+    )
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,11 @@ class Warp:
     def of(camera: PosedCamera, target: Pinhole) -> Warp:
         """Exact to 1e-3 px."""
         size = (target.width, target.height)
-        if camera.lens == "none" and size == (camera.width, camera.height) and np.abs(camera.K - target.K).max() < SAME_PX:
+        if (
+            camera.lens == "none"
+            and size == (camera.width, camera.height)
+            and np.abs(camera.K - target.K).max() < SAME_PX
+        ):
             return Warp(size, None, None)
         v, u = np.mgrid[: target.height, : target.width].astype(np.float64)
         rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(target.K).T
@@ -112,7 +129,9 @@ def _distorted(camera: PosedCamera, rays: np.ndarray) -> np.ndarray:
     """(N, 2) px of the camera's own picture that rays (N, 3), z = 1, fall on."""
     match camera.lens:
         case "opencv":
-            return cv2.projectPoints(rays, np.zeros(3), np.zeros(3), camera.K, np.array(camera.distortion))[0].reshape(-1, 2)
+            return cv2.projectPoints(rays, np.zeros(3), np.zeros(3), camera.K, np.array(camera.distortion))[0].reshape(
+                -1, 2
+            )
         case "fisheye":
             points = rays[:, None, :2].copy()
             return cv2.fisheye.distortPoints(points, camera.K, np.array(camera.distortion)).reshape(-1, 2)

@@ -40,14 +40,23 @@ def _by_cameras(out: Look, found: PosedSet, config: PosedConfig) -> None:
     bent = sum(c.lens != "none" for c in found.cameras)
     undo = f", {bent} with distortion to undo" if bent else ""
     out.sections.append(("lens", [f"{lens.K[0, 0]:.1f} px at {lens.width}x{lens.height}{undo}"]))
-    scale = f"{config.metres_per_unit:g} m a unit" if config.metres_per_unit else "unknown: the twin is in units of the file"
+    scale = (
+        f"{config.metres_per_unit:g} m a unit"
+        if config.metres_per_unit
+        else "unknown: the twin is in units of the file"
+    )
     out.sections.append(("scale", [scale]))
     if len(found.points):
         out.sections.append(("points", [f"{len(found.points):,}"]))
     out.notes += found.notes
     width, height = max(sizes, key=lambda size: (size[0] * size[1], size))
-    out.figures |= {"frames": len(found.cameras), "format": found.format, "focal_px": round(float(lens.K[0, 0]), 2),
-                    "width_px": width, "height_px": height}  # of the largest
+    out.figures |= {
+        "frames": len(found.cameras),
+        "format": found.format,
+        "focal_px": round(float(lens.K[0, 0]), 2),
+        "width_px": width,
+        "height_px": height,
+    }  # of the largest
 
 
 def _by_pictures(out: Look, cameras: tuple[PosedCamera, ...], config: PosedConfig) -> None:

@@ -75,7 +75,9 @@ def _given(path: Path, size: tuple[int, int]) -> np.ndarray:
     least = np.iinfo(mask.dtype).max // 2 if mask.max() > 1 else 0
     between = float(((mask > 0.06 * mask.max()) & (mask < 0.94 * mask.max())).sum()) / max(1, int((mask > 0).sum()))
     if between > MOST_BETWEEN:
-        raise CaptureError(f"{path} is no mask: {100 * between:.0f} % of what is not black is grey", "give masks in black and white")
+        raise CaptureError(
+            f"{path} is no mask: {100 * between:.0f} % of what is not black is grey", "give masks in black and white"
+        )
     return mask > least
 
 

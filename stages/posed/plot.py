@@ -36,7 +36,9 @@ def turning(cameras: Sequence[Shown], centre: np.ndarray, guilty: str = "", coun
     return np.vstack([np.hstack(views[: count // 2]), np.hstack(views[count // 2 :])])
 
 
-def scene(cameras: Sequence[Shown], centre: np.ndarray, world_from_eye: np.ndarray, radius: float, guilty: str = "") -> np.ndarray:
+def scene(
+    cameras: Sequence[Shown], centre: np.ndarray, world_from_eye: np.ndarray, radius: float, guilty: str = ""
+) -> np.ndarray:
     """One look at the scene: far cameras first."""
     out = np.full((SIZE, SIZE, 3), 250, np.uint8)
     eye_from_world = np.linalg.inv(world_from_eye)
@@ -78,5 +80,3 @@ def _project(P: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def _pixel(at: np.ndarray) -> tuple[int, int]:
     return int(np.clip(at[0], -4 * SIZE, 4 * SIZE)), int(np.clip(at[1], -4 * SIZE, 4 * SIZE))
-
-

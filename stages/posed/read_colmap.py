@@ -26,7 +26,9 @@ FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", "dense/sparse", ".")
 
 def find(root: Path) -> Path | None:
     """The folder of the model, or None."""
-    return next((root / f for f in FOLDERS if any((root / f / f"cameras{s}").is_file() for s in (".bin", ".txt"))), None)
+    return next(
+        (root / f for f in FOLDERS if any((root / f / f"cameras{s}").is_file() for s in (".bin", ".txt"))), None
+    )
 
 
 def read(root: Path, folder: Path) -> PosedSet:
@@ -35,15 +37,23 @@ def read(root: Path, folder: Path) -> PosedSet:
     suffix = ".bin" if binary else ".txt"
     for part in ("images", "cameras"):
         if not (folder / f"{part}{suffix}").is_file():
-            raise CaptureError(f"{folder} has no {part}{suffix}", "copy all files of the model: cameras, images, points3D")
+            raise CaptureError(
+                f"{folder} has no {part}{suffix}", "copy all files of the model: cameras, images, points3D"
+            )
     lenses = dict(binary_cameras(folder / "cameras.bin") if binary else text_cameras(folder / "cameras.txt"))
     images = list(binary_images(folder / "images.bin") if binary else text_images(folder / "images.txt"))
     refuse_count(len(images), folder / f"images{suffix}")
     pictures = root / "images" if (root / "images").is_dir() else root
-    cameras = [_camera(pictures, root, folder / f"images{suffix}", lenses, image) for image in sorted(images, key=lambda i: i[1])]
+    cameras = [
+        _camera(pictures, root, folder / f"images{suffix}", lenses, image)
+        for image in sorted(images, key=lambda i: i[1])
+    ]
     names = [c.name for c in cameras]
     if len(set(names)) < len(names):
-        raise CaptureError(f"{folder / f'images{suffix}'} names {next(n for n in names if names.count(n) > 1)} twice", "keep one of them")
+        raise CaptureError(
+            f"{folder / f'images{suffix}'} names {next(n for n in names if names.count(n) > 1)} twice",
+            "keep one of them",
+        )
     file = folder / f"points3D{suffix}"
     points = (binary_points(file) if binary else text_points(file)) if file.is_file() else np.empty((0, 3))
     return PosedSet("colmap", folder, tuple(cameras), points)
@@ -60,7 +70,8 @@ def _camera(pictures: Path, root: Path, path: Path, lenses: dict[int, Lens], ima
     sx, sy = size[0] / width, size[1] / height
     if abs(sx * height - size[1]) > 2:
         raise CaptureError(
-            f"{where}: the picture has {size[0]}x{size[1]} px, its camera {width}x{height}", "the picture was cropped or turned"
+            f"{where}: the picture has {size[0]}x{size[1]} px, its camera {width}x{height}",
+            "the picture was cropped or turned",
         )
     K = np.diag([sx, sy, 1.0]) @ K
     K[:2, 2] -= 0.5
@@ -70,5 +81,9 @@ def _camera(pictures: Path, root: Path, path: Path, lenses: dict[int, Lens], ima
     pose = np.eye(4)
     pose[:3, :3] = rotation_of(qt[:4] / norm).T
     pose[:3, 3] = -pose[:3, :3] @ qt[4:]
-    mask = next((p for p in (root / "masks" / f"{name}.png", (root / "masks" / name).with_suffix(".png")) if p.is_file()), None)
-    return PosedCamera(name, picture, require_camera_matrix(K, size, where), require_rigid(pose, where), *size, lens, distortion, mask)
+    mask = next(
+        (p for p in (root / "masks" / f"{name}.png", (root / "masks" / name).with_suffix(".png")) if p.is_file()), None
+    )
+    return PosedCamera(
+        name, picture, require_camera_matrix(K, size, where), require_rigid(pose, where), *size, lens, distortion, mask
+    )

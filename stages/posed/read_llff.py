@@ -23,11 +23,15 @@ def read(root: Path, path: Path) -> PosedSet:
     rows = load_array(path)
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind not in "fiu":
         shape = getattr(rows, "shape", "an archive")
-        raise CaptureError(f"{path.name}: {shape}; expected a table of numbers with 17 columns", "write it with LLFF's imgs2poses.py")
+        raise CaptureError(
+            f"{path.name}: {shape}; expected a table of numbers with 17 columns", "write it with LLFF's imgs2poses.py"
+        )
     refuse_count(len(rows), path)
     pictures, folder = _pictures(root, len(rows))
     masks = _beside(root, folder.replace("images", "masks"), pictures)
-    cameras = [_camera(row, i, pictures[i], masks.get(pictures[i].stem), path) for i, row in enumerate(rows.astype(float))]
+    cameras = [
+        _camera(row, i, pictures[i], masks.get(pictures[i].stem), path) for i, row in enumerate(rows.astype(float))
+    ]
     return PosedSet("llff", path, tuple(cameras), notes=() if folder == "images" else (f"pictures of {folder}/",))
 
 
@@ -39,7 +43,8 @@ def _pictures(root: Path, count: int) -> tuple[list[Path], str]:
             return sorted(found), folder
         tried[folder] = len(found)
     raise CaptureError(
-        f"{root / NAME} has {count} rows, the folders have {tried} pictures", "one picture per row, in the order of their names"
+        f"{root / NAME} has {count} rows, the folders have {tried} pictures",
+        "one picture per row, in the order of their names",
     )
 
 

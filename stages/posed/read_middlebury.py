@@ -25,7 +25,8 @@ def read(root: Path, path: Path) -> PosedSet:
     lines = [line.split() for line in read_text(path, most=16 << 20).splitlines() if line.strip()]
     if not lines or len(lines[0]) != 1 or not lines[0][0].isdecimal() or len(lines[0][0]) > 6:
         raise CaptureError(
-            f"{path.name}, line 1: expected the number of pictures", "see the format's README: a count, then a line per picture"
+            f"{path.name}, line 1: expected the number of pictures",
+            "see the format's README: a count, then a line per picture",
         )
     if int(lines[0][0]) != len(lines) - 1:
         raise CaptureError(f"{path.name} says {lines[0][0]} pictures and names {len(lines) - 1}", "correct the count")
@@ -46,7 +47,9 @@ def _camera(root: Path, path: Path, line: int, words: list[str], masks: dict[str
     except ValueError as e:
         raise CaptureError(f"{where}: {str(e)[:80]}", "21 numbers after the name") from e
     if len(values) != 21 or not np.isfinite(values).all():
-        raise CaptureError(f"{where}: {len(values)} numbers; expected 21 finite ones", "K (9), R (9), t (3), row by row")
+        raise CaptureError(
+            f"{where}: {len(values)} numbers; expected 21 finite ones", "K (9), R (9), t (3), row by row"
+        )
     picture = picture_at(root, words[0], where)
     size = size_of(picture)
     K = require_camera_matrix(values[:9].reshape(3, 3), size, where)

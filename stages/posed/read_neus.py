@@ -26,7 +26,9 @@ def read(root: Path, path: Path) -> PosedSet:
     """All pictures of image/ (or images/) with the masks of mask/. Raises CaptureError by file and frame."""
     arrays = load_array(path)
     if not isinstance(arrays, dict):
-        raise CaptureError(f"{path.name} holds one array; expected world_mat_0, scale_mat_0, ..", "save the archive with numpy.savez")
+        raise CaptureError(
+            f"{path.name} holds one array; expected world_mat_0, scale_mat_0, ..", "save the archive with numpy.savez"
+        )
     indices = sorted(int(m[1]) for k in arrays if (m := re.fullmatch(r"world_mat_(\d{1,6})", k)))
     refuse_count(len(indices), path)
     pictures = pictures_in(root / "image") or pictures_in(root / "images")
@@ -38,7 +40,8 @@ def read(root: Path, path: Path) -> PosedSet:
     masks = pictures_in(root / "mask") or pictures_in(root / "masks")
     if masks and len(masks) != len(pictures):
         raise CaptureError(
-            f"mask/ has {len(masks)} pictures and image/ has {len(pictures)}", "one mask per picture, in the same order, or none"
+            f"mask/ has {len(masks)} pictures and image/ has {len(pictures)}",
+            "one mask per picture, in the same order, or none",
         )
     cameras = [_camera(arrays, i, pictures[i], masks[i] if masks else None, path) for i in indices]
     return PosedSet("neus", path, tuple(cameras), sphere=_sphere(arrays, path))
@@ -47,7 +50,10 @@ def read(root: Path, path: Path) -> PosedSet:
 def _mat(arrays: dict, name: str, path: Path) -> np.ndarray:
     m = arrays.get(name)
     if m is None or m.shape not in ((4, 4), (3, 4)) or m.dtype.kind not in "fiu" or not np.isfinite(m).all():
-        raise CaptureError(f"{path.name}: {name} is {'missing' if m is None else f'{m.dtype} {m.shape}'}", "expected 4x4 finite numbers")
+        raise CaptureError(
+            f"{path.name}: {name} is {'missing' if m is None else f'{m.dtype} {m.shape}'}",
+            "expected 4x4 finite numbers",
+        )
     return m.astype(float)
 
 
@@ -61,7 +67,10 @@ def _similarity(arrays: dict, i: int, path: Path) -> np.ndarray:
         or np.abs(S[:3, :3] - scale * np.eye(3)).max() > 1e-4 * scale
         or np.abs(S[3] - [0, 0, 0, 1]).max() > 1e-6
     ):
-        raise CaptureError(f"{path.name}, frame {i}: scale_mat is {S.round(4).tolist()}", "expected one scale on the diagonal and a shift")
+        raise CaptureError(
+            f"{path.name}, frame {i}: scale_mat is {S.round(4).tolist()}",
+            "expected one scale on the diagonal and a shift",
+        )
     return S
 
 
@@ -74,7 +83,9 @@ def _camera(arrays: dict, i: int, picture: Path, mask: Path | None, path: Path) 
     size = size_of(picture)
     require_camera_matrix(K, size, where)
     if abs(K[0, 1]) > SKEW_TOLERANCE * K[0, 0]:
-        raise CaptureError(f"{where}: its projection has a skew of {K[0, 1]:.4g} px", "world_mat does not fit scale_mat")
+        raise CaptureError(
+            f"{where}: its projection has a skew of {K[0, 1]:.4g} px", "world_mat does not fit scale_mat"
+        )
     pose = sphere_from_camera.copy()
     pose[:3, 3] = S[0, 0] * pose[:3, 3] + S[:3, 3]
     return PosedCamera(picture.name, picture, K, pose, *size, mask=mask)

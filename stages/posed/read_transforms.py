@@ -12,7 +12,15 @@ import numpy as np
 
 from stages.core.errors import CaptureError
 from stages.core.plain_files import read_json
-from stages.core.posed_cameras import LensModel, PosedCamera, PosedSet, from_opengl, pinhole, require_camera_matrix, require_rigid
+from stages.core.posed_cameras import (
+    LensModel,
+    PosedCamera,
+    PosedSet,
+    from_opengl,
+    pinhole,
+    require_camera_matrix,
+    require_rigid,
+)
 from stages.posed.values import matrix, number, picture_at, refuse_count, size_of
 
 NAMES = ("transforms.json", "transforms_train.json")
@@ -41,21 +49,28 @@ def read(root: Path, path: Path, axes: str = "opengl") -> PosedSet:
     frames = data.get("frames") if isinstance(data, dict) else None
     if not isinstance(frames, list) or not all(isinstance(f, dict) for f in frames):
         raise CaptureError(
-            f"{path.name}: no list of frames", 'expected {"camera_angle_x": .., "frames": [{"file_path", "transform_matrix"}]}'
+            f"{path.name}: no list of frames",
+            'expected {"camera_angle_x": .., "frames": [{"file_path", "transform_matrix"}]}',
         )
     refuse_count(len(frames), path, 1)
     cameras, notes = [], []
     for i, frame in enumerate(frames):
-        cameras.append(_camera(root, path, data, frame, f"{path.name}, frame {i} ({str(frame.get('file_path'))[:80]})", axes))
+        cameras.append(
+            _camera(root, path, data, frame, f"{path.name}, frame {i} ({str(frame.get('file_path'))[:80]})", axes)
+        )
     _refuse_twice(cameras, path)
     if "applied_transform" in data or "applied_scale" in data:
-        notes.append(f"{path.name} moved or scaled its world (applied_transform, applied_scale); the twin lies in the moved one")
+        notes.append(
+            f"{path.name} moved or scaled its world (applied_transform, applied_scale); the twin lies in the moved one"
+        )
     unit = number(data, "depth_unit_scale_factor", path.name, NERFSTUDIO_DEPTH_UNIT)
     kind = "nerfstudio" if any(k in data or k in frames[0] for k in ("fl_x", "camera_model", "w")) else "blender"
     return PosedSet(kind, path, tuple(cameras), notes=tuple(notes), depth_unit=unit)
 
 
-def _camera(root: Path, path: Path, data: Mapping[str, Any], frame: Mapping[str, Any], where: str, axes: str) -> PosedCamera:
+def _camera(
+    root: Path, path: Path, data: Mapping[str, Any], frame: Mapping[str, Any], where: str, axes: str
+) -> PosedCamera:
     picture = picture_at(root, frame.get("file_path"), where)
     if "transform_matrix" not in frame:
         raise CaptureError(f"{where}: no transform_matrix", "each frame needs its camera")
@@ -64,10 +79,16 @@ def _camera(root: Path, path: Path, data: Mapping[str, Any], frame: Mapping[str,
     size = size_of(picture)
     K = require_camera_matrix(_intrinsics(both, size, where), size, where)
     lens, distortion = _distortion(both, where)
-    named = {k: picture_at(root, frame[key], where) for k, key in (("mask", "mask_path"), ("depth", "depth_file_path")) if frame.get(key)}
+    named = {
+        k: picture_at(root, frame[key], where)
+        for k, key in (("mask", "mask_path"), ("depth", "depth_file_path"))
+        if frame.get(key)
+    }
     name = str(frame["file_path"]).removeprefix("./")
     world_from_camera = from_opengl(pose) if axes == "opengl" else pose
-    return PosedCamera(name, picture, K, world_from_camera, *size, lens, distortion, named.get("mask"), named.get("depth"))
+    return PosedCamera(
+        name, picture, K, world_from_camera, *size, lens, distortion, named.get("mask"), named.get("depth")
+    )
 
 
 def _intrinsics(values: Mapping[str, Any], size: tuple[int, int], where: str) -> np.ndarray:
@@ -80,7 +101,8 @@ def _intrinsics(values: Mapping[str, Any], size: tuple[int, int], where: str) ->
         return pinhole(fx * sx, number(values, "fl_y", where, fx) * sy, cx * sx - 0.5, cy * sy - 0.5)
     if "camera_angle_x" not in values:
         raise CaptureError(
-            f"{where}: neither fl_x nor camera_angle_x", "give the focal length in px, or the horizontal field of view in radians"
+            f"{where}: neither fl_x nor camera_angle_x",
+            "give the focal length in px, or the horizontal field of view in radians",
         )
     f = w / 2 / math.tan(_angle(values, "camera_angle_x", where) / 2)
     fy = h / 2 / math.tan(_angle(values, "camera_angle_y", where) / 2) if "camera_angle_y" in values else f
@@ -110,7 +132,9 @@ def _shrunk(stated: tuple[float, float], size: tuple[int, int], where: str) -> t
 def _distortion(values: Mapping[str, Any], where: str) -> tuple[LensModel, tuple[float, ...]]:
     model = str(values.get("camera_model", "OPENCV")).upper()
     if model not in LENSES:
-        raise CaptureError(f"{where}: camera_model {model[:40]}", f"undistort the pictures first, or use one of {', '.join(LENSES)}")
+        raise CaptureError(
+            f"{where}: camera_model {model[:40]}", f"undistort the pictures first, or use one of {', '.join(LENSES)}"
+        )
     lens = LENSES[model]
     if lens == "none":
         return "none", ()
@@ -124,5 +148,7 @@ def _refuse_twice(cameras: list[PosedCamera], path: Path) -> None:
     seen: dict[Path, int] = {}
     for i, c in enumerate(cameras):
         if c.picture in seen:
-            raise CaptureError(f"{path.name}: frames {seen[c.picture]} and {i} are of one picture ({c.name})", "keep one of them")
+            raise CaptureError(
+                f"{path.name}: frames {seen[c.picture]} and {i} are of one picture ({c.name})", "keep one of them"
+            )
         seen[c.picture] = i

@@ -35,4 +35,6 @@ def read(root: Path, folder: Path, distance: float, fov_deg: float) -> PosedSet:
     cameras = canonical_views(w, h, distance, focal, names)
     cameras = [replace(c, picture=views[c.name], mask=masks.get(c.name), depth=depths.get(c.name)) for c in cameras]
     lens = f"{fov_deg:g} degrees" if fov_deg else "1111 px at 512 px"
-    return PosedSet("views", folder, tuple(cameras), notes=(f"{len(names)} canonical views at distance {distance:g}, lens {lens}",))
+    return PosedSet(
+        "views", folder, tuple(cameras), notes=(f"{len(names)} canonical views at distance {distance:g}, lens {lens}",)
+    )

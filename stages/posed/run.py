@@ -19,7 +19,7 @@ from stages.posed.lens import Pinhole, Warp, common, undistorted
 from stages.posed.masks import mask_of, read_picture
 from stages.posed.write import Frame, Writer
 
-NO_SCALE = ("the scale is not known: lengths are in units of the camera file. Set posed.metres_per_unit to have metres")
+NO_SCALE = "the scale is not known: lengths are in units of the camera file. Set posed.metres_per_unit to have metres"
 
 
 class Run:
@@ -44,7 +44,9 @@ class Run:
             self._apply(found)
         target = self._target()
         writer = Writer(self.found, target, self._scale(), self.out)
-        for k, frame in enumerate(ordered_map(lambda i: self._frame(i, target), range(len(self.cameras)), self.context.workers)):
+        for k, frame in enumerate(
+            ordered_map(lambda i: self._frame(i, target), range(len(self.cameras)), self.context.workers)
+        ):
             writer.add(frame)
             self.context.progress(len(masks) + k + 1, len(masks) + len(self.cameras), f"writing {self.cameras[k].name}")
         self.done.warnings += writer.finish(metric=bool(self.config.metres_per_unit))
@@ -52,7 +54,9 @@ class Run:
             self.done.warnings.append(NO_SCALE)
         self.done.metrics |= {**self._metrics(found), **writer.metrics()}
         self.done.frames = writer.counts() if masks else {"whole": len(self.cameras)}
-        self.done.pictures = writer.pictures(found.repair.name if found is not None and found.repair is not None else "")
+        self.done.pictures = writer.pictures(
+            found.repair.name if found is not None and found.repair is not None else ""
+        )
         return self.done
 
     def _scale(self) -> float:
@@ -87,12 +91,16 @@ class Run:
         repair, fov = found.repair, found.fov_deg
         if repair is not None and self.config.apply_repair:
             self.turns[repair.name] = repair.what
-            self.done.warnings.append(f"as asked, the picture {repair.name} was repaired: {repair.what} "
-                                      f"(mean agreement {repair.before:.3f} -> {repair.after:.3f})")
+            self.done.warnings.append(
+                f"as asked, the picture {repair.name} was repaired: {repair.what} "
+                f"(mean agreement {repair.before:.3f} -> {repair.after:.3f})"
+            )
             found = replace(found, repair=None)
         if fov is not None and self.config.apply_field_of_view:
             self.cameras = [_with_focal(c, found.focal_factor) for c in self.cameras]
-            self.done.warnings.append(f"as asked, the field of view of {found.fov_now_deg:.1f} degrees was replaced by {fov:.1f}")
+            self.done.warnings.append(
+                f"as asked, the field of view of {found.fov_now_deg:.1f} degrees was replaced by {fov:.1f}"
+            )
             found = replace(found, fov_deg=None)
         self.done.warnings += found.warnings()
 
@@ -106,8 +114,15 @@ class Run:
         picture, alpha = _read(camera)
         mask, source = mask_of(camera, picture, alpha, self.config.masks)
         turn = REPAIRS[self.turns.get(camera.name, "as it is")]
-        return Frame(index, camera, np.ascontiguousarray(turn(picture)), np.ascontiguousarray(turn(mask)), source, Warp.of(camera, target),
-                     alpha is None and camera.name not in self.turns)
+        return Frame(
+            index,
+            camera,
+            np.ascontiguousarray(turn(picture)),
+            np.ascontiguousarray(turn(mask)),
+            source,
+            Warp.of(camera, target),
+            alpha is None and camera.name not in self.turns,
+        )
 
     def _metrics(self, found: findings.Findings | None) -> dict[str, float | int | str | None]:
         out: dict[str, float | int | str | None] = {
@@ -115,12 +130,14 @@ class Run:
             "unit": f"{self.config.metres_per_unit:g} m" if self.config.metres_per_unit else UNKNOWN,
         }
         if found is not None:
-            out |= {"silhouettes_agree_mean": round(float(found.agreement.mean()), 4),
-                    "silhouettes_agree_least": round(float(found.agreement.min()), 4),
-                    "least_agreeing_picture": found.names[int(found.agreement.argmin())],
-                    "proposed_repair": "none" if found.repair is None else f"{found.repair.name}: {found.repair.what}",
-                    "field_of_view_deg": round(found.fov_now_deg, 2),
-                    "proposed_field_of_view_deg": None if found.fov_deg is None else round(found.fov_deg, 2)}
+            out |= {
+                "silhouettes_agree_mean": round(float(found.agreement.mean()), 4),
+                "silhouettes_agree_least": round(float(found.agreement.min()), 4),
+                "least_agreeing_picture": found.names[int(found.agreement.argmin())],
+                "proposed_repair": "none" if found.repair is None else f"{found.repair.name}: {found.repair.what}",
+                "field_of_view_deg": round(found.fov_now_deg, 2),
+                "proposed_field_of_view_deg": None if found.fov_deg is None else round(found.fov_deg, 2),
+            }
         return out  # fmt: skip
 
 

@@ -32,7 +32,9 @@ class PosedStage(Stage):
 
         read(inputs["capture"].path, config.format, config.axes, config.views_distance, config.field_of_view_deg)
 
-    def run(self, inputs: Mapping[str, ArtifactRef], config: PosedConfig, out: Path, context: StageContext) -> StageReport:
+    def run(
+        self, inputs: Mapping[str, ArtifactRef], config: PosedConfig, out: Path, context: StageContext
+    ) -> StageReport:
         """Writes every output."""
         from stages.core.private_copy import private_copy
         from stages.core.routes import posed_files

@@ -62,7 +62,8 @@ def matrix(value: Any, shapes: tuple[tuple[int, int], ...], where: str) -> np.nd
         ) from e
     if out.shape not in shapes or not np.isfinite(out).all():
         raise CaptureError(
-            f"{where}: a matrix of {out.shape}; expected {' or '.join(f'{a}x{b}' for a, b in shapes)}, finite", "correct the matrix"
+            f"{where}: a matrix of {out.shape}; expected {' or '.join(f'{a}x{b}' for a, b in shapes)}, finite",
+            "correct the matrix",
         )
     return out
 
@@ -73,7 +74,9 @@ def picture_at(root: Path, name: Any, where: str, suffixes: tuple[str, ...] = SU
         raise CaptureError(f"{where}: the picture's name is {str(name)[:60]!r}", "name a picture below the folder")
     plain = Path(name.replace("\\", "/"))
     if plain.is_absolute() or ".." in plain.parts:
-        raise CaptureError(f"{where}: {name} leads out of the folder", "copy the pictures into the folder and name them relative to it")
+        raise CaptureError(
+            f"{where}: {name} leads out of the folder", "copy the pictures into the folder and name them relative to it"
+        )
     given = root / plain
     if given.suffix.lower() in suffixes:
         if os.path.isfile(given):  # noqa: PTH113 - unlike Path.is_file, False for names that no disk can hold
@@ -82,14 +85,20 @@ def picture_at(root: Path, name: Any, where: str, suffixes: tuple[str, ...] = SU
     for suffix in (s for small in suffixes for s in (small, small.upper())):
         if os.path.isfile(path := Path(f"{given}{suffix}")):  # noqa: PTH113
             return path
-    raise CaptureError(f"{where}: there is no picture {name} with any of {', '.join(suffixes)}", f"put it into {root.name}/")
+    raise CaptureError(
+        f"{where}: there is no picture {name} with any of {', '.join(suffixes)}", f"put it into {root.name}/"
+    )
 
 
 def pictures_in(folder: Path) -> list[Path]:
     """Pictures of a folder in the order of their names' numbers; [] where it is absent."""
     from stages.core.frame_names import natural
 
-    found = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")] if folder.is_dir() else []
+    found = (
+        [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+        if folder.is_dir()
+        else []
+    )
     return sorted(found, key=natural)
 
 
@@ -131,4 +140,7 @@ def size_of(path: Path) -> tuple[int, int]:
 def refuse_count(count: int, path: Path, least: int = 2) -> None:
     """Raises CaptureError for too few or far too many frames."""
     if not least <= count <= MOST_FRAMES:
-        raise CaptureError(f"{path} has {count} frames; expected {least} to {MOST_FRAMES:,}", "give a camera for each of several pictures")
+        raise CaptureError(
+            f"{path} has {count} frames; expected {least} to {MOST_FRAMES:,}",
+            "give a camera for each of several pictures",
+        )

@@ -73,12 +73,18 @@ class Writer:
         if meeting is not None:
             return meeting
         bounds = [b for c in self.found.cameras if (b := c.bounds) is not None]
-        ahead = float(np.median([np.sqrt(a * b) for a, b in bounds])) if bounds else float(np.linalg.norm(np.ptp(poses[:, :3, 3], axis=0)))
+        ahead = (
+            float(np.median([np.sqrt(a * b) for a, b in bounds]))
+            if bounds
+            else float(np.linalg.norm(np.ptp(poses[:, :3, 3], axis=0)))
+        )
         return (poses[:, :3, 3] + max(ahead, 1e-6) * poses[:, :3, 2]).mean(0)
 
     def _rig(self) -> Rig:
         K = self.target.K
-        away = [float((self.centre - c.world_from_camera[:3, 3]) @ c.world_from_camera[:3, 2]) for c in self.found.cameras]
+        away = [
+            float((self.centre - c.world_from_camera[:3, 3]) @ c.world_from_camera[:3, 2]) for c in self.found.cameras
+        ]
         middle = self.scale * max(float(np.median(away)), 1e-9)
         baseline = NEAR_DISPARITY_PX * middle / K[0, 0]
         rig = Rig(self.target.width, self.target.height, K[0, 0], K[1, 1], K[0, 2], K[1, 2], float(baseline))
@@ -88,7 +94,11 @@ class Writer:
     def add(self, frame: Frame) -> None:
         """Write picture, mask and disparity."""
         k, camera = frame.index, frame.camera
-        mask = frame.warp(frame.mask.astype(np.uint8), cv2.INTER_NEAREST) > 0 if frame.warp.maps is not None else frame.mask
+        mask = (
+            frame.warp(frame.mask.astype(np.uint8), cv2.INTER_NEAREST) > 0
+            if frame.warp.maps is not None
+            else frame.mask
+        )
         mask = self._sized(mask)
         name = self._write_picture(frame)
         write_mask(self.out / "masks" / f"{k:06d}.png", mask)
@@ -96,10 +106,27 @@ class Writer:
             write_mask(self.out / "masks/hidden" / f"{k:06d}.png", self._sized(frame.warp.outside))
         self._write_depth(frame, mask)
         area = int(mask.sum())
-        self.rows.append({"frame": k, "status": "ok", "reason": camera.name, "left": name, "right": "", "sharpness": 1.0,
-                          "exposure_ratio": 1.0, "row_offset_px": 0.0})
-        self.masks.append({"frame": k, "status": "given" if area else "lost", "trust": 1.0 if area else 0.0, "area_px": area,
-                           "reason": "the whole picture" if frame.mask_source == "none" else f"from {frame.mask_source}"})
+        self.rows.append(
+            {
+                "frame": k,
+                "status": "ok",
+                "reason": camera.name,
+                "left": name,
+                "right": "",
+                "sharpness": 1.0,
+                "exposure_ratio": 1.0,
+                "row_offset_px": 0.0,
+            }
+        )
+        self.masks.append(
+            {
+                "frame": k,
+                "status": "given" if area else "lost",
+                "trust": 1.0 if area else 0.0,
+                "area_px": area,
+                "reason": "the whole picture" if frame.mask_source == "none" else f"from {frame.mask_source}",
+            }
+        )
         self.poses.append(FramePose(k, self._pose(camera), "ok", 0, None, ""))
         self._vote(camera, mask)
         self._show(frame)
@@ -136,18 +163,33 @@ class Writer:
         if depth is not None:
             if frame.warp.maps is not None:
                 depth = frame.warp(np.nan_to_num(depth), cv2.INTER_NEAREST)
-            depth = cv2.resize(depth, mask.shape[::-1], interpolation=cv2.INTER_NEAREST) if depth.shape != mask.shape else depth
+            depth = (
+                cv2.resize(depth, mask.shape[::-1], interpolation=cv2.INTER_NEAREST)
+                if depth.shape != mask.shape
+                else depth
+            )
             self.with_depth += 1
-        disparity = none if depth is None else self.rig.disparity_from_depth(np.where(depth > 0, self.scale * depth, np.nan))
+        disparity = (
+            none if depth is None else self.rig.disparity_from_depth(np.where(depth > 0, self.scale * depth, np.nan))
+        )
         write_disparity(self.out / "disparity" / f"{frame.index:06d}.png", disparity)
-        write_sigma(self.out / "disparity/sigma" / f"{frame.index:06d}.png", np.where(np.isfinite(disparity), GIVEN_SIGMA_PX, np.nan))
+        write_sigma(
+            self.out / "disparity/sigma" / f"{frame.index:06d}.png",
+            np.where(np.isfinite(disparity), GIVEN_SIGMA_PX, np.nan),
+        )
 
     def _vote(self, camera: PosedCamera, mask: np.ndarray) -> None:
         if not len(self.found.points):
             return
         x = self.found.points @ camera.camera_from_world[:3, :3].T + camera.camera_from_world[:3, 3]
         uv = np.rint(np.nan_to_num(self.rig.project(x), nan=-1)).astype(int)
-        there = (x[:, 2] > 0) & (uv[:, 0] >= 0) & (uv[:, 1] >= 0) & (uv[:, 0] < self.rig.width) & (uv[:, 1] < self.rig.height)
+        there = (
+            (x[:, 2] > 0)
+            & (uv[:, 0] >= 0)
+            & (uv[:, 1] >= 0)
+            & (uv[:, 0] < self.rig.width)
+            & (uv[:, 1] < self.rig.height)
+        )
         self.votes[0] += there
         self.votes[1, there] += mask[uv[there, 1], uv[there, 0]]
 
@@ -169,16 +211,27 @@ class Writer:
         on_object = (looked >= 2) & (inside >= LEAST_POINT_VIEWS * looked)
         everything = self.scale * self.found.points @ TWIN_FROM_OBJECT
         points, scene = everything[on_object], everything[(looked >= 2) & (inside == 0)]
-        np.savez(self.out / "points.npz", xyz=points, scene_xyz=scene, observations=np.full(len(points), 3, np.int32),
-                 rms_px=np.full(len(points), 1.0, np.float32), metric=metric)
+        np.savez(
+            self.out / "points.npz",
+            xyz=points,
+            scene_xyz=scene,
+            observations=np.full(len(points), 3, np.int32),
+            rms_px=np.full(len(points), 1.0, np.float32),
+            metric=metric,
+        )
         lost = [r["reason"] for r in self.masks if r["status"] == "lost"]
         return [f"{len(lost)} pictures have an empty mask and are not used"] if lost else []
 
     def metrics(self) -> dict[str, Any]:
         """Of what was written."""
         points = np.load(self.out / "points.npz")["xyz"]
-        return {"width_px": self.rig.width, "height_px": self.rig.height, "focal_px": round(self.rig.fx, 2),
-                "with_depth": self.with_depth, "points_on_object": len(points)}
+        return {
+            "width_px": self.rig.width,
+            "height_px": self.rig.height,
+            "focal_px": round(self.rig.fx, 2),
+            "with_depth": self.with_depth,
+            "points_on_object": len(points),
+        }
 
     def counts(self) -> dict[str, int]:
         """Pictures by the state of their mask."""

@@ -25,13 +25,33 @@ from stages.rectify import calibration_ros
 from stages.rectify.bag_pictures import NotAPicture, encoded
 
 IMAGE, COMPRESSED, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo"
-EYES = (("left", "right"), ("infra1", "infra2"), ("cam0", "cam1"), ("camera0", "camera1"), ("cam_0", "cam_1"), ("camera1", "camera2"),
-        ("camera_1", "camera_2"))
+EYES = (
+    ("left", "right"),
+    ("infra1", "infra2"),
+    ("cam0", "cam1"),
+    ("camera0", "camera1"),
+    ("cam_0", "cam_1"),
+    ("camera1", "camera2"),
+    ("camera_1", "camera_2"),
+)
 """how topics of the two eyes are told apart"""
 INSTALL = "install it with: pip install 'stereotwin[bags]'"
 LEAST_PAIRS = 1
-_DAMAGED = (ValueError, KeyError, IndexError, AssertionError, OSError, EOFError, struct.error, UnicodeError, TypeError, AttributeError,
-            RuntimeError, OverflowError, MemoryError)
+_DAMAGED = (
+    ValueError,
+    KeyError,
+    IndexError,
+    AssertionError,
+    OSError,
+    EOFError,
+    struct.error,
+    UnicodeError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+)
 """what rosbags raises on damaged recordings beside its own errors; a damaged size asks for 4 GB of a small file"""
 
 
@@ -60,7 +80,9 @@ class Wish:
     tolerance_s: float = 0.005
 
 
-def unpack(recording: Path, out: Path, wish: Wish = Wish(), progress: Callable[[int, int], None] = lambda done, total: None) -> BagReport:
+def unpack(
+    recording: Path, out: Path, wish: Wish = Wish(), progress: Callable[[int, int], None] = lambda done, total: None
+) -> BagReport:
     """Write left/, right/, calibration.json and recording.json into the new or empty folder `out`.
 
     Raises CaptureError for what is no recording, damaged, or holds no stereo pair; MachineError without rosbags.
@@ -113,7 +135,7 @@ def _kinds_of_damage() -> tuple[type[BaseException], ...]:
     kinds = (AnyReaderError, Error1, Error2, SerdeError, sqlite3.Error, *_DAMAGED)
     try:
         import apsw
-    except ImportError:                 # older versions of rosbags read with sqlite3
+    except ImportError:  # older versions of rosbags read with sqlite3
         return kinds
     return (*kinds, apsw.Error)
 
@@ -124,7 +146,9 @@ def _damage(recording: Path) -> Iterator[None]:
     try:
         yield
     except _kinds_of_damage() as e:
-        raise CaptureError(f"{recording.name} is damaged: {type(e).__name__} {str(e)[:200]}", "copy it again, or repair it") from e
+        raise CaptureError(
+            f"{recording.name} is damaged: {type(e).__name__} {str(e)[:200]}", "copy it again, or repair it"
+        ) from e
 
 
 def _image_topics(topics: dict[str, str], wish: Wish) -> tuple[str, str]:
@@ -138,8 +162,13 @@ def _image_topics(topics: dict[str, str], wish: Wish) -> tuple[str, str]:
     best = [p for p in found if topics[p[0]] == topics[p[1]]]
     plain = [p for p in best if not p[0].endswith("/compressed")] or best
     if len(plain) != 1:
-        what = f"{len(plain)} pairs of image topics" if plain else "no pair of image topics that are called left and right"
-        raise CaptureError(f"the recording has {what}: {', '.join(images) or 'no images at all'}", "choose with --left TOPIC --right TOPIC")
+        what = (
+            f"{len(plain)} pairs of image topics" if plain else "no pair of image topics that are called left and right"
+        )
+        raise CaptureError(
+            f"the recording has {what}: {', '.join(images) or 'no images at all'}",
+            "choose with --left TOPIC --right TOPIC",
+        )
     return plain[0]
 
 
@@ -155,13 +184,22 @@ def _info(reader: Any, topic: str, topics: dict[str, str]) -> dict[str, Any]:
     names = ["/".join([*parts[:k], "camera_info"]) for k in range(len(parts) - 1, 0, -1)]
     name = next((n for n in names if topics.get(n) == INFO), "")
     if not name:
-        raise CaptureError(f"the recording has no camera_info beside {topic} (looked for {', '.join(names[:2])})",
-                           "record camera_info too, or put the pictures into a capture folder with a calibration of your own")
+        raise CaptureError(
+            f"the recording has no camera_info beside {topic} (looked for {', '.join(names[:2])})",
+            "record camera_info too, or put the pictures into a capture folder with a calibration of your own",
+        )
     for connection, _, raw in reader.messages([c for c in reader.connections if c.topic == name]):
         message = reader.deserialize(raw, connection.msgtype)
         D, K, R, P = (np.asarray(getattr(message, n, getattr(message, n.lower(), ()))).tolist() for n in "DKRP")
-        return {"image_width": message.width, "image_height": message.height, "distortion_model": message.distortion_model,
-                "distortion_coefficients": D, "camera_matrix": K, "rectification_matrix": R, "projection_matrix": P}
+        return {
+            "image_width": message.width,
+            "image_height": message.height,
+            "distortion_model": message.distortion_model,
+            "distortion_coefficients": D,
+            "camera_matrix": K,
+            "rectification_matrix": R,
+            "projection_matrix": P,
+        }
     raise CaptureError(f"{name} holds no message", "record camera_info too")
 
 
@@ -171,7 +209,9 @@ def _calibration(infos: list[dict[str, Any]], left: str, right: str) -> StereoCa
     raw = calibration_ros.read(infos[0], infos[1], source, "camera_info of raw pictures")
     rectified = ["rect" in t.removesuffix("/compressed").rsplit("/", 1)[-1] for t in (left, right)]
     if rectified[0] != rectified[1]:
-        raise CaptureError(f"{left} and {right}: one is rectified, the other is not", "choose two of one kind with --left and --right")
+        raise CaptureError(
+            f"{left} and {right}: one is rectified, the other is not", "choose two of one kind with --left and --right"
+        )
     if not rectified[0]:
         return raw
     P = [np.array(i["projection_matrix"], float).reshape(3, 4) for i in infos]
@@ -200,7 +240,7 @@ def _synchronised(left: list[int], right: list[int], tolerance_s: float, report:
     pairs, taken = [], set()
     for a in sorted(set(left)):
         k = int(np.clip(np.searchsorted(near, a), 1, len(near) - 1)) if len(near) > 1 else 0
-        b = int(min(near[max(0, k - 1):k + 1], key=lambda v: abs(int(v) - a)))
+        b = int(min(near[max(0, k - 1) : k + 1], key=lambda v: abs(int(v) - a)))
         if abs(b - a) <= tolerance_s * 1e9 and b not in taken:
             pairs.append((a, b))
             taken.add(b)
@@ -209,18 +249,24 @@ def _synchronised(left: list[int], right: list[int], tolerance_s: float, report:
     if len(pairs) < LEAST_PAIRS:
         apart = min(abs(int(v) - a) for a in left for v in near[:2000]) * 1e-6
         limit = f"within {1e3 * tolerance_s:g} ms (nearest: {apart:.1f} ms)"
-        raise CaptureError(f"no picture of {report.left} has one of {report.right} {limit}",
-                           "raise --tolerance if the cameras are triggered together; their clocks may differ")
+        raise CaptureError(
+            f"no picture of {report.left} has one of {report.right} {limit}",
+            "raise --tolerance if the cameras are triggered together; their clocks may differ",
+        )
     report.apart_ms = max(abs(b - a) for a, b in pairs) * 1e-6
     if len(pairs) > 1:
         report.rate_hz = round(1e9 * (len(pairs) - 1) / (pairs[-1][0] - pairs[0][0]), 3)
     for side, count in report.alone.items():
         if count:
-            report.warnings.append(f"{count} pictures of the {side} eye have no partner within {1e3 * tolerance_s:g} ms and are left out")
+            report.warnings.append(
+                f"{count} pictures of the {side} eye have no partner within {1e3 * tolerance_s:g} ms and are left out"
+            )
     return pairs
 
 
-def _write(reader: Any, report: BagReport, pairs: list[tuple[int, int]], out: Path, progress: Callable[[int, int], None]) -> None:
+def _write(
+    reader: Any, report: BagReport, pairs: list[tuple[int, int]], out: Path, progress: Callable[[int, int], None]
+) -> None:
     sides = {report.left: ("left", {a: a for a, _ in pairs}), report.right: ("right", {b: a for a, b in pairs})}
     done = 0
     for side, _ in sides.values():
@@ -234,7 +280,9 @@ def _write(reader: Any, report: BagReport, pairs: list[tuple[int, int]], out: Pa
         try:
             data, suffix = encoded(message)
         except NotAPicture as e:
-            raise CaptureError(f"{connection.topic}: {e}", "record a usual encoding (mono8, bgr8, rgb8, bayer), or JPEG") from e
+            raise CaptureError(
+                f"{connection.topic}: {e}", "record a usual encoding (mono8, bgr8, rgb8, bayer), or JPEG"
+            ) from e
         (out / side / f"{name:019d}{suffix}").write_bytes(data)
         done += 1
         progress(done, 2 * len(pairs))

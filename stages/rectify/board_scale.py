@@ -39,9 +39,11 @@ class BoardScale:
         off, sigma = self.ratio - 1, float(np.std(self.ratios)) / np.sqrt(len(self.ratios))
         if abs(off) < TOLERATED + SURE * sigma:
             return ""
-        return (f"the board is {100 * abs(off):.1f} % {'larger' if off > 0 else 'smaller'} in the pictures than it was printed "
-                f"({len(self.ratios)} pairs): so is the twin. Its squares are not as large as rectify.board says, or the baseline (or "
-                f"focal length) of the calibration is wrong; if the board is right, the baseline is {1 / self.ratio:.4f} times as long")
+        return (
+            f"the board is {100 * abs(off):.1f} % {'larger' if off > 0 else 'smaller'} in the pictures than it was printed "
+            f"({len(self.ratios)} pairs): so is the twin. Its squares are not as large as rectify.board says, or the baseline (or "
+            f"focal length) of the calibration is wrong; if the board is right, the baseline is {1 / self.ratio:.4f} times as long"
+        )
 
 
 def board_scale(board: CalibrationBoard, pairs: Iterable[tuple[np.ndarray, np.ndarray]], rig: Rig) -> BoardScale:

@@ -33,12 +33,14 @@ def read(files: tuple[Path, ...], unit_m: float) -> StereoCalibration:
     rig, left, right = _pair(rigs_file, read_rigs(rigs_file), folders)
     if lacking := [c for c in (left, right) if c not in lenses]:
         raise CaptureError(
-            f"{rigs_file.name}, rig {rig.number}: camera {lacking[0]} is not in {cameras_file.name}", "the files are of different models"
+            f"{rigs_file.name}, rig {rig.number}: camera {lacking[0]} is not in {cameras_file.name}",
+            "the files are of different models",
         )
     sizes = {picture_size(*lenses[c][1:3], f"{cameras_file.name}, camera {c}") for c in (left, right)}
     if len(sizes) != 1:
         raise CaptureError(
-            f"{cameras_file.name}: the two cameras have pictures of different sizes {sorted(sizes)}", "calibrate at one size"
+            f"{cameras_file.name}: the two cameras have pictures of different sizes {sorted(sizes)}",
+            "calibrate at one size",
         )
     right_from_left = rig.cameras[right] @ inverse(rig.cameras[left])
     right_from_left[:3, 3] *= unit_m
@@ -51,7 +53,9 @@ def read(files: tuple[Path, ...], unit_m: float) -> StereoCalibration:
         )
     )
     source = f"{cameras_file.name} + {rigs_file.name}"
-    return StereoCalibration(_camera(lenses[left]), _camera(lenses[right]), right_from_left, sizes.pop(), source, "COLMAP rig", note)
+    return StereoCalibration(
+        _camera(lenses[left]), _camera(lenses[right]), right_from_left, sizes.pop(), source, "COLMAP rig", note
+    )
 
 
 def _folders(images) -> dict[str, set[int]]:
@@ -75,10 +79,13 @@ def _pair(path: Path, rigs: list[ColmapRig], folders: dict[str, set[int]]) -> tu
     fitting = [r for r in rigs if set(named) <= set(r.cameras) and (len(named) == 2 or len(r.cameras) == 2)]
     if len(fitting) != 1 or len(named) == 1:
         rows = "; ".join(
-            f"rig {r.number}: cameras {sorted(r.cameras)}" + (f", without a place {list(r.unplaced)}" if r.unplaced else "")
+            f"rig {r.number}: cameras {sorted(r.cameras)}"
+            + (f", without a place {list(r.unplaced)}" if r.unplaced else "")
             for r in rigs[:5]
         )
-        raise CaptureError(f"{path.name} holds no rig of one left and one right camera (found {rows or 'none'})", _ADVICE)
+        raise CaptureError(
+            f"{path.name} holds no rig of one left and one right camera (found {rows or 'none'})", _ADVICE
+        )
     rig = fitting[0]
     left, right = named or sorted(rig.cameras)
     across = (rig.cameras[right] @ inverse(rig.cameras[left]))[0, 3]

@@ -54,7 +54,9 @@ def _frames_meta(data: dict[str, Any], source: str) -> StereoCalibration:
 
 def _check_stated(stated: Any, found: float, source: str) -> None:
     if stated is not None and abs(number(stated, "baseline_meters", source) - found) > 0.01 * max(found, 1e-3):
-        raise CaptureError(f"{source}: baseline_meters is {stated}, but the sensors are {found:.4f} m apart", "correct one of them")
+        raise CaptureError(
+            f"{source}: baseline_meters is {stated}, but the sensors are {found:.4f} m apart", "correct one of them"
+        )
 
 
 def _vehicle_from_sensor(meta: Any, source: str) -> np.ndarray:
@@ -72,8 +74,14 @@ def _vehicle_from_sensor(meta: Any, source: str) -> np.ndarray:
 
 def _meta_camera(values: dict[str, Any], source: str) -> Camera:
     if "camera_matrix" in values:
-        D = numbers(entry(values.get("distortion_coefficients", {"data": []}), "data", source), "distortion_coefficients", source)
-        return Camera(matrix(entry(values["camera_matrix"], "data", source), 3, "camera_matrix", source), D if D.any() else D[:0])
+        D = numbers(
+            entry(values.get("distortion_coefficients", {"data": []}), "data", source),
+            "distortion_coefficients",
+            source,
+        )
+        return Camera(
+            matrix(entry(values["camera_matrix"], "data", source), 3, "camera_matrix", source), D if D.any() else D[:0]
+        )
     P = numbers(entry(entry(values, "projection_matrix", source), "data", source), "projection_matrix", source)
     if P.size != 12:
         raise CaptureError(f"{source}: projection_matrix has {P.size} numbers; expected 12", "restore the file")
@@ -83,8 +91,10 @@ def _meta_camera(values: dict[str, Any], source: str) -> Camera:
 def _edex(data: dict[str, Any], source: str) -> StereoCalibration:
     cameras = data["cameras"]
     if not isinstance(cameras, list) or len(cameras) != 2:
-        raise CaptureError(f"{source} has {len(cameras) if isinstance(cameras, list) else 'no'} cameras; expected two, left and right",
-                           "keep the stereo pair only")
+        raise CaptureError(
+            f"{source} has {len(cameras) if isinstance(cameras, list) else 'no'} cameras; expected two, left and right",
+            "keep the stereo pair only",
+        )
     inner = [entry(c, "intrinsics", source) for c in cameras]
     sizes = []
     for i in inner:
@@ -93,28 +103,48 @@ def _edex(data: dict[str, Any], source: str) -> StereoCalibration:
     rig = []
     for c in cameras:
         T = numbers(entry(c, "transform", source), "transform", source)
-        if T.size not in (12, 16) or not np.all(np.isfinite(T)) or abs(np.linalg.det(T[:12].reshape(3, 4)[:, :3])) < 0.5:
-            raise CaptureError(f"{source}: a transform is no 3 x 4 of a rotation and a shift", "store rig_from_camera row by row")
+        if (
+            T.size not in (12, 16)
+            or not np.all(np.isfinite(T))
+            or abs(np.linalg.det(T[:12].reshape(3, 4)[:, :3])) < 0.5
+        ):
+            raise CaptureError(
+                f"{source}: a transform is no 3 x 4 of a rotation and a shift", "store rig_from_camera row by row"
+            )
         rig.append(np.vstack([T[:12].reshape(3, 4), [0, 0, 0, 1]]))
-    return _made([_edex_camera(i, source) for i in inner], np.linalg.inv(rig[1]) @ rig[0], sizes, source, "stereo.edex of cuVSLAM")
+    return _made(
+        [_edex_camera(i, source) for i in inner],
+        np.linalg.inv(rig[1]) @ rig[0],
+        sizes,
+        source,
+        "stereo.edex of cuVSLAM",
+    )
 
 
 def _edex_camera(data: Any, source: str) -> Camera:
     focal, centre = (numbers(entry(data, k, source), k, source) for k in ("focal", "principal"))
     if focal.size != 2 or centre.size != 2:
-        raise CaptureError(f"{source}: focal and principal have {focal.size} and {centre.size} numbers; expected 2", "correct the file")
+        raise CaptureError(
+            f"{source}: focal and principal have {focal.size} and {centre.size} numbers; expected 2", "correct the file"
+        )
     model = str(data.get("distortion_model", "pinhole"))
     D = numbers(data.get("distortion_params", []), "distortion_params", source)
     if model not in _EDEX_MODELS:
-        raise CaptureError(f"{source}: the distortion model {model[:40]!r} is not supported", f"read are {', '.join(_EDEX_MODELS)}")
-    if model == "brown5k" and D.size == 5:                       # k1 k2 k3 p1 p2 there
+        raise CaptureError(
+            f"{source}: the distortion model {model[:40]!r} is not supported", f"read are {', '.join(_EDEX_MODELS)}"
+        )
+    if model == "brown5k" and D.size == 5:  # k1 k2 k3 p1 p2 there
         D = D[[0, 1, 3, 4, 2]]
     K = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
     fisheye = _EDEX_MODELS[model]
     return Camera(K, D if D.any() or fisheye else D[:0], fisheye)
 
 
-def _made(cameras: list[Camera], right_from_left: np.ndarray, sizes: list[tuple[int, int]], source: str, kind: str) -> StereoCalibration:
+def _made(
+    cameras: list[Camera], right_from_left: np.ndarray, sizes: list[tuple[int, int]], source: str, kind: str
+) -> StereoCalibration:
     if sizes[0] != sizes[1]:
-        raise CaptureError(f"{source}: the two cameras have pictures of different sizes {sizes}", "calibrate at one size")
+        raise CaptureError(
+            f"{source}: the two cameras have pictures of different sizes {sizes}", "calibrate at one size"
+        )
     return StereoCalibration(*cameras, right_from_left, sizes[0], source, kind)

@@ -45,12 +45,16 @@ def _depthai(data: dict[str, Any], source: str) -> StereoCalibration:
     eyes = [entry(data["stereoRectificationData"], f"{side}CameraSocket", source) for side in ("left", "right")]
     for side, socket in zip(("left", "right"), eyes, strict=True):
         if not isinstance(socket, int) or socket not in cameras:
-            raise CaptureError(f"{source}: the {side} camera is on socket {str(socket)[:40]}, of which cameraData says nothing",
-                               "export the EEPROM of the camera again")
+            raise CaptureError(
+                f"{source}: the {side} camera is on socket {str(socket)[:40]}, of which cameraData says nothing",
+                "export the EEPROM of the camera again",
+            )
     left, right = (cameras[s] for s in eyes)
     sizes = [picture_size(entry(c, "width", source), entry(c, "height", source), source) for c in (left, right)]
     if sizes[0] != sizes[1]:
-        raise CaptureError(f"{source}: the two cameras have pictures of different sizes {sizes}", "calibrate at one size")
+        raise CaptureError(
+            f"{source}: the two cameras have pictures of different sizes {sizes}", "calibrate at one size"
+        )
     right_from_left = _inverse(_to_root(eyes[1], cameras, source)) @ _to_root(eyes[0], cameras, source)
     made = [_depthai_camera(c, source) for c in (left, right)]
     return StereoCalibration(*made, right_from_left, sizes[0], source, "DepthAI calibration of an OAK camera")
@@ -59,7 +63,9 @@ def _depthai(data: dict[str, Any], source: str) -> StereoCalibration:
 def _depthai_camera(data: dict[str, Any], source: str) -> Camera:
     fisheye = data.get("cameraType", 0) == 1
     D = numbers(data.get("distortionCoeff", []), "distortionCoeff", source)
-    return Camera(matrix(entry(data, "intrinsicMatrix", source), 3, "intrinsicMatrix", source), D[:4] if fisheye else D, fisheye)
+    return Camera(
+        matrix(entry(data, "intrinsicMatrix", source), 3, "intrinsicMatrix", source), D[:4] if fisheye else D, fisheye
+    )
 
 
 def _to_root(socket: int, cameras: dict[int, dict[str, Any]], source: str) -> np.ndarray:
@@ -73,7 +79,9 @@ def _to_root(socket: int, cameras: dict[int, dict[str, Any]], source: str) -> np
             break
         t = entry(step, "translation", source)
         cm = [number(entry(t, axis, source), f"translation.{axis}", source) for axis in "xyz"]
-        out = rigid(matrix(entry(step, "rotationMatrix", source), 3, "rotationMatrix", source), 0.01 * np.array(cm)) @ out
+        out = (
+            rigid(matrix(entry(step, "rotationMatrix", source), 3, "rotationMatrix", source), 0.01 * np.array(cm)) @ out
+        )
         socket = after
     return out
 
@@ -88,7 +96,9 @@ def _realsense(data: dict[str, Any], source: str) -> StereoCalibration:
     eyes = [entry(data, n, source) for n in names]
     sizes = [picture_size(entry(e, "width", source), entry(e, "height", source), source) for e in eyes]
     if sizes[0] != sizes[1]:
-        raise CaptureError(f"{source}: the two cameras have pictures of different sizes {sizes}", "record both at one size")
+        raise CaptureError(
+            f"{source}: the two cameras have pictures of different sizes {sizes}", "record both at one size"
+        )
     between = entry(data, "extrinsics", source)
     R = matrix(entry(between, "rotation", source), 3, "rotation", source).T
     t = numbers(entry(between, "translation", source), "translation", source)
@@ -104,7 +114,9 @@ def _realsense_camera(data: dict[str, Any], source: str) -> Camera:
     model = str(data.get("model", "none")).lower().removeprefix("distortion.").replace(" ", "_")
     fisheye = model == "kannala_brandt4"
     if not fisheye and (model not in _PLAIN or (model == "inverse_brown_conrady" and D.any())):
-        raise CaptureError(f"{source}: the distortion model {model[:40]!r} is not supported", "record the infrared pair")
+        raise CaptureError(
+            f"{source}: the distortion model {model[:40]!r} is not supported", "record the infrared pair"
+        )
     K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     if fisheye:
         return Camera(K, D[:4], True)
@@ -115,7 +127,9 @@ def _matlab(data: dict[str, Any], source: str) -> StereoCalibration:
     eyes = [entry(data, f"CameraParameters{k}", source) for k in (1, 2)]
     sizes = {_matlab_size(e, source) for e in eyes} - {None}
     if len(sizes) > 1:
-        raise CaptureError(f"{source}: the two cameras have pictures of different sizes {sorted(sizes)}", "calibrate at one size")
+        raise CaptureError(
+            f"{source}: the two cameras have pictures of different sizes {sorted(sizes)}", "calibrate at one size"
+        )
     unit = str(data.get("WorldUnits", eyes[0].get("WorldUnits", "mm") if isinstance(eyes[0], dict) else "mm"))
     unit = _UNIT_NAMES.get(unit, unit)
     if unit not in UNITS_M:
@@ -123,11 +137,13 @@ def _matlab(data: dict[str, Any], source: str) -> StereoCalibration:
     if isinstance(pose := data.get("PoseCamera2"), dict):
         R = matrix(entry(pose, "R", source), 3, "PoseCamera2.R", source)
         t = numbers(entry(pose, "Translation", source), "PoseCamera2.Translation", source)
-    else:                                                        # x2 = x1 R + t with rows for points
+    else:  # x2 = x1 R + t with rows for points
         R = matrix(entry(data, "RotationOfCamera2", source), 3, "RotationOfCamera2", source).T
         t = numbers(entry(data, "TranslationOfCamera2", source), "TranslationOfCamera2", source)
     if t.size != 3:
-        raise CaptureError(f"{source}: the translation of camera 2 has {t.size} numbers; expected 3", "export stereoParams again")
+        raise CaptureError(
+            f"{source}: the translation of camera 2 has {t.size} numbers; expected 3", "export stereoParams again"
+        )
     size = sizes.pop() if sizes else None
     left, right = (_matlab_camera(e, source) for e in eyes)
     return StereoCalibration(left, right, rigid(R, t * UNITS_M[unit]), size, source, "MATLAB stereoParameters")
@@ -146,6 +162,8 @@ def _matlab_camera(data: Any, source: str) -> Camera:
     radial = numbers(data.get("RadialDistortion", [0, 0]), "RadialDistortion", source)
     tangential = numbers(data.get("TangentialDistortion", [0, 0]), "TangentialDistortion", source)
     if radial.size not in (2, 3) or tangential.size != 2:
-        raise CaptureError(f"{source}: {radial.size} radial and {tangential.size} tangential coefficients; expected 2 or 3, and 2",
-                           "calibrate with the standard model")
+        raise CaptureError(
+            f"{source}: {radial.size} radial and {tangential.size} tangential coefficients; expected 2 or 3, and 2",
+            "calibrate with the standard model",
+        )
     return Camera(K - np.array([[0, 0, 1], [0, 0, 1], [0, 0, 0]]), np.r_[radial[:2], tangential, radial[2:]])

@@ -22,8 +22,9 @@ MOST_JSON = 1 << 25
 """bytes: frames_meta.json speaks of every picture"""
 
 
-def read_calibration(files: tuple[Path, ...], unit_m: float = 1.0,
-                     size: Callable[[], tuple[int, int] | None] | None = None) -> StereoCalibration:
+def read_calibration(
+    files: tuple[Path, ...], unit_m: float = 1.0, size: Callable[[], tuple[int, int] | None] | None = None
+) -> StereoCalibration:
     """The calibration as its file gives it, not yet checked (`check_calibration` does that once the picture size is known).
 
     unit_m: length of one unit of T in an OpenCV file, metres (such a file does not say). size: asked for (width, height) of the pictures
@@ -54,7 +55,11 @@ def read_calibration(files: tuple[Path, ...], unit_m: float = 1.0,
         return calibration_zed.read(path, size() if size else None)
     if len(files) == 1 and path.name == calibration_rig_config.NAME:
         return calibration_rig_config.read(plain_files.read_json(path), path.name, unit_m)
-    if len(files) == 1 and suffix in (".json", ".edex") and not _is_opencv_json(data := plain_files.read_json(path, most=MOST_JSON)):
+    if (
+        len(files) == 1
+        and suffix in (".json", ".edex")
+        and not _is_opencv_json(data := plain_files.read_json(path, most=MOST_JSON))
+    ):
         return _read_json_of_any_maker(data, path.name)
     if len(files) == 1 and suffix in (".yaml", ".yml"):
         return _read_yaml(path, unit_m)
@@ -79,8 +84,10 @@ def _ros_pair(files: tuple[Path, ...]) -> StereoCalibration | None:
     left, right = (native(yaml_root(f)) for f in files)
     source = f"{files[0].name} + {files[1].name}"
     if not (calibration_ros.looks_like(left) and calibration_ros.looks_like(right)):
-        raise CaptureError(f"{source} are not ROS camera_info of both cameras (camera_matrix, rectification_matrix, projection_matrix ..)",
-                           "see docs/capture.md for the calibration formats")
+        raise CaptureError(
+            f"{source} are not ROS camera_info of both cameras (camera_matrix, rectification_matrix, projection_matrix ..)",
+            "see docs/capture.md for the calibration formats",
+        )
     return calibration_ros.read(left, right, source)
 
 
@@ -94,13 +101,17 @@ def _read_yaml(path: Path, unit_m: float) -> StereoCalibration:
     if calibration_kalibr.looks_like(data):
         return calibration_kalibr.read(data, path.name)
     if data.keys() >= {"camera_matrix", "projection_matrix"}:
-        raise CaptureError(f"{path.name} is ROS camera_info of one camera; a pair needs both",
-                           "put both cameras' files there as left.yaml and right.yaml")
+        raise CaptureError(
+            f"{path.name} is ROS camera_info of one camera; a pair needs both",
+            "put both cameras' files there as left.yaml and right.yaml",
+        )
     return calibration_opencv.read((path,), unit_m)
 
 
 def _is_opencv_json(data: Any) -> bool:
-    return isinstance(data, dict) and any(isinstance(v, dict) and v.get("type_id") == "opencv-matrix" for v in data.values())
+    return isinstance(data, dict) and any(
+        isinstance(v, dict) and v.get("type_id") == "opencv-matrix" for v in data.values()
+    )
 
 
 def read_json(data: Any, source: str) -> StereoCalibration:
@@ -108,14 +119,23 @@ def read_json(data: Any, source: str) -> StereoCalibration:
     size = entry(data, "image_size", source)
     size = picture_size(entry(size, "width", source), entry(size, "height", source), source)
     if data.get("schema_version", 1) != 1:
-        raise CaptureError(f"{source} has schema_version {str(data['schema_version'])[:40]}; this version reads 1", "update the program")
+        raise CaptureError(
+            f"{source} has schema_version {str(data['schema_version'])[:40]}; this version reads 1",
+            "update the program",
+        )
     if not str(data.get("unit", "metre")).startswith("metre"):
-        raise CaptureError(f"{source} is in the unit {str(data['unit'])[:40]!r}; expected metres and pixels", "convert the lengths")
+        raise CaptureError(
+            f"{source} is in the unit {str(data['unit'])[:40]!r}; expected metres and pixels", "convert the lengths"
+        )
     rectified = entry(data, "rectified", source)
     if not isinstance(rectified, bool):
-        raise CaptureError(f"{source}: rectified is {str(rectified)[:40]!r}; expected true or false", "correct the file")
+        raise CaptureError(
+            f"{source}: rectified is {str(rectified)[:40]!r}; expected true or false", "correct the file"
+        )
     if rectified:
-        refuse_unknown(data, ("schema_version", "unit", "rectified", "image_size", "K", "K_right", "baseline_m"), source)
+        refuse_unknown(
+            data, ("schema_version", "unit", "rectified", "image_size", "K", "K_right", "baseline_m"), source
+        )
         K = matrix(entry(data, "K", source), 3, "K", source)
         K_right = matrix(data["K_right"], 3, "K_right", source) if "K_right" in data else K
         return parallel(K, K_right, number(entry(data, "baseline_m", source), "baseline_m", source), size, source)
@@ -123,10 +143,14 @@ def read_json(data: Any, source: str) -> StereoCalibration:
     rig = entry(data, "right_from_left", source)
     t = numbers(entry(rig, "t_m", source), "right_from_left.t_m", source)
     if t.size != 3:
-        raise CaptureError(f"{source}: right_from_left.t_m has {t.size} numbers; expected 3", "write [tx, ty, tz] in metres")
+        raise CaptureError(
+            f"{source}: right_from_left.t_m has {t.size} numbers; expected 3", "write [tx, ty, tz] in metres"
+        )
     refuse_unknown(rig, ("R", "t_m"), f"{source}: right_from_left")
     right_from_left = rigid(matrix(entry(rig, "R", source), 3, "right_from_left.R", source), t)
-    return StereoCalibration(_camera(data, "left", source), _camera(data, "right", source), right_from_left, size, source)
+    return StereoCalibration(
+        _camera(data, "left", source), _camera(data, "right", source), right_from_left, size, source
+    )
 
 
 def _camera(data: dict, side: str, source: str) -> Camera:
@@ -135,5 +159,7 @@ def _camera(data: dict, side: str, source: str) -> Camera:
     refuse_unknown(eye, ("K", "distortion", "model"), f"{source}: {side}")
     model = eye.get("model", "pinhole")
     if model not in ("pinhole", "fisheye"):
-        raise CaptureError(f"{source}: {side}.model is {str(model)[:40]!r}", "write pinhole or fisheye (OpenCV's: k1 k2 k3 k4)")
+        raise CaptureError(
+            f"{source}: {side}.model is {str(model)[:40]!r}", "write pinhole or fisheye (OpenCV's: k1 k2 k3 k4)"
+        )
     return Camera(K, numbers(eye.get("distortion", []), f"{side}.distortion", source), model == "fisheye")

@@ -26,13 +26,20 @@ def read(data: dict[str, Any], source: str) -> StereoCalibration:
     """Raises CaptureError."""
     cameras = [k for k in data if k.startswith("cam")]
     if cameras != ["cam0", "cam1"]:
-        raise CaptureError(f"{source} is a Kalibr file with the cameras {', '.join(cameras)}; expected cam0 and cam1",
-                           "keep the left camera as cam0 and the right one as cam1")
+        raise CaptureError(
+            f"{source} is a Kalibr file with the cameras {', '.join(cameras)}; expected cam0 and cam1",
+            "keep the left camera as cam0 and the right one as cam1",
+        )
     left, right = (_camera(data[name], f"{source}: {name}") for name in cameras)
     T = entry(data["cam1"], "T_cn_cnm1", f"{source}: cam1")
-    sizes = {picture_size(*_pair(entry(data[name], "resolution", f"{source}: {name}")), f"{source}: {name}") for name in cameras}
+    sizes = {
+        picture_size(*_pair(entry(data[name], "resolution", f"{source}: {name}")), f"{source}: {name}")
+        for name in cameras
+    }
     if len(sizes) != 1:
-        raise CaptureError(f"{source}: the two cameras have pictures of different sizes {sorted(sizes)}", "calibrate at one size")
+        raise CaptureError(
+            f"{source}: the two cameras have pictures of different sizes {sorted(sizes)}", "calibrate at one size"
+        )
     right_from_left = matrix(T, 4, "T_cn_cnm1", source)
     if not np.allclose(right_from_left[3], [0, 0, 0, 1]):
         raise CaptureError(f"{source}: the last row of T_cn_cnm1 is not 0 0 0 1", "store it row by row")
@@ -46,7 +53,9 @@ def _pair(value: Any) -> tuple[Any, Any]:
 def _camera(data: Any, source: str) -> Camera:
     model, lens = entry(data, "camera_model", source), str(data.get("distortion_model", "none"))
     if model != "pinhole" or lens not in ("radtan", "equidistant", "none"):
-        raise CaptureError(f"{source} is a Kalibr camera of model {str(model)[:40]}-{lens[:40]}, which is not supported", _CONVERT)
+        raise CaptureError(
+            f"{source} is a Kalibr camera of model {str(model)[:40]}-{lens[:40]}, which is not supported", _CONVERT
+        )
     values = numbers(entry(data, "intrinsics", source), "intrinsics", source)
     coefficients = numbers(data.get("distortion_coeffs", []), "distortion_coeffs", source)
     if values.size != 4 or coefficients.size not in (0, 4):

@@ -35,9 +35,13 @@ def _structure(data: bytes, source: str) -> dict[str, Any]:
         raise CaptureError(f"{source} cannot be read: {e}", f"restore it; {_AS_STRUCT}") from e
     structures = [v for v in found.values() if isinstance(v, dict) and "CameraParameters1" in v]
     if len(structures) > 1:
-        raise CaptureError(f"{source} holds {len(structures)} calibrations of a pair", "keep the one that belongs to these pictures")
+        raise CaptureError(
+            f"{source} holds {len(structures)} calibrations of a pair", "keep the one that belongs to these pictures"
+        )
     if structures:
         return structures[0]
     if None in found.values():
         raise CaptureError(f"{source} holds objects of MATLAB's classes, which only MATLAB reads", _AS_STRUCT)
-    raise CaptureError(f"{source} holds {', '.join(found)[:80] or 'nothing'}, and no stereoParams as a structure", _AS_STRUCT)
+    raise CaptureError(
+        f"{source} holds {', '.join(found)[:80] or 'nothing'}, and no stereoParams as a structure", _AS_STRUCT
+    )

@@ -22,13 +22,21 @@ def read(path: Path) -> StereoCalibration:
     lines = {k.strip(): v.strip() for k, _, v in (line.partition("=") for line in read_text(path).splitlines()) if v}
     K = [_camera(lines, name, path.name) for name in ("cam0", "cam1")]
     _check_offset(lines, K, path.name)
-    size = picture_size(scalar(lines["width"]), scalar(lines["height"]), path.name) if lines.keys() >= {"width", "height"} else None
-    return parallel(K[0], K[1], number(_line(lines, "baseline", path.name), "baseline", path.name) / 1000.0, size, path.name)
+    size = (
+        picture_size(scalar(lines["width"]), scalar(lines["height"]), path.name)
+        if lines.keys() >= {"width", "height"}
+        else None
+    )
+    return parallel(
+        K[0], K[1], number(_line(lines, "baseline", path.name), "baseline", path.name) / 1000.0, size, path.name
+    )
 
 
 def _line(lines: dict[str, str], key: str, source: str) -> str:
     if key not in lines:
-        raise CaptureError(f"{source}: no line {key}=", "a Middlebury calib.txt has cam0, cam1, doffs, baseline (mm), width and height")
+        raise CaptureError(
+            f"{source}: no line {key}=", "a Middlebury calib.txt has cam0, cam1, doffs, baseline (mm), width and height"
+        )
     return lines[key]
 
 
@@ -40,5 +48,7 @@ def _check_offset(lines: dict[str, str], K: list[np.ndarray], source: str) -> No
     between = K[1][0, 2] - K[0][0, 2]
     given = number(lines.get("doffs", between), "doffs", source)
     if not abs(given - between) <= 0.01:
-        raise CaptureError(f"{source}: doffs is {given:g} px but cam1 and cam0 differ by {between:g} px in cx",
-                           "correct doffs or the camera matrices")
+        raise CaptureError(
+            f"{source}: doffs is {given:g} px but cam1 and cam0 differ by {between:g} px in cx",
+            "correct doffs or the camera matrices",
+        )

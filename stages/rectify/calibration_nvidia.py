@@ -22,7 +22,9 @@ def read(data: dict[str, Any], source: str) -> StereoCalibration:
     K = matrix(entry(entry(data, "camera_config", source), "intrinsic", source), 3, "camera_config.intrinsic", source)
     found = {number(b, "baseline", source) for b in _all(data, "baseline")}
     if len(found) != 1:
-        raise CaptureError(f"{source}: expected one baseline, found {sorted(found) or 'none'}", "give camera_config.baseline in metres")
+        raise CaptureError(
+            f"{source}: expected one baseline, found {sorted(found) or 'none'}", "give camera_config.baseline in metres"
+        )
     return parallel(K, K, found.pop(), None, source)
 
 
@@ -31,8 +33,10 @@ def read_K_txt(path: Path) -> StereoCalibration:
     words = read_text(path).replace(",", " ").split()
     values = numbers([scalar(w) for w in words], "the content", path.name)
     if values.size != 10:
-        raise CaptureError(f"{path.name} has {values.size} numbers; expected 10",
-                           "write the 9 of K, row by row, and the baseline in metres")
+        raise CaptureError(
+            f"{path.name} has {values.size} numbers; expected 10",
+            "write the 9 of K, row by row, and the baseline in metres",
+        )
     K = values[:9].reshape(3, 3)
     return dataclasses.replace(parallel(K, K, float(values[9]), None, path.name), kind="K.txt of FoundationStereo")
 

@@ -16,14 +16,68 @@ from stages.core.stereo_calibration import Camera, StereoCalibration, picture_si
 from stages.rectify.opencv_storage import read_storage
 
 # keys are compared in lower case without underscores
-_K = {"left": ("m1", "k1", "cm1", "cameramatrix1", "camera1", "ml", "kl", "mleft", "kleft", "leftk", "cameramatrixl",
-               "cameramatrixleft", "leftcameramatrix"),
-      "right": ("m2", "k2", "cm2", "cameramatrix2", "camera2", "mr", "kr", "mright", "kright", "rightk", "cameramatrixr",
-                "cameramatrixright", "rightcameramatrix")}
-_D = {"left": ("d1", "dist1", "distcoeffs1", "distortion1", "distortioncoefficients1", "dl", "dleft", "leftd", "distcoeffsl",
-               "distcoeffsleft", "leftdistcoeffs", "leftdistortion"),
-      "right": ("d2", "dist2", "distcoeffs2", "distortion2", "distortioncoefficients2", "dr", "dright", "rightd", "distcoeffsr",
-                "distcoeffsright", "rightdistcoeffs", "rightdistortion")}
+_K = {
+    "left": (
+        "m1",
+        "k1",
+        "cm1",
+        "cameramatrix1",
+        "camera1",
+        "ml",
+        "kl",
+        "mleft",
+        "kleft",
+        "leftk",
+        "cameramatrixl",
+        "cameramatrixleft",
+        "leftcameramatrix",
+    ),
+    "right": (
+        "m2",
+        "k2",
+        "cm2",
+        "cameramatrix2",
+        "camera2",
+        "mr",
+        "kr",
+        "mright",
+        "kright",
+        "rightk",
+        "cameramatrixr",
+        "cameramatrixright",
+        "rightcameramatrix",
+    ),
+}
+_D = {
+    "left": (
+        "d1",
+        "dist1",
+        "distcoeffs1",
+        "distortion1",
+        "distortioncoefficients1",
+        "dl",
+        "dleft",
+        "leftd",
+        "distcoeffsl",
+        "distcoeffsleft",
+        "leftdistcoeffs",
+        "leftdistortion",
+    ),
+    "right": (
+        "d2",
+        "dist2",
+        "distcoeffs2",
+        "distortion2",
+        "distortioncoefficients2",
+        "dr",
+        "dright",
+        "rightd",
+        "distcoeffsr",
+        "distcoeffsright",
+        "rightdistcoeffs",
+        "rightdistortion",
+    ),
+}
 _R = ("r", "rotation", "rotationmatrix", "rot", "rstereo", "rlr")
 _T = ("t", "translation", "translationvector", "trans", "tvec", "tstereo", "tlr")
 _SIZE = ("imagesize", "size", "imgsize", "resolution")
@@ -40,7 +94,9 @@ def read(files: tuple[Path, ...], unit_m: float = 1.0) -> StereoCalibration:
     if R.size == 3 and np.all(np.isfinite(R)):
         R = cv2.Rodrigues(R.reshape(3, 1))[0]
     if R.size != 9:
-        raise CaptureError(f"{source}: R has {R.size} numbers; expected 9 (or a Rodrigues vector of 3)", "save R of stereoCalibrate")
+        raise CaptureError(
+            f"{source}: R has {R.size} numbers; expected 9 (or a Rodrigues vector of 3)", "save R of stereoCalibrate"
+        )
     T = _pick(nodes, _T, "translation T between the cameras", source, 3).ravel() * unit_m
     return StereoCalibration(left, right, rigid(R.reshape(3, 3), T), _size(nodes, source), source)
 
@@ -51,14 +107,20 @@ def _camera(nodes: dict[str, np.ndarray], side: str, source: str) -> Camera:
     return Camera(K.reshape(3, 3), D.ravel())
 
 
-def _pick(nodes: dict[str, np.ndarray], names: tuple[str, ...], what: str, source: str, count: int | None = None) -> np.ndarray:
+def _pick(
+    nodes: dict[str, np.ndarray], names: tuple[str, ...], what: str, source: str, count: int | None = None
+) -> np.ndarray:
     for name in names:
         if name in nodes and nodes[name].size:
             if count is not None and nodes[name].size != count:
-                raise CaptureError(f"{source}: {what} has {nodes[name].size} numbers; expected {count}", "correct the file")
+                raise CaptureError(
+                    f"{source}: {what} has {nodes[name].size} numbers; expected {count}", "correct the file"
+                )
             return nodes[name]
-    raise CaptureError(f"{source}: no {what} (found: {', '.join(sorted(nodes)) or 'nothing'})",
-                       "save M1, D1, M2, D2, R and T of stereoCalibrate; extrinsics may lie in extrinsics.yml beside intrinsics.yml")
+    raise CaptureError(
+        f"{source}: no {what} (found: {', '.join(sorted(nodes)) or 'nothing'})",
+        "save M1, D1, M2, D2, R and T of stereoCalibrate; extrinsics may lie in extrinsics.yml beside intrinsics.yml",
+    )
 
 
 def _size(nodes: dict[str, np.ndarray], source: str) -> tuple[int, int] | None:

@@ -66,8 +66,14 @@ class RectifyConfig:
     def __post_init__(self) -> None:
         if self.board:
             board_of(self.board)
-        for name, low in (("max_width", 64), ("max_frames", 1), ("row_pairs", 1), ("motion_step", 0.0), ("least_frames", 2),
-                          ("row_offset_max_px", 0.0)):
+        for name, low in (
+            ("max_width", 64),
+            ("max_frames", 1),
+            ("row_pairs", 1),
+            ("motion_step", 0.0),
+            ("least_frames", 2),
+            ("row_offset_max_px", 0.0),
+        ):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ValueError(f"{name} is {value}; expected at least {low}")

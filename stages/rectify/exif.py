@@ -7,8 +7,15 @@ from pathlib import Path
 
 HEAD = 1 << 17
 """bytes; EXIF data stand in the first segment"""
-TURNS = {2: "mirrored", 3: "turned by 180 degrees", 4: "mirrored", 5: "mirrored", 6: "turned by 90 degrees", 7: "mirrored",
-         8: "turned by 270 degrees"}
+TURNS = {
+    2: "mirrored",
+    3: "turned by 180 degrees",
+    4: "mirrored",
+    5: "mirrored",
+    6: "turned by 90 degrees",
+    7: "mirrored",
+    8: "turned by 270 degrees",
+}
 _ORIENTATION = 0x0112
 
 
@@ -20,7 +27,7 @@ def orientation(path: Path) -> int:
     if not data.startswith(b"\xff\xd8") or at < 0:
         return 1
     try:
-        found = _entry(data[at + 6:])
+        found = _entry(data[at + 6 :])
     except struct.error:
         return 1
     return found if found in TURNS else 1
@@ -41,5 +48,7 @@ def note(paths: list[Path]) -> str:
     found = orientation(paths[0]) if paths and paths[0].is_file() else 1
     if found == 1:
         return ""
-    return (f"the pictures carry EXIF orientation {found} ({TURNS[found]} for a viewer): they are used as stored, as the calibration of "
-            "the sensor holds for them; boxes and masks must be drawn on the pictures as stored")
+    return (
+        f"the pictures carry EXIF orientation {found} ({TURNS[found]} for a viewer): they are used as stored, as the calibration of "
+        "the sensor holds for them; boxes and masks must be drawn on the pictures as stored"
+    )

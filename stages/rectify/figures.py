@@ -122,7 +122,7 @@ def edge_strength(gray: np.ndarray) -> tuple[float, ...]:
     half = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     dx, dy = cv2.Sobel(half, cv2.CV_32F, 1, 0), cv2.Sobel(half, cv2.CV_32F, 0, 1)
     bright = float(half.mean()) + 4.0
-    dx, dy = dx[::2, ::2], dy[::2, ::2]              # a quarter of the slopes ranks as well as all of them
+    dx, dy = dx[::2, ::2], dy[::2, ::2]  # a quarter of the slopes ranks as well as all of them
     return tuple(_steepest(np.abs(d)) / bright for d in (dx, dy, (dx + dy) * 0.7071, (dx - dy) * 0.7071))
 
 
@@ -137,14 +137,16 @@ def _bars(gray: np.ndarray) -> tuple[int, int]:
     if not len(lit) or lit[0] == 0 or lit[-1] == len(seen) - 1 or len(lit) < 8:
         return 0, 0
     first, last = int(lit[0]), int(lit[-1])
-    sharp = min(seen[first + 2], seen[last - 2]) > 0.5         # a dark background ends little by little
+    sharp = min(seen[first + 2], seen[last - 2]) > 0.5  # a dark background ends little by little
     return (first, len(seen) - 1 - last) if sharp else (0, 0)
 
 
 def neighbour_ratio(gray: np.ndarray) -> tuple[float, float]:
     """(across, down) mean difference of pixels one apart over that of pixels two apart, in the middle of the picture."""
     h, w = gray.shape
-    g = gray[max(0, h // 2 - COMB_PX) : h // 2 + COMB_PX, max(0, w // 2 - COMB_PX) : w // 2 + COMB_PX].astype(np.float32)
+    g = gray[max(0, h // 2 - COMB_PX) : h // 2 + COMB_PX, max(0, w // 2 - COMB_PX) : w // 2 + COMB_PX].astype(
+        np.float32
+    )
     across = np.abs(np.diff(g, axis=1)).mean() / max(np.abs(g[:, 2:] - g[:, :-2]).mean(), LEAST_CHANGE)
     down = np.abs(np.diff(g, axis=0)).mean() / max(np.abs(g[2:] - g[:-2]).mean(), LEAST_CHANGE)
     return float(across), float(down)

@@ -71,7 +71,11 @@ class Geometry:
 
     def with_right(self, change: RightChange) -> Geometry:
         """With the right view corrected."""
-        return replace(self, right=View(self.right.camera, change.turn @ self.right.rectified_from_raw, change.rows), keep_right=False)
+        return replace(
+            self,
+            right=View(self.right.camera, change.turn @ self.right.rectified_from_raw, change.rows),
+            keep_right=False,
+        )
 
 
 def rectifying(c: StereoCalibration) -> Geometry:
@@ -106,7 +110,7 @@ def undistorted(uv: np.ndarray, camera: Camera, R: np.ndarray, K: np.ndarray) ->
     if camera.fisheye:
         return undistorted_fisheye(uv, camera, R, K)
     points = np.ascontiguousarray(uv)[:, None]
-    if hasattr(cv2, "undistortPointsIter"):         # OpenCV 4; OpenCV 5 has the criteria in undistortPoints
+    if hasattr(cv2, "undistortPointsIter"):  # OpenCV 4; OpenCV 5 has the criteria in undistortPoints
         return cv2.undistortPointsIter(points, camera.K, _coefficients(camera), R, K, UNDISTORT)[:, 0]
     return cv2.undistortPoints(points, camera.K, _coefficients(camera), R=R, P=K, criteria=UNDISTORT)[:, 0]
 
@@ -124,7 +128,9 @@ def _canvas(left: View, right: View, c: StereoCalibration) -> Rig:
     f = float(np.mean([c.left.K[0, 0], c.left.K[1, 1], c.right.K[0, 0], c.right.K[1, 1]]))
     K = np.diag([f, f, 1.0])
     a, b = inner_box(left, K, c.size), inner_box(right, K, c.size)
-    if c.left.fisheye or c.right.fisheye:        # the edges may look sideways: what is stretched most is cut evenly round the axis
+    if (
+        c.left.fisheye or c.right.fisheye
+    ):  # the edges may look sideways: what is stretched most is cut evenly round the axis
         reach = np.tile(np.array(c.size) * MAX_GROWTH / 2, 2) * [-1, -1, 1, 1]
         a, b = (np.r_[np.maximum(box[:2], reach[:2]), np.minimum(box[2:], reach[2:])] for box in (a, b))
     if a[0] - b[0] > 0.05 * c.size[0]:

@@ -43,7 +43,11 @@ class DepthEncoding:
         if path is None:
             return DepthEncoding()
         data = read_json(path)
-        if not isinstance(data, dict) or data.keys() != {"kind", "per_unit"} or data["kind"] not in ("depth", "disparity"):
+        if (
+            not isinstance(data, dict)
+            or data.keys() != {"kind", "per_unit"}
+            or data["kind"] not in ("depth", "disparity")
+        ):
             raise CaptureError(f"depth/{path.name} cannot be understood: {str(data)[:120]}", DEPTH_ADVICE)
         unit = data["per_unit"]
         if isinstance(unit, bool) or not isinstance(unit, (int, float)) or not 1e-6 < unit < 1e9:
@@ -69,8 +73,10 @@ class GivenMaps:
         if not any(found.values()):
             return []
         if depth and self.encoding.kind == "disparity" and not self.geometry.keep_left:
-            raise CaptureError("depth/ holds disparities, but the capture is not rectified",
-                               "give depth in millimetres, or a rectified capture")
+            raise CaptureError(
+                "depth/ holds disparities, but the capture is not rectified",
+                "give depth in millimetres, or a rectified capture",
+            )
         g = self.geometry
         warp = Warp.of(g.left, g.rig, g.size, (self.rig.width, self.rig.height), g.keep_left)
         rims: list[float] = []
@@ -90,10 +96,18 @@ class GivenMaps:
                 raw = read_given(depth[k], g.size, cv2.IMREAD_UNCHANGED)
                 write_disparity(folder / "disparity" / name, rectified_disparity(raw, self.encoding, g, warp, self.rig))
         refuse_inverted(rims, shares, "masks")
-        missing = {kind: [k for k in frames if k not in found] for kind, found in (("masks", masks), ("depth", depth)) if found}
+        missing = {
+            kind: [k for k in frames if k not in found] for kind, found in (("masks", masks), ("depth", depth)) if found
+        }
         several = sorted(k for n, frames in labels.items() if n > 1 for k in frames)
-        said = [f"masks/ distinguishes up to {max(labels)} labels (frames {listed(several)}): all of them are taken as the object; "
-                "if others are meant (a hand, say), keep one label"] if several else []
+        said = (
+            [
+                f"masks/ distinguishes up to {max(labels)} labels (frames {listed(several)}): all of them are taken as the object; "
+                "if others are meant (a hand, say), keep one label"
+            ]
+            if several
+            else []
+        )
         return said + [f"{kind}/ has nothing for frames {listed(absent)}" for kind, absent in missing.items() if absent]
 
 
@@ -102,7 +116,9 @@ def rectified_mask(raw: np.ndarray, warp: Warp) -> np.ndarray:
     return warp(np.where(raw, np.uint8(255), np.uint8(0)), cv2.INTER_LINEAR) > 127
 
 
-def rectified_disparity(raw: np.ndarray, encoding: DepthEncoding, geometry: Geometry, warp: Warp, rig: Rig) -> np.ndarray:
+def rectified_disparity(
+    raw: np.ndarray, encoding: DepthEncoding, geometry: Geometry, warp: Warp, rig: Rig
+) -> np.ndarray:
     """(h, w) uint16 -> (H, W) float64 disparity in px of the rectified pair at the size written, NaN = none; nearest sample."""
     value = warp(raw, cv2.INTER_NEAREST).astype(np.float64) / encoding.per_unit
     value[value == 0] = np.nan
@@ -130,12 +146,16 @@ def axis_ratio(geometry: Geometry) -> np.ndarray:
     return cv2.remap(coarse.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def write_prompt_masks(prompt: Prompt, masks: Sequence[Path], warp: Warp, raw_size: tuple[int, int], given: Path) -> None:
+def write_prompt_masks(
+    prompt: Prompt, masks: Sequence[Path], warp: Warp, raw_size: tuple[int, int], given: Path
+) -> None:
     """The masks that the prompt (in raw px) names, rectified, below `given`. Raises CaptureError for one that is broken or empty."""
     files = {p.name: p for p in masks}
     for entry in entries(prompt):
         if "mask" in entry:
             mask = rectified_mask(read_mask(files[entry["mask"]], raw_size), warp)
             if not mask.any():
-                raise CaptureError(f"the prompt's mask {entry['mask']} shows no object", "paint the object white on black")
+                raise CaptureError(
+                    f"the prompt's mask {entry['mask']} shows no object", "paint the object white on black"
+                )
             write_mask(given / PROMPT_FOLDER / f"{entry['frame']:06d}.png", mask)

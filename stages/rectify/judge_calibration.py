@@ -41,11 +41,15 @@ def judge_size(c: StereoCalibration, size: tuple[int, int], stated: bool) -> lis
         _refuse_exchanged(camera.K, size, words)
         made, alike = f"{size[0] * scale:.0f}x{size[1] * scale:.0f}", np.ptp(ratio) < ALIKE
         if alike and not OTHER_SIZE[0] < scale < OTHER_SIZE[1] and not stated:
-            raise CaptureError(f"{words} of these {size[0]}x{size[1]} px pictures: the calibration looks made for about {made} px",
-                               "calibrate at the size of the capture; if it is right, write the picture size (imageSize) into the file")
+            raise CaptureError(
+                f"{words} of these {size[0]}x{size[1]} px pictures: the calibration looks made for about {made} px",
+                "calibrate at the size of the capture; if it is right, write the picture size (imageSize) into the file",
+            )
         if alike and abs(scale - 1) > ODD_SIZE:
-            out.append(f"{words}, as in a calibration made for about {made} px: unless the pictures were cut out of larger ones, "
-                       "focal length and distances are off by that much")
+            out.append(
+                f"{words}, as in a calibration made for about {made} px: unless the pictures were cut out of larger ones, "
+                "focal length and distances are off by that much"
+            )
         elif np.abs(ratio - 1).max() > FAR_OFF:
             out.append(f"{words}: unless the pictures were cut out of larger ones, the calibration is not theirs")
     return out
@@ -53,10 +57,14 @@ def judge_size(c: StereoCalibration, size: tuple[int, int], stated: bool) -> lis
 
 def _refuse_exchanged(K: np.ndarray, size: tuple[int, int], words: str) -> None:
     """Raise CaptureError for cx and cy that lie in the middle only if they change places."""
-    as_it_is, exchanged = (np.abs(np.array(c) * 2 / np.array(size) - 1).max() for c in ((K[0, 2], K[1, 2]), (K[1, 2], K[0, 2])))
+    as_it_is, exchanged = (
+        np.abs(np.array(c) * 2 / np.array(size) - 1).max() for c in ((K[0, 2], K[1, 2]), (K[1, 2], K[0, 2]))
+    )
     if as_it_is > EXCHANGED[0] and exchanged < EXCHANGED[1]:
-        raise CaptureError(f"{words} of the pictures; with cx and cy exchanged it lies in the middle",
-                           "write cx before cy (x to the right)")
+        raise CaptureError(
+            f"{words} of the pictures; with cx and cy exchanged it lies in the middle",
+            "write cx before cy (x to the right)",
+        )
 
 
 def judge_rotation(c: StereoCalibration, uv: np.ndarray, geometry: Geometry) -> list[str]:
@@ -69,22 +77,30 @@ def judge_rotation(c: StereoCalibration, uv: np.ndarray, geometry: Geometry) -> 
     if given < ROWS_PX:
         if given < SMALL_ROWS_PX or as_is > CLEARLY * given:
             return []
-        return [f"{c.source}: the rows of the two views meet to {as_is:.2f} px as they are, to {given:.2f} px with this calibration of raw "
-                "pictures: are they rectified already? Then the twin would be bent"]
+        return [
+            f"{c.source}: the rows of the two views meet to {as_is:.2f} px as they are, to {given:.2f} px with this calibration of raw "
+            "pictures: are they rectified already? Then the twin would be bent"
+        ]
     if as_is < min(ROWS_PX, CLEARLY * given):
-        raise CaptureError(f"{c.source}: the rows of the two views meet as they are (to {as_is:.1f} px), and miss by {given:.1f} px with "
-                           "this calibration of raw pictures: the pictures look rectified already",
-                           "give the raw pictures, or the calibration of the rectified ones (calibration.json with rectified: true)")
+        raise CaptureError(
+            f"{c.source}: the rows of the two views meet as they are (to {as_is:.1f} px), and miss by {given:.1f} px with "
+            "this calibration of raw pictures: the pictures look rectified already",
+            "give the raw pictures, or the calibration of the rectified ones (calibration.json with rectified: true)",
+        )
     R, t = c.right_from_left[:3, :3], c.right_from_left[:3, 3]
     turned = _row_error(uv, rectifying(dataclasses.replace(c, right_from_left=rigid(R.T, t))))
     if turned < CLEARLY * given:
-        raise CaptureError(f"{c.source}: the rows of the two views miss each other by {given:.1f} px with R as it stands, "
-                           f"by {turned:.1f} px with R transposed",
-                           "R is stored the other way round (MATLAB before R2022b does so): transpose it")
+        raise CaptureError(
+            f"{c.source}: the rows of the two views miss each other by {given:.1f} px with R as it stands, "
+            f"by {turned:.1f} px with R transposed",
+            "R is stored the other way round (MATLAB before R2022b does so): transpose it",
+        )
     return []
 
 
 def _row_error(uv: np.ndarray, geometry: Geometry) -> float:
     """Median distance of the rows of raw matches, px of the rectified pair."""
     K = geometry.rig.K
-    return float(np.median(np.abs(geometry.right.points(uv[:, 2:4], K)[:, 1] - geometry.left.points(uv[:, :2], K)[:, 1])))
+    return float(
+        np.median(np.abs(geometry.right.points(uv[:, 2:4], K)[:, 1] - geometry.left.points(uv[:, :2], K)[:, 1]))
+    )

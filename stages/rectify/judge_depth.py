@@ -30,8 +30,12 @@ def judge_depth(sample: Sample, geometry: Geometry, depth: Mapping[int, Path], e
     d = found.disparity_px
     good = (np.abs(found.rows_px) < ROWS_PX) & (d > LEAST_DISPARITY_PX)
     seen_m = geometry.rig.fx * geometry.rig.baseline_m / np.where(good, d, np.nan)
-    ratios = [_given(depth[f], geometry, encoding, sample.raw[at, :2]) / seen_m[at]
-              for f in np.unique(sample.pair) if f in depth for at in [np.flatnonzero(good & (sample.pair == f))]]
+    ratios = [
+        _given(depth[f], geometry, encoding, sample.raw[at, :2]) / seen_m[at]
+        for f in np.unique(sample.pair)
+        if f in depth
+        for at in [np.flatnonzero(good & (sample.pair == f))]
+    ]
     ratio = np.concatenate([*ratios, np.zeros(0)])
     ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
     if len(ratio) < LEAST:
@@ -40,14 +44,18 @@ def judge_depth(sample: Sample, geometry: Geometry, depth: Mapping[int, Path], e
     scatter = float(np.median(np.abs(np.log(ratio / factor))))
     says = f"depth/ says {factor:.3g} times what the two eyes measure ({len(ratio)} points)"
     if scatter > SCATTER:
-        raise CaptureError(f"depth/ does not fit what the two eyes measure: single points differ by {np.expm1(scatter):.0%} "
-                           f"beside a factor of {factor:.3g} ({len(ratio)} points)",
-                           "check that depth/ is of the left pictures, along the optical axis, and numbered as they are")
+        raise CaptureError(
+            f"depth/ does not fit what the two eyes measure: single points differ by {np.expm1(scatter):.0%} "
+            f"beside a factor of {factor:.3g} ({len(ratio)} points)",
+            "check that depth/ is of the left pictures, along the optical axis, and numbered as they are",
+        )
     if max(factor, 1 / factor) > FAR_OFF:
         of = "metre" if encoding.kind == "depth" else "px"
         unit = encoding.per_unit * factor if encoding.kind == "depth" else encoding.per_unit / factor
-        raise CaptureError(f"{says}: another unit, or another baseline",
-                           f"{unit:.4g} per {of} would fit; {DEPTH_ADVICE} into depth/depth.json, or check the baseline of the calibration")
+        raise CaptureError(
+            f"{says}: another unit, or another baseline",
+            f"{unit:.4g} per {of} would fit; {DEPTH_ADVICE} into depth/depth.json, or check the baseline of the calibration",
+        )
     doubt = max(factor, 1 / factor) > OFF
     return [f"{says}: depth and baseline do not agree; which is right decides the size of the twin"] if doubt else []
 

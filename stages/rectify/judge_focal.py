@@ -48,7 +48,11 @@ class FocalFit:
         """The factor that fits best, 1 where the given one is as good."""
         k = int(np.argmin(self.errors))
         given = float(self.errors[np.argmin(np.abs(self.factors - 1))])
-        return float(self.factors[k]) if self.errors[k] < BETTER * given and self.errors[k] <= self.offset_errors.min() else 1.0
+        return (
+            float(self.factors[k])
+            if self.errors[k] < BETTER * given and self.errors[k] <= self.offset_errors.min()
+            else 1.0
+        )
 
     @property
     def offset_px(self) -> float:
@@ -79,9 +83,11 @@ def offset_words(fit: FocalFit | None) -> str:
     if fit is None or fit.offset_px == 0.0 or fit.views < 2:
         return ""
     error, given = fit.offset_errors.min() ** 0.5, fit.errors[np.argmin(np.abs(fit.factors - 1))] ** 0.5
-    return (f"the pictures fit clearly better with all disparities some {fit.offset_px:+.0f} px larger (error {error:.2f} instead of "
-            f"{given:.2f} px over {fit.views} views): a camera is turned sideways against its calibration, R is transposed, or the "
-            "pictures were cut at other places. Distances would be wrong")
+    return (
+        f"the pictures fit clearly better with all disparities some {fit.offset_px:+.0f} px larger (error {error:.2f} instead of "
+        f"{given:.2f} px over {fit.views} views): a camera is turned sideways against its calibration, R is transposed, or the "
+        "pictures were cut at other places. Distances would be wrong"
+    )
 
 
 def focal_words(fit: FocalFit | None, focal_px: float) -> str:
@@ -89,16 +95,20 @@ def focal_words(fit: FocalFit | None, focal_px: float) -> str:
     if fit is None or fit.best == 1.0 or fit.views < 2:
         return ""
     error, given = fit.errors.min() ** 0.5, fit.errors[np.argmin(np.abs(fit.factors - 1))] ** 0.5
-    return (f"the pictures fit a focal length of about {fit.best * focal_px:.0f} px, {fit.best:.2g} times the calibration's "
-            f"{focal_px:.0f} px, clearly better (error {error:.2f} instead of {given:.2f} px over {fit.views} views): is the calibration "
-            "of pictures of another size, zoom or camera? Distances would be wrong by that much")
+    return (
+        f"the pictures fit a focal length of about {fit.best * focal_px:.0f} px, {fit.best:.2g} times the calibration's "
+        f"{focal_px:.0f} px, clearly better (error {error:.2f} instead of {given:.2f} px over {fit.views} views): is the calibration "
+        "of pictures of another size, zoom or camera? Distances would be wrong by that much"
+    )
 
 
 def _mean_error(points: list[tuple[np.ndarray, np.ndarray, np.ndarray]], geometry: Geometry, factor: float) -> float:
     return float(np.mean([_error(*p, geometry, factor) for p in points]))
 
 
-def _common(views: tuple[Features, Features, Features], geometry: Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _common(
+    views: tuple[Features, Features, Features], geometry: Geometry
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Rectified (N, 2) left px, (N,) disparity px and (N, 2) px in the later left picture of points seen in all three."""
     K = geometry.rig.K
     left_eye, right_eye, later = views
@@ -108,7 +118,7 @@ def _common(views: tuple[Features, Features, Features], geometry: Geometry) -> t
     if len(both) < LEAST_POINTS:
         return None
     i, j = np.array(both).T
-    i, j = i[::max(1, len(i) // MOST_POINTS)], j[::max(1, len(i) // MOST_POINTS)]
+    i, j = i[:: max(1, len(i) // MOST_POINTS)], j[:: max(1, len(i) // MOST_POINTS)]
     left, right = geometry.left.points(stereo[i, :2], K), geometry.right.points(stereo[i, 2:4], K)
     after = geometry.left.points(motion[j, 2:4], K)
     flow, d = np.linalg.norm(after - left, axis=1), left[:, 0] - right[:, 0]
@@ -126,7 +136,9 @@ def _error(left: np.ndarray, disparity: np.ndarray, after: np.ndarray, geometry:
     z = K[0, 0] * rig.baseline_m / np.maximum(disparity, 0.5)
     points = np.stack([(left[:, 0] - K[0, 2]) / K[0, 0] * z, (left[:, 1] - K[1, 2]) / K[1, 1] * z, z], 1)
     cv2.setRNGSeed(0)
-    found = cv2.solvePnPRansac(points, after, K, None, iterationsCount=200, reprojectionError=CUT_PX, flags=cv2.SOLVEPNP_EPNP)
+    found = cv2.solvePnPRansac(
+        points, after, K, None, iterationsCount=200, reprojectionError=CUT_PX, flags=cv2.SOLVEPNP_EPNP
+    )
     ok, turn, shift, inliers = found
     if not ok or inliers is None or len(inliers) < 6:
         return CUT_PX**2

@@ -26,8 +26,12 @@ CLEARLY = 1.15
 WIDER = 1.3
 MOST = 0.6
 """share of the frames that must agree"""
-TURNS = {"as they are": lambda m: m, "mirrored": lambda m: m[:, ::-1], "upside down": lambda m: m[::-1], "turned by 180 degrees":
-         lambda m: m[::-1, ::-1]}
+TURNS = {
+    "as they are": lambda m: m,
+    "mirrored": lambda m: m[:, ::-1],
+    "upside down": lambda m: m[::-1],
+    "turned by 180 degrees": lambda m: m[::-1, ::-1],
+}
 MOVE_WIDTH = 320
 THUMB, MOVED = (48, 36), 2.0
 """a small picture, and by how many grey levels it changes where something moves"""
@@ -72,7 +76,9 @@ def judge_masks(frames: Sequence[int], gray_of: PictureOf, mask_of: PictureOf, l
             continue
         full_width, gray = gray.shape[1], _small(gray)
         edges, scale = edge_picture(gray), max(gray.shape[1] / 1000, 0.4)
-        tried = [own if d == 0 else mask_of(k + d) for d in PLACES] + [mask_of(last - k) if abs(last - 2 * k) > 2 else None]
+        tried = [own if d == 0 else mask_of(k + d) for d in PLACES] + [
+            mask_of(last - k) if abs(last - 2 * k) > 2 else None
+        ]
         small = [None if m is None else _small(m.astype(np.uint8)) > 0 for m in tried]
         places.append([np.nan if m is None else outline_strength(edges, m) for m in small])
         widths.append([outline_strength(edges, small[0], round(w * scale)) for w in WIDTHS_PX])
@@ -81,7 +87,10 @@ def judge_masks(frames: Sequence[int], gray_of: PictureOf, mask_of: PictureOf, l
         shapes.append((cv2.resize(gray, THUMB, interpolation=cv2.INTER_AREA), small[0]))
     out = [f"{len(empty)} of the {len(frames)} masks looked at are empty: frames {listed(empty)}"] if empty else []
     if found := _clear_winner(np.array(turns), WIDER) if len(turns) >= LEAST_FRAMES else 0:
-        return [*out, f"masks/ fit their pictures clearly better {list(TURNS)[found]}: they were made of turned or mirrored pictures"]
+        return [
+            *out,
+            f"masks/ fit their pictures clearly better {list(TURNS)[found]}: they were made of turned or mirrored pictures",
+        ]
     if words := _move_words(np.array(moves)):
         return [*out, words]
     out += _all_alike(shapes) + _boxes([m for _, m in shapes]) + _words(np.array(places), np.array(widths))
@@ -94,8 +103,10 @@ def _boxes(masks: Sequence[np.ndarray]) -> list[str]:
     full = [np.count_nonzero(m) > BOX * w * h for m, (_, _, w, h) in zip(masks, boxes, strict=True)]
     if len(full) < LEAST_FRAMES or sum(full) < MOST * len(full):
         return []
-    return ["masks/ hold boxes, not outlines: what lies in the box beside the object would become part of it. Give the outline, or the "
-            "box as a prompt (prompt.json)"]
+    return [
+        "masks/ hold boxes, not outlines: what lies in the box beside the object would become part of it. Give the outline, or the "
+        "box as a prompt (prompt.json)"
+    ]
 
 
 def _of_others(frames: Sequence[int], gray_of: PictureOf, mask_of: PictureOf) -> list[str]:
@@ -104,27 +115,38 @@ def _of_others(frames: Sequence[int], gray_of: PictureOf, mask_of: PictureOf) ->
     grays = {k: _small(g) for k in masks if (g := gray_of(k)) is not None}
     if len(grays) < LEAST_OTHERS:
         return []
-    found = np.array([[outline_strength(edge_picture(grays[k]), masks[j]) for j in (k, *(j for j in masks if j != k))] for k in grays])
+    found = np.array(
+        [
+            [outline_strength(edge_picture(grays[k]), masks[j]) for j in (k, *(j for j in masks if j != k))]
+            for k in grays
+        ]
+    )
     best = np.nanmax(found[:, 1:], axis=1)
     better = best > CLEARLY * found[:, 0]
     if better.sum() < MOST_OTHERS * len(better):
         return []
-    return [f"{int(better.sum())} of {len(better)} pictures are clearly better outlined by the mask of another frame: masks/ and left/ are "
-            "not in the same order"]
+    return [
+        f"{int(better.sum())} of {len(better)} pictures are clearly better outlined by the mask of another frame: masks/ and left/ are "
+        "not in the same order"
+    ]
 
 
 def best_move(edges: np.ndarray, mask: np.ndarray, width: int) -> tuple[float, float, float]:
     """(dx, dy, ratio): where the outline of `mask` meets the strongest edges, px of a picture `width` px wide, and how much stronger."""
     scale = MOVE_WIDTH / edges.shape[1]
     size = (MOVE_WIDTH, max(8, round(edges.shape[0] * scale)))
-    line = cv2.morphologyEx(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST), cv2.MORPH_GRADIENT, np.ones((3, 3)))
+    line = cv2.morphologyEx(
+        cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST), cv2.MORPH_GRADIENT, np.ones((3, 3))
+    )
     found = cv2.resize(edges, size, interpolation=cv2.INTER_AREA)
     if not line.any():
         return 0.0, 0.0, 0.0
-    strength = np.fft.irfft2(np.fft.rfft2(found) * np.conj(np.fft.rfft2(line.astype(np.float32))), s=found.shape) / line.sum()
+    strength = (
+        np.fft.irfft2(np.fft.rfft2(found) * np.conj(np.fft.rfft2(line.astype(np.float32))), s=found.shape) / line.sum()
+    )
     y, x = size[1] // 5, size[0] // 3
-    window = np.roll(strength, (y, x), (0, 1))[:2 * y + 1, :2 * x + 1]
-    own = window[y - 1:y + 2, x - 1:x + 2].max()
+    window = np.roll(strength, (y, x), (0, 1))[: 2 * y + 1, : 2 * x + 1]
+    own = window[y - 1 : y + 2, x - 1 : x + 2].max()
     at = np.unravel_index(np.argmax(window), window.shape)
     return (at[1] - x) * width / size[0], (at[0] - y) * width / size[0], float(window[at] / max(own, 1e-9))
 
@@ -141,8 +163,10 @@ def _move_words(found: np.ndarray) -> str:
     if np.count_nonzero(near) < MOST * len(found):
         return ""
     where = f"{abs(dx):.0f} px further {'right' if dx > 0 else 'left'} and {abs(dy):.0f} px further {'down' if dy > 0 else 'up'}"
-    return (f"masks/ fit their pictures clearly better {where}: are they of the right eye, or of pictures cut at another "
-            "place?")
+    return (
+        f"masks/ fit their pictures clearly better {where}: are they of the right eye, or of pictures cut at another "
+        "place?"
+    )
 
 
 def _all_alike(shapes: list[tuple[np.ndarray, np.ndarray]]) -> list[str]:
@@ -152,10 +176,16 @@ def _all_alike(shapes: list[tuple[np.ndarray, np.ndarray]]) -> list[str]:
     first_picture, first = shapes[0]
     alike = all(np.count_nonzero(m != first) <= 1e-4 * m.size for _, m in shapes[1:])
     moved = max(float(np.abs(p.astype(float) - first_picture).mean()) for p, _ in shapes[1:])
-    return ["masks/ hold the same mask for frames whose pictures differ: only the first may be right"] if alike and moved > MOVED else []
+    return (
+        ["masks/ hold the same mask for frames whose pictures differ: only the first may be right"]
+        if alike and moved > MOVED
+        else []
+    )
 
 
-def judge_given(reader: PairReader, masks: Mapping[int, Path], usable: Sequence[int], size: tuple[int, int]) -> list[str]:
+def judge_given(
+    reader: PairReader, masks: Mapping[int, Path], usable: Sequence[int], size: tuple[int, int]
+) -> list[str]:
     """`judge_masks` of some of the frames that have a mask. Raises CaptureError for a mask that cannot be read."""
     chosen = evenly([k for k in usable if k in masks], SAMPLES)
     grays = {p.frame: to_gray(p.left.pixels()) for p in reader.stream(set(chosen).__contains__) if p.left is not None}
@@ -185,18 +215,24 @@ def _words(places: np.ndarray, widths: np.ndarray) -> list[str]:
 
 def _place_words(found: np.ndarray, best: int) -> str:
     if best == len(PLACES):
-        return (f"masks/ fit their pictures clearly better in the opposite order ({_ratio(found, best):.1f} times the edges along their "
-                "outlines): is the first mask that of the last picture?")
+        return (
+            f"masks/ fit their pictures clearly better in the opposite order ({_ratio(found, best):.1f} times the edges along their "
+            "outlines): is the first mask that of the last picture?"
+        )
     d = PLACES[best]
     which = "before" if d > 0 else "after"
-    return (f"masks/ fit the pictures {abs(d)} frame{'s' * (abs(d) > 1)} {which} their own clearly better "
-            f"({_ratio(found, best):.1f} times the edges along their outlines): are they numbered from another start?")
+    return (
+        f"masks/ fit the pictures {abs(d)} frame{'s' * (abs(d) > 1)} {which} their own clearly better "
+        f"({_ratio(found, best):.1f} times the edges along their outlines): are they numbered from another start?"
+    )
 
 
 def _width_words(found: np.ndarray, best: int) -> str:
     w = WIDTHS_PX[best]
-    return (f"masks/ look too {'small' if w > 0 else 'large'}: outlines that lie {abs(w) / 10:.1f} % of the picture width further "
-            f"{'out' if w > 0 else 'in'} meet {_ratio(found, best):.1f} times the edges")
+    return (
+        f"masks/ look too {'small' if w > 0 else 'large'}: outlines that lie {abs(w) / 10:.1f} % of the picture width further "
+        f"{'out' if w > 0 else 'in'} meet {_ratio(found, best):.1f} times the edges"
+    )
 
 
 def _clear_winner(found: np.ndarray, clearly: float) -> int:

@@ -23,7 +23,7 @@ def next_place(rows: Sequence[FrameFigures]) -> float:
     if len(seen) < LEAST:
         return float("nan")
     looks = np.stack([cv2.GaussianBlur(t, (0, 0), 1.0).ravel() for t in seen])
-    looks = (looks - looks.mean(0)) / np.maximum(looks.std(0).mean(), 1e-6)      # what never changes tells nothing
+    looks = (looks - looks.mean(0)) / np.maximum(looks.std(0).mean(), 1e-6)  # what never changes tells nothing
     away = np.linalg.norm(looks[:, None] - looks[None], axis=2)
     np.fill_diagonal(away, np.inf)
     place = (away[:-1] < np.diagonal(away, 1)[:, None]).sum(1)
@@ -35,5 +35,7 @@ def order_words(rows: Sequence[FrameFigures]) -> list[str]:
     place = next_place(rows)
     if not place > RANDOM:
         return []
-    return [f"the pictures do not look ordered: the next one is on average only the {place:.0%} most alike of all (ordered: below 30 %). "
-            "Are their names in the order of time?"]
+    return [
+        f"the pictures do not look ordered: the next one is on average only the {place:.0%} most alike of all (ordered: below 30 %). "
+        "Are their names in the order of time?"
+    ]

@@ -73,14 +73,23 @@ def _pairs(out: Look, files: CaptureFiles, config: RectifyConfig) -> None:
         out.sections.append((kind, [f"for {len(frame_of)} of {reader.count} frames"]))
     if files.depth:
         encoding = DepthEncoding.read(files.depth_notes)
-        out.sections.append(("depth unit", [f"{encoding.kind}, {encoding.per_unit:g} per {'metre' if encoding.kind == 'depth' else 'px'}"]))
+        out.sections.append(
+            (
+                "depth unit",
+                [f"{encoding.kind}, {encoding.per_unit:g} per {'metre' if encoding.kind == 'depth' else 'px'}"],
+            )
+        )
 
 
 def _calibration(out: Look, files: CaptureFiles, config: RectifyConfig) -> None:
     rig = read_rig(files, config.calibration_unit)
     out.sections.append(("calibration", calibration_words(rig)))
     out.odd += [rig.note] * bool(rig.note)
-    out.figures |= {"calibration": rig.source, "baseline_mm": round(1e3 * rig.baseline_m, 3), "focal_px": round(float(rig.left.K[0, 0]), 2)}
+    out.figures |= {
+        "calibration": rig.source,
+        "baseline_mm": round(1e3 * rig.baseline_m, 3),
+        "focal_px": round(float(rig.left.K[0, 0]), 2),
+    }
 
 
 def _prompt(out: Look, files: CaptureFiles, config: RectifyConfig) -> None:

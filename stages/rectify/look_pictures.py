@@ -55,7 +55,9 @@ class PictureLook:
         rows = self._survey(reader)
         size, stated = expected_size(rows, calibration.size, calibration.source), calibration.size is not None
         refuse_unusable(rows, size, self.config.blurred_below, self.config.duplicate_below)
-        self.out.sections.append(("size", [f"{size[0]}x{size[1]} px, {'colour' if any(r.color for r in rows) else 'grey'}"]))
+        self.out.sections.append(
+            ("size", [f"{size[0]}x{size[1]} px, {'colour' if any(r.color for r in rows) else 'grey'}"])
+        )
         self._frames(reader, rows)
         self.out.figures |= checks.frame_metrics(rows)
         require_enough(rows, self.config.min_usable)
@@ -68,7 +70,11 @@ class PictureLook:
     def _survey(self, reader: PairReader) -> list[FrameFigures]:
         """Of a sample of the frames, in runs of two, so that repeats show."""
         first = next(reader.stream(lambda k: k == 0), None)
-        most = MOST_PAIRS if first is None or first.left is None else int(np.clip(MEGAPIXELS / (2 * _megapixels(first)), 6, MOST_PAIRS))
+        most = (
+            MOST_PAIRS
+            if first is None or first.left is None
+            else int(np.clip(MEGAPIXELS / (2 * _megapixels(first)), 6, MOST_PAIRS))
+        )
         chosen = set(range(reader.count))
         if reader.count > most:
             chosen = {k for a in evenly(range(reader.count - 1), most // 2) for k in (a, a + 1)}
@@ -87,7 +93,9 @@ class PictureLook:
             self.out.odd += checks.count_warnings(rows) + order_words(rows)
 
     def _prompt_and_masks(self, reader: PairReader, rows: list[FrameFigures], size: tuple[int, int]) -> None:
-        prompt = read_prompt(self.files.prompt, self.config.box, self.config.box_frame, self.files.prompt_masks, self.config.text)
+        prompt = read_prompt(
+            self.files.prompt, self.config.box, self.config.box_frame, self.files.prompt_masks, self.config.text
+        )
         check_prompt(prompt, size, reader.count)
         if "text" in prompt:
             self._by_words(reader, prompt)
@@ -97,7 +105,9 @@ class PictureLook:
         masks = [read_labels(frame_of[k], size) for k in evenly(sorted(frame_of), MASKS)]
         shares = [float(m.mean()) for m, _ in masks]
         refuse_inverted([rim_share(m) for m, _ in masks], shares, "masks")
-        self.out.sections.append(("mask share", [f"{min(shares):.1%} to {max(shares):.1%} of the picture in {len(masks)} of them"]))
+        self.out.sections.append(
+            ("mask share", [f"{min(shares):.1%} to {max(shares):.1%} of the picture in {len(masks)} of them"])
+        )
         self.out.odd += judge_given(reader, frame_of, [r.frame for r in rows if r.ok], size)
         if max(n for _, n in masks) > 1:
             self.out.odd.append("the masks distinguish several labels: all of them are taken as the object")
@@ -105,7 +115,7 @@ class PictureLook:
     def _by_words(self, reader: PairReader, prompt: dict) -> None:
         pair = next(p for p in reader.stream(lambda frame: frame == prompt["frame"]) if p.frame == prompt["frame"])
         if pair.left is None:
-            return                                               # a run moves the prompt to a frame that is whole
+            return  # a run moves the prompt to a frame that is whole
         _, box, warning = text_prompt.with_box(prompt, in_rgb(pair.left.pixels()), text_prompt.load_detector())
         self.out.sections.append(("by words", [text_prompt.words_of(box, prompt)]))
         self.out.odd += [warning] * bool(warning)
@@ -142,21 +152,37 @@ class PictureLook:
         out.figures |= aligned.metrics
         if aligned.before is None:
             return
-        out.sections.append(("rows", [f"{aligned.metrics['row_offset_before_px']:+.2f} px off (spread "
-                                      f"{aligned.metrics['row_spread_before_px']:.2f}) over {aligned.metrics['row_matches']} matches of "
-                                      f"{len(sample.eyes)} pairs; correction: {aligned.metrics['row_correction']}"]))
+        out.sections.append(
+            (
+                "rows",
+                [
+                    f"{aligned.metrics['row_offset_before_px']:+.2f} px off (spread "
+                    f"{aligned.metrics['row_spread_before_px']:.2f}) over {aligned.metrics['row_matches']} matches of "
+                    f"{len(sample.eyes)} pairs; correction: {aligned.metrics['row_correction']}"
+                ],
+            )
+        )
         fit = sampled_focal_fit(reader, sample, usable, aligned.geometry)
         if fit is not None:
             out.figures["focal_asked_px"] = round(fit.best * plain.rig.fx, 1)
-            out.sections.append(("focal length", [f"the pictures ask for about {fit.best:.2g} times the given one ({fit.views} views)"]))
+            out.sections.append(
+                ("focal length", [f"the pictures ask for about {fit.best:.2g} times the given one ({fit.views} views)"])
+            )
             out.odd += [w for w in [focal_words(fit, plain.rig.fx), offset_words(fit)] if w]
         near = plausible(found, plain.rig.height)
         d = near.disparity_px[near.disparity_px > 0.5]
         if len(d):
             far, mid, close = (plain.rig.fx * plain.rig.baseline_m / np.quantile(d, q) for q in (0.1, 0.5, 0.9))
             out.figures["distance_m"] = [round(float(v), 3) for v in (close, mid, far)]
-            out.sections.append(("distance", [f"what was matched lies {close:.2f} to {far:.2f} m away, half of it nearer than {mid:.2f} m: "
-                                              "if that cannot be, the baseline or its unit is wrong"]))
+            out.sections.append(
+                (
+                    "distance",
+                    [
+                        f"what was matched lies {close:.2f} to {far:.2f} m away, half of it nearer than {mid:.2f} m: "
+                        "if that cannot be, the baseline or its unit is wrong"
+                    ],
+                )
+            )
 
 
 class _Part:
@@ -164,7 +190,12 @@ class _Part:
 
     def __init__(self, reader: PairReader, chosen: set[int]) -> None:
         self._reader, self._chosen = reader, chosen
-        self.sequential, self.count, self.notes, self.numbers = reader.sequential, len(chosen), reader.notes, reader.numbers
+        self.sequential, self.count, self.notes, self.numbers = (
+            reader.sequential,
+            len(chosen),
+            reader.notes,
+            reader.numbers,
+        )
 
     def stream(self, wanted=lambda frame: True):
         """See PairReader."""

@@ -18,7 +18,14 @@ def file_words(files: CaptureFiles) -> list[str]:
     """What lies there and is read."""
     folders = [(n, getattr(files, n)) for n in ("left", "right", "masks", "hidden", "depth", "prompt_masks")]
     out = [f"{n.replace('prompt_masks', 'prompt')}/ {len(f)} {_kinds(f)}" for n, f in folders if f]
-    single = (files.left_video, files.right_video, files.stereo_video, *files.calibration, files.prompt, files.depth_notes)
+    single = (
+        files.left_video,
+        files.right_video,
+        files.stereo_video,
+        *files.calibration,
+        files.prompt,
+        files.depth_notes,
+    )
     names = [p.relative_to(files.root).as_posix() for p in single if p is not None]
     return [", ".join(out + names)]
 
@@ -52,12 +59,19 @@ def calibration_words(c: StereoCalibration) -> list[str]:
     if c.rectified and np.allclose(c.left.K, c.right.K):
         return [*out, f"both eyes {_camera(c.left, c.size)}"]
     turn = np.degrees(np.arccos(np.clip((np.trace(c.right_from_left[:3, :3]) - 1) / 2, -1, 1)))
-    return [*out, f"left {_camera(c.left, c.size)}", f"right {_camera(c.right, c.size)}", f"the eyes are turned by {turn:.2f} degrees"]
+    return [
+        *out,
+        f"left {_camera(c.left, c.size)}",
+        f"right {_camera(c.right, c.size)}",
+        f"the eyes are turned by {turn:.2f} degrees",
+    ]
 
 
 def _camera(camera: Camera, size: tuple[int, int] | None) -> str:
     K, d = camera.K, camera.distortion
-    view = f", {2 * np.degrees(np.arctan(size[0] / 2 / K[0, 0])):.0f} degrees wide" if size and not camera.fisheye else ""
+    view = (
+        f", {2 * np.degrees(np.arctan(size[0] / 2 / K[0, 0])):.0f} degrees wide" if size and not camera.fisheye else ""
+    )
     lens = " ".join(f"{v:.4g}" for v in d) if d.size and d.any() else "none"
     model = "fisheye (equidistant) " if camera.fisheye else ""
     return f"f {K[0, 0]:.1f} x {K[1, 1]:.1f} px, centre {K[0, 2]:.1f}, {K[1, 2]:.1f} px{view}; {model}distortion {lens}"

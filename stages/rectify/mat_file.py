@@ -15,7 +15,20 @@ import numpy as np
 
 MOST_UNPACKED = 1 << 24
 MOST_DEEP, MOST_FIELDS = 12, 10_000
-_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8", 16: "u1", 17: "u2"}
+_NUMBERS = {
+    1: "i1",
+    2: "u1",
+    3: "i2",
+    4: "u2",
+    5: "i4",
+    6: "u4",
+    7: "f4",
+    9: "f8",
+    12: "i8",
+    13: "u8",
+    16: "u1",
+    17: "u2",
+}
 """type of an element's data"""
 _MATRIX, _COMPRESSED, _NAMES = 14, 15, 1
 _CELL, _STRUCT, _CHAR, _NUMERIC = 1, 2, 4, range(6, 16)
@@ -71,7 +84,7 @@ class _Reader:
         if self.at + 8 > self.end:
             raise MatError("it ends within an element")
         kind, size = struct.unpack_from(f"{self.order}II", self.data, self.at)
-        if kind >> 16:                                         # four bytes or fewer stand in the tag itself
+        if kind >> 16:  # four bytes or fewer stand in the tag itself
             first, size, after, kind = self.at + 4, kind >> 16, self.at + 8, kind & 0xFFFF
             if size > 4:
                 raise MatError("a short element of more than four bytes")
@@ -118,7 +131,9 @@ def _array(body: _Reader, depth: int) -> tuple[str, Any]:
         return name, _shaped(body.numbers(), shape, count)
     if cls == _CHAR:
         return name, "".join(chr(int(c)) for c in body.numbers()[:count])
-    return name, _structures(body, count, depth) if cls == _STRUCT else [_inner(body, depth) for _ in range(_few(count))]
+    return name, _structures(body, count, depth) if cls == _STRUCT else [
+        _inner(body, depth) for _ in range(_few(count))
+    ]
 
 
 def _structures(body: _Reader, count: int, depth: int) -> Any:
@@ -131,7 +146,9 @@ def _structures(body: _Reader, count: int, depth: int) -> Any:
         raise MatError("a structure without names")
     raw, size = text.rest(), int(width[0])
     names = [raw[k : k + size].split(b"\0")[0].decode("latin-1") for k in range(0, len(raw), size)]
-    made = [{n: _inner(body, depth) for n in names} for _ in range(_few(count * max(1, len(names))) // max(1, len(names)))]
+    made = [
+        {n: _inner(body, depth) for n in names} for _ in range(_few(count * max(1, len(names))) // max(1, len(names)))
+    ]
     return made[0] if len(made) == 1 else made
 
 

@@ -42,5 +42,5 @@ def features(image: np.ndarray) -> Features:
     if descriptors is None:
         return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
     exact = np.array([gray.shape[1] / small.shape[1], gray.shape[0] / small.shape[0]])
-    position = (np.array([p.pt for p in points], np.float64) + 0.5) * exact - 0.5       # pixel centres at integers
+    position = (np.array([p.pt for p in points], np.float64) + 0.5) * exact - 0.5  # pixel centres at integers
     return position, descriptors / np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-9)

@@ -73,11 +73,17 @@ class _Search:
     def refuse_reversed(self, frames: list[int], places: set[int], count: int) -> None:
         """Raise CaptureError where the right pictures in opposite order fit the frames clearly better than the best of `places` does."""
         back, near = {f: count - 1 - f for f in frames}, (0, *places)
-        self._read({(f, "left") for f in frames} | {(b, "right") for b in back.values()} | {(f + d, "right") for f in frames for d in near})
+        self._read(
+            {(f, "left") for f in frames}
+            | {(b, "right") for b in back.values()}
+            | {(f + d, "right") for f in frames for d in near}
+        )
         opposite = sum(self._fitting(f, b) for f, b in back.items())
         if opposite >= LEAST and opposite > OPPOSITE * sum(max(self._fitting(f, f + d) for d in near) for f in frames):
-            raise CaptureError("the right pictures come in the opposite order: the first left one fits the last right one",
-                               "name the pictures of both cameras in the order of time")
+            raise CaptureError(
+                "the right pictures come in the opposite order: the first left one fits the last right one",
+                "name the pictures of both cameras in the order of time",
+            )
 
     def among(self, frames: list[int], places: tuple[int, ...]) -> list[tuple[int, int]]:
         """Each frame with the one of `places` that fits it best; frames that none fits are left out."""
@@ -94,7 +100,11 @@ class _Search:
             while b - a > 1:
                 middle = (a + b) // 2
                 self._read({(middle, "left"), (middle + by_a, "right"), (middle + by_b, "right")})
-                a, b = (middle, b) if self._fitting(middle, middle + by_a) >= self._fitting(middle, middle + by_b) else (a, middle)
+                a, b = (
+                    (middle, b)
+                    if self._fitting(middle, middle + by_a) >= self._fitting(middle, middle + by_b)
+                    else (a, middle)
+                )
             out.append((b, by_b))
         return out
 
@@ -120,5 +130,5 @@ def _features(pair: RawPair, side: str) -> Features | None:
     picture: Picture | None = pair.left if side == "left" else pair.right
     try:
         return None if picture is None else features(picture.pixels())
-    except CaptureError:                       # a broken picture is named by the survey
+    except CaptureError:  # a broken picture is named by the survey
         return None

@@ -1,6 +1,6 @@
 """Reads the three forms of OpenCV's FileStorage (YAML, XML, JSON) without OpenCV, whose parser ends the process on deep nesting.
 
-    {name: array} of what stands at the top level and is made of numbers: opencv-matrix, number, or list of numbers at any depth
+{name: array} of what stands at the top level and is made of numbers: opencv-matrix, number, or list of numbers at any depth
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read_storage(path: Path) -> dict[str, np.ndarray]:
 def yaml_root(path: Path) -> Node:
     """A YAML file of OpenCV's or any other's, as nodes. Raises CaptureError."""
     text = read_text(path)
-    if text.startswith("%YAML:"):                        # no valid YAML directive, but how OpenCV begins its files
+    if text.startswith("%YAML:"):  # no valid YAML directive, but how OpenCV begins its files
         text = "\n" + text.partition("\n")[2]
     node = parse(text, path.name, CaptureError, TAGS)
     if node is None or not isinstance(node.value, dict):
@@ -61,10 +61,12 @@ def _matrix(value: dict[str, Any], what: str) -> np.ndarray:
     if flat is None:
         raise CaptureError(f"{what} holds data that are not numbers", "save it again")
     shape = [value[k] for k in ("rows", "cols") if isinstance(value.get(k), int)]
-    count = str(value.get("dt", "d")).strip('"')[:-1]              # "3d" is three doubles per element
+    count = str(value.get("dt", "d")).strip('"')[:-1]  # "3d" is three doubles per element
     channels = int(count) if count.isdigit() and len(count) < 4 else 1
     if len(shape) == 2 and shape[0] * shape[1] * channels != len(flat):
-        raise CaptureError(f"{what} says {shape[0]}x{shape[1]} and holds {len(flat)} numbers", "the file is damaged: save it again")
+        raise CaptureError(
+            f"{what} says {shape[0]}x{shape[1]} and holds {len(flat)} numbers", "the file is damaged: save it again"
+        )
     array = np.array(flat, np.float64)
     return array.reshape(shape) if len(shape) == 2 and channels == 1 else array
 
@@ -104,11 +106,15 @@ class _Elements:
         self.parser.StartDoctypeDeclHandler = self._refuse
 
     def _refuse(self, *_: Any) -> None:
-        raise CaptureError(f"{self.source}, line {self.parser.CurrentLineNumber}: a DOCTYPE has no place in a calibration", "remove it")
+        raise CaptureError(
+            f"{self.source}, line {self.parser.CurrentLineNumber}: a DOCTYPE has no place in a calibration", "remove it"
+        )
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if len(self.open) > DEEPEST:
-            raise CaptureError(f"{self.source}, line {self.parser.CurrentLineNumber}: nested more than {DEEPEST} levels deep", _HEADERS)
+            raise CaptureError(
+                f"{self.source}, line {self.parser.CurrentLineNumber}: nested more than {DEEPEST} levels deep", _HEADERS
+            )
         self.open.append((name, [], []))
 
     def _end(self, name: str) -> None:

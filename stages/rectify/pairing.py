@@ -44,6 +44,8 @@ class Shift:
             if len(self.steps) > 1:
                 fits += f" from frame {first} on" if k else f" before frame {self.steps[1][0]}"
             parts.append(fits)
-        lost = [f"the {'right' if b < a else 'left'} camera has no picture of the moment of frame {first}"
-                for (_, a), (first, b) in itertools.pairwise(self.steps)]
+        lost = [
+            f"the {'right' if b < a else 'left'} camera has no picture of the moment of frame {first}"
+            for (_, a), (first, b) in itertools.pairwise(self.steps)
+        ]
         return "; ".join(parts + lost)

@@ -26,20 +26,26 @@ def rectified_pair(out: Path, report: StageReport, pairs: Path, names: tuple[str
     _add(out, report, "A rectified pair: each detail lies on the same line in both views", "pair.jpg", both)
 
 
-def contact_sheet(out: Path, report: StageReport, pairs: Path, left: list[str], columns: int = 6, most: int = 18) -> None:
+def contact_sheet(
+    out: Path, report: StageReport, pairs: Path, left: list[str], columns: int = 6, most: int = 18
+) -> None:
     """Left pictures over the capture."""
     chosen = [left[i] for i in np.unique(np.linspace(0, len(left) - 1, min(most, len(left))).round().astype(int))]
     tiles = []
     for name in chosen:
         view = read_rgb(pairs / name)
-        tiles.append(cv2.resize(view, (200, max(1, round(200 * view.shape[0] / view.shape[1]))), interpolation=cv2.INTER_AREA))
+        tiles.append(
+            cv2.resize(view, (200, max(1, round(200 * view.shape[0] / view.shape[1]))), interpolation=cv2.INTER_AREA)
+        )
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % min(columns, len(tiles)))
     n = min(columns, len(tiles))
-    sheet = np.vstack([np.hstack(tiles[i:i + n]) for i in range(0, len(tiles), n)])
+    sheet = np.vstack([np.hstack(tiles[i : i + n]) for i in range(0, len(tiles), n)])
     _add(out, report, f"Left views over the capture ({len(left)} frames used)", "frames.jpg", sheet)
 
 
-def row_errors(out: Path, report: StageReport, before: RowMatches, after: RowMatches, rig: Rig, per_tile: int = 5) -> None:
+def row_errors(
+    out: Path, report: StageReport, before: RowMatches, after: RowMatches, rig: Rig, per_tile: int = 5
+) -> None:
     """Where rows miss each other, before and after: the median of each tile as an arrow, 1 px drawn 20 px long."""
     width = 480
     s = width / rig.width
@@ -47,13 +53,28 @@ def row_errors(out: Path, report: StageReport, before: RowMatches, after: RowMat
     for title, m in (("before", before), ("after", after)):
         panel = np.full((round(rig.height * s), width, 3), 245, np.uint8)
         offset = float(np.median(m.rows_px))
-        cv2.putText(panel, f"{title}: median {offset:+.3f} px", (8, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (30, 30, 30), 1, cv2.LINE_AA)
+        cv2.putText(
+            panel,
+            f"{title}: median {offset:+.3f} px",
+            (8, 18),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.45,
+            (30, 30, 30),
+            1,
+            cv2.LINE_AA,
+        )
         for x, y, e in tile_medians(m, rig, per_tile):
             a, b = (round(x * s), round(y * s)), (round(x * s), round(y * s + 20 * e))
             cv2.circle(panel, a, 2, (40, 40, 40), -1, cv2.LINE_AA)
             cv2.line(panel, a, b, (200, 40, 30), 2, cv2.LINE_AA)
         panels.append(panel)
-    _add(out, report, "Row error of the right view over the picture (20 px of line = 1 px)", "rows.jpg", np.hstack(panels))
+    _add(
+        out,
+        report,
+        "Row error of the right view over the picture (20 px of line = 1 px)",
+        "rows.jpg",
+        np.hstack(panels),
+    )
 
 
 def tile_medians(m: RowMatches, rig: Rig, least: int, tiles: int = 12) -> list[tuple[float, float, float]]:

@@ -73,7 +73,9 @@ def decode(path: Path, most_megapixels: float = MOST_MEGAPIXELS) -> np.ndarray:
     """
     data, name = read_bytes(path, shown=path.name), Path(path.name)
     if data and is_truncated(data):
-        raise CaptureError(f"{path.name} is truncated ({len(data)} bytes, no end of image)", "copy the file again or remove it")
+        raise CaptureError(
+            f"{path.name} is truncated ({len(data)} bytes, no end of image)", "copy the file again or remove it"
+        )
     check_size(data, name, most_megapixels)
     return decode_bytes(data, name, cv2.IMREAD_ANYCOLOR)
 
@@ -100,8 +102,8 @@ def _first_scan(data: bytes) -> int:
         marker = data[at + 1]
         if marker == 0xDA:
             return at
-        if marker == 0xFF or 0xD0 <= marker <= 0xD8 or marker == 0x01:      # fill byte, or a marker without length
+        if marker == 0xFF or 0xD0 <= marker <= 0xD8 or marker == 0x01:  # fill byte, or a marker without length
             at += 1 if marker == 0xFF else 2
             continue
-        at += 2 + int.from_bytes(data[at + 2:at + 4], "big")
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return -1

@@ -18,12 +18,16 @@ class FolderReader:
 
     sequential = False
 
-    def __init__(self, left: tuple[Path, ...], right: tuple[Path, ...], most_megapixels: float = MOST_MEGAPIXELS) -> None:
+    def __init__(
+        self, left: tuple[Path, ...], right: tuple[Path, ...], most_megapixels: float = MOST_MEGAPIXELS
+    ) -> None:
         self.most_megapixels = most_megapixels
         self.pairs, self.notes = pair_files(left, right)
         self.count = len(self.pairs)
         if lacking := gaps(self.numbers() or []):
-            self.notes.append(f"the numbers {listed(lacking)} are missing in both left/ and right/: were pictures dropped, or left out?")
+            self.notes.append(
+                f"the numbers {listed(lacking)} are missing in both left/ and right/: were pictures dropped, or left out?"
+            )
 
     def stream(self, wanted: Callable[[int], bool] = lambda frame: True) -> Iterator[RawPair]:
         """See PairReader."""

@@ -37,7 +37,9 @@ class StereoVideoReader:
         width, height = stated_size(path)
         if width < height:
             self.over_under = self._halves_match()
-            self.notes.append(f"{path.name} is {width}x{height} px, higher than wide: read as over-under, left view above the right one")
+            self.notes.append(
+                f"{path.name} is {width}x{height} px, higher than wide: read as over-under, left view above the right one"
+            )
 
     def numbers(self) -> list[Number] | None:
         """See PairReader."""
@@ -50,7 +52,6 @@ class StereoVideoReader:
                 left, right = (above_and_below if self.over_under else halves)(picture, self.path.name)
                 yield RawPair(frame, Picture(frame=left), Picture(frame=right), f"video frame {frame}")
 
-
     def _halves_match(self) -> bool:
         """Whether the upper and the lower half of the first frame show the same, on the same rows. Raises CaptureError if not."""
         for _, picture in frames_of(self.path, lambda k: k == 0):
@@ -59,20 +60,27 @@ class StereoVideoReader:
                 if np.count_nonzero(np.abs(uv[:, 1] - uv[:, 3]) < ROWS * picture.shape[0]) >= LEAST_MATCHES:
                     return True
             break
-        raise CaptureError(f"{self.path.name} is higher than wide and its upper and lower half do not match: it shows one view", TWO_VIEWS)
+        raise CaptureError(
+            f"{self.path.name} is higher than wide and its upper and lower half do not match: it shows one view",
+            TWO_VIEWS,
+        )
 
 
 def above_and_below(picture: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
     """(2 H, W, ...) -> two (H, W, ...)."""
     height = picture.shape[0]
     if height % 2:
-        raise CaptureError(f"{name} is {height} px high; an over-under video has an even height", "check how the two views were joined")
-    return np.ascontiguousarray(picture[:height // 2]), np.ascontiguousarray(picture[height // 2:])
+        raise CaptureError(
+            f"{name} is {height} px high; an over-under video has an even height", "check how the two views were joined"
+        )
+    return np.ascontiguousarray(picture[: height // 2]), np.ascontiguousarray(picture[height // 2 :])
 
 
 def halves(picture: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
     """(H, 2 W, ...) -> two (H, W, ...)."""
     width = picture.shape[1]
     if width % 2:
-        raise CaptureError(f"{name} is {width} px wide; a side-by-side video has an even width", "check how the two views were joined")
-    return np.ascontiguousarray(picture[:, :width // 2]), np.ascontiguousarray(picture[:, width // 2:])
+        raise CaptureError(
+            f"{name} is {width} px wide; a side-by-side video has an even width", "check how the two views were joined"
+        )
+    return np.ascontiguousarray(picture[:, : width // 2]), np.ascontiguousarray(picture[:, width // 2 :])

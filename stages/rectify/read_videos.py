@@ -31,7 +31,9 @@ class VideoPairReader:
         rates, counts = zip(*(rate_and_count(p, most_megapixels) for p in (left, right)), strict=True)
         self.count, self.notes = max(counts), []
         if abs(rates[0] - rates[1]) > 0.01 * max(rates):
-            self.notes.append(f"{left.name} has {rates[0]:.2f} frames/s, {right.name} {rates[1]:.2f}: frames paired by index drift apart")
+            self.notes.append(
+                f"{left.name} has {rates[0]:.2f} frames/s, {right.name} {rates[1]:.2f}: frames paired by index drift apart"
+            )
 
     def numbers(self) -> list[Number] | None:
         """See PairReader."""
@@ -55,7 +57,9 @@ class VideoPairReader:
             if left is None and right is None:
                 return
             if wanted(frame):
-                yield RawPair(frame, left and Picture(frame=left[1]), right and Picture(frame=right[1]), f"video frame {frame}")
+                yield RawPair(
+                    frame, left and Picture(frame=left[1]), right and Picture(frame=right[1]), f"video frame {frame}"
+                )
             frame += 1
 
 
@@ -72,7 +76,9 @@ def frames_of(path: Path, wanted: Callable[[int], bool]) -> Iterator[tuple[int, 
             yield index, picture
             index += 1
         if index == 0:
-            raise CaptureError(f"{path.name} holds no readable frame", "check that it plays; convert it with H.264 in an mp4 container")
+            raise CaptureError(
+                f"{path.name} holds no readable frame", "check that it plays; convert it with H.264 in an mp4 container"
+            )
     finally:
         video.release()
 
@@ -82,8 +88,10 @@ def open_video(path: Path) -> cv2.VideoCapture:
     require_regular(path)
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not video.isOpened():
-        raise CaptureError(f"{path.name} cannot be opened as a video ({path.stat().st_size} bytes)",
-                           "check that it plays; convert it with H.264 in an mp4 container, or give pictures in left/ and right/")
+        raise CaptureError(
+            f"{path.name} cannot be opened as a video ({path.stat().st_size} bytes)",
+            "check that it plays; convert it with H.264 in an mp4 container, or give pictures in left/ and right/",
+        )
     return video
 
 
@@ -101,10 +109,14 @@ def rate_and_count(path: Path, most_megapixels: float = MOST_MEGAPIXELS) -> tupl
     Raises CaptureError where its header claims larger pictures than `most_megapixels`, before one is decoded.
     """
     video = open_video(path)
-    width, height, rate, count = (video.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS,
-                                                         cv2.CAP_PROP_FRAME_COUNT))
+    width, height, rate, count = (
+        video.get(p)
+        for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT)
+    )
     video.release()
     if width * height > most_megapixels * 1e6:
-        raise CaptureError(f"{path.name}: its header claims {width:.0f}x{height:.0f} px; expected at most {most_megapixels:g} megapixels",
-                           "replace the file, or raise rectify.max_megapixels if it is right")
+        raise CaptureError(
+            f"{path.name}: its header claims {width:.0f}x{height:.0f} px; expected at most {most_megapixels:g} megapixels",
+            "replace the file, or raise rectify.max_megapixels if it is right",
+        )
     return (rate if 0 < rate < 1e6 else 0.0), int(min(max(0, count), MOST_FRAMES))

@@ -53,7 +53,9 @@ def fit_row_field(xy: np.ndarray, error: np.ndarray, least_spread: float, rounds
         rest = error - A @ p
         spread = max(1.4826 * np.median(np.abs(rest - np.median(rest))), least_spread)
         w = 1.0 / (1.0 + (rest / (2.0 * spread)) ** 2)
-        p = np.linalg.solve((A * w[:, None]).T @ A + RIDGE * len(error) * np.eye(A.shape[1]), (A * w[:, None]).T @ error)
+        p = np.linalg.solve(
+            (A * w[:, None]).T @ A + RIDGE * len(error) * np.eye(A.shape[1]), (A * w[:, None]).T @ error
+        )
     return RowField(p, field.low, field.high)
 
 

@@ -130,12 +130,14 @@ def _is_better(m: RowMatches, plain: str, rich: str) -> bool:
     if np.quantile(effect, 0.9) < MIN_EFFECT_PX:
         return False
     order = np.unique(m.pair, return_inverse=True)[1]
-    even = (order if order.any() else np.arange(len(order))) % 2 == 0          # a single pair is halved by its matches
+    even = (order if order.any() else np.arange(len(order))) % 2 == 0  # a single pair is halved by its matches
     errors = []
     for part in (even, ~even):
         if np.count_nonzero(part) < MIN_MATCHES or np.count_nonzero(~part) < MIN_MATCHES:
             return False
-        errors.append([np.abs(m.chosen(~part).corrected(_fit(m.chosen(part), model)).rows_px) for model in (plain, rich)])
+        errors.append(
+            [np.abs(m.chosen(~part).corrected(_fit(m.chosen(part), model)).rows_px) for model in (plain, rich)]
+        )
     before, after = np.concatenate(errors, axis=1)
     gain = before - after
     return bool(gain.mean() > MIN_GAIN * before.mean() and gain.mean() > CERTAIN * gain.std() / np.sqrt(len(gain)))
@@ -161,7 +163,9 @@ def _fit_turn(m: RowMatches, free: tuple[int, ...], rounds: int = 8) -> RightCha
         e = now.rows_px
         spread = max(1.4826 * np.median(np.abs(e - np.median(e))), MIN_SPREAD_PX)
         w = 1.0 / (1.0 + (e / (2.0 * spread)) ** 2)
-        p[list(free)] -= np.linalg.solve((columns * w[:, None]).T @ columns + 1e-6 * np.eye(len(free)), (columns * w[:, None]).T @ e)
+        p[list(free)] -= np.linalg.solve(
+            (columns * w[:, None]).T @ columns + 1e-6 * np.eye(len(free)), (columns * w[:, None]).T @ e
+        )
     change = _change(p)
     return _keep_mean_disparity(m, change) if YAW in free else change
 
@@ -181,4 +185,4 @@ def _mode(values: np.ndarray, width: float = 1.0) -> float:
     v = np.sort(values)
     inside = np.searchsorted(v, v + width) - np.arange(len(v))
     first = int(inside.argmax())
-    return float(np.median(v[first:first + inside[first]]))
+    return float(np.median(v[first : first + inside[first]]))

@@ -60,8 +60,11 @@ class Run:
         size, stated = expected_size(rows, calibration.size, calibration.source), calibration.size is not None
         calibration = calibration.sized(size)
         check_calibration(calibration)
-        self.done.warnings += [*filter(None, [calibration.note]), *judge_size(calibration, size, stated),
-                               *checks.cut_short(self.reader.count, len(rows))]
+        self.done.warnings += [
+            *filter(None, [calibration.note]),
+            *judge_size(calibration, size, stated),
+            *checks.cut_short(self.reader.count, len(rows)),
+        ]
         plain, before = rectifying(calibration), (list(self.done.warnings), dict(self.done.metrics))
         prompt = self._choose(rows, size)
         sample = self._matches(rows)
@@ -99,9 +102,19 @@ class Run:
         prompt, moved = move_to_usable(prompt, [r.frame for r in rows if r.ok])
         prompt = self._by_words(prompt)
         by = ("motion" if self.reader.sequential else "all") if c.select == "auto" else c.select
-        select(rows, Choice(by, c.motion_step, c.least_frames, c.max_frames), {entry["frame"] for entry in entries(prompt)})
-        self.done.warnings += [w for w in [moved, *checks.frame_warnings(rows, c.blur_warning_below), *checks.count_warnings(rows),
-                                             *order_words(rows)] if w]
+        select(
+            rows, Choice(by, c.motion_step, c.least_frames, c.max_frames), {entry["frame"] for entry in entries(prompt)}
+        )
+        self.done.warnings += [
+            w
+            for w in [
+                moved,
+                *checks.frame_warnings(rows, c.blur_warning_below),
+                *checks.count_warnings(rows),
+                *order_words(rows),
+            ]
+            if w
+        ]
         self.done.metrics |= checks.frame_metrics(rows)
         return prompt
 
@@ -123,10 +136,14 @@ class Run:
     def _pair_again(self, shift: Shift) -> list[FrameFigures]:
         """Pictures of one moment together: the rows of a new survey. Raises CaptureError for one video, which cannot be shifted."""
         if not isinstance(self.reader, (FolderReader, VideoPairReader)):
-            raise CaptureError(f"the pictures of a pair are not of one moment: {shift.words()}",
-                               "give left.mp4 and right.mp4, cut so that both begin with the same moment")
-        self.done.warnings.append(f"the pictures of a pair were not of one moment: {shift.words()}. Paired again; "
-                                  "number both cameras alike, or cut both videos to begin together")
+            raise CaptureError(
+                f"the pictures of a pair are not of one moment: {shift.words()}",
+                "give left.mp4 and right.mp4, cut so that both begin with the same moment",
+            )
+        self.done.warnings.append(
+            f"the pictures of a pair were not of one moment: {shift.words()}. Paired again; "
+            "number both cameras alike, or cut both videos to begin together"
+        )
         self.reader = self.reader.shifted(shift)
         self.steps, self.frames = 0, self.reader.count
         return survey(self.reader, self.context.workers, self._progress)
@@ -180,8 +197,13 @@ class Run:
             return
         board, folder = board_of(self.config.board), self.out / "pairs"
         chosen = evenly(sorted(names), 4 * ENOUGH)
-        found = board_scale(board, ((read_gray(folder / names[k][0]), read_gray(folder / names[k][1])) for k in chosen), rig)
-        self.done.metrics |= {"board_frames": len(found.ratios), "board_scale": round(found.ratio, 5) if found.ratios else None}
+        found = board_scale(
+            board, ((read_gray(folder / names[k][0]), read_gray(folder / names[k][1])) for k in chosen), rig
+        )
+        self.done.metrics |= {
+            "board_frames": len(found.ratios),
+            "board_scale": round(found.ratio, 5) if found.ratios else None,
+        }
         self.done.warnings += [w for w in [found.words(board)] if w]
 
     def _suffix(self, rig: Rig, count: int) -> str:
@@ -193,11 +215,23 @@ class Run:
         table = []
         for r in rows:
             left, right = names.get(r.frame, ("", ""))
-            table.append({"frame": r.frame, "status": r.status, "reason": r.reason, "left": left, "right": right, "sharpness": r.sharpness,
-                          "exposure_ratio": r.exposure_ratio, "row_offset_px": r.row_offset_px})
+            table.append(
+                {
+                    "frame": r.frame,
+                    "status": r.status,
+                    "reason": r.reason,
+                    "left": left,
+                    "right": right,
+                    "sharpness": r.sharpness,
+                    "exposure_ratio": r.exposure_ratio,
+                    "row_offset_px": r.row_offset_px,
+                }
+            )
         write_table(self.out / "frames.parquet", table)
 
-    def _write_given(self, rows: list[FrameFigures], geometry: Geometry, rig: Rig, prompt: dict, sample: Sample) -> None:
+    def _write_given(
+        self, rows: list[FrameFigures], geometry: Geometry, rig: Rig, prompt: dict, sample: Sample
+    ) -> None:
         frames, numbers = [r.frame for r in rows if r.ok], self.reader.numbers()
         named = ((self.files.masks, "masks"), (self.files.depth, "depth"), (self.files.hidden, "hidden"))
         found = [by_frame(f, numbers, len(rows), kind) for f, kind in named]
@@ -214,10 +248,17 @@ class Run:
     def _finish(self, rows: list[FrameFigures], source: str, rig: Rig, prompt: dict) -> None:
         self.context.progress(1, 1, f"{len(rows)} frames checked, {sum(r.ok for r in rows)} rectified")
         self.done.frames = checks.counts(rows)
-        self.done.metrics |= {"calibration": source, "baseline_mm": round(rig.baseline_m * 1e3, 3), "focal_px": round(rig.fx, 2),
-                              "width_px": rig.width, "height_px": rig.height}
+        self.done.metrics |= {
+            "calibration": source,
+            "baseline_mm": round(rig.baseline_m * 1e3, 3),
+            "focal_px": round(rig.fx, 2),
+            "width_px": rig.width,
+            "height_px": rig.height,
+        }
         if not prompt:
-            self.done.warnings.append("no prompt: the object will be looked for automatically (give --box or prompt.json to name it)")
+            self.done.warnings.append(
+                "no prompt: the object will be looked for automatically (give --box or prompt.json to name it)"
+            )
 
 
 def _method(geometry: Geometry, rig: Rig) -> str:

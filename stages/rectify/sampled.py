@@ -30,7 +30,9 @@ class Sample:
     def rows(self, geometry: Geometry) -> RowMatches:
         """Rectified."""
         K = geometry.rig.K
-        return RowMatches(geometry.left.points(self.raw[:, :2], K), geometry.right.points(self.raw[:, 2:4], K), self.pair, K)
+        return RowMatches(
+            geometry.left.points(self.raw[:, :2], K), geometry.right.points(self.raw[:, 2:4], K), self.pair, K
+        )
 
 
 def evenly(items: Sequence[int], most: int) -> list[int]:
@@ -38,7 +40,9 @@ def evenly(items: Sequence[int], most: int) -> list[int]:
     return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, most).round().astype(int))] if items else []
 
 
-def sample_pairs(reader: PairReader, frames: Sequence[int], workers: int, progress: Callable[[int, str], None]) -> Sample:
+def sample_pairs(
+    reader: PairReader, frames: Sequence[int], workers: int, progress: Callable[[int, str], None]
+) -> Sample:
     """Matched pairs of the given frames. Raises CaptureError for a picture that cannot be read."""
     job = lambda p: (p.frame, features(p.left.pixels()), features(p.right.pixels()))  # noqa: E731
     eyes, found = {}, [np.zeros((0, 5))]
@@ -61,6 +65,6 @@ def sampled_focal_fit(reader: PairReader, sample: Sample, usable: Sequence[int],
         if p.left is not None:
             try:
                 later[p.frame] = features(p.left.pixels())
-            except CaptureError:               # named by the survey
+            except CaptureError:  # named by the survey
                 continue
     return focal_fit([(*sample.eyes[f], later[following[f]]) for f in chosen if following[f] in later], geometry)

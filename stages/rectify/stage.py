@@ -51,13 +51,17 @@ class RectifyStage(Stage):
         text_prompt.check(read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks, config.text))
         open_reader(files, config.max_megapixels)
 
-    def run(self, inputs: Mapping[str, ArtifactRef], config: RectifyConfig, out: Path, context: StageContext) -> StageReport:
+    def run(
+        self, inputs: Mapping[str, ArtifactRef], config: RectifyConfig, out: Path, context: StageContext
+    ) -> StageReport:
         """Writes every output; the report has the figures of each check."""
         from stages.core.capture_names import unread
         from stages.core.private_copy import private_copy
         from stages.rectify.run import Run
 
-        with private_copy(inputs["capture"], out / "capture", context.workers, lambda root: find_files(root).all()) as folder:
+        with private_copy(
+            inputs["capture"], out / "capture", context.workers, lambda root: find_files(root).all()
+        ) as folder:
             report = Run(find_files(folder), config, out, context).report()
         report.warnings += unread(inputs["capture"].path)
         return report

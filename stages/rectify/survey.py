@@ -41,17 +41,27 @@ def expected_size(rows: Sequence[FrameFigures], calibrated: tuple[int, int] | No
     sizes = Counter(r.left_size for r in rows if r.left_size is not None)
     if not sizes:
         first = next(r for r in rows if not r.ok)
-        raise CaptureError(f"no pair can be read; frame {first.frame}: {first.reason}", "check the files of left/ and right/")
+        raise CaptureError(
+            f"no pair can be read; frame {first.frame}: {first.reason}", "check the files of left/ and right/"
+        )
     size = sizes.most_common(1)[0][0]
     if calibrated and calibrated != size and sizes[calibrated] < len(rows) / 2:
         scale = size[0] / calibrated[0], size[1] / calibrated[1]
-        hint = "export the pictures at the calibrated size" if abs(scale[0] / scale[1] - 1) < 0.01 else "they are not even of one shape"
-        raise CaptureError(f"{source} is for {calibrated[0]}x{calibrated[1]} px pictures, the capture has {size[0]}x{size[1]} px",
-                           f"calibrate at the size of the capture; {hint}")
+        hint = (
+            "export the pictures at the calibrated size"
+            if abs(scale[0] / scale[1] - 1) < 0.01
+            else "they are not even of one shape"
+        )
+        raise CaptureError(
+            f"{source} is for {calibrated[0]}x{calibrated[1]} px pictures, the capture has {size[0]}x{size[1]} px",
+            f"calibrate at the size of the capture; {hint}",
+        )
     return calibrated or size
 
 
-def refuse_unusable(rows: Sequence[FrameFigures], size: tuple[int, int], blurred_below: float, duplicate_below: float) -> None:
+def refuse_unusable(
+    rows: Sequence[FrameFigures], size: tuple[int, int], blurred_below: float, duplicate_below: float
+) -> None:
     """Set the status of frames of another size, of blurred ones and of exact repeats; fills `sharpness_ratio`."""
     for row in rows:
         if row.ok and row.left_size != size:
@@ -61,14 +71,23 @@ def refuse_unusable(rows: Sequence[FrameFigures], size: tuple[int, int], blurred
         return
     edges = np.array([r.edges for r in good]).reshape(len(good), -1)
     for i, row in enumerate(good):
-        around = np.median(edges[max(0, i - NEIGHBOURS):i + NEIGHBOURS + 1], axis=0)
+        around = np.median(edges[max(0, i - NEIGHBOURS) : i + NEIGHBOURS + 1], axis=0)
         row.sharpness_ratio = float(np.min((edges[i] + FLAT) / (around + FLAT)))
         if row.sharpness_ratio < blurred_below:
-            row.refuse("blurred", f"edges in one direction are {row.sharpness_ratio:.2f} times as steep as in the frames around it")
+            row.refuse(
+                "blurred",
+                f"edges in one direction are {row.sharpness_ratio:.2f} times as steep as in the frames around it",
+            )
         if row.right_difference < duplicate_below <= row.difference:
-            row.refuse("duplicate", "the right picture repeats that of the frame before, the left one does not: the pair is of two moments")
+            row.refuse(
+                "duplicate",
+                "the right picture repeats that of the frame before, the left one does not: the pair is of two moments",
+            )
         if row.difference < duplicate_below:
-            row.refuse("duplicate", f"the same picture as the frame before (largest difference {row.difference:.3f} grey levels)")
+            row.refuse(
+                "duplicate",
+                f"the same picture as the frame before (largest difference {row.difference:.3f} grey levels)",
+            )
 
 
 def require_enough(rows: Sequence[FrameFigures], least_share: float) -> None:
@@ -79,8 +98,10 @@ def require_enough(rows: Sequence[FrameFigures], least_share: float) -> None:
     if usable == 0 or usable < least_share * considered:
         first = next((r for r in rows if r.status in faulty), rows[0])
         counts = ", ".join(f"{n} {s}" for s, n in sorted(faulty.items()))
-        raise CaptureError(f"only {usable} of {considered} frames are usable ({counts}); first: frame {first.frame}, {first.reason}",
-                           f"mend or remove these files; at least {least_share:.0%} must be usable (rectify.min_usable)")
+        raise CaptureError(
+            f"only {usable} of {considered} frames are usable ({counts}); first: frame {first.frame}, {first.reason}",
+            f"mend or remove these files; at least {least_share:.0%} must be usable (rectify.min_usable)",
+        )
 
 
 @dataclass(frozen=True)
@@ -95,7 +116,11 @@ class Choice:
     most: int | None = None
 
 
-REASONS = {"all": "thinned to rectify.max_frames", "motion": "a neighbour shows the same", "sparse": "the frames beside it overlap enough"}
+REASONS = {
+    "all": "thinned to rectify.max_frames",
+    "motion": "a neighbour shows the same",
+    "sparse": "the frames beside it overlap enough",
+}
 
 
 def select(rows: Sequence[FrameFigures], choice: Choice, keep: Collection[int] = ()) -> None:

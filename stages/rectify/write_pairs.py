@@ -75,7 +75,11 @@ class PairWriter:
 
     def __call__(self, pair: RawPair) -> tuple[int, str, str]:
         """(frame, left name, right name) below the folder."""
-        return pair.frame, self._write(pair.frame, "left", pair.left, self.left), self._write(pair.frame, "right", pair.right, self.right)
+        return (
+            pair.frame,
+            self._write(pair.frame, "left", pair.left, self.left),
+            self._write(pair.frame, "right", pair.right, self.right),
+        )
 
     def _write(self, frame: int, side: str, picture: Picture | None, warp: Warp) -> str:
         if picture is None:

@@ -31,9 +31,13 @@ def read_raw_depth(path: Path) -> np.ndarray:
     if raw.ndim == 3 and raw.shape[2] == 1:
         raw = raw[..., 0]
     if raw.ndim != 2:
-        raise CaptureError(f"{name} has the shape {raw.shape}: a picture for the eye, not depth", "export depth as 16-bit PNG")
+        raise CaptureError(
+            f"{name} has the shape {raw.shape}: a picture for the eye, not depth", "export depth as 16-bit PNG"
+        )
     if raw.dtype == np.uint8:
-        raise CaptureError(f"{name} has 8 bits: 256 steps are no depth", "export depth as 16-bit PNG (millimetres), TIFF or NPY")
+        raise CaptureError(
+            f"{name} has 8 bits: 256 steps are no depth", "export depth as 16-bit PNG (millimetres), TIFF or NPY"
+        )
     if raw.dtype.type not in _WHOLE and raw.dtype.kind != "f":
         raise CaptureError(f"{name} holds {raw.dtype}", "export depth as 16-bit PNG (millimetres), TIFF or NPY")
     return raw
@@ -51,7 +55,9 @@ def _array(data: bytes, name: Path) -> np.ndarray:
         flat = np.frombuffer(data, dtype, math.prod(shape), stream.tell())
         return flat.reshape(shape, order="F" if columns else "C")
     except (ValueError, TypeError, OverflowError, EOFError, SyntaxError, tokenize.TokenError) as e:
-        raise CaptureError(f"{name} is no array of numbers: {str(e)[:80]}", "save it with numpy.save, without objects") from e
+        raise CaptureError(
+            f"{name} is no array of numbers: {str(e)[:80]}", "save it with numpy.save, without objects"
+        ) from e
 
 
 def units_per_metre(raw: np.ndarray, stated: tuple[float, ...], tum: bool) -> tuple[float, str]:

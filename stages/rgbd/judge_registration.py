@@ -20,9 +20,11 @@ def best_shift(colour: np.ndarray, z: np.ndarray) -> tuple[float, float, float] 
     """(dx, dy, gain): edges of depth z (H, W) moved by (dx, dy) px lie on `gain` times the contrast; None with too few edges."""
     scale = WIDTH / colour.shape[1]
     size = (WIDTH, round(colour.shape[0] * scale))
-    gray = cv2.GaussianBlur(cv2.resize(cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA), (0, 0), 1.0)
+    gray = cv2.GaussianBlur(
+        cv2.resize(cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA), (0, 0), 1.0
+    )
     contrast = cv2.blur(np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)), (3, 3))
-    contrast = np.sqrt(contrast)                         # one bright edge must not outvote all others
+    contrast = np.sqrt(contrast)  # one bright edge must not outvote all others
     edges = _edges(cv2.resize(z, size, interpolation=cv2.INTER_NEAREST))
     if len(edges) < LEAST_EDGES:
         return None
@@ -51,5 +53,7 @@ def words(found: Sequence[tuple[float, float, float]], width: int) -> str:
     spread = float(np.median(np.hypot(*(np.array(found)[:, :2] - [dx, dy]).T)))
     if np.hypot(dx, dy) * WIDTH / width < SURE_PX or gain < CLEARLY or spread > SURE_PX * width / WIDTH:
         return ""
-    return (f"depth and colour do not lie on each other: edges fit {100 * (gain - 1):.0f} % better moved by {dx:.0f}, {dy:.0f} px. "
-            "Depth that is not registered needs the depth sensor's lens and place (camera.json: depth, color_from_depth)")
+    return (
+        f"depth and colour do not lie on each other: edges fit {100 * (gain - 1):.0f} % better moved by {dx:.0f}, {dy:.0f} px. "
+        "Depth that is not registered needs the depth sensor's lens and place (camera.json: depth, color_from_depth)"
+    )

@@ -26,9 +26,11 @@ def words(pictures: Sequence[np.ndarray]) -> str:
     rim, middle = np.median([_same(a, b) for a, b in itertools.pairwise(map(_small, pictures))], axis=0)
     if rim < STILL or middle > TURNED:
         return ""
-    return (f"the camera stands still, and what is before it changes much between these {len(pictures)} pictures: so few steps are wide, "
-            "and the surface alone may not tell them. If the object turned together with marks under it (a sheet with dots), run with "
-            "--route turntable; else take more pictures (docs/rgbd.md)")
+    return (
+        f"the camera stands still, and what is before it changes much between these {len(pictures)} pictures: so few steps are wide, "
+        "and the surface alone may not tell them. If the object turned together with marks under it (a sheet with dots), run with "
+        "--route turntable; else take more pictures (docs/rgbd.md)"
+    )
 
 
 def _small(picture: np.ndarray) -> np.ndarray:

@@ -24,7 +24,9 @@ def look_at(capture: Path, config: RgbdConfig, pictures: bool = True) -> Look:
     try:
         files = find_rgbd(capture)
         given = [f"{n} {len(f)}" for n, f in (("masks/", files.masks), ("hidden/", files.hidden)) if f]
-        out.sections.append(("there", [", ".join([f"{len(files.colour)} colour and {len(files.depth)} depth pictures", *given])]))
+        out.sections.append(
+            ("there", [", ".join([f"{len(files.colour)} colour and {len(files.depth)} depth pictures", *given])])
+        )
         opened = open_capture(files, config)
         _by_files(out, opened)
         prompt = read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks, config.text)
@@ -52,19 +54,28 @@ def _by_words(out: Look, opened: Opened, prompt: dict) -> dict:
 def _by_files(out: Look, opened: Opened) -> None:
     both = [(c, d) for c, d in opened.pairs if d is not None]
     ends = " .. ".join(f"{c.name} + {d.name}" for c, d in (both[0], both[-1]))
-    out.sections.append(("pictures", [f"{len(both)} pairs of colour and depth, {opened.size[0]}x{opened.size[1]} px", ends]))
+    out.sections.append(
+        ("pictures", [f"{len(both)} pairs of colour and depth, {opened.size[0]}x{opened.size[1]} px", ends])
+    )
     camera = opened.camera
     words = [f"{camera.source}: colour {_lens(camera.colour)}"]
     if camera.depth is None:
         words.append("depth is registered to colour")
     elif camera.color_from_depth is not None:
-        words += [f"depth {_lens(camera.depth)}", f"{1e3 * np.linalg.norm(camera.color_from_depth[:3, 3]):.1f} mm from the colour lens"]
+        words += [
+            f"depth {_lens(camera.depth)}",
+            f"{1e3 * np.linalg.norm(camera.color_from_depth[:3, 3]):.1f} mm from the colour lens",
+        ]
     out.sections += [("lens", words), ("depth unit", [f"{opened.units:g} a metre ({opened.units_by})"])]
     if len(both) < len(opened.pairs):
         out.odd.append(f"{len(opened.pairs) - len(both)} colour pictures have no depth")
     (out.notes if len(both) == len(opened.pairs) else out.odd).extend(opened.notes)
-    out.figures |= {"frames": len(opened.pairs), "calibration": camera.source, "focal_px": round(float(camera.colour.camera.K[0, 0]), 2),
-                    "depth_units_per_metre": opened.units}
+    out.figures |= {
+        "frames": len(opened.pairs),
+        "calibration": camera.source,
+        "focal_px": round(float(camera.colour.camera.K[0, 0]), 2),
+        "depth_units_per_metre": opened.units,
+    }
 
 
 def _by_pictures(out: Look, opened: Opened, box: list[float] | None) -> None:
@@ -78,8 +89,12 @@ def _by_pictures(out: Look, opened: Opened, box: list[float] | None) -> None:
     out.pictures_read = len(shares)
     where = "inside the box" if box else "in the middle of the pictures"
     share = 100 * np.mean(shares)
-    out.sections.append(("distances", [f"{middle:.3f} m {where}, {nearest:.3f} m the nearest; {share:.0f} % of pixels have depth"]))
-    out.odd += [w for w in (distance_words(middle, opened.units), judge_registration.words(shifts, opened.size[0])) if w]
+    out.sections.append(
+        ("distances", [f"{middle:.3f} m {where}, {nearest:.3f} m the nearest; {share:.0f} % of pixels have depth"])
+    )
+    out.odd += [
+        w for w in (distance_words(middle, opened.units), judge_registration.words(shifts, opened.size[0])) if w
+    ]
     out.figures["distance_m"] = round(middle, 3)
     if words := _turntable(opened):
         out.odd.append(words)
@@ -92,7 +107,7 @@ def _turntable(opened: Opened) -> str:
     try:
         return judge_turntable.words([opened.colour(k) for k in range(len(opened.pairs))])
     except CaptureError:
-        return ""                                               # the run names the broken picture
+        return ""  # the run names the broken picture
 
 
 def _lens(lens: Lens) -> str:
@@ -107,4 +122,8 @@ def _object(prompt: dict, masks: bool) -> str:
     if "text" in prompt:
         return f"{prompt['text']!r}: a detector looks for it on frame {prompt['frame']}"
     kinds = [k for k in ("box_xyxy", "points", "mask") if k in prompt]
-    return f"{' and '.join(kinds)} on frame {prompt['frame']}" if kinds else "no prompt: the object will be looked for (give --box)"
+    return (
+        f"{' and '.join(kinds)} on frame {prompt['frame']}"
+        if kinds
+        else "no prompt: the object will be looked for (give --box)"
+    )

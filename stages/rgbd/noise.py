@@ -50,7 +50,10 @@ class NoiseModel:
 
 def without_edges(z: np.ndarray, share: float) -> np.ndarray:
     """(H, W) metres: pixels beside a step by more than `share` of the depth are none."""
-    far, near = np.where(np.isfinite(z), z, -np.inf).astype(np.float32), np.where(np.isfinite(z), z, np.inf).astype(np.float32)
+    far, near = (
+        np.where(np.isfinite(z), z, -np.inf).astype(np.float32),
+        np.where(np.isfinite(z), z, np.inf).astype(np.float32),
+    )
     kernel = np.ones((3, 3), np.uint8)
     most, least = cv2.dilate(far, kernel), cv2.erode(near, kernel)
     with np.errstate(invalid="ignore", over="ignore"):

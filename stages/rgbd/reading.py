@@ -57,7 +57,10 @@ class Opened:
         """(h, w, 3) uint8 RGB as captured. Raises CaptureError for a broken file or another size."""
         picture = _decoded(self.pairs[frame][0])
         if picture.shape[1::-1] != self.size:
-            raise CaptureError(f"{self.pairs[frame][0].name} is {_by(picture.shape[1::-1])} px, the capture has {_by(self.size)} px", "")
+            raise CaptureError(
+                f"{self.pairs[frame][0].name} is {_by(picture.shape[1::-1])} px, the capture has {_by(self.size)} px",
+                "",
+            )
         return picture
 
     def depth(self, frame: int, registering: Registering, edges: bool = False) -> np.ndarray:
@@ -87,8 +90,10 @@ def open_capture(files: RgbdFiles, config: RgbdConfig) -> Opened:
     camera = read_camera(files.camera, config.intrinsics)
     size = _common_size([c for c, _ in pairs])
     if camera.colour.size and camera.colour.size != size:
-        raise CaptureError(f"{camera.source}: the lens is for {_by(camera.colour.size)} px, the colour pictures are {_by(size)} px",
-                           "give the lens of pictures of this size")
+        raise CaptureError(
+            f"{camera.source}: the lens is for {_by(camera.colour.size)} px, the colour pictures are {_by(size)} px",
+            "give the lens of pictures of this size",
+        )
     check_camera(camera.source, "colour", camera.colour.camera, size)
     first = read_raw_depth(next(d for _, d in pairs if d is not None))
     _check_depth_size(camera, size, first.shape[::-1])
@@ -101,8 +106,10 @@ def distance_words(middle_m: float, units: float) -> str:
     """A warning where the object would be strangely far, "" else."""
     if middle_m <= FARTHEST_OBJECT_M:
         return ""
-    return (f"with {units:g} units a metre the middle of the pictures is {middle_m:.1f} m away: is that so? "
-            "Else set rgbd.depth_scale (5000 for TUM's data, 1000 for millimetres, 10000 for tenths of one)")
+    return (
+        f"with {units:g} units a metre the middle of the pictures is {middle_m:.1f} m away: is that so? "
+        "Else set rgbd.depth_scale (5000 for TUM's data, 1000 for millimetres, 10000 for tenths of one)"
+    )
 
 
 def middle_depth(opened: Opened, registering: Registering, box: list[float] | None) -> tuple[float, float]:
@@ -114,13 +121,16 @@ def middle_depth(opened: Opened, registering: Registering, box: list[float] | No
         try:
             z = opened.depth(k, registering)
         except CaptureError:
-            continue                                            # the run names it
+            continue  # the run names it
         inside = z[max(0, y0) : y1, max(0, x0) : x1]
         values += [float(np.median(inside[np.isfinite(inside)]))] if np.isfinite(inside).any() else []
         near += [float(np.nanpercentile(z, 0.5))] if np.isfinite(z).any() else []
     if not values:
-        raise CaptureError(f"no depth from {opened.config.min_depth_m:g} to {opened.config.max_depth_m:g} m in the middle of the pictures "
-                           f"({opened.units:g} units a metre, by {opened.units_by})", "set rgbd.depth_scale, or rgbd.max_depth_m")
+        raise CaptureError(
+            f"no depth from {opened.config.min_depth_m:g} to {opened.config.max_depth_m:g} m in the middle of the pictures "
+            f"({opened.units:g} units a metre, by {opened.units_by})",
+            "set rgbd.depth_scale, or rgbd.max_depth_m",
+        )
     return float(np.median(values)), float(min(near))
 
 
@@ -140,14 +150,18 @@ def _depth_size(camera: DepthCamera, size: tuple[int, int]) -> tuple[int, int] |
 def _check_depth_size(camera: DepthCamera, size: tuple[int, int], found: tuple[int, int]) -> None:
     if camera.depth is not None:
         if camera.depth.size and camera.depth.size != found:
-            raise CaptureError(f"{camera.source}: the depth lens is for {_by(camera.depth.size)} px, the pictures are {_by(found)} px",
-                               "give the lens of depth pictures of this size")
+            raise CaptureError(
+                f"{camera.source}: the depth lens is for {_by(camera.depth.size)} px, the pictures are {_by(found)} px",
+                "give the lens of depth pictures of this size",
+            )
         check_camera(camera.source, "depth", camera.depth.camera, found)
         return
     same_shape = abs(found[0] * size[1] - found[1] * size[0]) <= max(found)
     if found != size and not (camera.registered and same_shape):
-        raise CaptureError(f"depth has {_by(found)} px, colour {_by(size)} px, and nothing says how they go together",
-                           'camera.json: add the depth lens ("depth", "color_from_depth"), or "registered": true if they show the same')
+        raise CaptureError(
+            f"depth has {_by(found)} px, colour {_by(size)} px, and nothing says how they go together",
+            'camera.json: add the depth lens ("depth", "color_from_depth"), or "registered": true if they show the same',
+        )
 
 
 def _stated_in_notes(path: Path | None) -> float:

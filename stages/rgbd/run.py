@@ -51,7 +51,9 @@ class Run:
 
     def report(self) -> StageReport:
         """Do it all."""
-        prompt = read_prompt(self.files.prompt, self.config.box, self.config.box_frame, self.files.prompt_masks, self.config.text)
+        prompt = read_prompt(
+            self.files.prompt, self.config.box, self.config.box_frame, self.files.prompt_masks, self.config.text
+        )
         check_prompt(prompt, self.opened.size, len(self.opened.pairs))
         prompt = self._by_words(prompt)
         rig = self._rig(prompt.get("box_xyxy"))
@@ -84,7 +86,9 @@ class Run:
         """Of what is written; its baseline makes disparities as noisy as the depth is."""
         middle, nearest = middle_depth(self.opened, self.registering, box)
         plain = self.registering.rig
-        rig = Rig(*self.opened.size, plain.fx, plain.fy, plain.cx, plain.cy, self.noise.baseline_m(plain, middle, nearest))
+        rig = Rig(
+            *self.opened.size, plain.fx, plain.fy, plain.cx, plain.cy, self.noise.baseline_m(plain, middle, nearest)
+        )
         if self.config.max_width and rig.width > self.config.max_width:
             rig = rig.scaled(self.config.max_width / rig.width)
         rig.save(self.out / "rig.json")
@@ -96,33 +100,54 @@ class Run:
         measured, shifts = [], []
         for k in self.opened.sample():
             try:
-                z, colour = self.opened.depth(k, self.registering, edges=True), self.registering.colour(self.opened.colour(k))
+                z, colour = (
+                    self.opened.depth(k, self.registering, edges=True),
+                    self.registering.colour(self.opened.colour(k)),
+                )
             except CaptureError:
-                continue                                        # counted where the frames are written
+                continue  # counted where the frames are written
             near = z[np.isfinite(z)]
             measured.append(measured_noise_m(np.where(np.abs(z - middle) < 0.3 * middle, z, np.nan)))
             shifts += [s] if len(near) and (s := judge_registration.best_shift(colour, z)) is not None else []
-        noise, model = float(np.nanmedian(measured)) if np.isfinite(measured).any() else float("nan"), float(self.noise.sigma_m(middle))
+        noise, model = (
+            float(np.nanmedian(measured)) if np.isfinite(measured).any() else float("nan"),
+            float(self.noise.sigma_m(middle)),
+        )
         words = [distance_words(middle, self.opened.units), judge_registration.words(shifts, self.opened.size[0])]
         if noise > NOISY * model:
-            words.append(f"depth at {middle:.2f} m scatters by {1e3 * noise:.1f} mm between pixels, {1e3 * model:.1f} mm are expected: "
-                         "set rgbd.noise_floor_mm and rgbd.noise_at_1m_mm to what the sensor has")
+            words.append(
+                f"depth at {middle:.2f} m scatters by {1e3 * noise:.1f} mm between pixels, {1e3 * model:.1f} mm are expected: "
+                "set rgbd.noise_floor_mm and rgbd.noise_at_1m_mm to what the sensor has"
+            )
         self.done.warnings += [w for w in words if w]
-        self.done.metrics |= {"distance_m": round(middle, 3), "noise_expected_mm": round(1e3 * model, 3),
-                              "noise_measured_mm": round(1e3 * noise, 3) if np.isfinite(noise) else None}
+        self.done.metrics |= {
+            "distance_m": round(middle, 3),
+            "noise_expected_mm": round(1e3 * model, 3),
+            "noise_measured_mm": round(1e3 * noise, 3) if np.isfinite(noise) else None,
+        }
 
     def _frames(self, rig: Rig, keep: set[int]) -> list[dict[str, Any]]:
         """Write every frame that is taken; one row for each of the capture."""
         count, most = len(self.opened.pairs), self.config.max_frames
         chosen = set(range(count))
         if count > most:
-            chosen = set(np.unique(np.linspace(0, count - 1, max(1, most - len(keep))).round().astype(int)).tolist()) | keep
+            chosen = (
+                set(np.unique(np.linspace(0, count - 1, max(1, most - len(keep))).round().astype(int)).tolist()) | keep
+            )
         suffix = ".png" if rig.width * rig.height * len(chosen) <= PNG_PIXELS else ".jpg"
         sheet = {sorted(chosen)[i] for i in np.unique(np.linspace(0, len(chosen) - 1, SHOWN).round().astype(int))}
 
         def one(k: int) -> dict[str, Any]:
-            row = {"frame": k, "status": "not_selected", "reason": "thinned to rgbd.max_frames", "left": "", "right": "", "sharpness": 0.0,
-                   "exposure_ratio": 1.0, "row_offset_px": 0.0}
+            row = {
+                "frame": k,
+                "status": "not_selected",
+                "reason": "thinned to rgbd.max_frames",
+                "left": "",
+                "right": "",
+                "sharpness": 0.0,
+                "exposure_ratio": 1.0,
+                "row_offset_px": 0.0,
+            }
             if k not in chosen:
                 return row
             if self.opened.pairs[k][1] is None:
@@ -146,7 +171,10 @@ class Run:
         size, picture = (rig.width, rig.height), self.registering.colour(raw)
         file = self.opened.pairs[k][0]
         if picture.shape[1::-1] != size:
-            picture, z = cv2.resize(picture, size, interpolation=cv2.INTER_AREA), cv2.resize(z, size, interpolation=cv2.INTER_NEAREST_EXACT)
+            picture, z = (
+                cv2.resize(picture, size, interpolation=cv2.INTER_AREA),
+                cv2.resize(z, size, interpolation=cv2.INTER_NEAREST_EXACT),
+            )
         elif self.registering.maps is None and file.suffix.lower() in COPIED:
             suffix = file.suffix.lower()
         name, disparity = f"left/{k:06d}{suffix}", rig.disparity_from_depth(z)
@@ -166,7 +194,9 @@ class Run:
         masks, notes = by_frame(self.files.masks, numbers, count, "masks")
         hidden, more = by_frame(self.files.hidden, numbers, count, "hidden")
         self.done.warnings += [*notes, *more]
-        (given / "given.json").write_text(json.dumps({"masks": bool(masks), "depth": False, **({"hidden": True} if hidden else {})}))
+        (given / "given.json").write_text(
+            json.dumps({"masks": bool(masks), "depth": False, **({"hidden": True} if hidden else {})})
+        )
         rims, shares = [], []
         for k in frames:
             if k in masks:
@@ -175,7 +205,10 @@ class Run:
                 shares.append(float(mask.mean()))
                 write_mask(given / "masks" / f"{k:06d}.png", _mask(mask, self.registering, rig))
             if k in hidden:
-                write_mask(given / "hidden" / f"{k:06d}.png", _mask(read_mask(hidden[k], self.opened.size), self.registering, rig))
+                write_mask(
+                    given / "hidden" / f"{k:06d}.png",
+                    _mask(read_mask(hidden[k], self.opened.size), self.registering, rig),
+                )
         refuse_inverted(rims, shares, "masks")
         if masks and (absent := [k for k in frames if k not in masks]):
             self.done.warnings.append(f"masks/ has nothing for frames {listed(absent)}")
@@ -190,20 +223,33 @@ class Run:
         bad = [r for r in rows if r["status"] in ("broken", "missing_pair")]
         if not good or len(good) < self.config.min_usable * (len(good) + len(bad)):
             first = f"first: frame {bad[0]['frame']}, {bad[0]['reason']}"
-            raise CaptureError(f"only {len(good)} of {len(good) + len(bad)} frames are usable; {first}",
-                               f"mend these files; at least {self.config.min_usable:.0%} must be usable (rgbd.min_usable)")
+            raise CaptureError(
+                f"only {len(good)} of {len(good) + len(bad)} frames are usable; {first}",
+                f"mend these files; at least {self.config.min_usable:.0%} must be usable (rgbd.min_usable)",
+            )
         if bad:
-            self.done.warnings.append(f"{len(bad)} frames cannot be used: {listed([r['frame'] for r in bad])} ({bad[0]['reason']})")
+            self.done.warnings.append(
+                f"{len(bad)} frames cannot be used: {listed([r['frame'] for r in bad])} ({bad[0]['reason']})"
+            )
         thinned = len(rows) - len(good) - len(bad)
         if thinned:
             self.done.warnings.append(f"{len(good)} of {len(rows)} frames are taken, evenly thinned (rgbd.max_frames)")
         if not prompted and not self.files.masks:
-            self.done.warnings.append("no prompt: the object will be looked for automatically (give --box or prompt.json to name it)")
+            self.done.warnings.append(
+                "no prompt: the object will be looked for automatically (give --box or prompt.json to name it)"
+            )
         self.done.frames = {s: sum(r["status"] == s for r in rows) for s in dict.fromkeys(r["status"] for r in rows)}
-        self.done.metrics |= {"calibration": self.opened.camera.source, "depth_units_per_metre": self.opened.units,
-                              "depth_unit_by": self.opened.units_by, "frames": len(rows), "frames_used": len(good),
-                              "focal_px": round(rig.fx, 2), "width_px": rig.width, "height_px": rig.height,
-                              "baseline_that_stands_for_noise_mm": round(1e3 * rig.baseline_m, 2)}
+        self.done.metrics |= {
+            "calibration": self.opened.camera.source,
+            "depth_units_per_metre": self.opened.units,
+            "depth_unit_by": self.opened.units_by,
+            "frames": len(rows),
+            "frames_used": len(good),
+            "focal_px": round(rig.fx, 2),
+            "width_px": rig.width,
+            "height_px": rig.height,
+            "baseline_that_stands_for_noise_mm": round(1e3 * rig.baseline_m, 2),
+        }
         if self.shown:
             (self.out / "pictures").mkdir(exist_ok=True)
             thumbnail_jpeg(self.out / "pictures/frames.jpg", np.hstack(self.shown), 1280, 85)

@@ -50,13 +50,17 @@ class RgbdStage(Stage):
         open_capture(files, config)
         text_prompt.check(read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks, config.text))
 
-    def run(self, inputs: Mapping[str, ArtifactRef], config: RgbdConfig, out: Path, context: StageContext) -> StageReport:
+    def run(
+        self, inputs: Mapping[str, ArtifactRef], config: RgbdConfig, out: Path, context: StageContext
+    ) -> StageReport:
         """Writes every output."""
         from stages.core.private_copy import private_copy
         from stages.core.rgbd_files import find_rgbd
         from stages.rgbd.run import Run
 
-        with private_copy(inputs["capture"], out / "capture", context.workers, lambda root: find_rgbd(root).all()) as folder:
+        with private_copy(
+            inputs["capture"], out / "capture", context.workers, lambda root: find_rgbd(root).all()
+        ) as folder:
             return Run(find_rgbd(folder), config, out, context).report()
 
 

@@ -48,8 +48,10 @@ def choose(wanted: str, cuda: bool | None = None) -> Choice:
     if wanted == "auto":
         return _best(cuda)
     if not cuda and not (wanted == "triton" and _interpreted()):
-        raise StageError(f"surface.backend={wanted} needs a CUDA GPU, and torch sees none",
-                         "use surface.backend=auto (numba on this machine), or see `twin doctor`")
+        raise StageError(
+            f"surface.backend={wanted} needs a CUDA GPU, and torch sees none",
+            "use surface.backend=auto (numba on this machine), or see `twin doctor`",
+        )
     kit = _kit(wanted)
     if problem := kit.problem():
         raise StageError(f"surface.backend={wanted}: {problem}", f"{kit.command}; or use surface.backend=auto")
@@ -61,7 +63,7 @@ def _best(cuda: bool) -> Choice:
         return Choice("numba", "no CUDA GPU; its kernels run on any CPU")
     if not _kit("triton").problem():
         return Choice("triton", "CUDA GPU; in float32, and needs nothing built")
-    if not _kit("tcnn").problem():                  # after triton: its float16 outputs leave four times the error (docs/gpu.md)
+    if not _kit("tcnn").problem():  # after triton: its float16 outputs leave four times the error (docs/gpu.md)
         return Choice("tcnn", "CUDA GPU, and tiny-cuda-nn imports where triton does not work")
     return Choice("torch", "CUDA GPU, but neither triton nor tiny-cuda-nn works here (`twin doctor` says why)")
 
@@ -76,8 +78,17 @@ def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def make_steps(choice: Choice, field: Field, cube: Cube, pixels: Pixels | None, cameras: int, footprint: float, schedule: Schedule,
-               config: SurfaceConfig, threads: int) -> Steps:
+def make_steps(
+    choice: Choice,
+    field: Field,
+    cube: Cube,
+    pixels: Pixels | None,
+    cameras: int,
+    footprint: float,
+    schedule: Schedule,
+    config: SurfaceConfig,
+    threads: int,
+) -> Steps:
     """The training step of a backend, starting from `field`. Raises StageError where memory does not suffice (memory=fixed)."""
     if choice.name == "numba":
         numba_steps = importlib.import_module("stages.surface.training.numba_steps")

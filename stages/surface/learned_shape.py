@@ -65,7 +65,9 @@ class FromPictures:
 
         placed, refine = Placed(self.views, cube), self.by_depth and config.refine_poses
         depth = Depth(self.views, placed, cube, self.footprint / cube.size, refine) if self.by_depth else None
-        learning = Learning(self.views, placed, bound, cube, self.footprint, sizes, plan, self.seed, self.workers, depth)
+        learning = Learning(
+            self.views, placed, bound, cube, self.footprint, sizes, plan, self.seed, self.workers, depth
+        )
         learning.run(steps, told)
         if refine:
             self._note_motions(placed)
@@ -73,7 +75,9 @@ class FromPictures:
         names = ("colour", "opacity", "eikonal", "depth")
         self.metrics.update({f"learned_{k}_error": round(last[k], 5) for k in names if k in last})
         grid = Grid.covering(hull.origin, hull.high, voxel)
-        return grid, without_small_parts(closed(_on_grid(steps.result(), cube, bound, grid), voxel), config.least_part, voxel)
+        return grid, without_small_parts(
+            closed(_on_grid(steps.result(), cube, bound, grid), voxel), config.least_part, voxel
+        )
 
     def placed(self, views: Sequence[View]) -> list[View]:
         """The views where the cameras stand after learning."""
@@ -83,7 +87,9 @@ class FromPictures:
         self.moved.update(zip((v.frame for v in self.views), placed.poses(), strict=True))
         motions = placed.motions()
         degrees = np.degrees([rotation_angle(m) for m in motions])
-        middle = np.mean([v.object_from_left[:3, 3] + v.object_from_left[:3, 2] * np.nanmedian(v.depth) for v in self.views], axis=0)
+        middle = np.mean(
+            [v.object_from_left[:3, 3] + v.object_from_left[:3, 2] * np.nanmedian(v.depth) for v in self.views], axis=0
+        )
         shifts = 1000 * np.linalg.norm([transform(m, middle) - middle for m in motions], axis=1)
         for name, values in (("degrees", degrees), ("mm", shifts)):
             for of, value in (("median", np.median(values)), ("max", values.max())):

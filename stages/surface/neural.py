@@ -41,15 +41,25 @@ def train_field(
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """(vertices (V, 3) of the shape's mesh moved onto the field's zero set, metrics); writes the field into `folder`."""
     cube = Cube.around(shape.grid.origin, shape.grid.high)
-    sizes = FieldShape(log2_entries=config.field_log2_entries, finest_resolution=max(64, round(cube.size / (FINEST_CELL * footprint))))
+    sizes = FieldShape(
+        log2_entries=config.field_log2_entries, finest_resolution=max(64, round(cube.size / (FINEST_CELL * footprint)))
+    )
     field = Field.create(sizes, seed, 0.3, workers)
     pixels = pick(views, shape.vertices, shape.faces, PIXELS_PER_CAMERA, EDGE_PX, seed, workers)
     schedule = Schedule(
-        config.geometry_steps, config.colour_steps, config.batch_points, config.batch_rays, colour_weight=config.colour_weight
+        config.geometry_steps,
+        config.colour_steps,
+        config.batch_points,
+        config.batch_rays,
+        colour_weight=config.colour_weight,
     )
     steps = make_steps(backend, field, cube, pixels, 2 * len(views), footprint, schedule, config, workers)
-    trained = train(steps, SurfaceSamples(shape, cube, footprint), len(pixels), sizes.levels, footprint, schedule, seed, progress)
-    shift = _without_ripple(project(trained.field, cube, shape.vertices, REACH * footprint) - shape.vertices, shape.faces)
+    trained = train(
+        steps, SurfaceSamples(shape, cube, footprint), len(pixels), sizes.levels, footprint, schedule, seed, progress
+    )
+    shift = _without_ripple(
+        project(trained.field, cube, shape.vertices, REACH * footprint) - shape.vertices, shape.faces
+    )
     _write(trained, folder)
     last = trained.log[-1]
     metrics = {
@@ -76,7 +86,9 @@ def _without_ripple(shift: np.ndarray, faces: np.ndarray, passes: int = 4) -> np
 def _evaluations(schedule: Schedule) -> int:
     """Points put through the field in training, taps and samples of rays included."""
     a_step = 2 * schedule.points + schedule.rays
-    return (schedule.geometry_steps + schedule.colour_steps) * a_step + schedule.colour_steps * schedule.rays * schedule.samples
+    return (
+        schedule.geometry_steps + schedule.colour_steps
+    ) * a_step + schedule.colour_steps * schedule.rays * schedule.samples
 
 
 def _write(trained: Trained, folder: Path) -> None:

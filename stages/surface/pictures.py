@@ -36,10 +36,14 @@ def _ramp(depth: np.ndarray, low: float, high: float) -> np.ndarray:
     import cv2
 
     scaled = np.clip(255 * (high - depth) / max(high - low, 1e-9), 0, 255)
-    picture = cv2.cvtColor(cv2.applyColorMap(np.nan_to_num(scaled).astype(np.uint8), cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
+    picture = cv2.cvtColor(
+        cv2.applyColorMap(np.nan_to_num(scaled).astype(np.uint8), cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB
+    )
     return np.where(np.isfinite(depth)[..., None], picture, np.uint8(255))
 
 
 def _signed(value: np.ndarray) -> np.ndarray:
     v = np.clip(np.nan_to_num(value), -1, 1)[..., None]
-    return np.rint(255 * np.concatenate([1 - np.maximum(-v, 0), 1 - np.abs(v), 1 - np.maximum(v, 0)], -1)).astype(np.uint8)
+    return np.rint(255 * np.concatenate([1 - np.maximum(-v, 0), 1 - np.abs(v), 1 - np.maximum(v, 0)], -1)).astype(
+        np.uint8
+    )

@@ -78,9 +78,15 @@ class SurfaceStage(Stage):
         if config.method in ("fusion", "tsdf") or not has_cuda():
             return 0.0
         backend = importlib.import_module("stages.surface.backend").choose(config.backend).name
-        return 0.0 if backend == "numba" else importlib.import_module("stages.surface.device.build").learning_gb(backend, config)
+        return (
+            0.0
+            if backend == "numba"
+            else importlib.import_module("stages.surface.device.build").learning_gb(backend, config)
+        )
 
-    def run(self, inputs: Mapping[str, ArtifactRef], config: SurfaceConfig, out: Path, context: StageContext) -> StageReport:
+    def run(
+        self, inputs: Mapping[str, ArtifactRef], config: SurfaceConfig, out: Path, context: StageContext
+    ) -> StageReport:
         """Recover the shape, train the field on it, mesh, refine masks and disparity."""
         work = _Work(inputs, config, out, context)
         views, points = work.load_views()
@@ -92,7 +98,14 @@ class SurfaceStage(Stage):
         work.write_mesh(mesh, views)
         work.write_poses()
         frames = work.write_frames(mesh)
-        report = StageReport(work.method, work.reason, {**work.metrics, **metrics, **_mesh_metrics(mesh)}, work.warnings(mesh), [], frames)
+        report = StageReport(
+            work.method,
+            work.reason,
+            {**work.metrics, **metrics, **_mesh_metrics(mesh)},
+            work.warnings(mesh),
+            [],
+            frames,
+        )
         report.pictures = work.write_pictures(mesh, views)
         context.progress(PARTS, PARTS, "surface written")
         return report
@@ -101,7 +114,9 @@ class SurfaceStage(Stage):
 class _Work:
     """One run: what is read, and where it is written. The algorithms live in the other files of this folder."""
 
-    def __init__(self, inputs: Mapping[str, ArtifactRef], config: SurfaceConfig, out: Path, context: StageContext) -> None:
+    def __init__(
+        self, inputs: Mapping[str, ArtifactRef], config: SurfaceConfig, out: Path, context: StageContext
+    ) -> None:
         self.inputs, self.config, self.out, self.context = inputs, config, out, context
         self.rig = Rig.load(inputs["rig.json"].path)
         self.reader = FrameReader.of(inputs)
@@ -144,7 +159,10 @@ class _Work:
         if self.config.correct_disparity_bias:
             views = [v.shifted_disparity(bias) for v in views]
         if self.method == "neural" and needs_no_field(self.config, self.by_depth):
-            self.method, self.reason = "fusion", "surface.field=lean: depth gave the shape, so that no field is trained on it"
+            self.method, self.reason = (
+                "fusion",
+                "surface.field=lean: depth gave the shape, so that no field is trained on it",
+            )
         self.footprint = footprint_of(views)
         self.metrics["pixel_on_object_mm"] = round(1000 * self.footprint, 4)
         return views, points
@@ -173,7 +191,9 @@ class _Work:
             found = hidden_pixels(expected, LEAST_CELLS * self.seen.size, self.rig, mask, *measured)
             hidden = found if hidden is None else found | hidden
         pose, c = self.poses[frame], self.config
-        return make_view(frame, pose, self.rig, pair, mask, self.trust[frame], *measured, c.max_pixels, c.mask_margin_px, hidden)
+        return make_view(
+            frame, pose, self.rig, pair, mask, self.trust[frame], *measured, c.max_pixels, c.mask_margin_px, hidden
+        )
 
     def recover(self, views: list[View], points: np.ndarray) -> tuple[Shape, list[View]]:
         """The grid's surface, and the views where their cameras stand by now."""
@@ -183,7 +203,9 @@ class _Work:
 
         c = self.config
         depth = c.use_depth and self.by_depth
-        evidence = Evidence(depth, c.use_colour, c.use_outlines, c.use_points, right_eyes=c.use_right, outline_px=c.outline_sigma_px)
+        evidence = Evidence(
+            depth, c.use_colour, c.use_outlines, c.use_points, right_eyes=c.use_right, outline_px=c.outline_sigma_px
+        )
         learner = self._learner(views)
         done = iter(range(10, 60, 10) if learner is None else (10, 45, 50, 55))
         try:
@@ -223,12 +245,26 @@ class _Work:
         backend = importlib.import_module("stages.surface.backend").choose(c.backend)
         observed = c.field == "observations"
         if observed and not self.by_depth:
-            raise StageError("surface.field=observations needs depth, and no frame has any", "use surface.field=pictures")
+            raise StageError(
+                "surface.field=observations needs depth, and no frame has any", "use surface.field=pictures"
+            )
         self.metrics["field_learns_from"] = "observations" if observed else "pictures"
-        told = lambda i, n: self.context.progress(10 + round(35 * i / n), PARTS, f"learning from the pictures, step {i} of {n}")  # noqa: E731
+        told = lambda i, n: self.context.progress(
+            10 + round(35 * i / n), PARTS, f"learning from the pictures, step {i} of {n}"
+        )  # noqa: E731
         learned = importlib.import_module("stages.surface.learned_shape")
-        return learned.FromPictures(views, self.footprint, c, backend, self.context.seed, self.context.workers, told, self.metrics,
-                                   self._glance(views), observed)
+        return learned.FromPictures(
+            views,
+            self.footprint,
+            c,
+            backend,
+            self.context.seed,
+            self.context.workers,
+            told,
+            self.metrics,
+            self._glance(views),
+            observed,
+        )
 
     def _glance(self, views: list[View]) -> Callable[[int, Callable[[], tuple[np.ndarray, np.ndarray]]], None]:
         """Writes a progress picture of what is learned so far, where any are asked for."""
@@ -245,8 +281,13 @@ class _Work:
             before = step
             vertices, faces = mesh()
             if len(faces):
-                caster, colours = Caster(vertices, faces), vertex_colours(vertices, faces, views, 3 * self.footprint, self.context.workers)
-                aside.write(f"surface_step_{step:05d}", {"normal": four_sides(caster), "kd": four_sides(caster, colours)})
+                caster, colours = (
+                    Caster(vertices, faces),
+                    vertex_colours(vertices, faces, views, 3 * self.footprint, self.context.workers),
+                )
+                aside.write(
+                    f"surface_step_{step:05d}", {"normal": four_sides(caster), "kd": four_sides(caster, colours)}
+                )
 
         return glance
 
@@ -256,9 +297,14 @@ class _Work:
         from stages.surface.shape.colours import vertex_colours
 
         if len(mesh.faces) == 0:
-            raise StageError("nothing of the surface was seen by any camera", "check the poses: the object may be outside the views")
+            raise StageError(
+                "nothing of the surface was seen by any camera", "check the poses: the object may be outside the views"
+            )
         self.colours = vertex_colours(mesh.vertices, mesh.faces, views, 3 * self.footprint, self.context.workers)
-        write_ply(self.out / "mesh.ply", SurfaceMesh(mesh.vertices, mesh.faces, self.colours, mesh.confidence.astype(np.float32)))
+        write_ply(
+            self.out / "mesh.ply",
+            SurfaceMesh(mesh.vertices, mesh.faces, self.colours, mesh.confidence.astype(np.float32)),
+        )
 
     def write_poses(self) -> None:
         """poses_refined.json: the poses of the bundle adjustment, moved where the field set them right (`field` observations)."""
@@ -273,7 +319,9 @@ class _Work:
 
         caster, counts = Caster(mesh.vertices, mesh.faces), {}
         frames = [r["frame"] for r in read_table(self.inputs["masks.parquet"].path)]
-        for i, status in enumerate(ordered_map(lambda f: self._write_frame(f, caster, mesh.confidence), frames, self.context.workers)):
+        for i, status in enumerate(
+            ordered_map(lambda f: self._write_frame(f, caster, mesh.confidence), frames, self.context.workers)
+        ):
             counts[status] = counts.get(status, 0) + 1
             self.context.progress(85 + round(12 * i / len(frames)), PARTS, f"mask and disparity of frame {frames[i]}")
         return counts
@@ -295,7 +343,9 @@ class _Work:
             write_disparity(self.out / "disparity_final" / f"{frame:06d}.png", disparity)
         return status
 
-    def _final_hidden(self, frame: int, mask: np.ndarray, hidden: np.ndarray | None, depth: np.ndarray) -> np.ndarray | None:
+    def _final_hidden(
+        self, frame: int, mask: np.ndarray, hidden: np.ndarray | None, depth: np.ndarray
+    ) -> np.ndarray | None:
         """Where something stands before the mesh (`depth` metres, inf = none); written beside the mask, for both eyes."""
         from stages.core.images import write_mask
         from stages.surface.views.hidden import LEAST_CELLS, hidden_pixels, right_hidden
@@ -311,7 +361,9 @@ class _Work:
         write_mask(self.out / "masks_final" / "hidden_right" / f"{frame:06d}.png", right_hidden(hidden, disparity))
         return hidden
 
-    def _final_mask(self, frame: int, mask: np.ndarray, outline: np.ndarray, hidden: np.ndarray | None) -> tuple[np.ndarray, str]:
+    def _final_mask(
+        self, frame: int, mask: np.ndarray, outline: np.ndarray, hidden: np.ndarray | None
+    ) -> tuple[np.ndarray, str]:
         from stages.surface.views.silhouettes import refined
 
         if frame not in self.trust or not mask.any():
@@ -350,9 +402,13 @@ class _Work:
                 f"{100 * unseen:.0f} % of the surface was never seen and is closed by the outlines alone: its shape there is a guess"
             )
         if (vague := float((mesh.confidence[mesh.seen > 0] < 0.4).mean()) if (mesh.seen > 0).any() else 1.0) > 0.3:
-            said.append(f"{100 * vague:.0f} % of the seen surface has no texture that fixes it: it is interpolated smoothly")
+            said.append(
+                f"{100 * vague:.0f} % of the seen surface has no texture that fixes it: it is interpolated smoothly"
+            )
         if self.metrics["frames_used"] < 8:
-            said.append(f"only {self.metrics['frames_used']} frames have a pose and a trusted mask: expect a coarse shape")
+            said.append(
+                f"only {self.metrics['frames_used']} frames have a pose and a trusted mask: expect a coarse shape"
+            )
         return said
 
 
@@ -366,8 +422,13 @@ def _fusion(work: _Work, views: list[View], shape: Shape) -> tuple[Mesh, dict[st
 
 def _neural(work: _Work, views: list[View], shape: Shape) -> tuple[Mesh, dict[str, Any]]:
     """The neural field trained on shape and colours, and the mesh of its zero set."""
-    neural, backend = importlib.import_module("stages.surface.neural"), importlib.import_module("stages.surface.backend")
-    progress = lambda i, n: work.context.progress(60 + round(25 * i / max(n, 1)), PARTS, f"training the field, step {i} of {n}")  # noqa: E731
+    neural, backend = (
+        importlib.import_module("stages.surface.neural"),
+        importlib.import_module("stages.surface.backend"),
+    )
+    progress = lambda i, n: work.context.progress(
+        60 + round(25 * i / max(n, 1)), PARTS, f"training the field, step {i} of {n}"
+    )  # noqa: E731
     vertices, metrics = neural.train_field(
         views,
         shape,
@@ -386,7 +447,14 @@ def _kept(work: _Work, views: list[View], shape: Shape, vertices: np.ndarray) ->
     from stages.surface.shape.meshing import keep_supported
 
     return keep_supported(
-        vertices, shape.faces, views, shape.read_at, shape.read_sigma, work.footprint, work.config.least_part, work.context.workers
+        vertices,
+        shape.faces,
+        views,
+        shape.read_at,
+        shape.read_sigma,
+        work.footprint,
+        work.config.least_part,
+        work.context.workers,
     )
 
 
@@ -400,7 +468,9 @@ def _tsdf(work: _Work, views: list[View]) -> tuple[Mesh, dict[str, Any]]:
     found = fuse_tsdf(views, work.config.voxel_px * work.footprint)
     save_grid(work.out / "field", found.grid, found.distance)
     least, workers = work.config.least_part, work.context.workers
-    mesh = keep_supported(found.vertices, found.faces, views, found.read_at, found.read_sigma, work.footprint, least, workers)
+    mesh = keep_supported(
+        found.vertices, found.faces, views, found.read_at, found.read_sigma, work.footprint, least, workers
+    )
     return mesh, {"tsdf_voxel_mm": round(1000 * found.grid.voxel, 3)}
 
 
@@ -427,7 +497,13 @@ def _usable_rows(inputs: Mapping[str, ArtifactRef]) -> Iterator[tuple[int, float
     poses = posed(read_poses(inputs["poses.json"].path))
     readable = set(FrameReader.of(inputs).ids)
     for row in read_table(inputs["masks.parquet"].path):
-        if row["frame"] in poses and row["frame"] in readable and row["status"] != "lost" and row["trust"] > 0 and row["area_px"] > 0:
+        if (
+            row["frame"] in poses
+            and row["frame"] in readable
+            and row["status"] != "lost"
+            and row["trust"] > 0
+            and row["area_px"] > 0
+        ):
             yield row["frame"], float(row["trust"])
 
 

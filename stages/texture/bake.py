@@ -93,7 +93,9 @@ def bake(
     surveyed = survey_all(t, views, rig, caster, limits, read_mask, read_picture, workers, seed, looking, read_hidden)
     if not surveyed:
         raise ValueError("no picture shows any part of the mesh inside its mask")
-    gains, figures = agree(surveyed, t, rig, config.exposure, config.align_views, seed, lambda note: progress(len(views), total, note))
+    gains, figures = agree(
+        surveyed, t, rig, config.exposure, config.align_views, seed, lambda note: progress(len(views), total, note)
+    )
     texel_m = np.sqrt(_texel_area(shape, t))
     reduce = reduction(1.2 * texel_m / median_footprint([s.view for s in surveyed], rig, shape.vertices.mean(0)))
     best = collect(
@@ -121,13 +123,17 @@ def bake(
         "unseen_texels_percent": round(100 * float((used[t.inside] == 0).mean()), 2),
         "views_per_texel_mean": round(float(used[t.inside].mean()), 2),
     }
-    mesh = TexturedMesh(shape.vertices, shape.faces, shape.unwrapped.uv, shape.unwrapped.faces_uv, shape.normals, texture)
+    mesh = TexturedMesh(
+        shape.vertices, shape.faces, shape.unwrapped.uv, shape.unwrapped.faces_uv, shape.normals, texture
+    )
     return Baked(mesh, provenance, [s.view for s in surveyed], gains, figures)
 
 
 def _texel_area(shape: Shape, t: Texels) -> float:
     c = shape.vertices[shape.faces]
-    return float(np.linalg.norm(np.cross(c[:, 1] - c[:, 0], c[:, 2] - c[:, 0]), axis=1).sum() / 2 / max(int(t.inside.sum()), 1))
+    return float(
+        np.linalg.norm(np.cross(c[:, 1] - c[:, 0], c[:, 2] - c[:, 0]), axis=1).sum() / 2 / max(int(t.inside.sum()), 1)
+    )
 
 
 def _to_pictures(t: Texels, colour: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,9 @@ MOST_BUDGETS = 8
 """of the budget, at which a mesh is taken as it is, however far off: unwrapping a million faces takes minutes"""
 
 
-def lighten(vertices: np.ndarray, faces: np.ndarray, face_budget: int, tolerance_m: float) -> tuple[np.ndarray, np.ndarray, float]:
+def lighten(
+    vertices: np.ndarray, faces: np.ndarray, face_budget: int, tolerance_m: float
+) -> tuple[np.ndarray, np.ndarray, float]:
     """(V, 3), (F, 3) -> (V', 3) float64, (F', 3) int64, deviation in metres (99th percentile of original vertices to new surface).
 
     Quadric edge collapse (Garland and Heckbert 1997, through fast-simplification) to `face_budget` faces; while the deviation exceeds
@@ -50,11 +52,15 @@ def _collapse(vertices: np.ndarray, faces: np.ndarray, budget: int) -> tuple[np.
     import fast_simplification
 
     centre = vertices.mean(0)  # float32 inside: keep the digits for the shape, not for where it stands
-    light = fast_simplification.simplify((vertices - centre).astype(np.float32), faces.astype(np.int32), target_count=budget, agg=3)
+    light = fast_simplification.simplify(
+        (vertices - centre).astype(np.float32), faces.astype(np.int32), target_count=budget, agg=3
+    )
     return tidy(np.asarray(light[0], np.float64) + centre, light[1])
 
 
-def _deviation(vertices: np.ndarray, faces: np.ndarray, light_vertices: np.ndarray, light_faces: np.ndarray, samples: int = 20000) -> float:
+def _deviation(
+    vertices: np.ndarray, faces: np.ndarray, light_vertices: np.ndarray, light_faces: np.ndarray, samples: int = 20000
+) -> float:
     """99th percentile over original vertices of the distance to the light mesh along the normal, metres; no hit counts as the reach."""
     from stages.core.render import Caster
 

@@ -40,16 +40,25 @@ class Measured:
         found = [
             ("the textured mesh from four sides, unlit", "pictures/sides.jpg"),
             ("the texture", "pictures/texture.jpg"),
-            ("views behind each texel: dark red none (filled in, or between charts), blue few, yellow most", "pictures/provenance.jpg"),
+            (
+                "views behind each texel: dark red none (filled in, or between charts), blue few, yellow most",
+                "pictures/provenance.jpg",
+            ),
         ]
         if self.worst is not None:
             frame, picture, rendered, inside = self.worst
-            error = np.where(inside, np.clip(np.abs(rendered - picture.astype(np.float32)).mean(-1) * 5, 0, 255), 0).astype(np.uint8)
+            error = np.where(
+                inside, np.clip(np.abs(rendered - picture.astype(np.float32)).mean(-1) * 5, 0, 255), 0
+            ).astype(np.uint8)
             error = cv2.cvtColor(cv2.applyColorMap(error, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
             strip = np.hstack([picture, np.clip(rendered, 0, 255).astype(np.uint8), error])
             thumbnail_jpeg(out / "pictures/worst.jpg", strip, 1280)
             found.insert(
-                1, (f"frame {frame}, where the texture fits least: picture, twin, error (white = 51 grey levels)", "pictures/worst.jpg")
+                1,
+                (
+                    f"frame {frame}, where the texture fits least: picture, twin, error (white = 51 grey levels)",
+                    "pictures/worst.jpg",
+                ),
             )
         return found
 
@@ -76,7 +85,9 @@ def measure(
         picture = window.cut(read_picture(frame, "left", reduce))
         mask = (
             cv2.resize(
-                window.cut(read_mask(frame)[::reduce, ::reduce]).astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST
+                window.cut(read_mask(frame)[::reduce, ::reduce]).astype(np.uint8),
+                picture.shape[1::-1],
+                interpolation=cv2.INTER_NEAREST,
             )
             > 0
         )
@@ -100,7 +111,9 @@ def four_sides(mesh: TexturedMesh, size: int = 320) -> np.ndarray:
     """(size, 4 * size, 3) uint8: the textured mesh from four sides, unlit."""
     rig, poses = turntable_rig(mesh.vertices, size)
     caster, mips = Caster(mesh.vertices, mesh.faces), mip_levels(mesh.texture)
-    return np.hstack([np.clip(np.rint(render_textured(mesh, p, rig, caster, mips)[0]), 0, 255).astype(np.uint8) for p in poses])
+    return np.hstack(
+        [np.clip(np.rint(render_textured(mesh, p, rig, caster, mips)[0]), 0, 255).astype(np.uint8) for p in poses]
+    )
 
 
 def _figures(scores: list[ViewScore], seam: float) -> dict[str, float | int | None]:

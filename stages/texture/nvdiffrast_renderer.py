@@ -35,7 +35,9 @@ class NvdiffrastRenderer:
         clip_from_here, size, pixels = self._views[view]
         clip = torch.tensor(clip_from_here, dtype=torch.float32, device=self._corners.device) @ camera_from_object
         at = torch.nn.functional.pad(self._corners, (0, 1), value=1.0) @ clip.T
-        raster, _ = self._kit.rasterize(self._context, at[None].contiguous(), self._faces, resolution=list(size), grad_db=False)
+        raster, _ = self._kit.rasterize(
+            self._context, at[None].contiguous(), self._faces, resolution=list(size), grad_db=False
+        )
         uv, _ = self._kit.interpolate(self._uv, raster, self._faces_uv)
         return uv[0].reshape(-1, 2)[pixels], raster[0, ..., 3].reshape(-1)[pixels] > 0
 
@@ -49,8 +51,10 @@ def _kit():
     try:
         return importlib.import_module("nvdiffrast.torch")
     except (ImportError, OSError) as e:
-        raise StageError(f"texture.refine=nvdiffrast, but nvdiffrast does not import: {e}",
-                         "WITH_NVDIFFRAST=1 bash deploy/build_cuda_kits.sh; or use texture.refine=raycast, which needs nothing") from e
+        raise StageError(
+            f"texture.refine=nvdiffrast, but nvdiffrast does not import: {e}",
+            "WITH_NVDIFFRAST=1 bash deploy/build_cuda_kits.sh; or use texture.refine=raycast, which needs nothing",
+        ) from e
 
 
 def _place(view: Shown, mesh: TexturedMesh) -> tuple[np.ndarray, tuple[int, int]]:

@@ -38,7 +38,9 @@ class Candidates:
     def empty(texels: int, count: int) -> Candidates:
         """Room for `count` candidates for each texel."""
         return Candidates(
-            np.zeros((texels, count), np.float32), np.zeros((texels, count, 3), np.uint8), np.zeros((texels, count, 3), np.uint8)
+            np.zeros((texels, count), np.float32),
+            np.zeros((texels, count, 3), np.uint8),
+            np.zeros((texels, count, 3), np.uint8),
         )
 
 
@@ -64,7 +66,9 @@ def collect(
             cam = camera_vector(s.view, rig, s.sight, window, low_window)
             view_weight = float(np.clip(s.view.sharpness, 0.3, 1.0)) ** 2
 
-            def one(part: slice, cam=cam, s=s, view_weight=view_weight, picture=picture, low=low, table=tables[k]) -> None:
+            def one(
+                part: slice, cam=cam, s=s, view_weight=view_weight, picture=picture, low=low, table=tables[k]
+            ) -> None:
                 offer(
                     texels.position[part],
                     texels.normal[part],
@@ -86,12 +90,23 @@ def collect(
     return best
 
 
-def blend_all(best: Candidates, power: float, outlier_scale: float, noise_floor: float, workers: int) -> tuple[np.ndarray, np.ndarray]:
+def blend_all(
+    best: Candidates, power: float, outlier_scale: float, noise_floor: float, workers: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Colour (M, 3) float32 and the number of views used (M,) uint8, 0 = unseen."""
     colour, used = np.zeros((len(best.weight), 3), np.float32), np.zeros(len(best.weight), np.uint8)
 
     def one(part: slice) -> None:
-        blend(best.weight[part], best.colour[part], best.low[part], power, outlier_scale, noise_floor, colour[part], used[part])
+        blend(
+            best.weight[part],
+            best.colour[part],
+            best.low[part],
+            power,
+            outlier_scale,
+            noise_floor,
+            colour[part],
+            used[part],
+        )
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(one, ranges(len(used), 4 * workers)))
@@ -109,7 +124,12 @@ def low_band(picture: np.ndarray, window: Window, usable: np.ndarray) -> tuple[n
     background does not shine into the object's rim."""
     height, width = (-(-n // _LOW_REDUCE) for n in picture.shape[:2])
     padded = cv2.copyMakeBorder(
-        picture, 0, height * _LOW_REDUCE - picture.shape[0], 0, width * _LOW_REDUCE - picture.shape[1], cv2.BORDER_REPLICATE
+        picture,
+        0,
+        height * _LOW_REDUCE - picture.shape[0],
+        0,
+        width * _LOW_REDUCE - picture.shape[1],
+        cv2.BORDER_REPLICATE,
     )
     small = cv2.resize(padded, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
     weight = cv2.resize(usable.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) + np.float32(1e-4)

@@ -50,7 +50,10 @@ def seam_step(mesh: TexturedMesh, samples_per_edge: int = 4) -> float:
     if not len(ends):
         return 0.0
     t = (np.arange(samples_per_edge) + 0.5) / samples_per_edge
-    sides = [mesh.uv[ends[:, s, 0], None] * (1 - t)[None, :, None] + mesh.uv[ends[:, s, 1], None] * t[None, :, None] for s in (0, 1)]
+    sides = [
+        mesh.uv[ends[:, s, 0], None] * (1 - t)[None, :, None] + mesh.uv[ends[:, s, 1], None] * t[None, :, None]
+        for s in (0, 1)
+    ]
     a, b = (_lookup(mesh.texture, side.reshape(-1, 2)) for side in sides)
     return float(np.sqrt(np.mean((a - b) ** 2)))
 

@@ -48,7 +48,12 @@ def _seen(caster: Caster, mesh: TexturedMesh, view: Shown, device: torch.device)
     row, column = np.divmod(pixels_of(view), view.camera.width)
     hit = face >= 0
     face = np.maximum(face, 0)
-    arrays = np.stack([column, row, np.ones_like(row)], 1), mesh.vertices[mesh.faces[face]], mesh.uv[mesh.faces_uv[face]], view.camera.K
+    arrays = (
+        np.stack([column, row, np.ones_like(row)], 1),
+        mesh.vertices[mesh.faces[face]],
+        mesh.uv[mesh.faces_uv[face]],
+        view.camera.K,
+    )
     return (*(torch.tensor(np.asarray(a, np.float32), device=device) for a in arrays), torch.tensor(hit, device=device))
 
 
@@ -58,9 +63,11 @@ def clip_from_camera(camera: Rig, near: float, far: float) -> np.ndarray:
     y is not turned over: row 0 of the rasteriser's picture is row 0 of ours. Depth from -1 at `near` to 1 at `far`.
     """
     w, h = camera.width, camera.height
-    return np.array([
-        [2 * camera.fx / w, 0, 2 * (camera.cx + 0.5) / w - 1, 0],
-        [0, 2 * camera.fy / h, 2 * (camera.cy + 0.5) / h - 1, 0],
-        [0, 0, (far + near) / (far - near), -2 * far * near / (far - near)],
-        [0, 0, 1, 0],
-    ])
+    return np.array(
+        [
+            [2 * camera.fx / w, 0, 2 * (camera.cx + 0.5) / w - 1, 0],
+            [0, 2 * camera.fy / h, 2 * (camera.cy + 0.5) / h - 1, 0],
+            [0, 0, (far + near) / (far - near), -2 * far * near / (far - near)],
+            [0, 0, 1, 0],
+        ]
+    )

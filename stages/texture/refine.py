@@ -69,16 +69,27 @@ class Renderer(Protocol):
         ...
 
 
-def refine(texture: np.ndarray, views: list[Shown], renderer: Renderer, level: int, steps: int, seed: int, device: torch.device,
-           progress: Callable[[int], None] = lambda done: None) -> Refined:
+def refine(
+    texture: np.ndarray,
+    views: list[Shown],
+    renderer: Renderer,
+    level: int,
+    steps: int,
+    seed: int,
+    device: torch.device,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Refined:
     """`level`: mip level whose texels are about a pixel; the finer detail of the blend stays. `renderer` answers for `pixels_of(view)`."""
     problem = _Problem(texture, views, renderer, level, seed, device)
     before = problem.held_error()
-    optimiser = torch.optim.Adam([
-        {"params": [problem.texture], "lr": RATES["texture"]},
-        {"params": [problem.log_gain], "lr": RATES["gain"]},
-        {"params": [problem.twist], "lr": RATES["pose"]},
-    ], betas=(0.9, 0.99))
+    optimiser = torch.optim.Adam(
+        [
+            {"params": [problem.texture], "lr": RATES["texture"]},
+            {"params": [problem.log_gain], "lr": RATES["gain"]},
+            {"params": [problem.twist], "lr": RATES["pose"]},
+        ],
+        betas=(0.9, 0.99),
+    )
     decay = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: 0.1 ** (k / max(steps, 1)))
     order = np.random.default_rng(seed)
     for step in range(steps):
@@ -111,7 +122,9 @@ def held(view: Shown, seed: int) -> np.ndarray:
 class _Problem:
     """Parameters and data on the device."""
 
-    def __init__(self, texture: np.ndarray, views: list[Shown], renderer: Renderer, level: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, texture: np.ndarray, views: list[Shown], renderer: Renderer, level: int, seed: int, device: torch.device
+    ) -> None:
         self._renderer, self._level = renderer, level
         self.texture = torch.tensor(texture, device=device).float().div(255).requires_grad_()
         self.log_gain = torch.zeros((len(views), 3), device=device, requires_grad=True)
@@ -146,7 +159,9 @@ class _Problem:
 
     def _error(self, view: int) -> torch.Tensor:
         """(n, 3) rendered minus seen; `_seen` says where there is anything."""
-        uv, self._seen = self._renderer.coordinates(view, small_motion(self.twist[view] * self.units[view]) @ self._poses[view])
+        uv, self._seen = self._renderer.coordinates(
+            view, small_motion(self.twist[view] * self.units[view]) @ self._poses[view]
+        )
         rendered = self._renderer.look_up(mip(self.texture, self._level), uv) * self.log_gain[view].exp()
         return rendered - self._colours[view].float() / 255
 

@@ -28,8 +28,17 @@ RENDERERS = {
 }
 
 
-def refined(baked: Baked, rig: Rig, config: TextureConfig, read_mask: Callable[[int], np.ndarray], read_picture: ReadPicture, workers: int,
-            seed: int, progress: Callable[[int], None], read_hidden: ReadHidden = nothing_hidden) -> Baked:
+def refined(
+    baked: Baked,
+    rig: Rig,
+    config: TextureConfig,
+    read_mask: Callable[[int], np.ndarray],
+    read_picture: ReadPicture,
+    workers: int,
+    seed: int,
+    progress: Callable[[int], None],
+    read_hidden: ReadHidden = nothing_hidden,
+) -> Baked:
     """`baked` with the refined texture where it is better, and figures that say so. Raises StageError without the renderer's library."""
     caster = Caster(baked.mesh.vertices, baked.mesh.faces)
     reduce = _reduce(baked, rig)
@@ -69,8 +78,17 @@ def _reduce(baked: Baked, rig: Rig) -> int:
     return max(int(baked.figures["picture_reduction"]), reduction(1.9 * np.sqrt(largest / MOST_PIXELS)))
 
 
-def shown(view: View, gain: np.ndarray, rig: Rig, caster: Caster, border_px: float, reduce: int, read_mask: Callable[[int], np.ndarray],
-          read_picture: ReadPicture, read_hidden: ReadHidden = nothing_hidden) -> Shown | None:
+def shown(
+    view: View,
+    gain: np.ndarray,
+    rig: Rig,
+    caster: Caster,
+    border_px: float,
+    reduce: int,
+    read_mask: Callable[[int], np.ndarray],
+    read_picture: ReadPicture,
+    read_hidden: ReadHidden = nothing_hidden,
+) -> Shown | None:
     """One picture: crop, exposure compensated, pixels near the mask's border or a depth edge left out. None if it shows nothing."""
     window = object_window(view, rig, caster.vertices)
     if window is None:
@@ -85,7 +103,13 @@ def shown(view: View, gain: np.ndarray, rig: Rig, caster: Caster, border_px: flo
     s, w = seen.window.scale, seen.window
     columns = ((u + 0.5) / window.scale - 0.5 + window.x0 - w.x0 + 0.5) * s - 0.5
     rows = ((v + 0.5) / window.scale - 0.5 + window.y0 - w.y0 + 0.5) * s - 0.5
-    border = cv2.remap(seen.border, columns.astype(np.float32), rows.astype(np.float32), cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+    border = cv2.remap(
+        seen.border,
+        columns.astype(np.float32),
+        rows.astype(np.float32),
+        cv2.INTER_NEAREST,
+        borderMode=cv2.BORDER_CONSTANT,
+    )
     usable = border > 8 * max(border_px, reduce)
     if not usable.any():
         return None

@@ -40,9 +40,14 @@ class TextureStage(Stage):
         usable = {r["frame"] for r in read_table(inputs["frames.parquet"].path) if r["status"] == "ok"}
         frames = sorted(usable & set(posed(read_poses(inputs["poses_refined.json"].path))))
         if not frames:
-            raise StageError("no frame has a pose, so no picture can colour the mesh", "see the report of the track stage for the reasons")
+            raise StageError(
+                "no frame has a pose, so no picture can colour the mesh",
+                "see the report of the track stage for the reasons",
+            )
         if config.hold_out and not set(training(frames, config.hold_out)):
-            raise StageError(f"texture.hold_out={config.hold_out} leaves no frame of {len(frames)}", "use a larger number or 0")
+            raise StageError(
+                f"texture.hold_out={config.hold_out} leaves no frame of {len(frames)}", "use a larger number or 0"
+            )
 
     def run(self, inputs: Inputs, config: TextureConfig, out: Path, context: StageContext) -> StageReport:
         """Bake, measure, write."""
@@ -56,7 +61,9 @@ class TextureStage(Stage):
         rig, mesh = Rig.load(inputs["rig.json"].path), read_ply(inputs["mesh.ply"].path)
         if not len(mesh.faces):
             raise StageError("the mesh has no faces", "see the report of the surface stage")
-        reader = FrameReader(tuple(read_table(inputs["frames.parquet"].path)), inputs["pairs"].path, None, inputs["masks_final"].path)
+        reader = FrameReader(
+            tuple(read_table(inputs["frames.parquet"].path)), inputs["pairs"].path, None, inputs["masks_final"].path
+        )
         poses = {k: p for k, p in posed(read_poses(inputs["poses_refined.json"].path)).items() if k in set(reader.ids)}
         used = {k: poses[k] for k in training(sorted(poses), config.hold_out)}
         sharpness = relative_sharpness({r["frame"]: r["sharpness"] for r in reader.rows if r["status"] == "ok"})
@@ -66,9 +73,22 @@ class TextureStage(Stage):
         context.progress(0, 1, "unwrapping")
         shape = prepare_shape(mesh.vertices, mesh.faces, median_footprint(views, rig, mesh.vertices.mean(0)), config)
         try:
-            baked = bake(shape, views, rig, reader.mask, reader.rgb, config, context.workers, context.seed, context.progress, hidden)
+            baked = bake(
+                shape,
+                views,
+                rig,
+                reader.mask,
+                reader.rgb,
+                config,
+                context.workers,
+                context.seed,
+                context.progress,
+                hidden,
+            )
         except ValueError as e:
-            raise StageError(str(e), "look at the masks and poses in the report: they and the mesh do not fit together") from e
+            raise StageError(
+                str(e), "look at the masks and poses in the report: they and the mesh do not fit together"
+            ) from e
         if config.refine != "none":
             from stages.texture.refine_views import refined
 
@@ -89,7 +109,12 @@ class TextureStage(Stage):
         }
         pictures = measured.write_pictures(out, baked)
         return StageReport(
-            "multi-view blend", "", figures, _warnings(figures), pictures, {"coloured from": len(used), "left out": len(held)}
+            "multi-view blend",
+            "",
+            figures,
+            _warnings(figures),
+            pictures,
+            {"coloured from": len(used), "left out": len(held)},
         )
 
 
@@ -110,7 +135,9 @@ def _warnings(figures: dict) -> list[str]:
             f"The texture differs from the pictures ({figures['psnr_db']:.1f} dB): a shiny object, moving light, or poses that are off."
         )
     if figures.get("alignment_shift_max_px", 0) > 2:
-        out.append(f"Poses had to be corrected by up to {figures['alignment_shift_max_px']:.1f} px for the pictures to agree.")
+        out.append(
+            f"Poses had to be corrected by up to {figures['alignment_shift_max_px']:.1f} px for the pictures to agree."
+        )
     return out
 
 

@@ -122,7 +122,9 @@ NEAREST = Part(_nearest)
 METHODS: dict[str, Method] = {
     "sift": Method("SIFT", Part(_sift), {"mutual": NEAREST}),
     "aliked": Method(
-        "ALIKED", Part(_aliked, ("aliked-n16",)), {"mutual": NEAREST, "lightglue": Part(_lightglue, ("lightglue-aliked",), ("kornia",))}
+        "ALIKED",
+        Part(_aliked, ("aliked-n16",)),
+        {"mutual": NEAREST, "lightglue": Part(_lightglue, ("lightglue-aliked",), ("kornia",))},
     ),
     "xfeat": Method(
         "XFeat",
@@ -134,7 +136,9 @@ METHODS: dict[str, Method] = {
         Part(_disk, ("disk-depth",), ("kornia",)),
         {"lightglue": Part(_lightglue, ("lightglue-disk",), ("kornia",)), "mutual": NEAREST},
     ),
-    "dedode": Method("DeDoDe", Part(_dedode, ("dedode-detector", "dedode-descriptor"), ("kornia",)), {"mutual": NEAREST}),
+    "dedode": Method(
+        "DeDoDe", Part(_dedode, ("dedode-detector", "dedode-descriptor"), ("kornia",)), {"mutual": NEAREST}
+    ),
     "loftr": Method("LoFTR between SIFT points", Part(_sift), {"loftr": Part(_loftr, ("loftr-outdoor",), ("kornia",))}),
     "roma": Method(
         "RoMa between SIFT points",
@@ -149,7 +153,11 @@ AUTO_REASON = "the most accurate of those measured, and it needs no weights (doc
 
 def choice(config: TrackConfig) -> tuple[str, str]:
     """(method, why) for these settings."""
-    return (AUTO, AUTO_REASON) if config.method == "auto" else (config.method, f"{METHODS[config.method].summary}, set by track.method")
+    return (
+        (AUTO, AUTO_REASON)
+        if config.method == "auto"
+        else (config.method, f"{METHODS[config.method].summary}, set by track.method")
+    )
 
 
 def parts(config: TrackConfig) -> tuple[Part, Part]:
@@ -177,15 +185,20 @@ def check(config: TrackConfig) -> None:
         for name in part.libraries:
             if problem := KITS[name].problem():
                 raise ConfigError(
-                    f"track.method={config.method} needs {name}: {problem}", f"{KITS[name].command}; or use track.method=auto"
+                    f"track.method={config.method} needs {name}: {problem}",
+                    f"{KITS[name].command}; or use track.method=auto",
                 )
         for name in part.weights:
             require(name)
 
 
-def build(config: TrackConfig, device: str, width: int, height: int, pictures: Pictures) -> tuple[FeatureMethod, PairMatcher]:
+def build(
+    config: TrackConfig, device: str, width: int, height: int, pictures: Pictures
+) -> tuple[FeatureMethod, PairMatcher]:
     """Features and matcher, their networks loaded; see Place for the arguments. Raises StageError if memory is short."""
-    places = (Place(tuple(require(n).path for n in part.weights), device, width, height, pictures) for part in parts(config))
+    places = (
+        Place(tuple(require(n).path for n in part.weights), device, width, height, pictures) for part in parts(config)
+    )
     features, matcher = (part.make(config, place) for part, place in zip(parts(config), places, strict=True))
     if device == "cpu":
         _enough_memory(cast("FeatureMethod", features), config, width, height)

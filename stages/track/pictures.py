@@ -15,7 +15,10 @@ def draw_matches(
     canvas = np.concatenate(small, 1)
     chosen = np.linspace(0, len(uv_a) - 1, min(at_most, len(uv_a))).astype(int)
     for n, i in enumerate(chosen):
-        colour = tuple(int(c) for c in cv2.cvtColor(np.uint8([[[int(180 * n / max(len(chosen), 1)), 220, 255]]]), cv2.COLOR_HSV2RGB)[0, 0])
+        colour = tuple(
+            int(c)
+            for c in cv2.cvtColor(np.uint8([[[int(180 * n / max(len(chosen), 1)), 220, 255]]]), cv2.COLOR_HSV2RGB)[0, 0]
+        )
         p = tuple(np.rint(uv_a[i] * scale).astype(int).tolist())
         q = tuple(np.rint(uv_b[i] * scale + [small[0].shape[1], 0]).astype(int).tolist())
         cv2.line(canvas, p, q, colour, 1, cv2.LINE_AA)

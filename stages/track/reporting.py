@@ -54,47 +54,71 @@ def figures(
     }
 
 
-def warnings(points: Mapping[int, FramePoints], graph: ViewGraph, rows: Sequence[FramePose], without_mask: Sequence[int]) -> list[str]:
+def warnings(
+    points: Mapping[int, FramePoints], graph: ViewGraph, rows: Sequence[FramePose], without_mask: Sequence[int]
+) -> list[str]:
     """What a user should know, in plain words."""
     out = []
     if len(points) == 1:
-        out.append("The capture has one frame: its pose is the identity, and only the side it shows can be reconstructed.")
+        out.append(
+            "The capture has one frame: its pose is the identity, and only the side it shows can be reconstructed."
+        )
     lost = [r.frame for r in rows if r.status == "lost"]
     if lost:
         parts = tracking.part_sizes(sorted(points), graph.edges)[1:]
         more = f" {parts[0]} of them fit together, but not with the rest." if parts and parts[0] > 1 else ""
         if any(set(lost) & set(j.frames) for j in graph.jumps):
             more += " Views that look alike would tie them to the rest, but then the object would have leapt: record without gaps there."
-        out.append(f"{len(lost)} of {len(points)} frames could not be posed: {frame_ranges(lost)}.{more} Reasons: poses_initial.json.")
+        out.append(
+            f"{len(lost)} of {len(points)} frames could not be posed: {frame_ranges(lost)}.{more} Reasons: poses_initial.json."
+        )
     posed = [r for r in rows if r.status == "ok"]
     if graph.mended:
         cut = f"The masks of {len(graph.mended)} frames had lost a part of the object ({frame_ranges(graph.mended)})"
         out.append(f"{cut}; for tracking it was given back.")
     without = [r.frame for r in posed if r.frame in without_mask]
     if without:
-        out.append(f"{len(without)} frames had no mask ({frame_ranges(without)}); the object's points in other frames gave their poses.")
+        out.append(
+            f"{len(without)} frames had no mask ({frame_ranges(without)}); the object's points in other frames gave their poses."
+        )
     weak = [r.frame for r in posed if r.inliers < FEW_POINTS]
     if weak and len(points) > 1:
-        out.append(f"{len(weak)} frames rest on fewer than {FEW_POINTS} points: {frame_ranges(weak)}. Their poses are less certain.")
+        out.append(
+            f"{len(weak)} frames rest on fewer than {FEW_POINTS} points: {frame_ranges(weak)}. Their poses are less certain."
+        )
     surface = [f"{e.a}-{e.b}" for e in graph.edges if e.surface_worth]
     if surface:
-        out.append(f"{len(surface)} pairs of frames share few points and were tied by their surfaces: {', '.join(surface[:12])}.")
+        out.append(
+            f"{len(surface)} pairs of frames share few points and were tied by their surfaces: {', '.join(surface[:12])}."
+        )
     return out
 
 
 def draw(
-    report: StageReport, reader: FrameReader, points: Mapping[int, FramePoints], graph: ViewGraph, result: TrackResult, out: Path
+    report: StageReport,
+    reader: FrameReader,
+    points: Mapping[int, FramePoints],
+    graph: ViewGraph,
+    result: TrackResult,
+    out: Path,
 ) -> None:
     """Matches of a middling pair, and the camera's path; added to the report."""
     folder = out / "pictures"
     edges = [e for e in graph.edges if e.inliers]
     if edges:
         e = sorted(edges, key=lambda e: (e.inliers, e.a))[len(edges) // 2]
-        pair = draw_matches(reader.rgb(e.a), reader.rgb(e.b), points[e.a].uv[e.matches[:, 0]], points[e.b].uv[e.matches[:, 1]])
+        pair = draw_matches(
+            reader.rgb(e.a), reader.rgb(e.b), points[e.a].uv[e.matches[:, 0]], points[e.b].uv[e.matches[:, 1]]
+        )
         write_rgb(folder / "matches.jpg", pair, 80)
         report.pictures.append(
-            (f"Points that agree on one motion, frames {e.a} and {e.b} ({e.inliers}; lines show 150)", "pictures/matches.jpg")
+            (
+                f"Points that agree on one motion, frames {e.a} and {e.b} ({e.inliers}; lines show 150)",
+                "pictures/matches.jpg",
+            )
         )
     cloud = result.xyz[result.inside] if result.inside.any() else result.xyz
     write_rgb(folder / "path.jpg", draw_camera_path(result.poses, cloud), 88)
-    report.pictures.append(("Path of the left camera round the object's points, before bundle adjustment", "pictures/path.jpg"))
+    report.pictures.append(
+        ("Path of the left camera round the object's points, before bundle adjustment", "pictures/path.jpg")
+    )

@@ -53,7 +53,9 @@ class TrackStage(Stage):
         """Digests of the weights and of how they are fed. Raises WeightsError when they are not there."""
         return {k: v for name in methods.needs_weights(config) for k, v in identity(name).items()}
 
-    def run(self, inputs: Mapping[str, ArtifactRef], config: TrackConfig, out: Path, context: StageContext) -> StageReport:
+    def run(
+        self, inputs: Mapping[str, ArtifactRef], config: TrackConfig, out: Path, context: StageContext
+    ) -> StageReport:
         """See the module docstring; every frame gets a row in poses_initial.json, posed or not."""
         from stages.track.links.credibility import LinkOptions
         from stages.track.links.linking import link_frames
@@ -123,18 +125,30 @@ STAGE = TrackStage()
 
 
 def _measure(
-    rig: Rig, reader: FrameReader, mask_rows: list[dict[str, Any]], method: FeatureMethod, config: TrackConfig, context: StageContext
+    rig: Rig,
+    reader: FrameReader,
+    mask_rows: list[dict[str, Any]],
+    method: FeatureMethod,
+    config: TrackConfig,
+    context: StageContext,
 ) -> tuple[dict, dict]:
     """{frame: FramePoints} and {frame: DenseView} of every usable frame, streamed."""
     from stages.core.dense.view import small_view
     from stages.core.parallel import ordered_map
     from stages.track.points.frame_points import MeasureOptions, measure_frame
 
-    options = MeasureOptions(config.max_points_inside, config.max_points_outside, config.max_width_px, config.min_correlation)
+    options = MeasureOptions(
+        config.max_points_inside, config.max_points_outside, config.max_width_px, config.min_correlation
+    )
     lost = {r["frame"] for r in mask_rows if r["status"] == "lost"}
 
     def measure(frame: int):
-        mask, disparity, sigma, left = reader.mask(frame), reader.disparity_px(frame), reader.sigma_px(frame), reader.gray(frame)
+        mask, disparity, sigma, left = (
+            reader.mask(frame),
+            reader.disparity_px(frame),
+            reader.sigma_px(frame),
+            reader.gray(frame),
+        )
         if frame in lost:
             mask = np.zeros_like(mask)
         picture = reader.rgb(frame) if method.colour else left
@@ -179,7 +193,9 @@ def _too_few(points: dict, scope: str, config: TrackConfig) -> StageError:
     )
 
 
-def _options(config: TrackConfig, likeness: Likeness, drift: tuple[float, float, float] | None, context: StageContext) -> tuple:
+def _options(
+    config: TrackConfig, likeness: Likeness, drift: tuple[float, float, float] | None, context: StageContext
+) -> tuple:
     """Options of the tracks and of their refinement; the search widens to what loops showed as drift."""
     from stages.track.tracks.track_refinement import RefineOptions
     from stages.track.tracks.tracking import TrackOptions
@@ -194,4 +210,6 @@ def _options(config: TrackConfig, likeness: Likeness, drift: tuple[float, float,
         config.max_observations,
         config.enough_observations,
     )
-    return tracks, RefineOptions(config.min_correlation, config.max_shift_px, config.max_shift_predicted_px, context.workers)
+    return tracks, RefineOptions(
+        config.min_correlation, config.max_shift_px, config.max_shift_predicted_px, context.workers
+    )

@@ -59,7 +59,9 @@ def pattern_of(
     poses = _spanned(turns)
     nodes = [(f, k) for f in poses for k in range(len(marks[f]))]
     number = {n: i for i, n in enumerate(nodes)}
-    ties = [(number[t.a, int(i)], number[t.b, int(j)]) for t in turns if t.a in poses and t.b in poses for i, j in t.pairs]
+    ties = [
+        (number[t.a, int(i)], number[t.b, int(j)]) for t in turns if t.a in poses and t.b in poses for i, j in t.pairs
+    ]
     groups = [[nodes[i] for i in g] for g in joined(range(len(nodes)), ties)]
     groups = [g for g in groups if len({f for f, _ in g}) == len(g) > 1]  # a mark is once in a frame
     for _ in range(ROUNDS):

@@ -43,9 +43,13 @@ class TurntableStage(Stage):
     def check(self, inputs: Mapping[str, ArtifactRef], config: TurntableConfig) -> None:
         """Two usable frames."""
         if len(FrameReader.of(inputs).ids) < 2:
-            raise StageError("fewer than two frames of the capture can be used", "see the reasons in the report of the stage before")
+            raise StageError(
+                "fewer than two frames of the capture can be used", "see the reasons in the report of the stage before"
+            )
 
-    def run(self, inputs: Mapping[str, ArtifactRef], config: TurntableConfig, out: Path, context: StageContext) -> StageReport:
+    def run(
+        self, inputs: Mapping[str, ArtifactRef], config: TurntableConfig, out: Path, context: StageContext
+    ) -> StageReport:
         """Raises StageError where marks tell no turn, or the surface denies it."""
         from stages.turntable import surface_check
         from stages.turntable.constellation import pattern_of
@@ -95,11 +99,19 @@ def _turns(views: Mapping[int, SupportView], config: TurntableConfig, context: S
     from stages.turntable.constellation import find_turn
 
     frames = sorted(views)
-    pairs = sorted({(frames[i], frames[(i + g) % len(frames)]) for i in range(len(frames)) for g in GAPS if len(frames) > g})
+    pairs = sorted(
+        {(frames[i], frames[(i + g) % len(frames)]) for i in range(len(frames)) for g in GAPS if len(frames) > g}
+    )
     pairs = sorted({(min(p), max(p)) for p in pairs})
     tolerance = 1e-3 * config.tolerance_mm
-    found = ordered_map(lambda p: find_turn(*p, views[p[0]].marks, views[p[1]].marks, tolerance), pairs, context.workers)
-    return [t for t in found if t is not None and len(t.pairs) >= config.min_marks and t.rival <= config.max_rival * len(t.pairs)]
+    found = ordered_map(
+        lambda p: find_turn(*p, views[p[0]].marks, views[p[1]].marks, tolerance), pairs, context.workers
+    )
+    return [
+        t
+        for t in found
+        if t is not None and len(t.pairs) >= config.min_marks and t.rival <= config.max_rival * len(t.pairs)
+    ]
 
 
 def _found(missed: np.ndarray, config: TurntableConfig) -> int:
@@ -135,8 +147,14 @@ def _rows(
         elif f in poses:
             rows.append(FramePose(f, poses[f], "ok", _found(missed[f], config)))
         else:
-            seen = f"{len(views[f].marks)} marks are seen on the support" if f in views else "no plane is seen under the object"
-            rows.append(FramePose(f, None, "lost", reason=f"{seen}, and {config.min_marks} must be those of other frames"))
+            seen = (
+                f"{len(views[f].marks)} marks are seen on the support"
+                if f in views
+                else "no plane is seen under the object"
+            )
+            rows.append(
+                FramePose(f, None, "lost", reason=f"{seen}, and {config.min_marks} must be those of other frames")
+            )
     return rows
 
 
@@ -150,7 +168,11 @@ def _write_points(path: Path, views: Mapping[int, SupportView], poses: Mapping[i
     own = own[((own >= low) & (own <= high)).all(1)]
     scene = np.concatenate([transform(poses[f], v.around[:: 4 * step]) for f, v in views.items()])
     np.savez_compressed(
-        path, xyz=own, observations=np.ones(len(own), np.int32), rms_px=np.full(len(own), np.nan, np.float32), scene_xyz=scene
+        path,
+        xyz=own,
+        observations=np.ones(len(own), np.int32),
+        rms_px=np.full(len(own), np.nan, np.float32),
+        scene_xyz=scene,
     )
 
 
@@ -160,7 +182,12 @@ def _counts(views: Mapping[int, SupportView]) -> str:
 
 
 def _report(
-    rows: list[FramePose], turns: list[Turn], poses: Mapping, missed: Mapping, word: SurfaceWord, config: TurntableConfig
+    rows: list[FramePose],
+    turns: list[Turn],
+    poses: Mapping,
+    missed: Mapping,
+    word: SurfaceWord,
+    config: TurntableConfig,
 ) -> StageReport:
     good = np.concatenate([m[m < 1e-3 * config.tolerance_mm] for f, m in missed.items() if f in poses])
     frames = sorted(poses)
@@ -180,7 +207,9 @@ def _report(
         "object_frame": "y points down, along the normal of the plane that the object stands on",
     }
     if lost := [r for r in rows if r.status == "lost"]:
-        report.warnings.append(f"{len(lost)} frames have no pose: {', '.join(str(r.frame) for r in lost[:10])} ({lost[0].reason}).")
+        report.warnings.append(
+            f"{len(lost)} frames have no pose: {', '.join(str(r.frame) for r in lost[:10])} ({lost[0].reason})."
+        )
     return report
 
 

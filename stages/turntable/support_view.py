@@ -95,7 +95,9 @@ def _marks(
     return np.array(found).reshape(-1, 2)
 
 
-def _spots(on: np.ndarray, weight: np.ndarray, seen: np.ndarray, step: float, config: TurntableConfig) -> Iterator[np.ndarray]:
+def _spots(
+    on: np.ndarray, weight: np.ndarray, seen: np.ndarray, step: float, config: TurntableConfig
+) -> Iterator[np.ndarray]:
     least, most = (1e-3 * w / step for w in config.mark_mm)
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(on.astype(np.uint8))
     for k in range(1, count):

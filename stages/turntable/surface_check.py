@@ -42,16 +42,26 @@ class SurfaceWord:
 def ask_surface(rig: Rig, reader: FrameReader, poses: Mapping[int, np.ndarray], context: StageContext) -> SurfaceWord:
     """What the views say to the poses (object_from_left)."""
     every = sorted(poses)
-    frames = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, min(MOST_FRAMES, len(every))).round().astype(int))]
+    frames = [
+        every[i] for i in np.unique(np.linspace(0, len(every) - 1, min(MOST_FRAMES, len(every))).round().astype(int))
+    ]
     views = dict(ordered_map(lambda f: (f, close_view_of(rig, reader, f)), frames, context.workers))
     pairs = [(a, b) for a in frames for b in frames if a < b]
     moved = {(a, b): inverse(poses[b]) @ poses[a] for a, b in pairs}
-    said = dict(zip(pairs, ordered_map(lambda p: _both_ways(views[p[0]], views[p[1]], moved[p]), pairs, context.workers), strict=True))
+    said = dict(
+        zip(
+            pairs,
+            ordered_map(lambda p: _both_ways(views[p[0]], views[p[1]], moved[p]), pairs, context.workers),
+            strict=True,
+        )
+    )
     own = {f: _share([s for p, s in said.items() if f in p]) for f in frames}
     worst = max(own, key=lambda f: own[f])
     near = [p for p in pairs if rotation_angle(moved[p]) < NEAR_RAD]
     looks = [v.correlation for v in (judge(views[a], views[b], moved[a, b], True) for a, b in near) if v.judged]
-    return SurfaceWord(_share(list(said.values())), own[worst], worst, float(np.median(looks)) if looks else float("nan"))
+    return SurfaceWord(
+        _share(list(said.values())), own[worst], worst, float(np.median(looks)) if looks else float("nan")
+    )
 
 
 def refuse_contradiction(word: SurfaceWord, config: TurntableConfig) -> None:

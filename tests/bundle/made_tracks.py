@@ -69,12 +69,16 @@ def make(frames: int = 24, noise_px: float = 1.0, outliers: float = 0.05, seed: 
 def disturbed(poses: np.ndarray, degrees: float = 0.5, metres: float = 0.002, seed: int = 1) -> np.ndarray:
     """Every pose but the first moved a little."""
     rng = np.random.default_rng(seed)
-    steps = np.column_stack([np.radians(degrees) * rng.normal(size=(len(poses), 3)), metres * rng.normal(size=(len(poses), 3))])
+    steps = np.column_stack(
+        [np.radians(degrees) * rng.normal(size=(len(poses), 3)), metres * rng.normal(size=(len(poses), 3))]
+    )
     steps[0] = 0
     return np.stack([exp_se3(s) @ p for s, p in zip(steps, poses, strict=True)])
 
 
-def write(made: Made, folder: Path, start: np.ndarray, gauge: np.ndarray | None = None, scope: str = "scene") -> dict[str, ArtifactRef]:
+def write(
+    made: Made, folder: Path, start: np.ndarray, gauge: np.ndarray | None = None, scope: str = "scene"
+) -> dict[str, ArtifactRef]:
     """The inputs of `bundle`; `gauge` (4, 4) turns the object frame, as a tracker that knows no floor would."""
     gauge = np.eye(4) if gauge is None else gauge
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +86,10 @@ def write(made: Made, folder: Path, start: np.ndarray, gauge: np.ndarray | None 
     rows = [FramePose(k, gauge @ inverse(p), "ok", 100, 0.3) for k, p in enumerate(start)]
     rows.append(FramePose(len(start), None, "lost", reason="its mask was lost"))
     write_poses(folder / "poses_initial.json", rows)
-    write_table(folder / "frames.parquet", [{"frame": r.frame, "status": "ok", "reason": "", **_bare(folder, r.frame)} for r in rows])
+    write_table(
+        folder / "frames.parquet",
+        [{"frame": r.frame, "status": "ok", "reason": "", **_bare(folder, r.frame)} for r in rows],
+    )
     columns = {
         "u": made.uvr[:, 0],
         "v": made.uvr[:, 1],
@@ -106,7 +113,12 @@ def _bare(folder: Path, frame: int) -> dict[str, str]:
     """The frame's pictures: nothing is seen on them; the row's columns."""
     nothing = np.zeros((RIG.height, RIG.width), np.uint8)
     name = f"{frame:06d}.png"
-    for place, kind in (("pairs/left", np.uint8), ("disparity", np.uint16), ("disparity/sigma", np.uint16), ("masks", np.uint8)):
+    for place, kind in (
+        ("pairs/left", np.uint8),
+        ("disparity", np.uint16),
+        ("disparity/sigma", np.uint16),
+        ("masks", np.uint8),
+    ):
         (folder / place).mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / place / name), nothing.astype(kind))
     return {"left": f"left/{name}", "right": ""}

@@ -17,7 +17,9 @@ OPTIONS = AdjustOptions(rounds=3, max_iterations=40, robust_sigmas=2.0, outlier_
 
 
 def observations(made, sigma_px=None) -> Observations:
-    return Observations(made.point, made.frame, made.uvr, made.sigma_px if sigma_px is None else np.full(len(made.point), sigma_px))
+    return Observations(
+        made.point, made.frame, made.uvr, made.sigma_px if sigma_px is None else np.full(len(made.point), sigma_px)
+    )
 
 
 def solved(made, obs=None):
@@ -41,7 +43,9 @@ def test_triangulation_resists_one_bad_view():
     uvr, long = made.uvr.copy(), np.bincount(made.point) >= 6
     first = np.r_[True, np.diff(made.point) > 0] & long[made.point]
     uvr[first, :2] += 6.0
-    xyz = triangulate(RIG, made.poses, made.frame, made.point, uvr, np.full(len(uvr), 0.3), len(made.xyz), iterations=15)
+    xyz = triangulate(
+        RIG, made.poses, made.frame, made.point, uvr, np.full(len(uvr), 0.3), len(made.xyz), iterations=15
+    )
     assert np.median(np.linalg.norm(xyz - made.xyz, axis=1)[long]) < 2e-4
 
 
@@ -67,7 +71,9 @@ def test_scale_comes_from_the_rig():
 def test_outliers_are_left_out_and_good_ones_kept():
     made = make(outliers=0.1)
     found = solved(made)
-    big = made.outlier & (np.hypot(*(stereo_residuals(RIG, made.poses, made.frame, made.xyz[made.point], made.uvr)[:, :2].T)) > 6)
+    big = made.outlier & (
+        np.hypot(*(stereo_residuals(RIG, made.poses, made.frame, made.xyz[made.point], made.uvr)[:, :2].T)) > 6
+    )
     assert found.use_left[big].mean() < 0.03
     assert found.use_left[~made.outlier].mean() > 0.95
 
@@ -130,9 +136,11 @@ def test_a_point_that_a_solution_put_behind_a_camera_counts_no_more():
     xyz, every = made.xyz.copy(), np.ones(len(made.point), bool)
     moved = int(made.point[0])
     middle = inverse(made.poses[0])[:3, 3]
-    xyz[moved] = 2 * middle - xyz[moved]            # beyond the first camera, seen from the object
+    xyz[moved] = 2 * middle - xyz[moved]  # beyond the first camera, seen from the object
     found = _finished(RIG, Solution(made.poses, xyz, 0.0, 1), observations(made), (every, every), 1)
     behind = ~np.isfinite(found.residual[:, 0])
     assert behind.any() and set(made.point[behind]) == {moved}
     assert not found.use_left[behind].any() and not found.use_right[behind].any() and found.use_left[~behind].all()
-    assert np.isfinite(found.residual[found.use_left][:, :2]).all() and np.isfinite(found.residual[found.use_right]).all()
+    assert (
+        np.isfinite(found.residual[found.use_left][:, :2]).all() and np.isfinite(found.residual[found.use_right]).all()
+    )

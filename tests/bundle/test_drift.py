@@ -30,7 +30,11 @@ def measured(seen: Sightings, rng: np.random.Generator) -> np.ndarray:
     """The points as two eyes measure them."""
     z = seen.xyz[:, 2:]
     along = z**2 / (RIG.fx * RIG.baseline_m) * np.sqrt(2) * NOISE_PX * rng.normal(size=z.shape)
-    return seen.xyz + seen.xyz / z * along + z / RIG.fx * NOISE_PX * np.column_stack([rng.normal(size=(len(z), 2)), np.zeros(len(z))])
+    return (
+        seen.xyz
+        + seen.xyz / z * along
+        + z / RIG.fx * NOISE_PX * np.column_stack([rng.normal(size=(len(z), 2)), np.zeros(len(z))])
+    )
 
 
 def weighted_steps(poses: np.ndarray, seen: Sightings, found: np.ndarray) -> np.ndarray:
@@ -44,7 +48,9 @@ def weighted_steps(poses: np.ndarray, seen: Sightings, found: np.ndarray) -> np.
         step = poses[k - 1] @ inverse(poses[k])
         for _ in range(5):
             y = transform(step, b)
-            weight = [np.linalg.inv(_noise(x) + step[:3, :3] @ _noise(z) @ step[:3, :3].T) for x, z in zip(a, b, strict=True)]
+            weight = [
+                np.linalg.inv(_noise(x) + step[:3, :3] @ _noise(z) @ step[:3, :3].T) for x, z in zip(a, b, strict=True)
+            ]
             J = [np.hstack([_turning(v), np.eye(3)]) for v in y]
             normal = sum(j.T @ w @ j for j, w in zip(J, weight, strict=True))
             right = sum(j.T @ w @ (x - v) for j, w, x, v in zip(J, weight, a, y, strict=True))
@@ -84,14 +90,19 @@ def test_what_may_be_is_what_happens(shared):
 
 
 def test_more_points_less_drift_and_a_ring_less_than_a_chain():
-    few, many, ring = (may_be_off(RIG, inverse(p), s, CORNERS).max() for p, s, _ in (chain(12, 1), chain(48, 1), chain(48, 1, closed=True)))
+    few, many, ring = (
+        may_be_off(RIG, inverse(p), s, CORNERS).max()
+        for p, s, _ in (chain(12, 1), chain(48, 1), chain(48, 1, closed=True))
+    )
     assert 1.6 < few / many < 2.6 and ring < 0.85 * many
 
 
 def test_the_weak_step_parts_the_frames():
     """Between frames 4 and 5 three points are left: the five before it are those that may be off."""
     poses, seen, _ = chain(40, 2)
-    crossing = np.isin(seen.point, np.unique(seen.point[seen.frame == 5])) & np.isin(seen.point, np.unique(seen.point[seen.frame == 4]))
+    crossing = np.isin(seen.point, np.unique(seen.point[seen.frame == 5])) & np.isin(
+        seen.point, np.unique(seen.point[seen.frame == 4])
+    )
     keep = ~crossing | (seen.point % 40 < 3)
     part = Sightings(seen.point[keep], seen.frame[keep], seen.xyz[keep], seen.sigma_px[keep], seen.right[keep])
     off = may_be_off(RIG, inverse(poses), part, CORNERS)

@@ -42,7 +42,7 @@ def walk(share: float, numbers: list[int]) -> tuple[np.ndarray, Observations]:
     rows = []
     for place, number in enumerate(numbers):
         uvr = _project(transform(_pose(number), xyz))
-        for _ in range(4):                       # the row decides the time, and the time the row
+        for _ in range(4):  # the row decides the time, and the time the row
             late = np.clip(share * ((uvr[:, 1] + 0.5) / RIG.height - 0.5), -1, 1)
             late[~np.isfinite(late)] = 0
             seen = np.array([_pose(number + t) @ np.append(x, 1) for t, x in zip(late, xyz, strict=True)])[:, :3]
@@ -52,7 +52,9 @@ def walk(share: float, numbers: list[int]) -> tuple[np.ndarray, Observations]:
     table = np.concatenate(rows)
     table[:, 2:] += rng.normal(0, NOISE_PX, (len(table), 3))
     poses = np.stack([_pose(n) for n in numbers])
-    return poses, Observations(table[:, 0].astype(int), table[:, 1].astype(int), table[:, 2:], np.full(len(table), NOISE_PX))
+    return poses, Observations(
+        table[:, 0].astype(int), table[:, 1].astype(int), table[:, 2:], np.full(len(table), NOISE_PX)
+    )
 
 
 def _off_mm(found: np.ndarray, true: np.ndarray) -> float:
@@ -99,6 +101,6 @@ def test_motion_is_not_taken_to_be_steady_over_a_gap():
     held = adjust(RIG, true, POINTS, seen, OPTIONS, lambda *_: None)
     moved = at_middle_row(RIG, held, seen, numbers, 0.1)
     step = part_of(true[1] @ inverse(true[0]), 1.0)
-    assert np.allclose(step, true[3] @ inverse(_pose(19)), atol=0.05)        # the walk itself goes on alike
+    assert np.allclose(step, true[3] @ inverse(_pose(19)), atol=0.05)  # the walk itself goes on alike
     shift = np.abs(moved.uvr - seen.uvr)[:, :2].max(1)
     assert all(0 < shift[seen.frame == k].max() < 20 for k in range(6))

@@ -31,7 +31,9 @@ def test_right_poses_stay(printed):
 def test_a_turned_frame_is_marked_with_how_far_its_surface_moves(printed, off_deg):
     found = apart(printed, poses(f4=off_deg), SIZE_M, 1)
     assert 4 in found and "does not stay" in found[4]
-    assert not {0, 1, 2, 3} & set(found), "what comes after it is too far from what came before to be tied past it; those are the most"
+    assert not {0, 1, 2, 3} & set(found), (
+        "what comes after it is too far from what came before to be tied past it; those are the most"
+    )
     told_mm = float(found[4].split("move by ")[1].split(" mm")[0])
     assert told_mm > 1.0
 
@@ -80,7 +82,9 @@ def test_a_break_in_a_scene_marks_the_smaller_part_with_how_far_it_is_off(scene)
 
 def test_a_scene_that_shows_nothing_marks_nothing(scene):
     views, poses = scene
-    bare = {k: DenseView(np.full_like(v.gray, 90), v.disparity, v.sigma, v.mask, v.rig, v.zoom) for k, v in views.items()}
+    bare = {
+        k: DenseView(np.full_like(v.gray, 90), v.disparity, v.sigma, v.mask, v.rig, v.zoom) for k, v in views.items()
+    }
     assert apart_in_scene(bare, poses, SIZE_M, 1) == {}
 
 

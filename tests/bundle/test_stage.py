@@ -66,7 +66,9 @@ def test_object_frame_stands_on_its_floor(result):
 def test_points_hold_the_object_and_the_rest_apart(result):
     points = result[3]
     assert 200 < len(points["xyz"]) <= 250 and 250 < len(points["scene_xyz"]) <= 350
-    assert len(points["observations"]) == len(points["rms_px"]) == len(points["xyz"]) and points["observations"].min() >= 2
+    assert (
+        len(points["observations"]) == len(points["rms_px"]) == len(points["xyz"]) and points["observations"].min() >= 2
+    )
     assert points["xyz"].dtype == np.float64 and np.isfinite(points["xyz"]).all()
 
 
@@ -80,7 +82,12 @@ def test_object_scope_keeps_the_first_cameras_axes(tmp_path):
 def test_a_frame_with_few_points_is_uncertain(tmp_path):
     made = make()
     drop = (made.frame == 7) & (np.cumsum(made.frame == 7) > 8)
-    fewer = Made(made.poses, made.xyz, made.inside, *(a[~drop] for a in (made.point, made.frame, made.uvr, made.sigma_px, made.outlier)))
+    fewer = Made(
+        made.poses,
+        made.xyz,
+        made.inside,
+        *(a[~drop] for a in (made.point, made.frame, made.uvr, made.sigma_px, made.outlier)),
+    )
     report, rows, _ = run(write(fewer, tmp_path / "in", disturbed(made.poses)), tmp_path / "out")
     assert rows[7].status == "uncertain" and "points" in rows[7].reason and report.frames["uncertain"] == 1
 

@@ -154,7 +154,7 @@ class PowerCutDisk(QuickDisk):
             if self._names.get(name) != node:
                 former = next((n for n, other in gone.items() if other == node), None)
                 gone.pop(former, None)
-                gone.pop(name, None)                               # a file that was replaced
+                gone.pop(name, None)  # a file that was replaced
                 self._log.append(_Change(node, name, former))
         self._log += [_Change(node, None, name) for name, node in gone.items()]
         self._names, self._numbers = found, numbers

@@ -28,13 +28,24 @@ class S3Server:
     @property
     def environment(self) -> Mapping[str, str]:
         """What a program that uses it finds in its environment."""
-        return {"AWS_ENDPOINT_URL": self.address, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
-                "TWIN_STORE_S3": "s3://results/of/ours", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+        return {
+            "AWS_ENDPOINT_URL": self.address,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+            "TWIN_STORE_S3": "s3://results/of/ours",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
 
     def start(self) -> None:
         """Empty but for the bucket `results`."""
-        self._process = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
-                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": ""})
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": ""},
+        )
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -55,8 +66,18 @@ class S3Server:
         import obstore
         from obstore.store import from_url
 
-        obstore.put(from_url("s3://results/of/ours", endpoint=self.address, access_key_id="key", secret_access_key="secret",
-                             region="us-east-1", client_options={"allow_http": True}), key, data)
+        obstore.put(
+            from_url(
+                "s3://results/of/ours",
+                endpoint=self.address,
+                access_key_id="key",
+                secret_access_key="secret",
+                region="us-east-1",
+                client_options={"allow_http": True},
+            ),
+            key,
+            data,
+        )
 
     def empty(self) -> None:
         """As it was when it started."""

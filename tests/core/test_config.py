@@ -88,7 +88,9 @@ def test_a_choice_may_be_named_as_a_switch_or_a_number(tmp_path, choice):
     assert resolved(file=file).usd == choice
 
 
-@pytest.mark.parametrize(("text", "value"), [("on", True), ("yes", True), ("True", True), ("off", False), ("no", False), ("false", False)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("on", True), ("yes", True), ("True", True), ("off", False), ("no", False), ("false", False)]
+)
 def test_a_switch_knows_every_spelling(text, value):
     assert resolved(f"depth.blend={text}").blend is value
 
@@ -101,7 +103,7 @@ def test_every_choice_and_switch_of_every_stage_can_be_set_in_all_three_places(t
     for stage in stages():
         for field, hint in typing.get_type_hints(stage.Config).items():
             if stage.Config.__dataclass_fields__[field].metadata.get("only_for"):
-                continue                                           # has an effect only beside another setting
+                continue  # has an effect only beside another setting
             for choice in typing.get_args(hint) if typing.get_origin(hint) is Literal else ():
                 pair = f"{stage.name}.{field}={choice}"
                 file.write_text(f"{stage.name}: {{{field}: {choice}}}")
@@ -137,29 +139,47 @@ def test_numbers_are_finite(tmp_path, value, key):
         resolved(f"depth.{key}={text}")
 
 
-_BOMB = b"a: &a [x, x, x, x, x, x, x, x, x]\n" + b"".join(b"%c: &%c [%s]\n" % (98 + k, 98 + k, b", ".join([b"*%c" % (97 + k)] * 9))
-                                                         for k in range(12))
+_BOMB = b"a: &a [x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"%c: &%c [%s]\n" % (98 + k, 98 + k, b", ".join([b"*%c" % (97 + k)] * 9)) for k in range(12)
+)
 
 
-@pytest.mark.parametrize(("data", "words"), [
-    (b"depth:\n  scale: [1\n", "no valid YAML"), (b"depth:\n\tscale: 1\n", r"line 2.*\n.*no tabs"),
-    (b"depth: 3\n", "line 1: depth needs keys"),
-    (b"- 1\n- 2\n", "expected keys with values"), (b"depth: {scale: {a: 1}}", "line 1: depth.scale is"), (b"[" * 5000, "levels deep"),
-    (b"a: " * 300, "no valid YAML"), (b"{a: " * 400, "levels deep"), (b"- " * 4000, "levels deep"), (_BOMB, r"more than 20,000 values"),
-    (b"x" * 2_000_000, "expected at most"), (b"a: 1\n" * 30_000, "more than 20,000 values"),
-    (b"depth: {scale: 1, scale: 2}", "is there twice"),
-    (b"\x7fELF\0\0\1", "line 1: a NUL byte"), (b"depth:\n  scale: \xff\xfe", "line 2: byte 0xff is no UTF-8"),
-    ("depth: {}".encode("utf-16"), "UTF-16"),
-    (b"depth: !!python/object/apply:os.system ['true']", "tag .* is not known"), (b"depth: *none", "stands for nothing"),
-    (b"a: &a [*a]", "stands for nothing"), (b"a: 1\n---\nb: 2\n", "a second document"),
-    (b"? [a, b]\n: 1\n", "no plain word"), (b"depth: \x01", "not allowed"),
-    (b"depth:\n  windw_px: 3\n", r"line 2: unknown setting depth\.windw_px\n.*did you mean")])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"depth:\n  scale: [1\n", "no valid YAML"),
+        (b"depth:\n\tscale: 1\n", r"line 2.*\n.*no tabs"),
+        (b"depth: 3\n", "line 1: depth needs keys"),
+        (b"- 1\n- 2\n", "expected keys with values"),
+        (b"depth: {scale: {a: 1}}", "line 1: depth.scale is"),
+        (b"[" * 5000, "levels deep"),
+        (b"a: " * 300, "no valid YAML"),
+        (b"{a: " * 400, "levels deep"),
+        (b"- " * 4000, "levels deep"),
+        (_BOMB, r"more than 20,000 values"),
+        (b"x" * 2_000_000, "expected at most"),
+        (b"a: 1\n" * 30_000, "more than 20,000 values"),
+        (b"depth: {scale: 1, scale: 2}", "is there twice"),
+        (b"\x7fELF\0\0\1", "line 1: a NUL byte"),
+        (b"depth:\n  scale: \xff\xfe", "line 2: byte 0xff is no UTF-8"),
+        ("depth: {}".encode("utf-16"), "UTF-16"),
+        (b"depth: !!python/object/apply:os.system ['true']", "tag .* is not known"),
+        (b"depth: *none", "stands for nothing"),
+        (b"a: &a [*a]", "stands for nothing"),
+        (b"a: 1\n---\nb: 2\n", "a second document"),
+        (b"? [a, b]\n: 1\n", "no plain word"),
+        (b"depth: \x01", "not allowed"),
+        (b"depth:\n  windw_px: 3\n", r"line 2: unknown setting depth\.windw_px\n.*did you mean"),
+    ],
+)
 def test_malformed_files_name_file_line_and_remedy(tmp_path, data, words):
     file = tmp_path / "twin.yaml"
     file.write_bytes(data)
     with pytest.raises(ConfigError, match=f"(?s){words}") as caught:
         resolved(file=file)
-    assert str(file) in caught.value.message and caught.value.advice and len(caught.value.message) < 400 + len(str(file))
+    assert (
+        str(file) in caught.value.message and caught.value.advice and len(caught.value.message) < 400 + len(str(file))
+    )
 
 
 def test_byte_order_mark_and_windows_lines(tmp_path):
@@ -169,7 +189,11 @@ def test_byte_order_mark_and_windows_lines(tmp_path):
 
 
 def test_what_is_no_file_is_refused_by_name(tmp_path):
-    for name, make in (("folder", lambda p: p.mkdir()), ("pipe", os.mkfifo), ("link", lambda p: p.symlink_to("nowhere"))):
+    for name, make in (
+        ("folder", lambda p: p.mkdir()),
+        ("pipe", os.mkfifo),
+        ("link", lambda p: p.symlink_to("nowhere")),
+    ):
         make(tmp_path / name)
         with pytest.raises(ConfigError, match=rf"{name} is a"):
             resolved(file=tmp_path / name)
@@ -178,19 +202,51 @@ def test_what_is_no_file_is_refused_by_name(tmp_path):
 def test_mutated_files_end_in_settings_or_in_a_word(tmp_path):
     """Some hundred damaged files: each is read or refused, none ends in a traceback."""
     rng = random.Random(0)
-    whole = (b"# settings\nseed: 3\nlicence: any\ndepth:\n  method: sgm\n  window_px: 9\n  scale: 0.5\n  box: [1, 2, 3, 4]\n"
-             b"  usd: \"off\"\n  steps: null\n")
-    pieces = [b"${oc.env:HOME}", b"&a ", b"*a", b"!!set ", b"\t", b"\0", b"\xc3", b"- ", b"{",
-              b"[", b"]", b": ", b"|\n", b"\"", b"'", b"? ", b"%YAML",
-              b"<<: ", b"1e999", b"0x", b"---\n", b"...\n", b"\\UFFFFFFFF", b"2001-13-45",
-              b"12:30:45", b"=", b"@", b"`", b"\xef\xbb\xbf", b"\xe2\x80\xa8"]
+    whole = (
+        b"# settings\nseed: 3\nlicence: any\ndepth:\n  method: sgm\n  window_px: 9\n  scale: 0.5\n  box: [1, 2, 3, 4]\n"
+        b'  usd: "off"\n  steps: null\n'
+    )
+    pieces = [
+        b"${oc.env:HOME}",
+        b"&a ",
+        b"*a",
+        b"!!set ",
+        b"\t",
+        b"\0",
+        b"\xc3",
+        b"- ",
+        b"{",
+        b"[",
+        b"]",
+        b": ",
+        b"|\n",
+        b'"',
+        b"'",
+        b"? ",
+        b"%YAML",
+        b"<<: ",
+        b"1e999",
+        b"0x",
+        b"---\n",
+        b"...\n",
+        b"\\UFFFFFFFF",
+        b"2001-13-45",
+        b"12:30:45",
+        b"=",
+        b"@",
+        b"`",
+        b"\xef\xbb\xbf",
+        b"\xe2\x80\xa8",
+    ]
     good, file = 0, tmp_path / "twin.yaml"
     for _ in range(600):
         data = bytearray(whole)
         for _ in range(rng.randint(1, 4)):
             at = rng.randrange(len(data))
-            data[at:at + rng.choice((0, 0, 1, 9))] = rng.choice((rng.choice(pieces), bytes([rng.randrange(256)]), b"", data[at:at + 20]))
-        file.write_bytes(data[:rng.randrange(len(data))] if rng.random() < 0.1 else data)
+            data[at : at + rng.choice((0, 0, 1, 9))] = rng.choice(
+                (rng.choice(pieces), bytes([rng.randrange(256)]), b"", data[at : at + 20])
+            )
+        file.write_bytes(data[: rng.randrange(len(data))] if rng.random() < 0.1 else data)
         try:
             resolved(file=file)
             good += 1

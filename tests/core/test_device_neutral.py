@@ -28,7 +28,12 @@ def names_a_device(path: Path) -> list[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("cuda", "mps"):
             found.append(f"{node.lineno}: .{node.func.attr}()")
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch" and node.attr in NAMES:
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "torch"
+            and node.attr in NAMES
+        ):
             found.append(f"{node.lineno}: torch.{node.attr}")
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.partition(":")[0] in NAMES:
             found.append(f"{node.lineno}: {node.value!r}")

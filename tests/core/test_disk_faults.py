@@ -88,7 +88,6 @@ def test_a_refused_change_in_the_store_costs_no_more_than_this_result(tmp_path, 
         assert _compute(root, QuickDisk()) and not list((root / "tmp").iterdir())
 
 
-
 def _faulty_disks() -> Iterator[tuple[FaultyDisk, int]]:
     """For each fault a disk that refuses the first change, the second, .. until one has refused none; and the number of the fault."""
     for number, stays in FAULTS:
@@ -100,7 +99,9 @@ def _faulty_disks() -> Iterator[tuple[FaultyDisk, int]]:
                 break
 
 
-def _cuts(tmp_path: Path, prepare: Callable[[Path], None], work: Callable[[Path, Disk], None]) -> Iterator[tuple[Path, bool]]:
+def _cuts(
+    tmp_path: Path, prepare: Callable[[Path], None], work: Callable[[Path, Disk], None]
+) -> Iterator[tuple[Path, bool]]:
     """(what is left on the disk, whether `work` was done) for a cut before each change and at the end, with all kinds of luck."""
     for n in itertools.count(1):
         root = tmp_path / f"cut{n}"
@@ -132,7 +133,9 @@ def test_a_power_cut_leaves_whole_results_or_none(tmp_path, before):
         damaged_before = len(list((root / "corrupt").glob("*")))
         there = _compute(root, QuickDisk())
         assert there or not done, "a result that was published is gone"
-        assert before == "damaged" or len(list((root / "corrupt").glob("*"))) == damaged_before == 0, "half a result was to be seen"
+        assert before == "damaged" or len(list((root / "corrupt").glob("*"))) == damaged_before == 0, (
+            "half a result was to be seen"
+        )
         assert _compute(root, QuickDisk())
 
 
@@ -156,7 +159,7 @@ def _save_twice(root: Path, disk: Disk) -> list[str]:
 def test_a_refused_change_leaves_the_record_as_it_was(tmp_path, caplog):
     for disk, _ in _faulty_disks():
         root = tmp_path / f"{disk.number}{disk.stays}{disk.fail_at}"
-        _save_twice(root, disk)                                    # a run goes on without its record
+        _save_twice(root, disk)  # a run goes on without its record
         if not disk.refused:
             continue
         assert "cannot write the record" in caplog.text
@@ -179,7 +182,9 @@ def test_a_power_cut_leaves_the_last_record_that_was_saved(tmp_path):
 
     for left, _ in _cuts(tmp_path, lambda root: (root / "store").mkdir(), work):
         states = [r.state for r in RunRecords(Store(left / "store")).all()]
-        allowed = ["interrupted", "failed", "done", None][max(0, len(saved) - 1):][:2] if saved else [None, "interrupted"]
+        allowed = (
+            ["interrupted", "failed", "done", None][max(0, len(saved) - 1) :][:2] if saved else [None, "interrupted"]
+        )
         assert (states[0] if states else None) in allowed, (states, saved)
 
 
@@ -191,13 +196,21 @@ def made(tmp_path_factory) -> dict[str, dict[str, ArtifactRef]]:
         folder = tmp_path_factory.mktemp(name)
         for part in ("twin", "disparity/sigma", "masks_final"):
             (folder / part).mkdir(parents=True)
-        for part in ("twin/mesh.ply", "twin/twin.obj", "disparity/000000.png", "disparity/sigma/000000.png", "masks_final/000000.png"):
+        for part in (
+            "twin/mesh.ply",
+            "twin/twin.obj",
+            "disparity/000000.png",
+            "disparity/sigma/000000.png",
+            "masks_final/000000.png",
+        ):
             (folder / part).write_text(f"{name} {part}")
         runs[name] = {kind: ArtifactRef(kind, folder / kind, name) for kind in ("twin", "disparity", "masks_final")}
     return runs
 
 
-MANIFESTS = {"package": {"outputs": {"twin": "x"}, "seconds": 1.0, "report": {"metrics": {}, "pictures": [], "warnings": []}}}
+MANIFESTS = {
+    "package": {"outputs": {"twin": "x"}, "seconds": 1.0, "report": {"metrics": {}, "pictures": [], "warnings": []}}
+}
 
 
 def _assemble(made, name: str, root: Path, disk: Disk) -> None:
@@ -210,7 +223,9 @@ def _twin(root: Path) -> str:
     name = json.loads((out / "run.json").read_text())["run"]
     for part in ("mesh.ply", "twin.obj"):
         assert (out / part).read_text() == f"{name} twin/{part}"
-    assert (out / "disparity" / "000000.png").read_text() == f"{name} disparity/000000.png" and (out / "report.html").stat().st_size > 1000
+    assert (out / "disparity" / "000000.png").read_text() == f"{name} disparity/000000.png" and (
+        out / "report.html"
+    ).stat().st_size > 1000
     assert (out / "masks" / "000000.png").exists() and not (out / "disparity" / "sigma").exists()
     assert (out / "notes" / "mine.txt").read_text() == "years of work"
     return name
@@ -240,7 +255,9 @@ def test_a_refused_change_leaves_the_old_twin_or_the_new_one(tmp_path, made):
 
 
 def test_a_power_cut_leaves_the_old_twin_or_the_new_one(tmp_path, made):
-    for left, done in _cuts(tmp_path, lambda root: _old_twin(made, root), lambda root, disk: _assemble(made, "new", root, disk)):
+    for left, done in _cuts(
+        tmp_path, lambda root: _old_twin(made, root), lambda root, disk: _assemble(made, "new", root, disk)
+    ):
         if (left / "out").exists():
             assert _twin(left) == "new" or not done
         _assemble(made, "new", left, QuickDisk())
@@ -249,6 +266,7 @@ def test_a_power_cut_leaves_the_old_twin_or_the_new_one(tmp_path, made):
 
 def test_the_disks_of_these_tests_lose_what_was_not_synced(tmp_path):
     """The test of the test: without a sync of the file or of its folder the right content is not to be relied on."""
+
     def work(root: Path, disk: Disk, sync: tuple[str, ...]) -> None:
         disk.write(root / "x.partial", b"new")
         if "file" in sync:
@@ -257,7 +275,9 @@ def test_the_disks_of_these_tests_lose_what_was_not_synced(tmp_path):
         if "folder" in sync:
             disk.sync(root)
 
-    for k, (sync, sure) in enumerate([((), False), (("file",), False), (("folder",), False), (("file", "folder"), True)]):
+    for k, (sync, sure) in enumerate(
+        [((), False), (("file",), False), (("folder",), False), (("file", "folder"), True)]
+    ):
         root = tmp_path / f"{k}"
         root.mkdir()
         (root / "x").write_text("old")

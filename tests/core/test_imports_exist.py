@@ -21,7 +21,11 @@ def imports(tree: ast.AST) -> list[tuple[int, str, list[str]]]:
             found.append((node.lineno, node.module, [a.name for a in node.names]))
         elif isinstance(node, ast.Import):
             found += [(node.lineno, a.name, []) for a in node.names]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and isinstance(node.args[0], ast.Constant):
+        elif (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func).endswith("import_module")
+            and isinstance(node.args[0], ast.Constant)
+        ):
             found.append((node.lineno, node.args[0].value, []))
     return [f for f in found if f[1].split(".")[0] in OURS]
 
@@ -29,7 +33,9 @@ def imports(tree: ast.AST) -> list[tuple[int, str, list[str]]]:
 def source(module: str) -> Path | None:
     """The file of a module; None where there is none."""
     path = ROOT.joinpath(*module.split("."))
-    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), path if path.is_dir() else None)
+    return next(
+        (p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), path if path.is_dir() else None
+    )
 
 
 def has(module: str, name: str) -> bool:
@@ -52,7 +58,11 @@ def test_what_is_imported_is_there(package):
 
 
 def test_an_import_of_nothing_is_found():
-    found = imports(ast.parse('def f():\n    from stages.surface.nowhere import thing\n    importlib.import_module("flows.nothing")'))
+    found = imports(
+        ast.parse(
+            'def f():\n    from stages.surface.nowhere import thing\n    importlib.import_module("flows.nothing")'
+        )
+    )
     assert [f[0] for f in found] == [2, 3]
     assert all(source(module) is None for _, module, _ in found)
     assert importlib.util.find_spec("stages.surface.stage") is not None and source("stages.surface.stage") is not None

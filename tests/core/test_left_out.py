@@ -23,8 +23,16 @@ def _manifests(profile: str) -> dict:
 
 def test_a_preview_says_what_it_lacks():
     said = "\n".join(left_out(_manifests("preview")))
-    for what in ("9 of 50 frames", "480 px wide", "focal length", "neural field", "as each pair gave it", "every frame (package.maps)",
-                 "simulators", "twin.usdz"):
+    for what in (
+        "9 of 50 frames",
+        "480 px wide",
+        "focal length",
+        "neural field",
+        "as each pair gave it",
+        "every frame (package.maps)",
+        "simulators",
+        "twin.usdz",
+    ):
         assert what in said
     shown = page(_manifests("preview"), {}, Path("none"), {"left_out": said.splitlines()})
     assert "Left out, as the settings ask" in shown and "9 of 50 frames" in shown

@@ -83,7 +83,9 @@ DAMAGE = {
 def test_a_damaged_manifest_is_set_aside_and_computed_again(made, damage, caplog):
     store, fingerprint, path = made
     data = DAMAGE[damage](json.loads(path.read_text()))
-    path.write_bytes(data if isinstance(data, bytes) else (data if isinstance(data, str) else json.dumps(data)).encode())
+    path.write_bytes(
+        data if isinstance(data, bytes) else (data if isinstance(data, str) else json.dumps(data)).encode()
+    )
     assert store.manifest("depth", fingerprint) is None
     assert not _again(store.root)
     (aside,) = (store.root / "corrupt").iterdir()
@@ -99,7 +101,7 @@ def test_what_is_no_manifest_at_all(made, what):
     path.unlink()
     if what == "folder":
         path.mkdir()
-    elif what == "file":                                           # in place of the whole result
+    elif what == "file":  # in place of the whole result
         store.disk.remove(path.parent)
         path.parent.write_text("x")
     assert not _again(store.root) and len(list((store.root / "corrupt").iterdir())) == 1 and _again(store.root)
@@ -111,8 +113,14 @@ def test_manifests_of_the_version_before_still_hold(made):
     old = {**{k: v for k, v in json.loads(path.read_text()).items() if k != "checksum"}, "schema_version": 1}
     path.write_text(json.dumps(old, indent=1))
     assert _again(store.root) and store.manifest("depth", fingerprint) == old
-    for part, value in (("outputs", {"mesh.ply": "0" * 64}), ("settings", {"gain": 0.2, "size": [2, 3]}), ("report", None), ("files", {}),
-                        ("seconds", "long"), ("report", {"warnings": 3})):
+    for part, value in (
+        ("outputs", {"mesh.ply": "0" * 64}),
+        ("settings", {"gain": 0.2, "size": [2, 3]}),
+        ("report", None),
+        ("files", {}),
+        ("seconds", "long"),
+        ("report", {"warnings": 3}),
+    ):
         path.write_text(json.dumps({**old, part: value}))
         assert not _again(store.root), part
         assert _again(store.root)
@@ -129,7 +137,9 @@ def test_every_flipped_bit_of_a_manifest_is_found(made):
             found = manifests.read(bytes(flipped), "depth", fingerprint)
         except Damaged:
             continue
-        assert found == whole, f"bit {at} changes what is read and was not found"      # for example a blank that became a tab
+        assert found == whole, (
+            f"bit {at} changes what is read and was not found"
+        )  # for example a blank that became a tab
 
 
 def test_every_flipped_bit_of_the_files_is_found(made):

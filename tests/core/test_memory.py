@@ -19,12 +19,17 @@ def test_what_was_asked_for_runs_where_it_fits():
 def test_auto_takes_the_largest_that_fits_and_says_so():
     plan, warning = choose_plan(*ASKED, 5.0, "auto", "lower band")
     assert plan is PLANS[1]
-    assert warning == "depth.method=x needs about 8.0 GB of memory, 5.0 GB are free: run with depth.band=0.4 instead (about 4.0 GB)"
-    assert choose_plan(*ASKED, 4.2, "auto", "")[0] is PLANS[2]               # a tenth of what is free is left alone
+    assert (
+        warning
+        == "depth.method=x needs about 8.0 GB of memory, 5.0 GB are free: run with depth.band=0.4 instead (about 4.0 GB)"
+    )
+    assert choose_plan(*ASKED, 4.2, "auto", "")[0] is PLANS[2]  # a tenth of what is free is left alone
 
 
 def test_fixed_refuses_and_auto_does_where_nothing_fits():
-    with pytest.raises(StageError, match=r"needs about 8\.0 GB of memory, 5\.0 GB are free[\s\S]*lower band, or set depth\.memory=auto"):
+    with pytest.raises(
+        StageError, match=r"needs about 8\.0 GB of memory, 5\.0 GB are free[\s\S]*lower band, or set depth\.memory=auto"
+    ):
         choose_plan(*ASKED, 5.0, "fixed", "lower band")
     with pytest.raises(StageError, match=r"at the lowest settings 2\.0 GB\), 1\.0 GB are free[\s\S]*lower band$"):
         choose_plan(*ASKED, 1.0, "auto", "lower band")
@@ -32,7 +37,9 @@ def test_fixed_refuses_and_auto_does_where_nothing_fits():
         choose_plan(*ASKED, 1.0, "fixed", "lower band")
 
 
-@pytest.mark.parametrize("names", [("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")])
+@pytest.mark.parametrize(
+    "names", [("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")]
+)
 def test_a_container_has_what_it_may_still_take(tmp_path, names):
     everything = free_gb(cgroup=tmp_path)
     assert everything > 0

@@ -63,18 +63,28 @@ def test_lost_frames_count_as_failures(twin):
 
 def test_maps_of_smaller_pictures_are_enlarged(twin, synthetic_capture, tmp_path):
     twin()
-    rig = Rig.load(synthetic_capture / "gt/rig.json") if (synthetic_capture / "gt/rig.json").exists() else Rig.load(
-        synthetic_capture / "calibration.json")
+    rig = (
+        Rig.load(synthetic_capture / "gt/rig.json")
+        if (synthetic_capture / "gt/rig.json").exists()
+        else Rig.load(synthetic_capture / "calibration.json")
+    )
     half = rig.scaled(0.5)
     half.save(tmp_path / "rig.json")
     size = (half.width, half.height)
-    for kind, read, write, unit in (("masks", read_mask, write_mask, 1.0), ("disparity", read_disparity, write_disparity, 0.5)):
+    for kind, read, write, unit in (
+        ("masks", read_mask, write_mask, 1.0),
+        ("disparity", read_disparity, write_disparity, 0.5),
+    ):
         for path in (tmp_path / kind).glob("*.png"):
             found = read(path)
             small = cv2.resize(found.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
             write(path, small > 0.5 if found.dtype == bool else unit * small)
     s = evaluate(synthetic_capture, tmp_path)
-    assert 95 < s["mask"]["mask_J_min"] < 100 and s["depth"]["disparity_median_px"] < 0.1 and s["depth"]["density_percent"] > 95
+    assert (
+        95 < s["mask"]["mask_J_min"] < 100
+        and s["depth"]["disparity_median_px"] < 0.1
+        and s["depth"]["density_percent"] > 95
+    )
 
 
 def test_shifted_outline_loses_boundary_agreement():

@@ -19,7 +19,16 @@ def _encoded(suffix, *flags):
     return cv2.imencode(suffix, image.astype(np.float32) if suffix == ".pfm" else image, list(flags))[1].tobytes()
 
 
-FORMATS = {".png": (), ".jpg": (), ".jpeg": (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), ".bmp": (), ".tiff": (), ".webp": (), ".ppm": (), ".pfm": ()}
+FORMATS = {
+    ".png": (),
+    ".jpg": (),
+    ".jpeg": (cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+    ".bmp": (),
+    ".tiff": (),
+    ".webp": (),
+    ".ppm": (),
+    ".pfm": (),
+}
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -73,8 +82,14 @@ def test_what_only_looks_like_a_picture(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with socket.socket(socket.AF_UNIX) as s:
         s.bind("socket.png")
-    words = {"pipe": "a named pipe", "folder": "a folder", "link": "a link to nothing", "device": "a device", "socket": "a socket",
-             "text": "not a readable picture"}
+    words = {
+        "pipe": "a named pipe",
+        "folder": "a folder",
+        "link": "a link to nothing",
+        "device": "a device",
+        "socket": "a socket",
+        "text": "not a readable picture",
+    }
     for name, what in words.items():
         for read in (read_rgb, decode):
             with pytest.raises(CaptureError, match=rf"{name}\.png is {what}"):

@@ -6,9 +6,22 @@ from stages.core.camera import Rig
 from stages.core.render import Caster, shade, turntable_rig
 
 CORNERS = np.array([[x, y, z] for x in (-0.1, 0.1) for y in (-0.1, 0.1) for z in (-0.1, 0.1)])
-FACES = np.array([[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5],
-                  [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6],
-                  [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]])
+FACES = np.array(
+    [
+        [0, 1, 3],
+        [0, 3, 2],
+        [4, 6, 7],
+        [4, 7, 5],
+        [0, 4, 5],
+        [0, 5, 1],
+        [2, 3, 7],
+        [2, 7, 6],
+        [0, 2, 6],
+        [0, 6, 4],
+        [1, 5, 7],
+        [1, 7, 3],
+    ]
+)
 
 
 def test_depth_and_normal_of_a_box_seen_from_the_front():
@@ -37,6 +50,6 @@ def test_turntable_sees_everything_from_four_sides():
     pictures = [shade(CORNERS, FACES, p, rig) for p in poses]
     for pose, picture in zip(poses, pictures, strict=True):
         np.testing.assert_allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-9)
-        assert np.linalg.det(pose[:3, :3]) > 0 and pose[1, 3] < 0          # looks from above: up is -y
+        assert np.linalg.det(pose[:3, :3]) > 0 and pose[1, 3] < 0  # looks from above: up is -y
         border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
         assert (border == 255).all() and 0.1 < (picture < 255).any(-1).mean() < 0.9

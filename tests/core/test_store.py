@@ -77,10 +77,16 @@ def test_a_declared_output_has_to_be_written(tmp_path):
 
 def test_lock_is_exclusive_and_freed_by_death(tmp_path):
     store = Store(tmp_path)
-    code = ("import sys, time; from pathlib import Path; from stages.core.store import Store\n"
-            "with Store(Path(sys.argv[1])).lock(sys.argv[2]): print('held', flush=True); time.sleep(60)")
-    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), NAME], stdout=subprocess.PIPE, text=True,
-                              env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])})
+    code = (
+        "import sys, time; from pathlib import Path; from stages.core.store import Store\n"
+        "with Store(Path(sys.argv[1])).lock(sys.argv[2]): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path), NAME],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
     assert holder.stdout.readline() == "held\n"
     assert store.is_locked(NAME)
     with pytest.raises(StoreError, match="another process"), store.lock(NAME, timeout_s=0.3):
@@ -107,19 +113,19 @@ def test_old_locks_are_forgotten_and_whoever_waited_for_one_still_excludes_other
 
     def wait_and_hold() -> None:
         with store.lock(NAME):
-            order.append(store.is_locked(NAME))            # of the file that others see, not of the one that was removed
+            order.append(store.is_locked(NAME))  # of the file that others see, not of the one that was removed
 
     with store.lock(NAME):
         assert store.forget_locks(-1.0) == 0
         waiter = threading.Thread(target=wait_and_hold)
         waiter.start()
-        time.sleep(0.3)                                    # it has opened the file and waits
+        time.sleep(0.3)  # it has opened the file and waits
         lock_file.unlink()
     waiter.join(10)
     assert order == [True]
     assert store.forget_locks(3600.0) == 0 and lock_file.exists()
     assert store.forget_locks(-1.0) == 1 and not lock_file.exists()
-    assert not store.is_locked(NAME) and not lock_file.exists()      # asking makes no file
+    assert not store.is_locked(NAME) and not lock_file.exists()  # asking makes no file
 
 
 def test_fingerprints_hold_plain_data_only():
@@ -131,9 +137,17 @@ def test_fingerprints_hold_plain_data_only():
         canonical_json(float("nan"))
 
 
-@pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "no space left.* of .* free on its disk"), (errno.EDQUOT, "quota"),
-                                               (errno.EACCES, "cannot write"), (errno.EROFS, "read-only"), (errno.EIO, "fault"),
-                                               (errno.EMFILE, "too many open files.*may open [0-9]+")])
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "no space left.* of .* free on its disk"),
+        (errno.EDQUOT, "quota"),
+        (errno.EACCES, "cannot write"),
+        (errno.EROFS, "read-only"),
+        (errno.EIO, "fault"),
+        (errno.EMFILE, "too many open files.*may open [0-9]+"),
+    ],
+)
 def test_words_for_failed_writes(number, words):
     error = store_error(OSError(number, os.strerror(number)), Path("store"))
     assert re.search(words, error.message) and error.advice and "store" in error.message

@@ -69,7 +69,9 @@ def cut(height: float) -> tuple[trimesh.Trimesh, float]:
 def test_a_whole_twin_is_usable_with_an_error_in_mm(tmp_path):
     v = verdict(twin(tmp_path))
     assert v.word == USABLE and "closed, 24 of 24 frames posed" in v.line
-    assert v.facts.error_median_mm == pytest.approx(1000 * np.median(expected_error(np.array([0.9]), PIXEL_MM / 1000)), rel=0.02)
+    assert v.facts.error_median_mm == pytest.approx(
+        1000 * np.median(expected_error(np.array([0.9]), PIXEL_MM / 1000)), rel=0.02
+    )
     assert 2 < v.facts.error_p95_mm / v.facts.error_median_mm < 10
     assert json.loads(json.dumps(v.record(), allow_nan=False))["word"] == USABLE
 

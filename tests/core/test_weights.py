@@ -77,9 +77,19 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path / "weights"
 
 
-def register(folder: Path, address: str | None = None, sha256: str | None = DIGEST, download: str = "toy.onnx", **more) -> None:
-    values = {"title": "a toy", "page": "https://example.org/toy", "licence": "MIT", "commercial": True, "download": download,
-              "address": address, "sha256": sha256, **more}
+def register(
+    folder: Path, address: str | None = None, sha256: str | None = DIGEST, download: str = "toy.onnx", **more
+) -> None:
+    values = {
+        "title": "a toy",
+        "page": "https://example.org/toy",
+        "licence": "MIT",
+        "commercial": True,
+        "download": download,
+        "address": address,
+        "sha256": sha256,
+        **more,
+    }
     (folder / "registry.yaml").write_text(json.dumps({"toy": values}))
 
 
@@ -91,7 +101,11 @@ def test_fetch_verifies_and_the_second_time_does_nothing(server, folder):
     register(folder, address_of(server))
     seen = []
     added = fetch("toy", progress=lambda *x: seen.append(x))
-    assert added.path == folder / "toy.onnx" and added.path.read_bytes() == CONTENT and seen[-1] == (len(CONTENT), len(CONTENT))
+    assert (
+        added.path == folder / "toy.onnx"
+        and added.path.read_bytes() == CONTENT
+        and seen[-1] == (len(CONTENT), len(CONTENT))
+    )
     assert weights.require("toy").sha256 == DIGEST
     assert fetch("toy") is None and len(server.ranges) == 1
     assert sorted(p.name for p in folder.iterdir()) == ["registry.yaml", "toy.onnx", "toy.onnx.origin.json"]
@@ -136,7 +150,14 @@ def test_no_network_says_what_to_do_by_hand(folder):
     with pytest.raises(WeightsError) as e:
         fetch("toy")
     assert "cannot be reached" in e.value.message
-    for part in ("HTTPS_PROXY", "--from FOLDER", "1,024,000 bytes", DIGEST, "http://127.0.0.1:9/toy.onnx", "`twin weights add toy.onnx`"):
+    for part in (
+        "HTTPS_PROXY",
+        "--from FOLDER",
+        "1,024,000 bytes",
+        DIGEST,
+        "http://127.0.0.1:9/toy.onnx",
+        "`twin weights add toy.onnx`",
+    ):
         assert part in e.value.advice
 
 
@@ -148,7 +169,11 @@ def test_through_a_proxy(server, folder, monkeypatch):
     register(folder, "http://weights.invalid/files/toy.onnx")
     server.cut_after = 400_000
     assert fetch("toy").path.read_bytes() == CONTENT
-    assert set(server.asked) == {"http://weights.invalid/files/toy.onnx"} and server.ranges == [None, "bytes=400000-", "bytes=800000-"]
+    assert set(server.asked) == {"http://weights.invalid/files/toy.onnx"} and server.ranges == [
+        None,
+        "bytes=400000-",
+        "bytes=800000-",
+    ]
 
 
 def test_nothing_half_made_is_ever_in_place(server, folder, monkeypatch):
@@ -186,7 +211,7 @@ def test_an_unpinned_digest_is_shown_refused_then_accepted_and_held(server, fold
     with pytest.raises(WeightsError, match="not on this machine"):
         weights.require("toy")
     added = fetch("toy", accept_unverified=True)
-    assert added.pinned_now and len(server.ranges) == 2            # the second only asked whether the file was whole
+    assert added.pinned_now and len(server.ranges) == 2  # the second only asked whether the file was whole
     assert weights.require("toy").sha256 == DIGEST
     added.path.write_bytes(b"something else")
     with pytest.raises(WeightsError, match=f"expected {DIGEST}"):
@@ -200,7 +225,7 @@ def test_add_knows_a_file_by_its_digest_or_its_name(folder, tmp_path):
     (tmp_path / "toy.onnx").write_bytes(b"no")
     with pytest.raises(WeightsError, match=f"expected {DIGEST}, found {hashlib.sha256(b'no').hexdigest()}"):
         add(tmp_path / "toy.onnx")
-    assert weights.require("toy")                                   # the good one stays
+    assert weights.require("toy")  # the good one stays
     (tmp_path / "stranger.onnx").write_bytes(b"no")
     with pytest.raises(WeightsError, match=r"known files: .*toy\.onnx"):
         add(tmp_path / "stranger.onnx")
@@ -225,7 +250,9 @@ def test_a_state_dict_becomes_safetensors_and_a_program_is_refused(folder, tmp_p
 
 def test_the_projects_registry_is_whole():
     for e in weights.registry().values():
-        assert e.page.startswith("https://") or (ROOT / e.page).is_file(), f"{e.name}: {e.page} is neither an address nor a file here"
+        assert e.page.startswith("https://") or (ROOT / e.page).is_file(), (
+            f"{e.name}: {e.page} is neither an address nor a file here"
+        )
         assert e.licence and (e.commercial or e.instead)
         assert e.sha256 is None or len(e.sha256) == 64
         assert e.sha256 or e.note, f"{e.name}: say why no digest is pinned"

@@ -11,10 +11,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTICE = (ROOT / "NOTICE").read_text()
-BUNDLED = {"libavcodec": "FFmpeg", "libssl": "OpenSSL 1.1.1k", "libembree4": "Embree 4", "libtbb": "oneTBB",
-           "libscipy_openblas": "OpenBLAS", "libopenblasp": "OpenBLAS", "libgfortran": "libgfortran",
-           "libquadmath": "libquadmath", "libgomp": "libgomp", "libvpx": "libvpx",
-           "libspatialindex": "libspatialindex", "libusd": "OpenUSD"}
+BUNDLED = {
+    "libavcodec": "FFmpeg",
+    "libssl": "OpenSSL 1.1.1k",
+    "libembree4": "Embree 4",
+    "libtbb": "oneTBB",
+    "libscipy_openblas": "OpenBLAS",
+    "libopenblasp": "OpenBLAS",
+    "libgfortran": "libgfortran",
+    "libquadmath": "libquadmath",
+    "libgomp": "libgomp",
+    "libvpx": "libvpx",
+    "libspatialindex": "libspatialindex",
+    "libusd": "OpenUSD",
+}
 """how a library's file begins: how NOTICE names it"""
 
 
@@ -39,9 +49,16 @@ def test_it_speaks_of_the_versions_that_are_installed(package):
 
 
 def test_parts_under_the_mozilla_licence_are_named():
-    texts = {d.metadata["Name"]: f"{d.metadata.get('License')} {d.metadata.get('License-Expression')} {d.metadata.get_all('Classifier')}"
-             for d in metadata.distributions()}
-    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    texts = {
+        d.metadata[
+            "Name"
+        ]: f"{d.metadata.get('License')} {d.metadata.get('License-Expression')} {d.metadata.get_all('Classifier')}"
+        for d in metadata.distributions()
+    }
+    pinned = {
+        line.partition("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+    }
     ours = {name: text for name, text in texts.items() if name.lower().replace("_", "-") in pinned}
     mozilla = [name for name, text in ours.items() if re.search(r"\bMPL\b|Mozilla Public", text)]
     assert mozilla and all(name in NOTICE for name in mozilla), mozilla

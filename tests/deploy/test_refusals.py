@@ -20,11 +20,17 @@ from stages.core.errors import ConfigError
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 DIGEST = f"sha256:{'5a' * 32}"
-GOOD = {"TWIN_AUTH": "admin:a b:c", "POSTGRES_PASSWORD": "s3cret", "REDIS_PASSWORD": "s3cretToo", "PREFECT_API_AUTH_STRING": "admin:a b:c",
-        "PREFECT_SERVER_API_AUTH_STRING": "admin:a b:c", "PREFECT_REDIS_MESSAGING_PASSWORD": "s3cretToo",
-        "PREFECT_SERVER_DOCKET_URL": "redis://:s3cretToo@redis:6379/1",
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql+asyncpg://prefect:s3cret@postgres:5432/prefect",
-        **{name: f"{name.lower()}:1.2@{DIGEST}" for name in IMAGES}}
+GOOD = {
+    "TWIN_AUTH": "admin:a b:c",
+    "POSTGRES_PASSWORD": "s3cret",
+    "REDIS_PASSWORD": "s3cretToo",
+    "PREFECT_API_AUTH_STRING": "admin:a b:c",
+    "PREFECT_SERVER_API_AUTH_STRING": "admin:a b:c",
+    "PREFECT_REDIS_MESSAGING_PASSWORD": "s3cretToo",
+    "PREFECT_SERVER_DOCKET_URL": "redis://:s3cretToo@redis:6379/1",
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql+asyncpg://prefect:s3cret@postgres:5432/prefect",
+    **{name: f"{name.lower()}:1.2@{DIGEST}" for name in IMAGES},
+}
 ASKED = [(part, name) for part, p in deployed.PARTS.items() for name in p.secrets]
 
 
@@ -45,7 +51,12 @@ def _start(part: str, environment: dict[str, str], monkeypatch) -> tuple[int, li
         monkeypatch.setenv(name, value)
     old = deployed.PARTS[part]
     monkeypatch.setitem(deployed.PARTS, part, deployed._Part(begun.append, old.secrets, old.options))
-    options = {"api": ["--port", "1"], "files": ["--port", "1"], "metrics": ["--port", "1"], "worker": ["--pool", "twin"]}
+    options = {
+        "api": ["--port", "1"],
+        "files": ["--port", "1"],
+        "metrics": ["--port", "1"],
+        "worker": ["--pool", "twin"],
+    }
     return deployed.main([part, *options.get(part, [])]), begun
 
 
@@ -55,7 +66,7 @@ def test_no_part_starts_without_its_secrets(part, name, value, monkeypatch, caps
     code, begun = _start(part, GOOD | {name: value}, monkeypatch)
     said = capsys.readouterr().err
     assert code == 2 and not begun and said.startswith(f"{part} is not started: {name} is ") and "openssl rand" in said
-    assert not value or value not in said                                   # a secret is not repeated
+    assert not value or value not in said  # a secret is not repeated
 
 
 @pytest.mark.parametrize("part", deployed.PARTS)
@@ -64,7 +75,9 @@ def test_every_part_starts_with_good_ones(part, monkeypatch):
     assert code == 0 and len(begun) == 1
 
 
-@pytest.mark.parametrize("path", ("compose.env.example", "kubernetes/secrets.example.yaml", "systemd/stereotwin.env.example"))
+@pytest.mark.parametrize(
+    "path", ("compose.env.example", "kubernetes/secrets.example.yaml", "systemd/stereotwin.env.example")
+)
 def test_an_example_that_was_copied_and_not_changed_is_refused(path):
     values = {k: v for k, v in _example(path).items() if k in GOOD and k not in IMAGES}
     assert len(values) >= 3 and all(why_unsafe(k, v) == "is still the example's" for k, v in values.items()), values
@@ -72,7 +85,9 @@ def test_an_example_that_was_copied_and_not_changed_is_refused(path):
 
 def test_addresses_and_users_need_their_passwords():
     assert why_unsafe("PREFECT_SERVER_DOCKET_URL", "redis://redis:6379/1").startswith("holds no password")
-    assert why_unsafe("PREFECT_SERVER_DATABASE_CONNECTION_URL", "sqlite+aiosqlite:///x.db").startswith("holds no password")
+    assert why_unsafe("PREFECT_SERVER_DATABASE_CONNECTION_URL", "sqlite+aiosqlite:///x.db").startswith(
+        "holds no password"
+    )
     assert why_unsafe("TWIN_AUTH", "admin:") == why_unsafe("TWIN_AUTH", "secret") == "is not user:password"
     assert "letters and digits" in why_unsafe("POSTGRES_PASSWORD", "a@b/c")
     assert not any(why_unsafe(k, GOOD[k]) for k in (*SERVER, *COMPOSE))
@@ -81,12 +96,21 @@ def test_addresses_and_users_need_their_passwords():
 def test_compose_begins_with_the_check_which_finds_images_without_digests():
     service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["check"]
     assert set(service["environment"]) == {*COMPOSE, *IMAGES}
-    run = lambda env: subprocess.run([sys.executable, *service["command"][1:]], env={**os.environ, "PYTHONPATH": str(ROOT), **env},  # noqa: E731
-                                     capture_output=True, text=True, timeout=120)
+    run = lambda env: subprocess.run(
+        [sys.executable, *service["command"][1:]],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},  # noqa: E731
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     given = {k: GOOD[k] for k in service["environment"]}
     assert run(given).returncode == 0
     loose = run(given | {"REDIS_IMAGE": "redis:7.2.5", "NGINX_IMAGE": ""})
-    assert loose.returncode == 2 and "REDIS_IMAGE (redis:7.2.5), NGINX_IMAGE (empty)" in loose.stderr and "pin_images.sh" in loose.stderr
+    assert (
+        loose.returncode == 2
+        and "REDIS_IMAGE (redis:7.2.5), NGINX_IMAGE (empty)" in loose.stderr
+        and "pin_images.sh" in loose.stderr
+    )
 
 
 def test_every_other_service_of_compose_waits_for_the_check():
@@ -99,8 +123,12 @@ def test_every_other_service_of_compose_waits_for_the_check():
 
 
 def test_nginx_gets_no_user_without_a_password(tmp_path):
-    run = lambda auth: subprocess.run(["sh", str(DEPLOY / "nginx" / "users.sh")], capture_output=True, text=True,  # noqa: E731
-                                      env={"PATH": os.environ["PATH"], "USERS_FILE": str(tmp_path / "users"), "TWIN_AUTH": auth})
+    run = lambda auth: subprocess.run(
+        ["sh", str(DEPLOY / "nginx" / "users.sh")],
+        capture_output=True,
+        text=True,  # noqa: E731
+        env={"PATH": os.environ["PATH"], "USERS_FILE": str(tmp_path / "users"), "TWIN_AUTH": auth},
+    )
     for wrong in ("", "admin:", ":x", "admin:change-me"):
         assert run(wrong).returncode == 1 and not (tmp_path / "users").exists(), wrong
     assert run("admin:a b:c").returncode == 0 and (tmp_path / "users").read_text() == "admin:{PLAIN}a b:c\n"
@@ -112,7 +140,9 @@ def registry(tmp_path) -> dict[str, str]:
     """A `docker` that answers as a registry would; there is none to ask in a test."""
     program = tmp_path / "bin" / "docker"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\n[ "$4" != nothere:1 ] || exit 1\n[ "$1 $2 $3" = "buildx imagetools inspect" ] && echo {DIGEST}\n')
+    program.write_text(
+        f'#!/bin/sh\n[ "$4" != nothere:1 ] || exit 1\n[ "$1 $2 $3" = "buildx imagetools inspect" ] && echo {DIGEST}\n'
+    )
     program.chmod(0o755)
     return {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
 
@@ -120,18 +150,26 @@ def registry(tmp_path) -> dict[str, str]:
 def test_images_are_pinned_once_and_kept(tmp_path, registry):
     env = tmp_path / "env"
     env.write_text((DEPLOY / "compose.env.example").read_text())
-    pin = lambda: subprocess.run(["bash", str(DEPLOY / "pin_images.sh"), str(env)], env=registry, capture_output=True, text=True)  # noqa: E731
+    pin = lambda: subprocess.run(
+        ["bash", str(DEPLOY / "pin_images.sh"), str(env)], env=registry, capture_output=True, text=True
+    )  # noqa: E731
     assert pin().returncode == 0
     lines = dict(re.findall(r"^(\w+_IMAGE)=(.*)$", env.read_text(), re.MULTILINE))
     assert set(lines) == set(IMAGES) and lines["POSTGRES_IMAGE"] == f"postgres:16.4@{DIGEST}"
     assert all(v.endswith(f"@{DIGEST}") for v in lines.values())
-    assert (again := pin()).returncode == 0 and not again.stdout                     # nothing is left to ask for
+    assert (again := pin()).returncode == 0 and not again.stdout  # nothing is left to ask for
     env.write_text("NGINX_IMAGE=nothere:1\n")
     assert pin().returncode != 0 and env.read_text() == "NGINX_IMAGE=nothere:1\n"
 
 
 def test_images_of_the_cluster_that_are_not_ours_get_their_line(registry):
-    done = subprocess.run(["bash", str(DEPLOY / "pin_images.sh"), "--kubernetes"], env=registry, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", str(DEPLOY / "pin_images.sh"), "--kubernetes"],
+        env=registry,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout == f"  - {{name: redis, digest: {DIGEST}}}\n"
 
 

@@ -40,7 +40,9 @@ def make_pair(height: int = 300, width: int = 400, noise: float = 1.0, seed: int
     right = render([_solve(wall, x, y), _solve(blob, x, y)])
     truth = np.where(inside(x, y), blob(x, y), wall(x, y))
     hidden = ~inside(x, y) & inside(_solve(blob, x - truth, y), y)
-    camera = lambda image, gain: np.clip(np.rint(image * gain + rng.normal(0, noise, image.shape)), 0, 255).astype(np.uint8)  # noqa: E731
+    camera = lambda image, gain: np.clip(np.rint(image * gain + rng.normal(0, noise, image.shape)), 0, 255).astype(
+        np.uint8
+    )  # noqa: E731
     seen = (x - truth >= 0) & ~hidden & ~_rim(inside(x, y))
     return Pair(camera(left, 1.0), camera(right, np.array([1.08, 1.05, 1.02])), truth, seen, ~blank(x, y))
 

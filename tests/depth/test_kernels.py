@@ -20,7 +20,9 @@ def test_census_and_hamming_match_the_definition() -> None:
     words = census(left, 5.0), census(right, 5.0)
     volume = hamming_volume(*words, 2, 6)
     pad = [np.pad(i, 4, mode="edge") for i in (left, right)]
-    signs = lambda p, y, x: [int(np.sign(v) * (abs(v) > 5)) for dy, dx in OFFSETS for v in [p[y + 4 + dy, x + 4 + dx] - p[y + 4, x + 4]]]  # noqa: E731
+    signs = lambda p, y, x: [
+        int(np.sign(v) * (abs(v) > 5)) for dy, dx in OFFSETS for v in [p[y + 4 + dy, x + 4 + dx] - p[y + 4, x + 4]]
+    ]  # noqa: E731
     for y, x, k in ((4, 10, 0), (0, 19, 5), (8, 7, 3)):
         a, b = signs(pad[0], y, x), signs(pad[1], y, x - 2 - k)
         assert volume[y, x, k] == sum(abs(i - j) for i, j in zip(a, b, strict=True))
@@ -112,7 +114,7 @@ def _plate_case():
     rng = np.random.default_rng(4)
     shape = (12, 14)
     link_x, link_y = (rng.random(shape) > 0.15).astype(np.float32), (rng.random(shape) > 0.15).astype(np.float32)
-    link_x[:, -1] = link_y[-1] = 0                     # as `links` makes them: nothing lies beyond the border
+    link_x[:, -1] = link_y[-1] = 0  # as `links` makes them: nothing lies beyond the border
     information = (rng.random(shape) * (rng.random(shape) > 0.3) + 0.01).astype(np.float32)
     return information, link_x, link_y, rng.normal(10, 3, shape).astype(np.float32)
 
@@ -124,7 +126,9 @@ def test_plate_operator_is_the_dense_one() -> None:
     thin_plate.apply_plate(d, information, link_x, link_y, *weights, 0.3, 7.0, out)
     dense = _plate_matrix(information, link_x, link_y, 0.3, 7.0)
     np.testing.assert_allclose(out.ravel(), dense @ d.ravel(), rtol=2e-4, atol=2e-3)
-    np.testing.assert_allclose(thin_plate._diagonal(information, link_x, link_y, *weights, 0.3, 7.0).ravel(), np.diag(dense), rtol=1e-5)
+    np.testing.assert_allclose(
+        thin_plate._diagonal(information, link_x, link_y, *weights, 0.3, 7.0).ravel(), np.diag(dense), rtol=1e-5
+    )
 
 
 def test_plate_solution_is_the_linear_one() -> None:

@@ -40,8 +40,14 @@ def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("TWIN_WEIGHTS", str(tmp_path / "weights"))
     (tmp_path / "weights").mkdir()
     file = write(tmp_path / "weights/random.safetensors")
-    entry = {"title": "random", "page": "https://example.org", "licence": "Apache-2.0", "commercial": True, "download": file.name,
-             "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    entry = {
+        "title": "random",
+        "page": "https://example.org",
+        "licence": "Apache-2.0",
+        "commercial": True,
+        "download": file.name,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+    }
     (tmp_path / "weights/registry.yaml").write_text(json.dumps({"mc-cnn-fast": entry}))
     return tmp_path / "weights"
 
@@ -63,7 +69,7 @@ def test_features_move_with_the_picture(folder) -> None:
     picture = np.random.default_rng(0).uniform(0, 255, (40, 60)).astype(np.float32)
     whole = cost.features(picture)
     assert whole.shape == (40, 60, 64) and np.allclose(np.linalg.norm(whole, axis=-1), 1, atol=1e-5)
-    moved = cost.features(np.roll(picture, 7, axis=1))                 # the same mean and contrast
+    moved = cost.features(np.roll(picture, 7, axis=1))  # the same mean and contrast
     np.testing.assert_allclose(moved[6:-6, 13:-6], whole[6:-6, 6:-13], atol=1e-4)
 
 
@@ -71,7 +77,9 @@ def test_features_move_with_the_picture(folder) -> None:
 def test_the_whole_stage(truth, folder, tmp_path) -> None:
     inputs = _copy(truth, tmp_path / "in", 1)
     assert STAGE.needs_weights(CONFIG) == ("mc-cnn-fast",) and STAGE.weights_used(CONFIG)
-    assert STAGE.needs_weights(DepthConfig(cost="mc_cnn")) == ("mc-cnn-fast",) and STAGE.needs_weights(DepthConfig()) == ()
+    assert (
+        STAGE.needs_weights(DepthConfig(cost="mc_cnn")) == ("mc-cnn-fast",) and STAGE.needs_weights(DepthConfig()) == ()
+    )
     STAGE.check(inputs, CONFIG)
     STAGE.run(inputs, CONFIG, tmp_path / "out", StageContext(threads=1))
     found, true = (read_disparity(p / "000000.png") for p in (tmp_path / "out/disparity", truth["disparity"].path))

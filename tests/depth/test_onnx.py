@@ -45,9 +45,16 @@ def folder(tmp_path, monkeypatch, network) -> Path:
 
 
 def register(folder: Path, network: Path, **model) -> None:
-    entry = {"title": "block matcher", "page": "https://example.org", "licence": "Apache-2.0", "commercial": True, "download": "toy.onnx",
-             "sha256": hashlib.sha256(network.read_bytes()).hexdigest(), "libraries": ["onnxruntime"],
-             "model": {**block_matcher.MODEL, **model}}
+    entry = {
+        "title": "block matcher",
+        "page": "https://example.org",
+        "licence": "Apache-2.0",
+        "commercial": True,
+        "download": "toy.onnx",
+        "sha256": hashlib.sha256(network.read_bytes()).hexdigest(),
+        "libraries": ["onnxruntime"],
+        "model": {**block_matcher.MODEL, **model},
+    }
     (folder / "registry.yaml").write_text(json.dumps({"toy": entry}))
 
 
@@ -101,7 +108,7 @@ def test_colour_order_range_and_padding_are_the_contracts() -> None:
     picture[..., 0] = 101
     found = matcher(picture, picture)
     assert seen[0].shape == (1, 3, 32, 48) and seen[0].dtype == np.float32
-    np.testing.assert_array_equal(seen[0][0, :, 31, 47], [-1.5, -1.0, 50.0])    # b, g, r; the edge repeated
+    np.testing.assert_array_equal(seen[0][0, :, 31, 47], [-1.5, -1.0, 50.0])  # b, g, r; the edge repeated
     assert found.disparity_px.shape == (20, 40) and np.isnan(found.disparity_px[:, :3]).all()
     np.testing.assert_allclose(found.disparity_px[:, 3:], 3)
 
@@ -152,7 +159,9 @@ def test_too_little_memory_names_the_setting(truth, folder, tmp_path, network) -
         STAGE.check(_copy(truth, tmp_path / "in", 1), CONFIG)
 
 
-def test_too_little_memory_lowers_the_bands_then_the_size(truth, synthetic_capture, folder, tmp_path, network, monkeypatch) -> None:
+def test_too_little_memory_lowers_the_bands_then_the_size(
+    truth, synthetic_capture, folder, tmp_path, network, monkeypatch
+) -> None:
     register(folder, network, gigabytes_per_megapixel=10.0)
     whole = DepthConfig(method="onnx", onnx_weights="toy", onnx_megapixels=0.8, onnx_band_megapixels=0.8, memory="auto")
     free = {"GB": 100.0}
@@ -167,14 +176,16 @@ def test_too_little_memory_lowers_the_bands_then_the_size(truth, synthetic_captu
     free["GB"] = 0.1
     with pytest.raises(StageError, match="at the lowest settings"):
         fitting(whole)
-    free["GB"] = 1.5                                                # the built-in capture is smaller than a band, so nothing is lost
+    free["GB"] = 1.5  # the built-in capture is smaller than a band, so nothing is lost
     report = STAGE.run(_copy(truth, tmp_path / "in", 1), whole, tmp_path / "out", StageContext(threads=1))
     assert "depth.onnx_band_megapixels=0.1" in report.warnings[0]
     share, error, _ = scores(tmp_path / "out", synthetic_capture)
     assert share > 0.5 and error < 0.7
 
 
-def test_a_pair_with_larger_disparities_than_the_network_finds_is_reduced(truth, synthetic_capture, folder, tmp_path) -> None:
+def test_a_pair_with_larger_disparities_than_the_network_finds_is_reduced(
+    truth, synthetic_capture, folder, tmp_path
+) -> None:
     """A matcher of 48 disparities on a capture whose object lies at 70 px and more: useless at full size, good at the size chosen."""
     small = block_matcher.write(tmp_path / "small.onnx", 48)
     (folder / "toy.onnx").unlink()
@@ -190,9 +201,13 @@ def test_a_pair_with_larger_disparities_than_the_network_finds_is_reduced(truth,
 def test_plan_follows_what_the_network_reaches() -> None:
     expects = contract("toy", {"inputs": ["a", "b"], "output": "c", "max_disparity_px": 192, "best_width_px": 1000})
     matcher = OnnxStereo(lambda left, right: left, expects, None, 4.0, 4.0, 1.0, 0.1)
-    assert matcher.plan(720, 1280, 100.0).scale == pytest.approx(1000 / 1280) and matcher.plan(720, 1280, 320.0).scale == pytest.approx(0.6)
+    assert matcher.plan(720, 1280, 100.0).scale == pytest.approx(1000 / 1280) and matcher.plan(
+        720, 1280, 320.0
+    ).scale == pytest.approx(0.6)
     fixed = OnnxStereo(lambda left, right: left, expects, (480, 736), 4.0, 4.0, 1.0, 0.1)
-    assert fixed.plan(720, 1280, 100.0).scale == pytest.approx(736 / 1280) and fixed.plan(720, 1280, 640.0).scale == pytest.approx(0.3)
+    assert fixed.plan(720, 1280, 100.0).scale == pytest.approx(736 / 1280) and fixed.plan(
+        720, 1280, 640.0
+    ).scale == pytest.approx(0.3)
 
 
 def test_a_provider_that_cannot_be_loaded_is_not_replaced_in_silence(network, monkeypatch) -> None:
@@ -207,7 +222,11 @@ def test_a_provider_that_cannot_be_loaded_is_not_replaced_in_silence(network, mo
     # built with CUDA, but its libraries are not there: the session comes up on the CPU
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     real = ort.InferenceSession
-    monkeypatch.setattr(ort, "InferenceSession", lambda path, options, providers: real(path, options, providers=["CPUExecutionProvider"]))
+    monkeypatch.setattr(
+        ort,
+        "InferenceSession",
+        lambda path, options, providers: real(path, options, providers=["CPUExecutionProvider"]),
+    )
     with pytest.raises(StageError, match=r"cannot load cuda: it would run on CPU[\s\S]*depth\.onnx_provider=cpu"):
         OnnxSession(network, expects, "auto", 1)
 

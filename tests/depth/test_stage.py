@@ -43,7 +43,10 @@ def test_measures_the_built_in_capture(truth: dict[str, ArtifactRef], synthetic_
     for caption, name in report.pictures:
         assert caption and (out / name).stat().st_size < 150_000
     for k in range(3):
-        found, sigma = read_disparity(out / "disparity" / f"{k:06d}.png"), read_sigma(out / "disparity/sigma" / f"{k:06d}.png")
+        found, sigma = (
+            read_disparity(out / "disparity" / f"{k:06d}.png"),
+            read_sigma(out / "disparity/sigma" / f"{k:06d}.png"),
+        )
         true = read_disparity(synthetic_capture / "gt/disparity" / f"{k:06d}.png")
         good = read_mask(synthetic_capture / "gt/masks" / f"{k:06d}.png") & np.isfinite(found)
         error = np.abs(found - true)[good]

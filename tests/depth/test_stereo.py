@@ -75,7 +75,10 @@ def test_large_pictures_are_worked_small_and_come_back_at_full_size(pair: Pair) 
     found = SemiGlobalStereo(0.13, 0.05, 2, 8.0)(*large)
     assert found.disparity_px.shape == large[0].shape[:2]
     truth = 2 * cv2.resize(pair.truth, None, fx=2, fy=2) - 0.0
-    good = cv2.resize((pair.visible & pair.textured).astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST) > 0
+    good = (
+        cv2.resize((pair.visible & pair.textured).astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+        > 0
+    )
     assert np.nanmedian(np.abs(found.disparity_px - truth)[good]) < 0.25
 
 

@@ -42,7 +42,12 @@ def _scores(method: str, pairs) -> tuple[float, float, float, float]:
         sigma.append(found.sigma_px[visible])
     e, s = np.concatenate(error), np.concatenate(sigma)
     known = np.isfinite(e)
-    return float(np.median(e[known])), float(np.mean(e[known] > 2)), float(known.mean()), float(np.mean(e[known] < 2 * s[known]))
+    return (
+        float(np.median(e[known])),
+        float(np.mean(e[known] > 2)),
+        float(known.mean()),
+        float(np.mean(e[known] < 2 * s[known])),
+    )
 
 
 def test_the_weights_come_with_the_project() -> None:
@@ -73,11 +78,16 @@ def test_the_stage_runs_it(truth, synthetic_capture, tmp_path: Path) -> None:
     STAGE.check(inputs, config)
     report = STAGE.run(inputs, config, tmp_path / "out", StageContext(threads=1))
     assert report.method == "hybrid"
-    found, sigma = read_disparity(tmp_path / "out/disparity/000000.png"), read_sigma(tmp_path / "out/disparity/sigma/000000.png")
+    found, sigma = (
+        read_disparity(tmp_path / "out/disparity/000000.png"),
+        read_sigma(tmp_path / "out/disparity/sigma/000000.png"),
+    )
     inside = read_mask(synthetic_capture / "gt/masks/000000.png")
     error = np.abs(found - read_disparity(synthetic_capture / "gt/disparity/000000.png"))[inside]
     known = np.isfinite(error)
-    assert known.mean() > 0.8 and np.median(error[known]) < 0.3 and np.mean(error[known] < 2 * sigma[inside][known]) > 0.85
+    assert (
+        known.mean() > 0.8 and np.median(error[known]) < 0.3 and np.mean(error[known] < 2 * sigma[inside][known]) > 0.85
+    )
 
 
 def test_any_size_and_the_same_result_twice(generated) -> None:
@@ -102,8 +112,12 @@ def test_passes_that_disagree_confirm_nothing() -> None:
     found = both_passes(steady, picture, picture)
     assert found.disparity_px.shape == (40, 70)
     assert found.confirmed[:, 11:].all() and not found.confirmed[:, :9].any()
-    ramp = lambda left, right: (np.arange(left.shape[3], dtype=np.float32)[None].repeat(left.shape[2], 0) / 2,  # noqa: E731
-                                np.full(left.shape[2:], 0.1, np.float32))
+    ramp = (
+        lambda left, right: (
+            np.arange(left.shape[3], dtype=np.float32)[None].repeat(left.shape[2], 0) / 2,  # noqa: E731
+            np.full(left.shape[2:], 0.1, np.float32),
+        )
+    )
     assert both_passes(ramp, picture, picture).confirmed.mean() < 0.2
 
 
@@ -116,4 +130,8 @@ def test_joining_takes_each_where_it_knows_more() -> None:
     assert 20.0 < d[0, 0] < 20.3 and abs(d[0, 1] - 22) < 0.1 and d[0, 2] == 20 and 20 < d[0, 3] < 21 and known.all()
     doubtful = Guess(guess.disparity_px, guess.sigma_px, np.zeros((1, 4), bool))
     d, known = joined(matched, np.zeros((1, 4), bool), texture, doubtful)
-    assert not known.any() and (doubtful.certainty < guess.certainty).all() and (doubtful.information < guess.information).all()
+    assert (
+        not known.any()
+        and (doubtful.certainty < guess.certainty).all()
+        and (doubtful.information < guess.information).all()
+    )

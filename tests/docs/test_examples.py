@@ -26,7 +26,9 @@ def folder(tmp_path_factory) -> Path:
 def _run(folder: Path, example: str, *words: str | Path) -> subprocess.CompletedProcess:
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "TWIN_"))}
     env |= {"TWIN_STORE": str(folder / "store"), "PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, ROOT / "examples" / example, *map(str, words)], env=env, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, ROOT / "examples" / example, *map(str, words)], env=env, capture_output=True, text=True
+    )
 
 
 def test_examples_do_what_they_say(folder):

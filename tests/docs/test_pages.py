@@ -17,7 +17,14 @@ from stages.core.store import Store
 from tools import settings_page
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md"), *(ROOT / "examples").glob("*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "deploy").rglob("*.md"),
+        *(ROOT / "examples").glob("*.md"),
+    ]
+)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
@@ -61,13 +68,19 @@ def test_the_stage_of_the_tutorial_runs_as_it_stands(tmp_path):
     (tmp_path / "sharpness_stage.py").write_text(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1])
     for side in ("left", "right"):
         (tmp_path / "capture" / side).mkdir(parents=True)
-        cv2.imwrite(str(tmp_path / "capture" / side / "000000.png"), np.indices((40, 40)).sum(0).astype(np.uint8) % 2 * 255)
+        cv2.imwrite(
+            str(tmp_path / "capture" / side / "000000.png"), np.indices((40, 40)).sum(0).astype(np.uint8) % 2 * 255
+        )
     (tmp_path / "capture" / "calibration.json").write_text("{}")
     command = next(line for line in text.splitlines() if "TWIN_STAGES=sharpness_stage:stages" in line).split()
     words = [w.replace("CAPTURE", str(tmp_path / "capture")).replace("OUT", str(tmp_path / "out")) for w in command[2:]]
-    env = {**os.environ, "TWIN_STORE": str(tmp_path / "store"), "TWIN_STAGES": "sharpness_stage:stages",
-           "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    env = {
+        **os.environ,
+        "TWIN_STORE": str(tmp_path / "store"),
+        "TWIN_STAGES": "sharpness_stage:stages",
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),
+    }
     done = subprocess.run([sys.executable, "-m", "flows.cli", *words], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     folder = next(f for stage, _, f in Store(tmp_path / "store").results() if stage == "sharpness")
-    assert 1 < json.loads((folder / "sharpness.json").read_text())["000000.png"] < 1000          # a million without the blur
+    assert 1 < json.loads((folder / "sharpness.json").read_text())["000000.png"] < 1000  # a million without the blur

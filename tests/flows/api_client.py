@@ -25,14 +25,18 @@ class ApiClient:
         if (data is not None or method not in (None, "GET")) and not self._token:
             self._fetch_token()
         while True:
-            request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json", **self._password, **self._token},
-                                             method=method)
+            request = urllib.request.Request(
+                self.url + path,
+                data,
+                {"Content-Type": "application/json", **self._password, **self._token},
+                method=method,
+            )
             try:
                 with self._direct.open(request, timeout=30) as reply:
                     text = reply.read()
                     return json.loads(text) if text else None
             except urllib.error.HTTPError as e:
-                if e.code != 503:             # "busy, ask again": Prefect's own clients do the same
+                if e.code != 503:  # "busy, ask again": Prefect's own clients do the same
                     raise
                 time.sleep(0.5)
 

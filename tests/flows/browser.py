@@ -24,15 +24,31 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-proxy-server", "--window-size=1360,1000",
-         "--host-resolver-rules=MAP rebound.example 127.0.0.1")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--no-proxy-server",
+    "--window-size=1360,1000",
+    "--host-resolver-rules=MAP rebound.example 127.0.0.1",
+)
 """the last: a name whose owner points it at this machine, for the tests of what that lets him do"""
 PATIENCE_S = 240.0
 """a page takes two seconds, and half a minute beside ten busy processes on two cores"""
 PAGE_S = 110.0
 """selenium itself waits 120 s for an answer of its driver"""
-NOT_YET = (NoSuchElementException, StaleElementReferenceException, ElementClickInterceptedException, ElementNotInteractableException)
+NOT_YET = (
+    NoSuchElementException,
+    StaleElementReferenceException,
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+)
 
 
 class Browser:
@@ -73,7 +89,9 @@ class Browser:
         there = lambda: (page := self.text) and all(w in page for w in words) and page  # noqa: E731
         return self.wait(there, seconds, lambda: f"{words} in\n{self.text}")
 
-    def wait(self, condition: Callable[[], Any], seconds: float = PATIENCE_S, what: Callable[[], str] = lambda: "") -> Any:
+    def wait(
+        self, condition: Callable[[], Any], seconds: float = PATIENCE_S, what: Callable[[], str] = lambda: ""
+    ) -> Any:
         """The condition's first true value."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -87,10 +105,14 @@ class Browser:
 
     def find(self, path: str) -> WebElement:
         """The first visible element of an XPath, waited for."""
-        return self.wait(lambda: next((e for e in self.driver.find_elements(By.XPATH, path) if e.is_displayed()), None), what=lambda: path)
+        return self.wait(
+            lambda: next((e for e in self.driver.find_elements(By.XPATH, path) if e.is_displayed()), None),
+            what=lambda: path,
+        )
 
     def read(self, path: str, attribute: str = "") -> str:
         """What is written on the first visible element of an XPath, or one of its attributes; waited for until it is not empty."""
+
         def words() -> str | None:
             element = self.find(path)
             return element.get_attribute(attribute) if attribute else element.text
@@ -99,6 +121,7 @@ class Browser:
 
     def click(self, path: str) -> None:
         """Waits until nothing is in the way."""
+
         def pressed() -> bool:
             element = self.find(path)
             self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
@@ -117,7 +140,10 @@ class Browser:
         script = """const all = [...document.images].filter(i => i.alt)
                     all.forEach(i => i.loading = 'eager')
                     return all.every(i => i.complete) && all.map(i => [i.naturalWidth, i.naturalHeight])"""
-        return [tuple(size) for size in self.wait(lambda: self.driver.execute_script(script), what=lambda: f"pictures in\n{self.text}")]
+        return [
+            tuple(size)
+            for size in self.wait(lambda: self.driver.execute_script(script), what=lambda: f"pictures in\n{self.text}")
+        ]
 
     def hosts(self) -> set[str]:
         """All hosts that answered since this was last asked."""
@@ -144,7 +170,9 @@ class Form:
     def choices(self, label: str) -> list[str]:
         """What its dropdown offers."""
         self._unfold(label)
-        found = self.browser.wait(lambda: [e.text for e in self.browser.driver.find_elements(By.XPATH, "//*[@role='option']")])
+        found = self.browser.wait(
+            lambda: [e.text for e in self.browser.driver.find_elements(By.XPATH, "//*[@role='option']")]
+        )
         self.browser.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
         self.browser.wait(lambda: not self.browser.driver.find_elements(By.XPATH, "//*[@role='option']"))
         return found
@@ -157,7 +185,9 @@ class Form:
         """Take one entry of its dropdown."""
         self._unfold(label)
         self.browser.press(option, "option")
-        self.browser.find(f"{self.field(label)}//button[@aria-haspopup='listbox'][starts-with(normalize-space(), '{option}')]")
+        self.browser.find(
+            f"{self.field(label)}//button[@aria-haspopup='listbox'][starts-with(normalize-space(), '{option}')]"
+        )
 
     def tab(self, label: str, name: str) -> None:
         """One of the kinds of value that a field takes."""
@@ -169,6 +199,7 @@ class Form:
 
     def write(self, label: str, value: str) -> None:
         """Type in place of what is there."""
+
         def written() -> bool:
             element = self.input(label)
             element.send_keys(Keys.CONTROL, "a")
@@ -190,7 +221,9 @@ def found(*names: str) -> str:
     """Where a program is. Skips the test without it; fails it where NEEDS_CHROMIUM says that the browser tests have to run."""
     if path := next(filter(None, map(shutil.which, names)), None):
         return path
-    reason = f"{names[0]} is not installed (apt-get install chromium chromium-driver): the UI is not tested in a browser"
+    reason = (
+        f"{names[0]} is not installed (apt-get install chromium chromium-driver): the UI is not tested in a browser"
+    )
     if os.environ.get("NEEDS_CHROMIUM"):
         pytest.fail(reason)
     pytest.skip(reason)

@@ -27,9 +27,18 @@ from flows.run.stage_child import die_with_parent
 from tests.flows.api_client import ApiClient
 from tests.flows.served import ROOT, free_port, inherited
 
-VALUES = {"TWIN_AUTH": "admin:p4ss word", "POSTGRES_PASSWORD": "s3cret", "REDIS_PASSWORD": "s3cretToo", "RUNS_PER_WORKER": "1",
-          **{f"{name}_IMAGE": f"{name.lower()}:1@sha256:{'0' * 64}" for name in ("POSTGRES", "REDIS", "NGINX", "PYTHON", "CUDA")},
-          "TWIN_LOST_AFTER_S": os.environ.get("TWIN_LOST_AFTER_S", "15"), "TWIN_FAIL_ON": "never"}
+VALUES = {
+    "TWIN_AUTH": "admin:p4ss word",
+    "POSTGRES_PASSWORD": "s3cret",
+    "REDIS_PASSWORD": "s3cretToo",
+    "RUNS_PER_WORKER": "1",
+    **{
+        f"{name}_IMAGE": f"{name.lower()}:1@sha256:{'0' * 64}"
+        for name in ("POSTGRES", "REDIS", "NGINX", "PYTHON", "CUDA")
+    },
+    "TWIN_LOST_AFTER_S": os.environ.get("TWIN_LOST_AFTER_S", "15"),
+    "TWIN_FAIL_ON": "never",
+}
 """what a user would write into deploy/.env; he would leave a machine its minute, and have twins of nine tiny frames fail"""
 LOOPBACK = "127.0.0.1"
 START_S = 400.0
@@ -51,40 +60,48 @@ def need_programs(what: str) -> None:
 
 def _postgres_path() -> str:
     """Debian keeps them out of PATH; the newest version first."""
-    return os.pathsep.join([*map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), os.environ["PATH"]])
+    return os.pathsep.join(
+        [*map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), os.environ["PATH"]]
+    )
 
 
 class Compose:
     """deploy/compose.yaml with the values of `VALUES`, and its names of hosts replaced by loopback addresses."""
 
     def __init__(self, database: int, redis: int) -> None:
-        text = re.sub(r"(?<!\$)\$\{([A-Z_]+)(?::-([^}]*)|:\?[^}]*)?\}", lambda m: VALUES.get(m[1]) or m[2] or "",
-                      (ROOT / "deploy" / "compose.yaml").read_text()).replace("$$", "$")
+        text = re.sub(
+            r"(?<!\$)\$\{([A-Z_]+)(?::-([^}]*)|:\?[^}]*)?\}",
+            lambda m: VALUES.get(m[1]) or m[2] or "",
+            (ROOT / "deploy" / "compose.yaml").read_text(),
+        ).replace("$$", "$")
         self._file = yaml.safe_load(text)
         self._hosts = {"@postgres:5432": f"@{LOOPBACK}:{database}", "@redis:6379": f"@{LOOPBACK}:{redis}"}
-        self._own = {"PREFECT_REDIS_MESSAGING_HOST": LOOPBACK, "PREFECT_REDIS_MESSAGING_PORT": str(redis),
-                     "PREFECT_SERVER_API_HOST": LOOPBACK}
+        self._own = {
+            "PREFECT_REDIS_MESSAGING_HOST": LOOPBACK,
+            "PREFECT_REDIS_MESSAGING_PORT": str(redis),
+            "PREFECT_SERVER_API_HOST": LOOPBACK,
+        }
         self._redis = redis
 
     def environment(self, service: str, **own: str) -> dict[str, str]:
         """What the service finds in its environment."""
         found = {}
         for name, given in self._file["services"][service]["environment"].items():
-            value = str(given)                                               # as compose takes a number
+            value = str(given)  # as compose takes a number
             for host, address in self._hosts.items():
                 value = value.replace(host, address)
             found[name] = self._own.get(name, value)
         if "PREFECT_WORKER_WEBSERVER_PORT" in found:
-            found["PREFECT_WORKER_WEBSERVER_PORT"] = str(free_port())         # each container has its own 8080
+            found["PREFECT_WORKER_WEBSERVER_PORT"] = str(free_port())  # each container has its own 8080
         if "TWIN_ALIVE_FILE" in found:
-            found["TWIN_ALIVE_FILE"] = f"alive-{service}"                     # and its own /tmp
-        found.pop("PREFECT_HOME", None)                                       # which the machine has
+            found["TWIN_ALIVE_FILE"] = f"alive-{service}"  # and its own /tmp
+        found.pop("PREFECT_HOME", None)  # which the machine has
         return {**found, **own}
 
     def redis_command(self) -> list[str]:
         """Of the service redis: its configuration, on our port and without a volume."""
         shell, option, script = self._file["services"]["redis"]["command"]
-        own = f"bind {LOOPBACK}\nport {self._redis}\nsave \"\"\nappendonly yes\ndir ."
+        own = f'bind {LOOPBACK}\nport {self._redis}\nsave ""\nappendonly yes\ndir .'
         return [shell, option, re.sub(r"appendonly yes\ndir /data", own, script)]
 
     def command(self, service: str, **options: str) -> list[str]:
@@ -103,15 +120,29 @@ class Machine:
         self.name, self.folder = f"{name}-{secrets.token_hex(3)}", folder / name
         for part in ("work", "home", "tmp", "prefect", "logs"):
             (self.folder / part).mkdir(parents=True)
-        own = {"TWIN_MACHINE": self.name, "PREFECT_HOME": str(self.folder / "prefect"), "HOME": str(self.folder / "home"),
-               "TMPDIR": str(self.folder / "tmp"), "PYTHONPATH": str(ROOT), "NO_PROXY": LOOPBACK, "no_proxy": LOOPBACK}
+        own = {
+            "TWIN_MACHINE": self.name,
+            "PREFECT_HOME": str(self.folder / "prefect"),
+            "HOME": str(self.folder / "home"),
+            "TMPDIR": str(self.folder / "tmp"),
+            "PYTHONPATH": str(ROOT),
+            "NO_PROXY": LOOPBACK,
+            "no_proxy": LOOPBACK,
+        }
         self.environment = {**inherited(), **shared, **own}
 
     def start(self, part: str, command: list[str], environment: Mapping[str, str]) -> subprocess.Popen:
         """A long-lived process; what it prints goes to <folder>/logs/<part>.log."""
         with (self.folder / "logs" / f"{part}.log").open("ab") as log:
-            return subprocess.Popen([*self._named(), *command], cwd=self.folder / "work", env={**self.environment, **environment},
-                                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_DIE_WITH_US)
+            return subprocess.Popen(
+                [*self._named(), *command],
+                cwd=self.folder / "work",
+                env={**self.environment, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_DIE_WITH_US,
+            )
 
     def run(self, part: str, command: list[str], environment: Mapping[str, str]) -> None:
         """A process that has to succeed."""
@@ -135,7 +166,11 @@ class Machine:
     def processes(self) -> list[int]:
         """Process ids of all that run here, stages included."""
         mark, own = f"TWIN_MACHINE={self.name}\0".encode(), os.getpid()
-        return [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/environ") if int(p.parent.name) != own and mark in _read(p)]
+        return [
+            int(p.parent.name)
+            for p in Path("/proc").glob("[0-9]*/environ")
+            if int(p.parent.name) != own and mark in _read(p)
+        ]
 
     def _named(self) -> list[str]:
         """A host name of its own, where the kernel allows it."""
@@ -170,9 +205,11 @@ class Cluster:
         self._make_database()
         self.start_redis()
         self.base.run("migrate", self.compose.command("migrate"), self.compose.environment("migrate"))
-        for name, service in apis:           # one after the other: compose.yaml says why
+        for name, service in apis:  # one after the other: compose.yaml says why
             port = str(self.ports[name])
-            self.machines[name].start("api", self.compose.command(service, host=LOOPBACK, port=port), self.compose.environment(service))
+            self.machines[name].start(
+                "api", self.compose.command(service, host=LOOPBACK, port=port), self.compose.environment(service)
+            )
             wait_until(lambda port=port: _answers(f"http://{LOOPBACK}:{port}/api/ready"))
         self.base.start("services", self.compose.command("services"), self.compose.environment("services"))
         self.base.run("register", self.compose.command("register"), self.client("register", "a"))
@@ -199,10 +236,33 @@ class Cluster:
         folder, port = self._database_folder, str(self.ports["database"])
         with (self.base.folder / "logs" / "postgres.log").open("ab") as log:
             self._postgres = subprocess.Popen(
-                ["postgres", "-D", str(folder / "data"), "-k", str(folder), "-h", LOOPBACK, "-p", port, "-c", "fsync=off"], cwd=folder,
-                env=self._of_postgres(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_DIE_WITH_US,
-                **_as_postgres())
-        wait_until(lambda: subprocess.run(["pg_isready", "-q", "-h", LOOPBACK, "-p", port], env=self._of_postgres()).returncode == 0)
+                [
+                    "postgres",
+                    "-D",
+                    str(folder / "data"),
+                    "-k",
+                    str(folder),
+                    "-h",
+                    LOOPBACK,
+                    "-p",
+                    port,
+                    "-c",
+                    "fsync=off",
+                ],
+                cwd=folder,
+                env=self._of_postgres(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_DIE_WITH_US,
+                **_as_postgres(),
+            )
+        wait_until(
+            lambda: (
+                subprocess.run(["pg_isready", "-q", "-h", LOOPBACK, "-p", port], env=self._of_postgres()).returncode
+                == 0
+            )
+        )
 
     def stop_database(self) -> None:
         """Its connections are cut, as when its machine is started again."""
@@ -225,13 +285,29 @@ class Cluster:
         if _as_postgres():
             shutil.chown(folder, "postgres", "postgres")
         (folder / "password").write_text(VALUES["POSTGRES_PASSWORD"])
-        run = lambda *words: subprocess.run(words, check=True, capture_output=True, cwd=folder, env=self._of_postgres(), **_as_postgres())  # noqa: E731
-        run("initdb", "-D", str(folder / "data"), "-U", "prefect", "--auth=scram-sha-256", "--pwfile=password", "--no-sync")
+        run = lambda *words: subprocess.run(
+            words, check=True, capture_output=True, cwd=folder, env=self._of_postgres(), **_as_postgres()
+        )  # noqa: E731
+        run(
+            "initdb",
+            "-D",
+            str(folder / "data"),
+            "-U",
+            "prefect",
+            "--auth=scram-sha-256",
+            "--pwfile=password",
+            "--no-sync",
+        )
         self.start_database()
         run("createdb", "-h", LOOPBACK, "-p", str(self.ports["database"]), "-U", "prefect", "prefect")
 
     def _of_postgres(self) -> dict[str, str]:
-        return {**self.base.environment, "PATH": _postgres_path(), "PGPASSWORD": VALUES["POSTGRES_PASSWORD"], "TWIN_MACHINE": ""}
+        return {
+            **self.base.environment,
+            "PATH": _postgres_path(),
+            "PGPASSWORD": VALUES["POSTGRES_PASSWORD"],
+            "TWIN_MACHINE": "",
+        }
 
 
 @contextlib.contextmanager

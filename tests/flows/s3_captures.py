@@ -13,8 +13,14 @@ class Bucket:
     def __init__(self, server: S3Server) -> None:
         from obstore.store import from_url
 
-        self._store = from_url("s3://results", endpoint=server.address, access_key_id="key", secret_access_key="secret", region="us-east-1",
-                               client_options={"allow_http": True})
+        self._store = from_url(
+            "s3://results",
+            endpoint=server.address,
+            access_key_id="key",
+            secret_access_key="secret",
+            region="us-east-1",
+            client_options={"allow_http": True},
+        )
 
     def upload(self, folder: Path, key: str, ready: bool = True) -> None:
         """A capture as a user uploads it: READY last."""

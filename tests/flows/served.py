@@ -47,12 +47,26 @@ class Served:
     host = "127.0.0.1"
     options: tuple[str, ...] = ()
 
-    def __init__(self, folder: Path, env: Mapping[str, str] = {}, runs: int | str = 2, patience_s: float = PATIENCE_S) -> None:
-        self.folder, self.captures, self.twins, self.store = folder, folder / "captures", folder / "twins", folder / "store"
+    def __init__(
+        self, folder: Path, env: Mapping[str, str] = {}, runs: int | str = 2, patience_s: float = PATIENCE_S
+    ) -> None:
+        self.folder, self.captures, self.twins, self.store = (
+            folder,
+            folder / "captures",
+            folder / "twins",
+            folder / "store",
+        )
         self.port, self.files_port = free_port(), free_port()
         self.runs_at_once, self.patience_s = runs, patience_s
-        places = {"TWIN_STORE": self.store, "TWIN_CAPTURES": self.captures, "TWIN_TWINS": self.twins, "TOY_FOLDER": folder}
-        places["TWIN_FAIL_ON"] = "never"            # nine tiny frames of one side make no usable twin, and rightly; here it is how they run
+        places = {
+            "TWIN_STORE": self.store,
+            "TWIN_CAPTURES": self.captures,
+            "TWIN_TWINS": self.twins,
+            "TOY_FOLDER": folder,
+        }
+        places["TWIN_FAIL_ON"] = (
+            "never"  # nine tiny frames of one side make no usable twin, and rightly; here it is how they run
+        )
         self.env = {**inherited(), **{k: str(v) for k, v in places.items()}, "PYTHONPATH": str(ROOT), **env}
         self._client: ApiClient | None = None
         self.start()
@@ -84,11 +98,13 @@ class Served:
         with (self.folder / "serve.log").open("a") as log:
             ports = ["--host", self.host, "--port", str(self.port), "--files-port", str(self.files_port)]
             options = [*ports, "--runs", str(self.runs_at_once), *self.options]
-            self.process = subprocess.Popen([sys.executable, "-m", "flows.cli", "serve", *options], env=self.env, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "flows.cli", "serve", *options], env=self.env, stdout=log, stderr=log
+            )
         try:
             self.wait(lambda: self.said().count("Ctrl-C stops") > already or self.process.poll() is not None)
         except BaseException:
-            self.process.kill()               # its parts die with it
+            self.process.kill()  # its parts die with it
             raise
         if self.process.poll() is not None:
             raise RuntimeError(f"twin serve ended: {self.said()[-1500:]}")
@@ -124,7 +140,9 @@ class Served:
     def create(self, deployment: str, **parameters: Any) -> dict:
         """Start a flow run as the UI does."""
         found = self.api(f"/deployments/name/{named(deployment)}")
-        return self.api(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}})
+        return self.api(
+            f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        )
 
     def flow_run(self, number: str) -> dict:
         """One flow run as the server knows it."""
@@ -163,7 +181,7 @@ class Served:
     def kill_everything(self) -> int:
         """What a power cut does: kill -9 of every process of this installation at once. Returns how many there were."""
         victims = self.processes()
-        for number in (signal.SIGSTOP, signal.SIGKILL):            # stopped first: none of them may see another die
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first: none of them may see another die
             for pid in victims:
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
@@ -175,7 +193,11 @@ class Served:
         """All processes that work on this store."""
         mark = f"TWIN_STORE={self.store}\0".encode()
         own = os.getpid()
-        return [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/environ") if mark in _read(p) and int(p.parent.name) != own]
+        return [
+            int(p.parent.name)
+            for p in Path("/proc").glob("[0-9]*/environ")
+            if mark in _read(p) and int(p.parent.name) != own
+        ]
 
     def count(self, stage: str) -> int:
         """How often a toy stage ran."""

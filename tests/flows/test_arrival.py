@@ -98,7 +98,7 @@ def test_files_after_the_marker_lengthen_the_wait_and_so_does_what_is_missing(se
         folder.mkdir()
         (folder / "READY").touch()
     assert _after(settling, bare) == 60
-    time.sleep(1.5)                                         # times of arrival cannot be set
+    time.sleep(1.5)  # times of arrival cannot be set
     make_capture(tmp_path / "whole")
     for path in (tmp_path / "whole").iterdir():
         path.rename(late / path.name)
@@ -113,15 +113,25 @@ def test_the_setting_is_a_number_of_seconds(monkeypatch):
 
 
 def test_what_is_nearly_a_marker_or_lies_too_deep_is_told(tmp_path):
-    for name in ("a/ready", "b/READY.txt", "c/Ready ", "d/already.txt", "e/f/.READY", "fine/READY", "fine/ready",
-                 "one/two/three/four/READY"):
+    for name in (
+        "a/ready",
+        "b/READY.txt",
+        "c/Ready ",
+        "d/already.txt",
+        "e/f/.READY",
+        "fine/READY",
+        "fine/ready",
+        "one/two/three/four/READY",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "g" / "READY").mkdir(parents=True)
     notes = [str(n).removeprefix(f"{tmp_path}/") for n in arrived(tmp_path)[1]]
     names = ["a/ready", "b/READY.txt", "c/Ready ", "e/f/.READY", "g/READY", "one/two/three/four/READY"]
     assert [n.partition(":")[0] for n in notes] == names
-    assert "4 folders deep" in notes[-1] and "no regular file" in notes[-2] and all("named READY" in n for n in notes[:4])
+    assert (
+        "4 folders deep" in notes[-1] and "no regular file" in notes[-2] and all("named READY" in n for n in notes[:4])
+    )
     assert look_through(tmp_path).markers == [tmp_path / "fine" / "READY"]
 
 
@@ -141,7 +151,9 @@ def places(toy, monkeypatch) -> Path:
 
 
 def _make(capture: Path) -> int:
-    return cli.main(["reconstruct", str(capture), "--out", str(capture.parents[1] / "twins" / capture.name), "--no-prefect"])
+    return cli.main(
+        ["reconstruct", str(capture), "--out", str(capture.parents[1] / "twins" / capture.name), "--no-prefect"]
+    )
 
 
 def _due(root: Path, store) -> list[str]:
@@ -154,19 +166,19 @@ def test_a_marker_of_another_clock_is_done_once(toy, places, ahead_s):
     marker.touch()
     os.utime(marker, (time.time() + ahead_s,) * 2)
     assert _make(places / "cup") == 0 and _due(places, toy.store) == []
-    for record in RunRecords(toy.store).all():                                # by its twin; and by the record, if another twin lies there
+    for record in RunRecords(toy.store).all():  # by its twin; and by the record, if another twin lies there
         assert record.marker == marker.stat().st_mtime_ns
     (toy.folder / "twins" / "cup" / "run.json").write_text('{"schema_version": 1, "profile": "quality"}')
     assert _due(places, toy.store) == []
     os.utime(marker, (time.time() + ahead_s - 5,) * 2)
-    assert _due(places, toy.store) == ["cup"]                                 # a new marker, though it is older than the run
+    assert _due(places, toy.store) == ["cup"]  # a new marker, though it is older than the run
 
 
 def test_changed_pictures_without_a_new_marker_are_told(toy, places, capsys):
     capture = make_capture(places / "cup")
     (capture / "READY").touch()
     assert _make(capture) == 0 and not changed_since(ready_captures(places)[0])
-    (capture / "Thumbs.db").touch()                                           # nothing that the pipeline reads
+    (capture / "Thumbs.db").touch()  # nothing that the pipeline reads
     assert not changed_since(ready_captures(places)[0])
     (capture / "left" / "000001.png").touch()
     assert changed_since(ready_captures(places)[0]) and _due(places, toy.store) == []
@@ -178,8 +190,14 @@ def test_changed_pictures_without_a_new_marker_are_told(toy, places, capsys):
 def test_a_run_begins_again_when_its_capture_changes(toy, places, capsys):
     capture = make_capture(places / "cup")
     toy.order("b", "sleep 2")
-    thread = threading.Thread(target=lambda: (toy.wait_started("b"), (capture / "left" / "000001.png").write_text("late"),
-                                              (capture / "text").write_text("more "), toy.order("b", "")))
+    thread = threading.Thread(
+        target=lambda: (
+            toy.wait_started("b"),
+            (capture / "left" / "000001.png").write_text("late"),
+            (capture / "text").write_text("more "),
+            toy.order("b", ""),
+        )
+    )
     thread.start()
     assert _make(capture) == 0
     thread.join()
@@ -193,18 +211,26 @@ def test_a_run_begins_again_when_its_capture_changes(toy, places, capsys):
 def test_a_stage_that_fails_over_a_half_copied_capture_is_no_failure(toy, places):
     capture = make_capture(places / "cup")
     toy.order("c", "raise 2")
-    thread = threading.Thread(target=lambda: (toy.wait_started("c"), time.sleep(0.5), (capture / "right" / "000001.png").touch(),
-                                              toy.order("c", "")))
+    thread = threading.Thread(
+        target=lambda: (
+            toy.wait_started("c"),
+            time.sleep(0.5),
+            (capture / "right" / "000001.png").touch(),
+            toy.order("c", ""),
+        )
+    )
     thread.start()
     assert _make(capture) == 0
     thread.join()
-    assert toy.counts() == {"a": 2, "b": 1, "c": 2, "d": 1}       # b reads what a made, which is the same
+    assert toy.counts() == {"a": 2, "b": 1, "c": 2, "d": 1}  # b reads what a made, which is the same
 
 
 def test_settings_that_come_last_count(toy, places):
     capture = make_capture(places / "cup")
     toy.order("a", "sleep 1")
-    thread = threading.Thread(target=lambda: (toy.wait_started("a"), (capture / "twin.yaml").write_text("d: {gain: 7}")))
+    thread = threading.Thread(
+        target=lambda: (toy.wait_started("a"), (capture / "twin.yaml").write_text("d: {gain: 7}"))
+    )
     thread.start()
     assert _make(capture) == 0
     thread.join()
@@ -260,7 +286,7 @@ def test_a_slow_copy_with_its_marker_first_becomes_one_whole_twin(tmp_path):
         other = served.create("reconstruct-batch", root=str(elsewhere))
         for run in (batch, other):
             served.wait_for(run["id"], "Completed")
-        assert [c.wait(0.1) for c in copiers] == [0, 0]                         # over before the batches were
+        assert [c.wait(0.1) for c in copiers] == [0, 0]  # over before the batches were
         texts = {p.read_text().partition("a(")[0] for p in (served.store / "artifacts" / "d").glob("*/d.txt")}
         assert texts == {"all of cup ", "all of mug "}
         assert len(served.runs("cup")) == len(served.runs("mug")) == 1 and served.count("d") == 2

@@ -43,11 +43,13 @@ def test_api_and_files_ask_for_the_password_and_a_marked_capture_becomes_a_twin(
     assert guarded.status(guarded.port, "/api/admin/version") == 401
     assert guarded.status(guarded.port, "/api/admin/version", bad) == 401
     assert guarded.status(guarded.port, "/api/admin/version", good) == 200
-    assert guarded.status(guarded.port, "/api/deployments/count", good, "POST") == 403           # without the token that forged ones lack
+    assert (
+        guarded.status(guarded.port, "/api/deployments/count", good, "POST") == 403
+    )  # without the token that forged ones lack
     assert guarded.api("/deployments/count", {}) == 3
     capture = make_capture(guarded.captures / "cup")
     (capture / "READY").touch()
-    guarded.wait_state("cup", "Completed")               # watcher, worker and flow run know the password
+    guarded.wait_state("cup", "Completed")  # watcher, worker and flow run know the password
     for method in ("GET", "HEAD"):
         assert guarded.status(guarded.files_port, "/cup/run.json", method=method) == 401
         assert guarded.status(guarded.files_port, "/cup/run.json", bad, method) == 401
@@ -78,7 +80,11 @@ def test_files_and_watcher_are_started_again(guarded):
     """As server and worker are, in test_serve.py."""
     for part in ("files", "watcher"):
         guarded.kill(part)
-    guarded.wait(lambda: all(f"{part} ended (exit code -9): starting it again" in guarded.said() for part in ("files", "watcher")))
+    guarded.wait(
+        lambda: all(
+            f"{part} ended (exit code -9): starting it again" in guarded.said() for part in ("files", "watcher")
+        )
+    )
     guarded.wait(lambda: guarded.status(guarded.files_port, "/") == 401)
     (make_capture(guarded.captures / "jug") / "READY").touch()
     guarded.wait_state("jug", "Completed")
@@ -94,15 +100,20 @@ def test_a_link_with_another_password_lets_nobody_in(guarded, browser):
 
 def test_the_ui_asks_for_the_password(guarded, browser):
     origin = f"http://{guarded.host}:{guarded.port}"
-    browser.forget(origin)                                # by a first try of this test
+    browser.forget(origin)  # by a first try of this test
     browser.open(f"{origin}/v2/deployments")
     browser.see("Login")
     field = browser.find("//input[@type='password']")
     field.send_keys(f"{USER}:wrong")
     browser.press("Login")
-    browser.wait(lambda: "reconstruct-capture" not in browser.text and browser.driver.find_elements("xpath", "//input[@type='password']"))
+    browser.wait(
+        lambda: (
+            "reconstruct-capture" not in browser.text
+            and browser.driver.find_elements("xpath", "//input[@type='password']")
+        )
+    )
     field = browser.find("//input[@type='password']")
-    browser.wait(field.is_enabled)                        # not while the wrong one is still being refused
+    browser.wait(field.is_enabled)  # not while the wrong one is still being refused
     field.clear()
     field.send_keys(f"{USER}:{PASSWORD}")
     browser.press("Login")

@@ -35,14 +35,16 @@ def _reconstruct(toy: Toy) -> None:
 def _store_before(toy: Toy) -> None:
     shutil.copytree(BEFORE, toy.store.root)
     record = toy.store.root / "runs" / f"{RECORD}.json"
-    record.write_text(record.read_text().replace("/srv/captures/cup", str(toy.capture)).replace("/srv", str(toy.folder)))
+    record.write_text(
+        record.read_text().replace("/srv/captures/cup", str(toy.capture)).replace("/srv", str(toy.folder))
+    )
 
 
 def test_the_store_of_an_earlier_version_is_used(toy, monkeypatch):
     monkeypatch.setenv("TWIN_STAGES", "tests.flows.toy_stages:stages_before")
     _store_before(toy)
     _reconstruct(toy)
-    assert not any(toy.counts().values())                                # all four results were taken as they are
+    assert not any(toy.counts().values())  # all four results were taken as they are
     new, old = json.loads(_twin(None, "status", "--json").stdout)["runs"]
     assert old["id"] == RECORD and old["state"] == "done" and old["started_by"] == ""
     assert all(s["cached"] for s in new["stages"].values()) and not list((toy.store.root / "corrupt").glob("*"))
@@ -62,7 +64,11 @@ def test_what_a_newer_version_wrote_into_a_record_outlives_this_one(toy):
     assert _twin(None, "resume", "--no-prefect").returncode == 0
     after = json.loads(path.read_text())
     assert after["state"] == "done" and after["energy_wh"] == 3.5 and after["request"]["priority"] == {"class": "night"}
-    assert after["beyond"] == "a word of ours" and after["stages"]["c"]["state"] == "done" and "device" not in after["stages"]["c"]
+    assert (
+        after["beyond"] == "a word of ours"
+        and after["stages"]["c"]["state"] == "done"
+        and "device" not in after["stages"]["c"]
+    )
     assert after["schema_version"] == newer["schema_version"] == 1
 
 
@@ -71,7 +77,11 @@ def test_back_up_and_restore_of_results_and_records(toy):
     folder, elsewhere = toy.folder / "backup", Store(toy.folder / "elsewhere")
     first = back_up(toy.store, folder)
     again = back_up(toy.store, folder)
-    assert (first.records, first.results, first.kept) == (1, 4, 0) and (again.records, again.results, again.kept) == (0, 0, 4)
+    assert (first.records, first.results, first.kept) == (1, 4, 0) and (again.records, again.results, again.kept) == (
+        0,
+        0,
+        4,
+    )
     done = restore(folder, elsewhere)
     assert (done.records, done.results) == (1, 4) and [r.state for r in RunRecords(elsewhere).all()] == ["done"]
     for stage, fingerprint, _ in toy.store.results():
@@ -99,7 +109,7 @@ def test_a_back_up_that_was_cut_off_holds_no_half_result(toy):
     stage, fingerprint, where = next(iter(toy.store.results()))
     copy = Store(folder / "store")
     shutil.rmtree(copy.artifact_dir(stage, fingerprint))
-    half = folder / "store" / "tmp" / f"{fingerprint}.99999999"                       # as kill -9 leaves it: files, no manifest
+    half = folder / "store" / "tmp" / f"{fingerprint}.99999999"  # as kill -9 leaves it: files, no manifest
     shutil.copytree(where, half)
     (half / MANIFEST).unlink()
     (folder / "backup.json").unlink()
@@ -115,7 +125,9 @@ def test_prune_follows_the_store_but_never_into_an_empty_one(toy):
     shutil.rmtree(toy.store.root / "artifacts" / "a")
     assert back_up(toy.store, folder).removed == 0 and back_up(toy.store, folder, Parts(prune=True)).removed == 1
     shutil.rmtree(toy.store.root / "artifacts")
-    assert back_up(toy.store, folder, Parts(prune=True)).removed == 0 and len(list(Store(folder / "store").results())) == 3
+    assert (
+        back_up(toy.store, folder, Parts(prune=True)).removed == 0 and len(list(Store(folder / "store").results())) == 3
+    )
 
 
 def test_folders_that_are_no_place_for_a_back_up_are_refused(toy):
@@ -130,9 +142,16 @@ def _downgraded(database: Path, env: dict[str, str]) -> tuple[str, str]:
     """The schema before and after one of Prefect's own steps back: a database as an earlier Prefect left it."""
     revision = lambda: sqlite3.connect(database).execute("SELECT version_num FROM alembic_version").fetchone()[0]  # noqa: E731
     newest = revision()
-    subprocess.run([sys.executable, "-m", "prefect", "server", "database", "downgrade", "-r=-1", "-y"], check=True, capture_output=True,
-                   env={**env, "PREFECT_HOME": str(database.parent),
-                        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}"})
+    subprocess.run(
+        [sys.executable, "-m", "prefect", "server", "database", "downgrade", "-r=-1", "-y"],
+        check=True,
+        capture_output=True,
+        env={
+            **env,
+            "PREFECT_HOME": str(database.parent),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
+        },
+    )
     return newest, revision()
 
 
@@ -156,7 +175,7 @@ def test_back_up_while_a_run_goes_on_and_restore_on_another_machine(tmp_path):
         refused = _twin(served.env, "restore", str(tmp_path / "backup"))
         assert refused.returncode == 5 and "a `twin serve`" in refused.stderr
     finally:
-        served.kill_everything()                                         # the machine is lost
+        served.kill_everything()  # the machine is lost
     env = {**served.env, "TWIN_STORE": str(tmp_path / "two" / "store")}
     told = _twin(env, "restore", str(tmp_path / "backup"))
     assert told.returncode == 0 and "5 copied" in told.stdout, told.stderr
@@ -165,7 +184,7 @@ def test_back_up_while_a_run_goes_on_and_restore_on_another_machine(tmp_path):
     new = Served(tmp_path / "two", TOY, runs=1)
     try:
         assert new.auth == served.auth and new.flow_run(done["id"])["state_name"] == "Completed"
-        new.retry(under_way["id"])                                       # by itself after three times TWIN_LOST_AFTER_S
+        new.retry(under_way["id"])  # by itself after three times TWIN_LOST_AFTER_S
         new.wait_for(under_way["id"], "Completed")
         assert {s: new.count(s) for s in "abcd"} == {"a": 0, "b": 1, "c": 1, "d": 1}
         assert "nightly" in _twin(new.env, "schedule", "--list").stdout

@@ -42,7 +42,7 @@ class _Server:
     async def read_flow_runs(self, flow_run_filter, limit):
         self._maybe_down()
         numbers = flow_run_filter.id.any_
-        assert len(numbers) <= min(limit, 200)                         # what Prefect's API gives at a time
+        assert len(numbers) <= min(limit, 200)  # what Prefect's API gives at a time
         for number in numbers:
             self.asked[number] += 1
             if self.asked[number] == 2:
@@ -102,17 +102,17 @@ def test_a_thousand_captures_are_started_once_each_and_a_few_at_a_time(server):
 
 def test_a_run_that_is_under_way_is_joined_and_one_that_ended_is_tried_once_more_per_attempt(server):
     captures = _captures("cup")
-    _outcomes(captures)                                       # the watcher's run, say; it ended, but the twin is gone
+    _outcomes(captures)  # the watcher's run, say; it ended, but the twin is gone
     assert len(server.keys) == 1
     _outcomes(captures)
-    assert len(server.keys) == 2                              # so the batch tries with a key of its own
-    _outcomes(captures, attempt=2)                            # Retry of the batch
+    assert len(server.keys) == 2  # so the batch tries with a key of its own
+    _outcomes(captures, attempt=2)  # Retry of the batch
     assert len(server.keys) == 3
-    _outcomes(captures, attempt=3, again=True)                # the plain key is left out, and two of the batch's own have ended
+    _outcomes(captures, attempt=3, again=True)  # the plain key is left out, and two of the batch's own have ended
     assert len(server.keys) == 4
     server.states[server.keys[next(reversed(server.keys))]] = "Scheduled"
     server.asked.clear()
-    _outcomes(captures, attempt=4)                            # brought back after a crash: what was started before it still runs
+    _outcomes(captures, attempt=4)  # brought back after a crash: what was started before it still runs
     assert len(server.keys) == 4
 
 
@@ -142,7 +142,10 @@ def test_the_page_shows_failures_first_and_figures(tmp_path):
     outcomes = [Outcome("cup", "Completed", 61.5, out=str(twin)), bad]
     text = write_summary(outcomes, tmp_path / "twins", under_way=2).read_text()
     assert text.index("&lt;jug&gt;") < text.index("cup/report.html") and "no pair can be read" in text
-    assert all(x in text for x in ("38 of 40", "0.21", "31.26", "70 x 200 x 90", "61.5", "1 failed, 1 completed, 2 under way", "refresh"))
+    assert all(
+        x in text
+        for x in ("38 of 40", "0.21", "31.26", "70 x 200 x 90", "61.5", "1 failed, 1 completed, 2 under way", "refresh")
+    )
     assert "refresh" not in write_summary(outcomes, tmp_path / "twins").read_text()
     assert outcomes[0].row()["frames posed"] == "38 of 40" and outcomes[1].row()["reason"] == "no pair can be read"
 
@@ -155,7 +158,9 @@ def test_arrivals_are_started_once_and_as_far_as_there_is_room(tmp_path, monkeyp
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("TWIN_SETTLE_S", "0")
     started, waiting = [], []
-    monkeypatch.setattr(arrivals, "run_deployment", lambda name, parameters, **more: started.append(Path(parameters["capture"]).name))
+    monkeypatch.setattr(
+        arrivals, "run_deployment", lambda name, parameters, **more: started.append(Path(parameters["capture"]).name)
+    )
     for k in range(arrivals.AT_ONCE + 7):
         folder = tmp_path / "TWIN_CAPTURES" / f"c{k:03d}"
         folder.mkdir(parents=True)
@@ -165,7 +170,7 @@ def test_arrivals_are_started_once_and_as_far_as_there_is_room(tmp_path, monkeyp
     assert len(started) == arrivals.AT_ONCE
     waiting += started
     watch.look()
-    assert len(started) == arrivals.AT_ONCE                       # those wait for a worker
+    assert len(started) == arrivals.AT_ONCE  # those wait for a worker
     waiting.clear()
     watch.look()
     watch.look()

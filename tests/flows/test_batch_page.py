@@ -25,7 +25,9 @@ def page(tmp_path_factory):
     for k in range(COUNT):
         out = folder / f"part{k:04d}"
         out.mkdir()
-        (out / "run.json").write_text(json.dumps({"schema_version": 1, "stages": {"bundle": {"metrics": {"rms_px": k / 1000}}}}))
+        (out / "run.json").write_text(
+            json.dumps({"schema_version": 1, "stages": {"bundle": {"metrics": {"rms_px": k / 1000}}}})
+        )
         bad = k % 100 == 0
         state, why = ("Failed", f"frame {k} of right/ is missing") if bad else ("Completed", "")
         outcomes.append(Outcome(out.name, state, 60.0 + k, why, str(out)))
@@ -35,7 +37,8 @@ def page(tmp_path_factory):
 
 def _shown(browser) -> list[str]:
     return browser.driver.execute_script(
-        "return [...document.querySelectorAll('tbody tr')].filter(r => !r.hidden).map(r => r.cells[1].textContent)")
+        "return [...document.querySelectorAll('tbody tr')].filter(r => !r.hidden).map(r => r.cells[1].textContent)"
+    )
 
 
 def _search(browser, words: str) -> None:
@@ -56,20 +59,20 @@ def _see(browser, count: int) -> None:
 def test_searched_narrowed_and_ordered(browser, page):
     browser.open(page.as_uri())
     assert len(_shown(browser)) == COUNT + 2 and browser.driver.title.startswith("Batch: ")
-    assert _shown(browser)[:2] == ["part0000", "part0100"]                            # failures first
+    assert _shown(browser)[:2] == ["part0000", "part0100"]  # failures first
     _search(browser, "part12 missing")
     _see(browser, 1)
     assert _shown(browser) == ["part1200"]
     _search(browser, "")
     _choose(browser, "Failed")
     _see(browser, 40)
-    browser.driver.refresh()                                                          # as while a batch goes on
+    browser.driver.refresh()  # as while a batch goes on
     _see(browser, 40)
     _choose(browser, "every status")
     browser.click("//th[normalize-space()='seconds']")
     assert _shown(browser)[:3] == ["<script>document.title='run'</script>", "=cmd|x", "part0000"]
     browser.click("//th[normalize-space()='seconds']")
-    assert _shown(browser)[0] == f"part{COUNT - 1}" and not browser.hosts()           # and nobody was asked for anything
+    assert _shown(browser)[0] == f"part{COUNT - 1}" and not browser.hosts()  # and nobody was asked for anything
 
 
 def test_what_is_shown_is_saved_as_csv(browser, page, tmp_path):
@@ -81,5 +84,5 @@ def test_what_is_shown_is_saved_as_csv(browser, page, tmp_path):
     table = browser.wait(lambda: (p := tmp_path / "batch.csv").exists() and p.stat().st_size and p)
     head, row = list(csv.reader(Path(table).open(newline="")))
     assert head[:3] == ["capture", "status", "seconds"] and "reprojection, px" in head
-    assert row[:3] == ["'=cmd|x", "Completed", "3.0"]                                 # not taken for a formula
+    assert row[:3] == ["'=cmd|x", "Completed", "3.0"]  # not taken for a formula
     assert browser.driver.find_element(By.TAG_NAME, "h1").text.startswith("Batch of")

@@ -19,8 +19,12 @@ from stages.core.remote_results import RemoteResults
 from stages.core.store import Store
 from tests.flows.conftest import Toy, wait_for
 
-pytest.importorskip("obstore", reason="obstore is not installed (pip install 'stereotwin[s3]'): the bucket is NOT tested")
-pytest.importorskip("moto.server", reason="moto is not installed (pip install 'moto[s3]' flask flask-cors): the bucket is NOT tested")
+pytest.importorskip(
+    "obstore", reason="obstore is not installed (pip install 'stereotwin[s3]'): the bucket is NOT tested"
+)
+pytest.importorskip(
+    "moto.server", reason="moto is not installed (pip install 'moto[s3]' flask flask-cors): the bucket is NOT tested"
+)
 
 from tests.core.s3_server import S3Server
 
@@ -51,7 +55,15 @@ def _twin(toy: Toy, *words: str, machine: str = "store") -> subprocess.Completed
 
 
 def _reconstruct(toy: Toy, machine: str = "store") -> dict:
-    done = _twin(toy, "reconstruct", str(toy.capture), "--out", str(toy.folder / f"twin-{machine}"), "--no-prefect", machine=machine)
+    done = _twin(
+        toy,
+        "reconstruct",
+        str(toy.capture),
+        "--out",
+        str(toy.folder / f"twin-{machine}"),
+        "--no-prefect",
+        machine=machine,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(_twin(toy, "status", "--json", machine=machine).stdout)
 
@@ -69,8 +81,9 @@ def test_computed_on_one_machine_and_taken_by_another(shared):
     assert set(shared.counts().values()) == {1} and all(s["cached"] for s in status["runs"][0]["stages"].values())
     for stage, fingerprint, folder in shared.store.results():
         other = Store(shared.folder / "elsewhere").artifact_dir(stage, fingerprint)
-        assert {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()} \
-            == {p.relative_to(other): p.read_bytes() for p in other.rglob("*") if p.is_file()}
+        assert {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()} == {
+            p.relative_to(other): p.read_bytes() for p in other.rglob("*") if p.is_file()
+        }
     assert status["not_in_bucket"] == 0 and not list((shared.folder / "elsewhere" / "tmp").glob("*"))
 
 
@@ -93,10 +106,10 @@ def test_a_kill_in_the_middle_of_an_upload_loses_nothing_and_leaves_no_half_resu
     uploading.send_signal(signal.SIGKILL)
     uploading.wait()
     (cut,) = remote.results()
-    assert not cut.written and 5 < len(cut.blobs) < 600                        # in the middle indeed
+    assert not cut.written and 5 < len(cut.blobs) < 600  # in the middle indeed
     other = Store(shared.folder / "elsewhere", remote=remote)
     assert other.find("a", fingerprint) is None and not list(other.results())
-    assert len(shared.store.lookup("a", fingerprint)["files"]) == 600          # here it is whole
+    assert len(shared.store.lookup("a", fingerprint)["files"]) == 600  # here it is whole
     assert shared.store.pending() == [("a", fingerprint)] and shared.store.send_pending() == 0
     assert other.find("a", fingerprint) == shared.store.find("a", fingerprint) is not None
     assert next(iter(remote.results())).written
@@ -127,7 +140,7 @@ def test_two_machines_that_made_the_same_result_agree_on_one(shared):
             manifests.append(store.publish("d", "d" * 64, place, ("d.txt",), {"seconds": 1.0}))
     assert manifests[0]["outputs"] == manifests[1]["outputs"]
     assert (second.artifact_dir("d", "d" * 64) / "d.txt").read_text() == "as the first found it"
-    with second.lock("d" * 64), second.workspace("d" * 64) as place:           # asked for again
+    with second.lock("d" * 64), second.workspace("d" * 64) as place:  # asked for again
         (place / "d.txt").write_text("computed anew")
         second.publish("d", "d" * 64, place, ("d.txt",), {"seconds": 1.0}, replace=True)
     shutil.rmtree(first.root / "artifacts")
@@ -142,7 +155,7 @@ def test_what_is_damaged_in_the_bucket_is_computed_again_and_mended_there(shared
     _reconstruct(shared, "elsewhere")
     assert shared.counts() == {"a": 1, "b": 2, "c": 1, "d": 1}
     _reconstruct(shared, "third")
-    assert shared.counts() == {"a": 1, "b": 2, "c": 1, "d": 1}                 # it was mended there
+    assert shared.counts() == {"a": 1, "b": 2, "c": 1, "d": 1}  # it was mended there
 
 
 def test_a_bucket_that_is_away_is_told_before_work_and_costs_no_result_after(shared, server):
@@ -150,13 +163,15 @@ def test_a_bucket_that_is_away_is_told_before_work_and_costs_no_result_after(sha
     shared.store.remote = remote
     server.stop()
     try:
-        refused = _twin(shared, "reconstruct", str(shared.capture), "--out", str(shared.folder / "twin"), "--no-prefect")
+        refused = _twin(
+            shared, "reconstruct", str(shared.capture), "--out", str(shared.folder / "twin"), "--no-prefect"
+        )
         assert refused.returncode == 5 and "TWIN_STORE_S3" in refused.stderr and "AWS_ENDPOINT_URL" in refused.stderr
         with shared.store.lock("c" * 64), shared.store.workspace("c" * 64) as place:
             (place / "c.txt").write_text("made while it was away")
             shared.store.publish("c", "c" * 64, place, ("c.txt",), {"seconds": 1.0})
         assert shared.store.pending() == [("c", "c" * 64)]
-        assert not clean_up(shared.store, Wish(keep_gb=0, twins_too=True)).folders           # it is nowhere else
+        assert not clean_up(shared.store, Wish(keep_gb=0, twins_too=True)).folders  # it is nowhere else
     finally:
         server.start()
     assert shared.store.send_pending() == 0 and [r.stage for r in remote.results()] == ["c"]
@@ -166,11 +181,11 @@ def test_cleaning_here_and_there(shared):
     _reconstruct(shared)
     assert _twin(shared, "clean", "--keep-gb", "0", "--twins-too").returncode == 0
     assert not list(shared.store.results()) and len(_bucket(shared)) == 4
-    _reconstruct(shared)                                                       # fetched, not computed
+    _reconstruct(shared)  # fetched, not computed
     assert set(shared.counts().values()) == {1} and len(list(shared.store.results())) == 4
     assert "would remove 4 folders" in _twin(shared, "clean", "--remote", "--older-than", "0", "--dry-run").stdout
     assert _twin(shared, "clean", "--remote", "--keep-gb", "0").returncode == 0
-    assert set(_bucket(shared)) == {"d"}                                       # the twin's own
+    assert set(_bucket(shared)) == {"d"}  # the twin's own
     assert _twin(shared, "clean", "--remote", "--older-than", "0").returncode == 0 and not _bucket(shared)
     assert len(list(shared.store.results())) == 4
 

@@ -18,8 +18,12 @@ from stages.core.remote_lease import RemoteLease, only_one_computes
 from stages.core.store import Store
 from tests.flows.conftest import Toy, wait_for
 
-pytest.importorskip("obstore", reason="obstore is not installed (pip install 'stereotwin[s3]'): the bucket is NOT tested")
-pytest.importorskip("moto.server", reason="moto is not installed (pip install 'moto[s3]' flask flask-cors): the bucket is NOT tested")
+pytest.importorskip(
+    "obstore", reason="obstore is not installed (pip install 'stereotwin[s3]'): the bucket is NOT tested"
+)
+pytest.importorskip(
+    "moto.server", reason="moto is not installed (pip install 'moto[s3]' flask flask-cors): the bucket is NOT tested"
+)
 
 from tests.core.s3_server import S3Server
 
@@ -53,7 +57,7 @@ def test_who_was_cut_off_notices_and_leaves_the_lease_of_the_other(bucket, caplo
     first, second = RemoteLease(bucket, "f" * 64, beat_s=0.1), RemoteLease(bucket, "f" * 64, beat_s=0.1)
     assert first.take()
     tag, _ = first.seen()
-    assert second.take(over=tag)                                          # it did not beat meanwhile
+    assert second.take(over=tag)  # it did not beat meanwhile
     with first, second:
         wait_for(lambda: "took this one for dead" in caplog.text)
         first.__exit__()
@@ -82,7 +86,7 @@ def test_a_result_that_came_meanwhile_is_not_computed(bucket):
         assert not mine and len(waited) == 2
     bucket.delete(["leases/" + "f" * 64])
     with only_one_computes(bucket, "f" * 64, 60.0, lambda: True, waited.append) as mine:
-        assert not mine and bucket.get("leases/" + "f" * 64) is None       # its maker had just given the lease back
+        assert not mine and bucket.get("leases/" + "f" * 64) is None  # its maker had just given the lease back
 
 
 def test_a_bucket_that_is_away_lets_all_compute(toy, server, bucket, monkeypatch):
@@ -96,8 +100,12 @@ def test_a_bucket_that_is_away_lets_all_compute(toy, server, bucket, monkeypatch
 def _start(toy: Toy, machine: str, **env: str) -> subprocess.Popen:
     """A run on a machine with a store of its own."""
     words = ["reconstruct", str(toy.capture), "--out", str(toy.folder / machine / "twin"), "--no-prefect"]
-    return subprocess.Popen([sys.executable, "-m", "flows.cli", *words], env={**os.environ, "TWIN_STORE": str(toy.folder / machine), **env},
-                            stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *words],
+        env={**os.environ, "TWIN_STORE": str(toy.folder / machine), **env},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def _twin(toy: Toy, machine: str) -> dict:
@@ -122,7 +130,7 @@ def test_the_lease_of_a_machine_that_died_is_taken_over(toy, bucket):
     wait_for(lambda: toy.counts()["b"], 240)
     toy.order("b", "")
     living = _start(toy, "two", TWIN_LOST_AFTER_S="15")
-    time.sleep(3.0)                                                        # it waits, because the other one lives
+    time.sleep(3.0)  # it waits, because the other one lives
     assert living.poll() is None and toy.counts()["b"] == 1
     dying.send_signal(signal.SIGKILL)
     dying.wait()

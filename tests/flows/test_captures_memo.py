@@ -25,7 +25,7 @@ def _do(draw: random.Random, root: Path) -> None:
     match draw.randint(0, 6):
         case 0 | 1:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "READY").touch()                            # of a folder of that name: its time
+            (folder / "READY").touch()  # of a folder of that name: its time
         case 2:
             (folder / "left").mkdir(parents=True, exist_ok=True)
         case 3:
@@ -44,7 +44,7 @@ def test_it_always_knows_what_a_look_would_find(tmp_path, seed):
     root.mkdir()
     for step in range(150):
         _do(draw, root)
-        time.sleep(0.006)                                         # a tick of the clock that folders' times are taken from
+        time.sleep(0.006)  # a tick of the clock that folders' times are taken from
         before = memo.changes
         assert memo.ready(root) == ready_captures(root), f"after step {step}"
         assert memo.ready(root) == ready_captures(root) and memo.changes <= before + 1
@@ -58,7 +58,7 @@ def test_a_folder_that_changed_a_moment_ago_is_read_again(tmp_path):
     (tmp_path / "cup").rmdir()
     (tmp_path / "jug").mkdir()
     (tmp_path / "jug" / "READY").touch()
-    os.utime(tmp_path, ns=(stamp, stamp))                         # as where times are coarse
+    os.utime(tmp_path, ns=(stamp, stamp))  # as where times are coarse
     assert [c.name for c in memo.ready(tmp_path)] == ["jug"]
 
 

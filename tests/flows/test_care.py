@@ -42,7 +42,9 @@ def _made(store: Store, stage: str, fingerprint: str, megabytes: int, age_s: flo
     folder.mkdir(parents=True)
     (folder / "data").write_bytes(b"x" * (megabytes * 1_000_000))
     files = {"data": {"sha256": digest_file(folder / "data"), "bytes": megabytes * 1_000_000}}
-    (folder / "manifest.json").write_text(json.dumps(seal({"stage": stage, "fingerprint": fingerprint}, files, ("data",))))
+    (folder / "manifest.json").write_text(
+        json.dumps(seal({"stage": stage, "fingerprint": fingerprint}, files, ("data",)))
+    )
     os.utime(folder, (time.time() - age_s,) * 2)
     return folder
 
@@ -58,16 +60,20 @@ def _recorded(store: Store, stage: str, fingerprint: str, state: str, age_s: flo
 
 def test_size_takes_what_was_not_used_for_longest(toy):
     store = toy.store
-    made = {name: _made(store, *name, 2, age) for name, age in
-            ((("a", "1"), 500), (("a", "2"), 400), (("b", "3"), 300), (("b", "4"), 200), (("d", "5"), 600))}
-    _recorded(store, "a", "1", "done", age_s=10)                          # made first, but used a moment ago
+    made = {
+        name: _made(store, *name, 2, age)
+        for name, age in ((("a", "1"), 500), (("a", "2"), 400), (("b", "3"), 300), (("b", "4"), 200), (("d", "5"), 600))
+    }
+    _recorded(store, "a", "1", "done", age_s=10)  # made first, but used a moment ago
     running = _recorded(store, "a", "2", "running")
     with RunRecords(store).hold(running), store.lock("4"):
-        assert clean_up(store, Wish(keep_gb=0.007), dry_run=True).folders == 2 and all(f.exists() for f in made.values())
+        assert clean_up(store, Wish(keep_gb=0.007), dry_run=True).folders == 2 and all(
+            f.exists() for f in made.values()
+        )
         clean_up(store, Wish(keep_gb=0.0095))
-        assert {k for k, f in made.items() if not f.exists()} == {("b", "3")}          # not the twin, though it is the oldest
+        assert {k for k, f in made.items() if not f.exists()} == {("b", "3")}  # not the twin, though it is the oldest
         clean_up(store, Wish(keep_gb=0.0))
-        assert {k[1] for k, f in made.items() if f.exists()} == {"2", "4", "5"}        # held twice, and the twin
+        assert {k[1] for k, f in made.items() if f.exists()} == {"2", "4", "5"}  # held twice, and the twin
         clean_up(store, Wish(keep_gb=0.0, twins_too=True))
         assert {k[1] for k, f in made.items() if f.exists()} == {"2", "4"}
         assert clean_up(store, Wish(intermediate=True)).held == 2
@@ -80,7 +86,7 @@ def test_a_served_store_is_kept_below_its_size(toy, monkeypatch):
     monkeypatch.setenv("TWIN_KEEP_GB", "0.003")
     keeper = Keeper.from_environment(toy.store)
     assert keeper.look().folders == 1 and new.exists() and not old.exists()
-    assert keeper.look() is None                                          # not every three seconds
+    assert keeper.look() is None  # not every three seconds
     for wrong in ("much", "-1", "nan"):
         monkeypatch.setenv("TWIN_KEEP_GB", wrong)
         with pytest.raises(ConfigError, match=r"TWIN_KEEP_GB|--keep-gb"):
@@ -96,7 +102,9 @@ def test_age_counts_from_the_last_use(toy):
     assert used.exists() and not old.exists()
 
 
-@pytest.mark.parametrize("wrong", [("--older-than", "-1"), ("--older-than", "nan"), ("--keep-gb", "-0.5"), ("--keep-gb", "inf")])
+@pytest.mark.parametrize(
+    "wrong", [("--older-than", "-1"), ("--older-than", "nan"), ("--keep-gb", "-0.5"), ("--keep-gb", "inf")]
+)
 def test_ages_and_sizes_that_would_take_everything_are_refused(toy, run, capsys, wrong):
     run()
     assert cli.main(["clean", *wrong]) == 2 and "0 or more" in capsys.readouterr().err
@@ -132,7 +140,7 @@ def test_the_log_lies_beside_the_twin_and_is_named_in_the_record(toy, run, capsy
     text = (toy.folder / "twin" / "run.log").read_text()
     assert "a: computing" in text and "d: computed" in text
     run()
-    assert "a: from the store" in (toy.folder / "twin" / "run.log").read_text()        # of this run, not of the one before
+    assert "a: from the store" in (toy.folder / "twin" / "run.log").read_text()  # of this run, not of the one before
     toy.order("c", "raise")
     assert run("c.gain=2") == 3
     record = RunRecords(toy.store).all()[0]
@@ -150,10 +158,16 @@ def test_metrics_after_runs(toy, run):
     run("c.gain=2")
     lines = (toy.store.root / "metrics.prom").read_text().splitlines()
     assert all(SAMPLE.match(x) for x in lines if not x.startswith("#"))
-    for line in ('twin_runs{state="done"} 2.0', 'twin_runs{state="failed"} 1.0', 'twin_runs{state="running"} 0.0',
-                 'twin_stage_failures{stage="c"} 1.0',
-                 'twin_stage_seconds_count{stage="d"} 1.0', 'twin_stage_from_store{stage="a"} 2.0', "twin_run_seconds_count 2.0",
-                 "twin_captures_waiting 1.0"):
+    for line in (
+        'twin_runs{state="done"} 2.0',
+        'twin_runs{state="failed"} 1.0',
+        'twin_runs{state="running"} 0.0',
+        'twin_stage_failures{stage="c"} 1.0',
+        'twin_stage_seconds_count{stage="d"} 1.0',
+        'twin_stage_from_store{stage="a"} 2.0',
+        "twin_run_seconds_count 2.0",
+        "twin_captures_waiting 1.0",
+    ):
         assert line in lines, line
     families = [x.split()[2] for x in lines if x.startswith("# TYPE")]
     assert len(families) == len(set(families)) and not list(toy.store.root.glob("*.partial"))
@@ -171,7 +185,11 @@ def test_metrics_of_an_empty_store_and_of_one_that_cannot_be_written(toy, monkey
 
 
 def test_schedule_says_the_password(monkeypatch, capsys, toy):
-    for name, value in (("TWIN_AUTH", "user:secret"), ("PREFECT_API_AUTH_STRING", ""), ("PREFECT_API_URL", "http://127.0.0.1:1/api")):
+    for name, value in (
+        ("TWIN_AUTH", "user:secret"),
+        ("PREFECT_API_AUTH_STRING", ""),
+        ("PREFECT_API_URL", "http://127.0.0.1:1/api"),
+    ):
         monkeypatch.setenv(name, value)
     os.environ.pop("PREFECT_API_AUTH_STRING")
     monkeypatch.setattr("flows.web.address.answers", lambda url, timeout_s: True)

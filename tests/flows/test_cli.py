@@ -29,7 +29,9 @@ def twin(toy, monkeypatch, capsys):
         out = capsys.readouterr()
         return code, out.out, out.err
 
-    run.reconstruct = lambda *more: run("reconstruct", str(toy.capture), "--out", str(toy.folder / "twin"), "--no-prefect", *more)
+    run.reconstruct = lambda *more: run(
+        "reconstruct", str(toy.capture), "--out", str(toy.folder / "twin"), "--no-prefect", *more
+    )
     return run
 
 
@@ -42,7 +44,9 @@ def _own_signals():
 
 def test_help_imports_nothing_heavy():
     code = f"import flows.cli.main, sys; flows.cli.main.parser().format_help(); print([m for m in {HEAVY} if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_reconstruct_names_twin_and_report(toy, twin):
@@ -50,7 +54,11 @@ def test_reconstruct_names_twin_and_report(toy, twin):
     assert code == 0 and str(toy.folder / "twin") in out and "report.html" in out
     assert (toy.folder / "twin" / "report.html").exists() and "note: toy warning" in err
     record = json.loads((toy.folder / "twin" / "run.json").read_text())
-    assert list(record["stages"]) == ["a", "b", "c", "d"] and record["profile"] == "standard" and record["capture"] == "capture"
+    assert (
+        list(record["stages"]) == ["a", "b", "c", "d"]
+        and record["profile"] == "standard"
+        and record["capture"] == "capture"
+    )
 
 
 def test_settings_after_options_and_their_errors(toy, twin):
@@ -64,8 +72,15 @@ def test_settings_after_options_and_their_errors(toy, twin):
     assert toy.counts() == {"a": 1, "b": 1, "c": 1, "d": 1}
 
 
-@pytest.mark.parametrize(("order", "code", "words"), [("raise", 3, "copy it again"), ("no weights", 6, "twin weights fetch"),
-                                                      ("kill 9", 5, "run the same command again"), ("fault", 1, "fault of the program")])
+@pytest.mark.parametrize(
+    ("order", "code", "words"),
+    [
+        ("raise", 3, "copy it again"),
+        ("no weights", 6, "twin weights fetch"),
+        ("kill 9", 5, "run the same command again"),
+        ("fault", 1, "fault of the program"),
+    ],
+)
 def test_exit_codes(toy, twin, order, code, words):
     toy.order("c", order)
     got, _, err = twin.reconstruct()
@@ -94,7 +109,7 @@ def test_resume_after_failure_runs_only_what_is_missing(toy, twin):
     assert "failed" in out and "2/4 stages done: a b c:failed" in out and "memory" in out
     toy.order("c", "")
     assert twin("resume", "--no-prefect")[0] == 0
-    assert toy.counts() == {"a": 1, "b": 1, "c": 2, "d": 1}        # also what --force asked for is not done twice
+    assert toy.counts() == {"a": 1, "b": 1, "c": 2, "d": 1}  # also what --force asked for is not done twice
     _, out, _ = twin("status")
     assert out.count("capture ->") == 1 and "done" in out
     data = json.loads(twin("status", "--json")[1])
@@ -105,7 +120,11 @@ def test_resume_after_failure_runs_only_what_is_missing(toy, twin):
 def test_status_shows_the_verdict(toy, twin):
     assert twin.reconstruct()[0] == 0
     path = toy.folder / "twin" / "run.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "verdict": {"word": "partial", "line": "partial: the mesh is open"}}))
+    path.write_text(
+        json.dumps(
+            {**json.loads(path.read_text()), "verdict": {"word": "partial", "line": "partial: the mesh is open"}}
+        )
+    )
     assert "partial: the mesh is open" in twin("status")[1]
 
 
@@ -147,22 +166,44 @@ def test_inspect_says_why(toy, twin):
 def test_kill_of_everything_and_resume(toy):
     """A real process, kill -9, then `twin resume`: the run shows as died, and only what was missing runs."""
     toy.order("c", "sleep 60")
-    command = [sys.executable, "-m", "flows.cli", "reconstruct", str(toy.capture), "--out", str(toy.folder / "twin"), "--no-prefect"]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "reconstruct",
+        str(toy.capture),
+        "--out",
+        str(toy.folder / "twin"),
+        "--no-prefect",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     child = toy.wait_started("c")
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     wait_for(lambda: not Path(f"/proc/{child}").exists())
-    status = subprocess.run([sys.executable, "-m", "flows.cli", "status"], capture_output=True, text=True, check=True).stdout
+    status = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "status"], capture_output=True, text=True, check=True
+    ).stdout
     assert "died" in status and "c:running" not in status
     toy.order("c", "")
-    subprocess.run([sys.executable, "-m", "flows.cli", "resume", "--last", "--no-prefect"], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "flows.cli", "resume", "--last", "--no-prefect"], check=True, capture_output=True
+    )
     assert toy.counts() == {"a": 1, "b": 1, "c": 2, "d": 1}
 
 
 def test_polite_end(toy):
     toy.order("b", "sleep 60")
-    command = [sys.executable, "-m", "flows.cli", "reconstruct", str(toy.capture), "--out", str(toy.folder / "twin"), "--no-prefect"]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "reconstruct",
+        str(toy.capture),
+        "--out",
+        str(toy.folder / "twin"),
+        "--no-prefect",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     toy.wait_started("b")
     process.send_signal(signal.SIGTERM)
@@ -208,7 +249,12 @@ def test_out_is_checked_before_any_work(toy, twin, monkeypatch):
     (toy.folder / "thesis").mkdir()
     (toy.folder / "thesis" / "thesis.tex").write_text("years of work")
     out = lambda where: twin("reconstruct", str(toy.capture), "--out", str(where), "--no-prefect")  # noqa: E731
-    for where, words in (("file", "is a file"), ("file/below", "is not a folder"), ("thesis", "no twin"), ("capture", "no twin")):
+    for where, words in (
+        ("file", "is a file"),
+        ("file/below", "is not a folder"),
+        ("thesis", "no twin"),
+        ("capture", "no twin"),
+    ):
         code, _, err = out(toy.folder / where)
         assert code == 5 and words in err and "--out" in err, where
     code, _, err = out("/proc/nothing/here")
@@ -221,7 +267,9 @@ def test_out_is_checked_before_any_work(toy, twin, monkeypatch):
 
 def test_a_run_without_prefect_does_not_wait_for_its_import(toy):
     words = ["reconstruct", str(toy.capture), "--out", str(toy.folder / "twin"), "--no-prefect"]
-    code = f"import flows.cli.main, sys; code = flows.cli.main.main({words}); sys.exit(code or 'prefect' in sys.modules)"
+    code = (
+        f"import flows.cli.main, sys; code = flows.cli.main.main({words}); sys.exit(code or 'prefect' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "report.html" in done.stdout, done.stderr
 
@@ -231,16 +279,22 @@ def test_first_line_comes_before_prefect(toy, twin):
     assert err.splitlines()[0] == f"{toy.capture} -> {toy.folder / 'twin'} (preview)"
 
 
-@pytest.mark.parametrize(("words", "near"), [(("recontruct", "x"), "Did you mean reconstruct?"), (("status", "--al"), ""),
-                                             (("reconstruct", "x", "--out", "y", "--profile", "standart"), "Did you mean standard?"),
-                                             (("reconstruct", "x", "--out", "y", "--untill=b"), "Did you mean --until?")])
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (("recontruct", "x"), "Did you mean reconstruct?"),
+        (("status", "--al"), ""),
+        (("reconstruct", "x", "--out", "y", "--profile", "standart"), "Did you mean standard?"),
+        (("reconstruct", "x", "--out", "y", "--untill=b"), "Did you mean --until?"),
+    ],
+)
 def test_what_is_mistyped_gets_a_suggestion(twin, capsys, words, near):
     if near:
         with pytest.raises(SystemExit) as usage:
             twin(*words)
         assert usage.value.code == 2 and near in capsys.readouterr().err
     else:
-        assert twin(*words)[0] == 0                                # an unambiguous beginning will do
+        assert twin(*words)[0] == 0  # an unambiguous beginning will do
 
 
 def test_version_without_any_command(capsys):
@@ -254,7 +308,12 @@ def test_quiet_and_json(toy, twin):
     assert code == 0 and err == "" and "report.html" in out
     code, out, _ = twin.reconstruct("--json", "--quiet")
     found = json.loads(out)
-    assert code == 0 and found["twin"] == str(toy.folder / "twin") and Path(found["report"]).exists() and found["verdict"] is None
+    assert (
+        code == 0
+        and found["twin"] == str(toy.folder / "twin")
+        and Path(found["report"]).exists()
+        and found["verdict"] is None
+    )
     assert json.loads(twin.reconstruct("--until", "b", "--json")[1])["twin"] is None
 
 
@@ -284,7 +343,11 @@ def test_every_kind_of_error_has_an_exit_code_that_says_whose_fault_it_was():
     kinds = {n: c for n, c in vars(errors).items() if isinstance(c, type) and issubclass(c, errors.TwinError)}
     assert set(kinds) == set(cli.EXIT_CODES)
     assert {n: cli.EXIT_CODES[n] for n in ("CaptureError", "StageError", "MachineError", "TwinError")} == {
-        "CaptureError": 3, "StageError": 4, "MachineError": 5, "TwinError": 5}
+        "CaptureError": 3,
+        "StageError": 4,
+        "MachineError": 5,
+        "TwinError": 5,
+    }
     assert "Exit codes say whose fault it was" in cli.parser().format_help()
 
 
@@ -310,7 +373,9 @@ def test_colours_are_for_terminals_whose_reader_wants_them(monkeypatch):
 
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert "\x1b[32mdepth" in said(_Terminal()) and "\x1b[33m" in said(_Terminal()) and "\x1b" not in said(io.StringIO())
+    assert (
+        "\x1b[32mdepth" in said(_Terminal()) and "\x1b[33m" in said(_Terminal()) and "\x1b" not in said(io.StringIO())
+    )
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in said(_Terminal()) and "note: dark" in said(_Terminal())
     from flows.ui.colour import bar

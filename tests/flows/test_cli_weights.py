@@ -23,8 +23,15 @@ def twin(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("TWIN_WEIGHTS", str(tmp_path / "weights"))
     (tmp_path / "weights").mkdir()
-    entry = {"title": "a toy", "page": "https://example.org", "licence": "Research only", "commercial": False, "download": "toy.onnx",
-             "sha256": DIGEST, "instead": "the plain method"}
+    entry = {
+        "title": "a toy",
+        "page": "https://example.org",
+        "licence": "Research only",
+        "commercial": False,
+        "download": "toy.onnx",
+        "sha256": DIGEST,
+        "instead": "the plain method",
+    }
     (tmp_path / "weights/registry.yaml").write_text(json.dumps({"toy": entry}))
 
     def run(*words: str) -> tuple[int, str, str]:
@@ -57,8 +64,15 @@ def test_fetch_as_a_user_does_it(twin, tmp_path, monkeypatch):
     monkeypatch.setattr("stages.core.weight_files.time.sleep", lambda seconds: None)
     content = bytes(range(256)) * 500
     digest = hashlib.sha256(content).hexdigest()
-    entry = {"title": "a toy", "page": "https://example.org/toy", "licence": "MIT", "commercial": True, "download": "big.onnx",
-             "sha256": digest, "bytes": len(content)}
+    entry = {
+        "title": "a toy",
+        "page": "https://example.org/toy",
+        "licence": "MIT",
+        "commercial": True,
+        "download": "big.onnx",
+        "sha256": digest,
+        "bytes": len(content),
+    }
     with Server() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_address[1]}/big.onnx"
@@ -66,7 +80,9 @@ def test_fetch_as_a_user_does_it(twin, tmp_path, monkeypatch):
         server.content, server.cut_after = content, 10_000
         code, _, err = twin("weights", "fetch", "big")
         assert code == 6 and "broke after 50,000 bytes" in err and "goes on from there" in err
-        assert (tmp_path / "weights/big.onnx.part").stat().st_size == 50_000 and not (tmp_path / "weights/big.onnx").exists()
+        assert (tmp_path / "weights/big.onnx.part").stat().st_size == 50_000 and not (
+            tmp_path / "weights/big.onnx"
+        ).exists()
         server.cut_after = None
         code, out, _ = twin("weights", "fetch", "big")
         assert code == 0 and "MIT" in out and server.ranges[-1] == "bytes=50000-"
@@ -75,9 +91,16 @@ def test_fetch_as_a_user_does_it(twin, tmp_path, monkeypatch):
         assert code == 0 and "already there" in out and len(server.ranges) == 6
         server.shutdown()
     (tmp_path / "weights/big.onnx").unlink()
-    code, _, err = twin("weights", "fetch", "big")                                 # nobody answers any more
+    code, _, err = twin("weights", "fetch", "big")  # nobody answers any more
     assert code == 6 and "cannot be reached" in err
-    for part in ("HTTPS_PROXY", "--from FOLDER", f"{len(content):,} bytes", digest, address, "`twin weights add big.onnx`"):
+    for part in (
+        "HTTPS_PROXY",
+        "--from FOLDER",
+        f"{len(content):,} bytes",
+        digest,
+        address,
+        "`twin weights add big.onnx`",
+    ):
         assert part in err, part
     (tmp_path / "stick").mkdir()
     (tmp_path / "stick/big.onnx").write_bytes(b"not it")
@@ -112,13 +135,27 @@ def test_a_library_that_settings_ask_for_counts_as_weights_do(twin, synthetic_ca
     records.save(record)
     code, out, err = twin("licences", record.id, "--commercial")
     assert code == 2 and "nvdiffrast" in out and "instead of nvdiffrast use texture.refine=raycast" in err
-    words = ("reconstruct", str(synthetic_capture), "--out", str(tmp_path / "twin"), "--no-prefect", "texture.refine=nvdiffrast")
+    words = (
+        "reconstruct",
+        str(synthetic_capture),
+        "--out",
+        str(tmp_path / "twin"),
+        "--no-prefect",
+        "texture.refine=nvdiffrast",
+    )
     code, out, err = twin(*words, "licence=commercial")
     assert code == 2 and "does not permit library nvdiffrast" in err and "rectify" not in out
 
 
 def test_a_run_that_lacks_weights_says_so_before_any_work(twin, synthetic_capture, tmp_path):
-    words = ("reconstruct", str(synthetic_capture), "--out", str(tmp_path / "twin"), "--no-prefect", "depth.method=onnx")
+    words = (
+        "reconstruct",
+        str(synthetic_capture),
+        "--out",
+        str(tmp_path / "twin"),
+        "--no-prefect",
+        "depth.method=onnx",
+    )
     code, out, err = twin(*words, "depth.onnx_weights=toy")
     assert code == 6 and "rectify" not in out and "not on this machine" in err
     code, _, err = twin(*words, "depth.onnx_weights=toy", "licence=commercial")

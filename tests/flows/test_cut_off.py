@@ -35,9 +35,13 @@ class _Other:
 
     def __init__(self, served: Served) -> None:
         command = [sys.executable, "-P", "-m", "flows.serve.part", str(os.getpid()), "worker", "twin", "1"]
-        own = {"TWIN_MACHINE": "suspended", "PREFECT_HOME": str(served.folder / "home"), "PREFECT_API_URL": served.api_url,
-               "PREFECT_API_AUTH_STRING": served.auth,
-               "PREFECT_WORKER_QUERY_SECONDS": "1"}
+        own = {
+            "TWIN_MACHINE": "suspended",
+            "PREFECT_HOME": str(served.folder / "home"),
+            "PREFECT_API_URL": served.api_url,
+            "PREFECT_API_AUTH_STRING": served.auth,
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+        }
         with (served.folder / "suspended.log").open("w") as log:
             self.worker = subprocess.Popen(command, env={**served.env, **own}, stdout=log, stderr=log)
 
@@ -72,7 +76,7 @@ def served(tmp_path) -> Iterator[Served]:
 @pytest.mark.slow
 def test_who_comes_back_after_another_has_finished_the_run_changes_nothing(served, tmp_path):
     store, own = Store(served.store), served.part("worker\0twin\0")
-    os.kill(own, signal.SIGSTOP)                             # so that the other one takes the run
+    os.kill(own, signal.SIGSTOP)  # so that the other one takes the run
     other = _Other(served)
     try:
         (served.folder / "b.do").write_text("sleep 12")
@@ -87,10 +91,10 @@ def test_who_comes_back_after_another_has_finished_the_run_changes_nothing(serve
         os.kill(own, signal.SIGCONT)
         served.wait_for(run, "Completed")
         twin, record = _twin(served), RunRecords(store).find(flow_run=run)
-        served.wait(lambda: not list(leases_folder(store).glob("*.lease")))        # removed by the judge: the run is over
+        served.wait(lambda: not list(leases_folder(store).glob("*.lease")))  # removed by the judge: the run is over
         other.send(signal.SIGCONT)
-        served.wait(lambda: not at_it.intersection(other.processes()))             # its flow process finds that, and ends
-        time.sleep(6)                                                              # the worker reports the end of a process after five
+        served.wait(lambda: not at_it.intersection(other.processes()))  # its flow process finds that, and ends
+        time.sleep(6)  # the worker reports the end of a process after five
         now = served.flow_run(run)
         assert now["state_name"] == "Completed" and now["run_count"] == 2, now["state"]
         assert record.state == "done" and RunRecords(store).find(flow_run=run) == record
@@ -127,7 +131,9 @@ print("still mine", flush=True)
 @pytest.mark.parametrize("other_is", ["at it", "done"])
 def test_a_process_that_was_stopped_ends_before_it_makes_anything_known(tmp_path, other_is):
     """Not only at its next beat: what it has computed meanwhile would reach server, record and twin before that."""
-    child = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+    )
     assert child.stdout.readline() == "in\n"
     os.kill(child.pid, signal.SIGSTOP)
     wait_for(lambda: psutil.Process(child.pid).status() == psutil.STATUS_STOPPED)
@@ -145,9 +151,21 @@ def test_a_process_that_was_stopped_ends_before_it_makes_anything_known(tmp_path
     assert child.wait(20) == 0 and child.stdout.read() == "" and not lease.path.exists()
 
 
-@pytest.mark.parametrize(("state", "run_count", "over"), [
-    ("RUNNING", 1, False), ("CANCELLING", 1, False), ("CRASHED", 1, False), ("RUNNING", 2, True), ("COMPLETED", 1, True),
-    ("COMPLETED", 2, True), ("FAILED", 2, True), ("SCHEDULED", 1, True), ("PENDING", 1, True), ("CANCELLED", 1, True)])
+@pytest.mark.parametrize(
+    ("state", "run_count", "over"),
+    [
+        ("RUNNING", 1, False),
+        ("CANCELLING", 1, False),
+        ("CRASHED", 1, False),
+        ("RUNNING", 2, True),
+        ("COMPLETED", 1, True),
+        ("COMPLETED", 2, True),
+        ("FAILED", 2, True),
+        ("SCHEDULED", 1, True),
+        ("PENDING", 1, True),
+        ("CANCELLED", 1, True),
+    ],
+)
 def test_the_server_knows_whether_an_attempt_is_over(state, run_count, over):
     from prefect.client.schemas.objects import State
 

@@ -20,18 +20,48 @@ from flows.ui.form_schema import offered_captures
 from stages.core.errors import StoreError
 from tests.flows.conftest import make_capture
 
-FINE = {"schema_version": 1, "id": "bad", "request": {"capture": "/c", "out": "/o"}, "state": "done", "stages": {"a": {"state": "done"}}}
+FINE = {
+    "schema_version": 1,
+    "id": "bad",
+    "request": {"capture": "/c", "out": "/o"},
+    "state": "done",
+    "stages": {"a": {"state": "done"}},
+}
 DAMAGED = {
-    "null": b"null", "list": b"[]", "number": b"17", "empty": b"", "cut off": b'{"schema_version": 1, "id": "ba', "not text": b"\xff\xfe{}",
-    "deep": b"[" * 200_000, "long number": b'{"schema_version": ' + b"9" * 10_000 + b"}", "no version": b'{"id": "bad"}',
-    **{name: json.dumps({**FINE, **change}).encode() for name, change in {
-        "newer version": {"schema_version": SCHEMA_VERSION + 1}, "version as text": {"schema_version": "1"}, "other id": {"id": "../../x"},
-        "request null": {"request": None}, "request list": {"request": []}, "capture null": {"request": {"capture": None, "out": "/o"}},
-        "not UTF-8": {"request": {"capture": "/caf\udce9", "out": "/o"}}, "settings": {"request": {**FINE["request"], "settings": 5}},
-        "profile": {"request": {**FINE["request"], "profile": "best"}}, "state": {"state": "well"}, "stages list": {"stages": []},
-        "stage null": {"stages": {"a": None}}, "started": {"started": "yesterday"}, "started never": {"started": float("nan")},
-        "started late": {"started": 1e300}, "fingerprint": {"stages": {"a": {"fingerprint": "../../../etc"}}},
-        "stage name": {"stages": {"../a": {"state": "done"}}}, "error": {"error": {}}, "seconds": {"seconds": -1}}.items()}}
+    "null": b"null",
+    "list": b"[]",
+    "number": b"17",
+    "empty": b"",
+    "cut off": b'{"schema_version": 1, "id": "ba',
+    "not text": b"\xff\xfe{}",
+    "deep": b"[" * 200_000,
+    "long number": b'{"schema_version": ' + b"9" * 10_000 + b"}",
+    "no version": b'{"id": "bad"}',
+    **{
+        name: json.dumps({**FINE, **change}).encode()
+        for name, change in {
+            "newer version": {"schema_version": SCHEMA_VERSION + 1},
+            "version as text": {"schema_version": "1"},
+            "other id": {"id": "../../x"},
+            "request null": {"request": None},
+            "request list": {"request": []},
+            "capture null": {"request": {"capture": None, "out": "/o"}},
+            "not UTF-8": {"request": {"capture": "/caf\udce9", "out": "/o"}},
+            "settings": {"request": {**FINE["request"], "settings": 5}},
+            "profile": {"request": {**FINE["request"], "profile": "best"}},
+            "state": {"state": "well"},
+            "stages list": {"stages": []},
+            "stage null": {"stages": {"a": None}},
+            "started": {"started": "yesterday"},
+            "started never": {"started": float("nan")},
+            "started late": {"started": 1e300},
+            "fingerprint": {"stages": {"a": {"fingerprint": "../../../etc"}}},
+            "stage name": {"stages": {"../a": {"state": "done"}}},
+            "error": {"error": {}},
+            "seconds": {"seconds": -1},
+        }.items()
+    },
+}
 
 
 @pytest.fixture
@@ -49,7 +79,9 @@ def twin(toy, monkeypatch, capsys):
         return out.out
 
     twins = toy.folder / "twins"
-    run.make = lambda capture, *more: run("reconstruct", str(capture), "--out", str(twins / capture.name), "--no-prefect", *more)
+    run.make = lambda capture, *more: run(
+        "reconstruct", str(capture), "--out", str(twins / capture.name), "--no-prefect", *more
+    )
     return run
 
 
@@ -68,7 +100,9 @@ def test_a_bad_run_record_is_named_and_goes_when_it_is_old(toy, twin):
     path = toy.store.root / "runs" / "bad.json"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"null")
-    assert "runs/bad.json: " in twin("status") and any("bad.json" in note for note in json.loads(twin("status", "--json"))["notes"])
+    assert "runs/bad.json: " in twin("status") and any(
+        "bad.json" in note for note in json.loads(twin("status", "--json"))["notes"]
+    )
     assert "runs/bad.json: " in twin("clean", "--older-than", "1") and path.exists()
     os.utime(path, (1, 1))
     assert "1 run records" in twin("clean", "--older-than", "1") and not path.exists()
@@ -87,15 +121,25 @@ def test_everything_runs_beside_all_of_them(toy, twin, caplog):
     twin("resume", "--no-prefect")
     twin("clean", "--keep-gb", "100")
     out = twin("status", "--all")
-    assert out.count("a run's record is left out") == len(DAMAGED) + 3 and "caf\\xe9" in out and "no regular file" in out
+    assert (
+        out.count("a run's record is left out") == len(DAMAGED) + 3 and "caf\\xe9" in out and "no regular file" in out
+    )
     assert cli.main(["resume", "folder"]) == 5 and cli.main(["inspect", "pipe", "a"]) == 5
 
 
 def test_a_newer_versions_fields_are_ignored(toy, twin):
     path = toy.store.root / "runs" / "bad.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({**FINE, "mood": "fine", "stages": {"a": {"state": "done", "colour": 3}},
-                                "request": {**FINE["request"], "speed": 9}}))
+    path.write_text(
+        json.dumps(
+            {
+                **FINE,
+                "mood": "fine",
+                "stages": {"a": {"state": "done", "colour": 3}},
+                "request": {**FINE["request"], "speed": 9},
+            }
+        )
+    )
     record = RunRecords(toy.store).load("bad")
     assert record.done() == ["a"] and "speed" not in record.request and record.request["profile"] == "standard"
 
@@ -113,10 +157,18 @@ def test_what_a_run_holds_whose_record_cannot_be_read_stays(toy, twin):
     assert not list(toy.store.results())
 
 
-BAD_TWINS = {"null": "null", "list": "[1]", "asked null": '{"schema_version": 1, "profile": "standard", "asked": null}', "cut off": "{",
-             "asked text": '{"schema_version": 1, "asked": "yes"}', "stages": '{"schema_version": 1, "stages": [1]}',
-             "started": '{"schema_version": 1, "asked": {"started": []}}', "settings": '{"schema_version": 1, "asked": {"settings": null}}',
-             "frames": '{"schema_version": 1, "stages": {"track": {"frames": {"ok": "all"}}}}', "newer": '{"schema_version": 2}'}
+BAD_TWINS = {
+    "null": "null",
+    "list": "[1]",
+    "asked null": '{"schema_version": 1, "profile": "standard", "asked": null}',
+    "cut off": "{",
+    "asked text": '{"schema_version": 1, "asked": "yes"}',
+    "stages": '{"schema_version": 1, "stages": [1]}',
+    "started": '{"schema_version": 1, "asked": {"started": []}}',
+    "settings": '{"schema_version": 1, "asked": {"settings": null}}',
+    "frames": '{"schema_version": 1, "stages": {"track": {"frames": {"ok": "all"}}}}',
+    "newer": '{"schema_version": 2}',
+}
 
 
 @pytest.mark.parametrize("name", BAD_TWINS)
@@ -160,10 +212,12 @@ def test_a_name_that_is_not_utf_8_is_passed_over_and_named(toy, twin, monkeypatc
     assert "caf\\xe9: its name is not UTF-8" in twin("status")
     monkeypatch.setenv("TWIN_SETTLE_S", "0")
     started = []
-    monkeypatch.setattr(arrivals, "run_deployment", lambda name, parameters, **more: started.append(Path(parameters["capture"]).name))
+    monkeypatch.setattr(
+        arrivals, "run_deployment", lambda name, parameters, **more: started.append(Path(parameters["capture"]).name)
+    )
     watch = arrivals.Arrivals(SimpleNamespace(read_flow_runs=lambda **more: []), toy.store)
     assert [line for line in watch.look() if "caf\\xe9" in line] and started == ["cup", "jug"]
-    assert watch.look() == [] and len(started) == 2                             # told once
+    assert watch.look() == [] and len(started) == 2  # told once
     assert cli.main(["reconstruct", str(strange), "--out", str(toy.folder / "out"), "--no-prefect"]) == 3
 
 
@@ -182,7 +236,9 @@ def test_a_capture_that_the_server_refuses_does_not_hold_up_the_others(toy, monk
     def start(name, parameters, **more):
         if parameters["capture"].endswith("bad"):
             request = httpx.Request("POST", "http://server")
-            raise PrefectHTTPStatusError("refused", request=request, response=httpx.Response(409, text="too long", request=request))
+            raise PrefectHTTPStatusError(
+                "refused", request=request, response=httpx.Response(409, text="too long", request=request)
+            )
         started.append(parameters["capture"])
 
     monkeypatch.setattr(arrivals, "run_deployment", start)

@@ -39,7 +39,7 @@ def installation(tmp_path_factory):
     (folder / "captures").mkdir()
     places = {"TWIN_STORE": "store", "TWIN_CAPTURES": "captures", "TWIN_TWINS": "twins", "TOY_FOLDER": "."}
     shared = {k: str(folder / v) for k, v in places.items()}
-    planning = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}           # once a minute by itself
+    planning = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}  # once a minute by itself
     with cluster.running_cluster(folder, {**shared, **TOY, **planning}, workers=False) as running:
         yield running
 
@@ -75,11 +75,15 @@ def _runs_until(running: cluster.Cluster, number: str, *states: str) -> dict:
 
 def _start_run(running: cluster.Cluster, deployment: str, **parameters: str) -> str:
     found = running.api("a", f"/deployments/name/{named(deployment)}")["id"]
-    return running.api("a", f"/deployments/{found}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}})["id"]
+    return running.api(
+        "a", f"/deployments/{found}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+    )["id"]
 
 
 @contextlib.contextmanager
-def _worker(running: cluster.Cluster, part: str, command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen]:
+def _worker(
+    running: cluster.Cluster, part: str, command: list[str], environment: dict[str, str]
+) -> Iterator[subprocess.Popen]:
     """Stopped as compose and systemd stop it, so that it is not there in the next test."""
     process = running.machines["a"].start(part, command, environment)
     try:
@@ -97,7 +101,9 @@ def test_a_killed_flow_process_and_a_retry_at_once(installation, command: Callab
         run, stage = _slow_run(installation, machine.folder.parent, part)
         os.kill(flow_process_of(stage), signal.SIGKILL)
         _runs_until(installation, run, "Crashed")
-        installation.api("a", f"/flow_runs/{run}/set_state", {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True})
+        installation.api(
+            "a", f"/flow_runs/{run}/set_state", {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True}
+        )
         done = _runs_until(installation, run, "Completed", "Failed", "Crashed")
         assert done["state_name"] == "Completed" and done["run_count"] == 2, machine.said(part)[-3000:]
         assert worker.poll() is None, machine.said(part)[-3000:]
@@ -111,7 +117,7 @@ def _slow_run(running: cluster.Cluster, folder: Path, name: str) -> tuple[str, i
     began = len(_pids(folder))
     (folder / "b.do").write_text("sleep 300")
     capture = make_capture(folder / "captures" / name)
-    for file in ("text", "calibration.json"):                # or the store would have the stages of the capture before
+    for file in ("text", "calibration.json"):  # or the store would have the stages of the capture before
         (capture / file).write_text(json.dumps({"name": name}))
     run = _start_run(running, "reconstruct-capture", capture=str(capture))
     stage = cluster.wait_until(lambda: (pids := _pids(folder))[began:] and pids[-1], PATIENCE_S)
@@ -129,12 +135,23 @@ def test_a_schedule_starts_a_real_run_on_postgresql(installation):
     deployment = installation.api("a", "/deployments/name/reconstruct-batch/all-ready-captures")["id"]
     due = datetime.now(UTC) + timedelta(seconds=40)
     interval = {"interval": 86400, "anchor_date": due.isoformat(), "timezone": "UTC"}
-    installation.api("a", f"/deployments/{deployment}/schedules", [{"schedule": interval, "active": True, "slug": "tonight"}])
-    ended = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}, "deployment_id": {"any_": [deployment]}}}
+    installation.api(
+        "a", f"/deployments/{deployment}/schedules", [{"schedule": interval, "active": True, "slug": "tonight"}]
+    )
+    ended = {
+        "flow_runs": {
+            "state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}},
+            "deployment_id": {"any_": [deployment]},
+        }
+    }
     batch = installation.compose.command("worker-batch")
     with _worker(installation, "worker-batch", batch, installation.client("worker-batch", "a")):
-        run = cluster.wait_until(lambda: next(iter(installation.api("a", "/flow_runs/filter", ended)), None), PATIENCE_S)
-    assert run["state_name"] == "Completed" and run["auto_scheduled"] and run["created_by"]["display_value"] == "tonight"
+        run = cluster.wait_until(
+            lambda: next(iter(installation.api("a", "/flow_runs/filter", ended)), None), PATIENCE_S
+        )
+    assert (
+        run["state_name"] == "Completed" and run["auto_scheduled"] and run["created_by"]["display_value"] == "tonight"
+    )
     assert abs(datetime.fromisoformat(run["expected_start_time"]) - due) < timedelta(seconds=1)
 
 
@@ -142,13 +159,35 @@ def test_back_up_and_restore_of_postgresql(installation, tmp_path):
     """While the server runs on it; restored into an empty database, where the same deployments are found."""
     postgres = installation.compose.environment("api-1")["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
     env = {**installation.base.environment, "TWIN_STORE": str(tmp_path / "store")}
-    twin = lambda url, *words: subprocess.run([sys.executable, "-m", "flows.cli", *words], capture_output=True, text=True,  # noqa: E731
-                                              env={**env, "PREFECT_SERVER_DATABASE_CONNECTION_URL": url})
+    twin = lambda url, *words: subprocess.run(
+        [sys.executable, "-m", "flows.cli", *words],
+        capture_output=True,
+        text=True,  # noqa: E731
+        env={**env, "PREFECT_SERVER_DATABASE_CONNECTION_URL": url},
+    )
     made = twin(postgres, "backup", str(tmp_path / "backup"))
     assert made.returncode == 0 and (tmp_path / "backup" / "prefect.dump").stat().st_mode & 0o077 == 0, made.stderr
-    psql = lambda database, sql: subprocess.run(  # noqa: E731
-        ["psql", "-h", cluster.LOOPBACK, "-p", str(installation.ports["database"]), "-U", "prefect", "-d", database, "-Atc", sql],
-        check=True, capture_output=True, text=True, env={**os.environ, "PGPASSWORD": cluster.VALUES["POSTGRES_PASSWORD"]}).stdout
+    psql = lambda database, sql: (
+        subprocess.run(  # noqa: E731
+            [
+                "psql",
+                "-h",
+                cluster.LOOPBACK,
+                "-p",
+                str(installation.ports["database"]),
+                "-U",
+                "prefect",
+                "-d",
+                database,
+                "-Atc",
+                sql,
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PGPASSWORD": cluster.VALUES["POSTGRES_PASSWORD"]},
+        ).stdout
+    )
     psql("prefect", "CREATE DATABASE restored")
     other = postgres.removesuffix("/prefect") + "/restored"
     for attempt in ("into nothing", "over the first"):
@@ -158,12 +197,16 @@ def test_back_up_and_restore_of_postgresql(installation, tmp_path):
         assert names == psql("prefect", "SELECT name FROM deployment ORDER BY name") and "all-ready-captures" in names
     wrong = twin(postgres.replace("s3cret@", "wrong@"), "backup", str(tmp_path / "backup"))
     assert wrong.returncode == 5 and "password authentication failed" in wrong.stderr and "s3cret" not in wrong.stderr
-    assert twin("", "restore", str(tmp_path / "backup")).returncode == 5         # of PostgreSQL, here is SQLite
+    assert twin("", "restore", str(tmp_path / "backup")).returncode == 5  # of PostgreSQL, here is SQLite
 
 
 def test_redis_asks_for_its_password(installation):
-    ping = lambda **secret: subprocess.run(["redis-cli", "-p", str(installation.ports["redis"]), "ping"], capture_output=True, text=True,  # noqa: E731
-                                           env={**os.environ, **secret})
+    ping = lambda **secret: subprocess.run(
+        ["redis-cli", "-p", str(installation.ports["redis"]), "ping"],
+        capture_output=True,
+        text=True,  # noqa: E731
+        env={**os.environ, **secret},
+    )
     assert "NOAUTH" in ping().stdout + ping().stderr
     assert "PONG" in ping(REDISCLI_AUTH=cluster.VALUES["REDIS_PASSWORD"]).stdout
 

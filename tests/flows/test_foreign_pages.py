@@ -100,7 +100,7 @@ def _deployment(served: Served) -> str:
     return served.api("/deployments/name/reconstruct-capture/one-capture")["id"]
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])         # another site, and another origin of the same site
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])  # another site, and another origin of the same site
 def test_a_page_of_another_origin_can_do_nothing(served, browser, elsewhere, host):
     runs, pools = (len(served.api(f"/{what}/filter", {})) for what in ("flow_runs", "work_pools"))
     marker = served.folder / "taken"
@@ -119,7 +119,9 @@ def test_a_name_that_is_pointed_here_is_not_answered(served, browser):
     for port, path in ((served.port, "/"), (served.port, "/api/admin/version"), (served.files_port, "/cup/secret.txt")):
         browser.open(f"http://rebound.example:{port}{path}")
         assert "rebound.example" in browser.see("not a name of this server") and "secret of ours" not in browser.text
-    said = browser.driver.execute_async_script("fetch('/cup/secret.txt').then(r => arguments[0](r.status), e => arguments[0](String(e)))")
+    said = browser.driver.execute_async_script(
+        "fetch('/cup/secret.txt').then(r => arguments[0](r.status), e => arguments[0](String(e)))"
+    )
     assert said == 403
 
 
@@ -128,7 +130,7 @@ def test_the_own_ui_works_by_every_name_of_this_machine(served, browser):
         browser.open(f"http://{host}:{served.port}/v2/deployments")
         browser.see("reconstruct-capture", "reconstruct-batch", "evaluate-twin")
     browser.open(f"http://localhost:{served.port}/open")
-    browser.wait(lambda: "/dashboard" in browser.driver.current_url)       # nothing to be logged in to
+    browser.wait(lambda: "/dashboard" in browser.driver.current_url)  # nothing to be logged in to
 
 
 def _status(port: int, path: str, method: str = "GET", **headers: str) -> int:
@@ -142,20 +144,47 @@ def _status(port: int, path: str, method: str = "GET", **headers: str) -> int:
     return connection.getresponse().status
 
 
-UPGRADE = {"connection": "Upgrade", "upgrade": "websocket", "sec_websocket_version": "13", "sec_websocket_key": "AAAAAAAAAAAAAAAAAAAAAA=="}
-FORGED = [{"host": "evil.example"}, {"host": "evil.example:4200"}, {"host": "127.0.0.1.evil.example"}, {"host": ""},
-          {"origin": "http://evil.example"}, {"origin": "null"}, {"origin": "http://localhost:1"}, {"sec_fetch_site": "cross-site"},
-          {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "iframe"}]
+UPGRADE = {
+    "connection": "Upgrade",
+    "upgrade": "websocket",
+    "sec_websocket_version": "13",
+    "sec_websocket_key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+FORGED = [
+    {"host": "evil.example"},
+    {"host": "evil.example:4200"},
+    {"host": "127.0.0.1.evil.example"},
+    {"host": ""},
+    {"origin": "http://evil.example"},
+    {"origin": "null"},
+    {"origin": "http://localhost:1"},
+    {"sec_fetch_site": "cross-site"},
+    {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "iframe"},
+]
 
 
 @pytest.mark.parametrize("forged", FORGED, ids=str)
 def test_requests_of_others_are_refused_everywhere(served, forged):
-    for path in ("/api/admin/version", "/api/metrics", "/api/health", "/", "/v2/dashboard", "/docs", "/openapi.json", "/open"):
+    for path in (
+        "/api/admin/version",
+        "/api/metrics",
+        "/api/health",
+        "/",
+        "/v2/dashboard",
+        "/docs",
+        "/openapi.json",
+        "/open",
+    ):
         assert _status(served.port, path, **forged) in (400, 403), path
     assert _status(served.port, "/api/flow_runs/filter", "POST", **forged) in (400, 403)
     assert _status(served.files_port, "/cup/secret.txt", **forged) == 403
-    for path in ("/api/events/in", "/api/events/out", "/api/logs/out", "/api/task_runs/subscriptions/scheduled",
-                 "/api/work_pools/twin/workers/connect"):
+    for path in (
+        "/api/events/in",
+        "/api/events/out",
+        "/api/logs/out",
+        "/api/task_runs/subscriptions/scheduled",
+        "/api/work_pools/twin/workers/connect",
+    ):
         assert _status(served.port, path, **UPGRADE, **forged) in (400, 403), path
 
 
@@ -168,7 +197,9 @@ def test_requests_of_our_own_are_answered(served):
     assert _status(served.port, "/api/metrics") == 200
     assert _status(served.port, "/api/events/out", **UPGRADE) == 101
     assert _status(served.files_port, "/cup/secret.txt", **visit) == 200
-    assert _status(served.port, "/api/flow_runs/filter", "POST") == 403                # a change or search without the token of a program
+    assert (
+        _status(served.port, "/api/flow_runs/filter", "POST") == 403
+    )  # a change or search without the token of a program
 
 
 def test_a_warning_is_said_without_a_password(served):
@@ -185,7 +216,9 @@ def _capture(served: Served, name: str) -> str:
 
 
 def _start(served: Served, deployment: str, parameters: dict, **more) -> dict:
-    run = served.api(f"/deployments/{deployment}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}, **more})
+    run = served.api(
+        f"/deployments/{deployment}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}, **more}
+    )
     return served.wait_for(run["id"], "Failed", "Crashed", "Completed")
 
 
@@ -199,11 +232,17 @@ def theirs(served) -> tuple[Path, str]:
 def test_a_run_brings_no_command_and_no_environment(served, theirs):
     marker, command = theirs
     capture = {"capture": _capture(served, "cup")}
-    for variables, named in (({"command": command}, "command"), ({"env": {"PYTHONSTARTUP": "x"}}, "env.PYTHONSTARTUP"),
-                             ({"env.PREFECT__FLOW_ENTRYPOINT": "os.getcwd"}, "env.PREFECT__FLOW_ENTRYPOINT"),
-                             ({"working_dir": "/tmp"}, "working_dir")):
+    for variables, named in (
+        ({"command": command}, "command"),
+        ({"env": {"PYTHONSTARTUP": "x"}}, "env.PYTHONSTARTUP"),
+        ({"env.PREFECT__FLOW_ENTRYPOINT": "os.getcwd"}, "env.PREFECT__FLOW_ENTRYPOINT"),
+        ({"working_dir": "/tmp"}, "working_dir"),
+    ):
         ended = _start(served, _deployment(served), capture, job_variables=variables)
-        assert ended["state_name"] == "Failed" and f"it sets the job variables {named}, which no run may" in ended["state"]["message"]
+        assert (
+            ended["state_name"] == "Failed"
+            and f"it sets the job variables {named}, which no run may" in ended["state"]["message"]
+        )
     assert not marker.exists() and not served.count("a")
 
 
@@ -212,13 +251,17 @@ def test_deployments_and_pools_of_others_are_not_executed(served, theirs):
     flow = served.api("/flows/", {"name": "theirs"})["id"]
     shell = [{"prefect.deployments.steps.run_shell_script": {"script": command}}]
     ours = {"entrypoint": "flows.deployments.reconstruct_capture", "work_pool_name": "twin", "flow_id": flow}
-    for name, more, why in (("code", {"entrypoint": "os.getcwd"}, "names the code 'os.getcwd'"),
-                            ("steps", {"pull_steps": shell}, "has the pull steps prefect.deployments.steps.run_shell_script"),
-                            ("variables", {"job_variables": {"command": command}}, "sets the job variables command")):
+    for name, more, why in (
+        ("code", {"entrypoint": "os.getcwd"}, "names the code 'os.getcwd'"),
+        ("steps", {"pull_steps": shell}, "has the pull steps prefect.deployments.steps.run_shell_script"),
+        ("variables", {"job_variables": {"command": command}}, "sets the job variables command"),
+    ):
         made = served.api("/deployments/", {"name": name, **ours, **more})
         ended = _start(served, made["id"], {})
         assert ended["state_name"] == "Failed" and why in ended["state"]["message"], ended["state"]["message"]
-    bare = served.api("/flow_runs/", {"name": "bare", "flow_id": flow, "work_pool_name": "twin", "state": {"type": "SCHEDULED"}})
+    bare = served.api(
+        "/flow_runs/", {"name": "bare", "flow_id": flow, "work_pool_name": "twin", "state": {"type": "SCHEDULED"}}
+    )
     assert "belongs to no deployment" in served.wait_for(bare["id"], "Failed", "Crashed")["state"]["message"]
     assert not marker.exists()
 
@@ -242,7 +285,10 @@ def test_crash_and_cancel_load_no_code_into_the_worker(served, theirs):
     served.wait(lambda: served.count("b") > before)
     steps = [{"prefect.deployments.steps.run_shell_script": {"script": command}}]
     deployment = served.api(f"/deployments/{run['deployment_id']}")
-    served.api("/deployments/", {**{k: deployment[k] for k in ("name", "flow_id", "entrypoint", "work_pool_name")}, "pull_steps": steps})
+    served.api(
+        "/deployments/",
+        {**{k: deployment[k] for k in ("name", "flow_id", "entrypoint", "work_pool_name")}, "pull_steps": steps},
+    )
     served.set_state(run["id"], "CANCELLING", "Cancelling")
     served.wait_for(run["id"], "Cancelled")
     (served.folder / "b.do").write_text("")

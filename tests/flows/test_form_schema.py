@@ -44,9 +44,17 @@ def test_the_schema_takes_names_paths_and_what_is_left_out(tmp_path, monkeypatch
         make_capture(tmp_path / name)
     schema = parameter_schema(reconstruct_capture).model_dump_for_openapi()
     draw_form(schema)
-    assert schema["properties"]["capture"].get("default") == (names[0] if names else None)      # the only one is chosen
-    assert '"null"' not in json.dumps(schema)            # which the form shows as: Property is type "None"
-    for good in ({"capture": "cup"}, {"capture": "/elsewhere/jug", "start_from": "depth", "time_limit_min": 5, "box": {}}):
+    assert schema["properties"]["capture"].get("default") == (names[0] if names else None)  # the only one is chosen
+    assert '"null"' not in json.dumps(schema)  # which the form shows as: Property is type "None"
+    for good in (
+        {"capture": "cup"},
+        {"capture": "/elsewhere/jug", "start_from": "depth", "time_limit_min": 5, "box": {}},
+    ):
         assert validate(good, schema, raise_on_error=False) == []
-    for bad in ({}, {"capture": ""}, {"capture": "cup", "start_from": "nothing"}, {"capture": "cup", "time_limit_min": 0}):
+    for bad in (
+        {},
+        {"capture": ""},
+        {"capture": "cup", "start_from": "nothing"},
+        {"capture": "cup", "time_limit_min": 0},
+    ):
         assert validate(bad, schema, raise_on_error=False), bad

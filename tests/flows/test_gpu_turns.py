@@ -43,7 +43,7 @@ def test_one_stage_on_the_gpu_while_stages_of_other_runs_go_on(gpu):
     first.start()
     gpu.wait_started("b")
     second.start()
-    wait_for(lambda: "a" in second.done)                              # on the CPU, while the first run holds the GPU
+    wait_for(lambda: "a" in second.done)  # on the CPU, while the first run holds the GPU
     wait_for(lambda: any("another run uses the GPU" in n for n in second.notes))
     assert gpu.counts()["b"] == 1 and not {"b", "c"} & {*first.done, *second.done}
     (gpu.folder / "release").touch()

@@ -14,7 +14,10 @@ from flows.cli import main as cli
 from flows.web.library_versions import refuse_faulty_libraries
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SERVE, SERVER = ["flows.cli", "serve", "--port", "1"], ["flows.serve.part", str(os.getpid()), "server", "127.0.0.1", "1"]
+SERVE, SERVER = (
+    ["flows.cli", "serve", "--port", "1"],
+    ["flows.serve.part", str(os.getpid()), "server", "127.0.0.1", "1"],
+)
 
 
 @pytest.fixture
@@ -31,7 +34,11 @@ def test_no_server_starts(newer_sqlalchemy, tmp_path, words):
     places = {"TWIN_STORE": str(tmp_path / "store"), "PREFECT_HOME": str(tmp_path)}
     env = {**os.environ, **places, "PYTHONPATH": f"{newer_sqlalchemy}:{REPOSITORY}"}
     done = subprocess.run([sys.executable, "-m", *words], env=env, capture_output=True, text=True, timeout=400)
-    assert done.returncode in (1, 2) and "SQLAlchemy 2.1.9" in done.stderr and "pip install 'SQLAlchemy<2.1'" in done.stderr
+    assert (
+        done.returncode in (1, 2)
+        and "SQLAlchemy 2.1.9" in done.stderr
+        and "pip install 'SQLAlchemy<2.1'" in done.stderr
+    )
 
 
 def test_doctor_says_so(newer_sqlalchemy, monkeypatch, capsys):

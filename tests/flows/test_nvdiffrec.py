@@ -49,7 +49,11 @@ def test_materials_are_solved_where_they_are_to_be_shown(tmp_path):
 
 
 def test_more_iterations_are_more_work(tmp_path):
-    assert [read_nvdiffrec(_file(tmp_path, iter=n)).profile for n in (500, 5000, 20000)] == ["preview", "standard", "quality"]
+    assert [read_nvdiffrec(_file(tmp_path, iter=n)).profile for n in (500, 5000, 20000)] == [
+        "preview",
+        "standard",
+        "quality",
+    ]
 
 
 @pytest.mark.parametrize(("changes", "words"), [
@@ -64,11 +68,15 @@ def test_what_cannot_be_right_is_refused_by_its_key(tmp_path, changes, words):
 
 def test_the_command_tells_before_it_works(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
-    assert cli.main(["nvdiffrec", "--config", str(_file(tmp_path)), "--out", str(tmp_path / "out"), "--no-prefect"]) == 2
+    assert (
+        cli.main(["nvdiffrec", "--config", str(_file(tmp_path)), "--out", str(tmp_path / "out"), "--no-prefect"]) == 2
+    )
     assert "ref_mesh" in capsys.readouterr().err
     (tmp_path / "data/shoe").mkdir(parents=True)
     (tmp_path / "data/shoe/transforms_train.json").write_text('{"camera_angle_x": 0.8, "frames": []}')
-    assert cli.main(["nvdiffrec", "--config", str(_file(tmp_path)), "--out", str(tmp_path / "out"), "--no-prefect"]) == 3
+    assert (
+        cli.main(["nvdiffrec", "--config", str(_file(tmp_path)), "--out", str(tmp_path / "out"), "--no-prefect"]) == 3
+    )
     said = capsys.readouterr().err
     assert "posed.max_width=768" in said and "batch: no effect" in said and "0 frames" in said
     assert "save_interval: pictures in progress/" in said and "each 0.02 of the steps" in said
@@ -85,35 +93,58 @@ def test_a_link_to_a_viewer(toy, base, link, capsys):
     (data / "text").write_text("pictures ")
     config = data / "config.json"
     config.write_text(json.dumps({"ref_mesh": str(data), "iter": 5000}))
-    words = ["nvdiffrec", "--config", str(config), "--out", str(data.with_name("shoe out")), "--no-prefect", "--quiet", "--viewer", base]
+    words = [
+        "nvdiffrec",
+        "--config",
+        str(config),
+        "--out",
+        str(data.with_name("shoe out")),
+        "--no-prefect",
+        "--quiet",
+        "--viewer",
+        base,
+    ]
     assert cli.main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["viewer"] == link
     assert cli.main(words) == 0
     assert f"viewer  {link}" in capsys.readouterr().out.splitlines()
 
 
-@pytest.mark.parametrize("base", ["machine:8000", "file:///etc", "http://", "http://a b/", "javascript:alert(1)", "http://m:99999/"])
+@pytest.mark.parametrize(
+    "base", ["machine:8000", "file:///etc", "http://", "http://a b/", "javascript:alert(1)", "http://m:99999/"]
+)
 def test_an_address_that_no_browser_opens_is_refused_before_work(tmp_path, base, capsys):
     assert cli.main(["nvdiffrec", "--config", str(_file(tmp_path)), "--viewer", base]) == 2
     assert "--viewer" in capsys.readouterr().err
 
 
 def _configs(*settings):
-    return resolve({s.name: s.Config for s in every_stage()}, "standard", overrides=("material.method=solved", *settings)).stages
+    return resolve(
+        {s.name: s.Config for s in every_stage()}, "standard", overrides=("material.method=solved", *settings)
+    ).stages
 
 
 def test_more_of_anything_takes_more_memory():
     small, pictures = _configs("texture.size=512", "surface.coarse_cells=64"), Pictures(20, 800, 600)
     least = needed(small, pictures, sizes_of(small, pictures), 2)
-    for setting, stage in (("texture.size=1024", "material"), ("texture.size=1024", "texture"), ("surface.coarse_cells=512", "surface"),
-                           ("surface.max_pixels=480000", "surface"), ("texture.candidates=16", "texture")):
+    for setting, stage in (
+        ("texture.size=1024", "material"),
+        ("texture.size=1024", "texture"),
+        ("surface.coarse_cells=512", "surface"),
+        ("surface.max_pixels=480000", "surface"),
+        ("texture.candidates=16", "texture"),
+    ):
         more = _configs("texture.size=512", "surface.coarse_cells=64", setting)
         assert needed(more, pictures, sizes_of(more, pictures), 2)[stage] > least[stage], setting
     for more in (Pictures(40, 800, 600), Pictures(20, 1600, 1200)):
         found = needed(small, more, sizes_of(small, more), 2)
         assert found["surface"] > least["surface"] and found["material"] > least["material"]
     assert needed(small, Pictures(20, 1600, 1200), sizes_of(small, pictures), 2)["posed"] > least["posed"]
-    assert set(needed(_configs("material.method=off"), pictures, sizes_of(small, pictures), 2)) == {"posed", "surface", "texture"}
+    assert set(needed(_configs("material.method=off"), pictures, sizes_of(small, pictures), 2)) == {
+        "posed",
+        "surface",
+        "texture",
+    }
 
 
 def test_what_fits_stays_as_it_is():
@@ -144,7 +175,7 @@ def test_where_the_lowest_does_not_fit_it_is_refused_with_advice():
 
 
 def test_rays_are_fewer_on_a_small_card():
-    gb = lambda rays: 0.1 + rays / 1024                                    # noqa: E731
+    gb = lambda rays: 0.1 + rays / 1024  # noqa: E731
     found = fit(_configs(), Pictures(20, 800, 600), 64.0, 2, (gb, 0.7))
     assert found.settings == ("surface.picture_rays=512",) and "from 1024 to 512" in found.lines[-1]
     assert fit(_configs(), Pictures(20, 800, 600), 64.0, 2, (gb, 2.0)).settings == ()
@@ -166,7 +197,10 @@ def _ball(folder, count=12, px=96, seen=True):
         x = eye + t[..., None] * rays
         colour = 127 + 70 * np.sin(x * [9.0, 8.0, 7.0]) + 40 * np.sin(31 * x[..., [1, 2, 0]])
         alpha = 255.0 * (inside & seen)
-        cv2.imwrite(str(folder / f"train/r_{k}.png"), np.dstack([colour * inside[..., None], alpha]).clip(0, 255).astype(np.uint8))
+        cv2.imwrite(
+            str(folder / f"train/r_{k}.png"),
+            np.dstack([colour * inside[..., None], alpha]).clip(0, 255).astype(np.uint8),
+        )
         frames.append({"file_path": f"./train/r_{k}", "transform_matrix": from_opengl(pose).tolist()})
     angle = 2 * np.arctan(px / 2 / focal)
     (folder / "transforms_train.json").write_text(json.dumps({"camera_angle_x": angle, "frames": frames}))
@@ -180,23 +214,48 @@ def test_the_command_lowers_what_no_machine_has_before_it_works(tmp_path, capsys
     said = capsys.readouterr().err
     assert "dmtet_grid from 16384 to" in said and "GB are free" in said and "12 of 12 masks are empty" in said
     (record,) = (tmp_path / "store/runs").glob("*.json")
-    assert any(s.startswith("surface.coarse_cells=") for s in json.loads(record.read_text())["request"]["settings"][-1:])
+    assert any(
+        s.startswith("surface.coarse_cells=") for s in json.loads(record.read_text())["request"]["settings"][-1:]
+    )
 
 
-QUICK = ("surface.picture_steps=100", "surface.picture_rays=128", "surface.geometry_steps=40", "texture.size=256", "physics.files=off",
-         "package.preview_px=128", "package.usd=off", "novel_views.score_every=0", "material.points=600", "material.rounds=2")
+QUICK = (
+    "surface.picture_steps=100",
+    "surface.picture_rays=128",
+    "surface.geometry_steps=40",
+    "texture.size=256",
+    "physics.files=off",
+    "package.preview_px=128",
+    "package.usd=off",
+    "novel_views.score_every=0",
+    "material.points=600",
+    "material.rounds=2",
+)
 
 
 @pytest.mark.slow
 def test_pictures_in_the_layout_of_display_while_it_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
     data, out = _ball(tmp_path / "ball"), tmp_path / "out"
-    config = _file(tmp_path, ref_mesh=str(data), iter=500, save_interval=250, texture_res=[256, 256], train_res=[96, 96], dmtet_grid=32)
+    config = _file(
+        tmp_path,
+        ref_mesh=str(data),
+        iter=500,
+        save_interval=250,
+        texture_res=[256, 256],
+        train_res=[96, 96],
+        dmtet_grid=32,
+    )
     words = ["nvdiffrec", "--config", str(config), "--out", str(out), "--no-prefect", "--quiet", *QUICK]
     assert cli.main(words) == 0
     names = [p.name for p in sorted((out / "progress").iterdir())]
-    assert names == ["0001_surface_step_00051.jpg", "0002_surface_step_00100.jpg", "0003_surface.jpg", "0004_texture.jpg",
-                     "0005_material.jpg"]
+    assert names == [
+        "0001_surface_step_00051.jpg",
+        "0002_surface_step_00100.jpg",
+        "0003_surface.jpg",
+        "0004_texture.jpg",
+        "0005_material.jpg",
+    ]
     first, last = (read_rgb(out / "progress" / name) for name in (names[0], names[-1]))
     assert first.shape == (64 + 320 + 64 + 320, 1280, 3), "latlong and ks are not known yet, kd and normal are"
     assert last.shape == (256 + 3 * 320, 1280, 3), "all four of display"
@@ -207,8 +266,11 @@ def test_pictures_in_the_layout_of_display_while_it_runs(tmp_path, monkeypatch):
     settings = json.loads((out / "run.json").read_text())["stages"]["surface"]["settings"]
     assert not any("progress" in key for key in settings)
     assert cli.main(words) == 0
-    assert [p.name for p in sorted((out / "progress").iterdir())] == ["0001_surface.jpg", "0002_texture.jpg", "0003_material.jpg"], \
-        "from the store: what was learned before is not learned again"
+    assert [p.name for p in sorted((out / "progress").iterdir())] == [
+        "0001_surface.jpg",
+        "0002_texture.jpg",
+        "0003_material.jpg",
+    ], "from the store: what was learned before is not learned again"
 
 
 def test_the_file_of_the_shoe(shared_dir):

@@ -34,15 +34,19 @@ def served(tmp_path_factory):
 
 
 def _metrics(served: Served, auth: str | None = None) -> str:
-    request = urllib.request.Request(f"http://{served.host}:{served.files_port}/metrics",
-                                     headers={"Authorization": authorization(served.auth if auth is None else auth)})
+    request = urllib.request.Request(
+        f"http://{served.host}:{served.files_port}/metrics",
+        headers={"Authorization": authorization(served.auth if auth is None else auth)},
+    )
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as reply:
         assert reply.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         return reply.read().decode()
 
 
 def _twin(served: Served, *words: str, **more: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "flows.cli", *words], env={**served.env, **more}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *words], env={**served.env, **more}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -94,7 +98,7 @@ def mailbox():
 
 def _ready(served: Served, name: str) -> None:
     folder = make_capture(served.captures / name)
-    (folder / "text").write_text(name)                                             # or its results would come from the store
+    (folder / "text").write_text(name)  # or its results would come from the store
     (folder / "calibration.json").write_text(json.dumps({"name": name}))
     (folder / "READY").touch()
 
@@ -104,9 +108,13 @@ def test_metrics_are_fresh_while_a_run_goes_on_and_ask_for_the_password(served):
     _ready(served, "cup")
     _ready(served, "bowl")
     text = served.wait(lambda: (t := _metrics(served)) and 'twin_stage_running{stage="b"} 1.0' in t and t)
-    assert 'twin_runs{state="running"} 1.0' in text and "twin_server_up 1.0" in text and 'twin_workers{pool="twin"} 1.0' in text
+    assert (
+        'twin_runs{state="running"} 1.0' in text
+        and "twin_server_up 1.0" in text
+        and 'twin_workers{pool="twin"} 1.0' in text
+    )
     assert re.search(r"^twin_run_oldest_seconds [0-9.]*[1-9]", text, re.MULTILINE)
-    served.wait(lambda: 'twin_flow_runs{state="scheduled"} 1.0' in _metrics(served))       # one run at once: the other waits
+    served.wait(lambda: 'twin_flow_runs{state="scheduled"} 1.0' in _metrics(served))  # one run at once: the other waits
     (served.folder / "b.do").write_text("")
     for name in ("cup", "bowl"):
         served.wait_state(name, "Completed")
@@ -132,9 +140,22 @@ def test_every_figure_that_alerts_and_board_name_is_served(served):
 def test_a_failure_is_told_by_webhook_and_mail_with_its_reason(served, hook, mailbox):
     (url, posted), (smtp, mails) = hook, mailbox
     assert "webhook" in _twin(served, "notify", "webhook", url)
-    _twin(served, "notify", "email", "a@example.org,b@example.org", "--smtp", smtp, "--sender", "twin@example.org", "--name", "team")
+    _twin(
+        served,
+        "notify",
+        "email",
+        "a@example.org,b@example.org",
+        "--smtp",
+        smtp,
+        "--sender",
+        "twin@example.org",
+        "--name",
+        "team",
+    )
     listed = _twin(served, "notify", "--list")
-    assert "webhook: runs and batches that are failed, crashed" in listed and "team:" in listed and "s3cret" not in listed
+    assert (
+        "webhook: runs and batches that are failed, crashed" in listed and "team:" in listed and "s3cret" not in listed
+    )
     _twin(served, "notify", "--test", "team")
     assert "a test" in mails[0] and "To: a@example.org, b@example.org" in mails[0]
     (served.folder / "c.do").write_text("raise")
@@ -142,7 +163,11 @@ def test_a_failure_is_told_by_webhook_and_mail_with_its_reason(served, hook, mai
     served.wait_state("jug", "Failed")
     served.wait(lambda: posted and len(mails) > 1)
     (served.folder / "c.do").write_text("")
-    assert "Failed" in posted[0]["subject"] and "frame 17 of right/ is missing" in posted[0]["body"] and served.ui in posted[0]["body"]
+    assert (
+        "Failed" in posted[0]["subject"]
+        and "frame 17 of right/ is missing" in posted[0]["body"]
+        and served.ui in posted[0]["body"]
+    )
     assert "frame 17 of right/ is missing" in mails[1]
     _twin(served, "notify", "--remove", "webhook")
     _twin(served, "notify", "--remove", "team")
@@ -157,11 +182,17 @@ def test_who_started_what(served):
     assert runs[by_hand["id"]]["started_by"] == "UI or API"
     assert {r["started_by"].partition(",")[0] for r in runs.values() if r["flow_run"] != by_hand["id"]} == {"READY"}
     entry = next(e for e in told if e.get("id") == by_hand["id"])
-    assert (entry["user"], entry["from"], entry["status"]) == ("twin", "127.0.0.1", 201) and entry["path"].endswith("/create_flow_run")
-    assert any("/automations" in e.get("path", "") for e in told) and not any("set_state" in e.get("path", "") for e in told)
+    assert (entry["user"], entry["from"], entry["status"]) == ("twin", "127.0.0.1", 201) and entry["path"].endswith(
+        "/create_flow_run"
+    )
+    assert any("/automations" in e.get("path", "") for e in told) and not any(
+        "set_state" in e.get("path", "") for e in told
+    )
     assert served.auth.partition(":")[2] not in _twin(served, "audit")
     served.set_state(by_hand["id"], "CANCELLED", "Cancelled")
-    cancelled = served.wait(lambda: next((e for e in json.loads(_twin(served, "audit", "--json")) if e.get("state") == "Cancelled"), None))
+    cancelled = served.wait(
+        lambda: next((e for e in json.loads(_twin(served, "audit", "--json")) if e.get("state") == "Cancelled"), None)
+    )
     assert by_hand["id"] in cancelled["path"]
 
 
@@ -175,13 +206,17 @@ def test_resume_goes_on_where_the_history_is(served):
     assert "twin " in _twin(served, "resume", run)
     flows = served.api("/flow_runs/filter", {"flows": {"name": {"any_": ["reconstruct"]}}})
     assert [f["state_name"] for f in flows] == ["Completed"] and served.count("a") == before
-    assert not (served.store / "prefect" / "prefect.db").exists()                          # no second server
+    assert not (served.store / "prefect" / "prefect.db").exists()  # no second server
 
 
 def test_the_run_table_is_narrowed(served):
     narrowed = lambda *words: json.loads(_twin(served, "status", "--json", *words))["runs"]  # noqa: E731
     names = [Path(r["request"]["capture"]).name for r in narrowed("--state", "failed")]
     assert names == ["jug"], [(r["request"]["capture"], r["state"], r["started_by"], r["error"]) for r in narrowed()]
-    assert len(narrowed("--capture", "JUG")) == 2 and len(narrowed("--failed-in", "c")) == 1 and not narrowed("--failed-in", "a")
+    assert (
+        len(narrowed("--capture", "JUG")) == 2
+        and len(narrowed("--failed-in", "c")) == 1
+        and not narrowed("--failed-in", "a")
+    )
     assert len(narrowed("--days", "1")) == 5 and not narrowed("--profile", "quality") and not narrowed("--days", "0")
     assert "no run fits" in _twin(served, "status", "--capture", "nothing")

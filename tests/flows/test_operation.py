@@ -36,7 +36,7 @@ def test_ready_captures_are_found_at_any_level_and_only_with_their_marker(places
     assert [c.name for c in found] == ["2026/a", "b"]
     os.utime(root / "b" / "READY", (1, 1))
     again = ready_captures(root)
-    assert again[0].key == found[0].key and again[1].key != found[1].key       # made anew: another capture
+    assert again[0].key == found[0].key and again[1].key != found[1].key  # made anew: another capture
     with pytest.raises(CaptureError, match="is not a folder"):
         ready_captures(places / "nowhere")
 
@@ -49,16 +49,22 @@ def test_done_is_what_has_a_twin_of_its_settings_even_when_its_records_are_forgo
     root, records = places / "captures", RunRecords(toy.store)
     for name in ("cup", "jug"):
         (make_capture(root / name) / "READY").touch()
-    make = lambda name, *more: cli.main(["reconstruct", str(root / name), "--out", str(places / "twins" / name), "--no-prefect", *more])  # noqa: E731
-    due = lambda profile="standard", settings=(): [c.name for c in not_done(ready_captures(root), profile, settings, records)]  # noqa: E731
+    make = lambda name, *more: cli.main(
+        ["reconstruct", str(root / name), "--out", str(places / "twins" / name), "--no-prefect", *more]
+    )  # noqa: E731
+    due = lambda profile="standard", settings=(): [
+        c.name for c in not_done(ready_captures(root), profile, settings, records)
+    ]  # noqa: E731
     assert due() == ["cup", "jug"] and make("cup") == 0
     assert due() == ["jug"] and due("quality") == due(settings=["b.gain=2"]) == ["cup", "jug"]
-    assert make("cup", "--profile", "quality") == 0 and due() == due("quality") == ["jug"]        # the record of the first still counts
+    assert make("cup", "--profile", "quality") == 0 and due() == due("quality") == [
+        "jug"
+    ]  # the record of the first still counts
     for record in records.all():
         records.remove(record.id)
-    assert due("quality") == due() == ["jug"] and due(settings=["b.gain=2"]) == ["jug"]            # better than asked for
+    assert due("quality") == due() == ["jug"] and due(settings=["b.gain=2"]) == ["jug"]  # better than asked for
     os.utime(root / "cup" / "READY", (time.time() + 60,) * 2)
-    assert due("quality") == ["cup", "jug"]                                                         # made anew
+    assert due("quality") == ["cup", "jug"]  # made anew
 
 
 def test_a_lesser_twin_never_takes_the_place_of_a_better_one_and_a_better_one_does(places, toy):
@@ -70,15 +76,25 @@ def test_a_lesser_twin_never_takes_the_place_of_a_better_one_and_a_better_one_do
     (capture / "READY").touch()
     place, beside = places / "twins" / "cup", places / "twins" / "cup.preview"
     profile = lambda twin: json.loads((twin / "run.json").read_text())["profile"]  # noqa: E731
-    make = lambda name, out=place: cli.main(["reconstruct", str(capture), "--out", str(out), "--no-prefect", "--profile", name])  # noqa: E731
+    make = lambda name, out=place: cli.main(
+        ["reconstruct", str(capture), "--out", str(out), "--no-prefect", "--profile", name]
+    )  # noqa: E731
     due = lambda name: [c.name for c in not_done(ready_captures(places / "captures"), name, (), RunRecords(toy.store))]  # noqa: E731
     assert make("preview") == 0 and profile(place) == "preview" and due("standard") == ["cup"]
     assert make("standard") == 0 and profile(place) == "standard" and due("preview") == []
-    assert make("preview") == 0 and profile(place) == "standard" and profile(beside) == "preview" and (beside / "run.log").is_file()
+    assert (
+        make("preview") == 0
+        and profile(place) == "standard"
+        and profile(beside) == "preview"
+        and (beside / "run.log").is_file()
+    )
     assert RunRecords(toy.store).of_capture(capture)[0].request["out"] == str(beside)
-    assert make("standard", places / "mine") == make("preview", places / "mine") == 0 and profile(places / "mine") == "preview"
+    assert (
+        make("standard", places / "mine") == make("preview", places / "mine") == 0
+        and profile(places / "mine") == "preview"
+    )
     (capture / "left" / "000000.png").write_bytes(b"another picture")
-    assert make("preview") == 0 and profile(place) == "preview"                          # another capture by now
+    assert make("preview") == 0 and profile(place) == "preview"  # another capture by now
 
 
 def test_places(places):
@@ -88,7 +104,7 @@ def test_places(places):
         capture_folder("../../etc")
     assert twin_folder(places / "captures" / "2026" / "a") == places / "twins" / "2026" / "a"
     assert twin_folder(Path("/x/a")) != twin_folder(Path("/y/a"))
-    for name in (".", "", "2026/..", "./"):                      # its twin would be the folder of all twins
+    for name in (".", "", "2026/..", "./"):  # its twin would be the folder of all twins
         with pytest.raises(CaptureError, match="is not below"):
             capture_folder(name)
     for path in (places / "captures", places / "captures" / "."):
@@ -127,11 +143,15 @@ def test_every_real_stage_with_a_choice_has_a_dropdown():
 
 def test_gpu_stages_take_turns(tmp_path):
     """Three processes that each hold the GPU for a while never overlap, and a killed one gives it back."""
-    code = ("import sys, time; from flows.run.stage_child import my_turn_on, Messages\n"
-            "with my_turn_on('cuda', Messages(open('/dev/null', 'w'))):\n"
-            "    print('in', time.monotonic(), flush=True); time.sleep(float(sys.argv[1])); print('out', time.monotonic(), flush=True)")
+    code = (
+        "import sys, time; from flows.run.stage_child import my_turn_on, Messages\n"
+        "with my_turn_on('cuda', Messages(open('/dev/null', 'w'))):\n"
+        "    print('in', time.monotonic(), flush=True); time.sleep(float(sys.argv[1])); print('out', time.monotonic(), flush=True)"
+    )
     env = {**os.environ, "TWIN_GPU_LOCK": str(tmp_path / "gpu.lock"), "PYTHONPATH": str(REPOSITORY)}
-    start = lambda seconds: subprocess.Popen([sys.executable, "-c", code, seconds], stdout=subprocess.PIPE, text=True, env=env)  # noqa: E731
+    start = lambda seconds: subprocess.Popen(
+        [sys.executable, "-c", code, seconds], stdout=subprocess.PIPE, text=True, env=env
+    )  # noqa: E731
     killed = start("60")
     killed.stdout.readline()
     others = [start("0.3") for _ in range(3)]
@@ -150,7 +170,9 @@ def test_a_retry_before_the_former_process_has_ended_does_not_end_the_worker(mon
 
     async def submit(self, responses):
         for r in responses:
-            self._limiter.acquire_on_behalf_of_nowait(r.flow_run.id)      # as Prefect's does, which raises for one that holds a place
+            self._limiter.acquire_on_behalf_of_nowait(
+                r.flow_run.id
+            )  # as Prefect's does, which raises for one that holds a place
         return responses
 
     async def offer() -> list[str]:
@@ -164,8 +186,17 @@ def test_a_retry_before_the_former_process_has_ended_does_not_end_the_worker(mon
     assert anyio.run(offer) == ["new"]
 
 
-@pytest.mark.parametrize(("state", "run_count", "again"), [("PENDING", 1, False), ("RUNNING", 2, False), ("CRASHED", 2, False),
-                                                           ("SCHEDULED", 2, True), ("PENDING", 2, True), ("RUNNING", 3, True)])
+@pytest.mark.parametrize(
+    ("state", "run_count", "again"),
+    [
+        ("PENDING", 1, False),
+        ("RUNNING", 2, False),
+        ("CRASHED", 2, False),
+        ("SCHEDULED", 2, True),
+        ("PENDING", 2, True),
+        ("RUNNING", 3, True),
+    ],
+)
 def test_the_worker_says_nothing_of_an_attempt_that_is_over(state, run_count, again):
     from uuid import uuid4
 

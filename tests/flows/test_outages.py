@@ -31,10 +31,14 @@ def farm(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outages")
     (folder / "captures").mkdir()
     places = {"TWIN_STORE": "store", "TWIN_CAPTURES": "captures", "TWIN_TWINS": "twins", "TOY_FOLDER": "."}
-    with cluster.running_cluster(folder, {**{k: str(folder / v) for k, v in places.items()}, **TOY}, workers=False) as running:
+    with cluster.running_cluster(
+        folder, {**{k: str(folder / v) for k, v in places.items()}, **TOY}, workers=False
+    ) as running:
         for part in PARTS:
             running.machines["b"].start(part, running.compose.command(part), running.client(part, "a"))
-        running.machines["a"].start("watcher", running.compose.command("watcher"), running.client("watcher", "a"))      # who would judge
+        running.machines["a"].start(
+            "watcher", running.compose.command("watcher"), running.client("watcher", "a")
+        )  # who would judge
         yield running
 
 
@@ -63,7 +67,7 @@ def _count(folder: Path, stage: str) -> int:
 
 def _ended(farm: cluster.Cluster, batch: str) -> dict:
     def over():
-        with contextlib.suppress(OSError):                   # it is only coming back
+        with contextlib.suppress(OSError):  # it is only coming back
             run = farm.api("a", f"/flow_runs/{batch}")
             return run["state_name"] in OVER and run
 
@@ -75,12 +79,20 @@ def _check(farm: cluster.Cluster, batch: str, name: str) -> None:
     folder = farm.base.folder.parent
     ended = _ended(farm, batch)
     assert ended["state_name"] == "Completed" and ended["run_count"] == 1, ended["state"]["message"]
-    runs = [r for r in farm.api("a", "/flow_runs/filter", {}) if Path(r["parameters"].get("capture", "")).parent == folder / name]
+    runs = [
+        r
+        for r in farm.api("a", "/flow_runs/filter", {})
+        if Path(r["parameters"].get("capture", "")).parent == folder / name
+    ]
     told = [(r["name"], r["state_name"], r["run_count"], r["state"]["message"]) for r in runs]
     assert len(runs) == CAPTURES and all(r["state_name"] == "Completed" and r["run_count"] == 1 for r in runs), told
     history = {s["name"] for r in runs for s in farm.api("a", f"/flow_run_states/?flow_run_id={r['id']}")}
     assert not history & {"Failed", "Crashed"}, history
-    assert len({r["parameters"]["capture"] for r in runs}) == len(list((folder / "twins").glob(f"{name}?-*/run.json"))) == CAPTURES
+    assert (
+        len({r["parameters"]["capture"] for r in runs})
+        == len(list((folder / "twins").glob(f"{name}?-*/run.json")))
+        == CAPTURES
+    )
 
 
 @pytest.mark.parametrize(("part", "seconds"), [("database", 20), ("redis", 15)])

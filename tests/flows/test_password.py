@@ -20,7 +20,7 @@ def test_it_is_made_once_and_for_its_owner_only(tmp_path):
     first = kept_password(path)
     assert first == kept_password(path) and len(first) > 32 and first.startswith("twin:")
     assert path.stat().st_mode & 0o777 == 0o600
-    path.chmod(0o644)                                       # others may have read it
+    path.chmod(0o644)  # others may have read it
     assert kept_password(path) != first and path.stat().st_mode & 0o777 == 0o600
 
 
@@ -36,7 +36,12 @@ def test_a_file_that_holds_none_is_named(tmp_path, text):
 
 def test_only_the_whole_password_is_one(tmp_path):
     auth = kept_password(tmp_path / "password")
-    assert is_authorized("", None) and not is_authorized(auth, None) and not is_authorized(auth, "Basic ") and not is_authorized(auth, "é")
+    assert (
+        is_authorized("", None)
+        and not is_authorized(auth, None)
+        and not is_authorized(auth, "Basic ")
+        and not is_authorized(auth, "é")
+    )
 
 
 def test_the_link_says_it_where_no_server_hears_it():
@@ -61,7 +66,9 @@ def test_a_second_server_is_told_where_the_first_is_and_takes_nothing_away(store
             with holding(store, "http://127.0.0.1:4300", "http://127.0.0.1:4300/api", ""):
                 pass
         assert "TWIN_STORE" in error.value.advice and "word" not in str(error.value)
-        written = Address("http://127.0.0.1:4200", "http://127.0.0.1:4200/api", os.getpid(), os.uname().nodename, "twin:word")
+        written = Address(
+            "http://127.0.0.1:4200", "http://127.0.0.1:4200/api", os.getpid(), os.uname().nodename, "twin:word"
+        )
         assert read_address(store) == written
     assert read_address(store) is None
     with holding(store, "http://127.0.0.1:4300", "http://127.0.0.1:4300/api", ""):

@@ -59,18 +59,31 @@ def _ask(port: int, path: str, method: str = "GET", body: object = None, **heade
 def test_pictures_are_shown_and_the_prompt_is_saved(capture):
     with _serving(PickPages.of(capture, "k")) as port:
         status, about = _ask(port, "/pick/about?key=k")
-        assert status == 200 and json.loads(about) == {"name": "", "frames": [0, 1, 2], "size": [320, 240], "prompt": {}}
+        assert status == 200 and json.loads(about) == {
+            "name": "",
+            "frames": [0, 1, 2],
+            "size": [320, 240],
+            "prompt": {},
+        }
         shown = cv2.imdecode(np.frombuffer(_ask(port, "/pick/picture?key=k&frame=2")[1], np.uint8), cv2.IMREAD_COLOR)
         wanted = cv2.imread(str(capture / "left" / "000002.png"))
         assert shown.shape == wanted.shape and np.abs(shown.astype(float) - wanted).mean() < 3
         prompt = {"frame": 1, "box_xyxy": [10, 20, 200, 180], "corrections": [{"frame": 2, "points": [[5, 6, 0]]}]}
         assert _ask(port, "/pick/prompt?key=k", "PUT", prompt)[0] == 200
-        assert json.loads((capture / "prompt.json").read_text()) == prompt == json.loads(_ask(port, "/pick/about?key=k")[1])["prompt"]
-        for wrong, words in (({"frame": 1, "box_xyxy": [10, 20, 900, 180]}, b"does not lie inside the 320x240 px picture"),
-                             ({"frame": 7, "box_xyxy": [1, 2, 30, 40]}, b"frames 0 to 2"), ({"bax": 1}, b"unknown key"), ([], b"no entry")):
+        assert (
+            json.loads((capture / "prompt.json").read_text())
+            == prompt
+            == json.loads(_ask(port, "/pick/about?key=k")[1])["prompt"]
+        )
+        for wrong, words in (
+            ({"frame": 1, "box_xyxy": [10, 20, 900, 180]}, b"does not lie inside the 320x240 px picture"),
+            ({"frame": 7, "box_xyxy": [1, 2, 30, 40]}, b"frames 0 to 2"),
+            ({"bax": 1}, b"unknown key"),
+            ([], b"no entry"),
+        ):
             status, said = _ask(port, "/pick/prompt?key=k", "PUT", wrong)
             assert status == 422 and words in said, said
-        assert json.loads((capture / "prompt.json").read_text()) == prompt                 # what is refused changes nothing
+        assert json.loads((capture / "prompt.json").read_text()) == prompt  # what is refused changes nothing
         assert _ask(port, "/pick/prompt?key=k", "PUT", {})[0] == 200 and not (capture / "prompt.json").exists()
         assert _ask(port, "/pick/picture?key=k&frame=9")[0] == 422 and _ask(port, "/pick/nothing?key=k")[0] == 404
 
@@ -97,7 +110,9 @@ def test_beside_the_twins_all_captures_of_the_folder_and_no_other(capture, tmp_p
         assert pages.answer("GET", f"/pick/about?capture={name}").status == 422, name
 
 
-@pytest.mark.parametrize(("host", "auth", "there"), [("127.0.0.1", "", True), ("0.0.0.0", "", False), ("0.0.0.0", "twin:word", True)])
+@pytest.mark.parametrize(
+    ("host", "auth", "there"), [("127.0.0.1", "", True), ("0.0.0.0", "", False), ("0.0.0.0", "twin:word", True)]
+)
 def test_only_on_this_machine_or_behind_a_password(host, auth, there, tmp_path, monkeypatch):
     made = []
     monkeypatch.setenv("TWIN_PICK_URL", "http://here/pick/")
@@ -144,8 +159,10 @@ def test_drawn_with_mouse_and_finger(capture, page, browser):
 
     def ready():
         browser.wait(lambda: browser.driver.execute_script("return document.body.dataset.ready === 'yes'"))
-        box = browser.driver.execute_script("const r = document.getElementById('picture').querySelector('image').getBoundingClientRect();"
-                                            "return [r.x, r.y, r.width]")
+        box = browser.driver.execute_script(
+            "const r = document.getElementById('picture').querySelector('image').getBoundingClientRect();"
+            "return [r.x, r.y, r.width]"
+        )
         return lambda x, y: (round(box[0] + x * box[2] / SIZE[0]), round(box[1] + y * box[2] / SIZE[0]))
 
     def saved() -> dict:
@@ -166,7 +183,7 @@ def test_drawn_with_mouse_and_finger(capture, page, browser):
 
     drag((200, 150), (100, 100), (40, 60))
     assert np.allclose(saved()["box_xyxy"], [40, 60, 200, 150], atol=1)
-    drag((200, 150), (220, 170))                                         # the corner, to another place
+    drag((200, 150), (220, 170))  # the corner, to another place
     browser.press("Beside it")
     browser.click("//button[@aria-label='frame after']")
     finger = ActionBuilder(browser.driver, mouse=PointerInput(POINTER_TOUCH, "finger"))
@@ -174,9 +191,11 @@ def test_drawn_with_mouse_and_finger(capture, page, browser):
     finger.perform()
     prompt = saved()
     assert prompt["frame"] == 0 and np.allclose(prompt["box_xyxy"], [40, 60, 220, 170], atol=1)
-    assert prompt["corrections"][0]["frame"] == 1 and np.allclose(prompt["corrections"][0]["points"], [[50, 200, 0]], atol=1)
+    assert prompt["corrections"][0]["frame"] == 1 and np.allclose(
+        prompt["corrections"][0]["points"], [[50, 200, 0]], atol=1
+    )
     assert read_prompt(capture / "prompt.json", None, 0)["frame"] == 0
-    browser.open(page)                                                   # what is saved is there again, and can be taken away
+    browser.open(page)  # what is saved is there again, and can be taken away
     ready()
     assert "Marked: frame 0, 1" in browser.text
     browser.press("Clear this frame")
@@ -185,4 +204,6 @@ def test_drawn_with_mouse_and_finger(capture, page, browser):
     browser.press("Save")
     browser.see("Saved to prompt.json")
     browser.wait(lambda: not (capture / "prompt.json").exists())
-    assert browser.hosts() <= {urlsplit(page).netloc} and browser.driver.find_element(By.TAG_NAME, "main").is_displayed()
+    assert (
+        browser.hosts() <= {urlsplit(page).netloc} and browser.driver.find_element(By.TAG_NAME, "main").is_displayed()
+    )

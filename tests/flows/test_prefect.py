@@ -92,8 +92,14 @@ def test_pictures_are_inlined_up_to_a_size(tmp_path):
 
     (tmp_path / "small.jpg").write_bytes(b"\xff\xd8small")
     (tmp_path / "large.png").write_bytes(b"x" * 200_000)
-    report = {"method": "sgm", "reason": "no weights", "metrics": {"error_px": 0.123456}, "warnings": ["dark"], "frames": {"ok": 3},
-              "pictures": [("Depth", "small.jpg"), ("Large", "large.png")]}
+    report = {
+        "method": "sgm",
+        "reason": "no weights",
+        "metrics": {"error_px": 0.123456},
+        "warnings": ["dark"],
+        "frames": {"ok": 3},
+        "pictures": [("Depth", "small.jpg"), ("Large", "large.png")],
+    }
     text = stage_markdown("depth", {"report": report, "seconds": 1.0, "peak_memory_mb": 5}, tmp_path)
     assert "data:image/jpeg;base64,/9hzbWFsbA==" in text and "too large" in text
     assert "| error | 0.1235 px |" in text and "| frames ok | 3 |" in text
@@ -117,7 +123,9 @@ def test_embedded_servers_do_not_meet(toy):
 
 
 def test_without_a_server_the_run_goes_on_and_says_so(toy, request_, monkeypatch):
-    monkeypatch.setattr(EmbeddedServer, "wait_ready", lambda self: (_ for _ in ()).throw(ServerUnavailable("no loopback")))
+    monkeypatch.setattr(
+        EmbeddedServer, "wait_ready", lambda self: (_ for _ in ()).throw(ServerUnavailable("no loopback"))
+    )
     said = []
     assert reconstruct_here(request_, Beside(), said.append) == str(toy.folder / "twin")
     assert "no loopback" in said[0] and "goes on without it" in said[0] and toy.counts() == ONCE
@@ -130,8 +138,10 @@ def test_a_named_server_that_is_dead_is_an_error(toy, request_, monkeypatch):
 
 
 def test_the_embedded_server_dies_with_its_parent(tmp_path):
-    code = ("import sys, time; from pathlib import Path; from flows.web.embedded_server import EmbeddedServer\n"
-            "s = EmbeddedServer(Path(sys.argv[1])); print(s._process.pid, flush=True); time.sleep(60)")
+    code = (
+        "import sys, time; from pathlib import Path; from flows.web.embedded_server import EmbeddedServer\n"
+        "s = EmbeddedServer(Path(sys.argv[1])); print(s._process.pid, flush=True); time.sleep(60)"
+    )
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     server = int(parent.stdout.readline())
     parent.kill()

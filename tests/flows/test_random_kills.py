@@ -44,7 +44,9 @@ def test_random_kills_are_resumed_bit_for_bit(toy, tmp_path, way):
         time.sleep(rng.uniform(0.0, 1.2))
         under = _children(run.pid)
         stages = [pid for warm in under for pid in _children(warm)]
-        victims = ([run.pid], under, stages or under)[kill % 3]        # the run itself, what it started, or the stage that forked off that
+        victims = ([run.pid], under, stages or under)[
+            kill % 3
+        ]  # the run itself, what it started, or the stage that forked off that
         for pid in victims:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

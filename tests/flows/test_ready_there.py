@@ -16,8 +16,12 @@ from stages.core.errors import CaptureError, ConfigError, StoreError
 from tests.flows.conftest import Toy
 from tests.flows.s3_captures import Bucket as Bare
 
-pytest.importorskip("obstore", reason="obstore is not installed (pip install 'stereotwin[s3]'): the bucket is NOT tested")
-pytest.importorskip("moto.server", reason="moto is not installed (pip install 'moto[s3]' flask flask-cors): the bucket is NOT tested")
+pytest.importorskip(
+    "obstore", reason="obstore is not installed (pip install 'stereotwin[s3]'): the bucket is NOT tested"
+)
+pytest.importorskip(
+    "moto.server", reason="moto is not installed (pip install 'moto[s3]' flask flask-cors): the bucket is NOT tested"
+)
 
 from tests.core.s3_server import S3Server
 
@@ -52,7 +56,9 @@ def test_a_batch_takes_what_is_ready_there_and_not_made_yet(toy, bare):
     found, notes = arrived_there(ROOT)
     assert [c.name for c in found] == ["cup", "day/ball"] and len(notes) == 2
     ball = found[1]
-    request = request_of(parameters_of(ball, "standard", [])["capture"], "standard", Methods(), None, None, False, [], None)
+    request = request_of(
+        parameters_of(ball, "standard", [])["capture"], "standard", Methods(), None, None, False, [], None
+    )
     assert (request.capture_from, request.twin_to) == (f"{ROOT}/day/ball", "s3://results/twins/day/ball")
     assert (request.capture, request.out) == (str(ball.path), str(toy.folder / "twins" / "day" / "ball"))
 
@@ -64,14 +70,19 @@ def test_a_batch_takes_what_is_ready_there_and_not_made_yet(toy, bare):
     assert [left(p) for p in ("preview", "standard", "quality")] == [["cup"], ["cup"], ["cup", "day/ball"]]
     bare.put("twins/day/ball/twin.json", b"{}")
     assert left("standard") == ["cup", "day/ball"]
-    _send(toy, request.twin_to, ball.marker + 1)                                   # of another marker
+    _send(toy, request.twin_to, ball.marker + 1)  # of another marker
     assert left("standard") == ["cup", "day/ball"]
 
 
 def _send(toy: Toy, address: str, marker: int) -> None:
     folder = toy.folder / "made"
     folder.mkdir(exist_ok=True)
-    record = {"run": "r", "profile": "standard", "source": "s", "asked": {"settings": [], "started": 1.0, "marker": marker}}
+    record = {
+        "run": "r",
+        "profile": "standard",
+        "source": "s",
+        "asked": {"settings": [], "started": 1.0, "marker": marker},
+    }
     (Path(folder) / "run.json").write_text(json.dumps(record))
     send_twin(toy.store, folder, address, print)
 

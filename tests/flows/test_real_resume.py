@@ -23,7 +23,9 @@ def command(tmp_path):
     """Starts `twin` on a store of its own, without Prefect."""
     env = {**os.environ, "TWIN_STORE": str(tmp_path / "store"), "PYTHONPATH": str(REPOSITORY)}
     env.pop("TWIN_STAGES", None)
-    return lambda *words: subprocess.Popen([sys.executable, "-m", "flows.cli", *words, "--no-prefect"], env=env, stderr=subprocess.PIPE)
+    return lambda *words: subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *words, "--no-prefect"], env=env, stderr=subprocess.PIPE
+    )
 
 
 def _records(store: Path) -> list[dict]:
@@ -36,10 +38,16 @@ def _executions(store: Path) -> Counter:
 
 
 def test_kill_in_track_then_resume_then_the_same_command(command, tmp_path):
-    capture, store, out = write_tiny(render_base(tmp_path / "base"), tmp_path / "tiny", 1), tmp_path / "store", tmp_path / "twin"
+    capture, store, out = (
+        write_tiny(render_base(tmp_path / "base"), tmp_path / "tiny", 1),
+        tmp_path / "store",
+        tmp_path / "twin",
+    )
     asked = ("reconstruct", str(capture), "--out", str(out), "--profile", "preview", *SETTINGS)
     first = command(*asked)
-    wait_for(lambda: _executions(store)["track"] == 1, 120)          # its record says "running" a moment before the log says "computing"
+    wait_for(
+        lambda: _executions(store)["track"] == 1, 120
+    )  # its record says "running" a moment before the log says "computing"
     first.send_signal(signal.SIGKILL)
     first.communicate()
     once = dict.fromkeys(("rectify", "depth", "masks", "bundle", "surface", "texture", "physics", "package"), 1)

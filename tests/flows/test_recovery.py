@@ -36,14 +36,19 @@ class _Client:
     def add(self, kind: StateType = StateType.RUNNING, run_count: int = 1, message: str = "") -> UUID:
         name = uuid4()
         state = State(type=kind, message=message)
-        self.runs[name] = SimpleNamespace(id=name, name=str(name), state=state, deployment_id="d", run_count=run_count,
-                                          expected_start_time=SCHEDULED)
+        self.runs[name] = SimpleNamespace(
+            id=name, name=str(name), state=state, deployment_id="d", run_count=run_count, expected_start_time=SCHEDULED
+        )
         return name
 
     def read_flow_runs(self, flow_filter, flow_run_filter) -> list[SimpleNamespace]:
         assert "reconstruct-capture" in flow_filter.name.any_
         named, kinds = flow_run_filter.id, flow_run_filter.state
-        return [r for r in self.runs.values() if (named and r.id in named.any_) or (kinds and r.state.type in kinds.type.any_)]
+        return [
+            r
+            for r in self.runs.values()
+            if (named and r.id in named.any_) or (kinds and r.state.type in kinds.type.any_)
+        ]
 
     def set_flow_run_state(self, run_id, state, force) -> None:
         self.runs[run_id].state = state.model_copy(update={"id": uuid4()})
@@ -83,8 +88,8 @@ def test_a_run_of_a_dead_machine_is_brought_back_once_after_the_window(watch):
     watch.lease(run)
     assert watch.pass_time(57) == [] and watch.client.names(run) == ["Running"]
     assert len(watch.pass_time(12)) == 1 and watch.client.names(run) == ["AwaitingRetry"]
-    assert watch.client.runs[run].state.state_details.scheduled_time == SCHEDULED        # before those that have not begun
-    assert watch.pass_time(600) == []                       # waits for a worker, however long
+    assert watch.client.runs[run].state.state_details.scheduled_time == SCHEDULED  # before those that have not begun
+    assert watch.pass_time(600) == []  # waits for a worker, however long
 
 
 def test_a_taken_run_that_has_just_started_again_gets_the_whole_window(watch):
@@ -101,9 +106,9 @@ def test_late_beats_and_held_locks_both_save_a_run(watch):
     handle = watch.lease(held).open("ab")
     import fcntl
 
-    fcntl.flock(handle, fcntl.LOCK_EX)                      # silent, but its lock reaches us
+    fcntl.flock(handle, fcntl.LOCK_EX)  # silent, but its lock reaches us
     for beat in range(20):
-        watch.lease(beating, beats=beat // 2)               # its lock does not reach us, but it beats, slowly
+        watch.lease(beating, beats=beat // 2)  # its lock does not reach us, but it beats, slowly
         assert watch.pass_time(27) == []
     handle.close()
 
@@ -112,7 +117,7 @@ def test_a_pause_of_the_judge_is_no_silence(watch):
     run = watch.client.add()
     watch.lease(run)
     watch.pass_time(30)
-    watch.now += 10_000                                     # the machine of the judge was suspended, or the filesystem hung
+    watch.now += 10_000  # the machine of the judge was suspended, or the filesystem hung
     assert watch.pass_time(12) == []
     watch.lease(run, beats=1)
     assert watch.pass_time(57) == []
@@ -125,9 +130,11 @@ def test_on_this_machine_a_free_lock_is_enough_but_a_live_worker_comes_first(wat
 
 
 def test_runs_that_ended_lose_their_lease_and_are_left_alone(watch):
-    runs = [watch.client.add(k) for k in (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED)]
+    runs = [
+        watch.client.add(k) for k in (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED)
+    ]
     leases = [watch.lease(r) for r in runs]
-    stranger = watch.lease(uuid4())                         # of another server with the same store
+    stranger = watch.lease(uuid4())  # of another server with the same store
     assert watch.pass_time(120) == []
     assert not any(p.exists() for p in leases) and stranger.exists()
 
@@ -188,9 +195,13 @@ def test_stillness_forgets_what_is_not_asked_for():
 
 
 def test_a_lease_beats_is_free_after_a_kill_and_gone_after_a_clean_end(tmp_path):
-    code = ("import sys, time; from pathlib import Path; from flows.run.lease import Lease; from stages.core.store import Store\n"
-            "with Lease(Store(Path(sys.argv[1])), 'run', beat_s=0.05):\n    print('in', flush=True); time.sleep(60)")
-    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    code = (
+        "import sys, time; from pathlib import Path; from flows.run.lease import Lease; from stages.core.store import Store\n"
+        "with Lease(Store(Path(sys.argv[1])), 'run', beat_s=0.05):\n    print('in', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+    )
     assert child.stdout.readline() == "in\n"
     path = leases_folder(Store(tmp_path)) / "run.lease"
     first = read_holder(path)
@@ -199,7 +210,7 @@ def test_a_lease_beats_is_free_after_a_kill_and_gone_after_a_clean_end(tmp_path)
     waiting = Lease(Store(tmp_path), "run")
     entered = threading.Event()
     threading.Thread(target=lambda: (waiting.__enter__(), entered.set()), daemon=True).start()
-    assert not entered.wait(0.6)                            # a second process of the same run waits for the first
+    assert not entered.wait(0.6)  # a second process of the same run waits for the first
     os.kill(child.pid, signal.SIGKILL)
     child.communicate()
     assert entered.wait(5.0) and read_holder(path).token != first.token
@@ -214,7 +225,7 @@ def test_who_was_cut_off_and_comes_back_ends(tmp_path):
         assert not taken.is_set()
         write_holder(lease.path, Holder("another", "elsewhere"))
         assert taken.wait(5.0)
-    assert lease.path.exists()                              # it is the other one's by now
+    assert lease.path.exists()  # it is the other one's by now
 
 
 def test_cleaning_forgets_old_leases_that_nobody_holds(tmp_path):
@@ -225,7 +236,11 @@ def test_cleaning_forgets_old_leases_that_nobody_holds(tmp_path):
         for name in ("held", "old"):
             os.utime(leases_folder(store) / f"{name}.lease", (1, 1))
         clean_up(store, Wish(older_than_days=1.0))
-        assert held.path.exists() and not (leases_folder(store) / "old.lease").exists() and (leases_folder(store) / "new.lease").exists()
+        assert (
+            held.path.exists()
+            and not (leases_folder(store) / "old.lease").exists()
+            and (leases_folder(store) / "new.lease").exists()
+        )
 
 
 def test_a_lease_that_is_gone_is_not_mine_and_not_made_again(tmp_path):

@@ -51,7 +51,9 @@ def test_old_twins_go_but_for_their_record_and_are_not_made_anew(toy, twins, cap
     assert "would remove 1 twins" in capsys.readouterr().out and _files(twins) == before
     assert cli.main(["clean", "--twins-older-than", "90"]) == 0 and "removed 1 twins" in capsys.readouterr().out
     assert _files(twins / "2026" / "old") == {"run.json", "removed.txt", "notes.md"}
-    assert {name for name in before if not name.startswith("2026/old/")} == {n for n in _files(twins) if not n.startswith("2026/old/")}
+    assert {name for name in before if not name.startswith("2026/old/")} == {
+        n for n in _files(twins) if not n.startswith("2026/old/")
+    }
     assert "touch READY" in (twins / "2026" / "old" / "removed.txt").read_text()
     for record in RunRecords(toy.store).all():
         RunRecords(toy.store).remove(record.id)
@@ -63,7 +65,9 @@ def test_old_twins_go_but_for_their_record_and_are_not_made_anew(toy, twins, cap
 def test_it_is_whole_again_after_another_run(toy, twins):
     retire_twins(toy.store, 90)
     out, counts = twins / "2026" / "old", toy.counts()
-    assert cli.main(["reconstruct", str(toy.folder / "captures" / "2026" / "old"), "--out", str(out), "--no-prefect"]) == 0
+    assert (
+        cli.main(["reconstruct", str(toy.folder / "captures" / "2026" / "old"), "--out", str(out), "--no-prefect"]) == 0
+    )
     assert {"report.html", "notes.md"} < _files(out) and not (out / "removed.txt").exists() and toy.counts() == counts
 
 
@@ -74,7 +78,7 @@ def test_a_twin_that_is_being_replaced_is_waited_for(toy, twins):
         cleaning.start()
         time.sleep(0.3)
         assert "report.html" in _files(old)
-        (old / "run.json").touch()                                     # what a run that delivers does
+        (old / "run.json").touch()  # what a run that delivers does
     cleaning.join()
     assert "report.html" in _files(old)
 
@@ -83,7 +87,7 @@ def test_an_installation_does_so_by_itself_if_told(toy, twins, monkeypatch):
     assert TwinKeeper.from_environment(toy.store).look() is None
     monkeypatch.setenv("TWIN_KEEP_TWINS_DAYS", "90")
     keeper = TwinKeeper.from_environment(toy.store)
-    assert keeper.look().folders == 1 and keeper.look() is None       # not every three seconds
+    assert keeper.look().folders == 1 and keeper.look() is None  # not every three seconds
     for wrong in ("0", "-1", "nan", "long"):
         monkeypatch.setenv("TWIN_KEEP_TWINS_DAYS", wrong)
         with pytest.raises(ConfigError, match="TWIN_KEEP_TWINS_DAYS"):

@@ -25,7 +25,9 @@ def served(tmp_path_factory):
 
 
 def _schedule(served: Served, *words: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "flows.cli", "schedule", *words], env=served.env, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", "schedule", *words], env=served.env, capture_output=True, text=True
+    )
 
 
 def _schedules(served: Served) -> dict[str, dict]:
@@ -36,11 +38,21 @@ def _schedules(served: Served) -> dict[str, dict]:
 def tonight(served) -> datetime:
     """The minute, about one ahead, for which a batch of one capture has been scheduled."""
     (make_capture(served.folder / "night" / "cup") / "READY").touch()
-    for ahead in (75, 160, 400):                 # seconds; the command itself takes long on a busy machine
+    for ahead in (75, 160, 400):  # seconds; the command itself takes long on a busy machine
         due = (datetime.now(UTC) + timedelta(seconds=ahead)).replace(second=0, microsecond=0)
-        made = _schedule(served, "--cron", f"{due.minute} {due.hour} * * *", "--root", str(served.folder / "night"), "--name", "tonight")
+        made = _schedule(
+            served,
+            "--cron",
+            f"{due.minute} {due.hour} * * *",
+            "--root",
+            str(served.folder / "night"),
+            "--name",
+            "tonight",
+        )
         assert made.returncode == 0 and "there is also" not in made.stdout, made.stderr
-        if any(datetime.fromisoformat(r["expected_start_time"]) == due for r in _runs(served)):     # the server itself plans once a minute
+        if any(
+            datetime.fromisoformat(r["expected_start_time"]) == due for r in _runs(served)
+        ):  # the server itself plans once a minute
             return due
     pytest.fail("the server planned no run for the minute of the schedule")
 
@@ -52,7 +64,9 @@ def _runs(served: Served) -> list[dict]:
 
 
 def test_a_schedule_a_minute_ahead_starts_a_real_run(served, tonight):
-    run = served.wait(lambda: next((r for r in _runs(served) if r["state_name"] in ("Completed", "Failed", "Crashed")), None))
+    run = served.wait(
+        lambda: next((r for r in _runs(served) if r["state_name"] in ("Completed", "Failed", "Crashed")), None)
+    )
     assert run["state_name"] == "Completed" and run["auto_scheduled"]
     assert datetime.fromisoformat(run["expected_start_time"]) == tonight
     # a worker takes what is due within the next second, too
@@ -63,21 +77,29 @@ def test_a_schedule_a_minute_ahead_starts_a_real_run(served, tonight):
 
 def test_another_schedule_is_told_of_and_replaced_by_name_or_time(served, tonight):
     second = _schedule(served, *NIGHTLY)
-    assert second.returncode == 0 and "batch-1: reconstruct-batch runs at '0 2 * * *' (Europe/Berlin)" in second.stdout, second.stderr
+    assert (
+        second.returncode == 0 and "batch-1: reconstruct-batch runs at '0 2 * * *' (Europe/Berlin)" in second.stdout
+    ), second.stderr
     assert "there is also tonight: at '" in second.stdout and "--remove tonight" in second.stdout
     night = ZoneInfo("Europe/Berlin")
     ahead = datetime.now(night)
     due = ahead.replace(hour=2, minute=0, second=0) + timedelta(days=ahead.hour >= 2)
     assert f"next {due.astimezone(UTC):%Y-%m-%d %H:%M} UTC" in _schedule(served, "--list").stdout
     assert _schedule(served, *NIGHTLY, "--profile", "preview").returncode == 0
-    assert set(_schedules(served)) == {"tonight", "batch-1"} and _schedules(served)["batch-1"]["parameters"]["profile"] == "preview"
+    assert (
+        set(_schedules(served)) == {"tonight", "batch-1"}
+        and _schedules(served)["batch-1"]["parameters"]["profile"] == "preview"
+    )
     assert _schedule(served, "--cron", "0 3 * * *", "--name", "batch-1").returncode == 0
     assert _schedules(served)["batch-1"]["schedule"]["cron"] == "0 3 * * *"
 
 
 def test_what_cannot_be_meant_is_refused(served, tonight):
-    for wrong, said in ((("--cron", "at night"), "not a time"), (("--cron", "0 2 * * *", "--root", "/nowhere"), "found nothing"),
-                        (("--remove", "weekly"), "batch-1, tonight")):
+    for wrong, said in (
+        (("--cron", "at night"), "not a time"),
+        (("--cron", "0 2 * * *", "--root", "/nowhere"), "found nothing"),
+        (("--remove", "weekly"), "batch-1, tonight"),
+    ):
         done = _schedule(served, *wrong)
         assert done.returncode == 2 and said in done.stderr, done.stderr
     assert set(_schedules(served)) == {"tonight", "batch-1"}
@@ -87,7 +109,9 @@ def test_schedules_outlive_a_restart_and_are_listed_and_removed(served, tonight)
     assert served.stop() == 0
     served.start()
     listed = _schedule(served, "--list").stdout
-    assert f"tonight: at '{tonight.minute} {tonight.hour} * * *' (UTC); root {served.folder / 'night'}" in listed, listed
+    assert f"tonight: at '{tonight.minute} {tonight.hour} * * *' (UTC); root {served.folder / 'night'}" in listed, (
+        listed
+    )
     assert "batch-1: at '0 3 * * *' (UTC); profile standard" in listed, listed
     removed = _schedule(served, "--remove", "batch-1")
     assert "removed 1" in removed.stdout and "batch-1" in removed.stdout and set(_schedules(served)) == {"tonight"}

@@ -37,8 +37,12 @@ def _leave_bad_things(folder: Path) -> None:
     """What other programs and other versions may leave; the whole file runs beside them."""
     strange = make_capture(Path(os.fsdecode(os.fsencode(folder / "captures") + b"/caf\xe9")))
     (strange / "READY").touch()
-    for part, content in (("runs/20990101-000000-cup-0.json", "null"), ("runs/20990101-000001-cup-0.json", '{"schema_version": 99}'),
-                          ("leases/notes.lease", "[]"), ("captures/vase/READY.txt", "")):
+    for part, content in (
+        ("runs/20990101-000000-cup-0.json", "null"),
+        ("runs/20990101-000001-cup-0.json", '{"schema_version": 99}'),
+        ("leases/notes.lease", "[]"),
+        ("captures/vase/READY.txt", ""),
+    ):
         path = (folder if part.startswith("captures") else folder / "store") / part
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
@@ -48,7 +52,9 @@ def test_what_cannot_be_read_is_named_and_stops_nothing(served):
     log = served.store / "prefect" / "serve" / "logs" / "watcher.log"
     for told in ("caf\\xe9: its name is not UTF-8", "READY.txt: the marker has to be named READY"):
         served.wait(lambda told=told: told in log.read_text())
-    status = subprocess.run([sys.executable, "-m", "flows.cli", "status"], env=served.env, capture_output=True, text=True)
+    status = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "status"], env=served.env, capture_output=True, text=True
+    )
     assert status.returncode == 0, status.stderr
     assert all(x in status.stdout for x in ("20990101-000000-cup-0.json", "newer version", "caf\\xe9", "READY.txt"))
 
@@ -82,7 +88,9 @@ def test_a_failed_stage_is_resumed_by_retry(served):
     artifacts = served.api("/artifacts/filter", {"artifacts": {"key": {"any_": ["failure"]}}})
     assert "copy it again" in artifacts[0]["data"]
     (served.folder / "c.do").write_text("")
-    served.api(f"/flow_runs/{failed['id']}/set_state", {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True})
+    served.api(
+        f"/flow_runs/{failed['id']}/set_state", {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True}
+    )
     served.wait_state("jug", "Completed")
     assert {s: served.count(s) - before[s] for s in "abcd"} == {"a": 1, "b": 1, "c": 2, "d": 1}
 
@@ -93,15 +101,23 @@ def test_one_bad_capture_of_a_batch_leaves_the_others(served):
         (_into(other, name) / "READY").touch()
     (other / "bad" / "calibration.json").unlink()
     batch = served.create("reconstruct-batch", root=str(other))
-    done = wait_for(lambda: (r := served.api(f"/flow_runs/{batch['id']}"))["state_name"] in ("Failed", "Completed") and r, PATIENCE_S)
+    done = wait_for(
+        lambda: (r := served.api(f"/flow_runs/{batch['id']}"))["state_name"] in ("Failed", "Completed") and r,
+        PATIENCE_S,
+    )
     assert done["state_name"] == "Failed" and "1 of 3 captures failed: bad" in done["state"]["message"]
     assert len(list((served.folder / "twins").glob("good*/run.json"))) == 2
 
 
 def test_wrong_values_are_refused_before_a_run_exists(served):
     before = len(served.api("/flow_runs/filter", {}))
-    for wrong in ({"capture": ""}, {"capture": "cup", "profile": "best"}, {"capture": "cup", "methods": {"b": "magic"}},
-                  {"capture": "cup", "settings": ["nonsense"]}, {"capture": "cup", "box": {"left": -1, "top": 0, "right": 1, "bottom": 1}}):
+    for wrong in (
+        {"capture": ""},
+        {"capture": "cup", "profile": "best"},
+        {"capture": "cup", "methods": {"b": "magic"}},
+        {"capture": "cup", "settings": ["nonsense"]},
+        {"capture": "cup", "box": {"left": -1, "top": 0, "right": 1, "bottom": 1}},
+    ):
         with pytest.raises(urllib.error.HTTPError) as error:
             served.create("reconstruct-capture", **wrong)
         assert error.value.code == 409, wrong
@@ -114,7 +130,7 @@ def _slow_b(served: Served, name: str, seconds: int) -> tuple[dict, dict[str, in
     (served.folder / "b.do").write_text(f"sleep {seconds}")
     run = served.create("reconstruct-capture", capture=str(_capture(served, name)))
     served.wait(lambda: served.count("b") > before["b"])
-    (served.folder / "b.do").write_text("")              # whoever runs b again finds it quick
+    (served.folder / "b.do").write_text("")  # whoever runs b again finds it quick
     return run, before
 
 
@@ -157,14 +173,19 @@ def test_reboot_in_the_middle_of_a_batch(served):
         (_into(night, name) / "READY").touch()
     (served.folder / "b.do").write_text("sleep 300")
     batch = served.create("reconstruct-batch", root=str(night))
-    served.wait(lambda: served.count("b") == before["b"] + 2)          # two at once, the third waits
+    served.wait(lambda: served.count("b") == before["b"] + 2)  # two at once, the third waits
     assert served.kill_everything() > 8
-    assert not [p for p in (served.folder / "tmp").rglob("*") if "prefect" in p.name or "runner" in p.name]     # no folder stays behind
+    assert not [
+        p for p in (served.folder / "tmp").rglob("*") if "prefect" in p.name or "runner" in p.name
+    ]  # no folder stays behind
     (served.folder / "b.do").write_text("")
     served.start()
     served.wait_for(batch["id"], "Completed")
     assert _runs_of(served, before) == {"a": 3, "b": 5, "c": 3, "d": 3}
-    assert all(len(served.runs(name)) == 1 for name in ("one", "two", "three")) and len(list(served.twins.glob("*-*/run.json"))) >= 3
+    assert (
+        all(len(served.runs(name)) == 1 for name in ("one", "two", "three"))
+        and len(list(served.twins.glob("*-*/run.json"))) >= 3
+    )
 
 
 def _twin(served: Served, *words: str) -> subprocess.CompletedProcess:
@@ -174,7 +195,7 @@ def _twin(served: Served, *words: str) -> subprocess.CompletedProcess:
 def test_a_second_serve_of_the_store_is_refused_with_the_address_of_the_first(served):
     second = _twin(served, "serve", "--port", str(free_port()))
     assert second.returncode == 5 and f"runs already at {served.ui} " in second.stderr
-    assert f"serving {served.ui}" in _twin(served, "status").stdout                 # the first keeps its address
+    assert f"serving {served.ui}" in _twin(served, "status").stdout  # the first keeps its address
 
 
 def test_the_password_is_told_to_its_owner_and_to_no_log(served):
@@ -184,7 +205,7 @@ def test_the_password_is_told_to_its_owner_and_to_no_log(served):
     assert {p.name for p in files} == {"password", "address.json"} and all(p.stat().st_mode & 0o077 == 0 for p in files)
     assert word not in served.said() and len(word) >= 32
     for number in served.processes():
-        assert word.encode() not in Path(f"/proc/{number}/cmdline").read_bytes()    # which other users may read
+        assert word.encode() not in Path(f"/proc/{number}/cmdline").read_bytes()  # which other users may read
 
 
 def test_the_command_line_finds_server_and_password_by_itself(served):
@@ -192,8 +213,12 @@ def test_the_command_line_finds_server_and_password_by_itself(served):
     served.env["PREFECT_API_URL"] = served.api_url
     try:
         done = _twin(served, "reconstruct", str(capture), "--out", str(served.folder / "by-hand"))
-        other = subprocess.run([sys.executable, "-m", "flows.cli", "schedule", "--remove"], capture_output=True, text=True,
-                               env={**served.env, "TWIN_STORE": str(served.folder / "other-store")})
+        other = subprocess.run(
+            [sys.executable, "-m", "flows.cli", "schedule", "--remove"],
+            capture_output=True,
+            text=True,
+            env={**served.env, "TWIN_STORE": str(served.folder / "other-store")},
+        )
     finally:
         del served.env["PREFECT_API_URL"]
     assert done.returncode == 0, done.stderr

@@ -59,7 +59,9 @@ def test_one_night_with_three_tries_is_one_night(toy, capture):
     assert _note(toy, capture) == ""
 
 
-@pytest.mark.parametrize(("state", "stage", "error"), [("failed", "b", "dark"), ("failed", "c", "no space left"), ("done", "c", "")])
+@pytest.mark.parametrize(
+    ("state", "stage", "error"), [("failed", "b", "dark"), ("failed", "c", "no space left"), ("done", "c", "")]
+)
 def test_another_reason_or_a_run_that_went_well_takes_it_back(toy, capture, state, stage, error):
     for days in (4, 3, 2):
         _failed(toy, capture, days, "dark")
@@ -74,7 +76,9 @@ def test_what_a_person_ended_is_no_word_on_the_capture_and_a_new_marker_is_a_new
     _failed(toy, capture, 1, "interrupted", "interrupted")
     assert _note(toy, capture)
     (capture.path / "READY").touch()
-    assert why_set_aside(ready_captures(toy.folder / "captures")[0], RunRecords(toy.store).of_capture(capture.path)) == ""
+    assert (
+        why_set_aside(ready_captures(toy.folder / "captures")[0], RunRecords(toy.store).of_capture(capture.path)) == ""
+    )
 
 
 def test_a_night_goes_from_noon_to_noon():

@@ -68,7 +68,7 @@ def test_a_batch_takes_the_process_of_its_worker(served):
     (spare,) = served.wait(lambda: [pid for pid, above in _all_spares(served).items() if above == worker])
     run = served.create("reconstruct-batch", root=str(served.captures))
     served.wait_for(run["id"], "Completed")
-    served.wait(lambda: spare not in _all_spares(served))                # it ran the batch and ended
+    served.wait(lambda: spare not in _all_spares(served))  # it ran the batch and ended
 
 
 def test_a_run_begins_also_where_the_waiting_one_was_killed(served):

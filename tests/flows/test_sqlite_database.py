@@ -40,6 +40,11 @@ async def _two_meet(configuration: AioSqliteConfiguration, cache: int = 0) -> in
 
 
 def test_transactions_wait_for_each_other(tmp_path):
-    assert asyncio.run(_two_meet(LockedFromTheBeginning(connection_url=f"sqlite+aiosqlite:///{tmp_path}/ours.db"), -CACHE_KB)) == 2
-    with pytest.raises(OperationalError, match="locked"):               # if this no longer fails, ours is no longer needed
+    assert (
+        asyncio.run(
+            _two_meet(LockedFromTheBeginning(connection_url=f"sqlite+aiosqlite:///{tmp_path}/ours.db"), -CACHE_KB)
+        )
+        == 2
+    )
+    with pytest.raises(OperationalError, match="locked"):  # if this no longer fails, ours is no longer needed
         asyncio.run(_two_meet(AioSqliteConfiguration(connection_url=f"sqlite+aiosqlite:///{tmp_path}/theirs.db")))

@@ -39,7 +39,7 @@ def test_results_and_cache(toy):
     first = toy.run()
     assert first["d"].refs["d.txt"].path.read_text() == "capture a(1)capture a(1)b(1)c(1)d(1)"
     assert not any(r.cached for r in first.values()) and toy.counts() == ONCE
-    assert 5 < first["a"].manifest["peak_memory_mb"] < 200            # of the child alone
+    assert 5 < first["a"].manifest["peak_memory_mb"] < 200  # of the child alone
     again = toy.run()
     assert all(r.cached for r in again.values()) and toy.counts() == ONCE
     assert again["d"].refs == first["d"].refs
@@ -99,7 +99,7 @@ def test_flipped_byte_is_found_and_only_that_stage_computed_again(toy):
     path.write_bytes(b"X" + path.read_bytes()[1:])
     again = toy.run()
     assert toy.counts() == {**ONCE, "b": 2}
-    assert [r.cached for r in again.values()] == [True, False, True, True]      # same content again, so c and d still hold
+    assert [r.cached for r in again.values()] == [True, False, True, True]  # same content again, so c and d still hold
     assert len(list((toy.store.root / "corrupt").iterdir())) == 1
 
 
@@ -116,7 +116,7 @@ def test_one_setting_recomputes_only_what_depends_on_it(toy):
     toy.run()
     toy.run({"c": ToyConfig(gain=2.0)})
     assert toy.counts() == {"a": 1, "b": 1, "c": 2, "d": 2}
-    toy.run({"b": ToyConfig(size=(2, 4))})              # a setting that does not change b's output: c and d still hold
+    toy.run({"b": ToyConfig(size=(2, 4))})  # a setting that does not change b's output: c and d still hold
     assert toy.counts() == {"a": 1, "b": 2, "c": 2, "d": 2}
     toy.run(seed=5)
     assert toy.counts() == {"a": 2, "b": 3, "c": 3, "d": 3}
@@ -180,7 +180,9 @@ def test_interrupt_ends_the_stage(toy):
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs tests in the background has SIGINT ignored
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell that runs tests in the background has SIGINT ignored
     threading.Thread(target=interrupt).start()
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -208,7 +210,9 @@ def test_waiting_for_another_run_is_said(toy):
     fingerprint = "0" * 64
     notes = []
     with toy.store.lock(fingerprint):
-        waiter = threading.Thread(target=look_up, args=("a", fingerprint, StageJob(toy.store, progress=lambda *p: notes.append(p[2]))))
+        waiter = threading.Thread(
+            target=look_up, args=("a", fingerprint, StageJob(toy.store, progress=lambda *p: notes.append(p[2])))
+        )
         waiter.start()
         wait_for(lambda: notes)
     waiter.join(5)
@@ -217,7 +221,9 @@ def test_waiting_for_another_run_is_said(toy):
 
 def test_the_child_imports_no_heavy_library():
     code = "import flows.run.stage_child, sys; print([m for m in ('prefect', 'torch', 'numba', 'open3d', 'cv2') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_full_disk_is_said_and_loses_nothing(toy, tmp_path):

@@ -23,8 +23,12 @@ from tests.flows.conftest import Toy, make_capture, wait_for
 from tests.flows.s3_captures import Bucket as Bare
 from tests.flows.s3_captures import tree
 
-pytest.importorskip("obstore", reason="obstore is not installed (pip install 'stereotwin[s3]'): the bucket is NOT tested")
-pytest.importorskip("moto.server", reason="moto is not installed (pip install 'moto[s3]' flask flask-cors): the bucket is NOT tested")
+pytest.importorskip(
+    "obstore", reason="obstore is not installed (pip install 'stereotwin[s3]'): the bucket is NOT tested"
+)
+pytest.importorskip(
+    "moto.server", reason="moto is not installed (pip install 'moto[s3]' flask flask-cors): the bucket is NOT tested"
+)
 
 from tests.core.s3_server import S3Server
 
@@ -69,10 +73,10 @@ def _cut(script: str, *words: str, when) -> None:
 
 
 def test_a_capture_comes_whole_once_and_what_changed_comes_anew(toy, bare):
-    bare.put("captures/day/ball2/READY", b"")                                    # begins with the same letters
+    bare.put("captures/day/ball2/READY", b"")  # begins with the same letters
     found, said = _stage(toy)
     assert found == {**tree(toy.capture), "READY": b""} and "5 of 5 files" in said[-1]
-    assert _stage(toy) == (found, [])                                             # nothing travels again
+    assert _stage(toy) == (found, [])  # nothing travels again
     marker = (place_of_address(ADDRESS) / "READY").stat().st_mtime_ns
     assert marker == list_capture(ADDRESS)["READY"].changed_ns
     bare.put("captures/day/ball/text", b"another text")
@@ -80,8 +84,12 @@ def test_a_capture_comes_whole_once_and_what_changed_comes_anew(toy, bare):
     bare.put("captures/day/ball/right/000001.png", b"right")
     (place_of_address(ADDRESS) / "left" / "stray.png").write_bytes(b"not of the bucket")
     now, said = _stage(toy)
-    assert now == {**{k: v for k, v in found.items() if "right" not in k}, "text": b"another text", "right/000001.png": b"right"}
-    assert "2 of 2 files" in said[-1]                                             # the others were here
+    assert now == {
+        **{k: v for k, v in found.items() if "right" not in k},
+        "text": b"another text",
+        "right/000001.png": b"right",
+    }
+    assert "2 of 2 files" in said[-1]  # the others were here
 
 
 _STAGE = """
@@ -110,7 +118,7 @@ def test_a_download_that_is_cut_off_is_taken_for_nothing_and_goes_on(toy, bare):
     whole = {p.name: p.stat().st_ino for p in (coming / "left").glob("*.png")}
     found, _ = _stage(toy)
     assert found == {**tree(toy.capture), "READY": b""} and not coming.exists()
-    assert all((place / "left" / name).stat().st_ino == number for name, number in whole.items())       # not fetched twice
+    assert all((place / "left" / name).stat().st_ino == number for name, number in whole.items())  # not fetched twice
 
 
 def test_a_begun_file_goes_on_where_it_is_certain_and_only_if_it_is_the_same(toy, bare):
@@ -120,12 +128,12 @@ def test_a_begun_file_goes_on_where_it_is_certain_and_only_if_it_is_the_same(toy
     coming = place_of_address(ADDRESS, "coming")
     coming.mkdir(parents=True)
     part = coming / f"big.bin.{entry.tag.strip(chr(34)).replace('-', '')[:40]}.part"
-    lost = data[:6 << 20] + b"\0" * (2 * SYNC_EVERY)                             # a power cut: the end never reached the disk
+    lost = data[: 6 << 20] + b"\0" * (2 * SYNC_EVERY)  # a power cut: the end never reached the disk
     part.write_bytes(lost)
     (coming / f"big.bin.{'0' * 32}.part").write_bytes(b"of another version")
     found, said = _stage(toy)
     assert found["big.bin"] == data and set(found) == {*tree(toy.capture), "READY", "big.bin"}
-    assert f"{(len(data) - (6 << 20)) / 1e6:.1f} of" in said[-1]                 # the rest was not fetched
+    assert f"{(len(data) - (6 << 20)) / 1e6:.1f} of" in said[-1]  # the rest was not fetched
 
 
 def test_what_is_wrong_is_said(toy, bare, monkeypatch):
@@ -158,7 +166,7 @@ def test_the_cache_is_bounded_and_never_takes_what_is_held_or_not_sent(toy, bare
     places = {n: place_of_address(f"s3://results/captures/day/{n}") for n in ("one", "two", "three")}
     _stage(toy, "s3://results/captures/day/one")
     with staged(toy.store, "s3://results/captures/day/two", lambda text: None):
-        os.utime(places["two"].parent / ".two.used", (1, 1))                     # used longest ago, but held
+        os.utime(places["two"].parent / ".two.used", (1, 1))  # used longest ago, but held
         _stage(toy, "s3://results/captures/day/three")
         assert [n for n, p in places.items() if p.exists()] == ["two", "three"]
     twin = place_of_address(TWIN, "twins")
@@ -178,7 +186,7 @@ def _twin(toy: Toy, name: str = "twin", **record) -> Path:
     (folder / "masks").mkdir(parents=True, exist_ok=True)
     for k in range(120):
         (folder / "masks" / f"{k}.png").write_bytes(str(k).encode() * 3000)
-    (folder / "twin.glb").write_bytes(b"glb" * (CHUNK_BYTES // 2))               # sent in parts
+    (folder / "twin.glb").write_bytes(b"glb" * (CHUNK_BYTES // 2))  # sent in parts
     (folder / "run.json").write_text(json.dumps({"run": "r", "profile": "standard", "source": "s", **record}))
     return folder
 
@@ -192,8 +200,9 @@ def _sent(bare: Bare, key: str = "twins/ball") -> dict[str, bytes] | None:
         return None
     manifest = json.loads(there["twin.json"])
     found = {name: there[f"{manifest['version']}/{name}"] for name in manifest["files"]}
-    assert {n: (len(d), hashlib.sha256(d).hexdigest()) for n, d in found.items()} \
-        == {n: (f["bytes"], f["sha256"]) for n, f in manifest["files"].items()}
+    assert {n: (len(d), hashlib.sha256(d).hexdigest()) for n, d in found.items()} == {
+        n: (f["bytes"], f["sha256"]) for n, f in manifest["files"].items()
+    }
     return found
 
 
@@ -221,10 +230,12 @@ def test_a_kill_in_the_middle_of_sending_keeps_the_former_twin_and_the_next_try_
 
     _cut(_SEND, str(first), TWIN, when=lambda: begun() > 5)
     assert 5 < begun() < 122 and _sent(bare) == before and unsent(TWIN).exists()
-    (first / "run.json").write_text(json.dumps({"run": "r2", "profile": "standard", "source": "s"}))         # the next try's own record
+    (first / "run.json").write_text(
+        json.dumps({"run": "r2", "profile": "standard", "source": "s"})
+    )  # the next try's own record
     send_twin(toy.store, first, TWIN, print)
     assert _sent(bare) == tree(first) and not unsent(TWIN).exists()
-    assert len(bare.names("twins/ball")) == len(tree(first)) + 1                 # nothing is left of the other versions
+    assert len(bare.names("twins/ball")) == len(tree(first)) + 1  # nothing is left of the other versions
 
 
 def test_of_two_machines_the_first_counts_and_a_lesser_twin_goes_beside(toy, bare):
@@ -238,7 +249,7 @@ def test_of_two_machines_the_first_counts_and_a_lesser_twin_goes_beside(toy, bar
     assert {n.partition("/")[0] for n in bare.names("twins/ball")} == {"twin.json", read_sent(TWIN).version}
     send_twin(toy.store, mine, TWIN, print, keep_better=True)
     assert _sent(bare) == tree(theirs) and _sent(bare, "twins/ball.standard") == tree(mine)
-    send_twin(toy.store, mine, TWIN, print)                                      # as it is told
+    send_twin(toy.store, mine, TWIN, print)  # as it is told
     assert _sent(bare) == tree(mine)
 
 
@@ -257,7 +268,9 @@ def _but_log(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def _command(toy: Toy, *words: str, **env: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "flows.cli", *words], env={**os.environ, **env}, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *words], env={**os.environ, **env}, capture_output=True, text=True
+    )
 
 
 @pytest.mark.slow
@@ -265,12 +278,16 @@ def test_reconstruct_from_a_bucket_into_a_bucket(toy, bare, server):
     done = _command(toy, "reconstruct", ADDRESS, "--out", "s3://results/twins/", "--no-prefect", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert said["sent"] == TWIN and _but_log(_sent(bare)) == _but_log(tree(Path(said["twin"]))) and b"run" in _sent(bare)["run.log"]
+    assert (
+        said["sent"] == TWIN
+        and _but_log(_sent(bare)) == _but_log(tree(Path(said["twin"])))
+        and b"run" in _sent(bare)["run.log"]
+    )
     assert "5 of 5 files" in done.stderr and f"{ADDRESS} -> {TWIN}" in done.stderr
     shutil.rmtree(staging_root())
     again = _command(toy, "reconstruct", ADDRESS, "--out", "s3://results/twins/", "--no-prefect", "--json")
     assert again.returncode == 0, again.stderr
-    assert set(toy.counts().values()) == {1}           # the same capture, from wherever
+    assert set(toy.counts().values()) == {1}  # the same capture, from wherever
     wrong = _command(toy, "reconstruct", f"{ADDRESS}x", "--out", "s3://results/twins/", "--no-prefect")
     assert wrong.returncode == 3 and "there are ball" in wrong.stderr
     away = _command(toy, "reconstruct", ADDRESS, "--out", "s3://nowhere/twins/", "--no-prefect")
@@ -280,8 +297,11 @@ def test_reconstruct_from_a_bucket_into_a_bucket(toy, bare, server):
 @pytest.mark.slow
 def test_a_bucket_that_goes_away_before_the_twin_is_sent_costs_nothing(toy, bare, server):
     toy.order("d", "sleep 5")
-    running = subprocess.Popen([sys.executable, "-m", "flows.cli", "reconstruct", ADDRESS, "--out", TWIN, "--no-prefect"],
-                               stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "reconstruct", ADDRESS, "--out", TWIN, "--no-prefect"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     wait_for(lambda: toy.counts()["d"], 240)
     server.drop_bucket()
     _, told = running.communicate(timeout=120)
@@ -289,7 +309,9 @@ def test_a_bucket_that_goes_away_before_the_twin_is_sent_costs_nothing(toy, bare
     server.empty()
     bare.upload(toy.capture, "captures/day/ball")
     assert _command(toy, "resume", "--last", "--no-prefect").returncode == 0
-    assert _but_log(_sent(bare)) == _but_log(tree(place_of_address(TWIN, "twins"))) and set(toy.counts().values()) == {1}
+    assert _but_log(_sent(bare)) == _but_log(tree(place_of_address(TWIN, "twins"))) and set(toy.counts().values()) == {
+        1
+    }
 
 
 def test_where_twins_of_a_bucket_go(toy, monkeypatch):

@@ -58,12 +58,20 @@ def test_a_run_takes_the_settings_beside_it(root):
 
 
 def test_the_watcher_starts_what_is_for_arrival_with_its_profile_and_tells_what_is_wrong(root, monkeypatch):
-    for name, start in (("now", ""), ("fine", "{profile: quality}"), ("later", "{when: night}"), ("wrong", "{when: noon}"),
-                        ("hand", "{when: never}")):
+    for name, start in (
+        ("now", ""),
+        ("fine", "{profile: quality}"),
+        ("later", "{when: night}"),
+        ("wrong", "{when: noon}"),
+        ("hand", "{when: never}"),
+    ):
         _capture(root, name, start)
     started = {}
-    monkeypatch.setattr(arrivals, "run_deployment",
-                        lambda name, parameters, **more: started.update({Path(parameters["capture"]).name: parameters["profile"]}))
+    monkeypatch.setattr(
+        arrivals,
+        "run_deployment",
+        lambda name, parameters, **more: started.update({Path(parameters["capture"]).name: parameters["profile"]}),
+    )
     watch = arrivals.Arrivals(SimpleNamespace(read_flow_runs=lambda **more: []), Store())
     told = watch.look() + watch.look()
     assert started == {"now": "standard", "fine": "quality"}
@@ -73,8 +81,13 @@ def test_the_watcher_starts_what_is_for_arrival_with_its_profile_and_tells_what_
 def test_a_batch_takes_all_but_what_is_for_hands_each_with_its_profile(root, monkeypatch):
     import asyncio
 
-    for name, start in (("now", ""), ("fine", "{profile: quality}"), ("later", "{when: night}"), ("wrong", "{when: noon}"),
-                        ("hand", "{when: never}")):
+    for name, start in (
+        ("now", ""),
+        ("fine", "{profile: quality}"),
+        ("later", "{when: night}"),
+        ("wrong", "{when: noon}"),
+        ("hand", "{when: never}"),
+    ):
         _capture(root, name, start)
     seen = {}
 
@@ -86,8 +99,13 @@ def test_a_batch_takes_all_but_what_is_for_hands_each_with_its_profile(root, mon
 
     async def table(*args, **more) -> None: ...
 
-    for name, value in (("BatchRuns", Runs), ("acreate_table_artifact", table), ("begin_attempt", lambda: None),
-                        ("leave_if_over", lambda: None), ("get_run_logger", lambda: logging.getLogger("test"))):
+    for name, value in (
+        ("BatchRuns", Runs),
+        ("acreate_table_artifact", table),
+        ("begin_attempt", lambda: None),
+        ("leave_if_over", lambda: None),
+        ("get_run_logger", lambda: logging.getLogger("test")),
+    ):
         monkeypatch.setattr(batch, name, value)
     monkeypatch.setattr(batch, "flow_run", SimpleNamespace(id="b", run_count=1, tags=[]))
     asyncio.run(batch.reconstruct_batch.fn(profile="preview"))
@@ -104,4 +122,4 @@ def test_a_death_for_want_of_memory_is_tried_once_more_with_memory_auto(toy, cap
     record = RunRecords(toy.store).all()[0]
     assert "Tried once more with b.memory=auto" in Path(record.log).read_text()
     toy.order("c", "allocate")
-    assert cli.main([*words, "c.memory=fixed", "c.gain=2"]) == 5 and toy.counts()["c"] == 3           # once more, and no oftener
+    assert cli.main([*words, "c.memory=fixed", "c.gain=2"]) == 5 and toy.counts()["c"] == 3  # once more, and no oftener

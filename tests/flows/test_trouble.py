@@ -33,7 +33,9 @@ def small_disk(tmp_path) -> Iterator[Callable[..., Path]]:
     folder.mkdir()
 
     def mount(kilobytes: int) -> Path:
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", folder], capture_output=True).returncode:
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", folder], capture_output=True
+        ).returncode:
             pytest.skip("cannot mount a small file system here (needs root): disk test not run")
         return folder
 
@@ -48,7 +50,9 @@ def twin(toy, monkeypatch, capsys):
 
     def run(out: Path, *more: str) -> tuple[int, str]:
         capsys.readouterr()
-        code = cli.main(["reconstruct", str(toy.capture), "--out", str(out), *("--no-prefect",)[: run.without_prefect], *more])
+        code = cli.main(
+            ["reconstruct", str(toy.capture), "--out", str(out), *("--no-prefect",)[: run.without_prefect], *more]
+        )
         return code, capsys.readouterr().err
 
     run.without_prefect = 1
@@ -64,7 +68,12 @@ def test_a_read_only_store_gives_what_it_has(toy, twin, small_disk, tmp_path, ca
     small_disk.change("ro")
     twin.without_prefect = 0
     code, err = twin(tmp_path / "second")
-    assert code == 0 and (tmp_path / "second" / "report.html").exists() and toy.counts() == ONCE and "goes on without it" in err
+    assert (
+        code == 0
+        and (tmp_path / "second" / "report.html").exists()
+        and toy.counts() == ONCE
+        and "goes on without it" in err
+    )
     assert cli.main(["status"]) == 0 and "4/4 stages done" in capsys.readouterr().out
     code, err = twin(tmp_path / "third", "c.gain=2")
     assert code == 5 and "read-only" in err and "TWIN_STORE" in err and "Traceback" not in err and toy.counts() == ONCE
@@ -81,7 +90,13 @@ def test_a_full_disk_gives_what_it_has(toy, twin, small_disk, tmp_path):
     assert "0 B are free on the disk" in err and "goes on without it" in err
     twin.without_prefect = 1
     code, err = twin(tmp_path / "third", "c.gain=2")
-    assert code == 5 and "no space left" in err and "free on its disk" in err and "twin clean" in err and "Traceback" not in err
+    assert (
+        code == 5
+        and "no space left" in err
+        and "free on its disk" in err
+        and "twin clean" in err
+        and "Traceback" not in err
+    )
     (mount / "filling").unlink()
     assert twin(tmp_path / "third", "c.gain=2")[0] == 0 and toy.counts() == {"a": 1, "b": 1, "c": 3, "d": 2}
 
@@ -106,7 +121,7 @@ def test_a_full_folder_for_temporary_files_is_named(toy, twin, small_disk, tmp_p
     assert code == 5 and str(mount) in err and "set TMPDIR" in err and "Traceback" not in err
     _fill(mount)
     toy.order("b", "")
-    assert twin(tmp_path / "out")[0] == 0 and toy.counts() == {**ONCE, "b": 2}       # what needs none of it goes on
+    assert twin(tmp_path / "out")[0] == 0 and toy.counts() == {**ONCE, "b": 2}  # what needs none of it goes on
 
 
 def test_no_room_for_the_twin_says_how_much_it_takes(small_disk, tmp_path):
@@ -114,7 +129,9 @@ def test_no_room_for_the_twin_says_how_much_it_takes(small_disk, tmp_path):
     part.mkdir()
     (part / "mesh.ply").write_bytes(b"x" * 5_000_000)
     refs = {"twin": ArtifactRef("twin", part, "")}
-    with pytest.raises(StoreError, match=r"no space left.*6\.\d MB of 6\.\d MB free on its disk, about 9\.0 MB needed") as error:
+    with pytest.raises(
+        StoreError, match=r"no space left.*6\.\d MB of 6\.\d MB free on its disk, about 9\.0 MB needed"
+    ) as error:
         assemble_twin(mount / "out", refs, {})
     assert "--out" in error.value.advice and not list(mount.iterdir())
 

@@ -60,12 +60,25 @@ def test_links_out_of_the_folder_are_not_followed(root):
     (root / "again").symlink_to("cup")
     os.mkfifo(root / "cup" / "pipe")
     with _serving(root) as server:
-        for path in ("/cup/key.txt", "/jug/key.txt", "/cup/pipe", "/cup/../../secret/key.txt", "/cup/%2e%2e/%2e%2e/secret/key.txt",
-                     "/%2fetc/hostname", "//etc/hostname", "/cup/..%2f..%2fsecret/key.txt", "/", "/cup", "/cup/", "/nothing", "/cup/%00",
-                     "/.x"):
+        for path in (
+            "/cup/key.txt",
+            "/jug/key.txt",
+            "/cup/pipe",
+            "/cup/../../secret/key.txt",
+            "/cup/%2e%2e/%2e%2e/secret/key.txt",
+            "/%2fetc/hostname",
+            "//etc/hostname",
+            "/cup/..%2f..%2fsecret/key.txt",
+            "/",
+            "/cup",
+            "/cup/",
+            "/nothing",
+            "/cup/%00",
+            "/.x",
+        ):
             reply = _ask(server, path)
             assert reply.status == 404 and b"secret" not in reply.read(), path
-        for path in ("/cup/same.html", "/again/report.html"):          # inside, links are as good as copies
+        for path in ("/cup/same.html", "/again/report.html"):  # inside, links are as good as copies
             assert _ask(server, path).status == 200, path
 
 
@@ -81,10 +94,15 @@ def test_password_and_cookie(root):
     with _serving(root, AUTH) as server:
         port = str(server.server_address[1])
         cookie = f"other=1; {cookie_name(port)}={cookie_value(AUTH)}"
-        for headers, status in (({}, 401), ({"Authorization": authorization("twin:another")}, 401),
-                                ({"Authorization": authorization(AUTH)}, 200),
-                                ({"Cookie": cookie}, 200), ({"Cookie": f"{cookie_name('1')}={cookie_value(AUTH)}"}, 401),
-                                ({"Cookie": f"{cookie_name(port)}={cookie_value('twin:another')}"}, 401), ({"Cookie": "\x01;;="}, 401)):
+        for headers, status in (
+            ({}, 401),
+            ({"Authorization": authorization("twin:another")}, 401),
+            ({"Authorization": authorization(AUTH)}, 200),
+            ({"Cookie": cookie}, 200),
+            ({"Cookie": f"{cookie_name('1')}={cookie_value(AUTH)}"}, 401),
+            ({"Cookie": f"{cookie_name(port)}={cookie_value('twin:another')}"}, 401),
+            ({"Cookie": "\x01;;="}, 401),
+        ):
             assert _ask(server, "/cup/report.html", **headers).status == status, headers
         assert "a word" not in cookie
 
@@ -94,7 +112,7 @@ def test_connections_that_say_nothing_leave_room_for_others(root):
         silent = [socket.create_connection(server.server_address) for _ in range(300)]
         for number, s in enumerate(silent):
             if number % 2:
-                s.sendall(b"GET /cup/rep")                             # half a request
+                s.sendall(b"GET /cup/rep")  # half a request
         began = threading.active_count()
         assert began < twin_files.MOST_CONNECTIONS + 20
         for _ in range(3):

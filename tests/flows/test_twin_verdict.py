@@ -11,7 +11,11 @@ from flows.records.twin_verdict import fails, failure_of, verdict_of
 from flows.ui.batch_page import DONE_BEFORE, Outcome, write_summary
 from stages.core.errors import ConfigError
 
-BAD = {"word": "do not use", "line": "do not use: only 4 frames. Expected error: unknown", "facts": {"error_median_mm": 1.234}}
+BAD = {
+    "word": "do not use",
+    "line": "do not use: only 4 frames. Expected error: unknown",
+    "facts": {"error_median_mm": 1.234},
+}
 PARTIAL = {"word": "partial", "line": "partial: the mesh is open", "facts": {}}
 
 
@@ -46,7 +50,9 @@ def test_what_counts_as_failed_is_a_setting(twin, monkeypatch):
         failure_of(out)
 
 
-@pytest.mark.parametrize("content", ["", "null", "[]", '{"verdict": null}', '{"verdict": {"word": 3}}', '{"verdict": {"word": "usable"}}'])
+@pytest.mark.parametrize(
+    "content", ["", "null", "[]", '{"verdict": null}', '{"verdict": {"word": 3}}', '{"verdict": {"word": "usable"}}']
+)
 def test_a_record_without_a_verdict_has_none(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     assert verdict_of(tmp_path) is None and failure_of(tmp_path) == ""

@@ -49,13 +49,19 @@ def test_eight_twins_though_a_machine_dies_in_the_middle(installation, tmp_path)
     killed = time.monotonic()
     assert installation.machines[victim].die() >= 6
     run = lambda number: installation.api(survivor, f"/flow_runs/{number}")  # noqa: E731
-    cluster.wait_until(lambda: run(interrupted)["state_name"] == "AwaitingRetry" or run(interrupted)["run_count"] == 2, PATIENCE_S)
+    cluster.wait_until(
+        lambda: run(interrupted)["state_name"] == "AwaitingRetry" or run(interrupted)["run_count"] == 2, PATIENCE_S
+    )
     noticed = time.monotonic() - killed
     cluster.wait_until(lambda: run(interrupted)["run_count"] == 2, PATIENCE_S)
     resumed = time.monotonic() - killed
-    ended = cluster.wait_until(lambda: (r := run(batch))["state_name"] in ("Completed", "Failed", "Crashed") and r, PATIENCE_S)
+    ended = cluster.wait_until(
+        lambda: (r := run(batch))["state_name"] in ("Completed", "Failed", "Crashed") and r, PATIENCE_S
+    )
     done = time.monotonic() - killed
-    print(f"\nkilled in {stage}; noticed after {noticed:.1f} s, resumed after {resumed:.1f} s, all done after {done:.0f} s")
+    print(
+        f"\nkilled in {stage}; noticed after {noticed:.1f} s, resumed after {resumed:.1f} s, all done after {done:.0f} s"
+    )
     assert ended["state_name"] == "Completed" and ended["run_count"] == 2, ended["state"]["message"]
     _check_runs(installation, survivor, interrupted)
     _check_work(store, tmp_path / "shared" / "twins", interrupted, stage)
@@ -110,7 +116,10 @@ def _check_work(store: Store, twins: Path, interrupted: str, stage: str) -> None
         text = Path(r.log).read_text()
         assert Counter(re.findall(r"flows\.run\.run: (\w+): computed in", text)) == dict.fromkeys(STAGES, 1), r.id
         again = {stage: 2} if r.flow_run == interrupted else {}
-        assert Counter(re.findall(r"flows\.run\.run: (\w+): computing", text)) == {**dict.fromkeys(STAGES, 1), **again}, r.id
+        assert Counter(re.findall(r"flows\.run\.run: (\w+): computing", text)) == {
+            **dict.fromkeys(STAGES, 1),
+            **again,
+        }, r.id
     assert len(list(store.results())) == CAPTURES * len(STAGES)
     assert not list((store.root / "corrupt").glob("*"))
-    cluster.wait_until(lambda: not list(leases_folder(store).glob("*.lease")))      # removed by the judge
+    cluster.wait_until(lambda: not list(leases_folder(store).glob("*.lease")))  # removed by the judge

@@ -24,7 +24,10 @@ from tests.flows import tiny
 from tests.flows.browser import Browser, Form
 from tests.flows.served import Served
 
-pytestmark = [pytest.mark.slow, pytest.mark.flaky(reruns=0)]       # each test goes on from what the ones before have computed
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.flaky(reruns=0),
+]  # each test goes on from what the ones before have computed
 RUN_S = 400.0
 """a run takes less than a minute; beside ten busy processes on two cores it took five"""
 STAGES = [s.name for s in stages()]
@@ -41,7 +44,7 @@ def served(tmp_path_factory, browser):
     server = Served(folder, {"TWIN_WEIGHTS": str(folder / "weights")}, runs=1)
     browser.open(server.link)
     browser.see("Dashboard")
-    browser.hosts()                       # forgets what tests before these have visited in the same browser
+    browser.hosts()  # forgets what tests before these have visited in the same browser
     yield server
     assert server.stop() == 0, server.said()
 
@@ -99,6 +102,7 @@ def unfinished(served: Served) -> Iterator[None]:
 def open_run(browser: Browser, served: Served, run: str, last_line: str) -> None:
     """The run's page, its log with the newest line first, as soon as the server has that line: the page of a run that has ended never
     asks again, and only the lines in view are in the page at all."""
+
     def told() -> bool:
         lines = served.api("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_DESC"})
         return any(last_line in line["message"] for line in lines)
@@ -106,7 +110,7 @@ def open_run(browser: Browser, served: Served, run: str, last_line: str) -> None
     served.wait(told, RUN_S)
     browser.open(page_of(served, run))
     order = "//button[normalize-space()='Oldest to newest' or normalize-space()='Newest to oldest']"
-    if browser.read(order) == "Oldest to newest":                        # it remembers what was chosen
+    if browser.read(order) == "Oldest to newest":  # it remembers what was chosen
         browser.click(order)
         browser.press("Newest to oldest", "option")
 
@@ -116,12 +120,12 @@ def open_artifact(browser: Browser, served: Served, run: str, key: str, *words: 
     browser.open(page_of(served, run))
     browser.press("Artifacts", "tab")
     browser.click(f"//*[@role='tabpanel']//*[normalize-space()='{key}']")
-    browser.click("//a[contains(@href, '/artifacts/artifact/')]")        # the newest of its history
+    browser.click("//a[contains(@href, '/artifacts/artifact/')]")  # the newest of its history
     return browser.see("Show Raw Data", key, *words)
 
 
 def test_the_form_is_readable(form):
-    assert form.chosen("capture") == "cup"                   # the only one
+    assert form.chosen("capture") == "cup"  # the only one
     assert form.choices("capture") == ["cup"]
     assert form.choices("profile") == ["preview", "standard", "quality"]
     for stage in stages():
@@ -142,7 +146,7 @@ def test_the_form_is_readable(form):
 def test_the_form_leads_to_the_page_that_draws_the_box(form, served):
     address = f"http://127.0.0.1:{served.files_port}/pick/"
     assert address in form.about("box")
-    form.browser.open(address)                           # the browser that is logged in is let in here too
+    form.browser.open(address)  # the browser that is logged in is let in here too
     form.browser.click("//a[normalize-space()='cup']")
     form.browser.see("Drag a box round the object", "Marked: frame 0")
     form.browser.wait(lambda: form.browser.driver.execute_script("return document.body.dataset.ready === 'yes'"))
@@ -157,7 +161,11 @@ def test_wrong_values_are_refused_in_the_form(form, served):
     form.choose("capture", "cup")
     form.write("time limit, minutes", "-3")
     form.submit()
-    form.browser.wait(lambda: form.input("time limit, minutes").get_attribute("validationMessage") or "minimum of 0" in form.browser.text)
+    form.browser.wait(
+        lambda: (
+            form.input("time limit, minutes").get_attribute("validationMessage") or "minimum of 0" in form.browser.text
+        )
+    )
     form.write("time limit, minutes", "10")
     form.browser.press("Add item")
     form.write("settings", "nonsense")
@@ -170,7 +178,9 @@ def test_a_run_from_the_form_and_what_it_shows(form, served):
     form.choose("profile", "preview")
     with unfinished(served):
         run = submit(form, served)
-        form.browser.see("computing (no earlier result for this capture)", seconds=RUN_S)     # while it goes on, the page follows its log
+        form.browser.see(
+            "computing (no earlier result for this capture)", seconds=RUN_S
+        )  # while it goes on, the page follows its log
         form.browser.leave()
     ended(served, run, "Completed")
     address = f"twin: http://127.0.0.1:{served.files_port}/cup/report.html"
@@ -182,13 +192,13 @@ def test_a_run_from_the_form_and_what_it_shows(form, served):
         assert re.search(r"\d (mm|px|MB|s)\b", page), page
         assert all(w > 100 and h > 50 for w, h in form.browser.pictures())
     word = json.loads((served.twins / "cup" / "run.json").read_text())["verdict"]["word"]
-    assert word != "usable"                              # nine tiny frames of one side
+    assert word != "usable"  # nine tiny frames of one side
     open_artifact(form.browser, served, run, "twin", f"{word}:", "Warnings")
     form.browser.open(form.browser.read("//a[normalize-space()='report']", "href"))
     form.browser.see("cup")
     assert any(w > 100 for w, _ in form.browser.pictures())
     own = {f"127.0.0.1:{served.port}", f"127.0.0.1:{served.files_port}"}
-    assert form.browser.hosts() <= own                   # no page, font or report of page views from elsewhere
+    assert form.browser.hosts() <= own  # no page, font or report of page views from elsewhere
 
 
 def test_a_failed_run_says_why_and_retry_computes_only_the_rest(form, served):
@@ -215,5 +225,7 @@ def test_a_failed_run_says_why_and_retry_computes_only_the_rest(form, served):
     ended(served, run, "Completed")
     open_run(form.browser, served, run, "twin: http")
     form.browser.see("Completed", "package: computed in")
-    assert executions(served) - known == Counter(STAGES) - Counter(rectify=known["rectify"])       # what was known is not computed again
+    assert executions(served) - known == Counter(STAGES) - Counter(
+        rectify=known["rectify"]
+    )  # what was known is not computed again
     assert served.flow_run(run)["run_count"] == 2 and number_of_runs(served) == runs + 1

@@ -23,7 +23,9 @@ from stages.core.store import Store
 from stages.package.files import write_glb
 from tests.package.model import boxed, surface
 
-with_viser = pytest.mark.skipif(not KITS["viser"].version(), reason="viser is not installed (pip install 'stereotwin[view]')")
+with_viser = pytest.mark.skipif(
+    not KITS["viser"].version(), reason="viser is not installed (pip install 'stereotwin[view]')"
+)
 FINGERPRINT = 64 * "a"
 RIG = Rig(64, 48, 80.0, 80.0, 31.5, 23.5, 0.05)
 
@@ -77,8 +79,18 @@ def test_of_a_run_as_it_goes_on(tmp_path, monkeypatch):
         _finish(store, record, "rectify", rig_json=RIG.save)
         _finish(store, record, "track", poses_initial_json=lambda p: write_poses(p, _poses()))
         records.save(record)
-        assert look().files["poses"].name == "poses_initial.json" and set(look().files) == {"rig", "poses"} and look().in_object_frame
-        _finish(store, record, "bundle", poses_json=lambda p: write_poses(p, _poses()), points_npz=lambda p: np.savez(p, xyz=np.eye(3)))
+        assert (
+            look().files["poses"].name == "poses_initial.json"
+            and set(look().files) == {"rig", "poses"}
+            and look().in_object_frame
+        )
+        _finish(
+            store,
+            record,
+            "bundle",
+            poses_json=lambda p: write_poses(p, _poses()),
+            points_npz=lambda p: np.savez(p, xyz=np.eye(3)),
+        )
         record.state = "done"
         records.save(record)
         assert look().files["poses"].name == "poses.json" and "points" in look().files and look().ended
@@ -97,7 +109,13 @@ def test_the_scene_grows_with_the_run_and_is_turned_upright(tmp_path, monkeypatc
         viewing = Viewing(server, look_at(record.id, store))
         assert viewing.look() and viewing.drawn == ()
         _finish(store, record, "rectify", rig_json=RIG.save)
-        _finish(store, record, "bundle", poses_json=lambda p: write_poses(p, _poses()), points_npz=lambda p: np.savez(p, xyz=np.eye(3)))
+        _finish(
+            store,
+            record,
+            "bundle",
+            poses_json=lambda p: write_poses(p, _poses()),
+            points_npz=lambda p: np.savez(p, xyz=np.eye(3)),
+        )
         records.save(record)
         assert viewing.look() and viewing.drawn == ("cameras", "points")
         camera = server.scene.get_handle_by_name("/cameras/0")
@@ -124,13 +142,19 @@ def test_the_scene_holds_what_there_is(twin):
     viewing = Viewing(server, look_at(str(twin), Store()))
     assert viewing.look() is False and set(viewing.drawn) == {"cameras", "mesh", "twin"}
     camera = server.scene.get_handle_by_name("/cameras/2")
-    assert np.allclose(camera.position, (0, 0, -0.3)) and np.allclose(camera.wxyz, (1, 0, 0, 0)) and camera.aspect == 64 / 48
+    assert (
+        np.allclose(camera.position, (0, 0, -0.3))
+        and np.allclose(camera.wxyz, (1, 0, 0, 0))
+        and camera.aspect == 64 / 48
+    )
     assert not server.scene.get_handle_by_name("/mesh").visible and server.scene.get_handle_by_name("/twin").visible
     moved = _poses()
     moved[2].object_from_left[2, 3] = -0.5
     write_poses(twin / "poses.json", moved)
     viewing.look()
-    assert np.allclose(server.scene.get_handle_by_name("/cameras/2").position, (0, 0, -0.5))      # written again, drawn again
+    assert np.allclose(
+        server.scene.get_handle_by_name("/cameras/2").position, (0, 0, -0.5)
+    )  # written again, drawn again
     server.stop()
 
 

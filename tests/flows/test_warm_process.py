@@ -107,22 +107,26 @@ def test_a_second_thread_is_noticed(monkeypatch):
 
 
 def test_what_it_imports_starts_no_thread_and_touches_no_gpu():
-    code = ("import sys, os; from flows.run.warm_child import WARMED, _import; [_import(m) for m in (*WARMED, '')]\n"
-            "print(len(os.listdir('/proc/self/task')), [m for m in ('torch', 'pyarrow', 'prefect') if m in sys.modules],\n"
-            "      all(m in sys.modules for m in WARMED))")
+    code = (
+        "import sys, os; from flows.run.warm_child import WARMED, _import; [_import(m) for m in (*WARMED, '')]\n"
+        "print(len(os.listdir('/proc/self/task')), [m for m in ('torch', 'pyarrow', 'prefect') if m in sys.modules],\n"
+        "      all(m in sys.modules for m in WARMED))"
+    )
     env = {**os.environ, BLAS_THREADS: "1", "PYTHONPATH": str(REPOSITORY)}
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
     assert said.split("\n")[0] == "1 [] True"
 
 
 def test_openblas_has_its_threads_in_the_child_and_forks_compute_right():
-    code = ("import os, numpy as np; from flows.run.blas_threads import give_blas_its_threads\n"
-            "a = np.random.default_rng(0).random((900, 900)); before = a @ a\n"
-            "if os.fork() == 0:\n"
-            "    os.environ['OPENBLAS_NUM_THREADS'] = '3'; give_blas_its_threads()\n"
-            "    right = np.abs(a @ a - before).max() < 1e-9\n"
-            "    print(len(os.listdir('/proc/self/task')), right, flush=True); os._exit(0)\n"
-            "os.wait()")
+    code = (
+        "import os, numpy as np; from flows.run.blas_threads import give_blas_its_threads\n"
+        "a = np.random.default_rng(0).random((900, 900)); before = a @ a\n"
+        "if os.fork() == 0:\n"
+        "    os.environ['OPENBLAS_NUM_THREADS'] = '3'; give_blas_its_threads()\n"
+        "    right = np.abs(a @ a - before).max() < 1e-9\n"
+        "    print(len(os.listdir('/proc/self/task')), right, flush=True); os._exit(0)\n"
+        "os.wait()"
+    )
     env = {**os.environ, BLAS_THREADS: "1", "PYTHONPATH": str(REPOSITORY)}
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
     assert said.split() == ["3", "True"]

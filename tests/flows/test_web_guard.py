@@ -19,13 +19,27 @@ def here(monkeypatch) -> Allowed:
     return Allowed.at("127.0.0.1")
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:4200", "127.0.0.1", "localhost:4200", "LOCALHOST", "localhost.:4200", "[::1]:4200"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:4200", "127.0.0.1", "localhost:4200", "LOCALHOST", "localhost.:4200", "[::1]:4200"]
+)
 def test_names_of_this_machine(here, host):
     assert not _refused(here, host=host)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:4200", "127.0.0.1.evil.example", "localhost.evil.example:4200",
-                                  "10.0.0.7:4200", "127.0.0.1@evil.example", "[::2]:4200", "", ":4200"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:4200",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example:4200",
+        "10.0.0.7:4200",
+        "127.0.0.1@evil.example",
+        "[::2]:4200",
+        "",
+        ":4200",
+    ],
+)
 def test_other_names(here, host):
     assert "is not a name of this server" in _refused(here, host=host)
 
@@ -43,13 +57,22 @@ def test_a_server_of_the_network_answers_to_its_addresses_and_to_names_that_are_
         assert not _refused(everywhere, host=host), host
     assert _refused(everywhere, host="evil.example:4200")
     assert "TWIN_ALLOWED_HOSTS" in _refused(everywhere, host="evil.example:4200")
-    assert not _refused(Allowed.at("127.0.0.1"), host="twins.example.org") and _refused(Allowed.at("127.0.0.1"), host="192.168.1.5")
+    assert not _refused(Allowed.at("127.0.0.1"), host="twins.example.org") and _refused(
+        Allowed.at("127.0.0.1"), host="192.168.1.5"
+    )
 
 
 def test_pages_of_our_own_and_of_others(here):
     assert not _refused(here, "POST", host=OWN, origin=f"http://{OWN}", sec_fetch_site="same-origin")
-    assert not _refused(here, "POST", host="localhost:4200", origin="https://localhost:4200")             # behind TLS
-    for origin in ("http://evil.example", "http://127.0.0.1:4201", "http://localhost:4200", "null", "http://127.0.0.1", "file://"):
+    assert not _refused(here, "POST", host="localhost:4200", origin="https://localhost:4200")  # behind TLS
+    for origin in (
+        "http://evil.example",
+        "http://127.0.0.1:4201",
+        "http://localhost:4200",
+        "null",
+        "http://127.0.0.1",
+        "file://",
+    ):
         assert "may not use this server" in _refused(here, "POST", host=OWN, origin=origin), origin
 
 
@@ -61,14 +84,18 @@ def test_origins_that_are_set_and_a_star_that_is_not_taken():
 
 def test_the_address_that_browsers_use_is_ours():
     proxied = Allowed.at("127.0.0.1", address="https://Twins.example.org/api")
-    assert not _refused(proxied, host="twins.example.org") and not _refused(Allowed.at("127.0.0.1", address="/api"), host=OWN)
+    assert not _refused(proxied, host="twins.example.org") and not _refused(
+        Allowed.at("127.0.0.1", address="/api"), host=OWN
+    )
 
 
 def test_where_a_request_without_origin_came_from(here):
     visit = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
     for site in ("cross-site", "same-site"):
-        assert not _refused(here, host=OWN, sec_fetch_site=site, **visit)                                  # a link that was followed
+        assert not _refused(here, host=OWN, sec_fetch_site=site, **visit)  # a link that was followed
         assert _refused(here, "POST", host=OWN, sec_fetch_site=site, **visit)
         assert _refused(here, host=OWN, sec_fetch_site=site, sec_fetch_mode="navigate", sec_fetch_dest="iframe")
         assert _refused(here, host=OWN, sec_fetch_site=site, sec_fetch_mode="no-cors", sec_fetch_dest="image")
-    assert not _refused(here, host=OWN, sec_fetch_site="none") and not _refused(here, host=OWN, sec_fetch_site="same-origin")
+    assert not _refused(here, host=OWN, sec_fetch_site="none") and not _refused(
+        here, host=OWN, sec_fetch_site="same-origin"
+    )

@@ -12,7 +12,13 @@ import numpy as np
 from stages.core.synthetic.capture import CaptureSpec, write_capture
 
 FRAMES_ROUND, FRAMES_KEPT = 40, 9
-SETTINGS = ("surface.rounds=1", "surface.geometry_steps=30", "texture.size=256", "physics.colliders=hull", "package.preview_px=128")
+SETTINGS = (
+    "surface.rounds=1",
+    "surface.geometry_steps=30",
+    "texture.size=256",
+    "physics.colliders=hull",
+    "package.preview_px=128",
+)
 """beside profile preview; no stage is left out"""
 NOISE = 1.2
 
@@ -22,7 +28,9 @@ def render_base(folder: Path) -> Path:
     if not folder.exists():
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        spec = CaptureSpec(frames=FRAMES_ROUND, width=240, height=180, samples=1, noise=0.0, jpeg_quality=100, swings=2, voxel_m=0.0015)
+        spec = CaptureSpec(
+            frames=FRAMES_ROUND, width=240, height=180, samples=1, noise=0.0, jpeg_quality=100, swings=2, voxel_m=0.0015
+        )
         write_capture(partial, spec, workers=2)
         partial.rename(folder)
     return folder
@@ -49,7 +57,7 @@ def write_settings(folder: Path) -> None:
         name, _, value = text.partition("=")
         stage, _, key = name.partition(".")
         stages.setdefault(stage, {})[key] = int(value) if value.isdigit() else value
-    (folder / "twin.yaml").write_text(json.dumps(stages))      # JSON is YAML
+    (folder / "twin.yaml").write_text(json.dumps(stages))  # JSON is YAML
 
 
 def spoil(folder: Path) -> None:

@@ -122,7 +122,12 @@ def _text(path: Path) -> str:
 
 def stages() -> tuple[ToyStage, ...]:
     """The toy graph in order."""
-    return ToyStage("a", ("capture",)), ToyStage("b", ("a.txt",)), ToyStage("c", ("b.txt",)), ToyStage("d", ("a.txt", "c.txt"))
+    return (
+        ToyStage("a", ("capture",)),
+        ToyStage("b", ("a.txt",)),
+        ToyStage("c", ("b.txt",)),
+        ToyStage("d", ("a.txt", "c.txt")),
+    )
 
 
 def stages_before() -> tuple[ToyStage, ...]:

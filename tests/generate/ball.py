@@ -64,8 +64,18 @@ def inputs(out: Path, back: bool = True) -> dict[str, ArtifactRef]:
         shown, mask = picture(pose, rig)
         write_rgb(out / f"pairs/left/{k:06d}.png", shown)
         write_mask(out / f"masks_final/{k:06d}.png", mask)
-        rows.append({"frame": k, "status": "ok", "reason": "", "left": f"left/{k:06d}.png", "right": "", "sharpness": 1.0,
-                     "exposure_ratio": 1.0, "row_offset_px": 0.0})
+        rows.append(
+            {
+                "frame": k,
+                "status": "ok",
+                "reason": "",
+                "left": f"left/{k:06d}.png",
+                "right": "",
+                "sharpness": 1.0,
+                "exposure_ratio": 1.0,
+                "row_offset_px": 0.0,
+            }
+        )
     write_table(out / "frames.parquet", rows)
     write_poses(out / "poses_refined.json", [FramePose(k, p, "ok") for k, p in enumerate(front_poses())])
     ball = trimesh.creation.icosphere(4, RADIUS)
@@ -73,7 +83,9 @@ def inputs(out: Path, back: bool = True) -> dict[str, ArtifactRef]:
     seen = seen_from_front(points)
     if not back:
         points = np.c_[points[:, :2], np.minimum(points[:, 2], points[seen, 2].max())]
-    mesh = SurfaceMesh(points, np.asarray(ball.faces), paint(points).astype(np.uint8), np.where(seen, 0.9, 0).astype(np.float32))
+    mesh = SurfaceMesh(
+        points, np.asarray(ball.faces), paint(points).astype(np.uint8), np.where(seen, 0.9, 0).astype(np.float32)
+    )
     write_ply(out / "mesh.ply", mesh)
     _textured(out / "textured", mesh)
     kinds = ("pairs", "frames.parquet", "rig.json", "masks_final", "poses_refined.json", "mesh.ply", "textured")

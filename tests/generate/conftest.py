@@ -24,13 +24,28 @@ ENTRY = """
 """
 
 
-def register(folder: Path, file: Path, name: str, answers: str = "views", pictures: int = 1, commercial: bool = True,
-             size: int = networks.SIZE) -> str:
+def register(
+    folder: Path,
+    file: Path,
+    name: str,
+    answers: str = "views",
+    pictures: int = 1,
+    commercial: bool = True,
+    size: int = networks.SIZE,
+) -> str:
     """As a user does: an entry in registry.yaml of the weights folder, then `twin weights add`."""
     folder.mkdir(exist_ok=True)
     library = "torch" if file.suffix == ".ts" else "onnxruntime"
-    text = ENTRY.format(name=name, file=file.name, answers=answers, pictures=pictures, commercial=str(commercial).lower(), size=size,
-                        library=library, licence="Apache-2.0" if commercial else "Made-up Research Licence")
+    text = ENTRY.format(
+        name=name,
+        file=file.name,
+        answers=answers,
+        pictures=pictures,
+        commercial=str(commercial).lower(),
+        size=size,
+        library=library,
+        licence="Apache-2.0" if commercial else "Made-up Research Licence",
+    )
     with (folder / "registry.yaml").open("a") as out:
         out.write(text)
     add(file, accept_unverified=True)

@@ -19,7 +19,9 @@ SIZE, HIDDEN, SCENES = 48, 96, 60
 
 def _pose(rng: np.random.Generator) -> np.ndarray:
     turn, height = rng.uniform(0, 2 * np.pi), rng.uniform(-1.0, 1.0)
-    return look_at(AWAY * np.array([np.sin(turn) * np.cos(height), -np.sin(height), -np.cos(turn) * np.cos(height)]), (0, 0, 0), UP)
+    return look_at(
+        AWAY * np.array([np.sin(turn) * np.cos(height), -np.sin(height), -np.cos(turn) * np.cos(height)]), (0, 0, 0), UP
+    )
 
 
 def _truth(pose: np.ndarray, rig: Rig, tones: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -98,8 +100,14 @@ def _written(path: Path, weight, bias, encoder, decoder, opacity) -> Path:
     g.add("Mul", ["ray", g.add("MatMul", ["ray", "eye"], "along")], "back")
     g.add("Sub", [g.add("Transpose", ["eye"], "eye_t", perm=[1, 0]), "back"], "foot")
     # features, opacity, colour
-    g.add("Sub", [c("radius", (RADIUS / room().half) ** 2), g.add("ReduceSum", [g.add("Mul", ["foot", "foot"], "foot2"), i("axis1", [1])],
-                                                                 "square", keepdims=1)], "gap")
+    g.add(
+        "Sub",
+        [
+            c("radius", (RADIUS / room().half) ** 2),
+            g.add("ReduceSum", [g.add("Mul", ["foot", "foot"], "foot2"), i("axis1", [1])], "square", keepdims=1),
+        ],
+        "gap",
+    )
     g.add("Mul", ["ray", g.add("Sqrt", [g.add("Relu", ["gap"], "within")], "half_chord")], "to_hit")
     g.add("Concat", [g.add("Sub", ["foot", "to_hit"], "hit"), "foot", "gap"], "z", axis=1)
     g.add("Relu", [g.add("Add", [g.add("MatMul", ["z", c("weight", weight)], "zw"), c("bias", bias)], "zb")], "hidden")
@@ -113,8 +121,16 @@ def _written(path: Path, weight, bias, encoder, decoder, opacity) -> Path:
     g.add("Reshape", ["mixed0", i("to_mixed", [HIDDEN + 1, 3])], "mixed")
     g.add("Clip", [g.add("MatMul", ["features", "mixed"], "colour0"), "zero", "unit"], "colour")
     g.add("Reshape", [g.add("Transpose", ["colour"], "colour_t", perm=[1, 0]), i("to_picture", [3, s, s])], "picture")
-    return g.save(path, {"pictures": (1, 3, s, s), "opacities": (1, 1, s, s), "view_intrinsics": (3, 3), "view_object_from_camera": (4, 4)},
-                  {"picture": (3, s, s), "opacity": (1, s, s)})
+    return g.save(
+        path,
+        {
+            "pictures": (1, 3, s, s),
+            "opacities": (1, 1, s, s),
+            "view_intrinsics": (3, 3),
+            "view_object_from_camera": (4, 4),
+        },
+        {"picture": (3, s, s), "opacity": (1, s, s)},
+    )
 
 
 CELLS = 32
@@ -159,7 +175,9 @@ def _written_ball(path: Path, middle, spread, weight, bias, head) -> Path:
     g.add("ReduceMean", [g.add("Mul", ["square", "points"], "cubes")], "m3", axes=[0], keepdims=0)
     g.add("Concat", ["m1", "m2", "m3"], "moments", axis=0)
     g.add("Div", [g.add("Sub", ["moments", c("middle", middle)], "moved"), c("spread", spread)], "known")
-    g.add("Relu", [g.add("Add", [g.add("MatMul", ["known", c("weight", weight)], "kw"), c("bias", bias)], "kb")], "hidden")
+    g.add(
+        "Relu", [g.add("Add", [g.add("MatMul", ["known", c("weight", weight)], "kw"), c("bias", bias)], "kb")], "hidden"
+    )
     g.add("Concat", ["hidden", "known", c("one", [1.0])], "features", axis=0)
     g.add("MatMul", ["features", c("head", head)], "ball")
     g.add("Slice", ["ball", i("b0", [0]), i("b3", [3])], "centre")
@@ -169,10 +187,21 @@ def _written_ball(path: Path, middle, spread, weight, bias, head) -> Path:
     g.add("ReduceL2", [g.add("Sub", [c("places", places), "centre"], "from_centre")], "away", axes=[1], keepdims=0)
     g.add("Reshape", [g.add("Sub", ["away", "radius"], "flat"), i("cube", [n, n, n])], "distance")
     g.add("ReduceMean", [g.add("Mul", ["pictures", "opacities"], "inside")], "sum_colour", axes=[0, 2, 3], keepdims=1)
-    g.add("Div", ["sum_colour", g.add("ReduceMean", ["opacities"], "sum_on", axes=[0, 1, 2, 3], keepdims=1)], "mean_colour")
-    g.add("Expand", [g.add("Reshape", ["mean_colour", i("four", [3, 1, 1, 1])], "tint"), i("cubes_shape", [3, n, n, n])], "colour")
-    return g.save(path, {"points": ("M", 3), "pictures": ("N", 3, s, s), "opacities": ("N", 1, s, s)},
-                  {"distance": (n, n, n), "colour": (3, n, n, n)})
+    g.add(
+        "Div",
+        ["sum_colour", g.add("ReduceMean", ["opacities"], "sum_on", axes=[0, 1, 2, 3], keepdims=1)],
+        "mean_colour",
+    )
+    g.add(
+        "Expand",
+        [g.add("Reshape", ["mean_colour", i("four", [3, 1, 1, 1])], "tint"), i("cubes_shape", [3, n, n, n])],
+        "colour",
+    )
+    return g.save(
+        path,
+        {"points": ("M", 3), "pictures": ("N", 3, s, s), "opacities": ("N", 1, s, s)},
+        {"distance": (n, n, n), "colour": (3, n, n, n)},
+    )
 
 
 def _inverse(g: Graph, c, i) -> str:

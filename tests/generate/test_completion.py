@@ -101,13 +101,22 @@ def test_it_is_told_and_counts_for_nothing(made, half_ball, tmp_path):
     assert "of the surface in generated/completed is invented by whole" in warning and "without it" in warning
     assert any("magenta: invented" in caption for caption, _ in report["pictures"])
     refs = {k: half_ball[k] for k in ("mesh.ply", "poses_refined.json", "rig.json")}
-    blank = {"version": 1, "fingerprint": "", "seconds": 1.0, "peak_memory_mb": 1, "settings": {}, "outputs": {"mesh.ply": ""}}
+    blank = {
+        "version": 1,
+        "fingerprint": "",
+        "seconds": 1.0,
+        "peak_memory_mb": 1,
+        "settings": {},
+        "outputs": {"mesh.ply": ""},
+    }
     surface = {"surface": {**blank, "report": {"metrics": {"pixel_on_object_mm": 5.0}}}}
     plain = assemble_twin(tmp_path / "plain", refs, surface)
     more = assemble_twin(tmp_path / "more", refs | made.refs, surface | {"generate": made.manifest})
     told = [json.loads((p / "run.json").read_text()) for p in (plain, more)]
     assert told[0]["verdict"] == told[1]["verdict"] and told[1]["verdict"]["facts"]["unseen_share"] > 0.2
-    assert told[1]["generated"]["completed"]["invented_share"] == pytest.approx(figures["completion_invented_percent"] / 100, abs=1e-3)
+    assert told[1]["generated"]["completed"]["invented_share"] == pytest.approx(
+        figures["completion_invented_percent"] / 100, abs=1e-3
+    )
     assert (plain / "mesh.ply").read_bytes() == (more / "mesh.ply").read_bytes()
     assert b"property uchar invented" in (more / "generated/completed/mesh.ply").read_bytes()[:500]
     assert b"invented" not in (more / "mesh.ply").read_bytes()[:500]
@@ -152,19 +161,38 @@ def test_a_mesh_is_an_answer_too_if_it_is_closed(half_ball, weights, tmp_path):
     solid = trimesh.creation.icosphere(3, ball.RADIUS)
     vertices = ((np.asarray(solid.vertices) - room.centre) / room.half).astype(np.float32)
     faces, red = np.asarray(solid.faces, np.int64), np.tile(np.float32([0.9, 0.1, 0.1]), (len(vertices), 1))
-    register(weights, _constant(tmp_path / "mesh.onnx", {"vertices": vertices, "faces": faces, "colours": red}), "whole", "completion")
-    mesh, invented, _ = _completed(run_stage(STAGE, half_ball, CONFIG, Store(tmp_path / "store"), StageContext(threads=1)))
+    register(
+        weights,
+        _constant(tmp_path / "mesh.onnx", {"vertices": vertices, "faces": faces, "colours": red}),
+        "whole",
+        "completion",
+    )
+    mesh, invented, _ = _completed(
+        run_stage(STAGE, half_ball, CONFIG, Store(tmp_path / "store"), StageContext(threads=1))
+    )
     assert np.percentile(np.abs(np.linalg.norm(mesh.vertices, axis=1) - ball.RADIUS), 99) < 0.02 * ball.RADIUS
     back = invented & (mesh.vertices[:, 2] > 0.25)
     assert np.abs(np.asarray(mesh.visual.vertex_colors)[back, :3] - [230, 26, 26]).max() <= 1
-    register(weights, _constant(tmp_path / "open.onnx", {"vertices": vertices, "faces": faces[5:]}), "open", "completion")
+    register(
+        weights, _constant(tmp_path / "open.onnx", {"vertices": vertices, "faces": faces[5:]}), "open", "completion"
+    )
     with pytest.raises(StageError, match="the model open: the mesh is not closed"):
-        run_stage(STAGE, half_ball, GenerateConfig(completion="open", **QUICK), Store(tmp_path / "store"), StageContext(threads=1))
+        run_stage(
+            STAGE,
+            half_ball,
+            GenerateConfig(completion="open", **QUICK),
+            Store(tmp_path / "store"),
+            StageContext(threads=1),
+        )
 
 
 def test_a_solid_elsewhere_is_refused(half_ball, weights, tmp_path):
-    register(weights, _constant(tmp_path / "aside.onnx", {"distance": _ball_of(ball.RADIUS, np.array([0.3, 0.2, 0]), half_ball)}), "whole",
-             "completion")
+    register(
+        weights,
+        _constant(tmp_path / "aside.onnx", {"distance": _ball_of(ball.RADIUS, np.array([0.3, 0.2, 0]), half_ball)}),
+        "whole",
+        "completion",
+    )
     with pytest.raises(StageError, match=r"beside the measured surface.*\n.*frame, axes or unit"):
         run_stage(STAGE, half_ball, CONFIG, Store(tmp_path / "store"), StageContext(threads=1))
 

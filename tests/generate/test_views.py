@@ -33,7 +33,13 @@ from tests.onnx_graph import Graph
 def made(seen_ball, light_field, weights, tmp_path):
     """What the stage leaves, by the learned model."""
     register(weights, light_field, "balls")
-    return run_stage(STAGE, seen_ball, GenerateConfig(views="balls", count=5, score=3), Store(tmp_path / "store"), StageContext(threads=1))
+    return run_stage(
+        STAGE,
+        seen_ball,
+        GenerateConfig(views="balls", count=5, score=3),
+        Store(tmp_path / "store"),
+        StageContext(threads=1),
+    )
 
 
 def _camera(row) -> tuple[np.ndarray, Rig]:
@@ -46,7 +52,11 @@ def _camera(row) -> tuple[np.ndarray, Rig]:
 def test_what_the_model_says_is_marked_and_what_pictures_show_is_not(made):
     folder = made.refs["generated"].path
     told = json.loads((folder / "generated.json").read_text())
-    assert len(told["views"]) == 5 and told["models"]["views"]["name"] == "balls" and len(told["models"]["views"]["sha256"]) == 64
+    assert (
+        len(told["views"]) == 5
+        and told["models"]["views"]["name"] == "balls"
+        and len(told["models"]["views"]["sha256"]) == 64
+    )
     shares = []
     for row in told["views"]:
         picture, invented = read_rgb(folder / row["file"]), read_mask(folder / row["invented"])
@@ -63,7 +73,11 @@ def test_what_the_model_says_is_marked_and_what_pictures_show_is_not(made):
         if eye[2] > 0.9:
             assert invented[inside].mean() > 0.95
         if invented[inside].sum() > 300:
-            assert psnr_inside(true, picture, inside & invented) > 13 > psnr_inside(true, np.full_like(true, 255), inside & invented)
+            assert (
+                psnr_inside(true, picture, inside & invented)
+                > 13
+                > psnr_inside(true, np.full_like(true, 255), inside & invented)
+            )
         shares.append(float(invented[inside].mean()))
     assert max(shares) > 0.95 and min(shares) < 0.9
 
@@ -90,7 +104,14 @@ def test_the_report_says_how_much_is_invented_and_by_whom(made):
 
 def test_the_twin_has_it_beside_and_its_verdict_is_the_same(made, seen_ball, tmp_path):
     refs = {k: seen_ball[k] for k in ("mesh.ply", "poses_refined.json", "rig.json")}
-    blank = {"version": 1, "fingerprint": "", "seconds": 1.0, "peak_memory_mb": 1, "settings": {}, "outputs": {"mesh.ply": ""}}
+    blank = {
+        "version": 1,
+        "fingerprint": "",
+        "seconds": 1.0,
+        "peak_memory_mb": 1,
+        "settings": {},
+        "outputs": {"mesh.ply": ""},
+    }
     surface = {"surface": {**blank, "report": {"metrics": {"pixel_on_object_mm": 5.0}}}}
     plain = assemble_twin(tmp_path / "plain", refs, surface)
     more = assemble_twin(tmp_path / "more", refs | made.refs, surface | {"generate": made.manifest})
@@ -110,7 +131,9 @@ def test_same_bits_twice_and_other_weights_are_another_result(made, seen_ball, l
     config = GenerateConfig(views="balls", count=5, score=3)
     again = run_stage(STAGE, seen_ball, config, Store(tmp_path / "other"), StageContext(threads=2))
     for name in ("000.png", "000_invented.png", "004.png"):
-        assert (again.refs["generated"].path / "views" / name).read_bytes() == (made.refs["generated"].path / "views" / name).read_bytes()
+        assert (again.refs["generated"].path / "views" / name).read_bytes() == (
+            made.refs["generated"].path / "views" / name
+        ).read_bytes()
     assert run_stage(STAGE, seen_ball, config, Store(tmp_path / "store")).cached
     (weights / "light_field.onnx").write_bytes(light_field.read_bytes() + b" ")
     with pytest.raises(WeightsError, match="is not the file of balls"):
@@ -128,7 +151,12 @@ def test_a_torchscript_program_answers_too(weights, tmp_path):
     torch.jit.trace(Copies(), example, strict=False).save(str(tmp_path / "copies.ts"))
     register(weights, tmp_path / "copies.ts", "copies")
     model = Model("copies", weights / "copies.ts", contract("copies", "views"), "cpu", 1)
-    given = {"pictures": example[0].numpy(), "opacities": example[1].numpy(), "seed": np.array(3), "intrinsics": np.eye(3)}
+    given = {
+        "pictures": example[0].numpy(),
+        "opacities": example[1].numpy(),
+        "seed": np.array(3),
+        "intrinsics": np.eye(3),
+    }
     assert (model(given)["picture"] == given["pictures"][0]).all() and model.runs_on == "TorchScript, cpu"
     (weights / "broken.ts").write_bytes(b"no program")
     with pytest.raises(WeightsError, match="torch cannot open broken"):
@@ -142,7 +170,7 @@ def test_off_by_default_and_unknown_to_other_runs():
     on = configs | {"generate": GenerateConfig(views="balls")}
     for route in (stages(), posed_stages()):
         assert [s.name for s in with_asked(route, on)] == [*(s.name for s in route), "generate"]
-        assert all("generated" not in (*s.inputs, *s.inputs_where_made) for s in route)          # nothing measured can read it
+        assert all("generated" not in (*s.inputs, *s.inputs_where_made) for s in route)  # nothing measured can read it
     with pytest.raises(ConfigError, match=r"generate reads .*mesh\.ply.*which no stage of this route makes"):
         with_asked(scene_stages(), on)
 
@@ -173,21 +201,40 @@ def _graph(path: Path, outputs: dict[str, float], wants: str = "pictures") -> Pa
     g = Graph()
     for name, value in outputs.items():
         channels = 1 if name == "opacity" else 3
-        g.add("Mul", [g.constant(f"{name}_shape", np.full((channels, SIZE, SIZE), value, np.float32)),
-                      g.add("ReduceMax", [wants], f"{name}_most", keepdims=0)], name)
+        g.add(
+            "Mul",
+            [
+                g.constant(f"{name}_shape", np.full((channels, SIZE, SIZE), value, np.float32)),
+                g.add("ReduceMax", [wants], f"{name}_most", keepdims=0),
+            ],
+            name,
+        )
     return g.save(path, {wants: (1, 3, SIZE, SIZE)}, {k: (1 if k == "opacity" else 3, SIZE, SIZE) for k in outputs})
 
 
-@pytest.mark.parametrize(("outputs", "wants", "told"), [
-    ({"picture": 0.5}, "pictures", "gives picture, expected picture and opacity"),
-    ({"picture": 0.5, "opacity": 0.9}, "latents", "wants latents, which nobody gives it; there is pictures, opacities"),
-    ({"picture": -1.0, "opacity": 0.9}, "pictures", "gives a picture that is -1 to -1, expected 0 to 1"),
-])
+@pytest.mark.parametrize(
+    ("outputs", "wants", "told"),
+    [
+        ({"picture": 0.5}, "pictures", "gives picture, expected picture and opacity"),
+        (
+            {"picture": 0.5, "opacity": 0.9},
+            "latents",
+            "wants latents, which nobody gives it; there is pictures, opacities",
+        ),
+        ({"picture": -1.0, "opacity": 0.9}, "pictures", "gives a picture that is -1 to -1, expected 0 to 1"),
+    ],
+)
 def test_a_model_off_the_contract_is_refused(outputs, wants, told, weights, seen_ball, tmp_path):
     file = _graph(tmp_path / "odd.onnx", outputs, wants)
     register(weights, file, "odd")
     with pytest.raises((WeightsError, StageError), match=told):
-        run_stage(STAGE, seen_ball, GenerateConfig(views="odd", count=1, score=0), Store(tmp_path / "store"), StageContext(threads=1))
+        run_stage(
+            STAGE,
+            seen_ball,
+            GenerateConfig(views="odd", count=1, score=0),
+            Store(tmp_path / "store"),
+            StageContext(threads=1),
+        )
 
 
 def test_no_place_left_to_invent_is_said(made, seen_ball, tmp_path):

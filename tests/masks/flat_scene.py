@@ -19,7 +19,10 @@ RIG = Rig(WIDTH, HEIGHT, 300.0, 300.0, 159.5, 119.5, 0.06)
 
 
 def texture(
-    seed: int, low: tuple[float, float, float], high: tuple[float, float, float], size: tuple[int, int] = (HEIGHT, WIDTH)
+    seed: int,
+    low: tuple[float, float, float],
+    high: tuple[float, float, float],
+    size: tuple[int, int] = (HEIGHT, WIDTH),
 ) -> np.ndarray:
     """(H, W, 3) float32 smooth random pattern between two colours."""
     noise = cv2.GaussianBlur(np.random.default_rng(seed).normal(0, 1, size).astype(np.float32), (0, 0), 2.0)
@@ -58,7 +61,9 @@ class FlatScene:
         wall = self.wall[:, offset : offset + WIDTH] * np.where(cast, self.shadow, 1)[..., None]
         colour = soft * moved + (1 - soft) * wall
         colour = colour * (1.0 if self.gains is None else self.gains[frame]) + rng.normal(0, 2, colour.shape)
-        disparity = np.where(mask, THING_PX, WALL_PX).astype(np.float32) + rng.normal(0, 0.2, mask.shape).astype(np.float32)
+        disparity = np.where(mask, THING_PX, WALL_PX).astype(np.float32) + rng.normal(0, 0.2, mask.shape).astype(
+            np.float32
+        )
         disparity[rng.uniform(size=mask.shape) < (0.1 if self.depth else 2)] = np.nan
         disparity[cast & (self.shadow < 1)] = np.nan
         sigma = np.where(np.isfinite(disparity), np.float32(0.25), np.float32(np.nan))
@@ -73,7 +78,16 @@ class FlatScene:
         """The scene as a job with a box on `frame`."""
         prompt = Prompt(frame, box or self.box(frame))
         return Job(
-            list(range(len(self.centres))), self.load, RIG, prompt, CutSettings(), kind, 0.5, 1, np.random.default_rng(0), lambda *a: None
+            list(range(len(self.centres))),
+            self.load,
+            RIG,
+            prompt,
+            CutSettings(),
+            kind,
+            0.5,
+            1,
+            np.random.default_rng(0),
+            lambda *a: None,
         )
 
 

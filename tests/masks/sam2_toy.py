@@ -9,24 +9,56 @@ from types import SimpleNamespace
 
 import numpy as np
 
-_HIERA = {"model_type": "sam2_hiera_det_model", "hidden_size": 8, "num_attention_heads": 1, "image_size": [128, 128],
-          "blocks_per_stage": [1, 1, 2, 1], "embed_dim_per_stage": [8, 16, 32, 64], "num_attention_heads_per_stage": [1, 1, 1, 1],
-          "window_size_per_stage": [8, 4, 8, 4], "window_positional_embedding_background_size": [2, 2], "global_attention_blocks": [3]}
+_HIERA = {
+    "model_type": "sam2_hiera_det_model",
+    "hidden_size": 8,
+    "num_attention_heads": 1,
+    "image_size": [128, 128],
+    "blocks_per_stage": [1, 1, 2, 1],
+    "embed_dim_per_stage": [8, 16, 32, 64],
+    "num_attention_heads_per_stage": [1, 1, 1, 1],
+    "window_size_per_stage": [8, 4, 8, 4],
+    "window_positional_embedding_background_size": [2, 2],
+    "global_attention_blocks": [3],
+}
 MODEL = {
-    "image_size": 128, "memory_attention_hidden_size": 128, "memory_attention_num_layers": 1,
-    "memory_attention_feed_forward_hidden_size": 16, "memory_attention_rope_feat_sizes": [8, 8], "memory_encoder_hidden_size": 128,
-    "mask_downsampler_embed_dim": 128, "memory_fuser_embed_dim": 128, "memory_fuser_intermediate_dim": 16, "memory_fuser_num_layers": 1,
-    "vision_config": {"model_type": "sam2_vision_model", "backbone_channel_list": [64, 32, 16, 8], "fpn_hidden_size": 128,
-                      "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]], "backbone_config": _HIERA},
+    "image_size": 128,
+    "memory_attention_hidden_size": 128,
+    "memory_attention_num_layers": 1,
+    "memory_attention_feed_forward_hidden_size": 16,
+    "memory_attention_rope_feat_sizes": [8, 8],
+    "memory_encoder_hidden_size": 128,
+    "mask_downsampler_embed_dim": 128,
+    "memory_fuser_embed_dim": 128,
+    "memory_fuser_intermediate_dim": 16,
+    "memory_fuser_num_layers": 1,
+    "vision_config": {
+        "model_type": "sam2_vision_model",
+        "backbone_channel_list": [64, 32, 16, 8],
+        "fpn_hidden_size": 128,
+        "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
+        "backbone_config": _HIERA,
+    },
     "prompt_encoder_config": {"hidden_size": 128, "image_size": 128, "mask_input_channels": 4},
-    "mask_decoder_config": {"hidden_size": 128, "mlp_dim": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "iou_head_hidden_dim": 16},
+    "mask_decoder_config": {
+        "hidden_size": 128,
+        "mlp_dim": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "iou_head_hidden_dim": 16,
+    },
 }
 """0.9 million parameters, pictures of 128 x 128."""
 EDGE_MODEL = {
     **{k: v for k, v in MODEL.items() if k != "memory_attention_feed_forward_hidden_size"},
-    "family": "edgetam", "memory_attention_mlp_hidden_size": 16, "memory_attention_rope_k_sizes": [4, 4],
-    "perceiver_resampler_num_latents": 16, "perceiver_resampler_num_latents_2d": 16, "perceiver_resampler_mlp_intermediate_size": 16,
-    "enable_temporal_pos_encoding_for_object_pointers": False, "enable_occlusion_spatial_embedding": False,
+    "family": "edgetam",
+    "memory_attention_mlp_hidden_size": 16,
+    "memory_attention_rope_k_sizes": [4, 4],
+    "perceiver_resampler_num_latents": 16,
+    "perceiver_resampler_num_latents_2d": 16,
+    "perceiver_resampler_mlp_intermediate_size": 16,
+    "enable_temporal_pos_encoding_for_object_pointers": False,
+    "enable_occlusion_spatial_embedding": False,
 }
 """EdgeTAM's memory behind the same small tower: its own tower needs timm and torchvision."""
 
@@ -52,8 +84,15 @@ def write(folder: Path) -> None:
     for name, described in (("sam2-toy", MODEL), ("edgetam-toy", EDGE_MODEL)):
         random_model(described=described).save_pretrained(folder / name)
         file = (folder / name / "model.safetensors").rename(folder / f"{name}.safetensors")
-        entries[name] = {"title": "random", "page": "https://example.org", "licence": "Apache-2.0", "commercial": True, "model": described,
-                         "download": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        entries[name] = {
+            "title": "random",
+            "page": "https://example.org",
+            "licence": "Apache-2.0",
+            "commercial": True,
+            "model": described,
+            "download": file.name,
+            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        }
     (folder / "registry.yaml").write_text(json.dumps(entries))
 
 

@@ -60,7 +60,9 @@ def placed(ties: CameraTies | None, count: int = 5) -> tuple[SceneMotion, list[f
     first_from = [inverse(true[0]) @ pose for pose in true]
     middles = [transform(inverse(pose), np.zeros(3)) for pose in true]
     there = lambda poses, k: transform(poses[k], middles[k])  # noqa: E731
-    return motion, [float(np.linalg.norm(there(motion.scene_from_left, k) - there(first_from, k))) for k in range(1, count)]
+    return motion, [
+        float(np.linalg.norm(there(motion.scene_from_left, k) - there(first_from, k))) for k in range(1, count)
+    ]
 
 
 def test_far_features_alone_misplace_the_camera_and_the_surface_mends_it():

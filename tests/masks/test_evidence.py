@@ -12,7 +12,15 @@ from stages.masks.cut.planes import fit_planes, plane_in_space, standing_out
 from stages.masks.cut.seed import surrounding_planes
 from stages.masks.follow.capture_kind import small, still_share
 from stages.masks.frame.working_frame import WorkingFrame
-from stages.masks.scenes.background import Background, Samples, background_from, frame_gain, outside_masks, shade_seen, sure_disparity
+from stages.masks.scenes.background import (
+    Background,
+    Samples,
+    background_from,
+    frame_gain,
+    outside_masks,
+    shade_seen,
+    sure_disparity,
+)
 from tests.masks.flat_scene import RIG, FlatScene, texture
 
 
@@ -59,16 +67,23 @@ def test_a_background_that_no_shadow_reaches_is_not_a_flat_side_of_nearly_its_gr
     sigma = np.full((1, 1), 2, np.float32)
     assert colour_llr(pixel, gray, wall, sigma)[0, 0] < 0 < colour_llr(pixel, gray, wall, sigma, 0.02)[0, 0]
     low, _ = (background_log_density(pixel, wall, sigma, s)[0, 0] for s in (0.02, 0.12))
-    assert colour_llr(pixel, gray, wall, sigma, 0.02)[0, 0] == pytest.approx(gray.log_densities(pixel)[0][0, 0] - low, abs=1e-3)
+    assert colour_llr(pixel, gray, wall, sigma, 0.02)[0, 0] == pytest.approx(
+        gray.log_densities(pixel)[0][0, 0] - low, abs=1e-3
+    )
 
 
 def test_a_cast_shadow_is_background_where_its_picture_is_known_and_where_it_is_not(model):
     """Half as bright as the wall and of its hue: shadow. As dark and of another hue: not."""
-    wall, dark = np.array([[[120, 110, 90], [120, 110, 90]]], np.float32), np.array([[[62, 57, 47], [40, 57, 70]]], np.float32)
+    wall, dark = (
+        np.array([[[120, 110, 90], [120, 110, 90]]], np.float32),
+        np.array([[[62, 57, 47], [40, 57, 70]]], np.float32),
+    )
     known = background_log_density(dark, wall, np.full((1, 2), 2, np.float32))[0]
     assert known[0] - known[1] > 4
     pixels = np.random.default_rng(0).normal((120, 110, 90), 4, (4000, 3))
-    taught = model_from_histograms(histogram(np.random.default_rng(1).normal((200, 40, 40), 8, (4000, 3))), histogram(pixels))
+    taught = model_from_histograms(
+        histogram(np.random.default_rng(1).normal((200, 40, 40), 8, (4000, 3))), histogram(pixels)
+    )
     llr = taught.llr(dark[0])
     assert llr[0] < -1 and abs(llr[1]) < 0.5
 
@@ -84,8 +99,15 @@ def test_how_much_the_background_is_shaded_is_read_round_the_object(rng, shadow)
         light[mask] = 60
         masks.append(mask)
         rgb.append(light[..., None] + rng.normal(0, 1.5, (120, 160, 3)))
-    samples = Samples(list(range(6)), np.clip(rgb, 0, 255).astype(np.uint8), np.full((6, 120, 160), np.nan, np.float16), np.ones((6, 3)))
-    plain = Background(np.full((120, 160, 3), 150, np.float32), np.full((120, 160), 1.5, np.float32), np.full((120, 160), np.nan), 1.0)
+    samples = Samples(
+        list(range(6)),
+        np.clip(rgb, 0, 255).astype(np.uint8),
+        np.full((6, 120, 160), np.nan, np.float16),
+        np.ones((6, 3)),
+    )
+    plain = Background(
+        np.full((120, 160, 3), 150, np.float32), np.full((120, 160), 1.5, np.float32), np.full((120, 160), np.nan), 1.0
+    )
     assert shade_seen(samples, plain, masks) == pytest.approx(0.02 if shadow == 0 else shadow / 1.645, abs=0.015)
 
 
@@ -134,7 +156,9 @@ def test_background_is_the_wall_and_unknown_where_never_seen(rng):
         rgb[i][mask] = 250
         masks.append(mask)
     disparity = np.full((n, 40, 50), 20, np.float16)
-    found = background_from(Samples(list(range(n)), rgb, disparity, np.repeat(gains[:, None], 3, 1)), ~np.stack(masks), 2.0)
+    found = background_from(
+        Samples(list(range(n)), rgb, disparity, np.repeat(gains[:, None], 3, 1)), ~np.stack(masks), 2.0
+    )
     known = np.isfinite(found.rgb[..., 0])
     assert not known[30:34, 30:34].any() and known.mean() > 0.98
     assert np.abs(found.rgb[known] - wall[known]).mean() < 1.5
@@ -153,7 +177,9 @@ def test_gain_ignores_the_object(rng):
     picture = texture(4, (50, 50, 50), (160, 160, 160), (60, 80))
     brighter = picture * 1.2
     brighter[10:30, 10:40] = 30
-    gain = frame_gain(np.clip(brighter + rng.normal(0, 2, picture.shape), 0, 255).astype(np.uint8), picture, np.ones((60, 80), bool))
+    gain = frame_gain(
+        np.clip(brighter + rng.normal(0, 2, picture.shape), 0, 255).astype(np.uint8), picture, np.ones((60, 80), bool)
+    )
     assert gain == pytest.approx(1.2, abs=0.015)
 
 
@@ -196,10 +222,14 @@ def test_a_background_whose_disparity_differs_from_frame_to_frame_has_none(rng):
     """Copied disparities beside a moving object; the wall's own hold still."""
     disparity = np.full((8, 20, 30), 40.0) + rng.normal(0, 0.2, (8, 20, 30))
     disparity[:, :, 15:] = 90 + rng.uniform(-8, 8, (8, 20, 15))
-    samples = Samples(list(range(8)), np.full((8, 20, 30, 3), 128, np.uint8), disparity.astype(np.float16), np.ones((8, 3)))
+    samples = Samples(
+        list(range(8)), np.full((8, 20, 30, 3), 128, np.uint8), disparity.astype(np.float16), np.ones((8, 3))
+    )
     found = background_from(samples, np.ones((8, 20, 30), bool), 1.5)
     assert np.isfinite(found.disparity[:, :15]).all() and np.isfinite(found.disparity[:, 15:]).mean() < 0.1
-    view = WorkingFrame(0, samples.rgb[0], disparity[0].astype(np.float32), np.where(disparity[0] > 60, 2.0, 0.3).astype(np.float32))
+    view = WorkingFrame(
+        0, samples.rgb[0], disparity[0].astype(np.float32), np.where(disparity[0] > 60, 2.0, 0.3).astype(np.float32)
+    )
     assert np.array_equal(np.isfinite(sure_disparity(view)), disparity[0] <= 60)
 
 

@@ -44,4 +44,6 @@ def test_where_nothing_is_known_nothing_goes():
     assert (without_flat_pieces(mask, disparity, SIGMA, []) == mask).all()
     flat = mask.copy()
     flat[BODY] = False
-    assert (without_flat_pieces(flat, disparity, SIGMA, SURFACES) == flat).all(), "an object that lies flat is its own largest piece"
+    assert (without_flat_pieces(flat, disparity, SIGMA, SURFACES) == flat).all(), (
+        "an object that lies flat is its own largest piece"
+    )

@@ -122,7 +122,9 @@ def test_a_side_that_the_mask_misses_is_not_taught_as_background():
     known.of_background = histogram(rgb[20:30, 20:60].reshape(-1, 3).astype(np.float32))
     nowhere = np.full((120, 160), np.nan, np.float32)
     learn_colours(known, WorkingFrame(0, rgb, nowhere, nowhere), mask)
-    met = [known.of_background.ravel()[colour_index(np.float32(c))] for c in ((90, 120, 130), (30, 160, 40), (70, 60, 160))]
+    met = [
+        known.of_background.ravel()[colour_index(np.float32(c))] for c in ((90, 120, 130), (30, 160, 40), (70, 60, 160))
+    ]
     assert met[0] > 0 and met[1] > 0 and met[2] == 0
 
 

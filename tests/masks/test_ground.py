@@ -59,7 +59,9 @@ def frame(number: int, turn_deg: float) -> tuple[WorkingFrame, np.ndarray, np.nd
     colour[mask] = BALL
     colour = colour * (1 + 0.05 * np.sin(number)) + rng.normal(0, 1.5, colour.shape)
     depth = RIG.fx * RIG.baseline_m / 0.38
-    disparity = np.where(mask & (rng.uniform(size=mask.shape) < 0.6), depth + rng.normal(0, 0.2, mask.shape), np.nan).astype(np.float32)
+    disparity = np.where(
+        mask & (rng.uniform(size=mask.shape) < 0.6), depth + rng.normal(0, 0.2, mask.shape), np.nan
+    ).astype(np.float32)
     sigma = np.where(np.isfinite(disparity), 0.3, np.nan).astype(np.float32)
     return WorkingFrame(number, np.clip(np.rint(colour), 0, 255).astype(np.uint8), disparity, sigma), mask, pose
 
@@ -78,7 +80,9 @@ ROUND = [30.0 * i for i in range(12)]
 def test_the_plane_is_found_among_copies_that_move_with_the_camera():
     rng = np.random.default_rng(0)
     cameras = np.array([camera(t)[:3, 3] for t in ROUND])
-    true = np.stack([rng.uniform(-0.2, 0.2, 150), np.full(150, RADIUS), rng.uniform(-0.2, 0.2, 150)], 1) + rng.normal(0, 4e-4, (150, 3))
+    true = np.stack([rng.uniform(-0.2, 0.2, 150), np.full(150, RADIUS), rng.uniform(-0.2, 0.2, 150)], 1) + rng.normal(
+        0, 4e-4, (150, 3)
+    )
     flat = np.stack([rng.uniform(-0.1, 0.1, 100), rng.uniform(-0.1, 0.1, 100), np.full(100, 0.4)], 1)
     copies = np.concatenate([transform(camera(t), flat[::3]) for t in ROUND])
     ball_points = rng.normal(0, 1, (600, 3))
@@ -135,7 +139,9 @@ def test_seen_from_one_side_only_nothing_is_agreed_on():
 def test_agreement_equals_its_readable_twin():
     rng = np.random.default_rng(1)
     n, h, w = 10, 6, 7
-    stack = np.where(rng.uniform(size=(n, h, w, 1)) < 0.5, 120, rng.integers(0, 255, (n, h, w, 1))) + rng.integers(-2, 3, (n, h, w, 3))
+    stack = np.where(rng.uniform(size=(n, h, w, 1)) < 0.5, 120, rng.integers(0, 255, (n, h, w, 1))) + rng.integers(
+        -2, 3, (n, h, w, 3)
+    )
     stack = np.clip(stack, 0, 255).astype(np.uint8)
     seen = rng.uniform(size=(n, h, w)) < 0.8
     gain = np.ones((n, 3), np.float32)
@@ -145,7 +151,9 @@ def test_agreement_equals_its_readable_twin():
     _agreed(stack, seen, gain, towards, np.float32(1.5), four)
     for y in range(h):
         for x in range(w):
-            assert np.allclose(four[y, x], agreed_twin(stack[:, y, x], seen[:, y, x], towards), atol=1e-2, equal_nan=True)
+            assert np.allclose(
+                four[y, x], agreed_twin(stack[:, y, x], seen[:, y, x], towards), atol=1e-2, equal_nan=True
+            )
 
 
 def agreed_twin(colours: np.ndarray, seen: np.ndarray, towards: np.ndarray, noise: float = 1.5) -> np.ndarray:
@@ -158,7 +166,10 @@ def agreed_twin(colours: np.ndarray, seen: np.ndarray, towards: np.ndarray, nois
         top = light[order[last]]
         window = [i for i in order[: last + 1] if top - light[i] <= 12 * noise + 0.05 * top]
         best = np.array(window) if len(window) > len(best) else best
-    if len(best) < max(AGREEING_FRAMES, AGREEING_SHARE * seen.sum()) or np.linalg.norm(towards[best].mean(0)) > ALL_ROUND:
+    if (
+        len(best) < max(AGREEING_FRAMES, AGREEING_SHARE * seen.sum())
+        or np.linalg.norm(towards[best].mean(0)) > ALL_ROUND
+    ):
         return np.full(4, np.nan)
     chosen = colours[best].astype(float)
     return np.append(chosen.mean(0), max(np.sqrt(chosen.var(0).mean()), noise) * (1 + 1 / np.sqrt(len(best))))
@@ -193,9 +204,13 @@ def test_a_ball_of_the_grounds_grey_is_told_from_it_and_its_shadow_left_out(turn
             hull.vote(other, camera(turn_deg), RIG)
     motion = SceneMotion(RIG, {0: first_pose, view.frame: pose})
     scene = MovingScene(seed, RIG, motion, hull, [(GROUND.normal, GROUND.offset)], [0.3], support=GROUND)
-    without = cut_frame(view, scene.expect(view, None, second_pass=True), seed.colours, CutSettings(network=False), fine=True)
+    without = cut_frame(
+        view, scene.expect(view, None, second_pass=True), seed.colours, CutSettings(network=False), fine=True
+    )
     scene.ground = picture_outside(samples, masks, RIG, 1)
-    found = cut_frame(view, scene.expect(view, None, second_pass=True), seed.colours, CutSettings(network=False), fine=True)
+    found = cut_frame(
+        view, scene.expect(view, None, second_pass=True), seed.colours, CutSettings(network=False), fine=True
+    )
     assert jaccard(found.mask, mask) > 93 and jaccard(found.mask, mask) > jaccard(without.mask, mask)
 
 

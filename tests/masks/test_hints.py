@@ -21,8 +21,12 @@ def test_masks_and_corrections_are_read_and_scaled(tmp_path):
     mask[10:50, 4:20] = True
     write_mask(tmp_path / "prompt/000007.png", mask)
     path = tmp_path / "prompt.json"
-    whole = {"frame": 2, "box_xyxy": [4, 4, 30, 60], "points": [[9, 9, 0]],
-             "corrections": [{"frame": 7, "mask": "prompt/000007.png"}, {"frame": 3, "points": [[1, 1, 0]]}]}
+    whole = {
+        "frame": 2,
+        "box_xyxy": [4, 4, 30, 60],
+        "points": [[9, 9, 0]],
+        "corrections": [{"frame": 7, "mask": "prompt/000007.png"}, {"frame": 3, "points": [[1, 1, 0]]}],
+    }
     path.write_text(json.dumps(whole))
     found = read_prompt(path, [2, 3, 7], 40, 80, tmp_path)
     assert found.box == (4, 4, 30, 60) and found.points == ((9.0, 9.0, 0),) and found.says_it_all
@@ -69,8 +73,11 @@ def test_a_mask_and_a_correction_with_the_method_that_needs_no_weights(truth_inh
     write_mask(tmp_path / "given/prompt/000011.png", half)
     (tmp_path / "given/given.json").write_text('{"masks": false, "depth": false}')
     asked = {"frame": 8, "mask": "prompt/000008.png", "corrections": [{"frame": 11, "mask": "prompt/000011.png"}]}
-    inputs = {**truth_inhand, "given": replace(truth_inhand["given"], path=tmp_path / "given"),
-              "prompt.json": with_json(truth_inhand["prompt.json"], tmp_path, "prompt.json", asked)}
+    inputs = {
+        **truth_inhand,
+        "given": replace(truth_inhand["given"], path=tmp_path / "given"),
+        "prompt.json": with_json(truth_inhand["prompt.json"], tmp_path, "prompt.json", asked),
+    }
     _, _, masks = run(inputs, tmp_path / "out")
     assert (masks[11] & half).sum() > 0.93 * (masks[11] | half).sum()
     others = {k: m for k, m in masks.items() if k != 11}

@@ -63,7 +63,9 @@ def test_ball_from_twelve_views():
     assert np.percentile(r, 90) < 1.15 * RADIUS
     unseen = camera(45)
     predicted, disparities = hull.silhouette(unseen, RIG)
-    assert (ball(unseen) & ~predicted).sum() < 20 and jaccard(predicted, ball(unseen)) > 80  # spared slack and voxels: a little wide
+    assert (ball(unseen) & ~predicted).sum() < 20 and jaccard(
+        predicted, ball(unseen)
+    ) > 80  # spared slack and voxels: a little wide
     assert disparities[0] < RIG.fx * RIG.baseline_m / 0.4 < disparities[1]
 
 
@@ -147,7 +149,9 @@ def test_features_of_a_flat_picture_are_none():
     flat = np.full((120, 160), 90, np.uint8)
     textured = cv2.resize(np.random.default_rng(0).integers(0, 255, (60, 80), dtype=np.uint8), (160, 120))
     disparity, sigma = np.full(flat.shape, 20, np.float32), np.full(flat.shape, 0.2, np.float32)
-    bare, printed = (Glimpse.of(WorkingFrame(0, np.dstack([gray] * 3), disparity, sigma), RIG) for gray in (flat, textured))
+    bare, printed = (
+        Glimpse.of(WorkingFrame(0, np.dstack([gray] * 3), disparity, sigma), RIG) for gray in (flat, textured)
+    )
     motion = SceneMotion(RIG)
     assert len(bare.features.uv) == 0
     assert motion.add(0, printed)

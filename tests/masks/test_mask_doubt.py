@@ -55,23 +55,32 @@ def rows_of(frames: list[FrameMask]) -> list[dict]:
     first = Look.at(SCENE.load(0), SCENE.mask(0))
     rows, thought = [], {}
     for result, opinion in opinions(iter(frames), first, workers=2):
-        rows.append({"frame": result.view.frame, "status": result.status, "trust": result.trust, "reason": result.reason})
+        rows.append(
+            {"frame": result.view.frame, "status": result.status, "trust": result.trust, "reason": result.reason}
+        )
         if opinion is not None:
             thought[result.view.frame] = opinion
     return with_doubt(rows, thought)
 
 
 def test_a_doubted_mask_is_uncertain_says_why_and_is_still_used():
-    frames = [FrameMask(SCENE.load(k), SCENE.mask(k) if k < 3 else elsewhere(SCENE.mask(k)), "ok", 0.95, "") for k in range(6)]
+    frames = [
+        FrameMask(SCENE.load(k), SCENE.mask(k) if k < 3 else elsewhere(SCENE.mask(k)), "ok", 0.95, "") for k in range(6)
+    ]
     rows = rows_of(frames)
-    assert [r["frame"] for r in rows] == list(range(6)) and [r["status"] for r in rows] == ["ok"] * 3 + ["uncertain"] * 3
+    assert [r["frame"] for r in rows] == list(range(6)) and [r["status"] for r in rows] == ["ok"] * 3 + [
+        "uncertain"
+    ] * 3
     assert all(r["trust"] >= LEAST_TRUST and any(words in r["reason"] for words in REASONS) for r in rows[3:])
 
 
 def test_lost_and_uncertain_masks_keep_what_was_said_of_them():
     lost = FrameMask(SCENE.load(1), np.zeros_like(SCENE.mask(1)), "lost", 0.0, "no object found")
     odd = FrameMask(SCENE.load(2), with_wall(SCENE.mask(2)), "uncertain", 0.3, "the area jumps")
-    assert [(r["status"], r["reason"]) for r in rows_of([lost, odd])] == [("lost", "no object found"), ("uncertain", "the area jumps")]
+    assert [(r["status"], r["reason"]) for r in rows_of([lost, odd])] == [
+        ("lost", "no object found"),
+        ("uncertain", "the area jumps"),
+    ]
     assert with_doubt([], {}) == []
 
 
@@ -98,7 +107,9 @@ def test_where_most_masks_are_in_doubt_none_is_claimed():
     row = lambda status: {"frame": 0, "status": status, "trust": 0.9, "reason": "said"}  # noqa: E731
     mixed = none_if_most([row("uncertain")] * 6 + [row("ok")] * 4 + [row("lost")] * 3)
     assert [r["status"] for r in mixed] == ["uncertain"] * 10 + ["lost"] * 3
-    assert {r["trust"] for r in mixed[6:10]} == {LEAST_TRUST} and all("60% of this capture's masks" in r["reason"] for r in mixed[6:10])
+    assert {r["trust"] for r in mixed[6:10]} == {LEAST_TRUST} and all(
+        "60% of this capture's masks" in r["reason"] for r in mixed[6:10]
+    )
     assert [r["reason"] for r in mixed[:6]] == ["said"] * 6
     mostly_good = [row("uncertain")] * 3 + [row("ok")] * 6
     assert none_if_most(mostly_good) == mostly_good

@@ -27,7 +27,11 @@ def test_the_window_is_shown_whole_and_nothing_beside_it():
     shown = channels(cues(window=Window(40, 20, 240, 120)))
     assert shown.shape == (CHANNELS, SIZE, SIZE) and np.isfinite(shown).all() and np.abs(shown).max() <= 1
     assert shown_size((100, 200)) == (SIZE, SIZE // 2)
-    assert (shown[:7, SIZE // 2 :] == 0).all() and (shown[7, SIZE // 2 :] == -1).all() and (shown[7, : SIZE // 2] == 0).all()
+    assert (
+        (shown[:7, SIZE // 2 :] == 0).all()
+        and (shown[7, SIZE // 2 :] == -1).all()
+        and (shown[7, : SIZE // 2] == 0).all()
+    )
 
 
 def test_disparities_are_shown_within_the_objects_range():

@@ -19,13 +19,17 @@ def seen(scene: np.ndarray, descriptors: np.ndarray, pose: np.ndarray, rng: np.r
     """Four fifths of the points (N, 3) of the scene, as this camera sees them."""
     x = transform(inverse(pose), scene)
     uv = RIG.project(np.where(x[:, 2:] > 0, x, 1.0)) + rng.normal(0, 0.3, (len(x), 2))
-    shown = (x[:, 2] > 0.05) & (uv > 0).all(1) & (uv < (RIG.width, RIG.height)).all(1) & (rng.uniform(size=len(x)) < 0.8)
+    shown = (
+        (x[:, 2] > 0.05) & (uv > 0).all(1) & (uv < (RIG.width, RIG.height)).all(1) & (rng.uniform(size=len(x)) < 0.8)
+    )
     noise = rng.normal(0, 5, descriptors.shape)
     unknown = np.full((int(shown.sum()), 3), np.nan)
     return NearFeatures(uv[shown], x[shown], (descriptors + noise)[shown].astype(np.float32), unknown, None)
 
 
-def capture(turned_from: int, frames: int = 8, of_object: int = 80) -> tuple[dict[int, NearFeatures], dict[int, np.ndarray]]:
+def capture(
+    turned_from: int, frames: int = 8, of_object: int = 80
+) -> tuple[dict[int, NearFeatures], dict[int, np.ndarray]]:
     """A camera goes round a thing on a floor; from frame `turned_from` on the thing stands turned by 90 degrees."""
     rng = np.random.default_rng(0)
     thing = rng.normal(0, 1, (of_object, 3))
@@ -66,7 +70,10 @@ def bare(turn: dict[int, float], thickness: float = RADIUS, step_deg: float = 6.
     """A box without a feature, of which frame k is turned by turn[k] degrees, watched by a camera that goes round it."""
     poses = {k: camera(step_deg * k) for k in turn}
     none = np.zeros((0, 3))
-    found = {k: NearFeatures(none[:, :2], none, np.zeros((0, 128), np.float32), none, box(poses[k], turn[k], thickness)) for k in turn}
+    found = {
+        k: NearFeatures(none[:, :2], none, np.zeros((0, 128), np.float32), none, box(poses[k], turn[k], thickness))
+        for k in turn
+    }
     return Watched(found, poses, region(poses), FINE)
 
 
@@ -108,7 +115,9 @@ def test_of_two_planes_the_one_across_the_cameras_turning_is_the_floor():
     assert axis is not None and abs(axis[1]) > 0.99
     cameras = np.array([p[:3, 3] for p in poses])
     of_object = rng.normal(0, 0.3 * RADIUS, (200, 3))
-    beyond = -1.3 * RADIUS * cameras.mean(0) / np.linalg.norm(cameras.mean(0))  # a wall behind it, with more points than the floor
+    beyond = (
+        -1.3 * RADIUS * cameras.mean(0) / np.linalg.norm(cameras.mean(0))
+    )  # a wall behind it, with more points than the floor
     across = np.cross(cameras.mean(0), [0, 1, 0]) / np.linalg.norm(np.cross(cameras.mean(0), [0, 1, 0]))
     wall = beyond + np.outer(rng.uniform(-0.2, 0.2, 400), across) + np.outer(rng.uniform(-0.2, 0.04, 400), [0, 1, 0])
     floor = np.column_stack([rng.uniform(-0.2, 0.2, 150), np.full(150, RADIUS), rng.uniform(-0.2, 0.2, 150)])

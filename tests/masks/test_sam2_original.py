@@ -38,7 +38,9 @@ def as_the_authors_name(state: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
     out = {theirs[name]: value for name, value in state.items() if name in theirs}
     points = state["prompt_encoder.point_embed.weight"]
     out |= {f"sam_prompt_encoder.point_embeddings.{i}.weight": points[i : i + 1] for i in range(4)}
-    out["sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"] = state["shared_image_embedding.positional_embedding"]
+    out["sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"] = state[
+        "shared_image_embedding.positional_embedding"
+    ]
     return out
 
 
@@ -78,20 +80,29 @@ def test_the_authors_checkpoint_is_added_and_follows_the_object_as_the_other_doe
 
     state = load_file(str(folder / "sam2-toy.safetensors"))
     # one matrix in the trained networks, in random ones two
-    state["prompt_encoder.shared_embedding.positional_embedding"] = state["shared_image_embedding.positional_embedding"].clone()
+    state["prompt_encoder.shared_embedding.positional_embedding"] = state[
+        "shared_image_embedding.positional_embedding"
+    ].clone()
     save_file(state, str(folder / "sam2-toy.safetensors"))
     given = as_the_authors_name(state)
     published = tmp_path / "sam2_toy.pt"
     torch.save({"model": given}, published)
     known = json.loads((folder / "registry.yaml").read_text())
-    known["sam2-toy-original"] = {**known["sam2-toy"], "download": published.name, "file": "toy_original.safetensors", "sha256": None}
+    known["sam2-toy-original"] = {
+        **known["sam2-toy"],
+        "download": published.name,
+        "file": "toy_original.safetensors",
+        "sha256": None,
+    }
     (folder / "registry.yaml").write_text(json.dumps(known))
     add(published, accept_unverified=True)
     rgb = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
     answers = []
     for name in ("sam2-toy", "sam2-toy-original"):
         network = load_network(find(entry(name)).path, entry(name).model, name)
-        answers.append((network.prompt(0, rgb, [(60.0, 40.0, 1)], None).logits, network.follow(1, rgb[::-1].copy(), False).logits))
+        answers.append(
+            (network.prompt(0, rgb, [(60.0, 40.0, 1)], None).logits, network.follow(1, rgb[::-1].copy(), False).logits)
+        )
     assert np.ptp(answers[0][0]) > 1e-4
     for one, other in zip(*answers, strict=True):
         assert np.allclose(one, other, rtol=0, atol=1e-6)

@@ -29,7 +29,10 @@ def test_rendered_captures(shared_dir, name, frames):
         true = read_disparity(capture / "gt/disparity" / f"{frame:06d}.png")
         noisy = true + np.random.default_rng(frame).normal(0, 0.3, true.shape).astype(np.float32)
         return WorkingFrame(
-            frame, read_rgb(capture / "left" / f"left{frame:06d}.jpg"), noisy, np.where(np.isfinite(true), np.float32(0.3), np.nan)
+            frame,
+            read_rgb(capture / "left" / f"left{frame:06d}.jpg"),
+            noisy,
+            np.where(np.isfinite(true), np.float32(0.3), np.nan),
         )
 
     prompt = Prompt(0, tuple(map(float, json.loads((capture / "prompt.json").read_text())["box_xyxy"])))

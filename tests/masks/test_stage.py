@@ -97,7 +97,12 @@ def test_points_serve_as_prompt(truth, tmp_path):
     first = read_mask(truth["masks"].path / "000000.png")
     ys, xs = np.nonzero(first)
     centre = [float(np.median(xs)), float(np.median(ys)), 1]
-    inputs = {**truth, "prompt.json": with_json(truth["prompt.json"], tmp_path, "prompt.json", {"frame": 0, "points": [centre, [3, 3, 0]]})}
+    inputs = {
+        **truth,
+        "prompt.json": with_json(
+            truth["prompt.json"], tmp_path, "prompt.json", {"frame": 0, "points": [centre, [3, 3, 0]]}
+        ),
+    }
     _, _, masks = run(inputs, tmp_path)
     assert jaccards(masks, truth).mean() > 95
 
@@ -105,7 +110,10 @@ def test_points_serve_as_prompt(truth, tmp_path):
 def test_prompt_in_the_middle_of_the_video(truth_inhand, tmp_path):
     ys, xs = np.nonzero(read_mask(truth_inhand["masks"].path / "000008.png"))
     box = [int(xs.min()), int(ys.min()), int(xs.max()), int(ys.max())]
-    inputs = {**truth_inhand, "prompt.json": with_json(truth_inhand["prompt.json"], tmp_path, "prompt.json", {"frame": 8, "box_xyxy": box})}
+    inputs = {
+        **truth_inhand,
+        "prompt.json": with_json(truth_inhand["prompt.json"], tmp_path, "prompt.json", {"frame": 8, "box_xyxy": box}),
+    }
     _, _, masks = run(inputs, tmp_path)
     assert jaccards(masks, truth_inhand).mean() > 96
 
@@ -150,7 +158,11 @@ def test_same_seed_same_masks(inhand, truth_inhand, tmp_path):
 
 @pytest.mark.parametrize(
     "prompt",
-    [{"frame": 0, "box_xyxy": [500, 10, 700, 90]}, {"frame": 0, "box_xyxy": [50, 50, 40, 90]}, {"frame": 99, "box_xyxy": [50, 50, 90, 90]}],
+    [
+        {"frame": 0, "box_xyxy": [500, 10, 700, 90]},
+        {"frame": 0, "box_xyxy": [50, 50, 40, 90]},
+        {"frame": 99, "box_xyxy": [50, 50, 90, 90]},
+    ],
 )
 def test_a_prompt_outside_the_capture_is_refused_before_work(truth, tmp_path, prompt):
     inputs = {**truth, "prompt.json": with_json(truth["prompt.json"], tmp_path, "prompt.json", prompt)}

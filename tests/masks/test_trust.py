@@ -34,7 +34,12 @@ def test_a_good_mask_is_ok():
 
 @pytest.mark.parametrize(
     ("bad", "word"),
-    [(cut(evidence=0.5), "separate"), (cut(depth=0.55), "leak"), (cut(overlap=0.5), "predict"), (cut(doubt="unplaced"), "unplaced")],
+    [
+        (cut(evidence=0.5), "separate"),
+        (cut(depth=0.55), "leak"),
+        (cut(overlap=0.5), "predict"),
+        (cut(doubt="unplaced"), "unplaced"),
+    ],
 )
 def test_each_cue_can_raise_doubt_and_is_named(bad, word):
     verdict = judge(bad, 400.0, 0.5)
@@ -112,7 +117,9 @@ def test_disparity_survives_the_cache():
 def test_shrinking_scales_disparity_with_the_picture():
     view = FlatScene([(160, 120)]).load(0)
     half = shrink(view, 0.5)
-    assert half.shape == (120, 160) and np.nanmedian(half.disparity) == pytest.approx(np.nanmedian(view.disparity) / 2, rel=0.02)
+    assert half.shape == (120, 160) and np.nanmedian(half.disparity) == pytest.approx(
+        np.nanmedian(view.disparity) / 2, rel=0.02
+    )
 
 
 def test_noise_level_of_a_flat_picture():
@@ -124,7 +131,10 @@ def test_outline_is_placed_again_at_full_size():
     scene = FlatScene([(160, 120)])
     view = shrink(scene.load(0), 0.4)
     small = (
-        shrink(WorkingFrame(0, scene.mask(0).astype(np.uint8)[..., None].repeat(3, 2) * 255, view.disparity, view.sigma), 0.4).rgb[..., 0]
+        shrink(
+            WorkingFrame(0, scene.mask(0).astype(np.uint8)[..., None].repeat(3, 2) * 255, view.disparity, view.sigma),
+            0.4,
+        ).rgb[..., 0]
         > 127
     )
     assert jaccard(to_full_size(small, scene.load(0).rgb, CutSettings()), scene.mask(0)) > 98.5

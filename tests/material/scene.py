@@ -26,7 +26,11 @@ def light(ways: np.ndarray, seed: int = 0) -> np.ndarray:
     for _ in range(3):
         at = rng.normal(size=3)
         at /= np.linalg.norm(at)
-        out += np.exp((ways @ at - 1) / (1 - np.cos(np.radians(rng.uniform(15, 25)))))[:, None] * rng.uniform(2, 6) * rng.uniform(0.8, 1, 3)
+        out += (
+            np.exp((ways @ at - 1) / (1 - np.cos(np.radians(rng.uniform(15, 25)))))[:, None]
+            * rng.uniform(2, 6)
+            * rng.uniform(0.8, 1, 3)
+        )
     return out
 
 
@@ -89,7 +93,10 @@ def picture(pose: np.ndarray, size: int, focal: float, exposure: float, seed: in
     """(size, size, 4) uint8 sRGB with alpha of the ball from `pose`."""
     ways, angles = grid(24)
     v, u = np.mgrid[:size, :size]
-    rays = np.stack([(u - (size - 1) / 2) / focal, (v - (size - 1) / 2) / focal, np.ones_like(u)], -1).reshape(-1, 3) @ pose[:3, :3].T
+    rays = (
+        np.stack([(u - (size - 1) / 2) / focal, (v - (size - 1) / 2) / focal, np.ones_like(u)], -1).reshape(-1, 3)
+        @ pose[:3, :3].T
+    )
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     b = rays @ pose[:3, 3]
     root = b * b - (pose[:3, 3] @ pose[:3, 3] - RADIUS**2)

@@ -43,8 +43,14 @@ def unwrapped_ball() -> TexturedMesh:
     ball = trimesh.creation.icosphere(3, RADIUS)
     found = unwrap(ball.vertices, ball.faces, TEXTURE, 4)
     normals = ball.vertices / np.linalg.norm(ball.vertices, axis=1, keepdims=True)
-    return TexturedMesh(np.asarray(ball.vertices), np.asarray(ball.faces), found.uv, found.faces_uv, normals,
-                        np.full((TEXTURE, TEXTURE, 3), 128, np.uint8))
+    return TexturedMesh(
+        np.asarray(ball.vertices),
+        np.asarray(ball.faces),
+        found.uv,
+        found.faces_uv,
+        normals,
+        np.full((TEXTURE, TEXTURE, 3), 128, np.uint8),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +75,15 @@ def inputs(tmp_path_factory) -> dict[str, ArtifactRef]:
     write_table(out / "frames.parquet", rows)
     mesh = unwrapped_ball()
     write_textured(out / "textured", mesh, np.full((TEXTURE, TEXTURE), 5, np.uint8))
-    write_ply(out / "mesh.ply", SurfaceMesh(mesh.vertices, mesh.faces, np.full((len(mesh.vertices), 3), 128, np.uint8),
-                                            np.ones(len(mesh.vertices), np.float32)))
+    write_ply(
+        out / "mesh.ply",
+        SurfaceMesh(
+            mesh.vertices,
+            mesh.faces,
+            np.full((len(mesh.vertices), 3), 128, np.uint8),
+            np.ones(len(mesh.vertices), np.float32),
+        ),
+    )
     (out / "physics").mkdir()
     return {p.name: ArtifactRef(p.name, p, f"digest of {p.name}") for p in out.iterdir()}
 
@@ -96,13 +109,18 @@ def test_maps_are_those_of_the_ball(inputs, made):
     assert (read_rgb(folder / "roughness.png")[..., 0] == read_rgb(folder / "metallic_roughness.png")[..., 1]).all()
     metrics, report = made.manifest["report"]["metrics"], made.manifest["report"]
     assert metrics["change_between_views_explained_percent"] > 30 and report["warnings"] == []
-    assert all((folder.parent / p).stat().st_size < 150_000 for _, p in report["pictures"]) and len(report["pictures"]) == 4
+    assert (
+        all((folder.parent / p).stat().st_size < 150_000 for _, p in report["pictures"])
+        and len(report["pictures"]) == 4
+    )
 
 
 def test_the_light_opens_as_a_radiance_picture(made):
     from stages.material.light import directions
 
-    found = cv2.cvtColor(cv2.imread(str(made.refs["material"].path / "probe.hdr"), cv2.IMREAD_UNCHANGED), cv2.COLOR_BGR2RGB)
+    found = cv2.cvtColor(
+        cv2.imread(str(made.refs["material"].path / "probe.hdr"), cv2.IMREAD_UNCHANGED), cv2.COLOR_BGR2RGB
+    )
     assert found.shape == (16, 32, 3) and found.dtype == np.float32 and found.min() >= 0
     truth = light(directions(16)).reshape(16, 32, 3)
     assert np.corrcoef(found.ravel(), truth.ravel())[0, 1] > 0.6
@@ -122,15 +140,27 @@ def test_the_twins_files_carry_the_maps(inputs, made, tmp_path):
     twin = run_stage(PACKAGE, {**inputs, **made.refs}, config, Store(tmp_path)).refs["twin"].path
     folder = made.refs["material"].path
     glb = read_glb(twin / "twin.glb")
-    assert glb.surface_image == (folder / "metallic_roughness.png").read_bytes() and broken_rules((twin / "twin.glb").read_bytes()) == []
+    assert (
+        glb.surface_image == (folder / "metallic_roughness.png").read_bytes()
+        and broken_rules((twin / "twin.glb").read_bytes()) == []
+    )
     (mesh,) = trimesh.load(twin / "twin.glb").geometry.values()
     assert (np.asarray(mesh.visual.material.baseColorTexture)[..., :3] == read_rgb(folder / "base_colour.png")).all()
-    assert (np.asarray(mesh.visual.material.metallicRoughnessTexture)[..., 1] == read_rgb(folder / "roughness.png")[..., 0]).all()
+    assert (
+        np.asarray(mesh.visual.material.metallicRoughnessTexture)[..., 1] == read_rgb(folder / "roughness.png")[..., 0]
+    ).all()
     assert (mesh.visual.material.metallicFactor, mesh.visual.material.roughnessFactor) == (1.0, 1.0)
     assert "map_Pr twin_roughness.png" in (twin / "twin.mtl").read_text()
-    for ours, theirs in (("twin.png", "base_colour.png"), ("twin_roughness.png", "roughness.png"), ("probe.hdr", "probe.hdr")):
+    for ours, theirs in (
+        ("twin.png", "base_colour.png"),
+        ("twin_roughness.png", "roughness.png"),
+        ("probe.hdr", "probe.hdr"),
+    ):
         assert (twin / ours).read_bytes() == (folder / theirs).read_bytes()
-    assert not {p.name for p in plain.iterdir()} & {"probe.hdr", "twin_roughness.png"} and read_glb(plain / "twin.glb").surface_image == b""
+    assert (
+        not {p.name for p in plain.iterdir()} & {"probe.hdr", "twin_roughness.png"}
+        and read_glb(plain / "twin.glb").surface_image == b""
+    )
     if usd_version():
         _usd_has_the_maps(twin / "twin.usdz")
 
@@ -143,8 +173,15 @@ def _usd_has_the_maps(path: Path) -> None:
     for name, channel in (("roughness", "g"), ("metallic", "b"), ("diffuseColor", "rgb")):
         source, output, _ = surface.GetInput(name).GetConnectedSource()
         assert output == channel
-        assert UsdShade.Shader(source.GetPrim()).GetInput("file").Get().path.endswith("twin.png" if output == "rgb" else "roughness.png")
-    assert UsdShade.Shader(stage.GetPrimAtPath("/twin/material/surface_map")).GetInput("sourceColorSpace").Get() == "raw"
+        assert (
+            UsdShade.Shader(source.GetPrim())
+            .GetInput("file")
+            .Get()
+            .path.endswith("twin.png" if output == "rgb" else "roughness.png")
+        )
+    assert (
+        UsdShade.Shader(stage.GetPrimAtPath("/twin/material/surface_map")).GetInput("sourceColorSpace").Get() == "raw"
+    )
 
 
 def test_off_changes_nothing(inputs):
@@ -166,14 +203,18 @@ def test_off_changes_nothing(inputs):
 def test_too_few_pictures_are_refused(inputs, tmp_path):
     out = tmp_path / "in"
     out.mkdir()
-    rows = [{"frame": k, "status": "ok", "left": f"left/{k:06d}.png", "right": None, "sharpness": 1.0} for k in range(2)]
+    rows = [
+        {"frame": k, "status": "ok", "left": f"left/{k:06d}.png", "right": None, "sharpness": 1.0} for k in range(2)
+    ]
     write_table(out / "frames.parquet", rows)
     given = {**inputs, "frames.parquet": ArtifactRef("frames.parquet", out / "frames.parquet", "two")}
     with pytest.raises(StageError, match="gloss shows only between views"):
         run_stage(STAGE, given, CONFIG, Store(tmp_path / "store"))
 
 
-@pytest.mark.parametrize("bad", ["material.method=on", "material.brightest=2", "material.light_height=4", "material.points=3"])
+@pytest.mark.parametrize(
+    "bad", ["material.method=on", "material.brightest=2", "material.light_height=4", "material.points=3"]
+)
 def test_bad_settings_are_refused(bad):
     with pytest.raises(ConfigError):
         resolve({s.name: s.Config for s in every_stage()}, "standard", overrides=(bad,))
@@ -191,13 +232,28 @@ def test_a_whole_run(tmp_path, monkeypatch):
         shown = picture(pose, SIZE, FOCAL, EXPOSURE)
         cv2.imwrite(str(folder / f"images/{k:03d}.png"), cv2.cvtColor(shown, cv2.COLOR_RGBA2BGRA))
         frames.append({"file_path": f"images/{k:03d}", "transform_matrix": (pose @ np.diag([1.0, -1, -1, 1])).tolist()})
-    (folder / "transforms_train.json").write_text(json.dumps({"camera_angle_x": 2 * float(np.arctan(SIZE / 2 / FOCAL)), "frames": frames}))
-    quick = ("posed.metres_per_unit=1", "surface.method=fusion", "surface.rounds=1", "physics.files=off", "texture.size=128",
-             "texture.align_views=false", "material.align_views=false", "posed.check_silhouettes=false", "package.preview_px=64",
-             "novel_views.score_every=0", "material.points=300", "material.rounds=3")
+    (folder / "transforms_train.json").write_text(
+        json.dumps({"camera_angle_x": 2 * float(np.arctan(SIZE / 2 / FOCAL)), "frames": frames})
+    )
+    quick = (
+        "posed.metres_per_unit=1",
+        "surface.method=fusion",
+        "surface.rounds=1",
+        "physics.files=off",
+        "texture.size=128",
+        "texture.align_views=false",
+        "material.align_views=false",
+        "posed.check_silhouettes=false",
+        "package.preview_px=64",
+        "novel_views.score_every=0",
+        "material.points=300",
+        "material.rounds=3",
+    )
 
     def run(name: str, *more: str) -> tuple[Path, dict]:
-        asked = Reconstruction(capture=str(folder), out=str(tmp_path / name), profile="preview", settings=(*quick, *more))
+        asked = Reconstruction(
+            capture=str(folder), out=str(tmp_path / name), profile="preview", settings=(*quick, *more)
+        )
         out = reconstruct_directly(asked)
         assert out is not None
         return Path(out), json.loads((Path(out) / "run.json").read_text())

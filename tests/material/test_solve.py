@@ -30,14 +30,21 @@ def ball() -> tuple[Samples, Body, np.ndarray]:
     kind = kinds(normal)
     ways, angles = grid(32)
     power = light(ways) * angles[:, None] * EXPOSURE
-    radiance, weight, to_view = (np.zeros((500, 16, 3), np.float32), np.zeros((500, 16), np.float32), np.zeros((500, 16, 3)))
+    radiance, weight, to_view = (
+        np.zeros((500, 16, 3), np.float32),
+        np.zeros((500, 16), np.float32),
+        np.zeros((500, 16, 3)),
+    )
     for k, place in enumerate(views):
         away = place - RADIUS * normal
         to_view[:, k] = away / np.linalg.norm(away, axis=1, keepdims=True)
         weight[:, k] = (to_view[:, k] * normal).sum(1) > 0.25
         radiance[:, k] = shaded(normal, to_view[:, k], BASES[kind], ROUGH[kind], ways, power)
     radiance += np.random.default_rng(0).normal(0, 0.003, radiance.shape)
-    corner, share = np.arange(500, dtype=np.int32)[:, None] * np.ones((1, 3), np.int32), np.eye(3, dtype=np.float32)[np.zeros(500, int)]
+    corner, share = (
+        np.arange(500, dtype=np.int32)[:, None] * np.ones((1, 3), np.int32),
+        np.eye(3, dtype=np.float32)[np.zeros(500, int)],
+    )
     samples = Samples(corner, share, normal, to_view, np.maximum(radiance, 0).astype(np.float32), weight)
     body = Body(normal, np.full((500, 2 * HEIGHT**2), -1, np.int32), np.zeros((500, 3), np.float32))
     return samples, body, kind
@@ -53,7 +60,9 @@ def test_what_is_found_of_the_ball(ball):
     assert 0 < found.roughness.min() and found.roughness.max() < 1
     baked = scale_free_psnr(samples.mean(samples.radiance), BASES[kind])
     solved = scale_free_psnr(found.base, BASES[kind])
-    print(f"base colour {solved:.1f} dB, baked {baked:.1f}, roughness off by {np.abs(found.roughness - ROUGH[kind]).mean():.3f}")
+    print(
+        f"base colour {solved:.1f} dB, baked {baked:.1f}, roughness off by {np.abs(found.roughness - ROUGH[kind]).mean():.3f}"
+    )
     assert solved > baked + 6 and solved > 20
     assert np.abs(found.roughness - ROUGH[kind]).mean() < 0.1
     assert found.error < 0.6 * found.plain_error
@@ -61,7 +70,11 @@ def test_what_is_found_of_the_ball(ball):
     assert np.corrcoef(found.lit.light.ravel(), truth.ravel())[0, 1] > 0.7
     _relights_better(samples, found, kind)
     again = solve(samples, body, RADIUS * samples.normal, options, lambda k, total: None)
-    assert (again.base == found.base).all() and (again.roughness == found.roughness).all() and (again.lit.light == found.lit.light).all()
+    assert (
+        (again.base == found.base).all()
+        and (again.roughness == found.roughness).all()
+        and (again.lit.light == found.lit.light).all()
+    )
 
 
 def _relights_better(samples, found, kind):
@@ -86,9 +99,21 @@ def test_mirrored_light_is_the_integral_over_the_lobe(roughness):
     for view in ([0.1, 1.0, 0.5], [0.9, 0.6, -0.1], [0.25, 0.9, 0.2]):
         to_view = np.array(view) / np.linalg.norm(view)
         a, b = np.empty(3), np.empty(3)
-        mirror_light(normal, to_view, roughness, DRAWS, picture, np.full(2 * height**2, -1, np.int32), np.zeros((1, 3), np.float32),
-                     np.empty((len(DRAWS), 5)), a, b)
-        expected = shaded(normal[None], to_view[None], np.zeros((1, 3)), np.array([roughness]), ways, light(ways) * angles[:, None])[0]
+        mirror_light(
+            normal,
+            to_view,
+            roughness,
+            DRAWS,
+            picture,
+            np.full(2 * height**2, -1, np.int32),
+            np.zeros((1, 3), np.float32),
+            np.empty((len(DRAWS), 5)),
+            a,
+            b,
+        )
+        expected = shaded(
+            normal[None], to_view[None], np.zeros((1, 3)), np.array([roughness]), ways, light(ways) * angles[:, None]
+        )[0]
         np.testing.assert_allclose(F0 * a + b, expected, rtol=0.12, atol=0.002)
 
 

@@ -38,7 +38,9 @@ def twin(folder: Path, store: Store, points: int) -> Path:
     """A twin folder whose run.json names a result of the store."""
     manifest = run_stage(Maker(), {}, MergeConfig(max_points=points), store).manifest
     folder.mkdir()
-    (folder / "run.json").write_text(json.dumps({"schema_version": 1, "stages": {"maker": {"fingerprint": manifest["fingerprint"]}}}))
+    (folder / "run.json").write_text(
+        json.dumps({"schema_version": 1, "stages": {"maker": {"fingerprint": manifest["fingerprint"]}}})
+    )
     return folder
 
 
@@ -52,7 +54,10 @@ def test_a_merged_capture_names_results_and_nothing_else(store, tmp_path):
     made = [run_stage(Maker(), {}, MergeConfig(max_points=n), store).manifest["fingerprint"] for n in (100, 200)]
     sessions = {name: {k: ("maker", f) for k in KINDS} for name, f in zip("ab", made, strict=True)}
     write_merge(tmp_path / "both", sessions)
-    assert route_of(tmp_path / "both") == "merge" and look_at(tmp_path / "both", MergeConfig()).lines()[0].split() == ["sessions", "a"]
+    assert route_of(tmp_path / "both") == "merge" and look_at(tmp_path / "both", MergeConfig()).lines()[0].split() == [
+        "sessions",
+        "a",
+    ]
     refs = session_refs(tmp_path / "both", store)
     assert set(refs) == set(INPUT_KINDS) and refs["second/masks"].path.read_text() == "masks 200"
     before = capture_ref(tmp_path / "both").fingerprint
@@ -63,14 +68,18 @@ def test_a_merged_capture_names_results_and_nothing_else(store, tmp_path):
         session_refs(tmp_path / "both", store)
 
 
-@pytest.mark.parametrize("broken", ["[]", '{"schema_version": 1, "sessions": [1, 2]}', '{"schema_version": 1, "sessions": []}', "{"])
+@pytest.mark.parametrize(
+    "broken", ["[]", '{"schema_version": 1, "sessions": [1, 2]}', '{"schema_version": 1, "sessions": []}', "{"]
+)
 def test_a_broken_merge_file_is_refused(tmp_path, broken):
     (tmp_path / "merge.json").write_text(broken)
     with pytest.raises(CaptureError):
         capture_ref(tmp_path)
 
 
-@pytest.mark.parametrize(("stage", "fingerprint"), [("../../etc", "0" * 64), ("maker", "../" * 20), ("maker", "0" * 63)])
+@pytest.mark.parametrize(
+    ("stage", "fingerprint"), [("../../etc", "0" * 64), ("maker", "../" * 20), ("maker", "0" * 63)]
+)
 def test_names_of_results_cannot_leave_the_store(tmp_path, stage, fingerprint):
     write_merge(tmp_path, {name: {k: (stage, fingerprint) for k in KINDS} for name in "ab"})
     with pytest.raises(CaptureError, match="name no result"):
@@ -82,7 +91,9 @@ def test_what_cannot_be_merged_is_refused_before_work(store, tmp_path, capsys):
     out = ["--out", str(tmp_path / "c")]
     assert main(["merge", str(a), str(a), *out]) == 3 and "named twice" in capsys.readouterr().err
     assert main(["merge", str(a), str(b), *out]) == 3 and "hold the same session" in capsys.readouterr().err
-    assert main(["merge", str(a), str(tmp_path / "nowhere"), *out]) == 3 and "is not a folder" in capsys.readouterr().err
+    assert (
+        main(["merge", str(a), str(tmp_path / "nowhere"), *out]) == 3 and "is not a folder" in capsys.readouterr().err
+    )
     assert main(["merge", str(a), str(b), "--out", str(b)]) == 5 and "is one of the sessions" in capsys.readouterr().err
     (b / "run.json").write_text(json.dumps({"schema_version": 1, "stages": {"maker": {"fingerprint": "0" * 64}}}))
     assert main(["merge", str(a), str(b), *out]) == 5 and "the store" in capsys.readouterr().err
@@ -98,4 +109,6 @@ def test_settings_go_to_the_sessions_or_to_the_merge(store, tmp_path):
     a, capture = twin(tmp_path / "a", store, 100), tmp_path / "capture"
     asked = ["rectify.max_width=800", "merge.min_spots=20", "surface.method=fusion"]
     assert _for_merge(asked, [a, capture]) == ("merge.min_spots=20", "surface.method=fusion")
-    assert _for_merge(asked, [a, a]) == tuple(asked), "no session is computed, so rectify has no effect: refused by the run"
+    assert _for_merge(asked, [a, a]) == tuple(asked), (
+        "no session is computed, so rectify has no effect: refused by the run"
+    )

@@ -30,7 +30,9 @@ from stages.merge.write import write_frames
 from tests.merge import two_sessions
 
 pytestmark = pytest.mark.slow
-CONFIGS = resolve({s.name: s.Config for s in every_stage()}, "preview", overrides=("surface.method=fusion", "surface.rounds=1")).stages
+CONFIGS = resolve(
+    {s.name: s.Config for s in every_stage()}, "preview", overrides=("surface.method=fusion", "surface.rounds=1")
+).stages
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +68,26 @@ def test_poses_of_both_sessions_are_true_in_one_frame(merged, captures):
     true_from_found = truth[0] @ inverse(found[0])
     assert sum(f < 14 for f in found) == 14 and sum(f >= 14 for f in found) >= 13
     turn = np.array([np.degrees(rotation_angle(inverse(truth[f]) @ true_from_found @ p)) for f, p in found.items()])
-    shift = np.array([1e3 * np.linalg.norm(inverse(true_from_found @ p)[:3, 3] - inverse(truth[f])[:3, 3]) for f, p in found.items()])
+    shift = np.array(
+        [1e3 * np.linalg.norm(inverse(true_from_found @ p)[:3, 3] - inverse(truth[f])[:3, 3]) for f, p in found.items()]
+    )
     assert shift.max() < 0.5 and np.median(turn) < 0.1 and np.percentile(turn, 90) < 0.2 and turn.max() < 0.4
     metrics = reports["merge"]["metrics"]
-    assert 100 < metrics["turned_between_frames_deg"] < 115 and metrics["places_that_agree"] > 40 and metrics["points_in_both"] > 100
+    assert (
+        100 < metrics["turned_between_frames_deg"] < 115
+        and metrics["places_that_agree"] > 40
+        and metrics["points_in_both"] > 100
+    )
 
 
 def test_the_report_and_the_twin_say_which_session_a_frame_came_from(merged, sessions):
     refs, reports = merged
     rows, told = FrameReader.of(refs).rows, json.loads(refs["sessions.json"].path.read_text())
-    assert [r["frame"] for r in rows] == list(range(28)) and {r["reason"] for r in rows[:14]} == {"stands"} and rows[20]["reason"] == "lies"
+    assert (
+        [r["frame"] for r in rows] == list(range(28))
+        and {r["reason"] for r in rows[:14]} == {"stands"}
+        and rows[20]["reason"] == "lies"
+    )
     assert [(s["name"], s["frames"]) for s in told["sessions"]] == [("stands", [0, 13]), ("lies", [14, 27])]
     assert "frames 14 to 27 (its own 0 is 14 here)" in reports["merge"]["metrics"]["second_session"]
     for f, own, k in ((3, 3, 0), (17, 3, 1)):
@@ -100,7 +112,11 @@ def test_the_mesh_is_more_complete_than_either(merged, sessions, captures, tmp_p
     surface = next(s for s in merge_stages() if s.name == "surface")
     shares = []
     for refs, capture in zip((merged[0], *sessions), (captures[0], *captures), strict=True):
-        refs = refs if refs is merged[0] else refs | run_stage(surface, refs, CONFIGS["surface"], Store(tmp_path / "store")).refs
+        refs = (
+            refs
+            if refs is merged[0]
+            else refs | run_stage(surface, refs, CONFIGS["surface"], Store(tmp_path / "store")).refs
+        )
         mesh, found = read_ply(refs["mesh.ply"].path), posed(read_poses(refs["poses_refined.json"].path))
         first = min(found)
         true = posed(read_poses(capture / "gt/poses.json"))[first]
@@ -180,10 +196,14 @@ def test_two_depth_cameras_sessions_come_to_one_baseline(captures, tmp_path):
     ratio = require_one_rig(*loaded)
     assert ratio == 0.5
     write_frames(tmp_path / "out", tuple(loaded), 14, ratio, lambda *_: None)
-    reader = FrameReader.of({k: ArtifactRef(k, tmp_path / "out" / k, "") for k in ("pairs", "frames.parquet", "disparity", "masks")})
+    reader = FrameReader.of(
+        {k: ArtifactRef(k, tmp_path / "out" / k, "") for k in ("pairs", "frames.parquet", "disparity", "masks")}
+    )
     true = read_disparity(captures[1] / "gt/disparity/000001.png")
     assert np.nanmedian(np.abs(reader.disparity_px(15) - true)) < 0.1 and not reader.has_right
     moved, own = moved_tracks(loaded[1], np.eye(4), 14, ratio), loaded[1].tracks
-    assert np.allclose(moved.uvr[:, 0] - moved.uvr[:, 2], (own.uvr[:, 0] - own.uvr[:, 2]) / 2) and moved.frame.min() == 14
+    assert (
+        np.allclose(moved.uvr[:, 0] - moved.uvr[:, 2], (own.uvr[:, 0] - own.uvr[:, 2]) / 2) and moved.frame.min() == 14
+    )
     depth = [s.rig.depth_from_disparity(t.uvr[:, 0] - t.uvr[:, 2]) for s, t in ((loaded[0], moved), (loaded[1], own))]
     assert np.allclose(*depth)

@@ -41,7 +41,9 @@ STANDS = Way((-110, 110), 1.0, np.eye(4), HALF_HEIGHT_M)
 LIES = Way((-100, 120), 0.6, LYING, BACK_M)
 
 
-def write_session(folder: Path, way: Way, frames: int, scene: Scene, mesh: tuple[np.ndarray, np.ndarray], seed: int) -> Path:
+def write_session(
+    folder: Path, way: Way, frames: int, scene: Scene, mesh: tuple[np.ndarray, np.ndarray], seed: int
+) -> Path:
     """A capture with gt/; poses are those of the object's own frame in both sessions."""
     world_from_left = [_camera(a, k) for k, a in enumerate(np.radians(np.linspace(*way.degrees, frames)))]
     poses = [inverse(way.world_from_object) @ w for w in world_from_left]
@@ -66,7 +68,9 @@ def write_session(folder: Path, way: Way, frames: int, scene: Scene, mesh: tuple
 def _camera(a: float, k: int) -> np.ndarray:
     """world_from_left: round the world's y, up and down by turns."""
     elevation = np.radians(28 + 14 * (-1) ** k)
-    eye = SPEC.distance_m * np.array([np.sin(a) * np.cos(elevation), -np.sin(elevation), -np.cos(a) * np.cos(elevation)])
+    eye = SPEC.distance_m * np.array(
+        [np.sin(a) * np.cos(elevation), -np.sin(elevation), -np.cos(a) * np.cos(elevation)]
+    )
     return look_at(eye, np.array([0.002, 0.004, 0.0]), np.array([0.0, 1.0, 0.0]))
 
 
@@ -85,7 +89,10 @@ def both(folder: Path, frames: int = 14) -> list[Path]:
     """Captures of both sessions."""
     mesh = object_mesh(SPEC.voxel_m)
     scene = Scene(*mesh, "orbit")
-    return [write_session(folder / name, way, frames, scene, mesh, k) for k, (name, way) in enumerate((("stands", STANDS), ("lies", LIES)))]
+    return [
+        write_session(folder / name, way, frames, scene, mesh, k)
+        for k, (name, way) in enumerate((("stands", STANDS), ("lies", LIES)))
+    ]
 
 
 def by_truth(capture: Path, out: Path, frames: list[int]) -> dict[str, ArtifactRef]:
@@ -95,7 +102,9 @@ def by_truth(capture: Path, out: Path, frames: list[int]) -> dict[str, ArtifactR
         r if r.frame in frames else replace(r, object_from_left=None, status="lost", reason="cut")
         for r in read_poses(refs["poses.json"].path)
     ]
-    write_poses(out / "poses.json", [replace(r, status="ok", inliers=50) if r.object_from_left is not None else r for r in rows])
+    write_poses(
+        out / "poses.json", [replace(r, status="ok", inliers=50) if r.object_from_left is not None else r for r in rows]
+    )
     reader, seen = FrameReader.of(refs), []
     for f in frames:
         v, u = np.nonzero(reader.mask(f) & np.isfinite(reader.disparity_px(f)))

@@ -19,7 +19,9 @@ from tests.flows import tiny
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "notebooks" / "step_by_step.ipynb"
 MISSING = [n for n in ("nbclient", "ipykernel", "ipywidgets", "anywidget") if util.find_spec(n) is None]
-with_jupyter = pytest.mark.skipif(bool(MISSING), reason="jupyter is not installed (pip install 'stereotwin[notebook]' nbclient)")
+with_jupyter = pytest.mark.skipif(
+    bool(MISSING), reason="jupyter is not installed (pip install 'stereotwin[notebook]' nbclient)"
+)
 PAGE = """<!doctype html><body style="margin:0"><div id="here" style="width:400px"></div><script type="module">
 import widget from "./box_widget.js"
 const values = {size: [200, 100], box: [], picture: Uint8Array.from(atob("PICTURE"), c => c.charCodeAt(0))}
@@ -51,21 +53,27 @@ def test_it_runs_from_top_to_bottom(tmp_path, monkeypatch):
 
     capture = tiny.write_tiny(tiny.render_base(tmp_path / "base"), tmp_path / "cup", seed=1)
     tiny.write_settings(capture)
-    for name, value in (("TWIN_STORE", tmp_path / "store"), ("TWIN_NOTEBOOK_CAPTURE", capture), ("TWIN_NOTEBOOK_OUT", tmp_path / "twin"),
-                        ("PYTHONPATH", ROOT)):
+    for name, value in (
+        ("TWIN_STORE", tmp_path / "store"),
+        ("TWIN_NOTEBOOK_CAPTURE", capture),
+        ("TWIN_NOTEBOOK_OUT", tmp_path / "twin"),
+        ("PYTHONPATH", ROOT),
+    ):
         monkeypatch.setenv(name, str(value))
     book = nbformat.read(NOTEBOOK, as_version=4)
-    nbclient.NotebookClient(book, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(
+        book, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
     cells = [c for c in book.cells if c.cell_type == "code"]
     widgets = [c for c in cells if "application/vnd.jupyter.widget-view+json" in _kinds(c)]
-    assert len(widgets) == 4                                               # box, rectification, depth, mask
+    assert len(widgets) == 4  # box, rectification, depth, mask
     states = book.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
     drawn = [base64.b64decode(w["buffers"][0]["data"]) for w in states if w["model_name"] == "ImageModel"]
     assert len(drawn) == 3 and all(len(data) > 2000 and data.startswith(b"\x89PNG") for data in drawn)
     scenes = [o for c in cells for o in c["outputs"] if "srcdoc" in "".join(o.get("data", {}).get("text/html", ""))]
-    assert len(scenes) == 2                                                # cameras and surface in 3-D
+    assert len(scenes) == 2  # cameras and surface in 3-D
     word = json.loads((tmp_path / "twin" / "run.json").read_text())["verdict"]["word"]
-    assert word != "usable"                                                # nine tiny frames of one side
+    assert word != "usable"  # nine tiny frames of one side
     assert any(f"{word}:" in _texts(c) and "posed frames" in _texts(c) for c in cells)
     assert any("image/png" in _kinds(c) for c in cells) and (tmp_path / "twin" / "twin.glb").is_file()
 
@@ -111,4 +119,4 @@ def test_the_box_is_drawn_with_the_mouse(tmp_path, browser):
             mouse.perform()
         saved = browser.driver.execute_script("return window.saved")
         server.shutdown()
-    assert np.allclose(saved[0], [50, 30, 150, 60], atol=1) and saved[1] == []        # a click is no box
+    assert np.allclose(saved[0], [50, 30, 150, 60], atol=1) and saved[1] == []  # a click is no box

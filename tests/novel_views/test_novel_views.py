@@ -37,7 +37,9 @@ def test_rendered_from_the_others_beats_the_nearest_picture(truth, tmp_path):
 def test_blending_is_better_than_one_picture(truth, tmp_path):
     for blended in (1, 4):
         (tmp_path / str(blended)).mkdir()
-    one, four = (_run(truth, tmp_path / str(b), NovelViewsConfig(score_every=8, blended=b)).metrics["psnr_db"] for b in (1, 4))
+    one, four = (
+        _run(truth, tmp_path / str(b), NovelViewsConfig(score_every=8, blended=b)).metrics["psnr_db"] for b in (1, 4)
+    )
     assert four > one
 
 

@@ -52,8 +52,18 @@ def ball(tmp_path_factory):
         colour = 127 + 110 * np.sin(np.nan_to_num(x) * [9.0, 8.0, 7.0])
         write_rgb(out / f"pairs/left/{k:06d}.png", np.where(inside[..., None], colour, 30).astype(np.uint8))
         write_mask(out / f"masks_final/{k:06d}.png", inside)
-        rows.append({"frame": k, "status": "ok", "reason": "", "left": f"left/{k:06d}.png", "right": "", "sharpness": 1.0,
-                     "exposure_ratio": 1.0, "row_offset_px": 0.0})
+        rows.append(
+            {
+                "frame": k,
+                "status": "ok",
+                "reason": "",
+                "left": f"left/{k:06d}.png",
+                "right": "",
+                "sharpness": 1.0,
+                "exposure_ratio": 1.0,
+                "row_offset_px": 0.0,
+            }
+        )
     write_table(out / "frames.parquet", rows)
     write_poses(out / "poses_refined.json", [FramePose(k, p, "ok") for k, p in enumerate(poses)])
     box = trimesh.creation.box((2 * RADIUS,) * 3)
@@ -77,7 +87,11 @@ def test_it_beats_the_nearest_picture_and_its_depth_is_right(ball, tmp_path):
     report, notes = _learned(inputs, tmp_path / "out", radiance_steps=450, radiance_samples=8192, score_every=6)
     figures = report.metrics
     assert figures["scored_pictures"] == 4 and figures["learned_pictures"] == VIEWS - 4
-    assert figures["psnr_db"] > figures["nearest_copied_db"] + 5 and figures["psnr_db"] > 22 and figures["psnr_on_white_db"] > 20
+    assert (
+        figures["psnr_db"] > figures["nearest_copied_db"] + 5
+        and figures["psnr_db"] > 22
+        and figures["psnr_on_white_db"] > 20
+    )
     for score in json.loads((tmp_path / "out/novel_views/scores.json").read_text()):
         k = score["frame"]
         truth, _ = _hit(rig, poses[k])
@@ -92,7 +106,12 @@ def test_it_beats_the_nearest_picture_and_its_depth_is_right(ball, tmp_path):
 def test_the_box_of_the_outlines_holds_the_object(ball):
     rig, poses, _ = ball
     low, high = box_of_outlines(rig, poses, [np.isfinite(_hit(rig, p)[0]) for p in poses])
-    assert (low < -0.98 * RADIUS).all() and (low > -1.3 * RADIUS).all() and (high > 0.98 * RADIUS).all() and (high < 1.3 * RADIUS).all()
+    assert (
+        (low < -0.98 * RADIUS).all()
+        and (low > -1.3 * RADIUS).all()
+        and (high > 0.98 * RADIUS).all()
+        and (high < 1.3 * RADIUS).all()
+    )
 
 
 def test_the_same_bits_for_any_number_of_threads(ball, tmp_path):
@@ -104,8 +123,11 @@ def test_the_same_bits_for_any_number_of_threads(ball, tmp_path):
 
 
 def test_nonsense_is_refused(ball, tmp_path):
-    for wrong, told in (("novel_views.radiance_steps=3", "50 to 200000"), ("novel_views.radiance_samples=7", "1024 to"),
-                        ("novel_views.blended=2", "no effect")):
+    for wrong, told in (
+        ("novel_views.radiance_steps=3", "50 to 200000"),
+        ("novel_views.radiance_samples=7", "1024 to"),
+        ("novel_views.blended=2", "no effect"),
+    ):
         with pytest.raises(ConfigError, match=told):
             resolve({"novel_views": NovelViewsConfig}, overrides=("novel_views.method=radiance", wrong), packaged=False)
     with pytest.raises(ConfigError, match=r"radiance_steps has no effect with novel_views.method=image_based"):
@@ -120,7 +142,21 @@ def test_nonsense_is_refused(ball, tmp_path):
 def _composed(output, at, rgb, start, count, behind):
     n, step = len(count), np.float32(0.02)
     colour, opacity, depth = np.empty((n, 3), np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
-    volume.compose(output, at, np.arange(len(output), dtype=np.float32), rgb, start, count, 0, n, step, behind, colour, opacity, depth)
+    volume.compose(
+        output,
+        at,
+        np.arange(len(output), dtype=np.float32),
+        rgb,
+        start,
+        count,
+        0,
+        n,
+        step,
+        behind,
+        colour,
+        opacity,
+        depth,
+    )
     return colour, opacity, depth
 
 
@@ -134,7 +170,9 @@ def test_the_gradient_is_that_of_the_colour():
     colour, opacity, depth = _composed(output, at, rgb, start, count, behind)
     assert (colour[1] == behind[1]).all() and opacity[1] == 0 and np.isnan(depth[1]) and 0 < opacity[0] < 1
     d_output, d_rgb = np.empty(n, np.float32), np.empty((n, 3), np.float32)
-    volume.compose_backward(output, at, rgb, start, count, 0, 3, np.float32(0.02), behind, colour, pull, d_output, d_rgb)
+    volume.compose_backward(
+        output, at, rgb, start, count, 0, 3, np.float32(0.02), behind, colour, pull, d_output, d_rgb
+    )
     value = lambda o, c: float((_composed(o, at, c, start, count, behind)[0].astype(float) * pull).sum())  # noqa: E731
     for i in range(n):
         e = np.zeros(n, np.float32)
@@ -150,8 +188,21 @@ def _marched(density, eye, ray, contracted=False, step=1 / 128):
     marching.chessboard_gap(density, gap, 40)
     at, along = np.empty((4000, 3), np.float32), np.empty(4000, np.float32)
     eye, ray = np.array([eye], np.float32), np.array([ray], np.float32)
-    counts = marching.march(eye, ray, np.full(1, 0.5, np.float32), np.float32(step), np.float32(0.01), contracted, density, gap, 0, 1, 4000,
-                            at, along)
+    counts = marching.march(
+        eye,
+        ray,
+        np.full(1, 0.5, np.float32),
+        np.float32(step),
+        np.float32(0.01),
+        contracted,
+        density,
+        gap,
+        0,
+        1,
+        4000,
+        at,
+        along,
+    )
     return at[: counts[0]], along[: counts[0]]
 
 

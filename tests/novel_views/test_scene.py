@@ -57,7 +57,17 @@ def made(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TWIN_STORE", str(out / "store"))
-        words = ["reconstruct", str(folder), "--out", str(out / "twin"), "--route", "scene", "--no-prefect", "--quiet", *QUICK]
+        words = [
+            "reconstruct",
+            str(folder),
+            "--out",
+            str(out / "twin"),
+            "--route",
+            "scene",
+            "--no-prefect",
+            "--quiet",
+            *QUICK,
+        ]
         assert cli.main(words) == 0
         return out / "twin", Store()
 
@@ -85,7 +95,10 @@ def test_the_twin_tells_of_it_without_a_mesh(made):
     record, page = json.loads((twin / "run.json").read_text()), (twin / "report.html").read_text()
     assert "verdict" not in record and not (twin / "mesh.ply").exists() and not (twin / "masks").exists()
     assert "no textured mesh to show" in page and "rendered from the others" in page
-    assert record["stages"]["posed"]["frames"] == {"whole": 21} and "silhouettes_agree_mean" not in record["stages"]["posed"]["metrics"]
+    assert (
+        record["stages"]["posed"]["frames"] == {"whole": 21}
+        and "silhouettes_agree_mean" not in record["stages"]["posed"]["metrics"]
+    )
     first = posed(read_poses(twin / "poses.json"))[0]
     assert np.abs(first - look_at((-0.8, -0.35, AWAY))).max() < 1e-6, "in the file's world"
 
@@ -93,13 +106,17 @@ def test_the_twin_tells_of_it_without_a_mesh(made):
 def test_it_goes_out_with_its_cameras(made, folder, tmp_path):
     assert export_twin(made[0], "colmap", tmp_path / "out", made[1]) == 21
     for ours, theirs in zip(read(folder).cameras, read(tmp_path / "out").cameras, strict=True):
-        assert np.abs(ours.world_from_camera - theirs.world_from_camera).max() < 1e-6 and np.abs(ours.K - theirs.K).max() < 1e-6
+        assert (
+            np.abs(ours.world_from_camera - theirs.world_from_camera).max() < 1e-6
+            and np.abs(ours.K - theirs.K).max() < 1e-6
+        )
 
 
 def test_what_cannot_be_is_refused_and_says_what_can(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
     ask = lambda route, *settings, **more: reconstruct_directly(  # noqa: E731
-        Reconstruction(capture=str(folder), out=str(tmp_path / "twin"), route=route, settings=settings, **more))
+        Reconstruction(capture=str(folder), out=str(tmp_path / "twin"), route=route, settings=settings, **more)
+    )
     with pytest.raises(ConfigError, match="image_based looks through a surface"):
         ask("scene", "novel_views.method=image_based")
     with pytest.raises(ConfigError, match=r"texture.size=512.*no stage of that route"):
@@ -118,9 +135,17 @@ def test_what_cannot_be_is_refused_and_says_what_can(folder, tmp_path, monkeypat
 def test_a_video_stays_before_the_scene(folder, tmp_path, monkeypatch):
     pytest.importorskip("av", reason="PyAV (extra video) is not installed: video test not run")
     monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
-    settings = ("novel_views.radiance_steps=50", "novel_views.radiance_samples=2048", "novel_views.score_every=0",
-                "novel_views.path=spiral", "novel_views.frames=6", "novel_views.width=64")
-    reconstruct_directly(Reconstruction(capture=str(folder), out=str(tmp_path / "twin"), route="scene", settings=settings))
+    settings = (
+        "novel_views.radiance_steps=50",
+        "novel_views.radiance_samples=2048",
+        "novel_views.score_every=0",
+        "novel_views.path=spiral",
+        "novel_views.frames=6",
+        "novel_views.width=64",
+    )
+    reconstruct_directly(
+        Reconstruction(capture=str(folder), out=str(tmp_path / "twin"), route="scene", settings=settings)
+    )
     assert (tmp_path / "twin/novel_views/spiral.mp4").stat().st_size > 500
     cameras = json.loads((tmp_path / "twin/novel_views/cameras.json").read_text())
     assert len(cameras) == 6 and max(c["angle_deg"] for c in cameras) < 10, "never far from a picture that was taken"

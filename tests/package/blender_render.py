@@ -34,7 +34,11 @@ def measured() -> dict:
     vertices = np.array([v.co for v in thing.data.vertices]) @ world[:3, :3].T + world[:3, 3]
     nodes = thing.data.materials[0].node_tree.nodes
     show_colours_alone(thing.data.materials[0])
-    return {"low": vertices.min(0).tolist(), "high": vertices.max(0).tolist(), "normal_map": any(n.type == "NORMAL_MAP" for n in nodes)}
+    return {
+        "low": vertices.min(0).tolist(),
+        "high": vertices.max(0).tolist(),
+        "normal_map": any(n.type == "NORMAL_MAP" for n in nodes),
+    }
 
 
 def show_colours_alone(material) -> None:

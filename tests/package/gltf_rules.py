@@ -109,8 +109,10 @@ def _primitive(document: dict, primitive: dict, arrays: list[np.ndarray], bad: l
             bad.append(f"{name}: attributes must not be unsigned int")
     if "NORMAL" in attributes and np.abs(np.linalg.norm(attributes["NORMAL"], axis=1) - 1).max() > 5e-4:
         bad.append("NORMAL is not of unit length")
-    if "TANGENT" in attributes and (np.abs(np.linalg.norm(attributes["TANGENT"][:, :3], axis=1) - 1).max() > 5e-4
-                                    or not np.isin(attributes["TANGENT"][:, 3], (-1, 1)).all()):
+    if "TANGENT" in attributes and (
+        np.abs(np.linalg.norm(attributes["TANGENT"][:, :3], axis=1) - 1).max() > 5e-4
+        or not np.isin(attributes["TANGENT"][:, 3], (-1, 1)).all()
+    ):
         bad.append("TANGENT is not of unit length with a fourth number of 1 or -1")
     indices = arrays[primitive["indices"]][:, 0]
     if len(indices) % 3:
@@ -131,8 +133,15 @@ def _references(document: dict, bad: list[str]) -> None:
         used["materials"] |= {p["material"] for p in mesh["primitives"]}
     for material in document["materials"]:
         surface = material["pbrMetallicRoughness"]
-        used["textures"] |= {t["index"] for t in (surface["baseColorTexture"], material.get("normalTexture"),
-                                                      surface.get("metallicRoughnessTexture")) if t}
+        used["textures"] |= {
+            t["index"]
+            for t in (
+                surface["baseColorTexture"],
+                material.get("normalTexture"),
+                surface.get("metallicRoughnessTexture"),
+            )
+            if t
+        }
         if not (0 <= surface.get("metallicFactor", 1) <= 1 and 0 <= surface.get("roughnessFactor", 1) <= 1):
             bad.append("material factors lie outside 0 to 1")
     for texture in document["textures"]:

@@ -50,7 +50,9 @@ def surface(mesh: TexturedMesh) -> SurfaceMesh:
     return SurfaceMesh(mesh.vertices, mesh.faces, colour, confidence)
 
 
-def colour_towards(vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray, image: np.ndarray, direction: np.ndarray) -> np.ndarray:
+def colour_towards(
+    vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray, image: np.ndarray, direction: np.ndarray
+) -> np.ndarray:
     """Colour of the face of a loaded model that looks in `direction`; uv per vertex, origin bottom-left, image (H, W, 3)."""
     c = vertices[faces]
     n = np.cross(c[:, 1] - c[:, 0], c[:, 2] - c[:, 0])

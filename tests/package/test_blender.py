@@ -54,14 +54,24 @@ def drawn(tmp_path_factory):
     np.savez(out / "points.npz", scene_xyz=floor(float(shape.vertices[:, 1].max()), tilt_deg=2))
     given = {n: ArtifactRef(n, out / n, n) for n in ("mesh.ply", "textured", "points.npz")}
     made = run_stage(STAGE, given, PhysicsConfig(colliders="hull"), Store(out / "store"), StageContext())
-    packed = run_stage(PACKAGE, {**given, **made.refs}, PACKAGE.Config(preview_px=SIZE_PX), Store(out / "store"), StageContext())
+    packed = run_stage(
+        PACKAGE, {**given, **made.refs}, PACKAGE.Config(preview_px=SIZE_PX), Store(out / "store"), StageContext()
+    )
     twin = packed.refs["twin"].path
     upright_from_twin = np.array(json.loads((twin / "sim/physics.json").read_text())["upright_from_object"])
     worlds = {f: square(Z_UP_FROM_TWIN @ TWIN_FROM_OBJECT) for f in FILES}
     worlds["sim/twin.usda"] = upright_from_twin @ square(TWIN_FROM_OBJECT)
     rig, poses = turntable_rig(shape.vertices, SIZE_PX)
-    asked = [{"file": str(twin / f), "name": f.replace("/", "_"), "world_from_camera": (worlds[f] @ poses[0]).tolist(),
-              "focal": rig.fx / rig.width, "size_px": SIZE_PX} for f in FILES]
+    asked = [
+        {
+            "file": str(twin / f),
+            "name": f.replace("/", "_"),
+            "world_from_camera": (worlds[f] @ poses[0]).tolist(),
+            "focal": rig.fx / rig.width,
+            "size_px": SIZE_PX,
+        }
+        for f in FILES
+    ]
     (out / "asked.json").write_text(json.dumps(asked))
     command = [python, str(Path(__file__).with_name("blender_render.py")), str(out / "asked.json"), str(out)]
     own = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
@@ -77,9 +87,11 @@ def test_blender_shows_it_upright_in_size_and_as_its_preview(drawn, file):
     told, coarse = found[file.replace("/", "_")], file.startswith("lod")
     world = shape.moved(worlds[file]).vertices
     if file.startswith("sim"):
-        world = np.maximum(world, [-np.inf, -np.inf, 0])       # what was never seen below the ground is cut for simulators
+        world = np.maximum(world, [-np.inf, -np.inf, 0])  # what was never seen below the ground is cut for simulators
     tolerance_m = 0.002 if coarse else 0.0001
-    assert np.allclose(told["low"], world.min(0), atol=tolerance_m) and np.allclose(told["high"], world.max(0), atol=tolerance_m)
+    assert np.allclose(told["low"], world.min(0), atol=tolerance_m) and np.allclose(
+        told["high"], world.max(0), atol=tolerance_m
+    )
     assert told["normal_map"] == coarse
     picture = cv2.imread(str(out / f"{file.replace('/', '_')}.png"), cv2.IMREAD_UNCHANGED)
     preview = cv2.imread(str(twin / "previews/textured_front.jpg"))
@@ -87,5 +99,12 @@ def test_blender_shows_it_upright_in_size_and_as_its_preview(drawn, file):
     inside = cv2.erode(covered.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     apart = np.abs(picture[..., :3].astype(float) - preview)[inside]
     assert inside.mean() > 0.1 and apart.mean() < (6 if coarse else 3)
-    assert (np.abs(preview.astype(float) - 255).max(2) > 40)[inside].mean() > 0.95, "where Blender shows it, the preview does"
-    assert np.abs(preview[~(cv2.dilate(covered.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)].astype(float) - 255).max() < 30
+    assert (np.abs(preview.astype(float) - 255).max(2) > 40)[inside].mean() > 0.95, (
+        "where Blender shows it, the preview does"
+    )
+    assert (
+        np.abs(
+            preview[~(cv2.dilate(covered.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)].astype(float) - 255
+        ).max()
+        < 30
+    )

@@ -30,9 +30,15 @@ from tests.package.model import boxed, surface
 from tests.package.test_importers import HERE, check
 from tests.physics.made import mug, textured
 
-WITH_DRACO = pytest.mark.skipif(find_spec("DracoPy") is None, reason="DracoPy is not installed (extra draco): nothing is compressed")
-WITH_MESHOPT = pytest.mark.skipif(find_spec("meshopt") is None, reason="meshopt is not installed (extra meshopt): nothing is packed")
-BOTH = pytest.mark.parametrize("how", [pytest.param("draco", marks=WITH_DRACO), pytest.param("meshopt", marks=WITH_MESHOPT)])
+WITH_DRACO = pytest.mark.skipif(
+    find_spec("DracoPy") is None, reason="DracoPy is not installed (extra draco): nothing is compressed"
+)
+WITH_MESHOPT = pytest.mark.skipif(
+    find_spec("meshopt") is None, reason="meshopt is not installed (extra meshopt): nothing is packed"
+)
+BOTH = pytest.mark.parametrize(
+    "how", [pytest.param("draco", marks=WITH_DRACO), pytest.param("meshopt", marks=WITH_MESHOPT)]
+)
 THREE = """<script type="importmap">{"imports": {"three": "/three/build/three.module.js", "three/addons/": "/three/examples/jsm/"}}</script>
 <script type="module">
 import * as THREE from "three"; import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
@@ -58,7 +64,9 @@ def mesh() -> GltfMesh:
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
     share = (position - position.min(0)) / np.ptp(position, axis=0)
     sign = np.where(share[:, :1] > 0.5, 1.0, -1.0)
-    return GltfMesh(position, normal, share[:, :2], share[:, 2], shape.faces, b"\xff\xd8\xff", np.c_[tangent, sign], b"\x89PNG")
+    return GltfMesh(
+        position, normal, share[:, :2], share[:, 2], shape.faces, b"\xff\xd8\xff", np.c_[tangent, sign], b"\x89PNG"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +88,17 @@ def test_a_fraction_of_the_bytes_gives_back_the_mesh(mesh):
     found = decode_glb(small)
     assert len(small) < 0.4 * len(plain) and small == encode_glb(mesh, compression="draco")
     first = replace(mesh, tangent=None, normal_image=b"")
-    assert len(encode_glb(first, compression="draco")) < 0.23 * len(encode_glb(first)), "without the tangents of coarser levels"
+    assert len(encode_glb(first, compression="draco")) < 0.23 * len(encode_glb(first)), (
+        "without the tangents of coarser levels"
+    )
     assert (len(found.position), len(found.triangles)) == (len(mesh.position), len(mesh.triangles))
     which = cKDTree(np.c_[mesh.position, mesh.tangent[:, :3]]).query(np.c_[found.position, found.tangent[:, :3]])[1]
-    assert len(set(which)) == len(which) and np.linalg.norm(found.position - mesh.position[which], axis=1).max() < 1e-5, "metres"
-    assert np.abs(found.uv - mesh.uv[which]).max() < 2e-5 and np.array_equal(found.confidence, np.float32(mesh.confidence[which]))
+    assert (
+        len(set(which)) == len(which) and np.linalg.norm(found.position - mesh.position[which], axis=1).max() < 1e-5
+    ), "metres"
+    assert np.abs(found.uv - mesh.uv[which]).max() < 2e-5 and np.array_equal(
+        found.confidence, np.float32(mesh.confidence[which])
+    )
     assert (found.normal * mesh.normal[which]).sum(1).min() > np.cos(np.radians(0.1))
     assert np.allclose(found.tangent, mesh.tangent[which], atol=1e-6)
     assert (found.image, found.normal_image) == (mesh.image, mesh.normal_image)
@@ -98,7 +112,9 @@ def test_what_the_file_says_of_itself_is_what_it_holds(mesh):
     document, found = json.loads(small[20 : 20 + int.from_bytes(small[12:16], "little")]), decode_glb(small)
     assert document["extensionsRequired"] == document["extensionsUsed"] == ["KHR_draco_mesh_compression"]
     position, *others, indices = document["accessors"]
-    assert np.array_equal(position["min"], found.position.min(0)) and np.array_equal(position["max"], found.position.max(0))
+    assert np.array_equal(position["min"], found.position.min(0)) and np.array_equal(
+        position["max"], found.position.max(0)
+    )
     assert all(a["count"] == len(found.position) and "bufferView" not in a for a in (position, *others))
     assert indices["count"] == 3 * len(found.triangles)
 
@@ -113,15 +129,23 @@ def test_meshoptimizers_arrays_give_back_the_mesh(mesh):
     assert (len(found.position), len(found.triangles)) == (len(mesh.position), len(mesh.triangles))
     which = cKDTree(np.c_[mesh.position, mesh.tangent[:, :3]]).query(np.c_[found.position, found.tangent[:, :3]])[1]
     assert len(set(which)) == len(which) and np.abs(found.position - mesh.position[which]).max() <= 5e-6, "metres"
-    assert np.abs(found.uv - mesh.uv[which]).max() < 1e-5 and np.abs(found.confidence - mesh.confidence[which]).max() <= 1e-3
+    assert (
+        np.abs(found.uv - mesh.uv[which]).max() < 1e-5
+        and np.abs(found.confidence - mesh.confidence[which]).max() <= 1e-3
+    )
     assert np.abs(found.normal - mesh.normal[which]).max() < 3e-4
-    assert np.abs(found.tangent - mesh.tangent[which]).max() < 3e-4 and set(np.unique(found.tangent[:, 3])) == {-1.0, 1.0}
+    assert np.abs(found.tangent - mesh.tangent[which]).max() < 3e-4 and set(np.unique(found.tangent[:, 3])) == {
+        -1.0,
+        1.0,
+    }
     faces = lambda triangles: {tuple(np.roll(t, -int(t.argmin()))) for t in triangles}  # noqa: E731
     assert faces(which[found.triangles]) == faces(mesh.triangles), "the same faces, none turned over"
     document = json.loads(small[20 : 20 + int.from_bytes(small[12:16], "little")])
     assert document["extensionsRequired"] == document["extensionsUsed"] == ["EXT_meshopt_compression"]
     position = document["accessors"][0]
-    assert np.array_equal(position["min"], found.position.min(0)) and np.array_equal(position["max"], found.position.max(0))
+    assert np.array_equal(position["min"], found.position.min(0)) and np.array_equal(
+        position["max"], found.position.max(0)
+    )
     stored, nowhere = document["buffers"]
     assert stored["byteLength"] < nowhere["byteLength"] and "uri" not in nowhere
 
@@ -137,10 +161,14 @@ def test_trimesh_report_and_view_open_it(folder, how):
     import trimesh
 
     plain = trimesh.util.wrap_as_stream(plain_glb(folder / how / "twin.glb"))
-    for made in (plain, folder / "draco/twin.glb") if how == "draco" else (plain,):       # trimesh itself knows Draco
+    for made in (plain, folder / "draco/twin.glb") if how == "draco" else (plain,):  # trimesh itself knows Draco
         found = trimesh.load(made, file_type="glb", force="mesh", process=False)
-        check({"low": found.bounds[0], "high": found.bounds[1], "faces": [[n] for n in found.face_normals.tolist()]},
-              np.diag([1.0, -1.0, -1.0]), "twin.glb", colours=False)
+        check(
+            {"low": found.bounds[0], "high": found.bounds[1], "faces": [[n] for n in found.face_normals.tolist()]},
+            np.diag([1.0, -1.0, -1.0]),
+            "twin.glb",
+            colours=False,
+        )
     assert b"extensionsRequired" not in plain_glb(folder / how / "twin.glb")
     assert viewer_block(folder / how)["vertices"] == len(read_glb(folder / how / "twin.glb").position) == 24
 
@@ -154,7 +182,11 @@ def test_blender_opens_it(folder, tmp_path):
     command = [python, str(HERE / "blender_import.py"), str(folder / "draco"), str(tmp_path / "found.json")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=own)
     assert done.returncode == 0, done.stdout + done.stderr
-    check(json.loads((tmp_path / "found.json").read_text())["twin.glb"], np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]), "twin.glb")
+    check(
+        json.loads((tmp_path / "found.json").read_text())["twin.glb"],
+        np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
+        "twin.glb",
+    )
 
 
 @BOTH
@@ -166,7 +198,10 @@ def test_three_js_opens_it_in_a_browser(folder, how, tmp_path):
     from tests.flows.browser import found
     from tests.package.test_report_browser import FLAGS
 
-    three = next((p for p in (Path(n) / "three" for n in os.environ.get("NODE_PATH", "").split(os.pathsep) if n) if p.is_dir()), None)
+    three = next(
+        (p for p in (Path(n) / "three" for n in os.environ.get("NODE_PATH", "").split(os.pathsep) if n) if p.is_dir()),
+        None,
+    )
     if three is None:
         pytest.skip("npm package three is not installed (NODE_PATH): not opened in three.js")
     (tmp_path / "three").symlink_to(three)
@@ -190,7 +225,9 @@ def test_three_js_opens_it_in_a_browser(folder, how, tmp_path):
         server.shutdown()
     assert told["meshes"] == [[12, boxed().texture.shape[1]]]
     plain = boxed().vertices @ np.diag([1.0, -1.0, -1.0])
-    assert np.allclose(told["low"], plain.min(0), atol=1e-5) and np.allclose(told["high"], plain.max(0), atol=1e-5), "metres"
+    assert np.allclose(told["low"], plain.min(0), atol=1e-5) and np.allclose(told["high"], plain.max(0), atol=1e-5), (
+        "metres"
+    )
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -208,7 +245,14 @@ def test_without_the_library_it_is_refused_before_any_work(tmp_path, monkeypatch
         with pytest.raises(MachineError, match=f"{name}, which is not installed"):
             package.STAGE.check({}, PackageConfig(mesh_compression=how))
     capture = write_tiny(render_base(tmp_path / "base"), tmp_path / "capture", 0)
-    asked = ["reconstruct", str(capture), "--out", str(tmp_path / "twin"), "--no-prefect", "package.mesh_compression=draco"]
+    asked = [
+        "reconstruct",
+        str(capture),
+        "--out",
+        str(tmp_path / "twin"),
+        "--no-prefect",
+        "package.mesh_compression=draco",
+    ]
     assert cli.main(asked) == 5
     told = capsys.readouterr()
     assert "pip install 'stereotwin[draco]'" in told.err and "rectify" not in told.out

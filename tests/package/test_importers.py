@@ -50,7 +50,9 @@ def check(found: dict, world_from_object: np.ndarray, name: str, colours: bool =
         assert side.max() > 0.999, f"{name}: no face looks to {direction} of the object: turned inside out?"
         if colours:
             shown = np.array(found["faces"][int(side.argmax())][1])
-            assert np.abs(shown - colour).max() <= COLOUR_TOLERANCE, f"{name}: {direction} of the object shows {shown}, not {colour}"
+            assert np.abs(shown - colour).max() <= COLOUR_TOLERANCE, (
+                f"{name}: {direction} of the object shows {shown}, not {colour}"
+            )
 
 
 def test_blender_has_every_format_upright(folder, tmp_path):
@@ -73,7 +75,9 @@ def test_blender_has_every_format_upright(folder, tmp_path):
 def test_three_js_has_every_format_upright(folder):
     """three.js is y up and turns nothing."""
     try:
-        done = subprocess.run(["node", str(HERE / "three_import.mjs"), str(folder)], capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            ["node", str(HERE / "three_import.mjs"), str(folder)], capture_output=True, text=True, timeout=120
+        )
     except FileNotFoundError:
         pytest.skip("node is not installed: not opened in three.js")
     if done.returncode == 3:
@@ -109,4 +113,6 @@ def test_frames_of_run_json_tell_how_the_files_lie(folder):
     y_up, z_up = read_ply(folder / "mesh.ply"), read_ply(folder / "twin.ply")
     assert np.allclose(y_up.vertices @ np.array(FRAMES["z_up_from_twin"]).T, z_up.vertices, atol=1e-7)
     assert np.allclose(boxed().vertices @ np.array(FRAMES["twin_from_version_1"]).T, y_up.vertices, atol=1e-7)
-    assert FRAMES["files"]["twin.ply"] == "z_up" and FRAMES["files"]["mesh.ply"] == FRAMES["files"]["poses.json"] == "twin"
+    assert (
+        FRAMES["files"]["twin.ply"] == "z_up" and FRAMES["files"]["mesh.ply"] == FRAMES["files"]["poses.json"] == "twin"
+    )

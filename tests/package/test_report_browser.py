@@ -39,9 +39,15 @@ def report(tmp_path_factory):
     pose = np.eye(4)
     pose[2, 3] = -0.3
     write_poses(out / "poses.json", [FramePose(k, pose, "ok", 210, 0.3) for k in range(8)])
-    metrics = {"pixel_on_object_mm": 0.3, "field_backend": "numba: no CUDA GPU; its kernels run on any CPU " * 2, "vertices": 1234567}
+    metrics = {
+        "pixel_on_object_mm": 0.3,
+        "field_backend": "numba: no CUDA GPU; its kernels run on any CPU " * 2,
+        "vertices": 1234567,
+    }
     surface_report = {"method": "neural", "metrics": metrics, "warnings": ["a/very/long/path/without/any/blank/" * 6]}
-    manifests = {"surface": {"seconds": 3.2, "peak_memory_mb": 300, "settings": {"method": "auto"}, "report": surface_report}}
+    manifests = {
+        "surface": {"seconds": 3.2, "peak_memory_mb": 300, "settings": {"method": "auto"}, "report": surface_report}
+    }
     verdict = judge(read_facts(out, manifests)).record()
     return write_report(out, manifests, {}, out, {"capture": "cup", "verdict": verdict})
 
@@ -70,11 +76,17 @@ def wait(driver, condition: str):
 def test_page(report, driver, width, scheme):
     size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    driver.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
     driver.get(report.as_uri())
     wait(driver, "document.getElementById('view').dataset.ready === 'yes'")
-    assert driver.execute_script("return document.documentElement.scrollWidth") <= width, "nothing sticks out to the side"
-    assert driver.execute_script("return document.getElementById('view').getBoundingClientRect().top") < 500, "the twin above the fold"
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width, (
+        "nothing sticks out to the side"
+    )
+    assert driver.execute_script("return document.getElementById('view').getBoundingClientRect().top") < 500, (
+        "the twin above the fold"
+    )
     assert driver.find_element(By.TAG_NAME, "main").is_displayed()
     assert "PARTIAL" in driver.find_element(By.CSS_SELECTOR, ".verdict[role=status]").text
     ground = driver.execute_script("return getComputedStyle(document.querySelector('.viewer')).backgroundColor")

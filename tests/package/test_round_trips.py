@@ -87,7 +87,11 @@ def test_obj_through_trimesh(folder):
 
 
 def test_ply_through_trimesh_and_back(folder):
-    mesh, own, expected = trimesh.load(folder / "mesh.ply", process=False), read_ply(folder / "mesh.ply"), surface(boxed())
+    mesh, own, expected = (
+        trimesh.load(folder / "mesh.ply", process=False),
+        read_ply(folder / "mesh.ply"),
+        surface(boxed()),
+    )
     assert np.allclose(mesh.vertices, expected.vertices, atol=1e-7)
     assert np.array_equal(mesh.faces, expected.faces)
     assert np.array_equal(own.colour, expected.colour)
@@ -119,7 +123,11 @@ def test_usdz_is_metric_and_upright(folder):
     st = UsdGeom.PrimvarsAPI(prim).GetPrimvar("st")
     corner = np.array(st.Get())[np.array(st.GetIndices())]
     assert np.allclose(corner, mesh.uv[mesh.faces_uv.ravel()], atol=1e-6)
-    box = UsdGeom.BBoxCache(Usd.TimeCode.Default(), [UsdGeom.Tokens.default_]).ComputeWorldBound(stage.GetDefaultPrim()).GetRange()
+    box = (
+        UsdGeom.BBoxCache(Usd.TimeCode.Default(), [UsdGeom.Tokens.default_])
+        .ComputeWorldBound(stage.GetDefaultPrim())
+        .GetRange()
+    )
     assert np.allclose(np.array(box.GetSize()), SIZE_M, atol=1e-6)
     assert _usd_errors(stage) == []
 

@@ -39,7 +39,10 @@ def inputs(tmp_path_factory) -> dict[str, ArtifactRef]:
     Rig(64, 48, 80.0, 80.0, 31.5, 23.5, 0.05).save(out / "rig.json")
     pose = np.eye(4)
     pose[2, 3] = -0.3
-    write_poses(out / "poses_refined.json", [FramePose(0, pose, "ok", 210, 0.3), FramePose(1, None, "lost", 4, None, "left the view <b>")])
+    write_poses(
+        out / "poses_refined.json",
+        [FramePose(0, pose, "ok", 210, 0.3), FramePose(1, None, "lost", 4, None, "left the view <b>")],
+    )
     rows = [{"frame": k, "status": "ok", "trust": 0.9, "area_px": 100, "reason": ""} for k in range(2)]
     write_table(out / "masks.parquet", rows)
     write_mask(out / "masks_final/000000.png", np.ones((48, 64), bool))
@@ -65,7 +68,11 @@ def run(inputs, packed):
         "peak_memory_mb": 300,
         "settings": {"method": "colour"},
         "outputs": {"masks.parquet": "x"},
-        "report": {"method": "colour", "metrics": {"area_mean_px": 3072.0}, "warnings": ["frame 1 <script>alert(1)</script>"]},
+        "report": {
+            "method": "colour",
+            "metrics": {"area_mean_px": 3072.0},
+            "warnings": ["frame 1 <script>alert(1)</script>"],
+        },
     }
     return (
         {**inputs, **packed.refs},
@@ -77,7 +84,16 @@ def run(inputs, packed):
 def test_stage_writes_every_format(packed):
     folder = packed.refs["twin"].path
     names = {p.name for p in folder.iterdir()}
-    assert {"twin.glb", "twin.obj", "twin.mtl", "twin.png", "twin.ply", "mesh.ply", "provenance.png", "previews"} <= names
+    assert {
+        "twin.glb",
+        "twin.obj",
+        "twin.mtl",
+        "twin.png",
+        "twin.ply",
+        "mesh.ply",
+        "provenance.png",
+        "previews",
+    } <= names
     assert len(list((folder / "previews").iterdir())) >= 8
     assert packed.manifest["report"]["metrics"]["size_mm"] == "40.0 x 60.0 x 80.0"
 
@@ -121,7 +137,9 @@ def test_mesh_and_poses_of_a_twin_fit_each_other_and_are_y_up(run, inputs, tmp_p
     """Also of a run that stopped before `package`. What a camera sees does not change; scorers read these two files."""
     refs = run[0] if packaged else {k: v for k, v in run[0].items() if k != "twin"}
     out = assemble_twin(tmp_path / "out", refs, *run[1:])
-    in_camera = lambda poses, mesh: (read_ply(mesh).vertices - posed(read_poses(poses))[0][:3, 3]) @ posed(read_poses(poses))[0][:3, :3]  # noqa: E731
+    in_camera = lambda poses, mesh: (
+        (read_ply(mesh).vertices - posed(read_poses(poses))[0][:3, 3]) @ posed(read_poses(poses))[0][:3, :3]
+    )  # noqa: E731
     before = in_camera(inputs["poses_refined.json"].path, inputs["mesh.ply"].path)
     assert np.allclose(in_camera(out / "poses.json", out / "mesh.ply"), before, atol=1e-9)
     assert np.allclose(read_ply(out / "mesh.ply").vertices, surface(boxed()).vertices * [1, -1, -1], atol=1e-7), "y up"
@@ -195,7 +213,9 @@ def test_page_and_record_open_with_the_verdict(run, tmp_path):
     assert banner[1] == "refused" and banner[2] == "do not use" and "1 of 2 frames" in banner[3]
     assert page.index(banner[0]) < page.index('class="cards"')
     assert "size, at least" in page, "of a twin that is not whole"
-    assert f"{100 * found['facts']['missing_share']:.0f} %</b><span>of its surface missing or never seen" in page, "one figure for it"
+    assert f"{100 * found['facts']['missing_share']:.0f} %</b><span>of its surface missing or never seen" in page, (
+        "one figure for it"
+    )
 
 
 def test_page_draws_the_rim_of_an_open_mesh_and_the_next_view(run, inputs, tmp_path):
@@ -219,7 +239,9 @@ def test_page_draws_the_rim_of_an_open_mesh_and_the_next_view(run, inputs, tmp_p
 
 
 def test_page_of_a_run_that_stopped_early(tmp_path):
-    manifests = {"depth": {"seconds": None, "report": {"pictures": [["gone", "pictures/none.jpg"]], "metrics": {"a_px": None}}}}
+    manifests = {
+        "depth": {"seconds": None, "report": {"pictures": [["gone", "pictures/none.jpg"]], "metrics": {"a_px": None}}}
+    }
     page = write_report(tmp_path, manifests, {"depth": tmp_path}, tmp_path, {}).read_text()
     assert "ended before the package stage" in page
     assert "the picture is missing" in page
@@ -229,7 +251,9 @@ def test_page_of_a_run_that_stopped_early(tmp_path):
 def test_viewer_block_is_the_mesh(packed):
     mesh = read_glb(packed.refs["twin"].path / "twin.glb")
     block = mesh_block(mesh)
-    position = np.frombuffer(base64.b64decode(block["position"]), "<u2").reshape(-1, 3) / 65535 * block["span"] + block["low"]
+    position = (
+        np.frombuffer(base64.b64decode(block["position"]), "<u2").reshape(-1, 3) / 65535 * block["span"] + block["low"]
+    )
     assert np.abs(position - mesh.position).max() < 1e-6
     assert np.array_equal(np.frombuffer(base64.b64decode(block["index"]), "<u2").reshape(-1, 3), mesh.triangles)
     assert not block["wide"]

@@ -39,7 +39,9 @@ def needs(name: str) -> None:
         return
     if sys.version_info[:2] != (3, 11):
         pytest.skip(f"the validators are made for Python 3.11: {name} not run")
-    pytest.skip(f"{name} is not installed ({VARIABLE} names the folder that `python -m tools.validate --install` makes): not run")
+    pytest.skip(
+        f"{name} is not installed ({VARIABLE} names the folder that `python -m tools.validate --install` makes): not run"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -85,5 +87,9 @@ def test_without_their_environments_the_report_says_so(given, tmp_path, monkeypa
 def test_an_environment_that_is_broken_is_no_pass(given, tmp_path, monkeypatch):
     (tmp_path / "versions.json").write_text(json.dumps({"omniverse-asset-validator": "1.18.0"}))
     monkeypatch.setenv(VARIABLE, str(tmp_path))
-    (found,) = [v for v in verdicts(packed(given, tmp_path / "store").refs["twin"].path) if v.name == "omniverse-asset-validator"]
+    (found,) = [
+        v
+        for v in verdicts(packed(given, tmp_path / "store").refs["twin"].path)
+        if v.name == "omniverse-asset-validator"
+    ]
     assert found.passed is False and "did not run to its end" in found.says[0]

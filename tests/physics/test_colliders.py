@@ -75,7 +75,9 @@ def test_distance_of_known_surfaces():
     assert found.max_m == pytest.approx(0.002 * 3**0.5, rel=0.1) and found.mean_m == pytest.approx(0.002, rel=0.1)
     halves = [box((0.05, 0.1, 0.1), (-0.025, 0, 0)), box((0.05, 0.1, 0.1), (0.025, 0, 0))]
     joined = between(inner, halves)
-    assert joined.max_m < 0.002 and joined.mean_m < 1e-6, "the cut between two parts is no surface; samples lie 1 mm apart"
+    assert joined.max_m < 0.002 and joined.mean_m < 1e-6, (
+        "the cut between two parts is no surface; samples lie 1 mm apart"
+    )
 
 
 def test_slits_and_voids_between_parts_are_no_surface_but_a_hollow_is():
@@ -120,6 +122,8 @@ def test_a_hull_of_few_vertices_holds_nearly_all():
     shape = mug(0.003)
     few, every = convex_hull(shape.vertices, 64), convex_hull(shape.vertices)
     normal, offset = few.planes
-    assert (every.vertices @ normal.T - offset).max() < 0.002, "no vertex of the hull lies 2 mm outside the one of 64 vertices"
+    assert (every.vertices @ normal.T - offset).max() < 0.002, (
+        "no vertex of the hull lies 2 mm outside the one of 64 vertices"
+    )
     with pytest.raises(ValueError, match="plane"):
         convex_hull(np.random.default_rng(0).random((20, 3)) * [1, 1, 0])

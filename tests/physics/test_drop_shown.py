@@ -43,7 +43,9 @@ def test_an_animation_shows_it_fall(given, tmp_path):
 
     made = physics(given, tmp_path)
     record = json.loads((made.refs["physics"].path / "physics.json").read_text())
-    assert [d["fault"] for d in record["drop"]["drops"]] == [""] * 7 and "7 of 7" in made.manifest["report"]["metrics"]["drop"]
+    assert [d["fault"] for d in record["drop"]["drops"]] == [""] * 7 and "7 of 7" in made.manifest["report"]["metrics"][
+        "drop"
+    ]
     path = folder_of(made) / "pictures/drop.webp"
     assert path.stat().st_size < MOST_PICTURE_BYTES
     with Image.open(path) as film:
@@ -52,10 +54,14 @@ def test_an_animation_shows_it_fall(given, tmp_path):
         for k in range(film.n_frames):
             film.seek(k)
             frames.append(np.asarray(film.convert("RGB"), int))
-    brown = [[np.abs(f[:, side] - (180, 90, 40)).max(-1) < 60 for f in (frames[0], frames[-1])]
-             for side in (slice(0, shape[0]), slice(shape[0], 2 * shape[0]), slice(2 * shape[0], None))]
+    brown = [
+        [np.abs(f[:, side] - (180, 90, 40)).max(-1) < 60 for f in (frames[0], frames[-1])]
+        for side in (slice(0, shape[0]), slice(shape[0], 2 * shape[0]), slice(2 * shape[0], None))
+    ]
     lowest = [[np.flatnonzero(m.any(1)).max() for m in pair] for pair in brown]
-    assert len(frames) > 5 and all(before < after - 15 for before, after in lowest), "in each of three panels it ends lower than it began"
+    assert len(frames) > 5 and all(before < after - 15 for before, after in lowest), (
+        "in each of three panels it ends lower than it began"
+    )
     text = stage_markdown("physics", made.manifest, folder_of(made))
     assert "data:image/webp;base64," in text and "- tilted: at rest after" in text
 
@@ -87,8 +93,14 @@ def test_report_and_artifact_say_what_was_assumed_and_who_judged(given, tmp_path
     out = assemble_twin(tmp_path / "twin", {**given, **more, **made.refs, **packed.refs}, manifests)
     page, text = (out / "report.html").read_text(), stage_markdown("physics", made.manifest, folder_of(made))
     section = page[page.index('<section id="simulation">') :].split("</section>")[0]
-    kilograms, weighed = re.search("<td>mass</td><td>(.*?) kg</td><td>given density times volume", section)[1], 650 * 0.06 * 0.1 * 0.08
-    assert float(kilograms) == pytest.approx(weighed, rel=0.01) and f"| mass | {kilograms} kg | given density times volume |" in text
+    kilograms, weighed = (
+        re.search("<td>mass</td><td>(.*?) kg</td><td>given density times volume", section)[1],
+        650 * 0.06 * 0.1 * 0.08,
+    )
+    assert (
+        float(kilograms) == pytest.approx(weighed, rel=0.01)
+        and f"| mass | {kilograms} kg | given density times volume |" in text
+    )
     for shown in ("<td>given material</td>", "<td>drop test</td>", "<td>simready-validate", "<td>passed</td>"):
         assert shown in section
     if find_spec("mujoco") is None:

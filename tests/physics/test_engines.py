@@ -51,7 +51,9 @@ def test_it_falls_and_comes_to_rest(sim, name, file):
     assert [d.pose for d in drops] == list(poses())
     assert failures(drops) == []
     assert drops[0].tilted_deg < 1.5, "it stands as it stood"
-    assert max(d.path[0, 2] for d in drops) > 0.05 and all(d.path[-1, 2] < d.path[0, 2] - 0.02 for d in drops), "it fell"
+    assert max(d.path[0, 2] for d in drops) > 0.05 and all(d.path[-1, 2] < d.path[0, 2] - 0.02 for d in drops), (
+        "it fell"
+    )
     assert all(abs(d.sunk_mm) < 1.1 for d in drops), "it lies on the ground, not above it"
 
 

@@ -47,7 +47,9 @@ def unwrapped(shape: Shape, charts=None) -> TexturedMesh:
     owner[faces_uv] = shape.faces
     image = paint(flat.interpolate(hit, shape.vertices[owner]))
     row, column = distance_transform_edt(hit["face"] < 0, return_indices=True)[1]
-    return TexturedMesh(shape.vertices, shape.faces, uv, faces_uv, smooth_normals(shape), np.rint(image[row, column]).astype(np.uint8))
+    return TexturedMesh(
+        shape.vertices, shape.faces, uv, faces_uv, smooth_normals(shape), np.rint(image[row, column]).astype(np.uint8)
+    )
 
 
 def _rough_charts(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +94,12 @@ def on_level(level, count: int = 6000):
     corner = level.vertices[level.faces[face]]
     weights = np.linalg.solve(np.moveaxis(corner, 1, 2), points[:, :, None])
     mix = lambda values: (values * weights).sum(1)  # noqa: E731
-    return points, mix(level.normals[level.faces[face]]), mix(level.uv[level.faces_uv[face]]), mix(level.tangents[level.faces_uv[face]])
+    return (
+        points,
+        mix(level.normals[level.faces[face]]),
+        mix(level.uv[level.faces_uv[face]]),
+        mix(level.tangents[level.faces_uv[face]]),
+    )
 
 
 def looked_up(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
@@ -121,7 +128,10 @@ def test_the_normal_map_gives_back_the_normals_of_the_full_mesh(twin, levels):
         angle = lambda n, true=true, seen=seen: np.degrees(np.arccos(np.clip((n * true).sum(1)[seen], -1, 1)))  # noqa: E731
         mapped = angle(decoded(looked_up(m.level.normal_map, uv), own, tangent))
         assert seen.mean() > 0.9 and np.median(mapped) < 0.4 * np.median(angle(own)) and np.median(mapped) < 2
-        assert np.allclose(np.linalg.norm(m.level.tangents[:, :3], axis=1), 1) and set(m.level.tangents[:, 3]) <= {-1.0, 1.0}
+        assert np.allclose(np.linalg.norm(m.level.tangents[:, :3], axis=1), 1) and set(m.level.tangents[:, 3]) <= {
+            -1.0,
+            1.0,
+        }
 
 
 def test_where_seams_leave_no_room_there_are_more_faces_but_no_ruin():
@@ -138,7 +148,9 @@ def test_a_flat_plate_keeps_its_outline_with_the_fewest_faces():
     shape = meshed(lambda x: x[..., 1] + 0.0001, (0.03, 0.004, 0.03), 0.002)
     (few, _) = make_levels(surface(shape), unwrapped(shape))
     assert len(few.level.faces) < 0.3 * len(shape.faces) and few.distance.max_m < 5e-4 and few.distance.mean_m < 1e-5
-    assert np.allclose(few.level.vertices.min(0), shape.vertices.min(0)) and np.allclose(few.level.vertices.max(0), shape.vertices.max(0))
+    assert np.allclose(few.level.vertices.min(0), shape.vertices.min(0)) and np.allclose(
+        few.level.vertices.max(0), shape.vertices.max(0)
+    )
 
 
 def test_files_of_a_run(twin, tmp_path):
@@ -149,14 +161,21 @@ def test_files_of_a_run(twin, tmp_path):
     np.savez(tmp_path / "points.npz", scene_xyz=floor(0.045))
     given = {n: ArtifactRef(n, tmp_path / n, n) for n in ("mesh.ply", "textured", "points.npz")}
     made = run_stage(STAGE, given, PhysicsConfig(colliders="hull"), Store(tmp_path / "store"), StageContext())
-    out = run_stage(PACKAGE, {**given, **made.refs}, PACKAGE.Config(preview_px=64), Store(tmp_path / "store"), StageContext())
+    out = run_stage(
+        PACKAGE, {**given, **made.refs}, PACKAGE.Config(preview_px=64), Store(tmp_path / "store"), StageContext()
+    )
     told = json.loads((made.refs["physics"].path / "physics.json").read_text())["levels"]
     for name, level in zip(NAMES, read_levels(made.refs["physics"].path / "levels"), strict=True):
         path = out.refs["twin"].path / "lod" / f"twin_{name}.glb"
         assert broken_rules(path.read_bytes()) == []
         found = read_glb(path)
         low = (found.position @ GLTF_FROM_OBJECT).min(0)
-        assert len(found.triangles) == len(level.faces) == told[name]["faces"] == made.manifest["report"]["metrics"][f"{name}_faces"]
+        assert (
+            len(found.triangles)
+            == len(level.faces)
+            == told[name]["faces"]
+            == made.manifest["report"]["metrics"][f"{name}_faces"]
+        )
         assert found.normal_image[:4] == b"\x89PNG" and np.allclose(low, level.vertices.min(0), atol=1e-6)
     _check_usd(out.refs["twin"].path / "sim", len(mesh.faces), told)
 
@@ -190,6 +209,10 @@ def test_a_mesh_that_is_none_of_a_surface_comes_through():
     wheel = np.concatenate([[[0, 0, 0.3]], np.stack([np.cos(turn), np.sin(turn), 0 * turn], 1)])
     for shape in (Shape(points, faces), Shape(wheel, hub)):
         uv = shape.vertices[:, :2] / 2 + 0.5
-        mesh = TexturedMesh(shape.vertices, shape.faces, uv, shape.faces, smooth_normals(shape), np.zeros((16, 16, 3), np.uint8))
+        mesh = TexturedMesh(
+            shape.vertices, shape.faces, uv, shape.faces, smooth_normals(shape), np.zeros((16, 16, 3), np.uint8)
+        )
         for few, _ in collapsed(mesh, [len(shape.faces) // 4, 20]):
-            assert 20 <= len(few) <= len(shape.faces) and (np.sort(few, 1)[:, 1:] > np.sort(few, 1)[:, :-1]).all(), "no face lost a corner"
+            assert 20 <= len(few) <= len(shape.faces) and (np.sort(few, 1)[:, 1:] > np.sort(few, 1)[:, :-1]).all(), (
+                "no face lost a corner"
+            )

@@ -20,7 +20,9 @@ def test_a_solid_box_is_exact_wherever_it_lies():
     found = solid_moments(box((a, b, c), (3.0, -2.0, 1.0)))
     assert found.content == pytest.approx(a * b * c, rel=1e-9)
     assert np.allclose(found.centre, (3.0, -2.0, 1.0), atol=1e-9)
-    assert np.allclose(found.inertia, np.diag([b * b + c * c, a * a + c * c, a * a + b * b]) / 12, rtol=1e-9, atol=1e-12)
+    assert np.allclose(
+        found.inertia, np.diag([b * b + c * c, a * a + c * c, a * a + b * b]) / 12, rtol=1e-9, atol=1e-12
+    )
 
 
 def test_a_box_of_sheet_is_its_six_plates():
@@ -42,7 +44,9 @@ def test_the_properties_turn_with_the_mesh():
     shape, move = box((0.04, 0.06, 0.2)), exp_se3(np.array([0.3, -0.8, 0.5, 0.1, 0.2, -0.4]))
     there = mass_properties(shape.moved(move), UNKNOWN, "assumed")
     turned = in_frame(mass_properties(shape, UNKNOWN, "assumed"), move)
-    assert np.allclose(turned.inertia, there.inertia, rtol=1e-9, atol=1e-12) and np.allclose(turned.centre, there.centre)
+    assert np.allclose(turned.inertia, there.inertia, rtol=1e-9, atol=1e-12) and np.allclose(
+        turned.centre, there.centre
+    )
     moments, axes = there.principal
     assert np.allclose(axes @ np.diag(moments) @ axes.T, there.inertia) and np.linalg.det(axes) == pytest.approx(1)
 

@@ -62,7 +62,11 @@ def test_every_file_is_there_and_refers_to_its_neighbours(sim):
     assert (sim / ".thumbs/256x256/twin.usda.png").is_file() and (sim / "meshes/twin_visual.usdc").is_file()
     for name in ("twin.xml", "twin.urdf", "twin.sdf"):
         text = (sim / name).read_text()
-        named = (e.get("file") or e.get("filename") or e.text for e in Xml.fromstring(text).iter() if e.tag in ("mesh", "uri", "texture"))
+        named = (
+            e.get("file") or e.get("filename") or e.text
+            for e in Xml.fromstring(text).iter()
+            if e.tag in ("mesh", "uri", "texture")
+        )
         found = [f for f in named if f and "." in f]
         assert found and all((sim / f).is_file() or (sim / "meshes" / f).is_file() for f in found), name
         assert str(sim.parent) not in text and '"/' not in text
@@ -72,7 +76,11 @@ def test_one_set_of_numbers_in_all_files(sim):
     from pxr import Gf, Usd, UsdPhysics
 
     record = json.loads((sim / "physics.json").read_text())
-    mass, centre, inertia = record["mass"]["value"], np.array(record["centre_of_mass"]["value"]), np.array(record["inertia"]["value"])
+    mass, centre, inertia = (
+        record["mass"]["value"],
+        np.array(record["centre_of_mass"]["value"]),
+        np.array(record["inertia"]["value"]),
+    )
     assert mass == pytest.approx(650 * np.prod(SIZE), rel=1e-3) and "given density" in record["mass"]["how"]
     assert np.allclose(centre, (0, 0, 0.05), atol=3e-4)
     own = read_inertial(sim / "twin.urdf")
@@ -97,7 +105,11 @@ def test_usd_is_what_a_simulator_expects_and_complies(sim):
     stage = Usd.Stage.Open(str(sim / "twin.usda"))
     root = stage.GetDefaultPrim()
     assert root.GetName() == "wooden_block" and Usd.ModelAPI(root).GetKind() == Kind.Tokens.component
-    assert (UsdGeom.GetStageMetersPerUnit(stage), UsdPhysics.GetStageKilogramsPerUnit(stage), UsdGeom.GetStageUpAxis(stage)) == (1, 1, "Z")
+    assert (
+        UsdGeom.GetStageMetersPerUnit(stage),
+        UsdPhysics.GetStageKilogramsPerUnit(stage),
+        UsdGeom.GetStageUpAxis(stage),
+    ) == (1, 1, "Z")
     assert root.HasAPI(UsdPhysics.RigidBodyAPI) and root.HasAPI(UsdPhysics.MassAPI)
     assert list(UsdSemantics.LabelsAPI(root, "class").GetLabelsAttr().Get()) == ["Wooden block"]
     for choice, approximation in (("parts", "convexHull"), ("hull", "convexHull"), ("mesh", "sdf")):
@@ -112,7 +124,9 @@ def test_usd_is_what_a_simulator_expects_and_complies(sim):
         validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
         assert [e.GetErrorAsString() for e in UsdValidation.ValidationContext(validators).Validate(stage)] == []
     seen = UsdGeom.BBoxCache(0, ["default"]).ComputeWorldBound(root).ComputeAlignedRange()
-    assert np.allclose(seen.GetSize(), (SIZE[0], SIZE[2], SIZE[1]), atol=2e-4) and abs(seen.GetMin()[2]) < 1e-4, "upright, on the ground"
+    assert np.allclose(seen.GetSize(), (SIZE[0], SIZE[2], SIZE[1]), atol=2e-4) and abs(seen.GetMin()[2]) < 1e-4, (
+        "upright, on the ground"
+    )
 
 
 def test_the_report_says_what_was_assumed(made):
@@ -126,7 +140,9 @@ def test_run_json_and_folder_of_the_twin(made, inputs, tmp_path):
     Rig(64, 48, 80.0, 80.0, 31.5, 23.5, 0.05).save(tmp_path / "rig.json")
     write_poses(tmp_path / "poses_refined.json", [FramePose(0, np.eye(4), "ok", 9, 0.1)])
     more = {n: ArtifactRef(n, tmp_path / n, n) for n in ("rig.json", "poses_refined.json")}
-    packed = run_stage(PACKAGE, {**inputs, **made.refs}, PACKAGE.Config(preview_px=64), Store(tmp_path / "store"), StageContext())
+    packed = run_stage(
+        PACKAGE, {**inputs, **made.refs}, PACKAGE.Config(preview_px=64), Store(tmp_path / "store"), StageContext()
+    )
     manifests = {"physics": made.manifest, "package": packed.manifest}
     out = assemble_twin(tmp_path / "twin", {**inputs, **more, **made.refs, **packed.refs}, manifests)
     assert (out / "sim/twin.usda").is_file() and (out / "sim/meshes/twin.png").is_file()
@@ -134,19 +150,30 @@ def test_run_json_and_folder_of_the_twin(made, inputs, tmp_path):
     physics = json.loads((out / "run.json").read_text())["physics"]
     assert physics["files"] and physics["mass"]["value"] > 0
     upright_from_twin = np.array(physics["upright_from_object"])
-    assert np.allclose(upright_from_twin @ [0, -0.05, 0, 1], [0, 0, 0, 1], atol=3e-4), "the foot of the twin (y up) is on the ground"
+    assert np.allclose(upright_from_twin @ [0, -0.05, 0, 1], [0, 0, 0, 1], atol=3e-4), (
+        "the foot of the twin (y up) is on the ground"
+    )
     again = assemble_twin(out, {**inputs, **more, **packed.refs}, {"package": packed.manifest})
-    assert sorted(p.name for p in again.iterdir() if p.name.startswith("sim")) == ["sim"], "not taken for a file of the user"
+    assert sorted(p.name for p in again.iterdir() if p.name.startswith("sim")) == ["sim"], (
+        "not taken for a file of the user"
+    )
 
 
-@pytest.mark.parametrize("flaw, reason", [("open", "not closed"), ("inside out", "look inwards"), ("flat", "no volume")])
+@pytest.mark.parametrize(
+    "flaw, reason", [("open", "not closed"), ("inside out", "look inwards"), ("flat", "no volume")]
+)
 def test_what_cannot_be_simulated_says_why_and_leaves_no_files(flaw, reason, tmp_path):
     shape = box(SIZE)
-    shape = {"open": Shape(shape.vertices, shape.faces[1:]), "inside out": Shape(shape.vertices, shape.faces[:, ::-1]),
-             "flat": Shape(shape.vertices * [1, 1e-9, 1], shape.faces)}[flaw]
+    shape = {
+        "open": Shape(shape.vertices, shape.faces[1:]),
+        "inside out": Shape(shape.vertices, shape.faces[:, ::-1]),
+        "flat": Shape(shape.vertices * [1, 1e-9, 1], shape.faces),
+    }[flaw]
     given = write_inputs(tmp_path / "in", shape, np.zeros((0, 3)))
     made = run_stage(STAGE, given, PhysicsConfig(), Store(tmp_path / "store"), StageContext())
-    assert sorted(p.name for p in made.refs["physics"].path.iterdir()) == ["levels", "physics.json"], "what one looks at comes all the same"
+    assert sorted(p.name for p in made.refs["physics"].path.iterdir()) == ["levels", "physics.json"], (
+        "what one looks at comes all the same"
+    )
     record = json.loads((made.refs["physics"].path / "physics.json").read_text())
     assert record["files"] is False and reason in record["reason"]
     warning = made.manifest["report"]["warnings"][0]
@@ -157,7 +184,10 @@ def test_a_twin_of_unknown_scale_gets_no_mass(inputs, tmp_path):
     np.savez(tmp_path / "points.npz", xyz=np.zeros((9, 3)), metric=False)
     given = {**inputs, "points.npz": ArtifactRef("points.npz", tmp_path / "points.npz", "of posed pictures")}
     made = run_stage(STAGE, given, PhysicsConfig(), Store(tmp_path / "store"), StageContext())
-    assert "scale is unknown" in made.manifest["report"]["warnings"][0] and not (made.refs["physics"].path / "sim").exists()
+    assert (
+        "scale is unknown" in made.manifest["report"]["warnings"][0]
+        and not (made.refs["physics"].path / "sim").exists()
+    )
     np.savez(tmp_path / "points.npz", xyz=np.zeros((9, 3)), metric=True)
     given["points.npz"] = ArtifactRef("points.npz", tmp_path / "points.npz", "of posed pictures with a scale")
     made = run_stage(STAGE, given, PhysicsConfig(colliders="hull"), Store(tmp_path / "store"), StageContext())
@@ -169,9 +199,15 @@ def test_files_can_be_left_out_without_a_warning(inputs, tmp_path):
     assert made.manifest["report"]["warnings"] == [] and not (made.refs["physics"].path / "sim").exists()
 
 
-SENSELESS = [("material=wod", "did you mean wood"), ("mass_kg=-1", "more than 0"), ("max_hulls=0", "1 to 256"),
-             ("density_kg_m3=0", "more than 0"), ("qcode=Apple", "Wikidata"), ("label=' '", "printable"),
-             ("author=" + 201 * "x", "at most 200")]
+SENSELESS = [
+    ("material=wod", "did you mean wood"),
+    ("mass_kg=-1", "more than 0"),
+    ("max_hulls=0", "1 to 256"),
+    ("density_kg_m3=0", "more than 0"),
+    ("qcode=Apple", "Wikidata"),
+    ("label=' '", "printable"),
+    ("author=" + 201 * "x", "at most 200"),
+]
 
 
 @pytest.mark.parametrize("setting, word", SENSELESS)
@@ -179,7 +215,9 @@ def test_settings_that_mean_nothing_are_refused_before_any_work(setting, word):
     with pytest.raises(ConfigError, match=word):
         resolve({"physics": PhysicsConfig}, overrides=[f"physics.{setting}"], packaged=False)
     with pytest.raises(ConfigError, match="both given"):
-        resolve({"physics": PhysicsConfig}, overrides=["physics.mass_kg=1", "physics.density_kg_m3=900"], packaged=False)
+        resolve(
+            {"physics": PhysicsConfig}, overrides=["physics.mass_kg=1", "physics.density_kg_m3=900"], packaged=False
+        )
 
 
 def test_the_page_lists_the_materials_as_they_are():
@@ -192,13 +230,23 @@ def test_the_page_lists_the_materials_as_they_are():
 def test_provenance_in_usd_is_what_was_given_and_no_more(inputs, tmp_path):
     from pxr import Usd, UsdSemantics, UsdShade
 
-    config = PhysicsConfig(colliders="hull", material="wood", label="Wooden block", author="A. Maker", licence="CC-BY-4.0", mass_kg=0.25)
+    config = PhysicsConfig(
+        colliders="hull", material="wood", label="Wooden block", author="A. Maker", licence="CC-BY-4.0", mass_kg=0.25
+    )
     made = run_stage(STAGE, inputs, config, Store(tmp_path), StageContext())
     stage = Usd.Stage.Open(str(made.refs["physics"].path / "sim/twin.usda"))
     told = stage.GetRootLayer().customLayerData["SimReady_Metadata"]
-    assert (told["author"], told["asset_license"], told["asset_name"]) == ("A. Maker", "CC-BY-4.0", "wooden_block") and "qcode" not in told
+    assert (told["author"], told["asset_license"], told["asset_name"]) == (
+        "A. Maker",
+        "CC-BY-4.0",
+        "wooden_block",
+    ) and "qcode" not in told
     assert told["mass"] == 0.25 and np.allclose(told["asset_extents"], (SIZE[0], SIZE[2], SIZE[1]), atol=2e-4)
     materials = [p for p in stage.Traverse() if p.IsA(UsdShade.Material)]
-    assert len(materials) == 2 and all(list(UsdSemantics.LabelsAPI(m, "material").GetLabelsAttr().Get()) == ["wood"] for m in materials)
+    assert len(materials) == 2 and all(
+        list(UsdSemantics.LabelsAPI(m, "material").GetLabelsAttr().Get()) == ["wood"] for m in materials
+    )
     picture = read_rgb(made.refs["physics"].path / "sim/.thumbs/256x256/twin.usda.png")
-    assert picture.shape == (256, 256, 3) and np.abs(picture[128, 128].astype(int) - (180, 90, 40)).max() < 3, "the block's own colour"
+    assert picture.shape == (256, 256, 3) and np.abs(picture[128, 128].astype(int) - (180, 90, 40)).max() < 3, (
+        "the block's own colour"
+    )

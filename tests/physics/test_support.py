@@ -36,7 +36,11 @@ def test_a_leaning_block_never_stands_on_its_ends():
     shape = box((0.04, 0.1, 0.04))
     leaning = shape.vertices + shape.vertices[:, [1, 0, 2]] * [0.6, 0, 0]
     found = stable_poses(convex_hull(leaning), leaning.mean(0))
-    assert len(found) == 4 and all(abs(p.up[1]) < 0.9 for p in found) and sum(p.probability for p in found) == pytest.approx(1)
+    assert (
+        len(found) == 4
+        and all(abs(p.up[1]) < 0.9 for p in found)
+        and sum(p.probability for p in found) == pytest.approx(1)
+    )
 
 
 def test_a_ball_rests_anywhere():
@@ -50,8 +54,11 @@ def test_the_seen_plane_is_found_within_a_tenth_of_a_millimetre():
     assert abs(found.height - -0.05 * np.cos(np.radians(2))) < 2e-4
 
 
-@pytest.mark.parametrize("scene", [np.zeros((0, 3)), floor(0.05)[:30], floor(-0.2), floor(0.05, tilt_deg=20)],
-                         ids=["none", "few", "a ceiling", "another up than the frame's"])
+@pytest.mark.parametrize(
+    "scene",
+    [np.zeros((0, 3)), floor(0.05)[:30], floor(-0.2), floor(0.05, tilt_deg=20)],
+    ids=["none", "few", "a ceiling", "another up than the frame's"],
+)
 def test_where_no_plane_is_seen_there_is_none(scene):
     assert seen_plane(box((0.06, 0.1, 0.06)), scene) is None
 
@@ -73,9 +80,13 @@ def test_upright_is_as_it_was_seen_to_stand_though_it_would_rather_lie():
 def test_without_a_plane_it_lies_as_it_most_likely_would_and_the_frame_can_be_kept():
     shape = box((0.06, 0.2, 0.06))
     found = find_support(shape, None, np.zeros(3), poses_of(shape), keep_frame=False)
-    assert found.source == STABLE and transform(found.upright_from_object, shape.vertices)[:, 2].max() == pytest.approx(0.06)
+    assert found.source == STABLE and transform(found.upright_from_object, shape.vertices)[:, 2].max() == pytest.approx(
+        0.06
+    )
     kept = find_support(shape, None, np.zeros(3), poses_of(shape), keep_frame=True)
-    assert kept.source == TWIN and np.allclose(transform(kept.upright_from_object, np.array([0.0, -0.1, 0.0])), (0, 0, 0.1))
+    assert kept.source == TWIN and np.allclose(
+        transform(kept.upright_from_object, np.array([0.0, -0.1, 0.0])), (0, 0, 0.1)
+    )
 
 
 def test_what_reaches_below_the_ground_is_cut_off_there():

@@ -34,8 +34,20 @@ def nerfstudio(root: Path, **more) -> Path:
     write_pictures(root / "images")
     cameras = ring()
     K = cameras[0].K
-    frames = [{"file_path": f"images/{c.name}.png", "transform_matrix": from_opengl(c.world_from_camera).tolist()} for c in cameras]
-    data = {"w": WIDTH, "h": HEIGHT, "fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2] + 0.5, "cy": K[1, 2] + 0.5, "frames": frames, **more}
+    frames = [
+        {"file_path": f"images/{c.name}.png", "transform_matrix": from_opengl(c.world_from_camera).tolist()}
+        for c in cameras
+    ]
+    data = {
+        "w": WIDTH,
+        "h": HEIGHT,
+        "fl_x": K[0, 0],
+        "fl_y": K[1, 1],
+        "cx": K[0, 2] + 0.5,
+        "cy": K[1, 2] + 0.5,
+        "frames": frames,
+        **more,
+    }
     (root / "transforms.json").write_text(json.dumps(data))
     return root
 

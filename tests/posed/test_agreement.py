@@ -23,14 +23,20 @@ INVERSE = {"turn by 90 degrees": "turn by 270 degrees", "turn by 270 degrees": "
 @pytest.fixture(scope="module")
 def rendered() -> list[Silhouette]:
     """Six views of a lopsided object, 240 px, by a lens of 0.9 rad."""
-    parts = [trimesh.creation.box((1.2, 0.5, 0.7)), trimesh.creation.icosphere(3, 0.35), trimesh.creation.box((0.2, 0.7, 0.25))]
+    parts = [
+        trimesh.creation.box((1.2, 0.5, 0.7)),
+        trimesh.creation.icosphere(3, 0.35),
+        trimesh.creation.box((0.2, 0.7, 0.25)),
+    ]
     for part, shift in zip(parts, ((0, 0, 0), (0.5, 0.3, 0.15), (-0.45, 0.4, -0.2)), strict=True):
         part.apply_translation(shift)
     mesh = trimesh.util.concatenate(parts)
     caster, out = Caster(mesh.vertices, mesh.faces), []
     for c in canonical_views(240, 240, 2.6, focal_of(TRUE_FOV, 240)):
         rig = Rig(c.width, c.height, c.K[0, 0], c.K[1, 1], c.K[0, 2], c.K[1, 2], 1.0)
-        out.append(Silhouette(c.name, np.isfinite(caster.view(c.world_from_camera, rig)["t"]), c.K, c.world_from_camera))
+        out.append(
+            Silhouette(c.name, np.isfinite(caster.view(c.world_from_camera, rig)["t"]), c.K, c.world_from_camera)
+        )
     return out
 
 

@@ -31,7 +31,11 @@ def views(tmp_path):
     for k, c in enumerate(ring()):
         write_mask(twin / "masks" / f"{k:06d}.png", mask)
         write_disparity(twin / "disparity" / f"{k:06d}.png", np.where(mask, 4.0, np.nan))
-        cameras.append(replace(c, name=f"{k:06d}", picture=twin / "pictures" / f"{k:03d}.png", mask=twin / "masks" / f"{k:06d}.png"))
+        cameras.append(
+            replace(
+                c, name=f"{k:06d}", picture=twin / "pictures" / f"{k:03d}.png", mask=twin / "masks" / f"{k:06d}.png"
+            )
+        )
     points = np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0], [0, 0, 0.2]])
     faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
     write_ply(twin / "mesh.ply", SurfaceMesh(points, faces, np.full((4, 3), 200, np.uint8), np.ones(4, np.float32)))
@@ -70,7 +74,9 @@ def test_nerf_pictures_fit_their_centred_lens(views, tmp_path):
         there = np.argwhere(rgba[..., 3] > 127).mean(0)[::-1]
         here = np.argwhere(views.mask(i)).mean(0)[::-1]
         along = lambda K, uv: np.linalg.solve(K, [*uv, 1])[:2]  # noqa: E731
-        assert np.abs(along(a.K, there) - along(b.K, here)).max() < 0.5 / a.K[0, 0]  # the mask's middle lies on the same ray
+        assert (
+            np.abs(along(a.K, there) - along(b.K, here)).max() < 0.5 / a.K[0, 0]
+        )  # the mask's middle lies on the same ray
         assert (rgba[rgba[..., 3] == 0, :3] == 255).all()
 
 
@@ -85,7 +91,9 @@ def test_bop_scene(views, tmp_path):
         depth = cv2.imread(str(scene / "depth" / f"{k:06d}.png"), cv2.IMREAD_UNCHANGED) * cameras[str(k)]["depth_scale"]
         assert depth[20, 30] == pytest.approx(1000 * 80.25 * 0.1 / 4, abs=0.1)
     info = json.loads((tmp_path / "out/models/models_info.json").read_text())["1"]
-    assert info["diameter"] == pytest.approx(1000 * np.hypot(0.1, 0.2), rel=1e-6) and info["size_z"] == pytest.approx(200)
+    assert info["diameter"] == pytest.approx(1000 * np.hypot(0.1, 0.2), rel=1e-6) and info["size_z"] == pytest.approx(
+        200
+    )
 
 
 def test_a_folder_that_is_no_twin_is_refused(tmp_path):

@@ -26,10 +26,14 @@ def _seen(camera: PosedCamera, point: np.ndarray) -> np.ndarray:
     """Where the real camera sees a point, px."""
     match camera.lens:
         case "opencv":
-            return cv2.projectPoints(point[None], np.zeros(3), np.zeros(3), camera.K, np.array(camera.distortion))[0].ravel()
+            return cv2.projectPoints(point[None], np.zeros(3), np.zeros(3), camera.K, np.array(camera.distortion))[
+                0
+            ].ravel()
         case "fisheye":
             flat = point[None, None]
-            return cv2.fisheye.projectPoints(flat, np.zeros(3), np.zeros(3), camera.K, np.array(camera.distortion))[0].ravel()
+            return cv2.fisheye.projectPoints(flat, np.zeros(3), np.zeros(3), camera.K, np.array(camera.distortion))[
+                0
+            ].ravel()
         case _:
             return (camera.K @ point)[:2] / point[2]
 
@@ -67,8 +71,8 @@ def test_equal_lenses_are_left_alone_and_too_different_ones_refused():
 def test_background_by_depth():
     depth = np.zeros((60, 80))
     depth[10:50, 20:60] = 3.0
-    depth[30, 40] = 0                                      # a hole of one pixel
-    depth[5, 5] = 2.0                                      # a crumb
+    depth[30, 40] = 0  # a hole of one pixel
+    depth[5, 5] = 2.0  # a crumb
     alpha = alpha_from_depth(depth, (320, 240))
     wanted = np.zeros((240, 320), bool)
     wanted[40:200, 80:240] = True
@@ -80,7 +84,10 @@ def test_alpha_of_the_shoe_from_its_depth(shared_dir):
     root = shared_dir / "multiview/shoe_six_view"
     for name in ("front", "back", "left", "right", "top", "bottom"):
         depth = cv2.imread(str(root / "depth_renders" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
-        alpha = cv2.imread(str(root / "multi_views_alpha_downsampled_1024" / f"{name}.png"), cv2.IMREAD_UNCHANGED)[..., 3] > 127
+        alpha = (
+            cv2.imread(str(root / "multi_views_alpha_downsampled_1024" / f"{name}.png"), cv2.IMREAD_UNCHANGED)[..., 3]
+            > 127
+        )
         found = alpha_from_depth(depth, alpha.shape[::-1])
         assert (found & alpha).sum() / (found | alpha).sum() >= 0.999
 

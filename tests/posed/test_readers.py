@@ -120,7 +120,10 @@ def test_transforms_that_cannot_be_right(change, words, tmp_path):
 
 def test_all_cameras_of_the_other_convention_are_told_how(tmp_path):
     made_sets.nerfstudio(tmp_path)
-    _edit(tmp_path, lambda d: [f.update(transform_matrix=from_opengl(f["transform_matrix"]).tolist()) for f in d["frames"]])
+    _edit(
+        tmp_path,
+        lambda d: [f.update(transform_matrix=from_opengl(f["transform_matrix"]).tolist()) for f in d["frames"]],
+    )
     with pytest.raises(CaptureError, match="axes=opencv"):
         read(tmp_path)
     _same(read(tmp_path, axes="opencv").cameras, ring())

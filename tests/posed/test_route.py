@@ -49,8 +49,13 @@ def folder(synthetic_capture: Path, tmp_path_factory) -> Path:
         shutil.copyfile(synthetic_capture / "gt/masks" / f"{k:06d}.png", out / "masks" / f"{k:03d}.png")
         world = pose.copy()
         world[:3, 3] /= 2
-        frames.append({"file_path": f"images/{k:03d}.jpg", "mask_path": f"masks/{k:03d}.png",
-                       "transform_matrix": from_opengl(world).tolist()})
+        frames.append(
+            {
+                "file_path": f"images/{k:03d}.jpg",
+                "mask_path": f"masks/{k:03d}.png",
+                "transform_matrix": from_opengl(world).tolist(),
+            }
+        )
     lens = {"fl_x": rig.fx, "fl_y": rig.fy, "cx": rig.cx + 0.5, "cy": rig.cy + 0.5, "w": rig.width, "h": rig.height}
     (out / "transforms.json").write_text(json.dumps({**lens, "frames": frames}))
     return out
@@ -60,8 +65,14 @@ def folder(synthetic_capture: Path, tmp_path_factory) -> Path:
 def made(folder, tmp_path_factory):
     """(outputs of the whole route by kind, reports by stage, the twin folder, the store)."""
     store = Store(tmp_path_factory.mktemp("store"))
-    chosen = ("posed.metres_per_unit=2", "surface.method=fusion", "surface.rounds=1", "physics.files=off", "texture.size=256",
-              "package.preview_px=128")
+    chosen = (
+        "posed.metres_per_unit=2",
+        "surface.method=fusion",
+        "surface.rounds=1",
+        "physics.files=off",
+        "texture.size=256",
+        "package.preview_px=128",
+    )
     configs = resolve({s.name: s.Config for s in every_stage()}, "preview", overrides=chosen).stages
     refs, manifests = {"capture": capture_ref(folder)}, {}
     for stage in posed_stages():
@@ -85,7 +96,7 @@ def test_kinds_are_those_of_a_stereo_capture(made, folder, synthetic_capture):
     turn = np.eye(4)
     turn[:3, :3] = TWIN_FROM_OBJECT
     for k, pose in posed(read_poses(refs["poses.json"].path)).items():
-        assert np.abs(turn @ pose - truth[k]).max() < 1e-9             # the twin's frame is the file's world, in metres
+        assert np.abs(turn @ pose - truth[k]).max() < 1e-9  # the twin's frame is the file's world, in metres
         assert (refs["pairs"].path / f"left/{k:06d}.jpg").read_bytes() == (folder / f"images/{k:03d}.jpg").read_bytes()
         assert (reader.mask(k) == (cv2.imread(str(folder / f"masks/{k:03d}.png"), 0) > 127)).all()
         assert not np.isfinite(reader.disparity_px(k)).any()
@@ -107,7 +118,9 @@ def test_the_twin_says_what_it_is_worth(made):
     reports, twin = made[1], made[2]
     assert reports["novel_views"]["metrics"]["psnr_db"] > reports["novel_views"]["metrics"]["nearest_copied_db"] + 3
     record = json.loads((twin / "run.json").read_text())
-    assert record["verdict"]["facts"]["posed"] == 16 and record["stages"]["surface"]["metrics"]["pixel_on_object_mm"] > 0
+    assert (
+        record["verdict"]["facts"]["posed"] == 16 and record["stages"]["surface"]["metrics"]["pixel_on_object_mm"] > 0
+    )
     assert (twin / "twin.glb").is_file() and (twin / "novel_views/scores.json").is_file()
     assert "silhouettes agree mean" in (twin / "report.html").read_text()
 
@@ -120,7 +133,9 @@ def test_a_twin_of_unknown_scale_has_no_millimetres(made, tmp_path):
     record, page = json.loads((twin / "run.json").read_text()), (twin / "report.html").read_text()
     assert " units" in record["verdict"]["line"] and " mm" not in record["verdict"]["line"]
     figures = record["stages"]["surface"]["metrics"]
-    assert figures["pixel_on_object_units"] > 0 and not any(k.endswith("_mm") for s in record["stages"].values() for k in s["metrics"])
+    assert figures["pixel_on_object_units"] > 0 and not any(
+        k.endswith("_mm") for s in record["stages"].values() for k in s["metrics"]
+    )
     assert not re.search(r">[0-9.]+ mm<", page) and re.search(r">[0-9.]+ units<", page)
 
 
@@ -135,7 +150,11 @@ def test_the_twin_goes_out_to_colmap_and_comes_back(made, folder, tmp_path):
     assert not (twin / "masks").exists(), "a preview's stay in the store"
     for path in exported:
         mask = cv2.imread(str(path), 0) > 0
-        assert 0.9 < (mask & (cv2.imread(str(folder / "masks" / f"{int(path.name[:6]):03d}.png"), 0) > 127)).sum() / mask.sum() <= 1
+        assert (
+            0.9
+            < (mask & (cv2.imread(str(folder / "masks" / f"{int(path.name[:6]):03d}.png"), 0) > 127)).sum() / mask.sum()
+            <= 1
+        )
     with pytest.raises(StoreError, match="there already"):
         export_twin(twin, "colmap", tmp_path / "out", store)
 
@@ -174,7 +193,7 @@ def test_given_depth_becomes_disparity(folder, synthetic_capture, tmp_path):
     truth = {}
     for k, frame in enumerate(data["frames"]):
         truth[k] = rig.depth_from_disparity(read_disparity(synthetic_capture / "gt/disparity" / f"{k:06d}.png"))
-        levels = np.nan_to_num(truth[k] / 2 / 1e-4).round().astype(np.uint16)            # one unit is 2 m
+        levels = np.nan_to_num(truth[k] / 2 / 1e-4).round().astype(np.uint16)  # one unit is 2 m
         cv2.imwrite(str(copy / "depths" / f"{k:03d}.png"), levels)
         frame["depth_file_path"] = f"depths/{k:03d}.png"
     (copy / "transforms.json").write_text(json.dumps({**data, "depth_unit_scale_factor": 1e-4}))
@@ -213,7 +232,9 @@ def test_check_tells_before_work(folder, tmp_path, capsys, monkeypatch):
     for asked in (False, True):
         chosen = (f"posed.apply_repair={str(asked).lower()}",)
         configs = resolve({s.name: s.Config for s in every_stage()}, "preview", overrides=chosen).stages
-        result = run_stage(posed_stages()[0], {"capture": capture_ref(copy)}, configs["posed"], Store(tmp_path / "store"))
+        result = run_stage(
+            posed_stages()[0], {"capture": capture_ref(copy)}, configs["posed"], Store(tmp_path / "store")
+        )
         reader = FrameReader.of(result.refs)
         assert (reader.mask(4) == (right if asked else right[::-1, ::-1])).all()
         assert any(("as asked" in w) == asked and "images/004.jpg" in w for w in result.manifest["report"]["warnings"])

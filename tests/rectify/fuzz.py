@@ -45,11 +45,58 @@ from tests.rgbd import fuzz_readers as rgbd_files
 SECONDS = 10
 GIGABYTE = 1 << 30
 K = [[900.0, 0, 322.5], [0, 901, 236.25], [0, 0, 1]]
-NUMBERS = (b"0", b"-1", b"1e6", b"-1e6", b"1e999", b"-1e999", b"NaN", b".nan", b".Inf", b"null", b"true", b'"x"', b"[]", b"{}", b"65536",
-           b"1e-300", b"9" * 500, b"1e38", b"[[[1]]]", b"0x10", b"2147483648", b"-0")
-TOKENS = (b"[", b"]", b"{", b"}", b"<", b">", b"</", b"&a ", b"*a", b"!!opencv-matrix", b"!!python/name:os", b"\0", b"\xff\xfe",
-          b"\xef\xbb\xbf", b"\t", b": ", b",", b"- ", b"<!DOCTYPE a [<!ENTITY b 'c'>]>", b"&b;", b"%YAML:1.0\n---\n", b"${oc.env:HOME}",
-          b"[" * 20_000, b"<a>" * 20_000, b'{"a":' * 20_000, b"- " * 5_000)
+NUMBERS = (
+    b"0",
+    b"-1",
+    b"1e6",
+    b"-1e6",
+    b"1e999",
+    b"-1e999",
+    b"NaN",
+    b".nan",
+    b".Inf",
+    b"null",
+    b"true",
+    b'"x"',
+    b"[]",
+    b"{}",
+    b"65536",
+    b"1e-300",
+    b"9" * 500,
+    b"1e38",
+    b"[[[1]]]",
+    b"0x10",
+    b"2147483648",
+    b"-0",
+)
+TOKENS = (
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b"<",
+    b">",
+    b"</",
+    b"&a ",
+    b"*a",
+    b"!!opencv-matrix",
+    b"!!python/name:os",
+    b"\0",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"\t",
+    b": ",
+    b",",
+    b"- ",
+    b"<!DOCTYPE a [<!ENTITY b 'c'>]>",
+    b"&b;",
+    b"%YAML:1.0\n---\n",
+    b"${oc.env:HOME}",
+    b"[" * 20_000,
+    b"<a>" * 20_000,
+    b'{"a":' * 20_000,
+    b"- " * 5_000,
+)
 
 
 def damaged(rng: random.Random, data: bytes) -> bytes:
@@ -60,14 +107,14 @@ def damaged(rng: random.Random, data: bytes) -> bytes:
         if kind < 0.3 and out:
             out[at % len(out)] = rng.randrange(256)
         elif kind < 0.5:
-            out[at:at + rng.choice((0, 1, 4))] = rng.choice(TOKENS)
+            out[at : at + rng.choice((0, 1, 4))] = rng.choice(TOKENS)
         elif kind < 0.8:
             _replace_number(rng, out)
         elif kind < 0.9:
-            out[at:at] = out[at:at + rng.randrange(1, 200)]
+            out[at:at] = out[at : at + rng.randrange(1, 200)]
         else:
-            del out[at:at + rng.randrange(1, 200)]
-    return bytes(out[:rng.randrange(len(out) + 1)] if rng.random() < 0.1 else out)
+            del out[at : at + rng.randrange(1, 200)]
+    return bytes(out[: rng.randrange(len(out) + 1)] if rng.random() < 0.1 else out)
 
 
 def _replace_number(rng: random.Random, out: bytearray) -> None:
@@ -100,7 +147,14 @@ def _picture(kind: str, depth: type = np.uint8) -> bytes:
 def _storage(suffix: str, folder: Path) -> bytes:
     path = folder / f"whole.{suffix}"
     storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
-    values = {"M1": K, "D1": [[-0.2, 0.05, 0, 0, 0]], "M2": K, "D2": [[0.1, 0, 0, 0, 0]], "R": np.eye(3), "T": [[-0.06], [0], [0]]}
+    values = {
+        "M1": K,
+        "D1": [[-0.2, 0.05, 0, 0, 0]],
+        "M2": K,
+        "D2": [[0.1, 0, 0, 0, 0]],
+        "R": np.eye(3),
+        "T": [[-0.06], [0], [0]],
+    }
     for key, value in values.items():
         storage.write(key, np.array(value))
     storage.release()
@@ -109,7 +163,9 @@ def _storage(suffix: str, folder: Path) -> bytes:
 
 def _raw_json(folder: Path) -> bytes:
     camera = Camera(np.array(K), np.array([-0.2, 0.05, 0.001, 0, 0]))
-    StereoCalibration(camera, camera, rigid(np.eye(3), np.array([-0.06, 0, 0])), (640, 480), "x").save(folder / "whole.json")
+    StereoCalibration(camera, camera, rigid(np.eye(3), np.array([-0.06, 0, 0])), (640, 480), "x").save(
+        folder / "whole.json"
+    )
     return (folder / "whole.json").read_bytes()
 
 
@@ -118,21 +174,53 @@ def _rectified_json(folder: Path) -> bytes:
     return (folder / "whole.json").read_bytes()
 
 
-MIDDLEBURY = (b"cam0=[999.4 0 294.1; 0 999.4 252.9; 0 0 1]\n"
-              b"cam1=[999.4 0 326.8; 0 999.4 252.9; 0 0 1]\ndoffs=32.7\nbaseline=193\nwidth=741\nheight=497\n")
+MIDDLEBURY = (
+    b"cam0=[999.4 0 294.1; 0 999.4 252.9; 0 0 1]\n"
+    b"cam1=[999.4 0 326.8; 0 999.4 252.9; 0 0 1]\ndoffs=32.7\nbaseline=193\nwidth=741\nheight=497\n"
+)
 NVIDIA = b"camera_config:\n  intrinsic: [900, 0, 322, 0, 900, 236, 0, 0, 1]\nfoundation_stereo:\n  baseline: 0.06\n"
-_EYE = (b"  camera_model: pinhole\n  distortion_coeffs: [0.1, 0.0, 0.0, 0.0]\n  distortion_model: radtan\n"
-        b"  intrinsics: [900.0, 901.0, 322.0, 236.0]\n  resolution: [640, 480]\n")
-KALIBR = (b"cam0:\n" + _EYE + b"cam1:\n  T_cn_cnm1:\n  - [1.0, 0.0, 0.0, -0.06]\n  - [0.0, 1.0, 0.0, 0.0]\n  - [0.0, 0.0, 1.0, 0.0]\n"
-          b"  - [0.0, 0.0, 0.0, 1.0]\n" + _EYE)
-PROMPT = json.dumps({"frame": 1, "box_xyxy": [100, 60, 300, 250], "points": [[200, 150, 1], [10, 10, 0]],
-                     "corrections": [{"frame": 4, "points": [[20, 30, 0]]}, {"frame": 6, "mask": "six.png"}]}).encode()
-POSES = json.dumps({"convention": "x", "frames": [{"frame": k, "object_from_left": np.eye(4).tolist() if k else None, "status": "ok",
-                                                  "inliers": 3, "rms_px": 0.5, "reason": ""} for k in range(3)]}).encode()
-SETTINGS = (b"seed: 3\nlicence: any\nrectify:\n  box: [1, 2, 300, 200]\n  max_width: 640\npackage: {usd: off, roughness: 0.5}\n"
-            b"depth:\n  method: sgm\n")
-REGISTRY = (b"mine:\n  title: a\n  address: null\n  page: b\n  download: c.onnx\n  sha256: null\n  bytes: 12\n  licence: MIT\n"
-            b"  commercial: true\n  used_by: [depth.method=onnx]\n  model: {scale: 1.5, names: [a, b]}\n")
+_EYE = (
+    b"  camera_model: pinhole\n  distortion_coeffs: [0.1, 0.0, 0.0, 0.0]\n  distortion_model: radtan\n"
+    b"  intrinsics: [900.0, 901.0, 322.0, 236.0]\n  resolution: [640, 480]\n"
+)
+KALIBR = (
+    b"cam0:\n"
+    + _EYE
+    + b"cam1:\n  T_cn_cnm1:\n  - [1.0, 0.0, 0.0, -0.06]\n  - [0.0, 1.0, 0.0, 0.0]\n  - [0.0, 0.0, 1.0, 0.0]\n"
+    b"  - [0.0, 0.0, 0.0, 1.0]\n" + _EYE
+)
+PROMPT = json.dumps(
+    {
+        "frame": 1,
+        "box_xyxy": [100, 60, 300, 250],
+        "points": [[200, 150, 1], [10, 10, 0]],
+        "corrections": [{"frame": 4, "points": [[20, 30, 0]]}, {"frame": 6, "mask": "six.png"}],
+    }
+).encode()
+POSES = json.dumps(
+    {
+        "convention": "x",
+        "frames": [
+            {
+                "frame": k,
+                "object_from_left": np.eye(4).tolist() if k else None,
+                "status": "ok",
+                "inliers": 3,
+                "rms_px": 0.5,
+                "reason": "",
+            }
+            for k in range(3)
+        ],
+    }
+).encode()
+SETTINGS = (
+    b"seed: 3\nlicence: any\nrectify:\n  box: [1, 2, 300, 200]\n  max_width: 640\npackage: {usd: off, roughness: 0.5}\n"
+    b"depth:\n  method: sgm\n"
+)
+REGISTRY = (
+    b"mine:\n  title: a\n  address: null\n  page: b\n  download: c.onnx\n  sha256: null\n  bytes: 12\n  licence: MIT\n"
+    b"  commercial: true\n  used_by: [depth.method=onnx]\n  model: {scale: 1.5, names: [a, b]}\n"
+)
 
 
 def _read_calibration(path: Path) -> None:
@@ -167,14 +255,33 @@ def _read_video(path: Path) -> None:
 
 def _listing(rng: random.Random, root: Path) -> None:
     """A capture folder with whatever can have a name, then `find_files`."""
-    names = ("left", "right", "left/1.png", "right/1.png", "left/2.jpg", "right/2.jpg", "calibration.json", "calibration.yml",
-             "prompt.json", "masks/1.png", "stereo.mp4", "left.mp4", "right.avi", "depth/1.png", "depth/depth.json", "prompt/a.png",
-             "calib.txt", "twin.yaml")
+    names = (
+        "left",
+        "right",
+        "left/1.png",
+        "right/1.png",
+        "left/2.jpg",
+        "right/2.jpg",
+        "calibration.json",
+        "calibration.yml",
+        "prompt.json",
+        "masks/1.png",
+        "stereo.mp4",
+        "left.mp4",
+        "right.avi",
+        "depth/1.png",
+        "depth/depth.json",
+        "prompt/a.png",
+        "calib.txt",
+        "twin.yaml",
+    )
     for name in rng.sample(names, rng.randint(0, len(names))):
         path = root / name
         if not path.parent.is_dir() or path.is_symlink() or path.exists():
             continue
-        kind = rng.choice(("file", "file", "file", "folder", "folder", "pipe", "socket", "nowhere", "loop", "device", "up"))
+        kind = rng.choice(
+            ("file", "file", "file", "folder", "folder", "pipe", "socket", "nowhere", "loop", "device", "up")
+        )
         _make(kind, path, root)
     if rng.random() < 0.3:
         bad = bytes(root / "left").replace(b"\\", b"/") + bytes((rng.choice((0xFF, 0x0A, 0x20)),)) + b"\xfe7.png"
@@ -192,7 +299,7 @@ def _make(kind: str, path: Path, root: Path) -> None:
         os.mkfifo(path)
     elif kind == "socket":
         with socket.socket(socket.AF_UNIX) as s:
-            os.chdir(path.parent)                                     # a socket's address must be short
+            os.chdir(path.parent)  # a socket's address must be short
             s.bind(path.name)
     else:
         path.symlink_to({"nowhere": "nothing", "loop": path.name, "device": "/dev/zero", "up": root}[kind])
@@ -230,8 +337,14 @@ def readers(folder: Path, group: str) -> dict[str, Once]:
     for kind in ("png", "jpg", "progressive", "bmp", "tiff", "webp", "ppm", "pfm"):
         whole = _picture(kind, np.float32 if kind == "pfm" else np.uint8)
         found[f"picture {kind}"] = _file_reader("x.png", whole, _read_picture, damaged_header)
-    calibrations = {"rectified.json": _rectified_json(folder), "raw.json": _raw_json(folder), "kalibr.yaml": KALIBR, "nvidia.yaml": NVIDIA,
-                    "calib.txt": MIDDLEBURY, **{f"opencv.{s}": _storage(s, folder) for s in ("yml", "xml", "json")}}
+    calibrations = {
+        "rectified.json": _rectified_json(folder),
+        "raw.json": _raw_json(folder),
+        "kalibr.yaml": KALIBR,
+        "nvidia.yaml": NVIDIA,
+        "calib.txt": MIDDLEBURY,
+        **{f"opencv.{s}": _storage(s, folder) for s in ("yml", "xml", "json")},
+    }
     found |= {f"calibration {n}": _file_reader(n, whole, _read_calibration) for n, whole in calibrations.items()}
     found |= {f"maker {n}": _file_reader(n, whole, _read_calibration) for n, whole in maker_files.FILES.items()}
     found["maker pictures"] = _file_reader("frames_meta.json", maker_files.PICTURES_META, pictures_named)
@@ -239,7 +352,9 @@ def readers(folder: Path, group: str) -> dict[str, Once]:
     found |= {f"rgbd {n}": _file_reader(*what) for n, what in rgbd_files.FILES.items()}
     depth = _picture("png", np.uint16)
     found["map mask"] = _file_reader("m.png", _picture("png"), lambda p: read_given_mask(p, (64, 48)), damaged_header)
-    found["map depth"] = _file_reader("d.png", depth, lambda p: read_given(p, (64, 48), cv2.IMREAD_UNCHANGED), damaged_header)
+    found["map depth"] = _file_reader(
+        "d.png", depth, lambda p: read_given(p, (64, 48), cv2.IMREAD_UNCHANGED), damaged_header
+    )
     found["map disparity"] = _file_reader("d.png", depth, read_disparity, damaged_header)
     found["text depth.json"] = _file_reader("depth.json", b'{"kind": "depth", "per_unit": 1000}', DepthEncoding.read)
     found["text prompt.json"] = _file_reader("prompt.json", PROMPT, _read_prompt)
@@ -248,7 +363,10 @@ def readers(folder: Path, group: str) -> dict[str, Once]:
     found["text twin.yaml"] = _file_reader("twin.yaml", SETTINGS, _read_settings)
     found["text registry.yaml"] = _file_reader("registry.yaml", REGISTRY, lambda p: weights.registry())
     found |= _bags(folder) if group == "bag" else {}
-    found |= {f"video {n}": _file_reader("stereo.mp4", whole, _read_video, damaged_header) for n, whole in _videos(folder).items()}
+    found |= {
+        f"video {n}": _file_reader("stereo.mp4", whole, _read_video, damaged_header)
+        for n, whole in _videos(folder).items()
+    }
     return found
 
 
@@ -264,8 +382,10 @@ def _bags(folder: Path) -> dict[str, Once]:
         for k in range(2):
             (capture / side / f"{side}{k:06d}.jpg").write_bytes(_picture("jpg"))
     Rig(64, 48, 90, 90, 32.5, 23.25, 0.06).save(capture / "calibration.json")
-    made = {form: record(folder / name, capture, form, "compressed", frames=2)
-            for form, name in (("ros1", "whole.bag"), ("ros2", "ros2"), ("mcap", "mcap"))}
+    made = {
+        form: record(folder / name, capture, form, "compressed", frames=2)
+        for form, name in (("ros1", "whole.bag"), ("ros2", "ros2"), ("mcap", "mcap"))
+    }
     return {f"bag {form}": _bag_reader(path) for form, path in made.items()}
 
 

@@ -26,7 +26,9 @@ def calibration_for(rig: Rig, wide: float = 1.0) -> StereoCalibration:
     return StereoCalibration(*cameras, right_from_left, (rig.width, rig.height), "calibration.json")
 
 
-def make_raw(rectified: Path, out: Path, frames: int = 6, right_error: np.ndarray | None = None) -> tuple[Path, StereoCalibration]:
+def make_raw(
+    rectified: Path, out: Path, frames: int = 6, right_error: np.ndarray | None = None
+) -> tuple[Path, StereoCalibration]:
     """Write `frames` raw pairs and the calibration. right_error (rotation vector, rad): how the right camera really is turned
     against what the calibration says."""
     rig = Rig.load(rectified / "calibration.json")
@@ -39,7 +41,10 @@ def make_raw(rectified: Path, out: Path, frames: int = 6, right_error: np.ndarra
         (out / side).mkdir(parents=True)
         for k in range(frames):
             picture = cv2.imread(str(rectified / side / f"{side}{k:06d}.jpg"))
-            cv2.imwrite(str(out / side / f"{side}{k:06d}.png"), cv2.remap(picture, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
+            cv2.imwrite(
+                str(out / side / f"{side}{k:06d}.png"),
+                cv2.remap(picture, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),
+            )
     c.save(out / "calibration.json")
     return out, c
 

@@ -34,7 +34,9 @@ def test_truncated_picture_loses_its_frame_only(capture, rectify):
 def test_too_many_broken_pictures_stop_the_run(capture, rectify):
     for k in range(5):
         (capture / f"right/right{k:06d}.jpg").write_bytes(b"")
-    with pytest.raises(CaptureError, match=r"only 3 of 8 frames are usable \(5 broken\); first: frame 0, right/right000000.jpg"):
+    with pytest.raises(
+        CaptureError, match=r"only 3 of 8 frames are usable \(5 broken\); first: frame 0, right/right000000.jpg"
+    ):
         rectify(capture)
 
 
@@ -42,7 +44,7 @@ def test_missing_frame_on_one_side_becomes_a_row(capture, rectify):
     (capture / "right/right000005.jpg").unlink()
     made = rectify(capture)
     assert made.rows[5]["status"] == "missing_pair" and "left000005.jpg: no right picture" in made.rows[5]["reason"]
-    assert made.rows[6]["right"] == "right/000006.jpg"          # later frames keep their place
+    assert made.rows[6]["right"] == "right/000006.jpg"  # later frames keep their place
     assert made.report.metrics["pairs_missing"] == 1
 
 
@@ -60,7 +62,9 @@ def test_pictures_of_two_sizes(capture, rectify):
 
 def test_calibration_for_another_size(capture, rectify):
     _edit_calibration(capture, image_size={"width": 800, "height": 600}, K=[1000, 0, 406, 0, 1000, 296, 0, 0, 1])
-    with pytest.raises(CaptureError, match=r"is for 800x600 px pictures, the capture has 400x300 px\n.*calibrate at the size"):
+    with pytest.raises(
+        CaptureError, match=r"is for 800x600 px pictures, the capture has 400x300 px\n.*calibrate at the size"
+    ):
         rectify(capture)
 
 
@@ -70,9 +74,15 @@ def test_calibration_with_nan(capture, rectify):
         rectify(capture)
 
 
-@pytest.mark.parametrize("box, message", [
-    ([350, 50, 600, 200], "does not lie inside the 400x300"), ([200, 100, 100, 200], "empty or turned round"),
-    ([1, 2, 3], "cannot be understood"), ([1, 2, 3, float("nan")], "cannot be understood")])
+@pytest.mark.parametrize(
+    "box, message",
+    [
+        ([350, 50, 600, 200], "does not lie inside the 400x300"),
+        ([200, 100, 100, 200], "empty or turned round"),
+        ([1, 2, 3], "cannot be understood"),
+        ([1, 2, 3, float("nan")], "cannot be understood"),
+    ],
+)
 def test_box_outside_the_picture(capture, rectify, box, message):
     write_prompt(capture, box)
     with pytest.raises(CaptureError, match=message):
@@ -157,8 +167,14 @@ def test_opencv_file_in_millimetres_names_the_setting(synthetic_capture, rectify
     (raw / "calibration.json").unlink()
     storage = cv2.FileStorage(str(raw / "calibration.yml"), cv2.FILE_STORAGE_WRITE)
     R = np.ascontiguousarray(c.right_from_left[:3, :3])
-    values = {"M1": c.left.K, "D1": c.left.distortion, "M2": c.right.K, "D2": c.right.distortion, "R": R,
-              "T": c.right_from_left[:3, 3] * 1e3}
+    values = {
+        "M1": c.left.K,
+        "D1": c.left.distortion,
+        "M2": c.right.K,
+        "D2": c.right.distortion,
+        "R": R,
+        "T": c.right_from_left[:3, 3] * 1e3,
+    }
     for k, v in values.items():
         storage.write(k, v)
     storage.release()

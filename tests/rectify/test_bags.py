@@ -22,8 +22,13 @@ START = 1_700_000_000 * SECOND
 def _messages(capture, store, kind, frames, late_ns, ros1):
     """(topic, message, stamp) of both eyes; the right camera's clock is `late_ns` behind."""
     types = store.types
-    header = lambda ns: types["std_msgs/msg/Header"](**({"seq": 0} if ros1 else {}), stamp=types["builtin_interfaces/msg/Time"](  # noqa: E731
-        sec=ns // SECOND, nanosec=ns % SECOND), frame_id="eye")
+    header = lambda ns: types["std_msgs/msg/Header"](
+        **({"seq": 0} if ros1 else {}),
+        stamp=types["builtin_interfaces/msg/Time"](  # noqa: E731
+            sec=ns // SECOND, nanosec=ns % SECOND
+        ),
+        frame_id="eye",
+    )
     rig = Rig.load(capture / "calibration.json")
     for side in ("left", "right"):
         P = np.c_[rig.K, [-rig.fx * rig.baseline_m * (side == "right"), 0, 0]]
@@ -32,8 +37,17 @@ def _messages(capture, store, kind, frames, late_ns, ros1):
         for k in range(frames):
             ns = START + k * SECOND // 10 + late_ns * (side == "right")
             info = types["sensor_msgs/msg/CameraInfo"](
-                header=header(ns), height=rig.height, width=rig.width, distortion_model="plumb_bob", **arrays, binning_x=0, binning_y=0,
-                roi=types["sensor_msgs/msg/RegionOfInterest"](x_offset=0, y_offset=0, height=0, width=0, do_rectify=False))
+                header=header(ns),
+                height=rig.height,
+                width=rig.width,
+                distortion_model="plumb_bob",
+                **arrays,
+                binning_x=0,
+                binning_y=0,
+                roi=types["sensor_msgs/msg/RegionOfInterest"](
+                    x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+                ),
+            )
             yield f"/stereo/{side}/camera_info", info, ns
             path = capture / side / f"{side}{k:06d}.jpg"
             if kind == "compressed":
@@ -42,8 +56,15 @@ def _messages(capture, store, kind, frames, late_ns, ros1):
                 yield f"/stereo/{side}/image_raw/compressed", image, ns
             else:
                 rgb = read_rgb(path)
-                image = types["sensor_msgs/msg/Image"](header=header(ns), height=rig.height, width=rig.width, encoding="rgb8",
-                                                       is_bigendian=0, step=3 * rig.width, data=rgb.ravel())
+                image = types["sensor_msgs/msg/Image"](
+                    header=header(ns),
+                    height=rig.height,
+                    width=rig.width,
+                    encoding="rgb8",
+                    is_bigendian=0,
+                    step=3 * rig.width,
+                    data=rgb.ravel(),
+                )
                 yield f"/stereo/{side}/{kind}", image, ns
 
 
@@ -57,14 +78,18 @@ def record(path, capture, form, kind="image_rect_color", frames=4, late_ns=0, sk
     ros1 = form == "ros1"
     store = get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_HUMBLE)
     plugin = StoragePlugin.MCAP if form == "mcap" else StoragePlugin.SQLITE3
-    with (Bag1(path) if ros1 else Bag2(path, version=9, storage_plugin=plugin)) as bag:
+    with Bag1(path) if ros1 else Bag2(path, version=9, storage_plugin=plugin) as bag:
         topics = {}
         for topic, message, ns in _messages(capture, store, kind, frames, late_ns, ros1):
             if (topic, (ns - START) // (SECOND // 10)) in skip:
                 continue
             if topic not in topics:
                 topics[topic] = bag.add_connection(topic, message.__msgtype__, typestore=store)
-            raw = store.serialize_ros1(message, message.__msgtype__) if ros1 else store.serialize_cdr(message, message.__msgtype__)
+            raw = (
+                store.serialize_ros1(message, message.__msgtype__)
+                if ros1
+                else store.serialize_cdr(message, message.__msgtype__)
+            )
             bag.write(topics[topic], ns, raw)
     return path
 
@@ -93,7 +118,11 @@ def test_recordings_become_captures(rosbags, capture, rectify, tmp_path, capsys,
 def test_what_has_no_partner_is_counted_and_nothing_is_paired_beyond_the_tolerance(rosbags, capture, tmp_path):
     bag = record(tmp_path / "x", capture, "mcap", skip={("/stereo/right/image_rect_color", 1)})
     report = unpack(bag, tmp_path / "out")
-    assert report.pairs == 3 and report.alone == {"left": 1, "right": 0} and "1 pictures of the left eye" in report.warnings[0]
+    assert (
+        report.pairs == 3
+        and report.alone == {"left": 1, "right": 0}
+        and "1 pictures of the left eye" in report.warnings[0]
+    )
     assert report.rate_hz == pytest.approx(6.667, abs=0.01)
     late = record(tmp_path / "late", capture, "mcap", late_ns=30_000_000)
     with pytest.raises(CaptureError, match=r"within 5 ms \(nearest: 30\.0 ms\)"):
@@ -124,8 +153,14 @@ def test_without_the_library_the_word_is_clear(tmp_path, monkeypatch):
 
 
 def _image(encoding, data, width=8, height=6, step=None, big=0):
-    return SimpleNamespace(encoding=encoding, width=width, height=height, step=step or data.shape[1] * data.itemsize,
-                           is_bigendian=big, data=data.view(np.uint8).ravel())
+    return SimpleNamespace(
+        encoding=encoding,
+        width=width,
+        height=height,
+        step=step or data.shape[1] * data.itemsize,
+        is_bigendian=big,
+        data=data.view(np.uint8).ravel(),
+    )
 
 
 def test_encodings_of_images():
@@ -143,7 +178,9 @@ def test_encodings_of_images():
     red[0::2, 0::2] = 200
     assert pixels(_image("bayer_rggb8", red))[2:4, 2:6].mean((0, 1)).argmax() == 2
     uyvy = np.tile(np.array([128, 90, 128, 90], np.uint8), (6, 4))
-    assert np.ptp(pixels(_image("yuv422", uyvy))) <= 2 and cv2.countNonZero(pixels(_image("yuv422", uyvy))[..., 0]) == 48
+    assert (
+        np.ptp(pixels(_image("yuv422", uyvy))) <= 2 and cv2.countNonZero(pixels(_image("yuv422", uyvy))[..., 0]) == 48
+    )
     for bad in (_image("32FC1", gray), _image("mono8", gray, height=60), _image("bgr8", gray)):
         with pytest.raises(NotAPicture):
             pixels(bad)

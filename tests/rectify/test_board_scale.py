@@ -39,17 +39,23 @@ def _capture(folder: Path, baseline_said: float) -> Path:
         (folder / side).mkdir(parents=True)
     for k in range(6):
         R = cv2.Rodrigues(rng.uniform(-0.35, 0.35, 3))[0]
-        pose = rigid(R, np.array([0.03, 0.0, 0.5 + 0.02 * k]) - R @ np.array([COLUMNS * SQUARE / 2, ROWS * SQUARE / 2, 0]))
+        pose = rigid(
+            R, np.array([0.03, 0.0, 0.5 + 0.02 * k]) - R @ np.array([COLUMNS * SQUARE / 2, ROWS * SQUARE / 2, 0])
+        )
         for side, camera in (("left", pose), ("right", RIG.right_from_left @ pose)):
             H = RIG.K @ camera[:3, [0, 1, 3]] @ board_from_px
-            big = cv2.warpPerspective(picture, np.diag([3.0, 3, 1]) @ H, (1920, 1440), flags=cv2.INTER_AREA, borderValue=60)
+            big = cv2.warpPerspective(
+                picture, np.diag([3.0, 3, 1]) @ H, (1920, 1440), flags=cv2.INTER_AREA, borderValue=60
+            )
             cv2.imwrite(str(folder / side / f"{k:03d}.png"), cv2.resize(big, (640, 480), interpolation=cv2.INTER_AREA))
     Rig(640, 480, RIG.fx, RIG.fy, RIG.cx, RIG.cy, baseline_said).save(folder / "calibration.json")
     return folder
 
 
 def _report(folder: Path, store: Path, board: str) -> dict:
-    configs = resolve({s.name: s.Config for s in stages()}, overrides=(f'rectify.board="{board}"', "rectify.min_usable=0.1")).stages
+    configs = resolve(
+        {s.name: s.Config for s in stages()}, overrides=(f'rectify.board="{board}"', "rectify.min_usable=0.1")
+    ).stages
     return run_stage(stages()[0], {"capture": capture_ref(folder)}, configs["rectify"], Store(store)).manifest["report"]
 
 
@@ -69,7 +75,14 @@ def test_boards_in_words():
     assert board_of("chessboard 9x6 0.025") == Board(9, 6, 0.025)
     assert board_of("charuco 8x6 0.03 0.022 5X5_100") == CharucoBoard(8, 6, 0.03, 0.022, "5X5_100")
     assert board_of("apriltag 6x6 0.03 0.009") == TagGrid(6, 6, 0.03, 0.009)
-    for words in ("chessboard", "chessboard 9 6", "charuco 8x6 0.03", "chess 9x6 0.025", "chessboard 9x6 25cm", "chessboard 9x6 1 5X5_100"):
+    for words in (
+        "chessboard",
+        "chessboard 9 6",
+        "charuco 8x6 0.03",
+        "chess 9x6 0.025",
+        "chessboard 9x6 25cm",
+        "chessboard 9x6 1 5X5_100",
+    ):
         with pytest.raises(ValueError, match="write"):
             board_of(words)
     with pytest.raises(ConfigError, match="chessboard 9x6"):

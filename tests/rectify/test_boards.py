@@ -33,21 +33,25 @@ def _tag_picture(board, margin, border_bits, from_below):
         column, row = n % board.columns, n // board.columns
         y = (board.rows - 1 - row if from_below else row) * step + edge
         picture = cv2.aruco.generateImageMarker(dictionary_of(board.dictionary), n, tag, borderBits=border_bits)
-        out[y:y + tag, column * step + edge:column * step + edge + tag] = picture
+        out[y : y + tag, column * step + edge : column * step + edge + tag] = picture
     return out
 
 
 def _seen(picture, board_from_px, camera_from_board):
     """The flat picture before a camera, (480, 640)."""
     H = K @ camera_from_board[:3, [0, 1, 3]] @ board_from_px
-    big = cv2.warpPerspective(picture, np.diag([2.0, 2, 1]) @ H, (2 * SIZE[0], 2 * SIZE[1]), flags=cv2.INTER_AREA, borderValue=180)
+    big = cv2.warpPerspective(
+        picture, np.diag([2.0, 2, 1]) @ H, (2 * SIZE[0], 2 * SIZE[1]), flags=cv2.INTER_AREA, borderValue=180
+    )
     return cv2.GaussianBlur(cv2.resize(big, SIZE, interpolation=cv2.INTER_AREA), (0, 0), 0.6)
 
 
 def _pictures(folder, picture, extent, margin, count=12):
     rng = np.random.default_rng(1)
     centre = np.array([*extent, 0.0]) / 2
-    board_from_px = np.array([[1 / PX_PER_M, 0, (0.5 / PX_PER_M) - margin], [0, 1 / PX_PER_M, (0.5 / PX_PER_M) - margin], [0, 0, 1]])
+    board_from_px = np.array(
+        [[1 / PX_PER_M, 0, (0.5 / PX_PER_M) - margin], [0, 1 / PX_PER_M, (0.5 / PX_PER_M) - margin], [0, 0, 1]]
+    )
     for side in ("left", "right"):
         (folder / side).mkdir(parents=True)
     for k in range(count):
@@ -69,7 +73,19 @@ def _calibrated(tmp_path, *options):
 
 def test_charuco(tmp_path, capsys):
     _pictures(tmp_path / "pictures", _charuco_picture(CHARUCO, 0.02), (0.24, 0.18), 0.02)
-    _calibrated(tmp_path, "--kind", "charuco", "--board", "8x6", "--square", "0.03", "--marker", "0.022", "--dictionary", "5X5_100")
+    _calibrated(
+        tmp_path,
+        "--kind",
+        "charuco",
+        "--board",
+        "8x6",
+        "--square",
+        "0.03",
+        "--marker",
+        "0.022",
+        "--dictionary",
+        "5X5_100",
+    )
     assert float(capsys.readouterr().out.split("reprojection ")[1].split()[0]) < 0.3
 
 
@@ -91,8 +107,11 @@ LEAST = 8
 
 
 def test_what_a_board_needs_is_asked_for(tmp_path, capsys):
-    for options, words in ((("--kind", "charuco"), "needs --marker"), (("--kind", "apriltag"), "needs --gap"),
-                           (("--kind", "apriltag", "--gap", "0.01", "--dictionary", "36h12"), "unknown dictionary")):
+    for options, words in (
+        (("--kind", "charuco"), "needs --marker"),
+        (("--kind", "apriltag"), "needs --gap"),
+        (("--kind", "apriltag", "--gap", "0.01", "--dictionary", "36h12"), "unknown dictionary"),
+    ):
         assert main(["calibrate", str(tmp_path), "--board", "5x4", "--square", "0.03", *options]) == 2
         assert words in capsys.readouterr().err
     with pytest.raises(ConfigError, match="choose one of"):

@@ -58,7 +58,9 @@ def test_real_chessboard_pairs(shared_dir, tmp_path):
     r = calibrate_folder(shared_dir / "calibration/chessboard_stereo", BOARD)
     assert len(r.pairs_used) >= 12 and r.rms_px < 0.5 and r.epipolar_rms_px < 0.4
     assert r.calibration.left.K[0, 0] == pytest.approx(534.8, rel=0.01)
-    assert r.calibration.baseline_m / BOARD.square_m == pytest.approx(3.34, rel=0.02)          # squares, as OpenCV's sample finds
+    assert r.calibration.baseline_m / BOARD.square_m == pytest.approx(
+        3.34, rel=0.02
+    )  # squares, as OpenCV's sample finds
     r.calibration.save(tmp_path / "calibration.json")
 
     from stages.rectify.calibration_file import read_calibration

@@ -47,7 +47,7 @@ def test_a_picture_replaced_while_it_is_read_and_put_back_is_not_stored(swapped,
     end, size = threading.Event(), (swapped / "other.jpg").stat().st_size
 
     def put_back() -> None:
-        while not end.is_set():                                        # as soon as the picture has been read
+        while not end.is_set():  # as soon as the picture has been read
             if any(p.stat().st_size == size for p in (tmp_path / "store" / "tmp").rglob(Path(SWAPPED).name)):
                 _swap(swapped, "right one.jpg")
                 return
@@ -61,7 +61,9 @@ def test_a_picture_replaced_while_it_is_read_and_put_back_is_not_stored(swapped,
         end.set()
         thread.join()
     assert SWAPPED in error.value.message and "nothing of it was stored" in error.value.advice
-    assert not list((tmp_path / "store" / "artifacts").rglob("manifest.json")) and not list((tmp_path / "store" / "tmp").iterdir())
+    assert not list((tmp_path / "store" / "artifacts").rglob("manifest.json")) and not list(
+        (tmp_path / "store" / "tmp").iterdir()
+    )
     _swap(swapped, "right one.jpg")
     pairs = _run(swapped, capture_ref(swapped), store).refs["pairs"].path
     assert sorted(p.name for p in pairs.iterdir()) == ["left", "right"]

@@ -31,7 +31,9 @@ def test_digest_ignores_place_age_and_foreign_files(folder, tmp_path):
     assert capture_ref(copy).fingerprint == before
 
 
-@pytest.mark.parametrize("change", ["left/001.png", "calibration.json", "prompt.json", "masks/000.png", "depth/depth.json"])
+@pytest.mark.parametrize(
+    "change", ["left/001.png", "calibration.json", "prompt.json", "masks/000.png", "depth/depth.json"]
+)
 def test_digest_follows_every_file_that_is_read(folder, change):
     before = capture_ref(folder).fingerprint
     (folder / change).parent.mkdir(exist_ok=True)
@@ -58,7 +60,7 @@ def test_memo_reads_unchanged_files_once(folder, tmp_path, monkeypatch, settled)
     read = []
     monkeypatch.setattr(capture, "digest_file", lambda p: read.append(p.name) or "0" * 64)
     assert capture_ref(folder, memo).fingerprint == plain and read == []
-    (folder / "right" / "001.png").write_bytes(b"right1")     # same bytes, new time: must be looked at
+    (folder / "right" / "001.png").write_bytes(b"right1")  # same bytes, new time: must be looked at
     assert capture_ref(folder, memo).fingerprint != plain and read == ["001.png"]
 
 
@@ -112,11 +114,19 @@ def test_missing_empty_and_half_captures_say_what_to_do(folder, tmp_path):
         find_files(folder)
 
 
-@pytest.mark.parametrize(("make", "words"), [
-    (os.mkfifo, "a named pipe"), (lambda p: p.mkdir(), "a folder"),
-    (lambda p: p.symlink_to("../.git/annex/objects/x"), r"a link to nothing \(\.\./"),
-    (lambda p: p.symlink_to("/dev/zero"), "a device"), (lambda p: p.symlink_to(p.name), "a link to nothing")])
-@pytest.mark.parametrize("name", ["left/001.png", "calibration.json", "prompt.json", "masks/000.png", "depth/depth.json", "prompt/a.png"])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (os.mkfifo, "a named pipe"),
+        (lambda p: p.mkdir(), "a folder"),
+        (lambda p: p.symlink_to("../.git/annex/objects/x"), r"a link to nothing \(\.\./"),
+        (lambda p: p.symlink_to("/dev/zero"), "a device"),
+        (lambda p: p.symlink_to(p.name), "a link to nothing"),
+    ],
+)
+@pytest.mark.parametrize(
+    "name", ["left/001.png", "calibration.json", "prompt.json", "masks/000.png", "depth/depth.json", "prompt/a.png"]
+)
 def test_what_is_no_file_is_refused_by_name(folder, name, make, words):
     path = folder / name
     path.parent.mkdir(exist_ok=True)
@@ -131,7 +141,9 @@ def test_contents_that_were_not_fetched_are_counted(folder):
     for k in (0, 2):
         (folder / f"right/{k:03d}.png").unlink()
         (folder / f"right/{k:03d}.png").symlink_to(f"../.git/annex/objects/SHA256E-s{k}.png")
-    with pytest.raises(CaptureError, match=r"right/000\.png is a link to nothing .*; 1 more in right/.*\n.*git annex get, dvc pull"):
+    with pytest.raises(
+        CaptureError, match=r"right/000\.png is a link to nothing .*; 1 more in right/.*\n.*git annex get, dvc pull"
+    ):
         find_files(folder)
 
 

@@ -27,13 +27,20 @@ LENS = {"PINHOLE": [700.0, 702, 320.5, 240.5], "SIMPLE_RADIAL": [700.0, 320.5, 2
 
 
 def write_model(
-    folder: Path, end: str, model: str = "OPENCV", names: tuple[str, str] = ("left/", "right/"), first: int = 0, more: int = 0
+    folder: Path,
+    end: str,
+    model: str = "OPENCV",
+    names: tuple[str, str] = ("left/", "right/"),
+    first: int = 0,
+    more: int = 0,
 ) -> None:
     """Cameras 1 and 2 in one rig, `first` says which of (left, right) is the rig's own frame; pictures by folder; `more` lone cameras."""
     left, right = (1, 2) if first == 0 else (2, 1)
     made, rig = pycolmap.Reconstruction(), pycolmap.Rig(rig_id=1)
     for number in range(1, 3 + more):
-        made.add_camera(pycolmap.Camera(model=model, width=SIZE[0], height=SIZE[1], camera_id=number, params=LENS[model]))
+        made.add_camera(
+            pycolmap.Camera(model=model, width=SIZE[0], height=SIZE[1], camera_id=number, params=LENS[model])
+        )
     between = rigid(R, T) if first == 0 else np.linalg.inv(rigid(R, T))
     rig.add_ref_sensor(made.cameras[1].sensor_id)
     rig.add_sensor(made.cameras[2].sensor_id, pycolmap.Rigid3d(between[:3]))
@@ -80,7 +87,12 @@ def test_what_colmap_writes_is_read_as_the_rig_it_was(tmp_path, end, first, wher
     for eye in (found.left, found.right):
         np.testing.assert_allclose(eye.K, [[700, 0, 320], [0, 702, 240], [0, 0, 1]], atol=1e-9)
         np.testing.assert_allclose(eye.distortion, [-0.1, 0.02, 0.001, -0.002])
-    assert found.size == SIZE and found.kind == "COLMAP rig" and "one is taken as 1 m" in found.note and "120.0 mm" in found.note
+    assert (
+        found.size == SIZE
+        and found.kind == "COLMAP rig"
+        and "one is taken as 1 m" in found.note
+        and "120.0 mm" in found.note
+    )
 
 
 @pytest.mark.parametrize(("model", "distortion", "fisheye"), [("PINHOLE", [], False), ("SIMPLE_RADIAL", [-0.1, 0, 0, 0], False),
@@ -117,7 +129,9 @@ def test_what_is_no_pair_is_refused_by_name(tmp_path):
     assert found_in(three).baseline_m > 0, "a lone camera beside the rig is no matter"
     text = (three / "sparse/0/rigs.txt").read_text()
     (three / "sparse/0/rigs.txt").write_text(text.replace("1 2 CAMERA 1", "1 2 CAMERA 3"))
-    with pytest.raises(CaptureError, match=r"rigs.txt holds no rig of one left and one right camera .found rig 1: cameras \[2, 3\]"):
+    with pytest.raises(
+        CaptureError, match=r"rigs.txt holds no rig of one left and one right camera .found rig 1: cameras \[2, 3\]"
+    ):
         found_in(three)
     (three / "sparse/0/rigs.txt").write_text("1 2 CAMERA 1 CAMERA 2 0\n")
     with pytest.raises(CaptureError, match=r"without a place \[2\]"):
@@ -127,14 +141,23 @@ def test_what_is_no_pair_is_refused_by_name(tmp_path):
         found_in(three)
 
 
-def rig_config(root: Path, model: str = "OPENCV", first: int = 0, names: tuple[str, str] = ("left/", "right/"), **entries) -> Path:
+def rig_config(
+    root: Path, model: str = "OPENCV", first: int = 0, names: tuple[str, str] = ("left/", "right/"), **entries
+) -> Path:
     """A capture with rig_config.json of the rig that `write_model` makes; `entries` go into the second camera."""
     between = rigid(R, T) if first == 0 else np.linalg.inv(rigid(R, T))
     x, y, z, w = Rotation.from_matrix(between[:3, :3]).as_quat().tolist()
     lens = {"camera_model_name": model, "camera_params": LENS[model]}
-    cameras = [{"image_prefix": names[first], "ref_sensor": True, **lens},
-               {"image_prefix": names[1 - first], "cam_from_rig_rotation": [w, x, y, z],
-                "cam_from_rig_translation": between[:3, 3].tolist(), **lens} | entries]
+    cameras = [
+        {"image_prefix": names[first], "ref_sensor": True, **lens},
+        {
+            "image_prefix": names[1 - first],
+            "cam_from_rig_rotation": [w, x, y, z],
+            "cam_from_rig_translation": between[:3, 3].tolist(),
+            **lens,
+        }
+        | entries,
+    ]
     folder = capture(root, ".bin")
     shutil.rmtree(folder / "sparse")
     cameras[1] = {k: v for k, v in cameras[1].items() if v is not None}
@@ -149,7 +172,11 @@ def test_rig_config_is_read_as_colmap_reads_it(tmp_path, first, names):
     found = found_in(folder)
     np.testing.assert_allclose(found.right_from_left, rigid(R, T), atol=1e-9)
     np.testing.assert_allclose(found.left.K, [[700, 0, 320], [0, 702, 240], [0, 0, 1]], atol=1e-9)
-    assert found.size is None and "120.0 mm" in found.note and found_in(folder, 1e-2).baseline_m == pytest.approx(0.01 * 0.12, rel=1e-3)
+    assert (
+        found.size is None
+        and "120.0 mm" in found.note
+        and found_in(folder, 1e-2).baseline_m == pytest.approx(0.01 * 0.12, rel=1e-3)
+    )
     theirs = pycolmap.read_rig_config(str(folder / "rig_config.json"))[0].cameras
     placed = next(c for c in theirs if not c.ref_sensor).cam_from_rig.matrix()
     np.testing.assert_allclose(placed, (rigid(R, T) if first == 0 else np.linalg.inv(rigid(R, T)))[:3], atol=1e-9)
@@ -179,9 +206,15 @@ def test_rig_config_that_is_no_calibration_is_refused_by_name(tmp_path, entries,
         found_in(rig_config(tmp_path / "c", **entries))
 
 
-@pytest.mark.parametrize(("content", "said"), [('{"ref_camera_id": 1, "cameras": []}', "as before COLMAP 3.12"),
-                                               ('{"a": 1}', "no list of rigs"),
-                                               ('[{"cameras": [{}]}]', r"1 rigs of \[1\] cameras"), ("[", "rig_config.json")])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"ref_camera_id": 1, "cameras": []}', "as before COLMAP 3.12"),
+        ('{"a": 1}', "no list of rigs"),
+        ('[{"cameras": [{}]}]', r"1 rigs of \[1\] cameras"),
+        ("[", "rig_config.json"),
+    ],
+)
 def test_rig_config_of_other_kinds(tmp_path, content, said):
     folder = rig_config(tmp_path / "c")
     (folder / "rig_config.json").write_text(content)

@@ -23,8 +23,13 @@ def test_given_masks_and_depth_of_a_rectified_capture(synthetic_capture, capture
         cv2.imwrite(str(capture / f"depth/{k:06d}.png"), np.nan_to_num(np.rint(z * 1000)).astype(np.uint16))
     made = rectify(capture)
     assert json.loads((made.out / "given/given.json").read_text()) == {"masks": True, "depth": True}
-    assert (read_mask(made.out / "given/masks/000003.png") == read_mask(synthetic_capture / "gt/masks/000003.png")).all()
-    found, true = read_disparity(made.out / "given/disparity/000003.png"), read_disparity(synthetic_capture / "gt/disparity/000003.png")
+    assert (
+        read_mask(made.out / "given/masks/000003.png") == read_mask(synthetic_capture / "gt/masks/000003.png")
+    ).all()
+    found, true = (
+        read_disparity(made.out / "given/disparity/000003.png"),
+        read_disparity(synthetic_capture / "gt/disparity/000003.png"),
+    )
     assert np.nanmedian(np.abs(found / true - 1)) < 0.002 and (np.isfinite(found) == np.isfinite(true)).all()
 
 
@@ -34,7 +39,7 @@ def test_what_stands_before_the_object_is_given_beside_the_masks(synthetic_captu
     for k in range(8):
         (capture / f"masks/{k:06d}.png").write_bytes((synthetic_capture / f"gt/masks/{k:06d}.png").read_bytes())
     true = read_mask(synthetic_capture / "gt/masks/000002.png")
-    cv2.imwrite(str(capture / "hidden/000002.png"), np.where(true, 1, 0).astype(np.uint8))          # anything above 0 says it
+    cv2.imwrite(str(capture / "hidden/000002.png"), np.where(true, 1, 0).astype(np.uint8))  # anything above 0 says it
     made = rectify(capture)
     assert json.loads((made.out / "given/given.json").read_text())["hidden"] is True
     assert (read_mask(made.out / "given/hidden/000002.png") == true).all()
@@ -64,13 +69,20 @@ def test_masks_and_depth_of_a_raw_capture_are_rectified(synthetic_capture, recti
     for k in range(2):
         cv2.imwrite(str(raw / f"depth/{k:06d}.png"), np.rint(raw_z * 10000).astype(np.uint16))
         true = cv2.imread(str(synthetic_capture / f"gt/masks/{k:06d}.png"), 0)
-        cv2.imwrite(str(raw / f"masks/{k:06d}.png"), cv2.remap(true, *_maps(rig, c.left, cv2.Rodrigues(LEFT_TURN)[0]), 0))
+        cv2.imwrite(
+            str(raw / f"masks/{k:06d}.png"), cv2.remap(true, *_maps(rig, c.left, cv2.Rodrigues(LEFT_TURN)[0]), 0)
+        )
     (raw / "depth/depth.json").write_text(json.dumps({"kind": "depth", "per_unit": 10000}))
     made = rectify(raw)
     out_rig = Rig.load(made.out / "rig.json")
     disparity = read_disparity(made.out / "given/disparity/000000.png")
-    assert np.nanmax(np.abs(disparity - out_rig.fx * out_rig.baseline_m / z)) < 0.06 and np.isfinite(disparity).mean() > 0.98
-    area = [read_mask(p).sum() for p in (made.out / "given/masks/000000.png", synthetic_capture / "gt/masks/000000.png")]
+    assert (
+        np.nanmax(np.abs(disparity - out_rig.fx * out_rig.baseline_m / z)) < 0.06
+        and np.isfinite(disparity).mean() > 0.98
+    )
+    area = [
+        read_mask(p).sum() for p in (made.out / "given/masks/000000.png", synthetic_capture / "gt/masks/000000.png")
+    ]
     assert area[0] * (rig.fx / out_rig.fx) ** 2 == pytest.approx(area[1], rel=0.06)
 
 
@@ -91,15 +103,24 @@ def test_box_hull_holds_every_raw_pixel_of_the_box(synthetic_capture, rectify, t
 def test_points_and_no_prompt(capture, rectify):
     (capture / "prompt.json").write_text(json.dumps({"frame": 1, "points": [[200, 150, 1], [10, 10, 0]]}))
     made = rectify(capture)
-    assert json.loads((made.out / "prompt.json").read_text()) == {"frame": 1, "points": [[200.0, 150.0, 1], [10.0, 10.0, 0]]}
+    assert json.loads((made.out / "prompt.json").read_text()) == {
+        "frame": 1,
+        "points": [[200.0, 150.0, 1], [10.0, 10.0, 0]],
+    }
     (capture / "prompt.json").unlink()
     made = rectify(capture)
-    assert json.loads((made.out / "prompt.json").read_text()) == {} and any("no prompt" in w for w in made.report.warnings)
+    assert json.loads((made.out / "prompt.json").read_text()) == {} and any(
+        "no prompt" in w for w in made.report.warnings
+    )
 
 
-@pytest.mark.parametrize("files, message", [
-    ({"masks/000001.png": (200, 150)}, r"masks/000001\.png is 200x150 px; the left pictures are 400x300"),
-    ({"masks/000099.png": (400, 300)}, "none of the 1 files of masks/ belongs")])
+@pytest.mark.parametrize(
+    "files, message",
+    [
+        ({"masks/000001.png": (200, 150)}, r"masks/000001\.png is 200x150 px; the left pictures are 400x300"),
+        ({"masks/000099.png": (400, 300)}, "none of the 1 files of masks/ belongs"),
+    ],
+)
 def test_foreign_masks_are_refused(capture, rectify, files, message):
     (capture / "masks").mkdir()
     for name, (w, h) in files.items():

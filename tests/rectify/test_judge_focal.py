@@ -18,7 +18,7 @@ def _K(f):
 def _views(turn_deg, count=3, noise=0.2):
     rng = np.random.default_rng(0)
     points = rng.uniform([-0.15, -0.12, 0.45], [0.15, 0.12, 0.75], (120, 3))
-    names = np.eye(120, 128, dtype=np.float32)                          # a descriptor of its own for each point
+    names = np.eye(120, 128, dtype=np.float32)  # a descriptor of its own for each point
     out = []
     for k in range(count + 1):
         turn = np.array([0.02 * k, np.radians(turn_deg) * k, 0.0])
@@ -26,7 +26,9 @@ def _views(turn_deg, count=3, noise=0.2):
             turn *= 0
         moved = (points - [0, 0, 0.6]) @ cv2.Rodrigues(turn)[0].T + [0.01 * k * (turn_deg > 0), 0, 0.6]
         eyes = [moved - [b, 0, 0] for b in (0.0, 0.06)]
-        out.append([((x[:, :2] / x[:, 2:] * TRUE_PX + [320, 240] + rng.normal(0, noise, (120, 2))), names) for x in eyes])
+        out.append(
+            [((x[:, :2] / x[:, 2:] * TRUE_PX + [320, 240] + rng.normal(0, noise, (120, 2))), names) for x in eyes]
+        )
     return [(*out[k], out[k + 1][0]) for k in range(count)]
 
 

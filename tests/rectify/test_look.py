@@ -23,11 +23,24 @@ def test_a_good_capture_is_fine_and_nothing_is_changed(capture, capsys):
     before = capture_ref(capture).fingerprint
     assert main(["check", str(capture)]) == 0
     said = capsys.readouterr().out
-    for words in ("8 pairs by the number", "left000000.jpg + right000000.jpg", "rectified, 400x300 px, baseline 63.00 mm",
-                  "44 degrees wide", "box_xyxy", "over ", "px off", "what was matched lies 0.3", "nothing odd"):
+    for words in (
+        "8 pairs by the number",
+        "left000000.jpg + right000000.jpg",
+        "rectified, 400x300 px, baseline 63.00 mm",
+        "44 degrees wide",
+        "box_xyxy",
+        "over ",
+        "px off",
+        "what was matched lies 0.3",
+        "nothing odd",
+    ):
         assert words in said
     assert capture_ref(capture).fingerprint == before and sorted(p.name for p in capture.iterdir()) == [
-        "calibration.json", "left", "prompt.json", "right"]
+        "calibration.json",
+        "left",
+        "prompt.json",
+        "right",
+    ]
 
 
 def test_as_json_with_an_odd_pairing(capture, capsys):
@@ -75,7 +88,9 @@ def test_a_calibration_of_another_zoom_and_masks(synthetic_capture, scale, tmp_p
 
 
 def test_long_videos_are_sampled(capture):
-    pairs = [cv2.hconcat([cv2.imread(str(capture / f"{s}/{s}{k:06d}.jpg")) for s in ("left", "right")]) for k in range(8)]
+    pairs = [
+        cv2.hconcat([cv2.imread(str(capture / f"{s}/{s}{k:06d}.jpg")) for s in ("left", "right")]) for k in range(8)
+    ]
     for side in ("left", "right"):
         for path in (capture / side).iterdir():
             path.unlink()
@@ -89,9 +104,22 @@ def test_long_videos_are_sampled(capture):
 
 
 def test_a_run_tells_it_first(capture, tmp_path):
-    command = [sys.executable, "-m", "flows.cli", "--verbose", "reconstruct", str(capture), "--out", str(tmp_path / "out"),
-               "--until", "rectify", "--no-prefect"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "TWIN_STORE": str(tmp_path / "store")})
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "--verbose",
+        "reconstruct",
+        str(capture),
+        "--out",
+        str(tmp_path / "out"),
+        "--until",
+        "rectify",
+        "--no-prefect",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "TWIN_STORE": str(tmp_path / "store")}
+    )
     lines = done.stderr.splitlines()
     told = next(k for k, line in enumerate(lines) if "capture: calibration" in line)
     assert told < next(k for k, line in enumerate(lines) if "rectify: computing" in line)

@@ -55,7 +55,10 @@ def write_depth(capture: Path, per_metre: float, dtype: type = np.uint16) -> Non
     (capture / "depth").mkdir()
     for k in range(16):
         z = rig.depth_from_disparity(read_disparity(capture / f"gt/disparity/{k:06d}.png"))
-        cv2.imwrite(str(capture / f"depth/{k:06d}.png"), np.nan_to_num(np.rint(per_metre * z)).clip(0, np.iinfo(dtype).max).astype(dtype))
+        cv2.imwrite(
+            str(capture / f"depth/{k:06d}.png"),
+            np.nan_to_num(np.rint(per_metre * z)).clip(0, np.iinfo(dtype).max).astype(dtype),
+        )
 
 
 def said(capture: Path) -> str:

@@ -22,7 +22,9 @@ def _number(paths, numbers):
 def _pairs(made, true, partners):
     """Every usable frame's right picture is the one of its moment."""
     for k, j in partners.items():
-        assert (read_rgb(made.out / "pairs" / made.rows[k]["right"]) == read_rgb(true / f"right/right{j:06d}.jpg")).all()
+        assert (
+            read_rgb(made.out / "pairs" / made.rows[k]["right"]) == read_rgb(true / f"right/right{j:06d}.jpg")
+        ).all()
 
 
 def test_two_places_apart(capture, rectify, synthetic_capture):
@@ -45,7 +47,9 @@ def test_a_dropped_picture_is_named(capture, rectify, synthetic_capture):
 def test_videos_that_begin_apart(capture, rectify):
     for side, first in (("left", 0), ("right", 1)):
         pictures = [cv2.imread(str(p)) for p in sorted((capture / side).iterdir())][first:]
-        out = cv2.VideoWriter(str(capture / f"{side}.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, pictures[0].shape[1::-1])
+        out = cv2.VideoWriter(
+            str(capture / f"{side}.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, pictures[0].shape[1::-1]
+        )
         for picture in pictures:
             out.write(picture)
         out.release()
@@ -56,9 +60,16 @@ def test_videos_that_begin_apart(capture, rectify):
     assert made.report.metrics["row_spread_after_px"] < 0.5
 
 
-@pytest.mark.parametrize(("steps", "partners"), [
-    (((0, 0),), [0, 1, 2, 3]), (((0, 1),), [1, 2, 3, 4]), (((0, -1),), [None, 0, 1, 2]),
-    (((0, 0), (2, -1)), [0, 1, None, 2]), (((0, 0), (2, 1)), [0, 1, 3, 4])])
+@pytest.mark.parametrize(
+    ("steps", "partners"),
+    [
+        (((0, 0),), [0, 1, 2, 3]),
+        (((0, 1),), [1, 2, 3, 4]),
+        (((0, -1),), [None, 0, 1, 2]),
+        (((0, 0), (2, -1)), [0, 1, None, 2]),
+        (((0, 0), (2, 1)), [0, 1, 3, 4]),
+    ],
+)
 def test_partners_of_a_shift(steps, partners):
     shift = Shift(steps)
     assert [shift.partner(k) for k in range(4)] == partners

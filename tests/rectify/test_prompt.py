@@ -13,8 +13,12 @@ from stages.core.images import read_mask
 from stages.core.object_prompt import map_prompt, move_to_usable
 from tests.rectify.raw_capture import LEFT_TURN, _maps, make_raw
 
-WHOLE = {"frame": 1, "box_xyxy": [100, 60, 300, 250], "points": [[200, 150, 1], [10, 10, 0]],
-         "corrections": [{"frame": 4, "points": [[20, 30, 0]]}, {"frame": 6, "mask": "six.png"}]}
+WHOLE = {
+    "frame": 1,
+    "box_xyxy": [100, 60, 300, 250],
+    "points": [[200, 150, 1], [10, 10, 0]],
+    "corrections": [{"frame": 4, "points": [[20, 30, 0]]}, {"frame": 6, "mask": "six.png"}],
+}
 
 
 def ask(capture, prompt, masks=("six.png",)) -> None:
@@ -63,15 +67,25 @@ def test_another_mask_is_another_capture(capture):
     assert capture_ref(capture).fingerprint != before
 
 
-@pytest.mark.parametrize(("prompt", "message"), [
-    ({"frame": 0, "mask": "none.png"}, r"names the mask none\.png, which is not in .* prompt/"),
-    ({"frame": 0, "mask": "six.png", "points": [[1, 2, 1]]}, "a mask says it all"),
-    ({"corrections": [{"frame": 1, "points": [[1, 2, 0]]}]}, "says nowhere what the object is"),
-    ({"box_xyxy": [9, 9, 90, 90], "corrections": [{"frame": 1}]}, "correction of frame 1 says nothing"),
-    ({"box_xyxy": [9, 9, 90, 90], "corrections": [{"frame": 0, "points": [[1, 2, 0]]}]}, "speaks of frame 0 twice"),
-    ({"box_xyxy": [9, 9, 90, 90], "corrections": [{"frame": 8, "points": [[1, 2, 0]]}]}, "capture has frames 0 to 7"),
-    ({"box_xyxy": [9, 9, 90, 90], "corrections": [{"frame": 3, "points": [[401, 2, 0]]}]}, "lie outside the 400x300"),
-    ({"points": [[9, 9, 0]]}, "mark no object")])
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ({"frame": 0, "mask": "none.png"}, r"names the mask none\.png, which is not in .* prompt/"),
+        ({"frame": 0, "mask": "six.png", "points": [[1, 2, 1]]}, "a mask says it all"),
+        ({"corrections": [{"frame": 1, "points": [[1, 2, 0]]}]}, "says nowhere what the object is"),
+        ({"box_xyxy": [9, 9, 90, 90], "corrections": [{"frame": 1}]}, "correction of frame 1 says nothing"),
+        ({"box_xyxy": [9, 9, 90, 90], "corrections": [{"frame": 0, "points": [[1, 2, 0]]}]}, "speaks of frame 0 twice"),
+        (
+            {"box_xyxy": [9, 9, 90, 90], "corrections": [{"frame": 8, "points": [[1, 2, 0]]}]},
+            "capture has frames 0 to 7",
+        ),
+        (
+            {"box_xyxy": [9, 9, 90, 90], "corrections": [{"frame": 3, "points": [[401, 2, 0]]}]},
+            "lie outside the 400x300",
+        ),
+        ({"points": [[9, 9, 0]]}, "mark no object"),
+    ],
+)
 def test_what_cannot_be_meant_is_refused(capture, rectify, prompt, message):
     ask(capture, prompt)
     with pytest.raises(CaptureError, match=message):

@@ -19,9 +19,16 @@ def _names(*names):
 
 
 def test_pairs_by_number_over_gaps_and_any_start():
-    pairs, _ = pair_files(_names("l5.png", "l7.png", "l9.png", "l10.png"), _names("r05.jpg", "r07.jpg", "r08.jpg", "r10.jpg"))
+    pairs, _ = pair_files(
+        _names("l5.png", "l7.png", "l9.png", "l10.png"), _names("r05.jpg", "r07.jpg", "r08.jpg", "r10.jpg")
+    )
     assert [(a and a.name, b and b.name) for a, b in pairs] == [
-        ("l5.png", "r05.jpg"), ("l7.png", "r07.jpg"), (None, "r08.jpg"), ("l9.png", None), ("l10.png", "r10.jpg")]
+        ("l5.png", "r05.jpg"),
+        ("l7.png", "r07.jpg"),
+        (None, "r08.jpg"),
+        ("l9.png", None),
+        ("l10.png", "r10.jpg"),
+    ]
 
 
 def test_pairs_by_order_without_distinct_numbers():
@@ -38,15 +45,22 @@ def _paired(left, right):
 
 def test_times_in_seconds_are_one_number():
     names = [f"{1305031102.175304 + 0.331 * k:.6f}.png" for k in range(12)]
-    assert len({n[-10:] for n in names}) == 12 and sorted(names, key=lambda n: n[-10:]) != names     # the fraction alone misleads
+    assert (
+        len({n[-10:] for n in names}) == 12 and sorted(names, key=lambda n: n[-10:]) != names
+    )  # the fraction alone misleads
     assert _paired(names[::-1], names) == ([(n, n) for n in names], [])
     short = ["1305031102.5.png", "1305031102.75.png", "1305031103.25.png"]
     assert _paired(short, short)[0] == [(n, n) for n in short]
 
 
 def test_a_second_picture_of_one_number_comes_after_the_first():
-    names = ["IMG_20240501_101504.jpg", "IMG_20240501_101505.jpg", "IMG_20240501_101505 (1).jpg", "IMG_20240501_101505 (2).jpg",
-             "IMG_20240501_101506.jpg"]
+    names = [
+        "IMG_20240501_101504.jpg",
+        "IMG_20240501_101505.jpg",
+        "IMG_20240501_101505 (1).jpg",
+        "IMG_20240501_101505 (2).jpg",
+        "IMG_20240501_101506.jpg",
+    ]
     assert _paired(sorted(names), names)[0] == [(n, n) for n in names]
 
 
@@ -79,7 +93,7 @@ def test_truncated_pictures_are_found(tmp_path, suffix):
     data = cv2.imencode(suffix, rng.integers(0, 255, (64, 96, 3), np.uint8))[1].tobytes()
     assert not is_truncated(data) and is_truncated(data[:-40])
     path = tmp_path / f"x{suffix}"
-    path.write_bytes(data[:len(data) // 2])
+    path.write_bytes(data[: len(data) // 2])
     with pytest.raises(CaptureError, match="truncated"):
         decode(path)
     path.write_bytes(b"no picture")
@@ -112,7 +126,10 @@ def _write_video(path, frames, rate=10.0):
 
 
 def _levels(reader, wanted=lambda frame: True):
-    return [(p.frame, *(None if s is None else int(s.pixels()[10, 30].mean()) for s in (p.left, p.right))) for p in reader.stream(wanted)]
+    return [
+        (p.frame, *(None if s is None else int(s.pixels()[10, 30].mean()) for s in (p.left, p.right)))
+        for p in reader.stream(wanted)
+    ]
 
 
 def test_two_videos_pair_by_index_and_a_short_side_leaves_missing_pairs(tmp_path):
@@ -130,7 +147,7 @@ def test_only_wanted_frames_are_converted_and_ids_stay(tmp_path):
         _write_video(tmp_path / f"{side}.mp4", frames)
     reader = VideoPairReader(tmp_path / "left.mp4", tmp_path / "right.mp4")
     assert [f[0] for f in _levels(reader, {1, 4}.__contains__)] == [1, 4]
-    assert [f[0] for f in _levels(reader)] == list(range(6))          # may be streamed again
+    assert [f[0] for f in _levels(reader)] == list(range(6))  # may be streamed again
 
 
 def test_side_by_side_video_is_split_left_first(tmp_path):

@@ -23,7 +23,14 @@ def _sides(capture):
 def _opencv(path, K, baseline_m):
     storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
     T = np.array([[-baseline_m], [0], [0]])
-    for key, value in {"M1": K, "D1": np.zeros((1, 5)), "M2": K, "D2": np.zeros((1, 5)), "R": np.eye(3), "T": T}.items():
+    for key, value in {
+        "M1": K,
+        "D1": np.zeros((1, 5)),
+        "M2": K,
+        "D2": np.zeros((1, 5)),
+        "R": np.eye(3),
+        "T": T,
+    }.items():
         storage.write(key, value)
     storage.release()
 
@@ -57,7 +64,10 @@ def test_a_right_camera_that_counts_from_one_is_found_out(capture, rectify, synt
     assert any("each left picture fits the right one after its partner" in w for w in made.report.warnings)
     assert made.report.frames == {"ok": 8} and abs(made.report.metrics["row_offset_before_px"]) < 0.1
     for k in range(8):
-        assert (read_rgb(made.out / "pairs" / made.rows[k]["right"]) == read_rgb(synthetic_capture / f"right/right{k:06d}.jpg")).all()
+        assert (
+            read_rgb(made.out / "pairs" / made.rows[k]["right"])
+            == read_rgb(synthetic_capture / f"right/right{k:06d}.jpg")
+        ).all()
 
 
 def test_a_right_camera_that_repeats_a_picture_loses_that_frame(capture, rectify):
@@ -77,7 +87,24 @@ def test_an_order_that_no_time_can_have_is_mentioned(synthetic_capture, rectify,
     capture = tmp_path / "capture"
     shutil.copytree(synthetic_capture, capture, ignore=shutil.ignore_patterns("gt"))
     assert not any("ordered" in w for w in rectify(capture).report.warnings)
-    names = ["9f3c", "04de", "b771", "5a20", "e8b1", "2c96", "d03f", "71aa", "38c5", "c6f4", "1be7", "a952", "60d8", "f41b", "8e0c", "4d73"]
+    names = [
+        "9f3c",
+        "04de",
+        "b771",
+        "5a20",
+        "e8b1",
+        "2c96",
+        "d03f",
+        "71aa",
+        "38c5",
+        "c6f4",
+        "1be7",
+        "a952",
+        "60d8",
+        "f41b",
+        "8e0c",
+        "4d73",
+    ]
     for side in _sides(capture):
         for path, name in zip(side, names, strict=True):
             path.rename(path.with_name(f"{name}x.jpg"))
@@ -172,7 +199,10 @@ def test_over_under_video_is_read_and_one_upright_view_is_refused(capture, recti
     pairs = _joined(capture, np.vstack)
     _video(capture / "stereo.mp4", pairs)
     made = rectify(capture, select="all")
-    assert any("read as over-under" in w for w in made.report.warnings) and abs(made.report.metrics["row_offset_before_px"]) < 0.2
+    assert (
+        any("read as over-under" in w for w in made.report.warnings)
+        and abs(made.report.metrics["row_offset_before_px"]) < 0.2
+    )
     assert np.abs(_left(made, 1) - read_rgb(synthetic_capture / "left/left000001.jpg")).mean() < 8
     _video(capture / "stereo.mp4", [cv2.rotate(p[:300], cv2.ROTATE_90_CLOCKWISE) for p in pairs])
     with pytest.raises(CaptureError, match="higher than wide and its upper and lower half do not match"):
@@ -182,7 +212,7 @@ def test_over_under_video_is_read_and_one_upright_view_is_refused(capture, recti
 def test_a_cut_video_says_how_much_is_missing(capture, rectify):
     _video(capture / "stereo.avi", [p for p in _joined(capture, np.hstack) for _ in range(3)], "MJPG")
     whole = (capture / "stereo.avi").read_bytes()
-    (capture / "stereo.avi").write_bytes(whole[:len(whole) // 2])
+    (capture / "stereo.avi").write_bytes(whole[: len(whole) // 2])
     made = rectify(capture)
     assert any("header speaks of 24 frames" in w and "recording was cut" in w for w in made.report.warnings)
 
@@ -193,10 +223,21 @@ def test_transposed_rotation_is_refused(capture, rectify):
     K, w, h = np.array(data["K"]).reshape(3, 3), 400, 300
     u, v = np.meshgrid(np.arange(w, dtype=float), np.arange(h, dtype=float))
     for side, turn in zip(_sides(capture), turns, strict=True):
-        to = cv2.undistortPoints(np.stack([u.ravel(), v.ravel()], 1)[:, None], K, None, R=turn, P=K)[:, 0].astype(np.float32)
+        to = cv2.undistortPoints(np.stack([u.ravel(), v.ravel()], 1)[:, None], K, None, R=turn, P=K)[:, 0].astype(
+            np.float32
+        )
         for p in side:
-            cv2.imwrite(str(p), cv2.remap(cv2.imread(str(p)), to[:, 0].reshape(h, w), to[:, 1].reshape(h, w), cv2.INTER_CUBIC,
-                                          borderMode=cv2.BORDER_REPLICATE), [cv2.IMWRITE_JPEG_QUALITY, 98])
+            cv2.imwrite(
+                str(p),
+                cv2.remap(
+                    cv2.imread(str(p)),
+                    to[:, 0].reshape(h, w),
+                    to[:, 1].reshape(h, w),
+                    cv2.INTER_CUBIC,
+                    borderMode=cv2.BORDER_REPLICATE,
+                ),
+                [cv2.IMWRITE_JPEG_QUALITY, 98],
+            )
     R, t = turns[1].T @ turns[0], turns[1].T @ np.array([-data["baseline_m"], 0, 0])
     eye = {"K": K.ravel().tolist(), "distortion": []}
     for given in (R, R.T):

@@ -31,7 +31,9 @@ def test_masks_numbered_from_one_go_by_order(capture, rectify, synthetic_capture
     made = rectify(capture)
     assert any("masks/ is numbered from 1, the frames from 0" in w for w in made.report.warnings)
     for k in (0, 7):
-        assert (read_mask(made.out / f"given/masks/{k:06d}.png") == read_mask(synthetic_capture / f"gt/masks/{k:06d}.png")).all()
+        assert (
+            read_mask(made.out / f"given/masks/{k:06d}.png") == read_mask(synthetic_capture / f"gt/masks/{k:06d}.png")
+        ).all()
 
 
 def test_inverted_masks_are_refused(capture, rectify, synthetic_capture):
@@ -61,9 +63,14 @@ def test_masks_of_another_width_are_mentioned(capture, rectify, synthetic_captur
     assert len(said) == 1 and f"masks/ look {words}" in said[0]
 
 
-@pytest.mark.parametrize(("change", "words"), [(lambda m, k: m[:, ::-1], "clearly better mirrored"),
-                                               (lambda m, k: np.roll(m, -90, 1), r"further right and \d px further"),
-                                               (lambda m, k: m * (k > 3), "of the 8 masks looked at are empty: frames 0-3")])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m, k: m[:, ::-1], "clearly better mirrored"),
+        (lambda m, k: np.roll(m, -90, 1), r"further right and \d px further"),
+        (lambda m, k: m * (k > 3), "of the 8 masks looked at are empty: frames 0-3"),
+    ],
+)
 def test_mirrored_and_empty_masks_are_mentioned(capture, rectify, synthetic_capture, change, words):
     (capture / "masks").mkdir()
     for k in range(8):

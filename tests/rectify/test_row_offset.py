@@ -36,8 +36,14 @@ def test_median_and_spread_ignore_wrong_matches():
     assert found.matches > 1300 and found.median_px == pytest.approx(-0.8, abs=0.06) and 0.1 < found.spread_px < 0.35
 
 
-@pytest.mark.parametrize("truth, model", [(_turn(pitch=0.0015), "pitch"), (_turn(pitch=-0.001, roll=0.002), "turn"),
-                                          (_turn(pitch=0.001, yaw=-0.006, roll=0.001, zoom=0.002), "full")])
+@pytest.mark.parametrize(
+    "truth, model",
+    [
+        (_turn(pitch=0.0015), "pitch"),
+        (_turn(pitch=-0.001, roll=0.002), "turn"),
+        (_turn(pitch=0.001, yaw=-0.006, roll=0.001, zoom=0.002), "full"),
+    ],
+)
 def test_the_simplest_sufficient_model_is_chosen(truth, model):
     m = plausible(_matches(truth), 720)
     change, chosen = fit_right_camera(m, "auto")

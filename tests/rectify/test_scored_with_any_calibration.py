@@ -25,7 +25,9 @@ def middlebury(folder, rig):
 
 def nvidia(folder, rig):
     k = [float(x) for x in rig.K.ravel()]
-    (folder / "calibration.yaml").write_text(f"camera_config:\n  intrinsic: {k}\nfoundation_stereo:\n  baseline: {rig.baseline_m}\n")
+    (folder / "calibration.yaml").write_text(
+        f"camera_config:\n  intrinsic: {k}\nfoundation_stereo:\n  baseline: {rig.baseline_m}\n"
+    )
 
 
 def opencv_pair(folder, rig):

@@ -57,7 +57,9 @@ def test_raw_capture_keeps_depth_and_sampling(synthetic_capture, rectify, tmp_pa
     raw, c = make_raw(synthetic_capture, tmp_path / "raw")
     made = rectify(raw)
     rig, source = Rig.load(made.out / "rig.json"), Rig.load(synthetic_capture / "calibration.json")
-    assert rig.fx == pytest.approx(np.mean([c.left.K[0, 0], c.right.K[0, 0]])) and rig.baseline_m == pytest.approx(source.baseline_m)
+    assert rig.fx == pytest.approx(np.mean([c.left.K[0, 0], c.right.K[0, 0]])) and rig.baseline_m == pytest.approx(
+        source.baseline_m
+    )
     assert np.abs(np.median(_row_error(made.out))) < 0.03
     assert made.report.metrics["row_correction"] == "none"
     _check_ranges(made.out, rig, source, synthetic_capture, c)
@@ -87,7 +89,7 @@ def test_a_turned_right_camera_is_found_and_corrected(synthetic_capture, rectify
     assert abs(m["row_offset_before_px"]) > 0.4 and abs(m["row_offset_after_px"]) < 0.03
     assert m["row_correction"] == model and any("missed each other" in w for w in made.report.warnings)
     e = _row_error(made.out)
-    assert abs(np.median(e)) < 0.06 and 1.4826 * np.median(np.abs(e)) < 0.6       # a few hundred matches on 400x300 px
+    assert abs(np.median(e)) < 0.06 and 1.4826 * np.median(np.abs(e)) < 0.6  # a few hundred matches on 400x300 px
 
 
 def test_small_offset_of_a_rectified_capture_changes_the_right_view_only(capture, rectify):
@@ -108,7 +110,9 @@ def test_large_row_offset_is_refused(capture, rectify):
 def _shift_right(capture: Path, rows: float) -> None:
     for p in (capture / "right").iterdir():
         image = cv2.imread(str(p))
-        moved = cv2.warpAffine(image, np.array([[1, 0, 0], [0, 1, rows]], float), image.shape[1::-1], flags=cv2.INTER_CUBIC)
+        moved = cv2.warpAffine(
+            image, np.array([[1, 0, 0], [0, 1, rows]], float), image.shape[1::-1], flags=cv2.INTER_CUBIC
+        )
         cv2.imwrite(str(p.with_suffix(".png")), moved)
         p.unlink()
 
@@ -120,10 +124,13 @@ def test_disparity_at_infinity_of_middlebury_is_taken_up(capture, rectify, synth
     K1 = f"[{rig.fx} 0 {rig.cx + 12.5}; 0 {rig.fy} {rig.cy}; 0 0 1]"
     size = f"width={rig.width}\nheight={rig.height}"
     (capture / "calib.txt").write_text(f"cam0={K}\ncam1={K1}\ndoffs=12.5\nbaseline={rig.baseline_m * 1e3}\n{size}\n")
-    for p in (capture / "right").iterdir():          # a right camera whose pixels lie 12.5 px further right
+    for p in (capture / "right").iterdir():  # a right camera whose pixels lie 12.5 px further right
         image = cv2.imread(str(p))
         move = np.array([[1, 0, 12.5], [0, 1, 0]], float)
-        cv2.imwrite(str(p), cv2.warpAffine(image, move, image.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
+        cv2.imwrite(
+            str(p),
+            cv2.warpAffine(image, move, image.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),
+        )
     made = rectify(capture)
     after = cv2.imread(str(made.out / "pairs" / made.rows[2]["right"])).astype(float)
     before = cv2.imread(str(synthetic_capture / "right/right000002.jpg")).astype(float)

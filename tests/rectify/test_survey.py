@@ -14,7 +14,9 @@ from stages.rectify.survey import Choice, select, survey
 
 
 def _rows(motion, sharp=None):
-    return [FrameFigures(k, f"f{k}", sharpness=1.0 if sharp is None else sharp[k], motion=m) for k, m in enumerate(motion)]
+    return [
+        FrameFigures(k, f"f{k}", sharpness=1.0 if sharp is None else sharp[k], motion=m) for k, m in enumerate(motion)
+    ]
 
 
 def _used(rows):
@@ -110,7 +112,7 @@ def test_memory_does_not_grow_with_the_number_of_frames():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert len(rows) == count
-    assert peaks[1] < peaks[0] + 3_000_000          # one 400x300 pair is 0.7 MB, and some more or less are in flight
+    assert peaks[1] < peaks[0] + 3_000_000  # one 400x300 pair is 0.7 MB, and some more or less are in flight
 
 
 def test_many_slow_frames_are_mentioned():

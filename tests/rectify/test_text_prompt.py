@@ -77,13 +77,17 @@ def capture(synthetic_capture, tmp_path) -> Path:
 
 def test_words_become_a_box_before_anything_else(weights, capture, tmp_path):
     config = STAGE.Config(text="ball")
-    result = run_stage(STAGE, {"capture": capture_ref(capture)}, config, Store(tmp_path / "store"), StageContext(threads=1))
+    result = run_stage(
+        STAGE, {"capture": capture_ref(capture)}, config, Store(tmp_path / "store"), StageContext(threads=1)
+    )
     report, out = result.manifest["report"], result.refs["prompt.json"].path.parent
     prompt = json.loads((out / "prompt.json").read_text())
     picture = cv2.cvtColor(cv2.imread(str(capture / "left/left000002.jpg")), cv2.COLOR_BGR2RGB)
     _, box, _ = text_prompt.with_box({"frame": 2, "text": "ball"}, picture, text_prompt.load_detector())
     assert prompt["frame"] == 2 and "text" not in prompt and np.allclose(prompt["box_xyxy"], box.xyxy, atol=1.5)
-    assert "'ball' is taken to be in x " in report["metrics"]["object_by_words"] and (out / text_prompt.PICTURE).is_file()
+    assert (
+        "'ball' is taken to be in x " in report["metrics"]["object_by_words"] and (out / text_prompt.PICTURE).is_file()
+    )
     assert any(path == text_prompt.PICTURE and "frame 2" in caption for caption, path in report["pictures"])
     found = look(Reconstruction(capture=str(capture), out=str(tmp_path / "twin")))
     assert any("'ball' is taken to be in x " in line for line in found.lines()) and found.refused is None
@@ -92,7 +96,13 @@ def test_words_become_a_box_before_anything_else(weights, capture, tmp_path):
 def test_a_depth_cameras_capture_takes_words_too(weights, synthetic_capture, tmp_path):
     folder = write_rgbd(synthetic_capture, tmp_path / "thing", frames=3)
     (folder / "prompt.json").unlink()
-    result = run_stage(RGBD, {"capture": capture_ref(folder)}, RGBD.Config(text="ball"), Store(tmp_path / "store"), StageContext(threads=1))
+    result = run_stage(
+        RGBD,
+        {"capture": capture_ref(folder)},
+        RGBD.Config(text="ball"),
+        Store(tmp_path / "store"),
+        StageContext(threads=1),
+    )
     prompt = json.loads(result.refs["prompt.json"].path.read_text())
     assert prompt["frame"] == 0 and len(prompt["box_xyxy"]) == 4
     assert any(path == text_prompt.PICTURE for _, path in result.manifest["report"]["pictures"])
@@ -109,7 +119,7 @@ def test_weights_decide_the_result_and_a_run_asks_for_them_before_work(weights, 
     assert with_these != fingerprint_of(STAGE, inputs, STAGE.Config(text="red ball"))
     monkeypatch.setenv("TWIN_WEIGHTS", str(tmp_path / "none"))
     with pytest.raises(WeightsError, match="owlv2-base are not on this machine") as e:
-        STAGE.check(inputs, STAGE.Config())                       # the words of prompt.json alone
+        STAGE.check(inputs, STAGE.Config())  # the words of prompt.json alone
     assert "twin weights fetch owlv2-base" in e.value.advice
     refused = look(request, pictures=False).refused
     assert refused is not None and "owlv2-base" in refused[0]
@@ -119,12 +129,17 @@ def test_boxes_are_those_of_the_librarys_own_reading(weights):
     """Its post-processing on the same output; the picture is not square, so it was filled up below."""
     import torch
 
-    detect, picture = text_prompt.load_detector(), np.random.default_rng(0).integers(0, 255, (60, 150, 3), dtype=np.uint8)
+    detect, picture = (
+        text_prompt.load_detector(),
+        np.random.default_rng(0).integers(0, 255, (60, 150, 3), dtype=np.uint8),
+    )
     mine = detect(picture, "ball")
     text = detect._tokenizer(["a photo of a ball"], padding="max_length", max_length=16, return_tensors="pt")
     pixels = detect._prepare(images=picture, return_tensors="pt")["pixel_values"]
     with torch.inference_mode():
-        output = detect._network(input_ids=text["input_ids"], attention_mask=text["attention_mask"], pixel_values=pixels)
+        output = detect._network(
+            input_ids=text["input_ids"], attention_mask=text["attention_mask"], pixel_values=pixels
+        )
     theirs = detect._prepare.post_process_object_detection(output, threshold=0.0, target_sizes=[(60, 150)])[0]
     best = int(theirs["scores"].argmax())
     assert len(mine) == 20 and mine[0].score == pytest.approx(float(theirs["scores"][best]), abs=1e-5)
@@ -136,7 +151,9 @@ def test_words_are_cut_as_clip_does(files):
 
     tokenizer = tokenizer_of(files / "merges.txt")
     start, end = 512 + len(MERGES), 513 + len(MERGES)
-    assert tokenizer(["Ball"])["input_ids"][0] == [start, 514, end], "three merges make one word of it, in small letters"
+    assert tokenizer(["Ball"])["input_ids"][0] == [start, 514, end], (
+        "three merges make one word of it, in small letters"
+    )
     assert tokenizer(["of"])["input_ids"][0] == [start, 515, end]
     assert tokenizer(["of"], padding="max_length", max_length=5)["input_ids"][0][3:] == [0, 0]
 
@@ -144,11 +161,21 @@ def test_words_are_cut_as_clip_does(files):
 def test_what_the_detector_says_is_weighed():
     picture = np.zeros((100, 200, 3), np.uint8)
     prompt = {"frame": 0, "text": "cup", "corrections": [{"frame": 3, "points": [[1, 2, 0]]}]}
-    found, box, warning = text_prompt.with_box(prompt, picture, lambda *_: [Box(0.2, (-5, 10, 50, 120)), Box(0.1, (100, 0, 150, 50))])
-    assert found == {"frame": 0, "box_xyxy": [0, 10, 50, 99], "corrections": prompt["corrections"]} and box.score == 0.2 and not warning
-    _, _, warning = text_prompt.with_box(prompt, picture, lambda *_: [Box(0.2, (0, 10, 50, 90)), Box(0.19, (100, 0, 150, 50))])
+    found, box, warning = text_prompt.with_box(
+        prompt, picture, lambda *_: [Box(0.2, (-5, 10, 50, 120)), Box(0.1, (100, 0, 150, 50))]
+    )
+    assert (
+        found == {"frame": 0, "box_xyxy": [0, 10, 50, 99], "corrections": prompt["corrections"]}
+        and box.score == 0.2
+        and not warning
+    )
+    _, _, warning = text_prompt.with_box(
+        prompt, picture, lambda *_: [Box(0.2, (0, 10, 50, 90)), Box(0.19, (100, 0, 150, 50))]
+    )
     assert "two things look like 'cup'" in warning and "x 100 to 150" in warning
-    _, _, warning = text_prompt.with_box(prompt, picture, lambda *_: [Box(0.2, (0, 10, 50, 90)), Box(0.19, (2, 12, 50, 90))])
+    _, _, warning = text_prompt.with_box(
+        prompt, picture, lambda *_: [Box(0.2, (0, 10, 50, 90)), Box(0.19, (2, 12, 50, 90))]
+    )
     assert not warning, "the same thing twice"
     for nothing in ([], [Box(0.05, (0, 0, 50, 50))]):
         with pytest.raises(CaptureError, match="no 'cup' is found in the left picture of frame 0"):

@@ -36,7 +36,10 @@ def test_video_gives_one_frame_per_step(capture, rectify, joined):
     made = rectify(capture)
     used = [k for k, r in made.rows.items() if r["status"] == "ok"]
     assert len(made.rows) == 24 and 0 in used and {k // 3 for k in used} == set(range(8)) and len(used) <= 9
-    assert made.rows[used[1]]["left"] == f"left/{used[1]:06d}.png" and (made.out / "pairs" / made.rows[used[1]]["left"]).exists()
+    assert (
+        made.rows[used[1]]["left"] == f"left/{used[1]:06d}.png"
+        and (made.out / "pairs" / made.rows[used[1]]["left"]).exists()
+    )
     assert cv2.imread(str(made.out / "pairs" / made.rows[used[1]]["right"])).shape == (300, 400, 3)
 
 

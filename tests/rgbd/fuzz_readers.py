@@ -18,8 +18,9 @@ from stages.rgbd.reading import open_capture
 _K = [40.0, 0, 15.5, 0, 40.0, 11.5, 0, 0, 1]
 _DEPTH = {"fx": 30, "fy": 30, "ppx": 15, "ppy": 11, "coeffs": [0, 0, 0, 0, 0], "width": 32, "height": 24}
 _BETWEEN = {"rotation": [1, 0, 0, 0, 1, 0, 0, 0, 1], "translation": [0.015, 0, 0]}
-CAMERA = json.dumps({"color": {"K": _K, "distortion": [0.1, 0, 0, 0, 0]}, "depth": _DEPTH, "extrinsics": _BETWEEN,
-                     "depth_scale": 1000}).encode()
+CAMERA = json.dumps(
+    {"color": {"K": _K, "distortion": [0.1, 0, 0, 0, 0]}, "depth": _DEPTH, "extrinsics": _BETWEEN, "depth_scale": 1000}
+).encode()
 OPEN3D = json.dumps({"width": 32, "height": 24, "intrinsic_matrix": np.reshape(_K, (3, 3)).T.ravel().tolist()}).encode()
 K_TXT = b"40 0 15.5\n0 40 11.5\n0 0 1\n"
 LIST = b"1.0 rgb/0.png 1.1 depth/0.png\n2.0 rgb/1.png 2.0 depth/1.png\n"
@@ -48,6 +49,10 @@ def _open(path: Path) -> None:
 
 
 FILES: dict[str, tuple[str, bytes, Callable[[Path], object]]] = {
-    "camera": ("camera.json", CAMERA, _open), "open3d": ("camera_intrinsic.json", OPEN3D, _open), "k": ("cam_K.txt", K_TXT, _open),
-    "list": ("associations.txt", LIST, _open), "array": ("x.npy", _array(), read_raw_depth), "tiff": ("x.tif", _tiff(), read_raw_depth),
+    "camera": ("camera.json", CAMERA, _open),
+    "open3d": ("camera_intrinsic.json", OPEN3D, _open),
+    "k": ("cam_K.txt", K_TXT, _open),
+    "list": ("associations.txt", LIST, _open),
+    "array": ("x.npy", _array(), read_raw_depth),
+    "tiff": ("x.tif", _tiff(), read_raw_depth),
 }

@@ -22,10 +22,14 @@ from stages.rgbd.reading import open_capture
 K = [400.0, 0, 159.5, 0, 400.0, 119.5, 0, 0, 1]
 
 
-def _capture(root: Path, colour: list[str], depth: list[str], camera: dict | None = None, dtype=np.uint16, value=500) -> Path:
+def _capture(
+    root: Path, colour: list[str], depth: list[str], camera: dict | None = None, dtype=np.uint16, value=500
+) -> Path:
     rng = np.random.default_rng(0)
-    for names, make in ((colour, lambda: rng.integers(0, 255, (240, 320, 3)).astype(np.uint8)),
-                        (depth, lambda: np.full((240, 320), value, dtype))):
+    for names, make in (
+        (colour, lambda: rng.integers(0, 255, (240, 320, 3)).astype(np.uint8)),
+        (depth, lambda: np.full((240, 320), value, dtype)),
+    ):
         for name in names:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             if name.endswith(".npy"):
@@ -47,9 +51,15 @@ def test_pairs_of_every_layout(tmp_path):
     lost = _capture(tmp_path / "lost", ["colour/a1.jpg", "colour/a2.jpg"], ["depth/d2.png", "depth/d7.png"])
     assert _pairs(lost) == [("a1.jpg", None), ("a2.jpg", "d2.png")]
     times = [f"rgb/{t}.png" for t in ("1305031102.175304", "1305031102.211214", "1305031102.275326")]
-    tum = _capture(tmp_path / "tum", times, [f"depth/{t}.png" for t in ("1305031102.160407", "1305031102.226738", "1305031102.295279")])
+    tum = _capture(
+        tmp_path / "tum",
+        times,
+        [f"depth/{t}.png" for t in ("1305031102.160407", "1305031102.226738", "1305031102.295279")],
+    )
     assert [d for _, d in _pairs(tum)] == ["1305031102.160407.png", "1305031102.226738.png", "1305031102.295279.png"]
-    (tum / "associations.txt").write_text("# t rgb t depth\n1 rgb/1305031102.175304.png 2 depth/1305031102.226738.png\n")
+    (tum / "associations.txt").write_text(
+        "# t rgb t depth\n1 rgb/1305031102.175304.png 2 depth/1305031102.226738.png\n"
+    )
     assert _pairs(tum) == [("1305031102.175304.png", "1305031102.226738.png")]
     opened = open_capture(find_rgbd(tum), RgbdConfig(intrinsics=(400, 400, 159.5, 119.5)))
     assert opened.units == 5000 and np.nanmedian(opened.depth(0, opened.registering)) == pytest.approx(0.1)
@@ -59,8 +69,12 @@ def test_pairs_of_every_layout(tmp_path):
 
 
 def test_kinds_of_depth_and_their_units(tmp_path):
-    for name, dtype, value, metres in (("depth/0.png", np.uint16, 500, 0.5), ("depth/0.tif", np.float32, 0.5, 0.5),
-                                       ("depth/0.npy", np.float64, 0.5, 0.5), ("depth/0.npy", np.uint16, 500, 0.5)):
+    for name, dtype, value, metres in (
+        ("depth/0.png", np.uint16, 500, 0.5),
+        ("depth/0.tif", np.float32, 0.5, 0.5),
+        ("depth/0.npy", np.float64, 0.5, 0.5),
+        ("depth/0.npy", np.uint16, 500, 0.5),
+    ):
         root = _capture(tmp_path / f"{name[-3:]}{np.dtype(dtype).name}", ["rgb/0.png"], [name], {"K": K}, dtype, value)
         opened = open_capture(find_rgbd(root), RgbdConfig())
         assert np.nanmedian(opened.depth(0, opened.registering)) == pytest.approx(metres, abs=1e-6)
@@ -73,9 +87,11 @@ def test_kinds_of_depth_and_their_units(tmp_path):
 
 def test_lenses_of_every_file(tmp_path):
     columns = np.reshape(K, (3, 3)).T.ravel().tolist()
-    files = {"cam_K.txt": "400 0 159.5\n0 400 119.5\n0 0 1\n",
-             "camera_intrinsic.json": json.dumps({"width": 320, "height": 240, "intrinsic_matrix": columns}),
-             "camera.json": json.dumps({"color": {"fx": 400, "fy": 400, "ppx": 159.5, "ppy": 119.5, "coeffs": [0] * 5}})}
+    files = {
+        "cam_K.txt": "400 0 159.5\n0 400 119.5\n0 0 1\n",
+        "camera_intrinsic.json": json.dumps({"width": 320, "height": 240, "intrinsic_matrix": columns}),
+        "camera.json": json.dumps({"color": {"fx": 400, "fy": 400, "ppx": 159.5, "ppy": 119.5, "coeffs": [0] * 5}}),
+    }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
         assert np.allclose(read_camera(tmp_path / name, None).colour.camera.K.ravel(), K)
@@ -117,8 +133,15 @@ def test_check_knows_the_route(tmp_path, capsys):
     root = _capture(tmp_path / "a", ["rgb/0.png", "rgb/1.png"], ["depth/0.png", "depth/1.png"], {"K": K})
     assert cli.main(["check", str(root)]) == 0
     said = capsys.readouterr().out
-    assert "2 pairs of colour and depth, 320x240 px" in said and "1000 a metre (whole numbers count as millimetres)" in said
-    assert look_at(root, RgbdConfig(depth_scale=50)).odd[0].startswith("with 50 units a metre the middle of the pictures is 10.0 m away")
+    assert (
+        "2 pairs of colour and depth, 320x240 px" in said
+        and "1000 a metre (whole numbers count as millimetres)" in said
+    )
+    assert (
+        look_at(root, RgbdConfig(depth_scale=50))
+        .odd[0]
+        .startswith("with 50 units a metre the middle of the pictures is 10.0 m away")
+    )
     assert cli.main(["check", str(_capture(tmp_path / "b", ["rgb/0.png"], ["depth/0.png"]))]) == 3
     assert "says nothing of its lens" in capsys.readouterr().out
 

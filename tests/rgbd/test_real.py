@@ -26,7 +26,9 @@ TABLE, TOY = [606.0, 606.0, 320.0, 240.0], [616.8676, 617.0631, 319.5701, 233.06
 def test_a_still_camera_and_few_pictures_right_round_are_told_of_the_turntable_route(shared_dir):
     found = look_at(shared_dir / "rgbd/turntable_toy", RgbdConfig(intrinsics=TOY))
     assert found.refused is None and any("--route turntable" in w and "these 6 pictures" in w for w in found.odd)
-    assert look_at(shared_dir / "rgbd/rgbd_table", RgbdConfig(intrinsics=TABLE)).verdict == "fine", "the camera moves round"
+    assert look_at(shared_dir / "rgbd/rgbd_table", RgbdConfig(intrinsics=TABLE)).verdict == "fine", (
+        "the camera moves round"
+    )
 
 
 @pytest.mark.shared
@@ -39,14 +41,19 @@ def test_a_hand_held_depth_camera_is_posed_better_than_by_the_tags_behind(shared
         for k in frames:
             shutil.copyfile(source / name / f"{k:06d}.{end}", capture / name / f"{k:06d}.{end}")
     (capture / "prompt.json").write_text(json.dumps({"frame": 0, "box_xyxy": [193, 242, 340, 370]}))
-    configs = resolve({s.name: s.Config for s in every_stage()}, "preview", overrides=(f"rgbd.intrinsics={json.dumps(TABLE)}",)).stages
+    configs = resolve(
+        {s.name: s.Config for s in every_stage()}, "preview", overrides=(f"rgbd.intrinsics={json.dumps(TABLE)}",)
+    ).stages
     refs = {"capture": capture_ref(capture)}
     for stage in rgbd_stages()[:4]:
         refs |= run_stage(stage, refs, configs[stage.name], Store(tmp_path / "store"), StageContext(threads=2)).refs
     rows = read_poses(refs["poses.json"].path)
     assert [r.status for r in rows] == ["ok"] * len(frames)
     ours = {frames[k]: pose for k, pose in posed(rows).items()}
-    tags = {f["frame"]: np.array(f["object_from_left"]) for f in json.loads((source / "camera_poses_from_tags.json").read_text())["frames"]}
+    tags = {
+        f["frame"]: np.array(f["object_from_left"])
+        for f in json.loads((source / "camera_poses_from_tags.json").read_text())["frames"]
+    }
     pairs = [(0, 9), (9, 18), (3, 12), (12, 24), (0, 24)]
     turned = [rotation_angle(inverse(_between(tags, *p)) @ _between(ours, *p)) for p in pairs]
     assert np.degrees(np.median(turned)) < 1.5
@@ -60,7 +67,9 @@ def _between(poses, a: int, b: int) -> np.ndarray:
 
 def _agreement(source, poses, a: int, b: int) -> tuple[float, float]:
     """Median difference of depth (m), and correlation of grey levels, of frame b drawn into frame a."""
-    depth = [cv2.imread(str(source / f"depth/{k:06d}.png"), cv2.IMREAD_UNCHANGED).astype(np.float32) / 1000 for k in (a, b)]
+    depth = [
+        cv2.imread(str(source / f"depth/{k:06d}.png"), cv2.IMREAD_UNCHANGED).astype(np.float32) / 1000 for k in (a, b)
+    ]
     grey = [cv2.imread(str(source / f"rgb/{k:06d}.jpg"), cv2.IMREAD_GRAYSCALE).astype(np.float32) for k in (a, b)]
     f, _, cx, cy = TABLE
     v, u = np.mgrid[0:480:3, 0:640:3]

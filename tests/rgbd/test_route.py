@@ -54,12 +54,18 @@ def made(folder, tmp_path_factory):
 
 def test_the_stages_of_the_route():
     names = [s.name for s in rgbd_stages()]
-    assert names[:5] == ["rgbd", "masks", "track", "bundle", "surface"] and not {"rectify", "depth", "posed"} & set(names)
+    assert names[:5] == ["rgbd", "masks", "track", "bundle", "surface"] and not {"rectify", "depth", "posed"} & set(
+        names
+    )
 
 
 def test_depth_comes_as_disparity_with_the_sensors_noise(made, folder, synthetic_capture):
     refs, reports = made
-    reader, rig, true_rig = FrameReader.of(refs), Rig.load(refs["rig.json"].path), Rig.load(synthetic_capture / "calibration.json")
+    reader, rig, true_rig = (
+        FrameReader.of(refs),
+        Rig.load(refs["rig.json"].path),
+        Rig.load(synthetic_capture / "calibration.json"),
+    )
     assert not reader.has_right and reader.ids == list(range(16)) and abs(rig.fx - true_rig.fx) < 1e-9
     for k in (0, 7):
         assert (refs["pairs"].path / f"left/{k:06d}.jpg").read_bytes() == (folder / f"rgb/{k:03d}.jpg").read_bytes()
@@ -70,13 +76,19 @@ def test_depth_comes_as_disparity_with_the_sensors_noise(made, folder, synthetic
         error = ((z - true) / sigma)[mask & np.isfinite(z)]
         assert 0.5 < np.median(np.abs(error)) / 0.6745 < 1.3 and np.isfinite(z[mask]).mean() > 0.85
     metrics = reports["rgbd"]["metrics"]
-    assert metrics["depth_units_per_metre"] == 1000 and 0.5 < metrics["noise_measured_mm"] / metrics["noise_expected_mm"] < 1.5
+    assert (
+        metrics["depth_units_per_metre"] == 1000
+        and 0.5 < metrics["noise_measured_mm"] / metrics["noise_expected_mm"] < 1.5
+    )
     assert len(reports["rgbd"]["pictures"]) == 1 and not reports["rgbd"]["warnings"]
 
 
 def test_poses_and_surface_are_true(made, synthetic_capture):
     refs, _ = made
-    found, truth = posed(read_poses(refs["poses_refined.json"].path)), posed(read_poses(synthetic_capture / "gt/poses.json"))
+    found, truth = (
+        posed(read_poses(refs["poses_refined.json"].path)),
+        posed(read_poses(synthetic_capture / "gt/poses.json")),
+    )
     assert len(found) == 16
     true_from_found = truth[0] @ inverse(found[0])
     for k, pose in found.items():
@@ -129,7 +141,7 @@ def test_masks_and_prompt_of_a_bent_lens_are_straightened(synthetic_capture, fol
     raw = cv2.imread(str(root / "masks/000000.png"), 0) > 127
     picture = cv2.imread(str(result.refs["pairs"].path / "left/000000.png"))
     assert picture.shape[1::-1] == (200, 150) and mask.shape == (150, 200)
-    assert 1.0 < 4 * mask.sum() / raw.sum() < 1.15                      # undoing barrel distortion spreads what is off the centre
+    assert 1.0 < 4 * mask.sum() / raw.sum() < 1.15  # undoing barrel distortion spreads what is off the centre
     x0, y0, x1, y1 = json.loads(result.refs["prompt.json"].path.read_text())["box_xyxy"]
     v, u = np.nonzero(mask)
     assert abs(u.min() - x0) < 8 and abs(v.max() - y1) < 8 and x1 > u.max() - 2 and y0 < v.min() + 2

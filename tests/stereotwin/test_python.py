@@ -33,11 +33,19 @@ def test_a_capture_to_its_twin(tmp_path, monkeypatch):
     monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
     absent = 'raise ModuleNotFoundError("No module named \'torch\'", name="torch")'
     (tmp_path / "absent").mkdir()
-    (tmp_path / "absent/torch.py").write_text(absent)                   # the default needs none, in the stages' processes neither
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path / "absent"), os.environ.get("PYTHONPATH")])))
+    (tmp_path / "absent/torch.py").write_text(absent)  # the default needs none, in the stages' processes neither
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path / "absent"), os.environ.get("PYTHONPATH")]))
+    )
     capture, heard = tiny.write_tiny(tiny.render_base(tmp_path / "base"), tmp_path / "cup", seed=1), []
-    settings = {"surface.rounds": 1, "surface.geometry_steps": 30, "texture.size": 256, "physics.colliders": "hull",
-                "package.preview_px": 128, "package.maps": True}
+    settings = {
+        "surface.rounds": 1,
+        "surface.geometry_steps": 30,
+        "texture.size": 256,
+        "physics.colliders": "hull",
+        "package.preview_px": 128,
+        "package.maps": True,
+    }
     tell = lambda stage, done, total, note: heard.append(stage)  # noqa: E731
     twin = stereotwin.reconstruct(capture, tmp_path / "twin", profile="preview", settings=settings, progress=tell)
     assert twin.mesh.vertices.shape[1] == 3 and len(twin.mesh.confidence) == len(twin.mesh.vertices)
@@ -78,8 +86,12 @@ def test_captures_are_written_and_read(tmp_path):
     masks = [np.eye(24, 32, dtype=bool)] * 3
     folder = stereotwin.write_capture(tmp_path / "c", iter(pairs), rig, box=(1, 2, 30, 20), masks=masks)
     again = stereotwin.read_capture(folder)
-    assert len(again) == 3 and all(np.array_equal(a, b) for x, y in zip(again, pairs, strict=True) for a, b in zip(x, y, strict=True))
-    assert stereotwin.Rig.load(folder / "calibration.json") == rig and len(again.files.masks) == 3 and again.files.prompt
+    assert len(again) == 3 and all(
+        np.array_equal(a, b) for x, y in zip(again, pairs, strict=True) for a, b in zip(x, y, strict=True)
+    )
+    assert (
+        stereotwin.Rig.load(folder / "calibration.json") == rig and len(again.files.masks) == 3 and again.files.prompt
+    )
     with pytest.raises(stereotwin.CaptureError, match="not empty"):
         stereotwin.write_capture(folder, pairs, rig)
     with pytest.raises(stereotwin.CaptureError, match="the rig is 32 x 24"):
@@ -97,12 +109,23 @@ def test_errors_are_the_same_as_of_the_command_line(tmp_path):
 
 
 def test_the_wheel_ships_types_and_the_package(tmp_path):
-    source = tmp_path / "source"                # building leaves folders behind
+    source = tmp_path / "source"  # building leaves folders behind
     for name in ("stereotwin", "flows", "stages", "configs", "weights"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copyfile(ROOT / name, source / name)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+        str(source),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     names = zipfile.ZipFile(next(tmp_path.glob("stereotwin-*.whl"))).namelist()
     assert {"stereotwin/__init__.py", "stereotwin/py.typed", "stages/py.typed", "flows/py.typed"} <= set(names)

@@ -24,7 +24,9 @@ class Encoding(torch.nn.Module):
         log2_growth = np.float32(math.log2(np.float32(c["per_level_scale"])))
         self.features, self.levels, offset = c["n_features_per_level"], [], 0
         for level in range(c["n_levels"]):
-            scale = np.float32(np.exp2(np.float32(level * log2_growth)) * np.float32(c["base_resolution"]) - np.float32(1))
+            scale = np.float32(
+                np.exp2(np.float32(level * log2_growth)) * np.float32(c["base_resolution"]) - np.float32(1)
+            )
             resolution = math.ceil(scale) + 1
             size = min(-(-(resolution**3) // 8) * 8, 1 << c["log2_hashmap_size"])
             self.levels.append((float(scale), resolution, offset, size))
@@ -55,7 +57,11 @@ class Network(torch.nn.Module):
         assert c["otype"] == "FullyFusedMLP" and c["activation"] == "Squareplus" and c["output_activation"] == "None"
         width, multiple = c["n_neurons"], lambda n: -(-n // 16) * 16
         assert width in (16, 32, 64, 128)
-        self.shapes = [(width, multiple(n_input_dims)), *[(width, width)] * (c["n_hidden_layers"] - 1), (multiple(n_output_dims), width)]
+        self.shapes = [
+            (width, multiple(n_input_dims)),
+            *[(width, width)] * (c["n_hidden_layers"] - 1),
+            (multiple(n_output_dims), width),
+        ]
         self.params = torch.nn.Parameter(0.1 * torch.randn(sum(a * b for a, b in self.shapes)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -33,7 +33,9 @@ from stages.surface.training.train import Cube, Schedule
 from stages.surface.views.pixels import Pixels
 
 CPU = torch.device("cpu")
-SMALL = FieldShape(levels=4, log2_entries=10, base_resolution=4, finest_resolution=40, hidden=16, geo_features=5, colour_hidden=16)
+SMALL = FieldShape(
+    levels=4, log2_entries=10, base_resolution=4, finest_resolution=40, hidden=16, geo_features=5, colour_hidden=16
+)
 ACTIVE = [1.0, 1.0, 0.25, 0.0]
 COMMON = ("torch", "triton")
 
@@ -208,7 +210,13 @@ def test_training_moves_the_field_as_the_numba_kernels_do(backend: str, request)
             staged(steps, 120, 16)
             losses = steps.finish(1e-2, 2e-3)
     theirs, ours = hand.result()[0], device.result()[0]
-    assert {k: float(v) for k, v in losses.items()}.keys() == {"distance", "normal", "eikonal", "surface_colour", "colour"}
+    assert {k: float(v) for k, v in losses.items()}.keys() == {
+        "distance",
+        "normal",
+        "eikonal",
+        "surface_colour",
+        "colour",
+    }
     x = points(500).numpy()
     moved = np.abs(theirs.sdf(x) - made().sdf(x)).max()
     # Adam moves an entry by its sign however small its gradient: rounding decides a few of them

@@ -107,7 +107,9 @@ def test_blocks_change_nothing(monkeypatch):
 
 
 def test_cells_of_the_grid_bound_what_a_rod_takes():
-    box = Grid.covering(np.zeros(3), np.array([1.0, 0.01, 0.01]), Bounds().voxel(np.zeros(3), np.array([1.0, 0.01, 0.01]), 5e-4))
+    box = Grid.covering(
+        np.zeros(3), np.array([1.0, 0.01, 0.01]), Bounds().voxel(np.zeros(3), np.array([1.0, 0.01, 0.01]), 5e-4)
+    )
     assert box.voxel == 5e-4 and np.prod(box.shape) < Bounds().cells
 
 

@@ -11,9 +11,20 @@ from stages.core.field.field_shape import FieldShape
 from stages.surface.field.taps import tap_gradient, tap_gradient_backward, tetrahedral_taps
 from stages.surface.field.torch_twin import TorchTwin
 
-SMALL = FieldShape(levels=6, log2_entries=12, base_resolution=4, finest_resolution=60, hidden=32, geo_features=7, colour_hidden=16)
-DEEP = FieldShape(levels=5, log2_entries=10, base_resolution=3, finest_resolution=40, hidden=16, sdf_layers=2, geo_features=4,
-                  colour_hidden=24, colour_layers=2)
+SMALL = FieldShape(
+    levels=6, log2_entries=12, base_resolution=4, finest_resolution=60, hidden=32, geo_features=7, colour_hidden=16
+)
+DEEP = FieldShape(
+    levels=5,
+    log2_entries=10,
+    base_resolution=3,
+    finest_resolution=40,
+    hidden=16,
+    sdf_layers=2,
+    geo_features=4,
+    colour_hidden=24,
+    colour_layers=2,
+)
 
 
 def made(shape: FieldShape, active: float | None = None) -> Field:
@@ -51,7 +62,10 @@ def test_forward_and_backward_match_the_twin(shape: FieldShape, active: float | 
     close(tape.sdf, sdf)
     close(tape.geo, geo)
     rng = np.random.default_rng(5)
-    d_sdf, d_geo = rng.normal(size=tape.sdf.shape).astype(np.float32), rng.normal(size=tape.geo.shape).astype(np.float32)
+    d_sdf, d_geo = (
+        rng.normal(size=tape.sdf.shape).astype(np.float32),
+        rng.normal(size=tape.geo.shape).astype(np.float32),
+    )
     (sdf @ torch.tensor(d_sdf).double() + (geo * torch.tensor(d_geo).double()).sum()).backward()
     d_x = field.backward(tape, d_sdf, d_geo, want_dx=True)
     close(d_x, xt.grad)
@@ -87,7 +101,9 @@ def test_colour_head_matches_the_twin(shape: FieldShape) -> None:
     field, rng = made(shape), np.random.default_rng(6)
     twin = TorchTwin(field, torch.float64)
     geo = rng.normal(size=(shape.geo_features, 700)).astype(np.float32)
-    normal, view = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in rng.normal(size=(2, 700, 3)).astype(np.float32))
+    normal, view = (
+        v / np.linalg.norm(v, axis=1, keepdims=True) for v in rng.normal(size=(2, 700, 3)).astype(np.float32)
+    )
     d_rgb = rng.normal(size=(700, 3)).astype(np.float32)
     inputs = [torch.tensor(a, dtype=torch.float64, requires_grad=True) for a in (geo, normal, view)]
     rgb = twin.colour(*inputs)
@@ -98,7 +114,9 @@ def test_colour_head_matches_the_twin(shape: FieldShape) -> None:
     d_geo, d_normal = field.colour_backward(tape, d_rgb)
     close(d_geo, inputs[0].grad)
     close(d_normal, inputs[1].grad)
-    for ours, theirs in zip(shape.colour_mlp.layers(field.gradients()["colour_weights"]), twin.colour_layers, strict=True):
+    for ours, theirs in zip(
+        shape.colour_mlp.layers(field.gradients()["colour_weights"]), twin.colour_layers, strict=True
+    ):
         close(ours, theirs.grad)
 
 
@@ -112,7 +130,9 @@ def test_inference_agrees_with_training_pass_and_gradient_with_differences() -> 
     close(gradient, TorchTwin(field, torch.float64).gradient(torch.tensor(x, dtype=torch.float64)))
     # finite differences within one cell of the finest level (trilinear: piecewise smooth)
     step = 1e-3
-    differences = [(field.sdf(x + step * e) - field.sdf(x - step * e)) / (2 * step) for e in np.eye(3, dtype=np.float32)]
+    differences = [
+        (field.sdf(x + step * e) - field.sdf(x - step * e)) / (2 * step) for e in np.eye(3, dtype=np.float32)
+    ]
     error = np.abs(np.stack(differences, 1) - gradient)
     assert np.median(error) < 2e-3 * np.abs(gradient).max()
 

@@ -30,7 +30,7 @@ def test_grid_adam_moves_touched_entries_as_torch_does_and_leaves_the_others() -
     parameters = [torch.nn.Parameter(torch.tensor(row)) for row in grid[:40].copy()]
     adams = [torch.optim.Adam([p], lr=0.02, betas=(0.9, 0.99), eps=1e-15) for p in parameters]
     for _ in range(30):
-        for k in rng.choice(40, 9, replace=False):          # every entry has its own step count
+        for k in rng.choice(40, 9, replace=False):  # every entry has its own step count
             grad[k] = rng.normal(size=2)
             parameters[k].grad = torch.tensor(grad[k].copy())
             touched[k // 8] = 1

@@ -49,7 +49,9 @@ class Scene:
         return np.full((RIG.height, RIG.width), 0.2, np.float32)
 
     def found(self, k: int) -> np.ndarray:
-        seen = seen_object([glance(p, RIG, m, d, self.sigma) for p, m, d in zip(self.poses, self.masks, self.disparity, strict=True)])
+        seen = seen_object(
+            [glance(p, RIG, m, d, self.sigma) for p, m, d in zip(self.poses, self.masks, self.disparity, strict=True)]
+        )
         expected = expected_depth(seen, self.poses[k], RIG)
         return hidden_pixels(expected, 0.5 * seen.size, RIG, self.masks[k], self.disparity[k], self.sigma)
 
@@ -57,7 +59,19 @@ class Scene:
         grey = np.full((RIG.height, RIG.width, 3), 128, np.uint8)
         parts = hidden or [None] * len(self.poses)
         made = [
-            make_view(k, self.poses[k], RIG, (grey, grey), self.masks[k], 1.0, self.disparity[k], self.sigma, 10**6, 2.0, parts[k])
+            make_view(
+                k,
+                self.poses[k],
+                RIG,
+                (grey, grey),
+                self.masks[k],
+                1.0,
+                self.disparity[k],
+                self.sigma,
+                10**6,
+                2.0,
+                parts[k],
+            )
             for k in range(len(self.poses))
         ]
         return [v for v in made if v is not None]
@@ -86,7 +100,7 @@ def test_what_stands_before_the_object_is_found_from_depth(scene):
         assert true.sum() > 1000
         assert (found & true).sum() > 0.9 * true.sum()
         bar = scene.disparity[k] > RIG.disparity_from_depth(np.array(0.3))
-        assert (found & ~bar).sum() < 0.05 * found.sum()                   # the wall behind is seen, and hides nothing
+        assert (found & ~bar).sum() < 0.05 * found.sum()  # the wall behind is seen, and hides nothing
     assert not scene.found(10).any()
 
 
@@ -107,7 +121,10 @@ def test_hidden_pixels_show_nothing_of_the_surface(scene):
     views = scene.views(scene.hidden)
     front = np.array([[0.0, 0.0, -BOX[2] / 2 - 1e-4]])
     cosine = visible(scene.caster, views, front, np.array([[0.0, 0.0, -1.0]]), 0.3, 0.002)
-    assert cosine[0, 0] == 0 and visible(scene.caster, scene.views(None), front, np.array([[0.0, 0.0, -1.0]]), 0.3, 0.002)[0, 0] > 0.9
+    assert (
+        cosine[0, 0] == 0
+        and visible(scene.caster, scene.views(None), front, np.array([[0.0, 0.0, -1.0]]), 0.3, 0.002)[0, 0] > 0.9
+    )
     pixels = pick(views, scene.caster.vertices, scene.caster.faces, 3000, 2.0, 0, 2)
     x_still = (pixels.eye + pixels.ray * pixels.depth[:, None])[pixels.camera == 0]
     u = RIG.project((x_still - scene.poses[0][:3, 3]) @ scene.poses[0][:3, :3])[:, 0]
@@ -150,4 +167,4 @@ def test_crumbs_that_nobody_read_go_and_thin_parts_that_were_read_stay():
     out = without_crumbs(distance, grid, read, 0.001)
     at = lambda p: out[tuple(np.rint((np.array(p) - grid.origin) / grid.voxel).astype(int))]  # noqa: E731
     assert at([0, 0, 0]) < 0 and at([0, 0.035, 0]) < 0 and at([0.035, 0, 0]) > 0
-    np.testing.assert_allclose(at([-0.024, 0, 0]), 0.004, atol=1e-3)          # what was read stays where it was
+    np.testing.assert_allclose(at([-0.024, 0, 0]), 0.004, atol=1e-3)  # what was read stays where it was

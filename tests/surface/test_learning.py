@@ -122,13 +122,17 @@ def views() -> list[View]:
     return made
 
 
-def learned(views: list[View], threads: int, steps: int, glance=lambda step, mesh: None) -> tuple[Grid, np.ndarray, np.ndarray, dict]:
+def learned(
+    views: list[View], threads: int, steps: int, glance=lambda step, mesh: None
+) -> tuple[Grid, np.ndarray, np.ndarray, dict]:
     """(grid, learned distance, the hull's on the same grid, metrics)."""
     hull = Grid.covering(np.full(3, -0.06), np.full(3, 0.06), 0.003)
     distance = initial_distance(views, hull, FOOTPRINT, 1, 1)
     config = SurfaceConfig(picture_steps=steps, picture_rays=256, field_log2_entries=14)
     metrics: dict = {}
-    learner = FromPictures(views, FOOTPRINT, config, Choice("numba", ""), 0, threads, lambda i, n: None, metrics, glance)
+    learner = FromPictures(
+        views, FOOTPRINT, config, Choice("numba", ""), 0, threads, lambda i, n: None, metrics, glance
+    )
     grid, found = learner.shape(hull, distance, 0.0015)
     return grid, found, hull.resampled(distance, grid), metrics
 
@@ -142,7 +146,11 @@ def test_a_hollow_that_no_outline_shows_is_found(views):
     assert depth[1] > 0.042 and abs(depth[0] - truth) < 0.4 * (depth[1] - truth), depth
     x = np.asarray(dented().vertices)
     off = np.abs(grid.sample(found, x))
-    assert np.median(off) < 0.3 * FOOTPRINT and metrics["learned_colour_error"] < 0.1 and metrics["learned_opacity_error"] < 0.2
+    assert (
+        np.median(off) < 0.3 * FOOTPRINT
+        and metrics["learned_colour_error"] < 0.1
+        and metrics["learned_opacity_error"] < 0.2
+    )
 
 
 def test_same_bits_for_any_number_of_threads(views):
@@ -167,7 +175,11 @@ def test_what_hangs_in_the_air_is_dropped():
 
 
 def test_what_the_field_learns_from():
-    assert learns_from_pictures(SurfaceConfig(), by_depth=False) and not learns_from_pictures(SurfaceConfig(), by_depth=True)
-    assert learns_from_pictures(SurfaceConfig(field="pictures"), True) and not learns_from_pictures(SurfaceConfig(field="shape"), False)
+    assert learns_from_pictures(SurfaceConfig(), by_depth=False) and not learns_from_pictures(
+        SurfaceConfig(), by_depth=True
+    )
+    assert learns_from_pictures(SurfaceConfig(field="pictures"), True) and not learns_from_pictures(
+        SurfaceConfig(field="shape"), False
+    )
     with pytest.raises(ValueError, match="picture_steps"):
         SurfaceConfig(picture_steps=3)

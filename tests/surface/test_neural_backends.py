@@ -47,14 +47,19 @@ def trained(tmp_path_factory):
         patch.setattr(neural, "pick", pixels)
         for backend in ("numba", "torch"):
             folder = tmp_path_factory.mktemp(backend)
-            made = neural.train_field([None, None], sphere(), FOOTPRINT, CONFIG, Choice(backend, "asked"), 0, 1, folder, lambda *a: None)
+            made = neural.train_field(
+                [None, None], sphere(), FOOTPRINT, CONFIG, Choice(backend, "asked"), 0, 1, folder, lambda *a: None
+            )
             out[backend] = (*made, folder)
     return out
 
 
 def test_both_reach_the_same_surface_and_colours(trained) -> None:
     (ours, metrics, _), (theirs, wanted, _) = trained["torch"], trained["numba"]
-    assert np.abs(ours - theirs).max() < 0.3 * FOOTPRINT and np.linalg.norm(ours - theirs, axis=1).mean() < 0.05 * FOOTPRINT
+    assert (
+        np.abs(ours - theirs).max() < 0.3 * FOOTPRINT
+        and np.linalg.norm(ours - theirs, axis=1).mean() < 0.05 * FOOTPRINT
+    )
     for key in ("field_distance_error_mm", "field_colour_error", "field_eikonal"):
         assert metrics[key] == pytest.approx(wanted[key], rel=0.25, abs=2e-3), key
     assert wanted["field_colour_error"] < 0.1

@@ -52,13 +52,18 @@ def views() -> list[View]:
     return made
 
 
-def learned(views: list[View], steps: int = 500, threads: int = 2, refine_poses: bool = True) -> tuple[Grid, np.ndarray, FromPictures]:
+def learned(
+    views: list[View], steps: int = 500, threads: int = 2, refine_poses: bool = True
+) -> tuple[Grid, np.ndarray, FromPictures]:
     """(grid, learned distance, what learned it)."""
     hull = Grid.covering(LOW, HIGH, 0.003)
     distance = initial_distance(views, hull, FOOTPRINT, 1, 1)
-    config = SurfaceConfig(field="observations", picture_steps=steps, picture_rays=256, field_log2_entries=14,
-                           refine_poses=refine_poses)
-    learner = FromPictures(views, FOOTPRINT, config, Choice("numba", ""), 0, threads, lambda i, n: None, {}, by_depth=True)
+    config = SurfaceConfig(
+        field="observations", picture_steps=steps, picture_rays=256, field_log2_entries=14, refine_poses=refine_poses
+    )
+    learner = FromPictures(
+        views, FOOTPRINT, config, Choice("numba", ""), 0, threads, lambda i, n: None, {}, by_depth=True
+    )
     return *learner.shape(hull, distance, 0.0015), learner
 
 
@@ -75,7 +80,10 @@ def shaken(views: list[View]) -> list[View]:
 def errors(found: list[View], truth: list[View]) -> tuple[np.ndarray, np.ndarray]:
     """(degrees, mm at the object's points) of every camera, the object frame brought to the true one."""
     points = np.asarray(ball().vertices)[::50]
-    there = [(transform(f.object_from_left @ np.linalg.inv(t.object_from_left), points), points) for f, t in zip(found, truth, strict=True)]
+    there = [
+        (transform(f.object_from_left @ np.linalg.inv(t.object_from_left), points), points)
+        for f, t in zip(found, truth, strict=True)
+    ]
     frame = fit_rigid(np.concatenate([a for a, _ in there]), np.concatenate([b for _, b in there]))
     gaps = [frame @ f.object_from_left @ np.linalg.inv(t.object_from_left) for f, t in zip(found, truth, strict=True)]
     off = [1000 * np.linalg.norm(transform(g, points) - points, axis=1).mean() for g in gaps]
@@ -109,8 +117,14 @@ def test_cameras_that_stand_wrong_are_set_right(views):
 
 def test_cameras_stay_where_they_are_when_told_to(views):
     learner = learned(views[::4], 100, refine_poses=False)[2]
-    assert not learner.moved and "poses_moved_mm_max" not in learner.metrics and learner.metrics["learned_depth_error"] < 0.05
-    assert all((a.object_from_left == b.object_from_left).all() for a, b in zip(learner.placed(views), views, strict=True))
+    assert (
+        not learner.moved
+        and "poses_moved_mm_max" not in learner.metrics
+        and learner.metrics["learned_depth_error"] < 0.05
+    )
+    assert all(
+        (a.object_from_left == b.object_from_left).all() for a, b in zip(learner.placed(views), views, strict=True)
+    )
 
 
 def test_same_bits_for_any_number_of_threads(views):

@@ -63,7 +63,11 @@ def _picture(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _sphere_mesh(radius: float, voxel: float = 0.003):
     grid = Grid.covering(np.full(3, -0.045), np.full(3, 0.045), voxel)
-    distance = (np.linalg.norm(grid.points(np.arange(np.prod(grid.shape))), axis=1) - radius).reshape(grid.shape).astype(np.float32)
+    distance = (
+        (np.linalg.norm(grid.points(np.arange(np.prod(grid.shape))), axis=1) - radius)
+        .reshape(grid.shape)
+        .astype(np.float32)
+    )
     return (*marching(distance, grid), distance, grid)
 
 
@@ -81,7 +85,7 @@ def test_the_mouth_of_a_dull_cup_opens_as_far_as_cameras_look_into_it():
     grid = Grid.covering(np.full(3, -0.042), np.full(3, 0.042), 0.002)
     distance = initial_distance(views, grid, 0.001, 2, 2)
     at = lambda x, y, z: distance[tuple(np.rint((np.array([x, y, z]) - grid.origin) / grid.voxel).astype(int))]  # noqa: E731
-    assert at(0, 0, 0.028) > 0 and at(0, 0, 0.02) > 0            # the mouth and what lies below it
+    assert at(0, 0, 0.028) > 0 and at(0, 0, 0.02) > 0  # the mouth and what lies below it
     ring = [(0.027 * np.cos(a), 0.027 * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 16)]
     assert all(at(x, y, z) < 0 for x, y in ring for z in (-0.02, 0.0, 0.02)) and at(0, 0, -0.027) < 0
 
@@ -98,7 +102,7 @@ def _cup_view(cup: Caster, frame: int, azimuth: float, elevation: float = 0.5) -
 def test_fused_distance_is_the_mean_of_the_readings_and_a_bad_mask_does_not_carve(ring):
     grid = Grid.covering(np.full(3, -0.04), np.full(3, 0.04), 0.004)
     broken = [*ring[:-1], _sphere_view(5.0)]
-    broken[-1].outline[:] = -20.0                 # one mask that misses the object
+    broken[-1].outline[:] = -20.0  # one mask that misses the object
     fused = fuse(broken, grid, 0.008, 3e-4, 1e-3, hull_rank=2, workers=2)
     true = np.linalg.norm(grid.points(np.arange(np.prod(grid.shape))), axis=1).reshape(grid.shape) - RADIUS
     near = (fused.weight > 0) & (np.abs(true) < 0.001)
@@ -144,7 +148,9 @@ def test_fusion_agrees_with_its_slow_twin(ring):
             assert fused.weight.ravel()[flat] == 0
             continue
         variance = view.sigma[v, u] ** 2
-        np.testing.assert_allclose(fused.weight.ravel()[flat], 1 / ((variance + 9e-8) * (1 + variance / 1e-6)), rtol=1e-4)
+        np.testing.assert_allclose(
+            fused.weight.ravel()[flat], 1 / ((variance + 9e-8) * (1 + variance / 1e-6)), rtol=1e-4
+        )
         np.testing.assert_allclose(fused.distance.ravel()[flat], min(view.depth[v, u] - p[2], 0.02), atol=1e-3)
 
 
@@ -153,7 +159,9 @@ def test_colours_find_a_surface_that_is_half_a_millimetre_off(ring):
     normals = vertex_normals(vertices, faces)
     cosine = visible(Caster(vertices, faces), ring, vertices, normals, 0.45, 0.002)
     chosen = photometric.choose_cameras(cosine, vertices, pack(ring).centres, 2)
-    offset, sigma, _ = photometric.sweep_offsets(vertices, normals, chosen, pack(ring), photometric.Sweep(0.00025, 6, 0.0008), 2)
+    offset, sigma, _ = photometric.sweep_offsets(
+        vertices, normals, chosen, pack(ring), photometric.Sweep(0.00025, 6, 0.0008), 2
+    )
     read = np.isfinite(sigma)
     # a flat patch on a sphere lies inside it by 4 spacing^2 / radius = 0.085 mm on average
     assert read.mean() > 0.3 and abs(np.median(offset[read]) + 0.0005) < 1.2e-4
@@ -169,7 +177,9 @@ def test_a_flat_surface_gives_no_reading(ring):
     normals = vertex_normals(vertices, faces)
     cosine = visible(Caster(vertices, faces), flat, vertices, normals, 0.45, 0.002)
     chosen = photometric.choose_cameras(cosine, vertices, pack(flat).centres, 1)
-    assert np.isnan(photometric.sweep_offsets(vertices, normals, chosen, pack(flat), photometric.Sweep(0.0003, 4, 0.001), 1)[1]).all()
+    assert np.isnan(
+        photometric.sweep_offsets(vertices, normals, chosen, pack(flat), photometric.Sweep(0.0003, 4, 0.001), 1)[1]
+    ).all()
 
 
 def test_agreement_matches_its_definition():
@@ -187,13 +197,13 @@ def test_smooth_fit_follows_readings_bridges_gaps_and_ignores_outliers():
     normals, rng = vertex_normals(vertices, faces), np.random.default_rng(0)
     offset = np.full(len(vertices), 0.001) + rng.normal(0, 1e-4, len(vertices))
     weight = np.full(len(vertices), 1 / 1e-4**2)
-    weight[vertices[:, 2] > 0.015] = 0                      # an untextured cap
+    weight[vertices[:, 2] > 0.015] = 0  # an untextured cap
     wrong = rng.random(len(vertices)) < 0.05
     offset[wrong] += 0.01
     moved = fitted_offsets(vertices, faces, normals, offset, weight, Stiffness(unit=0.001, smooth=1000.0), reach=0.006)
     read = vertices[:, 2] < 0.01
     assert np.percentile(np.abs(moved[read] - 0.001), 90) < 2e-4
-    assert np.abs(moved[vertices[:, 2] > 0.015] - 0.001).max() < 3e-3          # of a sagitta of 15 mm
+    assert np.abs(moved[vertices[:, 2] > 0.015] - 0.001).max() < 3e-3  # of a sagitta of 15 mm
 
 
 def test_distance_near_is_the_distance_to_the_moved_surface():
@@ -207,7 +217,7 @@ def test_distance_near_is_the_distance_to_the_moved_surface():
 def test_slivers_become_triangles_and_stay_on_the_surface():
     vertices, faces, *_ = _sphere_mesh(RADIUS)
     rng = np.random.default_rng(0)
-    rough = vertices + rng.normal(0, 5e-5, vertices.shape)                      # turns slivers over
+    rough = vertices + rng.normal(0, 5e-5, vertices.shape)  # turns slivers over
 
     def least_shape(x):
         corner = x[faces]
@@ -239,8 +249,8 @@ def test_a_peak_is_as_sure_as_it_is_sharp_strong_and_alone():
     sharp = 0.9 - 0.01 * (at - 0.3) ** 2
     offset, sigma = _located(sharp, 1e6)
     assert abs(offset - 0.3) < 1e-6 and 1 <= sigma / np.sqrt(0.12 / (0.02 * photometric.SAMPLES)) < 1.15
-    assert _located(sharp, 1.0)[1] > 2.5 * sigma                                # a pattern of one grey level
-    rippled = 0.9 - 0.0005 * at**2 + np.where(at == 0, 0.01, 0)                 # a flat top with a ripple on it
+    assert _located(sharp, 1.0)[1] > 2.5 * sigma  # a pattern of one grey level
+    rippled = 0.9 - 0.0005 * at**2 + np.where(at == 0, 0.01, 0)  # a flat top with a ripple on it
     assert _located(rippled, 1e6)[1] > 3 * sigma
     stripes = 0.3 + 0.5 * np.cos(2 * np.pi * at / 7) - 0.001 * at**2
     assert np.isnan(_located(stripes, 1e6)[1])
@@ -251,11 +261,16 @@ def test_rims_touch_the_sphere(ring):
     rims = rim_readings(ring, grid, distance, 1.0, 0.005)
     assert len(rims) > 200
     np.testing.assert_allclose(np.median(np.linalg.norm(rims.points, axis=1)), RADIUS, atol=3e-4)
-    assert np.median(np.einsum("ij,ij->i", rims.normals, rims.points / np.linalg.norm(rims.points, axis=1)[:, None])) > 0.98
+    assert (
+        np.median(np.einsum("ij,ij->i", rims.normals, rims.points / np.linalg.norm(rims.points, axis=1)[:, None]))
+        > 0.98
+    )
 
 
 def test_combine_drops_what_contradicts_the_surest():
-    offset, weight = combine([(np.array([0.0, 0.0]), np.array([100.0, 100.0])), (np.array([0.1, 5.0]), np.array([25.0, 25.0]))])
+    offset, weight = combine(
+        [(np.array([0.0, 0.0]), np.array([100.0, 100.0])), (np.array([0.1, 5.0]), np.array([25.0, 25.0]))]
+    )
     np.testing.assert_allclose(offset, [0.02, 0.0])
     np.testing.assert_allclose(weight, [125, 100])
 
@@ -276,7 +291,7 @@ def test_crumbs_go_and_large_parts_stay(ring):
     mesh = keep_supported(vertices, faces, ring, vertices, np.full(len(vertices), 1e-4), 0.001, 0.02, 2)
     assert len(mesh.vertices) == len(big) and mesh.confidence[mesh.seen >= 3].min() > 0.8
     one_sided = keep_supported(vertices, faces, ring[:1], vertices, np.full(len(vertices), 1e-4), 0.001, 0.02, 1)
-    assert one_sided.vertices[:, 2].max() < 0.012           # the back was never seen and nothing bounds it
+    assert one_sided.vertices[:, 2].max() < 0.012  # the back was never seen and nothing bounds it
 
 
 def test_silhouette_repairs_a_ragged_outline(ring):
@@ -297,14 +312,14 @@ def test_disparity_is_the_surfaces_inside_the_mask_and_the_pairs_elsewhere():
     _, depth = _picture(pose)
     mask, true = np.isfinite(depth), RIG.disparity_from_depth(depth)
     matched = np.full(depth.shape, np.float32(7.0))
-    confident = (vertices @ pose[:3, :3])[:, 1] < 0          # the upper half of what this camera sees
+    confident = (vertices @ pose[:3, :3])[:, 1] < 0  # the upper half of what this camera sees
     seen = sight(Caster(vertices, faces), confident.astype(float), pose, RIG)
     final = completed_disparity(matched, seen, mask, RIG)
     upper, lower = mask & (seen.confidence > 0.5), mask & seen.outline & (seen.confidence == 0)
     assert upper.sum() > 1000 and np.percentile(np.abs(final - true)[upper], 99) < 0.1
     assert lower.sum() > 1000 and (final[lower] == 7).all() and (final[~mask] == 7).all()
     nothing = completed_disparity(np.full_like(matched, np.nan), seen, mask, RIG)
-    assert np.nanmedian(np.abs(nothing - true)[lower]) < 0.05    # better a guess than none
+    assert np.nanmedian(np.abs(nothing - true)[lower]) < 0.05  # better a guess than none
 
 
 def test_frames_are_spread_and_bias_is_found(ring):

@@ -87,7 +87,9 @@ def test_the_twins_disparity_is_dense_and_right(neural, synthetic_capture):
     error = []
     for path in sorted((neural[0] / "disparity_final").glob("*.png")):
         mask = read_mask(synthetic_capture / "gt/masks" / path.name)
-        error.append(np.abs(read_disparity(path)[mask] - read_disparity(synthetic_capture / "gt/disparity" / path.name)[mask]))
+        error.append(
+            np.abs(read_disparity(path)[mask] - read_disparity(synthetic_capture / "gt/disparity" / path.name)[mask])
+        )
     error = np.concatenate(error)
     assert np.isfinite(error).mean() > 0.99
     assert np.nanmean(error) < 0.15 and np.nanmean(error > 1) < 0.02
@@ -99,7 +101,9 @@ def test_the_field_evaluates_to_the_mesh(neural):
     about = json.loads((neural[0] / "field/field.json").read_text())
     mesh = read_ply(neural[0] / "mesh.ply")
     x = (mesh.vertices - about["cube_low_m"]) / about["cube_size_m"]
-    distance_mm = 1000 * about["cube_size_m"] * np.abs(load_field(neural[0] / "field").sdf(np.ascontiguousarray(x, np.float32)))
+    distance_mm = (
+        1000 * about["cube_size_m"] * np.abs(load_field(neural[0] / "field").sdf(np.ascontiguousarray(x, np.float32)))
+    )
     assert np.percentile(distance_mm, 95) < 0.1
 
 
@@ -114,7 +118,10 @@ def test_fusion_does_not_depend_on_threads(truth, tmp_path, synthetic_capture):
 
 
 def test_too_few_poses_are_refused_with_advice(truth, tmp_path):
-    poses = [replace(p, object_from_left=None if p.frame else p.object_from_left) for p in read_poses(truth["poses.json"].path)]
+    poses = [
+        replace(p, object_from_left=None if p.frame else p.object_from_left)
+        for p in read_poses(truth["poses.json"].path)
+    ]
     write_poses(tmp_path / "poses.json", poses)
     inputs = {**truth, "poses.json": ArtifactRef("poses.json", tmp_path / "poses.json", "changed")}
     with pytest.raises(StageError, match="only 1 frames") as caught:
@@ -131,7 +138,9 @@ def test_settings_out_of_range_are_refused():
 
 @pytest.mark.slow
 def test_a_field_of_observations_moves_the_poses_it_says_it_moved(truth, tmp_path, synthetic_capture):
-    config = replace(SMALL, field="observations", refine_poses=True, picture_steps=300, picture_rays=256, field_log2_entries=14)
+    config = replace(
+        SMALL, field="observations", refine_poses=True, picture_steps=300, picture_rays=256, field_log2_entries=14
+    )
     report = _run(truth, tmp_path / "observed", config)
     assert report.metrics["field_learns_from"] == "observations"
     before, after = (posed(read_poses(p)) for p in (truth["poses.json"].path, tmp_path / "observed/poses_refined.json"))

@@ -23,8 +23,16 @@ from tools.gpu_checks import shapes
 
 CPU = torch.device("cpu")
 SHAPE = FieldShape(levels=8, log2_entries=13, base_resolution=8, finest_resolution=150, hidden=32, colour_hidden=16)
-DEEP = FieldShape(levels=4, log2_entries=10, base_resolution=4, finest_resolution=50, hidden=16, sdf_layers=3, geo_features=6,
-                  colour_hidden=16)
+DEEP = FieldShape(
+    levels=4,
+    log2_entries=10,
+    base_resolution=4,
+    finest_resolution=50,
+    hidden=16,
+    sdf_layers=3,
+    geo_features=6,
+    colour_hidden=16,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +58,9 @@ def on_tcnn(field: Field) -> DeviceField:
 def views(n: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Points and unit directions."""
     numbers = torch.Generator().manual_seed(1)
-    return torch.rand((n, 3), generator=numbers), torch.nn.functional.normalize(torch.randn((n, 3), generator=numbers), dim=1)
+    return torch.rand((n, 3), generator=numbers), torch.nn.functional.normalize(
+        torch.randn((n, 3), generator=numbers), dim=1
+    )
 
 
 @pytest.mark.parametrize("shape", [SHAPE, DEEP])
@@ -112,7 +122,11 @@ def test_half_precision_leaves_more_error_which_is_why_auto_takes_triton() -> No
             trainer.finish(1e-2 * 0.1 ** (k / steps), 2e-3 * 0.1 ** (k / steps))
         errors[name] = shapes.error(trainer.result()[0].sdf)
     print({k: f"{100 * e:.4f} % of the edge" for k, e in errors.items()})
-    assert errors["float32"] < 0.001 and errors["mixed"] < 2 * errors["float32"] and errors["tcnn"] > 1.1 * errors["float32"]
+    assert (
+        errors["float32"] < 0.001
+        and errors["mixed"] < 2 * errors["float32"]
+        and errors["tcnn"] > 1.1 * errors["float32"]
+    )
 
 
 def test_layouts_agree_and_one_that_may_round_otherwise_is_refused() -> None:

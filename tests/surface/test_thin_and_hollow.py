@@ -21,9 +21,14 @@ ROD = 0.002
 
 def _views(solid: trimesh.Trimesh, count: int, elevation: float, with_depth: bool = True) -> list[View]:
     caster = Caster(np.asarray(solid.vertices), np.asarray(solid.faces))
-    out, aim = [], np.random.default_rng(0).uniform(-0.002, 0.002, (count, 3))  # off the axis: no outline falls on the same half of a pixel
+    out, aim = (
+        [],
+        np.random.default_rng(0).uniform(-0.002, 0.002, (count, 3)),
+    )  # off the axis: no outline falls on the same half of a pixel
     for k, azimuth in enumerate(np.linspace(0, 2 * np.pi, count, endpoint=False)):
-        eye = 0.4 * np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
+        eye = 0.4 * np.array(
+            [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
+        )
         pose = look_at(eye, aim[k], np.array([0.0, 0.0, -1.0]))
         depth = caster.view(pose, RIG)["t"]
         mask, grey = np.isfinite(depth), np.full((RIG.height, RIG.width, 3), 128, np.uint8)
@@ -59,9 +64,9 @@ def test_the_thinnest_part_is_measured_and_sets_the_grid():
     fine = fineness(views, low, high, 80, 0.0008)
     assert fine.first == fine.thinnest / 3 and fine.most == 2 * fine.first and 0.84 * thin < fine.thinnest < thin / 0.84
     coarse = fineness(views, low, high, 250, 0.0008)
-    assert coarse.most == np.inf and coarse.first == np.linalg.norm(high - low) / 250         # as fine as a pixel already
+    assert coarse.most == np.inf and coarse.first == np.linalg.norm(high - low) / 250  # as fine as a pixel already
     box = _views(trimesh.creation.box([0.05, 0.03, 0.08]), 6, 0.2)
-    assert thinnest_part(box, 0.02) == np.inf                                                 # corners are not thin parts
+    assert thinnest_part(box, 0.02) == np.inf  # corners are not thin parts
 
 
 def test_what_lies_between_emptiness_and_the_object_is_shared_out():

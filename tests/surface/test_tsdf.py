@@ -18,7 +18,9 @@ from stages.core.meshes import SurfaceMesh, read_ply
 from stages.surface.config import SurfaceConfig
 from stages.surface.stage import STAGE
 
-without = pytest.mark.skipif(not KITS["open3d"].version(), reason="open3d is not installed (pip install 'stereotwin[open3d]')")
+without = pytest.mark.skipif(
+    not KITS["open3d"].version(), reason="open3d is not installed (pip install 'stereotwin[open3d]')"
+)
 TSDF = SurfaceConfig(method="tsdf", voxel_px=2.0)
 
 
@@ -27,14 +29,22 @@ def test_the_baseline_lies_on_the_true_surface(truth, synthetic_capture, tmp_pat
     STAGE.check(truth, TSDF)
     report = STAGE.run(truth, TSDF, tmp_path, StageContext(threads=2))
     mesh = read_ply(tmp_path / "mesh.ply")
-    samples = trimesh.sample.sample_surface(trimesh.load(synthetic_capture / "gt/mesh.ply", process=False), 60000, seed=0)[0]
+    samples = trimesh.sample.sample_surface(
+        trimesh.load(synthetic_capture / "gt/mesh.ply", process=False), 60000, seed=0
+    )[0]
     away = 1000 * cKDTree(samples).query(mesh.vertices)[0]
     assert report.method == "tsdf" and np.median(away) < 1.0 and np.percentile(away, 95) < 4
     ours = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
     outward = np.einsum("fi,fi->f", ours.face_normals, ours.triangles_center - mesh.vertices.mean(0))
-    assert (outward > 0).mean() > 0.8 and mesh.colour.std() > 5 and len(list((tmp_path / "masks_final").glob("*.png"))) == 16
+    assert (
+        (outward > 0).mean() > 0.8
+        and mesh.colour.std() > 5
+        and len(list((tmp_path / "masks_final").glob("*.png"))) == 16
+    )
     about = json.loads((tmp_path / "field/field.json").read_text())
-    assert about["kind"] == "grid" and about["voxel_m"] == pytest.approx(report.metrics["tsdf_voxel_mm"] / 1000, abs=1e-6)
+    assert about["kind"] == "grid" and about["voxel_m"] == pytest.approx(
+        report.metrics["tsdf_voxel_mm"] / 1000, abs=1e-6
+    )
 
 
 @without
@@ -55,7 +65,9 @@ def test_two_sessions_are_brought_together(truth, tmp_path):
 @without
 def test_what_has_nothing_in_common_is_refused():
     def mesh(t: trimesh.Trimesh) -> SurfaceMesh:
-        return SurfaceMesh(np.array(t.vertices), np.array(t.faces), np.full(t.vertices.shape, 128, np.uint8), np.ones(len(t.vertices)))
+        return SurfaceMesh(
+            np.array(t.vertices), np.array(t.faces), np.full(t.vertices.shape, 128, np.uint8), np.ones(len(t.vertices))
+        )
 
     with pytest.raises(StageError, match="in common"):
         stereotwin.register(mesh(trimesh.creation.icosphere(3, 0.1)), mesh(trimesh.creation.box((0.002, 0.002, 0.4))))

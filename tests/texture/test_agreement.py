@@ -79,7 +79,9 @@ def test_wrong_poses_are_mended(poses):
     scores = {}
     for on in (False, True):
         baked = _bake(wrong, pictures, align_views=on)
-        scores[on] = measure(baked.mesh, [99], held, RIG, Pictures(held).mask, Pictures(held).rgb, 1).figures["psnr_raw_db"]
+        scores[on] = measure(baked.mesh, [99], held, RIG, Pictures(held).mask, Pictures(held).rgb, 1).figures[
+            "psnr_raw_db"
+        ]
     assert baked.figures["disagreement_after_levels"] < 0.7 * baked.figures["disagreement_before_levels"]
     assert scores[True] > scores[False] + 1
 
@@ -112,7 +114,9 @@ def test_unseen_side_is_filled_and_marked():
 def test_fill_follows_the_surface():
     """Two strips that touch in the atlas but not on the surface: each takes its own colour."""
     vertices = np.array([[x, y, z] for z in (0, 5) for x in range(5) for y in (0, 1)], float)
-    strip = np.array([[2 * k, 2 * k + 1, 2 * k + 2] for k in range(4)] + [[2 * k + 1, 2 * k + 3, 2 * k + 2] for k in range(4)])
+    strip = np.array(
+        [[2 * k, 2 * k + 1, 2 * k + 2] for k in range(4)] + [[2 * k + 1, 2 * k + 3, 2 * k + 2] for k in range(4)]
+    )
     faces = np.concatenate([strip, strip + 10])
     face, weight = np.arange(16), np.full((16, 2), 1 / 3)
     colour, seen = np.zeros((16, 3), np.float32), np.zeros(16, bool)
@@ -160,7 +164,9 @@ def test_texture_size_follows_the_pictures():
 
 
 def test_pair_moves_as_one_body(poses):
-    baked = _bake({k: p @ exp_se3(np.r_[0.003, 0, 0, 0, 0, 0]) if k == 2 else p for k, p in poses.items()}, Pictures(poses))
+    baked = _bake(
+        {k: p @ exp_se3(np.r_[0.003, 0, 0, 0, 0, 0]) if k == 2 else p for k, p in poses.items()}, Pictures(poses)
+    )
     left, right = (next(v for v in baked.views if v.frame == 2 and v.side == s) for s in ("left", "right"))
     assert np.allclose(right.camera_from_object, RIG.right_from_left @ left.camera_from_object, atol=1e-9)
     assert np.allclose(inverse(left.camera_from_object)[:3, 3], poses[2][:3, 3], atol=1e-3)

@@ -23,7 +23,9 @@ def seen(turned_deg: np.ndarray, light: float) -> tuple[np.ndarray, ...]:
     for away, (c, s) in zip(lamps, np.c_[np.cos(np.radians(turned_deg)), np.sin(np.radians(turned_deg))], strict=True):
         own = points @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
         shown = paint(own) + 40 * np.sign(np.sin(20 * own)).prod(1, keepdims=True)
-        colours.append(shown * (1 - light + light * np.maximum(points @ away, 0))[:, None] + rng.normal(0, 2, shown.shape))
+        colours.append(
+            shown * (1 - light + light * np.maximum(points @ away, 0))[:, None] + rng.normal(0, 2, shown.shape)
+        )
     return np.array(colours), np.maximum(points @ directions.T - 0.2, 0).T, points, directions, np.arange(VIEWS)
 
 
@@ -41,4 +43,6 @@ def test_two_places_are_found_whatever_the_light():
 def test_too_few_pairs_say_nothing():
     colours, weights, normals, directions, frames = seen(np.zeros(VIEWS), 0.0)
     assert disagreement_ratio(colours[:4], weights[:4], normals, directions[:4], frames[:4]) is None
-    assert disagreement_ratio(colours[::4], weights[::4], normals, directions[::4], frames[::4]) is None, "60 degrees apart"
+    assert disagreement_ratio(colours[::4], weights[::4], normals, directions[::4], frames[::4]) is None, (
+        "60 degrees apart"
+    )

@@ -24,7 +24,9 @@ from stages.texture.stage import STAGE
 from tests.texture import fake_nvdiffrast, scene
 
 CPU = torch.device("cpu")
-CONFIG = TextureConfig(size=512, size_fixed=True, face_budget=5000, align_views=False, refine="raycast", refine_steps=40)
+CONFIG = TextureConfig(
+    size=512, size_fixed=True, face_budget=5000, align_views=False, refine="raycast", refine_steps=40
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +45,14 @@ def baked():
 
 def test_it_shows_left_out_pixels_better_than_the_blend_and_keeps_that(baked) -> None:
     made, pictures = baked
-    better = refined(replace(made, figures=dict(made.figures)), scene.RIG, CONFIG, pictures.mask, pictures.rgb, 1, 0, lambda k: None)
+    better = refined(
+        replace(made, figures=dict(made.figures)), scene.RIG, CONFIG, pictures.mask, pictures.rgb, 1, 0, lambda k: None
+    )
     before, after = (better.figures[f"refine_error_{w}_levels"] for w in ("before", "after"))
     assert better.figures["refine_kept"] == 1 and after < 0.85 * before
-    assert not np.array_equal(better.mesh.texture, made.mesh.texture) and np.array_equal(better.mesh.vertices, made.mesh.vertices)
+    assert not np.array_equal(better.mesh.texture, made.mesh.texture) and np.array_equal(
+        better.mesh.vertices, made.mesh.vertices
+    )
 
 
 def shown(made, count: int) -> list[Shown]:
@@ -74,7 +80,7 @@ def test_gains_and_poses_are_found(baked) -> None:
     gain = np.exp(result.log_gain[2] - np.delete(result.log_gain, 2, 0).mean(0))
     assert result.kept and np.abs(gain - 0.9).max() < 0.04
     moved = result.twist[2] - np.delete(result.twist, 2, 0).mean(0)
-    front = [0.0, 0.0, 0.17]                                      # the sphere's point next to the camera
+    front = [0.0, 0.0, 0.17]  # the sphere's point next to the camera
     where = lambda t: scene.RIG.project((small_motion(torch.tensor(t)).numpy() @ [*front, 1])[:3])  # noqa: E731
     shift = [where(t) - scene.RIG.project(front) for t in (twist, moved)]
     assert np.linalg.norm(shift[0]) > 0.4 and np.linalg.norm(shift[0] + shift[1]) < 0.5 * np.linalg.norm(shift[0])
@@ -93,13 +99,21 @@ def test_nvdiffrast_looks_where_ray_casting_looks(baked, monkeypatch) -> None:
     made, _ = baked
     vertices, faces = scene.sphere(1)
     rng = np.random.default_rng(1)
-    mesh = replace(made.mesh, vertices=vertices, faces=faces, uv=rng.random((len(faces) * 3, 2)),
-                   faces_uv=np.arange(len(faces) * 3).reshape(-1, 3))
+    mesh = replace(
+        made.mesh,
+        vertices=vertices,
+        faces=faces,
+        uv=rng.random((len(faces) * 3, 2)),
+        faces_uv=np.arange(len(faces) * 3).reshape(-1, 3),
+    )
     pose, rig = inverse(scene.camera(0.4)), scene.RIG.scaled(0.15)
     hit = Caster(vertices, faces).view(inverse(pose), rig)["face"] >= 0
     views = [Shown(rig, pose, np.zeros((*hit.shape, 3), np.uint8), hit)]
     theirs = importlib.import_module("stages.texture.nvdiffrast_renderer").NvdiffrastRenderer(mesh, views, CPU)
-    ours, texture = RaycastRenderer(mesh, views, CPU), torch.rand((32, 32, 3), generator=torch.Generator().manual_seed(0))
+    ours, texture = (
+        RaycastRenderer(mesh, views, CPU),
+        torch.rand((32, 32, 3), generator=torch.Generator().manual_seed(0)),
+    )
     found = []
     for renderer in (ours, theirs):
         twist = torch.zeros(6, requires_grad=True)
@@ -109,7 +123,9 @@ def test_nvdiffrast_looks_where_ray_casting_looks(baked, monkeypatch) -> None:
         found.append((uv.detach(), seen, colour.detach(), twist.grad))
     (uv, seen, colour, slope), (uv2, seen2, colour2, slope2) = found
     same = (uv - uv2).abs().max(1).values < 1e-3
-    assert seen.all() and seen2.float().mean() > 0.97 and same.float().mean() > 0.97, "all but pixels on an edge between two faces"
+    assert seen.all() and seen2.float().mean() > 0.97 and same.float().mean() > 0.97, (
+        "all but pixels on an edge between two faces"
+    )
     assert (colour[same] - colour2[same]).abs().max() < 1e-2
     assert torch.nn.functional.cosine_similarity(slope, slope2, dim=0) > 0.98
 
@@ -127,7 +143,9 @@ def test_commercial_use_refuses_nvdiffrast_and_names_the_alternative() -> None:
     assert STAGE.needs_libraries(TextureConfig()) == () and TextureConfig().refine == "none"
     needed = STAGE.needs_libraries(TextureConfig(refine="nvdiffrast"))
     licences.refuse_non_commercial((), STAGE.needs_libraries(TextureConfig(refine="raycast")))
-    with pytest.raises(ConfigError, match=r"(?s)does not permit library nvdiffrast.*instead of nvdiffrast use texture.refine=raycast"):
+    with pytest.raises(
+        ConfigError, match=r"(?s)does not permit library nvdiffrast.*instead of nvdiffrast use texture.refine=raycast"
+    ):
         licences.refuse_non_commercial((), needed)
 
 
@@ -135,6 +153,8 @@ def test_held_pixels_are_blocks_and_the_pyramid_keeps_the_mean() -> None:
     usable = np.ones((64, 80), bool)
     view = Shown(scene.RIG, np.eye(4), np.zeros((64, 80, 3), np.uint8), usable)
     out = held(view, 3).reshape(64, 80)
-    assert 0.02 < out.mean() < 0.25 and all(len(np.unique(out[r : r + 8, c : c + 8])) == 1 for r in (0, 24) for c in (8, 40))
+    assert 0.02 < out.mean() < 0.25 and all(
+        len(np.unique(out[r : r + 8, c : c + 8])) == 1 for r in (0, 24) for c in (8, 40)
+    )
     texture = torch.rand(16, 16, 3)
     assert torch.allclose(mip(texture, 2).mean((0, 1)), texture.mean((0, 1))) and mip(texture, 2).shape == (4, 4, 3)

@@ -108,5 +108,8 @@ def test_rasteriser_agrees_with_the_slow_twin():
 
 
 def _contains(triangle: np.ndarray, point: tuple[int, int]) -> bool:
-    signs = [np.cross(np.append(triangle[(k + 1) % 3] - triangle[k], 0), np.append(np.array(point) - triangle[k], 0))[2] for k in range(3)]
+    signs = [
+        np.cross(np.append(triangle[(k + 1) % 3] - triangle[k], 0), np.append(np.array(point) - triangle[k], 0))[2]
+        for k in range(3)
+    ]
     return min(signs) >= 0 or max(signs) <= 0

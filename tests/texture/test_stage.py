@@ -68,7 +68,11 @@ def test_same_bytes_with_one_thread(result, truth, tmp_path):
 
 def test_right_pictures_can_be_left_out(truth, tmp_path):
     out = run_stage(
-        STAGE, truth, TextureConfig(size=256, face_budget=4000, sides="left", align_views=False), Store(tmp_path), StageContext(threads=2)
+        STAGE,
+        truth,
+        TextureConfig(size=256, face_budget=4000, sides="left", align_views=False),
+        Store(tmp_path),
+        StageContext(threads=2),
     )
     assert out.manifest["report"]["metrics"]["views"] == 16
 
@@ -84,7 +88,11 @@ def test_no_pose_is_refused(truth, tmp_path):
     write_poses(poses, lost)
     with pytest.raises(StageError, match="no frame has a pose"):
         run_stage(
-            STAGE, {**truth, "poses_refined.json": ArtifactRef("poses_refined.json", poses, "x")}, CONFIG, Store(tmp_path), StageContext()
+            STAGE,
+            {**truth, "poses_refined.json": ArtifactRef("poses_refined.json", poses, "x")},
+            CONFIG,
+            Store(tmp_path),
+            StageContext(),
         )
 
 
@@ -93,7 +101,10 @@ def test_two_positions_painted_over_each_other_are_not_usable(truth, tmp_path):
     rows, turn = read_poses(truth["poses_refined.json"].path), np.eye(4)
     turn[:3, :3] = cv2.Rodrigues(np.array([0, np.radians(12), 0]))[0]
     rows = [replace(p, status="ok") for p in rows]
-    turned = [replace(p, object_from_left=turn @ p.object_from_left) if 4 * k // len(rows) % 2 else p for k, p in enumerate(rows)]
+    turned = [
+        replace(p, object_from_left=turn @ p.object_from_left) if 4 * k // len(rows) % 2 else p
+        for k, p in enumerate(rows)
+    ]
     write_poses(tmp_path / "poses.json", turned)
     broken = {**truth, "poses_refined.json": ArtifactRef("poses_refined.json", tmp_path / "poses.json", "turned")}
     shutil.copyfile(truth["mesh.ply"].path, tmp_path / "mesh.ply")
@@ -103,16 +114,24 @@ def test_two_positions_painted_over_each_other_are_not_usable(truth, tmp_path):
         verdicts.append(judge(read_facts(tmp_path, {"texture": made.manifest})))
     right, wrong = verdicts
     assert right.facts.disagreement_ratio < 2 and not any("elsewhere" in why for why in right.why)
-    assert wrong.word != USABLE and any("elsewhere than others" in why for why in wrong.why), wrong.facts.disagreement_ratio
+    assert wrong.word != USABLE and any("elsewhere than others" in why for why in wrong.why), (
+        wrong.facts.disagreement_ratio
+    )
 
 
 def test_mesh_out_of_sight_is_refused(truth, tmp_path):
     poses = tmp_path / "poses_refined.json"
-    moved = [type(p)(p.frame, p.object_from_left @ _back(5.0), "ok") for p in read_poses(truth["poses_refined.json"].path)]
+    moved = [
+        type(p)(p.frame, p.object_from_left @ _back(5.0), "ok") for p in read_poses(truth["poses_refined.json"].path)
+    ]
     write_poses(poses, moved)
     with pytest.raises(StageError, match="no picture shows"):
         run_stage(
-            STAGE, {**truth, "poses_refined.json": ArtifactRef("poses_refined.json", poses, "y")}, CONFIG, Store(tmp_path), StageContext()
+            STAGE,
+            {**truth, "poses_refined.json": ArtifactRef("poses_refined.json", poses, "y")},
+            CONFIG,
+            Store(tmp_path),
+            StageContext(),
         )
 
 
@@ -122,7 +141,9 @@ def _back(metres: float) -> np.ndarray:
     return out
 
 
-@pytest.mark.parametrize("bad", [{"size": 10}, {"candidates": 0}, {"hold_out": 1}, {"min_facing": 0.0}, {"padding_px": 0}])
+@pytest.mark.parametrize(
+    "bad", [{"size": 10}, {"candidates": 0}, {"hold_out": 1}, {"min_facing": 0.0}, {"padding_px": 0}]
+)
 def test_settings_out_of_range(bad):
     with pytest.raises(ValueError):
         TextureConfig(**bad)

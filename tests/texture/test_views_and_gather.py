@@ -9,7 +9,16 @@ from stages.core.geometry.rigid import inverse
 from stages.core.render import Caster
 from stages.core.texels.exposure import gain_tables
 from stages.core.texels.gather import camera_vector, observe, offer, sample_cubic
-from stages.core.texels.views import View, Window, object_window, picture_window, relative_sharpness, sight, spread, stereo_views
+from stages.core.texels.views import (
+    View,
+    Window,
+    object_window,
+    picture_window,
+    relative_sharpness,
+    sight,
+    spread,
+    stereo_views,
+)
 from stages.texture.blend import blend
 from stages.texture.paint import low_band
 from tests.texture.scene import RADIUS_M, RIG, camera, paint, render, sphere
@@ -32,7 +41,17 @@ def _observe(seen, points, normals):
     small = picture_window(window, 1)
     colour, weight = np.zeros((len(points), 3), np.float32), np.zeros(len(points), np.float32)
     cam = camera_vector(view, RIG, s, small, small)
-    observe(points.astype(np.float32), normals.astype(np.float32), cam, s.depth, s.border, LIMITS, small.cut(picture), colour, weight)
+    observe(
+        points.astype(np.float32),
+        normals.astype(np.float32),
+        cam,
+        s.depth,
+        s.border,
+        LIMITS,
+        small.cut(picture),
+        colour,
+        weight,
+    )
     return colour, weight
 
 
@@ -78,7 +97,15 @@ def test_what_stands_in_front_hides():
     small = picture_window(window, 1)
     cam = camera_vector(view, RIG, s, small, small)
     observe(
-        front.astype(np.float32), (front / RADIUS_M).astype(np.float32), cam, s.depth, s.border, LIMITS, small.cut(picture), colour, weight
+        front.astype(np.float32),
+        (front / RADIUS_M).astype(np.float32),
+        cam,
+        s.depth,
+        s.border,
+        LIMITS,
+        small.cut(picture),
+        colour,
+        weight,
     )
     assert weight[0] == 0
 
@@ -109,7 +136,9 @@ def test_nothing_is_taken_from_the_right_picture_where_it_is_hidden():
     assert (free[half:] > 0).sum() > 100 and not (covered[half:] > 0).any()
     assert np.array_equal(free[: half - 32], covered[: half - 32])
     window = object_window(left, RIG, vertices)
-    assert np.array_equal(*(sight(left, RIG, caster, window, mask, h).border for h in (None, hidden)))     # that is the right eye's
+    assert np.array_equal(
+        *(sight(left, RIG, caster, window, mask, h).border for h in (None, hidden))
+    )  # that is the right eye's
 
 
 def test_cubic_agrees_with_the_slow_twin():

@@ -22,10 +22,18 @@ SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "gpu_check.py"
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The script in a process of its own: Triton's interpreter is chosen before triton is imported."""
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=400, env=env)
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=400, env=env
+    )
 
 
-WANTED = {"grid torch: second order, table", "step torch: gradients", "training torch", "step torch: speed", "SAM 2, random weights"}
+WANTED = {
+    "grid torch: second order, table",
+    "step torch: gradients",
+    "training torch",
+    "step torch: speed",
+    "SAM 2, random weights",
+}
 WITH_TRITON = {"grid triton: second order, points", "step triton: gradients", "training triton"}
 
 

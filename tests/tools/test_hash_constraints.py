@@ -19,17 +19,26 @@ def test_every_pinned_version_has_its_hashes_and_nothing_else_has():
     """After a change of constraints.txt: python -m tools.hash_constraints"""
     found = re.findall(r"^(\S.*?)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", RESULT.read_text(), re.MULTILINE)
     assert [line for line, _ in found] == pinned(SOURCE.read_text())
-    assert f"# for {TARGETS[0]}\n" in RESULT.read_text() and not any(line.startswith(f"{name}==") for line, _ in found for name in WITHOUT)
+    assert f"# for {TARGETS[0]}\n" in RESULT.read_text() and not any(
+        line.startswith(f"{name}==") for line, _ in found for name in WITHOUT
+    )
 
 
 def _file(name: str, version: str, requires: list[str], digest: str = "0" * 64) -> dict:
-    return {"metadata": {"name": name, "version": version, "requires_dist": requires},
-            "download_info": {"archive_info": {"hashes": {"sha256": digest}}}}
+    return {
+        "metadata": {"name": name, "version": version, "requires_dist": requires},
+        "download_info": {"archive_info": {"hashes": {"sha256": digest}}},
+    }
 
 
 def test_what_a_package_needs_on_one_python_only_is_missed():
-    requires = ['b>=1; python_version < "3.12"', 'c; python_full_version < "3.11.3"', 'd; extra == "more"',
-                'e; sys_platform == "win32"', "torch"]
+    requires = [
+        'b>=1; python_version < "3.12"',
+        'c; python_full_version < "3.11.3"',
+        'd; extra == "more"',
+        'e; sys_platform == "win32"',
+        "torch",
+    ]
     files = [_file("a", "1", requires)]
     assert missing_requirements(files, TARGETS[0]) == ["b", "c"] and missing_requirements(files, TARGETS[1]) == []
     assert missing_requirements([*files, _file("B", "1", []), _file("c", "1", [])], TARGETS[0]) == []
@@ -46,8 +55,21 @@ def test_pip_installs_what_is_listed_and_refuses_another_file(tmp_path):
     for digest, code in ((hashlib.sha256(wheel.read_bytes()).hexdigest(), 0), ("0" * 64, 1)):
         listed = tmp_path / f"hashes-{code}.txt"
         listed.write_text(rendered(["tiny-thing==1.0"], {TARGETS[0]: [_file("tiny_thing", "1.0", [], digest)]}))
-        command = [sys.executable, "-m", "pip", "install", "--no-index", "--find-links", str(tmp_path), "--target", str(tmp_path / "out"),
-                   "--require-hashes", "--no-deps", "-r", str(listed)]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--no-index",
+            "--find-links",
+            str(tmp_path),
+            "--target",
+            str(tmp_path / "out"),
+            "--require-hashes",
+            "--no-deps",
+            "-r",
+            str(listed),
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == code and ("DO NOT MATCH THE HASHES" in done.stderr) == bool(code), done.stderr
 

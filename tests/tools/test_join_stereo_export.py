@@ -36,25 +36,38 @@ def model(nodes, inputs, outputs, constants=()):
 def feature_runner():
     """Quarter-size features of both eyes by random 8x8 filters, and what the second file ignores."""
     filters = np.random.default_rng(0).normal(size=(CHANNELS, 3, 8, 8)).astype(np.float32)
-    filters -= filters.mean((1, 2, 3), keepdims=True)                                     # blind to brightness
+    filters -= filters.mean((1, 2, 3), keepdims=True)  # blind to brightness
     eyes = ("left", LEFT), ("right", RIGHT)
     nodes = [helper.make_node("Conv", [i, "filters"], [o], strides=[4, 4], pads=[2, 2, 2, 2]) for i, o in eyes]
     nodes.append(helper.make_node("AveragePool", ["left"], ["stem_2x"], kernel_shape=[2, 2], strides=[2, 2]))
-    outputs = [value(n, 1, CHANNELS, HEIGHT // 4, WIDTH // 4) for n in (LEFT, RIGHT)] + [value("stem_2x", 1, 3, HEIGHT // 2, WIDTH // 2)]
+    outputs = [value(n, 1, CHANNELS, HEIGHT // 4, WIDTH // 4) for n in (LEFT, RIGHT)] + [
+        value("stem_2x", 1, 3, HEIGHT // 2, WIDTH // 2)
+    ]
     return model(nodes, [value(n, 1, 3, HEIGHT, WIDTH) for n in ("left", "right")], outputs, [("filters", filters)])
 
 
 def post_runner():
     """Mean over the groups, expected disparity under a soft maximum, enlarged."""
-    nodes = [helper.make_node("ReduceMean", [VOLUME], ["score"], axes=[1], keepdims=0),
-             helper.make_node("Mul", ["score", "sharp"], ["sharpened"]), helper.make_node("Softmax", ["sharpened"], ["share"], axis=1),
-             helper.make_node("Mul", ["share", "range"], ["parts"]),
-             helper.make_node("ReduceSum", ["parts", "over"], ["small"], keepdims=1),
-             helper.make_node("Resize", ["small", "", "sizes"], ["disp"], mode="nearest")]
+    nodes = [
+        helper.make_node("ReduceMean", [VOLUME], ["score"], axes=[1], keepdims=0),
+        helper.make_node("Mul", ["score", "sharp"], ["sharpened"]),
+        helper.make_node("Softmax", ["sharpened"], ["share"], axis=1),
+        helper.make_node("Mul", ["share", "range"], ["parts"]),
+        helper.make_node("ReduceSum", ["parts", "over"], ["small"], keepdims=1),
+        helper.make_node("Resize", ["small", "", "sizes"], ["disp"], mode="nearest"),
+    ]
     reach = 4 * np.arange(KIND.disparities, dtype=np.float32).reshape(1, -1, 1, 1)
-    constants = [("sharp", np.float32(25)), ("range", reach), ("over", np.array([1], np.int64)), ("sizes", np.float32([1, 1, 4, 4]))]
+    constants = [
+        ("sharp", np.float32(25)),
+        ("range", reach),
+        ("over", np.array([1], np.int64)),
+        ("sizes", np.float32([1, 1, 4, 4])),
+    ]
     inputs = [value(n, 1, CHANNELS, HEIGHT // 4, WIDTH // 4) for n in (LEFT, RIGHT)]
-    inputs += [value("stem_2x", 1, 3, HEIGHT // 2, WIDTH // 2), value(VOLUME, 1, KIND.groups, KIND.disparities, HEIGHT // 4, WIDTH // 4)]
+    inputs += [
+        value("stem_2x", 1, 3, HEIGHT // 2, WIDTH // 2),
+        value(VOLUME, 1, KIND.groups, KIND.disparities, HEIGHT // 4, WIDTH // 4),
+    ]
     return model(nodes, inputs, [value("disp", 1, 1, HEIGHT, WIDTH)], constants)
 
 
@@ -93,7 +106,7 @@ def test_the_joined_file_measures_a_pair(tmp_path, monkeypatch, capsys):
     pair = make_pair(HEIGHT, WIDTH)
     found = OnnxStereo(session, expects, session.fixed_size, 1.0, 1.0, 8.0, 0.5)(pair.left, pair.right)
     error = np.abs(found.disparity_px - pair.truth)[pair.visible & pair.textured]
-    assert np.isfinite(error).mean() > 0.6 and np.nanmedian(error) < 2.5                 # a quarter of the size, to the nearest
+    assert np.isfinite(error).mean() > 0.6 and np.nanmedian(error) < 2.5  # a quarter of the size, to the nearest
 
 
 def test_files_that_do_not_fit_are_named(tmp_path, monkeypatch):

@@ -71,7 +71,9 @@ def test_windows_are_kept_while_the_stage_looks(tmp_path: Path) -> None:
 
     with _heard(listen):
         list(StereoMethod().segment(SCENE.job()).results)
-    assert {c.frame for c in heard} == set(range(6)) and all(m.weighed is mask_net.weighed for m in found_windows.ASKING)
+    assert {c.frame for c in heard} == set(range(6)) and all(
+        m.weighed is mask_net.weighed for m in found_windows.ASKING
+    )
     shares = [(_in_window(SCENE.mask(c.frame), c) > 127).mean() for c in heard]
     assert min(shares) > 0.02
     seen = np.stack([mask_net.channels(c) for c in heard])

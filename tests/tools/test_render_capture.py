@@ -61,7 +61,9 @@ def test_the_box_holds_the_object_of_frame_0(capture: Path) -> None:
 
 @pytest.mark.parametrize("motion", ["orbit", "inhand", "both"])
 def test_what_moves(motion: str) -> None:
-    object_from_left, world_from_left = (np.array(p) for p in zip(*poses(RenderSpec(motion=motion, frames=8)), strict=True))
+    object_from_left, world_from_left = (
+        np.array(p) for p in zip(*poses(RenderSpec(motion=motion, frames=8)), strict=True)
+    )
     object_from_world = object_from_left @ np.linalg.inv(world_from_left)
     still = lambda transforms: bool(np.allclose(transforms, transforms[0]))  # noqa: E731
     expected = {"orbit": (False, True), "inhand": (True, False), "both": (False, False)}

@@ -63,7 +63,9 @@ def test_depth_and_poses_of_a_held_object_put_every_visible_pixel_on_its_mesh(tm
     folder = render(seed, tmp_path, draw(seed, 3, 240))
     rig, mesh = Rig.load(folder / "calibration.json"), trimesh.load(folder / "gt/mesh.ply", process=False)
     for frame, object_from_left in posed(read_poses(folder / "gt/poses.json")).items():
-        mask, whole, hand = (read_mask(folder / "gt" / kind / f"{frame:06d}.png") for kind in ("masks", "whole", "hand"))
+        mask, whole, hand = (
+            read_mask(folder / "gt" / kind / f"{frame:06d}.png") for kind in ("masks", "whole", "hand")
+        )
         assert mask.sum() > 100 and hand.any() and not (mask & hand).any() and not (mask & ~whole).any()
         depth = rig.depth_from_disparity(read_disparity(folder / "gt/disparity" / f"{frame:06d}.png"))
         row, column = np.nonzero(mask)
@@ -79,8 +81,14 @@ def test_shapes_have_the_extent_that_was_asked_for_and_differ_by_seed(name: str)
     assert one.shape != other.shape or not np.allclose(one, other)
 
 
-def _claimed(capture: Path, folder: Path, off_m: dict[int, float], statuses: dict[int, str], spoiled: tuple[int, ...] = (),
-             doubted: tuple[int, ...] = ()):
+def _claimed(
+    capture: Path,
+    folder: Path,
+    off_m: dict[int, float],
+    statuses: dict[int, str],
+    spoiled: tuple[int, ...] = (),
+    doubted: tuple[int, ...] = (),
+):
     """Scores of a run whose object frame is another, whose poses are the true ones but `off_m` metres, those of `doubted` frames uncertain,
     and whose masks are the true ones but those of `spoiled` frames, which show the left half of the picture."""
     from stages.core.frames import posed, read_poses

@@ -61,7 +61,9 @@ def test_a_training_pair_keeps_the_truth_true(scene: Scene) -> None:
         rng = np.random.default_rng(k)
         left, right, d, seen = training_pair(scene, Sizes(), rng)
         assert left.shape == (192, 320, 3) and d.shape == seen.shape == (192, 320)
-        grey = [cv2.GaussianBlur(cv2.cvtColor(i, cv2.COLOR_RGB2GRAY), (0, 0), 1.5).astype(np.float32) for i in (left, right)]
+        grey = [
+            cv2.GaussianBlur(cv2.cvtColor(i, cv2.COLOR_RGB2GRAY), (0, 0), 1.5).astype(np.float32) for i in (left, right)
+        ]
         inside = seen & (d >= 0)
         here, there = grey[0][inside], _moved(grey[1], -d)[inside]
         if here.std() > 12:
@@ -126,7 +128,9 @@ def test_a_few_steps_learn_and_a_resumed_run_is_the_same_run(maker: SceneMaker, 
     resumed = Learner(straight.plan)
     assert (resumed.step, resumed.progress) == (6, 0.5)
     for name in ("net", "average"):
-        for a, b in zip(getattr(straight, name).state_dict().values(), getattr(resumed, name).state_dict().values(), strict=True):
+        for a, b in zip(
+            getattr(straight, name).state_dict().values(), getattr(resumed, name).state_dict().values(), strict=True
+        ):
             assert torch.equal(a, b)
     # sums of vector lanes depend on where memory happens to lie, so later steps drift apart by rounding
     after, again = _losses(straight, batch, 2), _losses(resumed, batch, 2)

@@ -26,9 +26,13 @@ def test_stages_are_those_that_were_computed_to_the_end():
 def test_figures_and_picture():
     times = np.arange(0.0, 10.25, 0.25)
     busy = np.where(times[1:] <= 4, 2.0, np.where(times[1:] <= 6, 1.0, 0.0))
-    course = Timeline(times, np.concatenate([[0.0], np.cumsum(busy * 0.25)]), [("depth", 0.0, 4.0), ("masks", 4.0, 10.0)], 2)
-    assert course.figures() == {"depth": {"wall_s": 4.0, "core_s": 8.0, "cores_busy": 2.0, "not_full_s": 0.0},
-                                "masks": {"wall_s": 6.0, "core_s": 2.0, "cores_busy": pytest.approx(0.33), "not_full_s": 6.0}}
+    course = Timeline(
+        times, np.concatenate([[0.0], np.cumsum(busy * 0.25)]), [("depth", 0.0, 4.0), ("masks", 4.0, 10.0)], 2
+    )
+    assert course.figures() == {
+        "depth": {"wall_s": 4.0, "core_s": 8.0, "cores_busy": 2.0, "not_full_s": 0.0},
+        "masks": {"wall_s": 6.0, "core_s": 2.0, "cores_busy": pytest.approx(0.33), "not_full_s": 6.0},
+    }
     drawn = ElementTree.fromstring(course.picture("a &lt; b"))
     assert {t.text for t in drawn.iter("{http://www.w3.org/2000/svg}text")} >= {"a < b", "depth", "masks", "10 s"}
 

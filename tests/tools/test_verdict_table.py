@@ -13,7 +13,12 @@ def case(name="cup", word="usable", chamfer=0.5, watertight=True, expected=(0.1,
     facts = {"error_median_mm": expected[0], "error_p95_mm": expected[1]}
     surface = {"chamfer_mm": chamfer, "accuracy_median_mm": true[0], "accuracy_p95_mm": true[1]}
     scores = {"watertight": watertight, "surface_pose_aligned": surface}
-    return {"case": name, "verdict": {"word": word, "why": ["because"], "facts": facts}, "scores": scores, "size_mm": 100.0}
+    return {
+        "case": name,
+        "verdict": {"word": word, "why": ["because"], "facts": facts},
+        "scores": scores,
+        "size_mm": 100.0,
+    }
 
 
 @pytest.mark.parametrize(("change", "off"), [({}, False), ({"chamfer": 2.1}, True), ({"watertight": False}, True)])
@@ -24,7 +29,14 @@ def test_off(change, off):
 def test_counts():
     stopped = {"case": "blur", "exit_code": 4}
     lost = {**case("lost", "do not use"), "scores": {"frames_posed": 0}}
-    cases = [case(), case("b", chamfer=3.0), case("c", "do not use"), lost, case("d", "partial", expected=(0.1, 2.0)), stopped]
+    cases = [
+        case(),
+        case("b", chamfer=3.0),
+        case("c", "do not use"),
+        lost,
+        case("d", "partial", expected=(0.1, 2.0)),
+        stopped,
+    ]
     text = page(cases)
     assert "6 cases, 1 of them stopped" in text
     assert "*usable* and off: 1 of 2" in text and "*do not use* and right: 1 of 2" in text

@@ -42,7 +42,9 @@ def points(frame: int, on_ball: int = 60, on_wall: int = 80, seed: int = 0) -> F
     rng = np.random.default_rng(seed)
     x, y = rng.uniform(-0.6, 0.6, (2, on_ball)) * RADIUS_M
     front = np.column_stack([x, y, -np.sqrt(RADIUS_M**2 - x**2 - y**2)]) + centre(frame)
-    wall = np.column_stack([rng.uniform(-0.35, 0.35, on_wall), rng.uniform(-0.2, 0.2, on_wall), np.full(on_wall, WALL_M)])
+    wall = np.column_stack(
+        [rng.uniform(-0.35, 0.35, on_wall), rng.uniform(-0.2, 0.2, on_wall), np.full(on_wall, WALL_M)]
+    )
     spots = np.concatenate([front, wall])
     descriptor = rng.integers(0, 120, (len(spots), 128)).astype(np.uint8)
     uv = RIG.project(spots)
@@ -52,6 +54,14 @@ def points(frame: int, on_ball: int = 60, on_wall: int = 80, seed: int = 0) -> F
     keep = np.r_[np.ones(on_ball, bool), ~inside[on_ball:]]  # the ball hides the wall
     n = np.zeros(len(spots))
     all_points = FramePoints(
-        frame, uv, uv[:, 0] - RIG.fx * RIG.baseline_m / spots[:, 2], np.zeros((len(spots), 2)), n + 0.1, n + 2, descriptor, inside, False
+        frame,
+        uv,
+        uv[:, 0] - RIG.fx * RIG.baseline_m / spots[:, 2],
+        np.zeros((len(spots), 2)),
+        n + 0.1,
+        n + 2,
+        descriptor,
+        inside,
+        False,
     )
     return all_points.only(keep)

@@ -34,7 +34,9 @@ def spots(degrees: float, count: int, shuffled: bool = False) -> FramePoints:
     rng = np.random.default_rng(5)
     x, y = rng.uniform(-0.5, 0.5, (2, max(count, 1))) * RADIUS_M
     on_ball = np.column_stack([x, y, -np.sqrt(RADIUS_M**2 - x**2 - y**2)])[:count]
-    seen = transform(inverse(object_from_left(degrees)), transform(object_from_left(TURN_DEG / 2), on_ball + np.array([0, 0, 0.35])))
+    seen = transform(
+        inverse(object_from_left(degrees)), transform(object_from_left(TURN_DEG / 2), on_ball + np.array([0, 0, 0.35]))
+    )
     descriptor = rng.integers(0, 120, (max(count, 1), 128)).astype(np.uint8)[:count]
     uv, n = RIG.project(seen), np.zeros(count)
     right = uv[:, 0] - RIG.fx * RIG.baseline_m / seen[:, 2]

@@ -15,7 +15,9 @@ FRAMES = range(5)
 def known(object_only: bool) -> Known:
     pair = PairOptions(MutualNearest(0.85), 3.0, 12, 0)
     link = LinkOptions((1, 2, 3), 0.14, 4, 0.8, 400.0, 20)
-    return Known(RIG, {k: points(k) for k in FRAMES}, {k: view(k) for k in FRAMES}, object_only, pair, link, 1, lambda *_: None)
+    return Known(
+        RIG, {k: points(k) for k in FRAMES}, {k: view(k) for k in FRAMES}, object_only, pair, link, 1, lambda *_: None
+    )
 
 
 def believes(scope: Known, a: int, b: int, b_from_a: np.ndarray, inliers: int, proposed: int) -> bool:

@@ -46,7 +46,11 @@ def test_guided_equals_brute_force_and_uses_each_point_once():
     predicted[::17] = np.nan
     best: dict[int, tuple[float, int]] = {}
     for i in range(n):
-        near = np.flatnonzero(np.linalg.norm(uv - predicted[i], axis=1) <= radius) if np.isfinite(predicted[i]).all() else []
+        near = (
+            np.flatnonzero(np.linalg.norm(uv - predicted[i], axis=1) <= radius)
+            if np.isfinite(predicted[i]).all()
+            else []
+        )
         d = sorted((float(np.linalg.norm(a[i].astype(float) - b[j].astype(float))), int(j)) for j in near)
         if d and d[0][0] <= most and (len(d) == 1 or d[0][0] <= ratio * d[1][0]):
             best[d[0][1]] = min(best.get(d[0][1], (np.inf, -1)), (d[0][0], i))

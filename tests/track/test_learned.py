@@ -136,12 +136,17 @@ def test_whole_stage_with_a_toy_xfeat(wall, weights, tmp_path, matcher):
     pytest.importorskip("onnx")
     from tests.track import toy_networks
 
-    files = {"xfeat": toy_networks.write_xfeat(weights / "x.onnx"), "lighterglue": toy_networks.write_lighterglue(weights / "l.onnx")}
+    files = {
+        "xfeat": toy_networks.write_xfeat(weights / "x.onnx"),
+        "lighterglue": toy_networks.write_lighterglue(weights / "l.onnx"),
+    }
     toy_networks.register(weights, **files)
     figures = tracked(wall, tmp_path / "out", method="xfeat", matcher=matcher)
     assert figures["pair_inliers_median"] > 100
     config = TrackConfig(method="xfeat", matcher=matcher)
-    assert set(STAGE.weights_used(config)) >= {"xfeat"} and ("lighterglue" in STAGE.weights_used(config)) == (matcher == "lightglue")
+    assert set(STAGE.weights_used(config)) >= {"xfeat"} and ("lighterglue" in STAGE.weights_used(config)) == (
+        matcher == "lightglue"
+    )
 
 
 def test_xfeat_points_lie_on_their_spots_across_tiles(weights):
@@ -198,7 +203,9 @@ def test_dedode_points_are_whole_pixels_and_spread():
 def points(uv: np.ndarray, descriptor: np.ndarray, frame: int = 0) -> FramePoints:
     n = len(uv)
     nothing = np.zeros(n)
-    return FramePoints(frame, uv, nothing, np.zeros((n, 2)), nothing, nothing, packed(descriptor), np.ones(n, bool), False)
+    return FramePoints(
+        frame, uv, nothing, np.zeros((n, 2)), nothing, nothing, packed(descriptor), np.ones(n, bool), False
+    )
 
 
 def test_lightglue_takes_its_shape_from_the_file_and_matches_as_kornia_does(weights):
@@ -207,7 +214,11 @@ def test_lightglue_takes_its_shape_from_the_file_and_matches_as_kornia_does(weig
 
     torch.manual_seed(0)
     made = kornia.LightGlue(None, input_dim=64, descriptor_dim=32, n_layers=2, num_heads=2).eval()
-    state = {k.replace("transformers.0.self_attn.", "self_attn.0."): v for k, v in made.state_dict().items() if "thresholds" not in k}
+    state = {
+        k.replace("transformers.0.self_attn.", "self_attn.0."): v
+        for k, v in made.state_dict().items()
+        if "thresholds" not in k
+    }
     from safetensors.torch import save_file
 
     save_file(state, str(weights / "lg.safetensors"))
@@ -279,7 +290,9 @@ def test_whole_stage_with_a_dense_matcher(wall, weights, tmp_path, monkeypatch):
         seen.append((first, second))
         v, u = np.mgrid[4:256:8, 4:320:8]
         uv = np.column_stack([u.ravel(), v.ravel()]).astype(float)
-        return Correspondences(uv, wall_scene.flow(first, second, uv) + rng.normal(0, 0.5, uv.shape), np.ones(len(uv)), 8.0)
+        return Correspondences(
+            uv, wall_scene.flow(first, second, uv) + rng.normal(0, 0.5, uv.shape), np.ones(len(uv)), 8.0
+        )
 
     from stages.core.images import read_rgb
 
@@ -296,7 +309,9 @@ def test_roma_warp_becomes_places():
     class Shift:
         def match(self, a, b):
             h, w = 60, 80
-            y, x = torch.meshgrid((torch.arange(h) + 0.5) / h * 2 - 1, (torch.arange(w) + 0.5) / w * 2 - 1, indexing="ij")
+            y, x = torch.meshgrid(
+                (torch.arange(h) + 0.5) / h * 2 - 1, (torch.arange(w) + 0.5) / w * 2 - 1, indexing="ij"
+            )
             moved = x + 2 * 10 / a.size[0]
             there, back = torch.stack([x, y, moved, y], -1), torch.stack([x - 2 * 10 / a.size[0], y, x, y], -1)
             certainty = (moved.abs() < 1).float()
@@ -348,10 +363,17 @@ def test_an_onnx_file_with_other_names_is_refused_in_words(weights):
 def test_a_missing_library_is_named_with_what_brings_it(wall, monkeypatch):
     mine = {k: wall[k] for k in STAGE.inputs}
     monkeypatch.setattr(type(methods.KITS["kornia"]), "problem", lambda kit: "not installed")
-    for method, library, extra in (("roma", "romatch", "roma"), ("loftr", "kornia", "learned"), ("xfeat", "onnxruntime", "learned")):
+    for method, library, extra in (
+        ("roma", "romatch", "roma"),
+        ("loftr", "kornia", "learned"),
+        ("xfeat", "onnxruntime", "learned"),
+    ):
         with pytest.raises(ConfigError) as e:
             STAGE.check(mine, TrackConfig(method=method))
-        assert f"needs {library}: not installed" in e.value.message and f"pip install 'stereotwin[{extra}]'" in e.value.advice
+        assert (
+            f"needs {library}: not installed" in e.value.message
+            and f"pip install 'stereotwin[{extra}]'" in e.value.advice
+        )
 
 
 def test_too_little_memory_is_said_with_the_setting_to_lower(monkeypatch):
@@ -364,7 +386,9 @@ def test_too_little_memory_is_said_with_the_setting_to_lower(monkeypatch):
     monkeypatch.setitem(methods.METHODS, "dedode", methods.Method("DeDoDe", part, {"mutual": methods.NEAREST}))
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1e9))
     with pytest.raises(StageError) as e:
-        methods.build(TrackConfig(method="dedode"), "cpu", 4000, 3000, lambda frame: np.zeros((3000, 4000, 3), np.uint8))
+        methods.build(
+            TrackConfig(method="dedode"), "cpu", 4000, 3000, lambda frame: np.zeros((3000, 4000, 3), np.uint8)
+        )
     assert "2.0 GB of memory for 1024x768 px" in e.value.message and "track.max_width_px" in e.value.advice
 
 

@@ -12,7 +12,17 @@ from stages.track.tracks.tracking import longest
 
 def points(frame: int, n: int) -> FramePoints:
     zero = np.zeros(n)
-    return FramePoints(frame, np.zeros((n, 2)), zero, np.zeros((n, 2)), zero, zero, np.zeros((n, 128), np.uint8), np.ones(n, bool), False)
+    return FramePoints(
+        frame,
+        np.zeros((n, 2)),
+        zero,
+        np.zeros((n, 2)),
+        zero,
+        zero,
+        np.zeros((n, 128), np.uint8),
+        np.ones(n, bool),
+        False,
+    )
 
 
 def members(tracks: Tracks) -> set[frozenset[tuple[int, int]]]:

@@ -31,7 +31,10 @@ def slow_sample(image: np.ndarray, warp: np.ndarray) -> np.ndarray:
     for y in range(-RADIUS, RADIUS + 1):
         for x in range(-RADIUS, RADIUS + 1):
             u, v = warp[4] + warp[0] * x + warp[1] * y, warp[5] + warp[2] * x + warp[3] * y
-            near_u, near_v = range(int(np.floor(u)) - 1, int(np.floor(u)) + 3), range(int(np.floor(v)) - 1, int(np.floor(v)) + 3)
+            near_u, near_v = (
+                range(int(np.floor(u)) - 1, int(np.floor(u)) + 3),
+                range(int(np.floor(v)) - 1, int(np.floor(v)) + 3),
+            )
             out.append(sum(kernel(u - i) * kernel(v - j) * float(image[j, i]) for i in near_u for j in near_v))
     return np.array(out)
 
@@ -42,7 +45,9 @@ def warped(image: np.ndarray, affine: np.ndarray, centre: tuple[float, float], s
     inverse = np.linalg.inv(affine)
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(float)
     source = np.einsum("ij,jhw->ihw", inverse, np.stack([x, y]) - (c + shift)[:, None, None]) + c[:, None, None]
-    return map_coordinates(image, source[::-1], order=3, mode="nearest").astype(np.float32)  # not warpAffine: it rounds to 1/32 px
+    return map_coordinates(image, source[::-1], order=3, mode="nearest").astype(
+        np.float32
+    )  # not warpAffine: it rounds to 1/32 px
 
 
 def cut(image: np.ndarray, u: float, v: float) -> np.ndarray:

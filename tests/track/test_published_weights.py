@@ -20,7 +20,12 @@ def five_frames(shared_dir, tmp_path_factory):
     for name in ("calibration.json", "prompt.json", "gt/mesh.ply"):
         (capture / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(source / name, capture / name)
-    names = {"left": "left{:06d}.jpg", "right": "right{:06d}.jpg", "gt/masks": "{:06d}.png", "gt/disparity": "{:06d}.png"}
+    names = {
+        "left": "left{:06d}.jpg",
+        "right": "right{:06d}.jpg",
+        "gt/masks": "{:06d}.png",
+        "gt/disparity": "{:06d}.png",
+    }
     for folder, name in names.items():
         (capture / folder).mkdir(parents=True)
         for k in range(5):

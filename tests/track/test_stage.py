@@ -98,7 +98,11 @@ def test_tracks_keep_their_contract(which, request):
     report, rows, tracks = request.getfixturevalue(which)
     m, p = len(tracks["point_id"]), len(tracks["point_xyz"])
     assert all(len(tracks[k]) == m for k in ("frame", "u", "v", "u_right", "sigma_px")) and len(tracks["inside"]) == p
-    assert tracks["point_id"].min() == 0 and tracks["point_id"].max() == p - 1 and str(tracks["scope"]) in ("scene", "object")
+    assert (
+        tracks["point_id"].min() == 0
+        and tracks["point_id"].max() == p - 1
+        and str(tracks["scope"]) in ("scene", "object")
+    )
     assert np.isfinite(tracks["u"]).all() and (tracks["sigma_px"] > 0).all()
     assert np.bincount(tracks["point_id"]).min() >= 2
     pairs = tracks["point_id"].astype(np.int64) * 100000 + tracks["frame"]
@@ -142,7 +146,9 @@ def test_object_that_leaves_the_view_is_lost_and_found_again(truth_inhand, tmp_p
 
 
 def test_a_frame_whose_mask_alone_was_lost_is_posed_by_its_neighbours(truth_inhand, tmp_path):
-    kept = altered(keep_frames(truth_inhand, tmp_path / "few", {14, 15, 0, 1}), tmp_path / "in", ("masks", "masks.parquet"))
+    kept = altered(
+        keep_frames(truth_inhand, tmp_path / "few", {14, 15, 0, 1}), tmp_path / "in", ("masks", "masks.parquet")
+    )
     rows = read_table(kept["masks.parquet"].path)
     path = kept["masks"].path / "000001.png"
     write_mask(path, np.zeros_like(read_mask(path)))
@@ -158,7 +164,11 @@ def test_a_frame_whose_mask_alone_was_lost_is_posed_by_its_neighbours(truth_inha
 
 def test_one_frame_is_the_identity_and_says_so(truth, tmp_path):
     report, rows, tracks = run(keep_frames(truth, tmp_path / "in", {3}), tmp_path / "out")
-    assert [r.status for r in rows].count("unusable") == 15 and rows[3].status == "ok" and rows[0].reason == "left out by the test"
+    assert (
+        [r.status for r in rows].count("unusable") == 15
+        and rows[3].status == "ok"
+        and rows[0].reason == "left out by the test"
+    )
     assert np.allclose(rows[3].object_from_left[:3, :3], np.eye(3))
     assert any("one frame" in w for w in report.warnings) and len(tracks["point_xyz"]) > 50
 

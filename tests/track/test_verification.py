@@ -34,7 +34,10 @@ def view(degrees: float, printed: bool = True) -> DenseView:
     depth = np.where(ball, (along - np.sqrt(np.maximum(root, 0))) / square, np.nan)
     x = np.nan_to_num(ray * depth[..., None] @ pose[:3, :3].T + pose[:3, 3])
     longitude, latitude = np.arctan2(x[..., 0], x[..., 2]), np.arcsin(np.clip(x[..., 1] / RADIUS_M, -1, 1))
-    at = (((longitude / (2 * np.pi) + 0.5) * 383).astype(np.float32), ((latitude / np.pi + 0.5) * 191).astype(np.float32))
+    at = (
+        ((longitude / (2 * np.pi) + 0.5) * 383).astype(np.float32),
+        ((latitude / np.pi + 0.5) * 191).astype(np.float32),
+    )
     gray = cv2.remap(PRINT, *at, cv2.INTER_LINEAR) if printed else np.full(u.shape, 128.0)
     # the lamp stands still beside the camera, so that light and shade do not turn with the ball
     light = np.clip(0.75 + 0.5 * (u - RIG.cx) / RIG.fx, 0.3, 1)

@@ -31,7 +31,11 @@ def make(out: Path, frames: int = 4, seed: int = 0) -> dict[str, ArtifactRef]:
         for side, shift in (("left", 0.0), ("right", RIG.baseline_m)):
             eye = pose.copy()
             eye[:3, 3] += eye[:3, 0] * shift
-            write_rgb(out / "pairs" / side / f"{k:06d}.jpg", cv2.remap(texture, *_seen(eye, texture.shape), cv2.INTER_LINEAR), 97)
+            write_rgb(
+                out / "pairs" / side / f"{k:06d}.jpg",
+                cv2.remap(texture, *_seen(eye, texture.shape), cv2.INTER_LINEAR),
+                97,
+            )
         write_mask(out / "masks" / f"{k:06d}.png", mask)
         disparity = RIG.disparity_from_depth(_depth(pose))
         write_disparity(out / "disparity" / f"{k:06d}.png", disparity)
@@ -41,7 +45,10 @@ def make(out: Path, frames: int = 4, seed: int = 0) -> dict[str, ArtifactRef]:
     row = lambda k: {"frame": k, "status": "ok", "reason": "", **{s: f"{s}/{k:06d}.jpg" for s in names}}  # noqa: E731
     write_table(out / "frames.parquet", [row(k) for k in poses])
     area = int(mask.sum())
-    write_table(out / "masks.parquet", [{"frame": k, "status": "ok", "trust": 1.0, "area_px": area, "reason": ""} for k in poses])
+    write_table(
+        out / "masks.parquet",
+        [{"frame": k, "status": "ok", "trust": 1.0, "area_px": area, "reason": ""} for k in poses],
+    )
     write_poses(out / "poses.json", [FramePose(k, pose, "ok") for k, pose in poses.items()])
     return {p.name: ArtifactRef(p.name, p, p.name) for p in out.iterdir()}
 

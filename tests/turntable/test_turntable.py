@@ -53,7 +53,10 @@ def write(source: Path, made: Path, folder: Path, dots: np.ndarray, still: bool 
         picture = cv2.imread(str(made / "rgb" / f"{k:03d}.jpg"))
         pose = inverse(poses[FRAMES[0] if still else k])
         sheet = picture.copy()
-        for middle, radius, colour in ((np.zeros(2), 0.125, (225, 225, 225)), *((d, 0.003, (30, 30, 30)) for d in dots)):
+        for middle, radius, colour in (
+            (np.zeros(2), 0.125, (225, 225, 225)),
+            *((d, 0.003, (30, 30, 30)) for d in dots),
+        ):
             rim = middle + radius * np.stack([np.cos(np.linspace(0, 6.28, 60)), np.sin(np.linspace(0, 6.28, 60))], 1)
             uv = rig.project(transform(pose, np.insert(rim, 1, HALF_HEIGHT_M, 1)))
             cv2.fillPoly(sheet, [np.rint(16 * uv).astype(np.int32)], colour, cv2.LINE_AA, 4)
@@ -99,7 +102,9 @@ def test_wide_turns_are_told_by_the_marks(synthetic_capture, plain, tmp_path):
     (EVEN, False, "the marks on the support tell no turn"),
     (DOTS, True, "the marks do not turn with the object"),
 ])  # fmt: skip
-def test_no_marks_an_even_ring_and_marks_that_stand_still_are_refused(synthetic_capture, plain, tmp_path, dots, still, message):
+def test_no_marks_an_even_ring_and_marks_that_stand_still_are_refused(
+    synthetic_capture, plain, tmp_path, dots, still, message
+):
     with pytest.raises(StageError, match=message):
         run(write(synthetic_capture, plain, tmp_path, dots, still), tmp_path / "store")
 

@@ -36,7 +36,9 @@ def from_file(path: Path) -> Mesh:
     return np.asarray(mesh.vertices, float) @ _Y_DOWN_FROM_Z_UP.T, np.asarray(mesh.faces)
 
 
-def mesh_of(distance: Callable[[np.ndarray], np.ndarray], half: tuple[float, float, float], voxel_m: float = VOXEL_M) -> Mesh:
+def mesh_of(
+    distance: Callable[[np.ndarray], np.ndarray], half: tuple[float, float, float], voxel_m: float = VOXEL_M
+) -> Mesh:
     """Marching cubes of a signed distance function in the box of half sizes `half` round the origin."""
     from skimage.measure import marching_cubes
 

@@ -31,7 +31,11 @@ def printed(x: np.ndarray, normal: np.ndarray) -> np.ndarray:
 def mottled(x: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """Texture everywhere, of many sizes: what matching likes best."""
     coarse, fine = solid(x, 11, 9.0, 0.20), solid(x, 12, 2.0, 0.06)
-    return np.array([0.20, 0.07, 0.05]) + np.array([0.35, 0.22, 0.08]) * coarse[:, None] + np.array([0.10, 0.12, 0.25]) * fine[:, None]
+    return (
+        np.array([0.20, 0.07, 0.05])
+        + np.array([0.35, 0.22, 0.08]) * coarse[:, None]
+        + np.array([0.10, 0.12, 0.25]) * fine[:, None]
+    )
 
 
 def faint(x: np.ndarray, normal: np.ndarray) -> np.ndarray:
@@ -75,11 +79,21 @@ def cloth(u_m: np.ndarray, v_m: np.ndarray) -> np.ndarray:
     """Blue cloth with a fine weave and large stains."""
     weave = sample_tile(noise_tile(22, 1.0), u_m, v_m, 0.08)
     # two sizes that hardly ever meet again: a pattern that repeats would let the camera jump by its period
-    stain = sample_tile(noise_tile(23, 16.0), u_m, v_m, 0.5) + sample_tile(noise_tile(24, 16.0), u_m - v_m, v_m + 0.3 * u_m, 0.737) - 0.5
+    stain = (
+        sample_tile(noise_tile(23, 16.0), u_m, v_m, 0.5)
+        + sample_tile(noise_tile(24, 16.0), u_m - v_m, v_m + 0.3 * u_m, 0.737)
+        - 0.5
+    )
     return np.array([0.10, 0.14, 0.26]) * (0.6 + 0.5 * weave + 0.5 * stain)[:, None]
 
 
-SURROUNDINGS: dict[str, Surrounding] = {"wood": table_albedo, "stone": wall_albedo, "plain": plain, "tiles": tiles, "cloth": cloth}
+SURROUNDINGS: dict[str, Surrounding] = {
+    "wood": table_albedo,
+    "stone": wall_albedo,
+    "plain": plain,
+    "tiles": tiles,
+    "cloth": cloth,
+}
 
 
 def solid(x: np.ndarray, seed: int, smooth_px: float, size_m: float) -> np.ndarray:
@@ -104,7 +118,17 @@ def _sheet(seed: int) -> np.ndarray:
     for _ in range(45):
         centre, axes = rng.integers(0, size, 2), rng.integers(40, 190, 2)
         colour = tuple(map(int, rng.integers(15, 235, 3)))
-        cv2.ellipse(sheet, tuple(map(int, centre)), tuple(map(int, axes)), int(rng.integers(180)), 0, 360, colour, -1, cv2.LINE_AA)
+        cv2.ellipse(
+            sheet,
+            tuple(map(int, centre)),
+            tuple(map(int, axes)),
+            int(rng.integers(180)),
+            0,
+            360,
+            colour,
+            -1,
+            cv2.LINE_AA,
+        )
     words = ("WHEAT", "net 400 g", "keep dry", "lot 7731 B", "STEREO", "shake well before use", "No. 5")
     for _ in range(30):
         at, scale = tuple(map(int, rng.integers(0, size - 200, 2))), float(rng.uniform(1.0, 4.5))

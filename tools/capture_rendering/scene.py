@@ -53,23 +53,31 @@ class Scene:
         self._caster, self._paint, self._plane, self._gloss = Caster(vertices, faces), paint, plane, gloss
         self._normals = np.array(trimesh.Trimesh(vertices, faces, process=False).vertex_normals)
 
-    def render(self, rig: Rig, object_from_camera: np.ndarray, world_from_camera: np.ndarray, samples: int = 2) -> Picture:
+    def render(
+        self, rig: Rig, object_from_camera: np.ndarray, world_from_camera: np.ndarray, samples: int = 2
+    ) -> Picture:
         """What the camera sees: colour from `samples`^2 rays per pixel, depth and mask along the central ones."""
         offsets = (np.arange(samples) + 0.5) / samples - 0.5
         linear = np.zeros((rig.height * rig.width, 3))
         for k, (dx, dy) in enumerate((dx, dy) for dx in offsets for dy in offsets):
-            linear += self._colours(_rays(rig, dx, dy), object_from_camera, world_from_camera, _LAMP + _LAMP_POINTS[k % len(_LAMP_POINTS)])
+            linear += self._colours(
+                _rays(rig, dx, dy), object_from_camera, world_from_camera, _LAMP + _LAMP_POINTS[k % len(_LAMP_POINTS)]
+            )
         linear = (linear / samples**2).reshape(rig.height, rig.width, 3)
         depth, mask = self._truth(_rays(rig, 0.0, 0.0), object_from_camera, world_from_camera)
         return Picture(linear, depth.reshape(rig.height, rig.width), mask.reshape(rig.height, rig.width))
 
-    def _truth(self, rays: np.ndarray, object_from_camera: np.ndarray, world_from_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _truth(
+        self, rays: np.ndarray, object_from_camera: np.ndarray, world_from_camera: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         depth = self._caster.cast(object_from_camera[:3, 3], rays @ object_from_camera[:3, :3].T)["t"].astype(float)
         behind = self._plane_depth(rays, world_from_camera)
         mask = depth < np.where(np.isfinite(behind), behind + _LIFT_M, np.inf)
         return np.where(mask, depth, behind), mask
 
-    def _colours(self, rays: np.ndarray, object_from_camera: np.ndarray, world_from_camera: np.ndarray, lamp: np.ndarray) -> np.ndarray:
+    def _colours(
+        self, rays: np.ndarray, object_from_camera: np.ndarray, world_from_camera: np.ndarray, lamp: np.ndarray
+    ) -> np.ndarray:
         """(N, 3) linear RGB of (N, 3) rays of the camera, lit by one point of the lamp."""
         directions = rays @ object_from_camera[:3, :3].T
         hit = self._caster.cast(object_from_camera[:3, 3], directions)
@@ -95,7 +103,9 @@ class Scene:
         turn = object_from_world[:3, :3]
         facing = normal @ (turn @ lamp)
         lit = facing > 0
-        lit[lit] = ~np.isfinite(self._caster.cast(x[lit] + _LIFT_M * normal[lit], np.broadcast_to(turn @ lamp, x[lit].shape))["t"])
+        lit[lit] = ~np.isfinite(
+            self._caster.cast(x[lit] + _LIFT_M * normal[lit], np.broadcast_to(turn @ lamp, x[lit].shape))["t"]
+        )
         fill = np.clip(normal @ (turn @ (_FILL[0] / np.linalg.norm(_FILL[0]))), 0, None)
         sky = 0.75 - 0.25 * (normal @ turn[:, 1])  # from above comes more than from below
         return np.stack([_AMBIENT * sky + _LAMP_STRENGTH * facing * lit + _FILL[1] * fill, lit.astype(float)], 1)
@@ -119,7 +129,9 @@ class Scene:
         x = at @ object_from_world[:3, :3].T + object_from_world[:3, 3]
         near = np.linalg.norm(x, axis=1) < _NEAR_OBJECT_M
         lit = np.ones(len(at))
-        lit[near] = ~np.isfinite(self._caster.cast(x[near], np.broadcast_to(object_from_world[:3, :3] @ lamp, x[near].shape))["t"])
+        lit[near] = ~np.isfinite(
+            self._caster.cast(x[near], np.broadcast_to(object_from_world[:3, :3] @ lamp, x[near].shape))["t"]
+        )
         light = _AMBIENT + _LAMP_STRENGTH * facing * lit + _FILL[1] * 0.5
         return self._plane.albedo(at[:, first], at[:, second]) * light[:, None]
 

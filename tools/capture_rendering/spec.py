@@ -74,7 +74,9 @@ CASES: dict[str, RenderSpec] = {
     "box_orbit": RenderSpec(),
     "box_plain_table": RenderSpec(surrounding="plain"),
     "mug_orbit": RenderSpec(shape="mug", paint="mottle", surrounding="cloth", gloss=0.08, distance_m=0.30),
-    "screwdriver_orbit": RenderSpec(shape="screwdriver", paint="tool", surrounding="wood", elevation_deg=(25.0, 60.0), distance_m=0.33),
+    "screwdriver_orbit": RenderSpec(
+        shape="screwdriver", paint="tool", surrounding="wood", elevation_deg=(25.0, 60.0), distance_m=0.33
+    ),
     "egg_faint_inhand": replace(_WALL, shape="egg", paint="faint", distance_m=0.30),
     "flask_plain_wall": replace(_WALL, shape="flask", surrounding="plain", distance_m=0.34),
     "box_far_orbit": RenderSpec(distance_m=0.9, surrounding="cloth"),

@@ -22,7 +22,9 @@ from tools.capture_rendering.spec import RenderSpec
 _GAMMA = 2.2
 
 
-def write_capture(folder: Path, spec: RenderSpec, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> Path:
+def write_capture(
+    folder: Path, spec: RenderSpec, workers: int = 1, progress: Callable[[int, int], None] | None = None
+) -> Path:
     """Render `spec` into `folder`. Returns it. Raises ValueError when no object is in view in the first frame."""
     vertices, faces = shape(spec.shape)
     scene = Scene(vertices, faces, PAINTS[spec.paint], _plane(spec, vertices), spec.gloss)
@@ -30,7 +32,9 @@ def write_capture(folder: Path, spec: RenderSpec, workers: int = 1, progress: Ca
     write_static(folder, spec.rig, vertices, faces, [object_from_left for object_from_left, _ in motion])
     if spec.sensor == "rgbd":
         depth_camera(folder, spec.rig)
-    for k, mask in enumerate(ordered_map(lambda k: _write_frame(folder, spec, scene, k, motion[k]), range(spec.frames), workers)):
+    for k, mask in enumerate(
+        ordered_map(lambda k: _write_frame(folder, spec, scene, k, motion[k]), range(spec.frames), workers)
+    ):
         if k == 0:
             if not mask.any():
                 raise ValueError("the object is not in view in the first frame")
@@ -59,6 +63,8 @@ def _write_frame(folder: Path, spec: RenderSpec, scene: Scene, k: int, pose: Pos
         path.parent.mkdir(parents=True, exist_ok=True)
         write_rgb(path, np.clip(np.rint(levels), 0, 255).astype(np.uint8), spec.jpeg_quality)
     if spec.sensor == "rgbd":
-        write_depth(folder / "depth" / f"{k:06d}.png", pictures[0].depth_m, spec.depth_floor_mm, spec.depth_at_1m_mm, rng)
+        write_depth(
+            folder / "depth" / f"{k:06d}.png", pictures[0].depth_m, spec.depth_floor_mm, spec.depth_at_1m_mm, rng
+        )
     write_truth(folder, spec.rig, k, pictures[0].depth_m, pictures[0].mask)
     return pictures[0].mask

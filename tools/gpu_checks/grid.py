@@ -18,7 +18,14 @@ EXACT = 1e-3
 """float32 against float64, relative to the largest value: with 2048 cells an edge, float32 knows a point to 1e-4 of a cell"""
 BORDER = 2e-3
 """points this near to the side of a cell, cells, are not compared: rounding decides on which side they lie"""
-NAMES = ("features", "gradient of points", "gradient of table", "second order, points", "second order, table", "second order, upstream")
+NAMES = (
+    "features",
+    "gradient of points",
+    "gradient of table",
+    "second order, points",
+    "second order, table",
+    "second order, upstream",
+)
 
 
 def encoders() -> dict[str, Callable]:
@@ -38,7 +45,10 @@ def check(device: torch.device, sizes: Sizes, bandwidth: float) -> Iterator[Row]
     numbers = torch.Generator().manual_seed(0)
     table = torch.randn((layout.entries, FEATURES), generator=numbers).to(device)
     active = torch.linspace(1.4, 0.1, shape.levels).clamp(max=1).to(device)
-    here, x = DeviceLayout.of(layout, device), inside_cells(torch.rand((sizes.checked, 3), generator=numbers), layout).to(device)
+    here, x = (
+        DeviceLayout.of(layout, device),
+        inside_cells(torch.rand((sizes.checked, 3), generator=numbers), layout).to(device),
+    )
     wanted = derivatives(lambda p, t: twin_encode(t, layout, p, active.tolist()).T, x.double(), table.double())
     for name, encode in encoders().items():
         found = derivatives(lambda p, t, encode=encode: encode(p, t, active, here), x, table)
@@ -65,10 +75,18 @@ def derivatives(encode: Callable, x: torch.Tensor, table: torch.Tensor) -> list[
     return [features, *first, *torch.autograd.grad(loss, [x, table, upstream])]
 
 
-def speeds(name: str, encode: Callable, table: torch.Tensor, active: torch.Tensor, here: DeviceLayout, device: torch.device, sizes: Sizes,
-           bandwidth: float) -> Iterator[Row]:
+def speeds(
+    name: str,
+    encode: Callable,
+    table: torch.Tensor,
+    active: torch.Tensor,
+    here: DeviceLayout,
+    device: torch.device,
+    sizes: Sizes,
+    bandwidth: float,
+) -> Iterator[Row]:
     """Points a second, and the share of the bandwidth that the bytes asked for are (a cache may serve them faster than that)."""
-    points = max(1, sizes.points // (8 if name == "torch" else 1))              # plain torch holds every corner: 8 kB a point
+    points = max(1, sizes.points // (8 if name == "torch" else 1))  # plain torch holds every corner: 8 kB a point
     x, table = torch.rand((points, 3), device=device), table.clone().requires_grad_()
     d_enc = torch.rand((FEATURES * here.levels, points), device=device)
     corners = here.levels * 8 * FEATURES * 4
@@ -84,9 +102,16 @@ def speeds(name: str, encode: Callable, table: torch.Tensor, active: torch.Tenso
     rows = here.levels * FEATURES * 4
     seconds = {"forward": timed(device, forward, sizes.runs), "with backward": timed(device, backward, sizes.runs)}
     # the backward pass reads and writes each corner's gradient, and clears and fills one table
-    asked = {"forward": corners + rows + 12, "with backward": 3 * corners + 2 * rows + 24 + 2 * table.numel() * 4 / points}
+    asked = {
+        "forward": corners + rows + 12,
+        "with backward": 3 * corners + 2 * rows + 24 + 2 * table.numel() * 4 / points,
+    }
     for what, time in seconds.items():
         share = asked[what] * points / time / bandwidth
         speed = points / time
-        yield Row(f"grid {name}: {what}", FIGURE, f"{speed / 1e6:.1f} M points/s, {100 * share:.0f} % of the copy's bandwidth asked for",
-                  {"points_per_s": speed, "share_of_bandwidth": share})
+        yield Row(
+            f"grid {name}: {what}",
+            FIGURE,
+            f"{speed / 1e6:.1f} M points/s, {100 * share:.0f} % of the copy's bandwidth asked for",
+            {"points_per_s": speed, "share_of_bandwidth": share},
+        )

@@ -40,10 +40,15 @@ def _sam2(device: torch.device, sizes: Sizes, tiny: bool) -> Iterator[Row]:
     with torch.inference_mode():
         peak = peak_bytes(device, follow)
     seconds = answers.pop()
-    right = all(np.isfinite(a.logits).all() and a.logits.shape == sizes.picture and 0 <= a.present <= 1 for a in answers)
-    yield Row("SAM 2, random weights", OK if right else WRONG,
-              f"{network_size(network):.0f} M parameters, {1e3 * seconds:.0f} ms a frame, {peak / 1e6:.0f} MB",
-              {"seconds": seconds, "peak_bytes": peak})
+    right = all(
+        np.isfinite(a.logits).all() and a.logits.shape == sizes.picture and 0 <= a.present <= 1 for a in answers
+    )
+    yield Row(
+        "SAM 2, random weights",
+        OK if right else WRONG,
+        f"{network_size(network):.0f} M parameters, {1e3 * seconds:.0f} ms a frame, {peak / 1e6:.0f} MB",
+        {"seconds": seconds, "peak_bytes": peak},
+    )
 
 
 def _network(device: torch.device, tiny: bool):
@@ -78,15 +83,22 @@ def _onnx(device: torch.device) -> Row:
     model, x = _convolution(onnx), np.random.default_rng(0).normal(size=(1, 3, 256, 256)).astype(np.float32)
     run = lambda provider: ort.InferenceSession(model, providers=[provider]).run(None, {"x": x})[0]  # noqa: E731
     there, here = run("CUDAExecutionProvider"), run("CPUExecutionProvider")
-    return compared("onnxruntime, CUDA", float(np.abs(there - here).max() / np.abs(here).max()), 2e-3, f"onnxruntime {ort.__version__}")
+    return compared(
+        "onnxruntime, CUDA",
+        float(np.abs(there - here).max() / np.abs(here).max()),
+        2e-3,
+        f"onnxruntime {ort.__version__}",
+    )
 
 
 def _convolution(onnx) -> bytes:
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     weights = np.random.default_rng(1).normal(size=(8, 3, 5, 5)).astype(np.float32)
     graph = helper.make_graph(
-        [helper.make_node("Conv", ["x", "w"], ["a"], pads=[2, 2, 2, 2]), helper.make_node("Relu", ["a"], ["y"])], "check",
-        [helper.make_tensor_value_info("x", kind, [1, 3, None, None])], [helper.make_tensor_value_info("y", kind, [1, 8, None, None])],
+        [helper.make_node("Conv", ["x", "w"], ["a"], pads=[2, 2, 2, 2]), helper.make_node("Relu", ["a"], ["y"])],
+        "check",
+        [helper.make_tensor_value_info("x", kind, [1, 3, None, None])],
+        [helper.make_tensor_value_info("y", kind, [1, 8, None, None])],
         [onnx.numpy_helper.from_array(weights, "w")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()

@@ -55,7 +55,12 @@ class Row:
 def compared(name: str, error: float, tolerance: float, said: str = "", **figures: float) -> Row:
     """Right where the error is within the tolerance (a NaN is not)."""
     state = OK if error <= tolerance else WRONG
-    return Row(name, state, f"error {error:.1e} (at most {tolerance:.0e}){'; ' + said if said else ''}", {"error": error, **figures})
+    return Row(
+        name,
+        state,
+        f"error {error:.1e} (at most {tolerance:.0e}){'; ' + said if said else ''}",
+        {"error": error, **figures},
+    )
 
 
 def relative_error(found: torch.Tensor, wanted: torch.Tensor) -> float:

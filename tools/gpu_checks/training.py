@@ -49,7 +49,9 @@ def check(device: torch.device, sizes: Sizes, tiny: bool) -> Iterator[Row]:
         yield from _check_backend(name, backend, mixed, device, sizes, tiny)
 
 
-def _check_backend(name: str, backend: str, mixed: bool, device: torch.device, sizes: Sizes, tiny: bool) -> Iterator[Row]:
+def _check_backend(
+    name: str, backend: str, mixed: bool, device: torch.device, sizes: Sizes, tiny: bool
+) -> Iterator[Row]:
     precision = "mixed" if mixed else "float16" if backend == "tcnn" else "float32"
     yield compared(f"step {name}: gradients", _gradient_error(backend, mixed, device, sizes), GRADIENTS[precision])
     seconds, reached = _trained(backend, mixed, device, sizes)
@@ -77,10 +79,14 @@ def pixels(count: int = 2000) -> Pixels:
     inward /= np.linalg.norm(inward, axis=1, keepdims=True)
     eye = shapes.CENTRE - 1.5 * inward
     depth = 1.5 - shapes.radius(-inward)[:, 0]
-    return Pixels(rng.integers(0, 6, count).astype(np.int32), rng.random((count, 3)).astype(np.float32), eye, inward, depth)
+    return Pixels(
+        rng.integers(0, 6, count).astype(np.int32), rng.random((count, 3)).astype(np.float32), eye, inward, depth
+    )
 
 
-def steps_of(backend: str, mixed: bool, device: torch.device, sizes: Sizes, field: Field, capture: bool = False) -> DeviceSteps:
+def steps_of(
+    backend: str, mixed: bool, device: torch.device, sizes: Sizes, field: Field, capture: bool = False
+) -> DeviceSteps:
     """A backend's step."""
     on_device = DeviceField(field.shape, field.radius, make_parts(backend, field, device, mixed), device)
     schedule = Schedule(1, 1, sizes.batch, sizes.batch // 16)
@@ -96,7 +102,9 @@ def stage(steps, sizes: Sizes, rng: np.random.Generator) -> None:
 
 
 def _gradient_error(backend: str, mixed: bool, device: torch.device, sizes: Sizes) -> float:
-    hand = NumbaSteps(field_of(sizes, rough=True), CUBE, pixels(), 6, FOOTPRINT, Schedule(1, 1, sizes.batch, sizes.batch // 16))
+    hand = NumbaSteps(
+        field_of(sizes, rough=True), CUBE, pixels(), 6, FOOTPRINT, Schedule(1, 1, sizes.batch, sizes.batch // 16)
+    )
     ours = steps_of(backend, mixed, device, sizes, field_of(sizes, rough=True))
     for steps in (hand, ours):
         steps.levels(sizes.levels - 0.5)
@@ -135,5 +143,9 @@ def _speed(name: str, backend: str, mixed: bool, capture: bool, device: torch.de
     estimate = sizes.batch * bytes_a_point(field.shape, backend) + bytes_of_parameters(field.shape)
     taken = f"{peak / 1e6:.0f} MB, estimated {estimate / 1e6:.0f}"
     said = f"{1e3 * seconds:.2f} ms for {sizes.batch} points and {sizes.batch // 16} rays; {taken}"
-    return Row(f"step {name}{', captured' if capture else ''}: speed", FIGURE, said,
-               {"seconds": seconds, "peak_bytes": peak, "estimated_bytes": estimate})
+    return Row(
+        f"step {name}{', captured' if capture else ''}: speed",
+        FIGURE,
+        said,
+        {"seconds": seconds, "peak_bytes": peak, "estimated_bytes": estimate},
+    )

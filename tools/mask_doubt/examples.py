@@ -45,8 +45,12 @@ def read_examples(paths: Sequence[Path]) -> Examples:
     """All of them as arrays."""
     rows = [(data["seed"], row) for data in (json.loads(p.read_text()) for p in paths) for row in data["rows"]]
     cues = np.array([[row["cues"].get(name, np.nan) for name in CUES] for _, row in rows], float)
-    return Examples(cues, np.array([row["overlap"] for _, row in rows]), np.array([seed for seed, _ in rows]),
-                    np.array([row["kind"] == "found" for _, row in rows]))
+    return Examples(
+        cues,
+        np.array([row["overlap"] for _, row in rows]),
+        np.array([seed for seed, _ in rows]),
+        np.array([row["kind"] == "found" for _, row in rows]),
+    )
 
 
 def _looked_at(capture: Path, store: Store, seed: int) -> list[dict[str, Any]]:
@@ -60,8 +64,12 @@ def _looked_at(capture: Path, store: Store, seed: int) -> list[dict[str, Any]]:
         if frame not in order:
             continue
         name = f"{frame:06d}.png"
-        view = WorkingFrame(frame, read_rgb(folder["rectify"] / "pairs" / picture), read_disparity(folder["depth"] / "disparity" / name),
-                            read_sigma(folder["depth"] / "disparity" / "sigma" / name))
+        view = WorkingFrame(
+            frame,
+            read_rgb(folder["rectify"] / "pairs" / picture),
+            read_disparity(folder["depth"] / "disparity" / name),
+            read_sigma(folder["depth"] / "disparity" / "sigma" / name),
+        )
         true, hand = read_mask(capture / "gt" / "masks" / name), capture / "gt" / "hand" / name
         masks = {"found": read_mask(folder["masks"] / "masks" / name), "true": true}
         if true.sum() > LEAST_PX:
@@ -74,6 +82,12 @@ def _looked_at(capture: Path, store: Store, seed: int) -> list[dict[str, Any]]:
                 past = kind if not kind.startswith("spoilt") or rng.random() > BEFORE_IS_TRUE else "true"
                 before = looks.get((order[at - 1], past)) if at else None
                 first = looks.get((order[0], past)) if at else None
-                rows.append({"frame": frame, "kind": kind, "overlap": round(jaccard(mask, true), 4),
-                             "cues": audit(looks[frame, kind], before, first)})
+                rows.append(
+                    {
+                        "frame": frame,
+                        "kind": kind,
+                        "overlap": round(jaccard(mask, true), 4),
+                        "cues": audit(looks[frame, kind], before, first),
+                    }
+                )
     return rows

@@ -54,9 +54,15 @@ def on_others(examples: Examples, folds: int = 5) -> np.ndarray:
 
 def save(doubt: Doubt, path: Path) -> None:
     """As `mask_doubt.learned` reads it."""
-    held = {f"{kind}{n}_{k}": pair[i].astype(np.float32) for n, net in enumerate(doubt.networks) for k, pair in enumerate(net)
-            for i, kind in enumerate("wb")}
-    np.savez_compressed(path, mean=doubt.mean, scale=doubt.scale, networks=len(doubt.networks), layers=len(doubt.networks[0]), **held)
+    held = {
+        f"{kind}{n}_{k}": pair[i].astype(np.float32)
+        for n, net in enumerate(doubt.networks)
+        for k, pair in enumerate(net)
+        for i, kind in enumerate("wb")
+    }
+    np.savez_compressed(
+        path, mean=doubt.mean, scale=doubt.scale, networks=len(doubt.networks), layers=len(doubt.networks[0]), **held
+    )
 
 
 def separation(wrong: np.ndarray, probability: np.ndarray) -> float:
@@ -93,7 +99,9 @@ def _network(examples: Examples, mean: np.ndarray, scale: np.ndarray, seed: int)
 
 
 def _layers(widths: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return [((torch.randn(a, b) / a**0.5).requires_grad_(), torch.zeros(b, requires_grad=True)) for a, b in pairwise(widths)]
+    return [
+        ((torch.randn(a, b) / a**0.5).requires_grad_(), torch.zeros(b, requires_grad=True)) for a, b in pairwise(widths)
+    ]
 
 
 def _through(x: torch.Tensor, layers: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:

@@ -43,7 +43,9 @@ def _with_alike(true: np.ndarray, rgb: np.ndarray, rng: np.random.Generator) -> 
 def _without_alike(true: np.ndarray, rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Without what has the colour of one of its places: a flap, a dark side."""
     y, x = np.argwhere(true)[rng.integers(true.sum())]
-    lost = cv2.morphologyEx(_alike(rgb, (x, y), rng.uniform(6, 20)).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    lost = cv2.morphologyEx(
+        _alike(rgb, (x, y), rng.uniform(6, 20)).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
+    )
     return true & ~(lost > 0)
 
 

@@ -39,7 +39,9 @@ class Examples:
         return Examples(self.cues[where], self.truth[where], self.capture[where])
 
 
-def taught(examples: Examples, steps: int, seed: int, told: Callable[[int, float, MaskNet], None], start: MaskNet | None = None) -> MaskNet:
+def taught(
+    examples: Examples, steps: int, seed: int, told: Callable[[int, float, MaskNet], None], start: MaskNet | None = None
+) -> MaskNet:
     """The moving average of a network after `steps`; `told` hears of the mean loss every 50, and at the last."""
     torch.manual_seed(seed)
     net, average = (MaskNet().to(memory_format=torch.channels_last) for _ in range(2))
@@ -90,8 +92,15 @@ def write_onnx(net: MaskNet, path: Path) -> None:
     example = torch.zeros(1, CHANNELS, SIZE, SIZE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter that needs no further package is called old
-        torch.onnx.export(net.eval(), (example,), str(path), input_names=["cues"], output_names=["log_odds"], opset_version=OPSET,
-                          dynamo=False)
+        torch.onnx.export(
+            net.eval(),
+            (example,),
+            str(path),
+            input_names=["cues"],
+            output_names=["log_odds"],
+            opset_version=OPSET,
+            dynamo=False,
+        )
 
 
 def _batches(examples: Examples, steps: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -101,7 +110,10 @@ def _batches(examples: Examples, steps: int, seed: int) -> Iterator[tuple[torch.
     for _ in range(steps):
         chosen = [int(rng.choice(of[c])) for c in rng.choice(list(of), BATCH)]
         pairs = [changed(examples.cues[i].astype(np.float32), examples.truth[i], rng) for i in chosen]
-        yield torch.from_numpy(np.stack([x for x, _ in pairs])), torch.from_numpy(np.stack([y for _, y in pairs])[:, None])
+        yield (
+            torch.from_numpy(np.stack([x for x, _ in pairs])),
+            torch.from_numpy(np.stack([y for _, y in pairs])[:, None]),
+        )
 
 
 def changed(cues: np.ndarray, truth: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -131,7 +143,9 @@ def _moved(cues: np.ndarray, truth: np.ndarray, rng: np.random.Generator) -> tup
     dx, dy = rng.uniform(-SHIFT, SHIFT, 2) * SIZE + SIZE / 2 * (1 - zoom)
     step = np.float32([[zoom, 0, dx], [0, zoom, dy]])
     warp = lambda a, edge: cv2.warpAffine(a, step, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderValue=edge)  # noqa: E731
-    return np.stack([warp(np.ascontiguousarray(c), -1.0 if k == 7 else 0.0) for k, c in enumerate(cues)]), warp(truth, 0.0)
+    return np.stack([warp(np.ascontiguousarray(c), -1.0 if k == 7 else 0.0) for k, c in enumerate(cues)]), warp(
+        truth, 0.0
+    )
 
 
 def _spoilt(cues: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -27,18 +27,30 @@ def measure_batch(bed: Bed, captures: int, runs_at_once: int | str = 1) -> dict:
     try:
         root = _make(bed, captures)
         pids = {name: served.part(words) for name, words in PARTS.items()}
-        served.wait(lambda: all(served.api(f"/work_pools/{pool}")["status"] == "READY" for pool in ("twin", "twin-batch")))
+        served.wait(
+            lambda: all(served.api(f"/work_pools/{pool}")["status"] == "READY" for pool in ("twin", "twin-batch"))
+        )
         with Samples(pids) as samples:
             cpu, began = _cpu(pids), time.monotonic()
             batch = served.create("reconstruct-batch", root=str(root), profile="preview", settings=list(SETTINGS))
-            over = ("Completed", "Failed", "Crashed")           # asked seldom: asking costs the server, which is being measured
-            ended = served.wait(lambda: (r := served.flow_run(batch["id"]))["state_name"] in over and r, every_s=SAMPLE_EVERY_S)
+            over = ("Completed", "Failed", "Crashed")  # asked seldom: asking costs the server, which is being measured
+            ended = served.wait(
+                lambda: (r := served.flow_run(batch["id"]))["state_name"] in over and r, every_s=SAMPLE_EVERY_S
+            )
             wall, spent = time.monotonic() - began, {k: v - cpu[k] for k, v in _cpu(pids).items()}
         per_capture = {k: round(v / captures, 2) for k, v in spent.items()}
-        return {"captures": captures, "runs_at_once": runs_at_once, **_what_happened(served, root, ended), "wall_s": round(wall),
-                "seconds_per_capture": round(wall / captures, 2), "cpu_s_per_capture": per_capture,
-                "memory_mb": samples.summary(), "trouble_in_logs": trouble(served.store / "prefect" / "serve" / "logs"),
-                "disk_mb": _disk(served), "restarted_parts": served.said().count("starting it again")}
+        return {
+            "captures": captures,
+            "runs_at_once": runs_at_once,
+            **_what_happened(served, root, ended),
+            "wall_s": round(wall),
+            "seconds_per_capture": round(wall / captures, 2),
+            "cpu_s_per_capture": per_capture,
+            "memory_mb": samples.summary(),
+            "trouble_in_logs": trouble(served.store / "prefect" / "serve" / "logs"),
+            "disk_mb": _disk(served),
+            "restarted_parts": served.said().count("starting it again"),
+        }
     finally:
         served.stop()
 
@@ -60,23 +72,35 @@ def _what_happened(served: Served, root: Path, batch: dict) -> dict:
     captures = sorted(p for p in root.iterdir() if p.is_dir())
     twice = [c.name for c in captures if max(executions(served.store, c).values(), default=0) > 1]
     said = (batch["state"]["message"] or "").replace(str(served.folder), "...")
-    return {"batch": batch["state_name"], "batch_says": said, "states": dict(states),
-            "captures_with_one_run": sum(per_capture[str(c)] == 1 for c in captures), "stages_computed_twice": twice,
-            "twins": len(list(served.twins.glob("*/run.json"))), "records": len(records(served.store))}
+    return {
+        "batch": batch["state_name"],
+        "batch_says": said,
+        "states": dict(states),
+        "captures_with_one_run": sum(per_capture[str(c)] == 1 for c in captures),
+        "stages_computed_twice": twice,
+        "twins": len(list(served.twins.glob("*/run.json"))),
+        "records": len(records(served.store)),
+    }
 
 
 def all_runs(served: Served) -> list[dict]:
     """Every flow run; the server gives no more than 200 at a time."""
     found: list[dict] = []
-    while page := served.api("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC", "limit": PAGE, "offset": len(found)}):
+    while page := served.api(
+        "/flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC", "limit": PAGE, "offset": len(found)}
+    ):
         found += page
     return found
 
 
 def trouble(logs: Path) -> dict[str, int]:
     """Lines of the parts' logs that speak of trouble, by what they say."""
-    found = Counter(match[0].lower() for p in logs.glob("*.log") for line in p.read_text(errors="replace").splitlines()
-                    if (match := TROUBLE.search(line)))
+    found = Counter(
+        match[0].lower()
+        for p in logs.glob("*.log")
+        for line in p.read_text(errors="replace").splitlines()
+        if (match := TROUBLE.search(line))
+    )
     return dict(found)
 
 
@@ -88,9 +112,16 @@ def _cpu(pids: dict[str, int]) -> dict[str, float]:
 
 
 def _disk(served: Served) -> dict[str, float]:
-    parts = {"artifacts": served.store / "artifacts", "prefect": served.store / "prefect", "runs": served.store / "runs",
-             "twins": served.twins}
-    return {name: round(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6, 1) for name, folder in parts.items()}
+    parts = {
+        "artifacts": served.store / "artifacts",
+        "prefect": served.store / "prefect",
+        "runs": served.store / "runs",
+        "twins": served.twins,
+    }
+    return {
+        name: round(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6, 1)
+        for name, folder in parts.items()
+    }
 
 
 class Samples:
@@ -112,8 +143,15 @@ class Samples:
     def summary(self) -> dict[str, dict[str, int | list[int]]]:
         """Before, highest, after, and at each tenth of the time."""
         step = max(1, len(self._found) // 10)
-        return {name: {"before": self._found[0][name], "highest": max(s[name] for s in self._found), "after": self._found[-1][name],
-                       "course": [s[name] for s in self._found[::step]]} for name in self._pids}
+        return {
+            name: {
+                "before": self._found[0][name],
+                "highest": max(s[name] for s in self._found),
+                "after": self._found[-1][name],
+                "course": [s[name] for s in self._found[::step]],
+            }
+            for name in self._pids
+        }
 
     def _sample(self) -> None:
         while not self._stop.wait(SAMPLE_EVERY_S):

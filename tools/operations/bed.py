@@ -43,7 +43,9 @@ class Bed:
 
 def start(served: Served, capture: Path, *settings: str) -> dict:
     """Start a run of a tiny capture as the UI does."""
-    return served.create("reconstruct-capture", capture=str(capture), profile="preview", settings=[*SETTINGS, *settings])
+    return served.create(
+        "reconstruct-capture", capture=str(capture), profile="preview", settings=[*SETTINGS, *settings]
+    )
 
 
 def records(store: Path, capture: Path | None = None) -> list[dict]:

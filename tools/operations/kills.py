@@ -37,13 +37,20 @@ def _drill(bed: Bed, served: Served, name: str, kill: Callable[[Served, dict, Pa
     again = [moment - killed for moment, _ in computed(served.store, capture)[before:] if moment > killed]
     counts = executions(served.store, capture)
     interrupted = counts[KILLED_IN] > 1
-    return {"back_s": round(back, 2), "running_again_s": round(again[0], 2) if interrupted else None, "executions": counts,
-            "attempts": served.flow_run(run["id"])["run_count"], "only_the_rest_again": _only_the_rest(counts, interrupted)}
+    return {
+        "back_s": round(back, 2),
+        "running_again_s": round(again[0], 2) if interrupted else None,
+        "executions": counts,
+        "attempts": served.flow_run(run["id"])["run_count"],
+        "only_the_rest_again": _only_the_rest(counts, interrupted),
+    }
 
 
 def _only_the_rest(counts: dict[str, int], interrupted: bool) -> bool:
     """Every stage was computed once, the one that was killed twice."""
-    return all(n == (2 if interrupted and stage == KILLED_IN else 1) for stage, n in counts.items()) and len(counts) == 8
+    return (
+        all(n == (2 if interrupted and stage == KILLED_IN else 1) for stage, n in counts.items()) and len(counts) == 8
+    )
 
 
 def _stage(served: Served, run: dict, capture: Path) -> float:
@@ -59,7 +66,10 @@ def _flow_process(served: Served, run: dict, capture: Path) -> float:
     """Where the worker notices first, the run is Crashed and Retry is pressed; else the watcher has brought it back."""
     began = time.monotonic()
     os.kill(flow_process_of(_child(served, capture)), signal.SIGKILL)
-    noticed = served.wait(lambda: (r := served.flow_run(run["id"])) and (r["state_name"] != "Running" or r["run_count"] > 1) and r, LIMIT_S)
+    noticed = served.wait(
+        lambda: (r := served.flow_run(run["id"])) and (r["state_name"] != "Running" or r["run_count"] > 1) and r,
+        LIMIT_S,
+    )
     if noticed["state_name"] == "Crashed":
         served.retry(run["id"])
     return time.monotonic() - began
@@ -102,4 +112,10 @@ def _child(served: Served, capture: Path) -> int:
     return child
 
 
-KILLS = {"stage": _stage, "flow process": _flow_process, "worker": _worker, "server": _server, "everything": _everything}
+KILLS = {
+    "stage": _stage,
+    "flow process": _flow_process,
+    "worker": _worker,
+    "server": _server,
+    "everything": _everything,
+}

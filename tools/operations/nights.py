@@ -35,14 +35,24 @@ def live_through(served: Served, night_s: float) -> dict:
             captures.append(str(make_capture(root / f"c{len(captures):02d}")))
             (Path(captures[-1]) / "READY").touch()
         time.sleep(max(0.0, (first + timedelta(seconds=(night + 0.5) * night_s) - datetime.now(UTC)).total_seconds()))
-    batches = served.wait(lambda: len(b := _of(served, "reconstruct-batch", "root", [str(root)])) >= NIGHTS and b)[:NIGHTS]
-    runs = lambda: [r for r in _of(served, "reconstruct-capture", "capture", captures) if r["state_name"] == "Completed"]  # noqa: E731
+    batches = served.wait(lambda: len(b := _of(served, "reconstruct-batch", "root", [str(root)])) >= NIGHTS and b)[
+        :NIGHTS
+    ]
+    runs = lambda: [
+        r for r in _of(served, "reconstruct-capture", "capture", captures) if r["state_name"] == "Completed"
+    ]  # noqa: E731
     served.wait(lambda: len({r["parameters"]["capture"] for r in runs()}) == len(captures))
     late = [(_time(b["start_time"]) - _time(b["expected_start_time"])).total_seconds() for b in batches]
     count = Counter(r["parameters"]["capture"] for r in _of(served, "reconstruct-capture", "capture", captures))
-    return {"nights": NIGHTS, "night_s": night_s, "captures": len(captures), "captures_with_one_run": sum(n == 1 for n in count.values()),
-            "runs": sum(count.values()), "twins": len(list(served.twins.glob("c[0-9][0-9]-*/run.json"))),
-            "late_s": {"median": round(statistics.median(late), 1), "max": round(max(late), 1)}}
+    return {
+        "nights": NIGHTS,
+        "night_s": night_s,
+        "captures": len(captures),
+        "captures_with_one_run": sum(n == 1 for n in count.values()),
+        "runs": sum(count.values()),
+        "twins": len(list(served.twins.glob("c[0-9][0-9]-*/run.json"))),
+        "late_s": {"median": round(statistics.median(late), 1), "max": round(max(late), 1)},
+    }
 
 
 def _schedule(served: Served, night_s: float, first: datetime, root: str) -> None:
@@ -61,5 +71,8 @@ def _time(text: str) -> datetime:
 def _of(served: Served, flow: str, parameter: str, values: list[str]) -> list[dict]:
     """Flow runs that have begun and are of these, by their time."""
     begun = {"state": {"type": {"not_any_": ["SCHEDULED", "PENDING"]}}}
-    found = served.api("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC", "flows": {"name": {"any_": [flow]}}, "flow_runs": begun})
+    found = served.api(
+        "/flow_runs/filter",
+        {"sort": "EXPECTED_START_TIME_ASC", "flows": {"name": {"any_": [flow]}}, "flow_runs": begun},
+    )
     return [r for r in found if r["parameters"].get(parameter) in values]

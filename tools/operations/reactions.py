@@ -21,7 +21,11 @@ def measure_ready(bed: Bed) -> dict:
         found = [_ready(bed, served, k) for k in range(REPEATS)]
     finally:
         served.stop()
-    return {"to_running_s": _spread(r for r, _ in found), "to_first_stage_s": _spread(s for _, s in found), "repeats": REPEATS}
+    return {
+        "to_running_s": _spread(r for r, _ in found),
+        "to_first_stage_s": _spread(s for _, s in found),
+        "repeats": REPEATS,
+    }
 
 
 def _ready(bed: Bed, served: Served, number: int) -> tuple[float, float]:
@@ -46,7 +50,12 @@ def measure_cancel(bed: Bed) -> dict:
     finally:
         served.stop()
     gone, said, left = zip(*found, strict=True)
-    return {"to_process_gone_s": _spread(gone), "to_cancelled_s": _spread(said), "work_folders_left": max(left), "repeats": REPEATS}
+    return {
+        "to_process_gone_s": _spread(gone),
+        "to_cancelled_s": _spread(said),
+        "work_folders_left": max(left),
+        "repeats": REPEATS,
+    }
 
 
 def _cancel(bed: Bed, served: Served, number: int) -> tuple[float, float, int]:

@@ -23,15 +23,22 @@ def measure_served(bed: Bed) -> dict:
     finally:
         served.stop()
     idle = [_seconds(before["end_time"], after["start_time"]) for before, after in pairwise(ended)]
-    return {**{name: _spread([p[name] for p in parts]) for name in parts[0]}, "idle_s": _spread(idle), "repeats": len(parts)}
+    return {
+        **{name: _spread([p[name] for p in parts]) for name in parts[0]},
+        "idle_s": _spread(idle),
+        "repeats": len(parts),
+    }
 
 
 def _parts(served: Served, run: dict[str, Any]) -> dict[str, float]:
     """Of one run: its stages' computing, what their processes cost beside it, and what the flow cost beside them."""
     stages = next(r for r in records(served.store) if r["flow_run"] == run["id"])["stages"].values()
     computing, in_processes = sum(s["computed_in_s"] for s in stages), sum(s["seconds"] for s in stages)
-    return {"computing_s": computing, "processes_s": in_processes - computing,
-            "flow_s": _seconds(run["start_time"], run["end_time"]) - in_processes}
+    return {
+        "computing_s": computing,
+        "processes_s": in_processes - computing,
+        "flow_s": _seconds(run["start_time"], run["end_time"]) - in_processes,
+    }
 
 
 def _seconds(earlier: str, later: str) -> float:

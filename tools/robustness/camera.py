@@ -17,7 +17,11 @@ def develop(drawn: Drawn, linear: np.ndarray, k: int, side: str) -> np.ndarray:
     """(H, W, 3) linear RGB of frame k -> (H, W, 3) uint8 sRGB, with the faults of the camera."""
     rng = drawn.rng(f"noise {k} {side}")
     t = k / drawn.frames
-    gain = drawn.level * (1 + drawn.exposure_drift * np.sin(2 * np.pi * t + 0.7)) * (drawn.right_gain if side == "right" else 1.0)
+    gain = (
+        drawn.level
+        * (1 + drawn.exposure_drift * np.sin(2 * np.pi * t + 0.7))
+        * (drawn.right_gain if side == "right" else 1.0)
+    )
     white = 1 + drawn.white_drift * np.array([1.0, 0.0, -1.0]) * np.sin(2 * np.pi * 0.7 * t)
     levels = 255 * np.clip(linear * gain * white, 0, 1) ** (1 / _GAMMA) + rng.normal(0, drawn.noise, linear.shape)
     return np.clip(np.rint(levels), 0, 255).astype(np.uint8)

@@ -125,13 +125,17 @@ def _coloured(rng: np.random.Generator) -> Ground:
 def _wood(rng: np.random.Generator) -> Ground:
     grain, fine = _flat_noise(rng, (14.0, 1.2), 0.25), _flat_noise(rng, (6.0, 1.2), 0.12)
     colour = np.array([0.42, 0.25, 0.12]) * rng.uniform(0.5, 1.3)
-    return lambda u, v: colour * (0.55 + 0.6 * grain(u, v) + 0.35 * fine(u, v) + (np.floor(v / 0.09) % 3) * 0.06)[:, None]
+    return lambda u, v: (
+        colour * (0.55 + 0.6 * grain(u, v) + 0.35 * fine(u, v) + (np.floor(v / 0.09) % 3) * 0.06)[:, None]
+    )
 
 
 def _stone(rng: np.random.Generator) -> Ground:
     cloud, vein, fine = (_flat_noise(rng, s, m) for s, m in ((9.0, 0.5), (12.0, 0.4), (1.2, 0.15)))
     colour = rng.uniform(0.08, 0.3) * rng.uniform(0.85, 1.15, 3)
-    return lambda u, v: colour * (0.5 + cloud(u, v) + 1.8 * np.exp(-40 * np.abs(vein(u, v) - 0.5)) + 0.6 * fine(u, v))[:, None]
+    return lambda u, v: (
+        colour * (0.5 + cloud(u, v) + 1.8 * np.exp(-40 * np.abs(vein(u, v) - 0.5)) + 0.6 * fine(u, v))[:, None]
+    )
 
 
 def _cloth(rng: np.random.Generator) -> Ground:

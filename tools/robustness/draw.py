@@ -79,7 +79,13 @@ def draw(seed: int, frames: int = 20, width: int = 640, family: str = "") -> Dra
     )
 
 
-_ELEVATIONS = {"orbit": (14.0, 50.0), "both": (14.0, 50.0), "two_stage": (16.0, 50.0), "turntable": (12.0, 35.0), "inhand": (-25.0, 45.0)}
+_ELEVATIONS = {
+    "orbit": (14.0, 50.0),
+    "both": (14.0, 50.0),
+    "two_stage": (16.0, 50.0),
+    "turntable": (12.0, 35.0),
+    "inhand": (-25.0, 45.0),
+}
 
 
 def _coat(dice: _Dice, motion: str) -> str:
@@ -90,7 +96,9 @@ def _coat(dice: _Dice, motion: str) -> str:
 def _fill(dice: _Dice, distance_at_full_m: float, nearer: float) -> float:
     """Share of the height that the object takes; the camera stays within reach of an arm."""
     low, high = dice.weighted("size", {(0.18, 0.3): 0.2, (0.3, 0.6): 0.5, (0.6, 0.9): 0.3})
-    fill = np.clip(nearer * dice.between("fill", low, high), distance_at_full_m / _FARTHEST_M, distance_at_full_m / _NEAREST_M)
+    fill = np.clip(
+        nearer * dice.between("fill", low, high), distance_at_full_m / _FARTHEST_M, distance_at_full_m / _NEAREST_M
+    )
     return round(float(min(fill, 0.95)), 4)
 
 
@@ -108,4 +116,6 @@ class _Dice:
         return options[int(self._rng(name).integers(len(options)))]
 
     def weighted(self, name: str, shares: Mapping[Any, float]) -> Any:
-        return tuple(shares)[int(self._rng(name).choice(len(shares), p=np.array(tuple(shares.values())) / sum(shares.values())))]
+        return tuple(shares)[
+            int(self._rng(name).choice(len(shares), p=np.array(tuple(shares.values())) / sum(shares.values())))
+        ]

@@ -78,7 +78,15 @@ class Drawn:
     def rig(self) -> Rig:
         """The principal point lies a little off the centre."""
         f = self.focal * self.width
-        return Rig(self.width, self.height, f, f, self.width / 2 + 2.7, self.height / 2 - 3.1, self.baseline_share * self.distance_m)
+        return Rig(
+            self.width,
+            self.height,
+            f,
+            f,
+            self.width / 2 + 2.7,
+            self.height / 2 - 3.1,
+            self.baseline_share * self.distance_m,
+        )
 
     def rng(self, what: str) -> np.random.Generator:
         """A generator for one thing of the capture, so that things do not depend on each other."""
@@ -93,8 +101,11 @@ class Drawn:
             "shape": self.family.rsplit("/", 1)[-1],
             "paint": self.coat,
             "gloss": "glossy" if self.gloss > 0.15 else "matt",
-            "background": f"{self.table}, {self.wall}" if self.motion in ("orbit", "both", "two_stage") else f"{self.wall} wall",
-            "beside it": " and ".join(w for w, n in (("clutter", self.clutter), ("things that move", self.movers)) if n) or "nothing",
+            "background": f"{self.table}, {self.wall}"
+            if self.motion in ("orbit", "both", "two_stage")
+            else f"{self.wall} wall",
+            "beside it": " and ".join(w for w, n in (("clutter", self.clutter), ("things that move", self.movers)) if n)
+            or "nothing",
             "motion": self.motion,
             "hand": self.hand,
             "in the picture": "small" if self.fill < 0.3 else "large" if self.fill > 0.6 else "middle",

@@ -72,9 +72,16 @@ def _rod(rng: np.random.Generator):
     def distance(x: np.ndarray) -> np.ndarray:
         along = (x - np.stack([0 * x[..., 0], 0 * x[..., 0], bend * x[..., 0] ** 2], -1))[..., [1, 0, 2]]
         ribbed = 0.08 * grip * np.cos(ribs * np.arctan2(along[..., 2], along[..., 0])) if ribs > 2 else 0.0
-        thick, thin = cylinder(along - [0, -0.5, 0], grip, 0.45, 0.4 * grip), cylinder(along - [0, 0.4, 0], shaft, 0.55, 0.01)
+        thick, thin = (
+            cylinder(along - [0, -0.5, 0], grip, 0.45, 0.4 * grip),
+            cylinder(along - [0, 0.4, 0], shaft, 0.55, 0.01),
+        )
         out = smooth_min(thick + ribbed, thin, 0.04)
-        return smooth_min(out, rounded_box(along - [0, 0.88, 0], (max(head, 0.05), 0.08, 0.05), 0.02), 0.03) if head else out
+        return (
+            smooth_min(out, rounded_box(along - [0, 0.88, 0], (max(head, 0.05), 0.08, 0.05), 0.02), 0.03)
+            if head
+            else out
+        )
 
     return distance, (1.0, 0.3, 0.3)
 
@@ -85,7 +92,9 @@ def _mug(rng: np.random.Generator):
 
     def distance(x: np.ndarray) -> np.ndarray:
         outer, hollow = cylinder(x, r, h, 0.03), cylinder(x - [0, -0.12, 0], r - wall, h + 0.02, 0.06)
-        return np.maximum(smooth_min(outer, np.maximum(torus(x - [r + 0.04, 0.02, 0], ear, thick), -hollow), 0.05), -hollow)
+        return np.maximum(
+            smooth_min(outer, np.maximum(torus(x - [r + 0.04, 0.02, 0], ear, thick), -hollow), 0.05), -hollow
+        )
 
     return distance, (r + 0.5, h + 0.02, r + 0.02)
 
@@ -162,7 +171,9 @@ def _bust(rng: np.random.Generator):
     head = rng.uniform(0.32, 0.42)
 
     def distance(x: np.ndarray) -> np.ndarray:
-        out = smooth_min(ellipsoid(x - [0, -0.45, 0], (head, 0.5, head * 1.1)), cylinder(x - [0, 0.2, 0.05], 0.2, 0.4, 0.05), 0.12)
+        out = smooth_min(
+            ellipsoid(x - [0, -0.45, 0], (head, 0.5, head * 1.1)), cylinder(x - [0, 0.2, 0.05], 0.2, 0.4, 0.05), 0.12
+        )
         out = smooth_min(out, ellipsoid(x - [0, 0.75, 0.05], (0.75, 0.32, 0.38)), 0.15)
         bumps = sum(np.sin(x @ w + s.sum()) for w, s in zip(waves, seeds, strict=True))
         return np.maximum(0.8 * (out + 0.012 * bumps), x[..., 1] - 0.92)
@@ -177,7 +188,9 @@ def _handled(rng: np.random.Generator):
     def distance(x: np.ndarray) -> np.ndarray:
         body = cylinder(x - [-0.45, 0, 0], r, flat, 0.04)
         body = np.maximum(body, -cylinder(x - [-0.45, -0.1, 0], r - 0.07, flat, 0.05))
-        return smooth_min(body, _capsule(x, np.array([r - 0.45, 0, 0]), np.array([r - 0.45 + long, -0.1, 0]), 0.06), 0.04)
+        return smooth_min(
+            body, _capsule(x, np.array([r - 0.45, 0, 0]), np.array([r - 0.45 + long, -0.1, 0]), 0.06), 0.04
+        )
 
     return distance, (1.0, flat + 0.15, r + 0.05)
 

@@ -20,7 +20,10 @@ def from_the_side(radius_m: float) -> Mesh:
     """Fingers that bend round a bar of `radius_m` along y."""
     g = min(radius_m, _WIDEST_GRIP_M)
     bones = [((g + 0.03, h, 0.0), (g + 0.02, h, 0.025), PALM_M) for h in (-0.03, -0.01, 0.01, 0.03)]
-    bones += [((g + 0.03, -0.035, 0.01), (g + 0.03, 0.035, 0.01), PALM_M), ((g + 0.03, 0, 0.01), (g + ARM_LENGTH_M, 0.05, 0.05), ARM_M)]
+    bones += [
+        ((g + 0.03, -0.035, 0.01), (g + 0.03, 0.035, 0.01), PALM_M),
+        ((g + 0.03, 0, 0.01), (g + ARM_LENGTH_M, 0.05, 0.05), ARM_M),
+    ]
     for h in (-0.033, -0.011, 0.011, 0.033):
         bones += _chain([_round(g + FINGER_M, a, 1.3 * h if k else h) for k, a in enumerate((30, 80, 125, 160))])
     bones += _chain([_round(g + FINGER_M, a, h) for a, h in ((-10, -0.03), (-55, -0.035), (-100, -0.03))])
@@ -31,9 +34,14 @@ def from_below(radius_m: float, bottom_m: float) -> Mesh:
     """Finger tips round the lower end, at y = `bottom_m`, of a body of `radius_m`."""
     g = min(radius_m, _WIDEST_GRIP_M)
     root = bottom_m + 0.03
-    bones = [((0, root, 0), (0.02, root + 0.02, 0), 0.03), ((0, root + 0.02, 0), (0.05, root + ARM_LENGTH_M, 0.02), ARM_M)]
+    bones = [
+        ((0, root, 0), (0.02, root + 0.02, 0), 0.03),
+        ((0, root + 0.02, 0), (0.05, root + ARM_LENGTH_M, 0.02), ARM_M),
+    ]
     for a in (-50, -20, 15, 45, 180):
-        bones += _chain([_round(r, a, y) for r, y in ((0.012, root), (g + FINGER_M, root - 0.02), (g + FINGER_M, root - 0.055))])
+        bones += _chain(
+            [_round(r, a, y) for r, y in ((0.012, root), (g + FINGER_M, root - 0.02), (g + FINGER_M, root - 0.055))]
+        )
     return _joined(bones)
 
 

@@ -1,8 +1,8 @@
 """One seed from its number to its result: render, run, score, judge. What is on disk already is not made again.
 
-    CAPTURES/SEED/          the capture with gt/ and gt/drawn.json
-    RESULTS/SEED.json       verdict, figures and every frame's scores
-    RESULTS/stores/SEED/    the run's store, only while it runs (or with `keep`)
+CAPTURES/SEED/          the capture with gt/ and gt/drawn.json
+RESULTS/SEED.json       verdict, figures and every frame's scores
+RESULTS/stores/SEED/    the run's store, only while it runs (or with `keep`)
 """
 
 from __future__ import annotations
@@ -81,11 +81,23 @@ def run_seed(seed: int, places: Places, how: How, source: Mapping[str, str]) -> 
     exit_code = reconstruct(capture, store, how, "" if to_twin else "bundle")
     record = next(iter(RunRecords(Store(store)).of_capture(capture)), None)
     if record is None or exit_code in NOT_OF_THE_CAPTURE:
-        raise RuntimeError(f"seed {seed}: exit code {exit_code} says nothing of the capture\n{(store / 'printed.log').read_text()[-2000:]}")
+        raise RuntimeError(
+            f"seed {seed}: exit code {exit_code} says nothing of the capture\n{(store / 'printed.log').read_text()[-2000:]}"
+        )
     found = _judge(capture, Store(store), record, exit_code, to_twin)
-    result = {"seed": seed, "generator": GENERATOR, **source, "properties": drawn.properties, "to_twin": to_twin,
-              "seconds": round(time.monotonic() - started, 1), "stage_seconds": {n: s.seconds for n, s in record.stages.items()},
-              "cpu_s": _cpu_s(), "exit_code": exit_code, **found, "how": asdict(how)}
+    result = {
+        "seed": seed,
+        "generator": GENERATOR,
+        **source,
+        "properties": drawn.properties,
+        "to_twin": to_twin,
+        "seconds": round(time.monotonic() - started, 1),
+        "stage_seconds": {n: s.seconds for n, s in record.stages.items()},
+        "cpu_s": _cpu_s(),
+        "exit_code": exit_code,
+        **found,
+        "how": asdict(how),
+    }
     write_json(places.result(seed), result)
     if not how.keep:
         shutil.rmtree(store, ignore_errors=True)
@@ -101,15 +113,32 @@ def _cpu_s() -> float:
 def reconstruct(capture: Path, store: Path, how: How, until: str) -> int:
     """`twin reconstruct` as a user runs it, in a process of its own, to the end or `until` a stage; its exit code. What it printed lies
     beside the store."""
-    command = [sys.executable, "-m", "flows.cli", "reconstruct", str(capture), "--out", str(store / "twin"), "--no-prefect",
-               "--threads", str(how.threads), "--time-limit", str(how.time_limit_s)]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "reconstruct",
+        str(capture),
+        "--out",
+        str(store / "twin"),
+        "--no-prefect",
+        "--threads",
+        str(how.threads),
+        "--time-limit",
+        str(how.time_limit_s),
+    ]
     command += ["--until", until] if until else []
     command += ["--from", how.start_from] if how.start_from else []
     threads = {name: str(how.threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
     store.mkdir(parents=True, exist_ok=True)
     with (store / "printed.log").open("w") as log:
-        done = subprocess.run(command, env={**os.environ, **threads, "TWIN_STORE": str(store), "PYTHONPATH": str(ROOT)},
-                              stdout=log, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(
+            command,
+            env={**os.environ, **threads, "TWIN_STORE": str(store), "PYTHONPATH": str(ROOT)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
     return done.returncode
 
 
@@ -128,10 +157,19 @@ def _judge(capture: Path, store: Store, record: RunRecord, exit_code: int, to_tw
         if to_twin:
             extras["twin"] = _twin_scores(capture, store.root / "twin")
             said = extras["twin"]["verdict"]
-            late = [*(w for n in OF_THE_TWIN for w in warnings.get(n, ())), *([said] if not said.startswith("usable") else [])]
+            late = [
+                *(w for n in OF_THE_TWIN for w in warnings.get(n, ())),
+                *([said] if not said.startswith("usable") else []),
+            ]
             verdict = judge_twin(verdict, extras["twin"].get("chamfer_mm", float("inf")), extras["extent_mm"], late)
-    return {"verdict": verdict.kind, "reasons": list(verdict.reasons), **stopped, **extras, "warnings": warnings,
-            "per_frame": [f.as_row() for f in frames]}
+    return {
+        "verdict": verdict.kind,
+        "reasons": list(verdict.reasons),
+        **stopped,
+        **extras,
+        "warnings": warnings,
+        "per_frame": [f.as_row() for f in frames],
+    }
 
 
 def folders_of(store: Store, record: RunRecord, *stages: str) -> dict[str, Path]:
@@ -143,7 +181,9 @@ def _stage_of(record: RunRecord) -> str:
     return next((n for n, s in record.stages.items() if s.state not in ("done", "waiting")), "before the first stage")
 
 
-def _frames(capture: Path, store: Store, record: RunRecord, points: np.ndarray, limit_m: float) -> list[score.FrameScore]:
+def _frames(
+    capture: Path, store: Store, record: RunRecord, points: np.ndarray, limit_m: float
+) -> list[score.FrameScore]:
     """Scores of masks and poses as far as the run came; [] without masks."""
     done = record.done()
     folder = folders_of(store, record, *done)
@@ -155,7 +195,9 @@ def _frames(capture: Path, store: Store, record: RunRecord, points: np.ndarray, 
         poses, masks = read_poses(folder["surface"] / "poses_refined.json"), folder["surface"] / "masks_final"
     doubted = {r["frame"] for r in read_table(folder["masks"] / "masks.parquet") if r["status"] in MARKED}
     claimed = {p.frame for p in poses if p.status == "ok"} - doubted
-    errors = score.pose_errors_m(posed(read_poses(capture / "gt" / "poses.json")), posed(poses), points, limit_m, claimed)
+    errors = score.pose_errors_m(
+        posed(read_poses(capture / "gt" / "poses.json")), posed(poses), points, limit_m, claimed
+    )
     return score.frame_scores(capture / "gt", masks, folder["masks"] / "masks.parquet", poses, errors)
 
 
@@ -180,5 +222,6 @@ def _twin_scores(capture: Path, twin: Path) -> dict[str, Any]:
     found = evaluate(capture, twin)
     surface = found.get("surface_pose_aligned", {})
     kept = ("chamfer_mm", "accuracy_p95_mm", "completeness_p95_mm", "spurious_share")
-    return {k: round(v, 3) for k, v in surface.items() if k in kept} | {"verdict": (verdict_of(twin) or {"line": "usable"})["line"]}
-
+    return {k: round(v, 3) for k, v in surface.items() if k in kept} | {
+        "verdict": (verdict_of(twin) or {"line": "usable"})["line"]
+    }

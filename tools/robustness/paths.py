@@ -75,12 +75,18 @@ class Motion:
         low, high = np.radians(d.elevation_deg)
         tilt = (low + high) / 2 - (high - low) / 2 * np.cos(2 * np.pi * d.swings * t)
         towards = _turn([0, -self._phase[0], 0])
-        turn = towards @ _turn([-tilt, 0, 0.3 * np.sin(np.pi * d.swings * t)]) @ _turn([0, np.radians(d.turn_deg) * t + self._phase[2], 0])
+        turn = (
+            towards
+            @ _turn([-tilt, 0, 0.3 * np.sin(np.pi * d.swings * t)])
+            @ _turn([0, np.radians(d.turn_deg) * t + self._phase[2], 0])
+        )
         return _pose(turn, d.extent_m * (0.15 * np.sin([6 * t + 1, 8 * t, 7 * t]) + self._wobble(t, 0.01)))
 
     def _moved_about(self, t: float) -> np.ndarray:
         """Slides and turns on the table."""
-        way = self._drawn.extent_m * np.array([0.5 * np.sin(4 * t + self._phase[1]), 0, 0.5 * np.sin(5 * t + self._phase[2])])
+        way = self._drawn.extent_m * np.array(
+            [0.5 * np.sin(4 * t + self._phase[1]), 0, 0.5 * np.sin(5 * t + self._phase[2])]
+        )
         start = self._drawn.extent_m * np.array([0.5 * np.sin(self._phase[1]), 0, 0.5 * np.sin(self._phase[2])])
         return _pose(_turn([0, 1.8 * t * np.sign(np.sin(self._phase[3])), 0]), way - start)
 

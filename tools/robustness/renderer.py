@@ -83,7 +83,9 @@ class World:
     def __init__(self, bodies: Sequence[Body], light: Light) -> None:
         self.bodies, self.light = tuple(bodies), light
 
-    def colours(self, rig: Rig, world_from_eye: Path, times: np.ndarray, offset_px: tuple[float, float], sway: float) -> np.ndarray:
+    def colours(
+        self, rig: Rig, world_from_eye: Path, times: np.ndarray, offset_px: tuple[float, float], sway: float
+    ) -> np.ndarray:
         """(H, W, 3) linear RGB of one ray a pixel, `offset_px` from its middle; `times` (B,): of the bands of rows; `sway`: -1..1, which
         part of the lamp is asked for shadows."""
         view = _View(self.bodies, rig, world_from_eye, times, offset_px)
@@ -107,7 +109,9 @@ class World:
         if hits[0] is not None:
             whole[hits[0].index] = True
         shape = (rig.height, rig.width)
-        return Seen(np.where(np.isfinite(depth), depth, np.nan).reshape(shape), nearest.reshape(shape), whole.reshape(shape))
+        return Seen(
+            np.where(np.isfinite(depth), depth, np.nan).reshape(shape), nearest.reshape(shape), whole.reshape(shape)
+        )
 
     def _shaded(self, k: int, hit: _Hit, view: _View, lamp: np.ndarray) -> np.ndarray:
         body, band = self.bodies[k], hit.index // view.per_band
@@ -156,12 +160,18 @@ class _Hit:
     def only(self, keep: np.ndarray) -> _Hit:
         if keep.all():
             return self
-        return _Hit(*(getattr(self, name)[keep] for name in ("index", "t", "origin", "direction", "face", "uv", "normal")))
+        return _Hit(
+            *(getattr(self, name)[keep] for name in ("index", "t", "origin", "direction", "face", "uv", "normal"))
+        )
 
     def surface(self, body: Body) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Points, unit normals towards the viewer and unit directions to the viewer, in the body's frame."""
         x = self.origin + self.direction * self.t[:, None]
-        normal = body.caster.interpolate({"face": self.face, "uv": self.uv}, body.normals) if body.smooth else self.normal.astype(float)
+        normal = (
+            body.caster.interpolate({"face": self.face, "uv": self.uv}, body.normals)
+            if body.smooth
+            else self.normal.astype(float)
+        )
         normal = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
         towards = -self.direction / np.linalg.norm(self.direction, axis=1, keepdims=True)
         return x, np.where((normal * towards).sum(1, keepdims=True) < 0, -normal, normal), towards
@@ -182,7 +192,10 @@ class _View:
 
     def nearest(self, sort_out: bool = True) -> tuple[np.ndarray, list[_Hit | None]]:
         """(N,) body that each ray meets first, -1 = none; and the hits of each body (`sort_out`: those that are seen only)."""
-        best, which = np.full(self._rays.shape[0] * self.per_band, np.inf, np.float32), np.full(self._rays.shape[0] * self.per_band, -1)
+        best, which = (
+            np.full(self._rays.shape[0] * self.per_band, np.inf, np.float32),
+            np.full(self._rays.shape[0] * self.per_band, -1),
+        )
         hits = [self._hits(k) for k in range(len(self.bodies))]
         for k, hit in enumerate(hits):
             if hit is not None:

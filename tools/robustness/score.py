@@ -60,7 +60,11 @@ def pose_limit_m(extent_m: float) -> float:
 
 
 def pose_errors_m(
-    true: Mapping[int, np.ndarray], found: Mapping[int, np.ndarray], points: np.ndarray, limit_m: float, claimed: Collection[int] = ()
+    true: Mapping[int, np.ndarray],
+    found: Mapping[int, np.ndarray],
+    points: np.ndarray,
+    limit_m: float,
+    claimed: Collection[int] = (),
 ) -> dict[int, float]:
     """{frame: mean displacement of `points` in metres} of every frame that has both poses; see the module docstring. `claimed`: the frames
     whose poses the run does not doubt; all where there is none."""
@@ -88,7 +92,9 @@ def overlap(found: np.ndarray, true: np.ndarray) -> float:
     return 100.0 * float((found & true).sum() / (found | true).sum())
 
 
-def frame_scores(truth: Path, masks: Path, table: Path, poses: list[FramePose], errors_m: Mapping[int, float]) -> list[FrameScore]:
+def frame_scores(
+    truth: Path, masks: Path, table: Path, poses: list[FramePose], errors_m: Mapping[int, float]
+) -> list[FrameScore]:
     """One row per true frame; `masks` and `table` are the run's masks and masks.parquet, `poses` its rows (empty: it came not so far)."""
     said, placed = {r["frame"]: r for r in read_table(table)}, {p.frame: p for p in poses}
     out = []

@@ -15,7 +15,14 @@ TRUST_EDGES = (0.0, 0.2, 0.45, 0.6, 0.7, 0.8, 0.9, 0.97, 1.0001)
 
 def page(results: Sequence[dict[str, Any]], head: str) -> str:
     """Markdown; `head` says command, machine, date and commit."""
-    parts = ["# Robustness over random captures", head, count(results), by_property(results), trust_against_J(results), each_seed(results)]
+    parts = [
+        "# Robustness over random captures",
+        head,
+        count(results),
+        by_property(results),
+        trust_against_J(results),
+        each_seed(results),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -29,13 +36,18 @@ def count(results: Sequence[dict[str, Any]]) -> str:
 
 def each_seed(results: Sequence[dict[str, Any]]) -> str:
     """A row per seed."""
-    rows = ["| seed | verdict | drawn | posed; worst mm | J mean / min | trust | chamfer mm | why |", "|---|---|---|---|---|---|---|---|"]
+    rows = [
+        "| seed | verdict | drawn | posed; worst mm | J mean / min | trust | chamfer mm | why |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for r in sorted(results, key=lambda r: r["seed"]):
         posed = f"{r['posed']}/{r['frames']}; {_or_dash(r['pose_error_max_mm'])}" if "frames" in r else "-"
         J = f"{r['J_mean']} / {r['J_min']}" if "frames" in r else "-"
         why = "; ".join(r["reasons"]).replace("\n", " ").replace("|", "/")
         drawn, chamfer = ", ".join(r["properties"].values()), _or_dash(r.get("twin", {}).get("chamfer_mm"))
-        rows.append(f"| {r['seed']} | {r['verdict']} | {drawn} | {posed} | {J} | {r.get('trust_median', '-')} | {chamfer} | {why} |")
+        rows.append(
+            f"| {r['seed']} | {r['verdict']} | {drawn} | {posed} | {J} | {r.get('trust_median', '-')} | {chamfer} | {why} |"
+        )
     return "## Each seed\n\n" + "\n".join(rows)
 
 
@@ -60,7 +72,9 @@ def trust_against_J(results: Sequence[dict[str, Any]]) -> str:
         J = pairs[(pairs[:, 0] >= low) & (pairs[:, 0] < high), 1]
         if len(J):
             bad = 100 * (J < 80).mean()
-            rows.append(f"| {low:.2f} to {min(high, 1):.2f} | {len(J)} | {J.mean():.1f} | {np.percentile(J, 10):.1f} | {bad:.1f} |")
+            rows.append(
+                f"| {low:.2f} to {min(high, 1):.2f} | {len(J)} | {J.mean():.1f} | {np.percentile(J, 10):.1f} | {bad:.1f} |"
+            )
     return "## Trust against J\n\n" + "\n".join(rows)
 
 

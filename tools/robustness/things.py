@@ -62,7 +62,9 @@ def _hand(drawn: Drawn, motion: Motion, vertices: np.ndarray) -> list[Body]:
         "holds": lambda t: motion.world_from_object(t) @ object_from_grip,
         "stays": lambda t: motion.world_from_object(0.0) @ object_from_grip,
         "touches": lambda t: _only(TOUCHED, t, object_from_grip),
-        "turns": lambda t: _only((TURNED[0] - 0.02, TURNED[1] + 0.02), t, motion.world_from_object(t) @ object_from_grip),
+        "turns": lambda t: _only(
+            (TURNED[0] - 0.02, TURNED[1] + 0.02), t, motion.world_from_object(t) @ object_from_grip
+        ),
     }[drawn.hand]
     return [Body("hand", *mesh, _plainly(hand.skin), pose)]
 
@@ -92,7 +94,9 @@ def _from_the_side(drawn: Drawn, motion: Motion, vertices: np.ndarray):
     grasp = middle + side * max(0.0, radius - 0.05)
     out = _moved(grasp)
     up = np.array([0, -1.0, 0])
-    out[:3, :3] = np.stack([side * np.cos(0.5) + up * np.sin(0.5), up * np.cos(0.5) - side * np.sin(0.5), np.cross(side, up)], 1)
+    out[:3, :3] = np.stack(
+        [side * np.cos(0.5) + up * np.sin(0.5), up * np.cos(0.5) - side * np.sin(0.5), np.cross(side, up)], 1
+    )
     return hand.from_the_side(radius), out
 
 
@@ -167,7 +171,10 @@ def _tables(drawn: Drawn, motion: Motion) -> list[Body]:
     if drawn.motion != "turntable":
         return out
     disc = ground(drawn.table, drawn.rng("disc"))
-    return [_round_top("disc", max(0.7 * drawn.extent_m, 0.1), motion.level_m + 1e-4, disc, motion.world_from_object), *out]
+    return [
+        _round_top("disc", max(0.7 * drawn.extent_m, 0.1), motion.level_m + 1e-4, disc, motion.world_from_object),
+        *out,
+    ]
 
 
 def _round_top(name: str, reach: float, level: float, colours: Ground, pose: Callable[[float], np.ndarray]) -> Body:
@@ -175,7 +182,9 @@ def _round_top(name: str, reach: float, level: float, colours: Ground, pose: Cal
     rim = np.stack([reach * np.cos(a), np.full(len(a), level), reach * np.sin(a)], 1)
     vertices, k = np.concatenate([[[0, level, 0]], rim]), np.arange(_TABLE_CORNERS)
     faces = np.stack([0 * k, 1 + k, 1 + (k + 1) % _TABLE_CORNERS], 1)
-    return Body(name, vertices, faces, lambda x, normal, face: colours(x[:, 0], x[:, 2]), pose, smooth=False, casts_shadow=False)
+    return Body(
+        name, vertices, faces, lambda x, normal, face: colours(x[:, 0], x[:, 2]), pose, smooth=False, casts_shadow=False
+    )
 
 
 def _room(drawn: Drawn, motion: Motion) -> Body:

@@ -67,7 +67,9 @@ def write_capture(folder: Path, drawn: Drawn) -> None:
             pictures = through_a_video(pictures, folder / f"{side}.mp4")
         (folder / side).mkdir(parents=True)
         for k, picture in enumerate(pictures):
-            write_rgb(folder / side / f"{side}{k:06d}.jpg", picture, drawn.jpeg_quality if drawn.codec == "jpeg" else 95)
+            write_rgb(
+                folder / side / f"{side}{k:06d}.jpg", picture, drawn.jpeg_quality if drawn.codec == "jpeg" else 95
+            )
 
 
 def _write_truth(folder: Path, drawn: Drawn, world: World, motion: Motion, k: int, t: float) -> np.ndarray:
@@ -80,7 +82,9 @@ def _write_truth(folder: Path, drawn: Drawn, world: World, motion: Motion, k: in
     return names == "object"
 
 
-def _picture(drawn: Drawn, world: World, motion: Motion, k: int, t: float, side: str, left_from_eye: np.ndarray) -> np.ndarray:
+def _picture(
+    drawn: Drawn, world: World, motion: Motion, k: int, t: float, side: str, left_from_eye: np.ndarray
+) -> np.ndarray:
     """(H, W, 3) uint8."""
     rays = [_RAYS[j % len(_RAYS)] for j in range(_BLURRED_RAYS if drawn.blur else len(_RAYS))]
     eye = lambda time: motion.world_from_left(time) @ left_from_eye  # noqa: E731

@@ -36,8 +36,18 @@ class CameraPair:
         blur = (focus, max(0.2, focus + rng.normal(0, 0.15)))
         rows, tilt = (rng.uniform(-1, 1) * 0.5, rng.uniform(-1, 1) * 0.5) if rng.random() < 0.4 else (0.0, 0.0)
         noise = float(np.exp(rng.uniform(-1.2, 1.4))) * (1.5 if low else 1.0)
-        return CameraPair(rng.uniform(0.65, 1.5), exposure, (1 + rng.uniform(-0.05, 0.05, 3), right), rng.uniform(0, 0.3), blur,
-                          float(rows), float(tilt), noise, rng.uniform(0, 0.6), int(rng.integers(60, 100)))
+        return CameraPair(
+            rng.uniform(0.65, 1.5),
+            exposure,
+            (1 + rng.uniform(-0.05, 0.05, 3), right),
+            rng.uniform(0, 0.3),
+            blur,
+            float(rows),
+            float(tilt),
+            noise,
+            rng.uniform(0, 0.6),
+            int(rng.integers(60, 100)),
+        )
 
     def take(self, left: np.ndarray, right: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """(H, W, 3) uint8 clean pictures -> what the cameras deliver."""
@@ -62,5 +72,7 @@ class CameraPair:
             noise = cv2.GaussianBlur(noise, (0, 0), self.grain)
         seen = 255 * np.clip(seen, 0, 1)
         seen += self.noise * (0.4 + 0.05 * np.sqrt(seen)) * noise
-        data = cv2.imencode(".jpg", np.clip(np.rint(seen), 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, self.quality])[1]
+        data = cv2.imencode(
+            ".jpg", np.clip(np.rint(seen), 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, self.quality]
+        )[1]
         return cv2.imdecode(data, cv2.IMREAD_COLOR)

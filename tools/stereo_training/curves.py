@@ -1,6 +1,6 @@
 """Training curves of the stereo network as a picture, from its log.
 
-    python -m tools.stereo_training.curves [--log build/stereo_net/log.jsonl] [--out weights/stereo_net_curves.png]
+python -m tools.stereo_training.curves [--log build/stereo_net/log.jsonl] [--out weights/stereo_net_curves.png]
 """
 
 from __future__ import annotations
@@ -27,12 +27,19 @@ def panel(rows: list[dict], keys: tuple[str, ...], title: str, logarithmic: bool
     f = np.log10 if logarithmic else (lambda x: x)
     low, high, end = f(max(known[:, 1].min(), 1e-3)), f(known[:, 1].max()), known[:, 0].max()
     low = low if logarithmic else 0.0
-    at = lambda step, value: (MARGIN + step / end * (width - 2 * MARGIN),  # noqa: E731
-                              height - MARGIN - (f(np.maximum(value, 1e-3)) - low) / (high - low + 1e-9) * (height - 2 * MARGIN))
+    at = lambda step, value: (
+        MARGIN + step / end * (width - 2 * MARGIN),  # noqa: E731
+        height - MARGIN - (f(np.maximum(value, 1e-3)) - low) / (high - low + 1e-9) * (height - 2 * MARGIN),
+    )
     cv2.rectangle(sheet, (MARGIN, MARGIN), (width - MARGIN, height - MARGIN), (190, 190, 190), 1)
     for share in (0, 0.5, 1):
         value = low + share * (high - low)
-        _write(sheet, f"{10**value if logarithmic else value:.3g}", 4, int(height - MARGIN - share * (height - 2 * MARGIN)) + 4)
+        _write(
+            sheet,
+            f"{10**value if logarithmic else value:.3g}",
+            4,
+            int(height - MARGIN - share * (height - 2 * MARGIN)) + 4,
+        )
         _write(sheet, f"{share * end:.0f}", int(MARGIN + share * (width - 2 * MARGIN)) - 12, height - MARGIN + 16)
     for k, colour, place in zip(keys, COLOURS, range(3), strict=False):
         if len(values[k]):
@@ -54,8 +61,10 @@ def main() -> None:
     p.add_argument("--out", type=Path, default=Path("weights/stereo_net_curves.png"))
     args = p.parse_args()
     rows = [json.loads(line) for line in args.log.read_text().splitlines()]
-    pictures = (panel(rows, LOSS, "loss, mean of 20 steps", True),
-                panel(rows, PERCENT, "held-back scenes: % of pixels off by > 1, 2, 4 px", False))
+    pictures = (
+        panel(rows, LOSS, "loss, mean of 20 steps", True),
+        panel(rows, PERCENT, "held-back scenes: % of pixels off by > 1, 2, 4 px", False),
+    )
     cv2.imwrite(str(args.out), np.hstack(pictures))
 
 

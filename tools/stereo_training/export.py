@@ -48,7 +48,9 @@ def calibrate(net: StereoNet, batches: list[Batch]) -> Calibration:
     best: tuple[float, Calibration] | None = None
     for power in np.arange(0.6, 1.5, 0.1):
         ratio = error / torch.exp(float(power) * log_scale)
-        found = Calibration(float(torch.quantile(ratio[:: max(1, len(ratio) // 1_000_000)], COVERAGE)) / 2, float(power))
+        found = Calibration(
+            float(torch.quantile(ratio[:: max(1, len(ratio) // 1_000_000)], COVERAGE)) / 2, float(power)
+        )
         sigma = found.sigma(log_scale)
         cost = float((0.5 * (error / sigma) ** 2 + torch.log(sigma)).mean())
         if best is None or cost < best[0]:
@@ -89,9 +91,19 @@ def write_onnx(net: StereoNet, calibration: Calibration, path: Path, notes: dict
     axes = {name: {2: "height", 3: "width"} for name in (*names["inputs"], *outputs)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter that needs no further package is called old; shapes are traced on purpose
-        torch.onnx.export(_Calibrated(net, calibration).eval(), (example, example), str(path), input_names=list(names["inputs"]),
-                          output_names=outputs, dynamic_axes=axes, opset_version=OPSET, dynamo=False)
+        warnings.simplefilter(
+            "ignore"
+        )  # the exporter that needs no further package is called old; shapes are traced on purpose
+        torch.onnx.export(
+            _Calibrated(net, calibration).eval(),
+            (example, example),
+            str(path),
+            input_names=list(names["inputs"]),
+            output_names=outputs,
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
     model = onnx.load(str(path))
     halve_weights(model)
     onnx.helper.set_model_props(model, notes)

@@ -23,7 +23,9 @@ def stereo_loss(p: Prediction, batch: Batch) -> dict[str, torch.Tensor]:
     that ties the scale to the error (Kendall and Gal, NeurIPS 2017), which does not move the disparity itself.
     """
     levels = p.logits.shape[1]
-    weight = torch.where(batch.visible, 1.0, HIDDEN_WEIGHT) * ((batch.disparity >= 0) & (batch.disparity < 4 * (levels - 1)))
+    weight = torch.where(batch.visible, 1.0, HIDDEN_WEIGHT) * (
+        (batch.disparity >= 0) & (batch.disparity < 4 * (levels - 1))
+    )
     truth4, sure4 = _smaller(batch.disparity, weight, 4, 3.0)
     seen4 = (sure4 > 0.9).float()
     error = (p.disparity_px - batch.disparity).abs()
@@ -31,18 +33,23 @@ def stereo_loss(p: Prediction, batch: Batch) -> dict[str, torch.Tensor]:
     hopeful = weight / (1 + HOPE * torch.exp(scale.detach()))
     truth2, hopeful2 = _smaller(batch.disparity, hopeful, 2, 1.5)
     hopeful4 = _smaller(batch.disparity, hopeful, 4, 3.0)[1]
-    rounds = [_mean(F.smooth_l1_loss(4 * q, truth4, reduction="none", beta=0.5).clamp(max=40), hopeful4) for q in p.quarters]
+    rounds = [
+        _mean(F.smooth_l1_loss(4 * q, truth4, reduction="none", beta=0.5).clamp(max=40), hopeful4) for q in p.quarters
+    ]
     return {
         "features": 0.3 * _mean(_cross_entropy(p.similarity, truth4 / 4), seen4),
         "volume": 0.5 * _mean(_cross_entropy(p.logits, truth4 / 4), sure4),
         "quarter": 0.1 * rounds[0] + 0.15 * sum(rounds[1:]),
         "half": 0.3 * _mean(F.smooth_l1_loss(2 * p.half, truth2, reduction="none", beta=0.5).clamp(max=40), hopeful2),
-        "full": 0.5 * _mean(F.smooth_l1_loss(p.disparity_px, batch.disparity, reduction="none", beta=0.5).clamp(max=40), hopeful),
+        "full": 0.5
+        * _mean(F.smooth_l1_loss(p.disparity_px, batch.disparity, reduction="none", beta=0.5).clamp(max=40), hopeful),
         "sigma": 0.2 * _mean(error.detach().clamp(max=60) * torch.exp(-scale) + scale, weight),
     }
 
 
-def _smaller(disparity: torch.Tensor, weight: torch.Tensor, k: int, spread_px: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _smaller(
+    disparity: torch.Tensor, weight: torch.Tensor, k: int, spread_px: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Means over k x k cells; cells that straddle a depth edge have no one truth and weigh nothing."""
     flat = F.max_pool2d(disparity, k) + F.max_pool2d(-disparity, k) < spread_px
     return F.avg_pool2d(disparity, k), F.avg_pool2d(weight, k) * flat
@@ -71,6 +78,10 @@ def validation_figures(net: StereoNet, batches: list[Batch]) -> dict[str, float]
         errors.append(error)
         inside.append(error < 2 * SIGMA_PER_SCALE * torch.exp(log_scale[b.visible]))
     e = torch.cat(errors)
-    figures = {"median_px": e.median(), "mean_px": e.mean(), **{f"bad{k}": 100 * (e > k).float().mean() for k in (1, 2, 4)}}
+    figures = {
+        "median_px": e.median(),
+        "mean_px": e.mean(),
+        **{f"bad{k}": 100 * (e > k).float().mean() for k in (1, 2, 4)},
+    }
     figures["within_2_sigma"] = 100 * torch.cat(inside).float().mean()
     return {k: round(float(v), 4) for k, v in figures.items()}

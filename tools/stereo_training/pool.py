@@ -45,7 +45,16 @@ class Sizes:
 class Pool:
     """The newest `capacity` scenes; a new one joins every `renew_every` steps. What a step gets depends on seed, rank and step only."""
 
-    def __init__(self, maker: SceneMaker, seed: int, rank: int, sizes: Sizes, capacity: int = 48, renew_every: int = 6, first: int = 12):
+    def __init__(
+        self,
+        maker: SceneMaker,
+        seed: int,
+        rank: int,
+        sizes: Sizes,
+        capacity: int = 48,
+        renew_every: int = 6,
+        first: int = 12,
+    ):
         self.maker, self.seed, self.rank, self.sizes = maker, seed, rank, sizes
         self.capacity, self.renew_every, self.first = capacity, renew_every, first
         self._scenes: deque[tuple[int, Scene]] = deque(maxlen=capacity)
@@ -54,7 +63,9 @@ class Pool:
         """`size` pairs as cameras would deliver them."""
         self._renew(step)
         rng = np.random.default_rng([self.seed, self.rank, step])
-        return collate([training_pair(self._scenes[int(rng.integers(len(self._scenes)))][1], self.sizes, rng) for _ in range(size)])
+        return collate(
+            [training_pair(self._scenes[int(rng.integers(len(self._scenes)))][1], self.sizes, rng) for _ in range(size)]
+        )
 
     def _renew(self, step: int) -> None:
         end = self.first + step // self.renew_every
@@ -68,7 +79,9 @@ def scene_seed(seed: int, rank: int, index: int) -> int:
     return 2 * int(np.random.default_rng([seed, rank, index]).integers(2**40))
 
 
-def training_pair(scene: Scene, sizes: Sizes, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def training_pair(
+    scene: Scene, sizes: Sizes, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(h, w, 3) uint8 left and right, (h, w) float32 disparity px and bool visible."""
     left, right, d, seen = scene.left, scene.right, scene.disparity[0], scene.visible[0]
     if rng.random() < 0.5:  # the pair in a mirror, eyes exchanged
@@ -96,7 +109,12 @@ def _cut(left, right, d, seen, sizes: Sizes, rng: np.random.Generator):
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     pieces = left[y : y + h, x : x + w], right[y : y + h, x - shift : x - shift + w]
     a, b = (cv2.resize(np.ascontiguousarray(i), size, interpolation=how) for i in pieces)
-    known = cv2.resize(np.ascontiguousarray(seen[y : y + h, x : x + w]).view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT) > 0
+    known = (
+        cv2.resize(
+            np.ascontiguousarray(seen[y : y + h, x : x + w]).view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT
+        )
+        > 0
+    )
     out = ((resized_disparity(inside, size) - shift) * (sizes.width / w)).astype(np.float32)
     match = np.arange(sizes.width, dtype=np.float32)[None] - out
     return a, b, out, known & (match >= 0) & (match <= sizes.width - 1)

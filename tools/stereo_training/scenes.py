@@ -63,7 +63,9 @@ class SceneMaker:
     def __init__(self, bank: torch.Tensor, height: int, width: int, max_disparity: float = 160.0) -> None:
         self.bank, self.device = bank, bank.device
         self.height, self.width, self.max_disparity = height, width, max_disparity
-        y, x = torch.meshgrid(torch.arange(height, device=self.device), torch.arange(width, device=self.device), indexing="ij")
+        y, x = torch.meshgrid(
+            torch.arange(height, device=self.device), torch.arange(width, device=self.device), indexing="ij"
+        )
         self.x, self.y = x.float()[None], y.float()[None]
 
     def clean(self, size: int, seed: int) -> Clean:
@@ -100,10 +102,14 @@ class SceneMaker:
         reach = 1.9 * p["size"]
         bend = (p["slant_x"].abs() + p["slant_y"].abs()) * reach + p["bulge"].abs() + p["wave"]
         near, far = (p["d0"] + bend, p["d0"] - bend) if right else (0, 0)
-        return (_inside((p["cy"] - reach).min(), (p["cy"] + reach).max(), self.height),
-                _inside((p["cx"] - reach - near).min(), (p["cx"] + reach - far).max(), self.width))
+        return (
+            _inside((p["cy"] - reach).min(), (p["cy"] + reach).max(), self.height),
+            _inside((p["cx"] - reach - near).min(), (p["cx"] + reach - far).max(), self.width),
+        )
 
-    def _surface(self, p: Parameters, x: torch.Tensor, y: torch.Tensor, right: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def _surface(
+        self, p: Parameters, x: torch.Tensor, y: torch.Tensor, right: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Left x seen at each pixel x of the chosen eye, and the disparity there."""
         if not right:
             return x, self._disparity(p, x, y)
@@ -118,13 +124,17 @@ class SceneMaker:
         if bool(p["bulge"].any()):
             u, v = _turned(p, dx, dy)
             # the distance from the middle: across a dome or box in both directions, across a cylinder in one
-            far = (u.abs() ** _view(p["square"]) + (_view(p["round"]) * v).abs() ** _view(p["square"])) ** _view(1 / p["square"])
+            far = (u.abs() ** _view(p["square"]) + (_view(p["round"]) * v).abs() ** _view(p["square"])) ** _view(
+                1 / p["square"]
+            )
             d = d + _view(p["bulge"]) * (1 - far.clamp(max=1.2) ** _view(p["fall"]))
         if bool(p["wave"].any()):
             d = d + _view(p["wave"]) * torch.sin(dx * _view(p["wave_x"]) + dy * _view(p["wave_y"]))
         return d
 
-    def _outline(self, p: Parameters, x: torch.Tensor, y: torch.Tensor, soft_px: torch.Tensor | float = 1.0) -> torch.Tensor:
+    def _outline(
+        self, p: Parameters, x: torch.Tensor, y: torch.Tensor, soft_px: torch.Tensor | float = 1.0
+    ) -> torch.Tensor:
         """Soft coverage (B, H, W): 1 inside, half on the outline; the background covers all."""
         u, v = _turned(p, x - _view(p["cx"]), y - _view(p["cy"]))
         power = _view(p["power"])
@@ -138,7 +148,9 @@ class SceneMaker:
         height = (_view(p["d0"]) - disparity).clamp(0, 200)
         x = self.x + disparity if right else self.x
         soft = 2 + height * _view(light["soft"])
-        cover = self._outline(p, x - _view(light["shadow_x"]) * height, self.y - _view(light["shadow_y"]) * height, soft)
+        cover = self._outline(
+            p, x - _view(light["shadow_x"]) * height, self.y - _view(light["shadow_y"]) * height, soft
+        )
         return 1 - _view(light["shadow"]) * cover * (height > 0.5)
 
     def _paint(self, p: Parameters, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -151,9 +163,13 @@ class SceneMaker:
         where = torch.stack([fold(u), fold(v)], -1)
         return F.grid_sample(self.bank[p["texture"].long()], where, align_corners=False, padding_mode="border")
 
-    def _light_up(self, p: Parameters, light: Parameters, paint: torch.Tensor, d: torch.Tensor, right: bool) -> torch.Tensor:
+    def _light_up(
+        self, p: Parameters, light: Parameters, paint: torch.Tensor, d: torch.Tensor, right: bool
+    ) -> torch.Tensor:
         """Lambert's law and a highlight, whose direction differs between the eyes."""
-        gx, gy = (F.pad(torch.diff(d, dim=axis), pad, mode="replicate") for axis, pad in ((2, (0, 1)), (1, (0, 0, 0, 1))))
+        gx, gy = (
+            F.pad(torch.diff(d, dim=axis), pad, mode="replicate") for axis, pad in ((2, (0, 1)), (1, (0, 0, 0, 1)))
+        )
         if right:  # from px of the right picture to px of the left one, in which the surface is defined
             gx = gx / (1 + gx)
         relief = _view(p["relief"])
@@ -192,11 +208,17 @@ def _rim(p: Parameters, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor | floa
     c, s, rim = c1, s1, 1.0
     for k in range(HARMONICS):
         c, s = c * c1 - s * s1, s * c1 + c * s1
-        rim = rim * (1 + _view(p["wobble"][:, k]) * (c * _view(torch.cos(p["phase"][:, k])) - s * _view(torch.sin(p["phase"][:, k]))))
+        rim = rim * (
+            1
+            + _view(p["wobble"][:, k])
+            * (c * _view(torch.cos(p["phase"][:, k])) - s * _view(torch.sin(p["phase"][:, k])))
+        )
     return rim
 
 
-def _draw(b: int, h: int, w: int, top: float, textures: int, g: torch.Generator, device: torch.device) -> tuple[Parameters, Parameters]:
+def _draw(
+    b: int, h: int, w: int, top: float, textures: int, g: torch.Generator, device: torch.device
+) -> tuple[Parameters, Parameters]:
     """All objects (B, OBJECTS) of the scenes, far to near, and their lights (B,)."""
     u = lambda lo, hi, *more: lo + (hi - lo) * torch.rand(b, OBJECTS, *more, generator=g, device=device)  # noqa: E731
     chance = lambda p: (torch.rand(b, OBJECTS, generator=g, device=device) < p).float()  # noqa: E731
@@ -215,7 +237,11 @@ def _draw(b: int, h: int, w: int, top: float, textures: int, g: torch.Generator,
     fall = torch.exp(u(0.7, 1.8))
     steep = (STEEPEST * 0.8 * size * aspect / fall).clamp(max=60)
     objects = {
-        "d0": d0, "relief": relief, "size": size, "aspect": aspect, "fall": fall,
+        "d0": d0,
+        "relief": relief,
+        "size": size,
+        "aspect": aspect,
+        "fall": fall,
         "cx": u(-0.1, 1.1) * w + d0 * 0.5,
         "cy": u(-0.1, 1.1) * h,
         "turn": u(0, 6.28),
@@ -226,7 +252,9 @@ def _draw(b: int, h: int, w: int, top: float, textures: int, g: torch.Generator,
         "phase": u(0, 6.28, HARMONICS),
         "slant_x": (relief * tilt[0]).clamp(-STEEPEST / 2, STEEPEST / 2),
         "slant_y": (relief * tilt[1]).clamp(-STEEPEST, STEEPEST),
-        "bulge": torch.minimum(relief * size * aspect * u(0.2, 2.0), steep) * chance(0.7) * torch.where(chance(0.85) > 0, 1.0, -1.0),
+        "bulge": torch.minimum(relief * size * aspect * u(0.2, 2.0), steep)
+        * chance(0.7)
+        * torch.where(chance(0.85) > 0, 1.0, -1.0),
         "wave": u(0, 1.0) * chance(0.35) * (relief * 20).clamp(max=1.5),
         "wave_x": u(-0.15, 0.15),
         "wave_y": u(-0.15, 0.15),
@@ -271,8 +299,16 @@ def _set_background(objects: Parameters, h: int, w: int, far: torch.Tensor, one)
 def _lights(one) -> Parameters:
     x, y = one(-1.5, 1.5), one(-1.8, 0.6)
     z = torch.rsqrt(x**2 + y**2 + 1)
-    return {"x": x, "y": y, "z": z * (1 + 0.5 * (1 / z - 1)), "ambient": one(0.2, 0.8), "shadow": one(0, 0.7) * (one(0, 1) < 0.7),
-            "shadow_x": -x * one(0.3, 1.5), "shadow_y": -y * one(0.3, 1.5), "soft": one(0.05, 1.0)}
+    return {
+        "x": x,
+        "y": y,
+        "z": z * (1 + 0.5 * (1 / z - 1)),
+        "ambient": one(0.2, 0.8),
+        "shadow": one(0, 0.7) * (one(0, 1) < 0.7),
+        "shadow_x": -x * one(0.3, 1.5),
+        "shadow_y": -y * one(0.3, 1.5),
+        "soft": one(0.05, 1.0),
+    }
 
 
 def _visible(disparity: torch.Tensor, other: torch.Tensor, sign: int) -> torch.Tensor:

@@ -6,8 +6,34 @@ import cv2
 import numpy as np
 
 SIZE = 256
-WORDS = ("STEREO", "500 g", "keep dry", "TWIN", "No. 42", "organic", "metric", "open here", "12:30", "made of light", "A7", "fragile")
-KINDS = ("flat", "flat", "gradient", "noise", "noise", "fine noise", "print", "label", "shapes", "shapes", "repetition", "wood")
+WORDS = (
+    "STEREO",
+    "500 g",
+    "keep dry",
+    "TWIN",
+    "No. 42",
+    "organic",
+    "metric",
+    "open here",
+    "12:30",
+    "made of light",
+    "A7",
+    "fragile",
+)
+KINDS = (
+    "flat",
+    "flat",
+    "gradient",
+    "noise",
+    "noise",
+    "fine noise",
+    "print",
+    "label",
+    "shapes",
+    "shapes",
+    "repetition",
+    "wood",
+)
 BLANK = (0, 1, 2)
 """Kinds with nothing to match inside."""
 RICH = (3, 4, 5, 7, 9, 11)
@@ -16,8 +42,17 @@ RICH = (3, 4, 5, 7, 9, 11)
 def texture_bank(count: int, seed: int) -> np.ndarray:
     """(count, 3, SIZE, SIZE) float32 in 0..1; tile i is of kind KINDS[i % len(KINDS)]."""
     rng = np.random.default_rng(seed)
-    makers = {"flat": _flat, "gradient": _gradient, "noise": _noise, "fine noise": _fine_noise, "print": _print, "label": _label,
-              "shapes": _shapes, "repetition": _repetition, "wood": _wood}
+    makers = {
+        "flat": _flat,
+        "gradient": _gradient,
+        "noise": _noise,
+        "fine noise": _fine_noise,
+        "print": _print,
+        "label": _label,
+        "shapes": _shapes,
+        "repetition": _repetition,
+        "wood": _wood,
+    }
     tiles = [makers[KINDS[i % len(KINDS)]](rng) for i in range(count)]
     return np.stack(tiles).astype(np.float32).transpose(0, 3, 1, 2)
 
@@ -79,7 +114,9 @@ def _print(rng: np.random.Generator) -> np.ndarray:
     for _ in range(rng.integers(2, 14)):
         where, font = tuple(int(v) for v in rng.integers(-20, SIZE, 2)), int(rng.integers(0, 7))
         scale = float(rng.uniform(0.3, 2.2))
-        cv2.putText(sheet, str(rng.choice(WORDS)), where, font, scale, _ink(_colour(rng)), max(1, int(scale * 2)), cv2.LINE_AA)
+        cv2.putText(
+            sheet, str(rng.choice(WORDS)), where, font, scale, _ink(_colour(rng)), max(1, int(scale * 2)), cv2.LINE_AA
+        )
     return sheet / 255
 
 
@@ -88,7 +125,14 @@ def _label(rng: np.random.Generator) -> np.ndarray:
     sheet, ink = (_flat(rng) * 255).astype(np.uint8), _ink(_colour(rng))
     x0, y0, x1, y1 = (int(v) for v in (*rng.integers(5, 60, 2), *rng.integers(170, 250, 2)))
     cv2.rectangle(sheet, (x0, y0), (x1, y1), _ink(_colour(rng)), -1 if rng.random() < 0.6 else 3, cv2.LINE_AA)
-    cv2.circle(sheet, (int(rng.integers(x0, x1)), int(rng.integers(y0, y1))), int(rng.integers(8, 45)), _ink(_colour(rng)), -1, cv2.LINE_AA)
+    cv2.circle(
+        sheet,
+        (int(rng.integers(x0, x1)), int(rng.integers(y0, y1))),
+        int(rng.integers(8, 45)),
+        _ink(_colour(rng)),
+        -1,
+        cv2.LINE_AA,
+    )
     cv2.putText(sheet, str(rng.choice(WORDS)), (x0 + 6, y0 + 40), 2, float(rng.uniform(0.8, 1.6)), ink, 2, cv2.LINE_AA)
     for line in range(rng.integers(0, 7)):
         text = " ".join(rng.choice(WORDS, 3))

@@ -111,7 +111,9 @@ class Learner:
             group["lr"] = rate
         batch = Batch(*(v.to(self.device) for v in (batch.left, batch.right, batch.disparity, batch.visible)))
         with torch.autocast(self.device.type, torch.bfloat16):
-            prediction = self.net.predict(*(x.contiguous(memory_format=torch.channels_last) for x in (batch.left, batch.right)))
+            prediction = self.net.predict(
+                *(x.contiguous(memory_format=torch.channels_last) for x in (batch.left, batch.right))
+            )
         terms = stereo_loss(prediction, batch)
         self.optimiser.zero_grad(set_to_none=True)
         sum(terms.values()).backward()
@@ -120,8 +122,10 @@ class Learner:
         self.seconds, self._clock = self.seconds + now - self._clock, now
         self._share_gradients(max(self.step / self.plan.steps, self.seconds / 60 / self.plan.minutes))
         if not torch.nn.utils.clip_grad_norm_(self.net.parameters(), LARGEST_GRADIENT).isfinite():
-            raise FloatingPointError(f"step {self.step}: a gradient is not a number, so nothing more is learnt. Start the command again:"
-                                     " it goes on from the last checkpoint. If that stops too, lower the learning rate.")
+            raise FloatingPointError(
+                f"step {self.step}: a gradient is not a number, so nothing more is learnt. Start the command again:"
+                " it goes on from the last checkpoint. If that stops too, lower the learning rate."
+            )
         self.optimiser.step()
         follow(self.average, self.net, min(AVERAGE, (self.step + 1) / (self.step + 10)))
         for key, value in terms.items():
@@ -131,8 +135,13 @@ class Learner:
         """Log, validate and save when it is time."""
         if self.step % LOG_EVERY == 0:
             pace = (self.seconds - self._logged[0]) / max(1, self.step - self._logged[1])
-            self.log({"loss": round(sum(self._terms.values()), 4), **{k: round(v, 4) for k, v in self._terms.items()},
-                      "seconds_per_step": round(pace, 3)})
+            self.log(
+                {
+                    "loss": round(sum(self._terms.values()), 4),
+                    **{k: round(v, 4) for k, v in self._terms.items()},
+                    "seconds_per_step": round(pace, 3),
+                }
+            )
             self._terms, self._logged = {}, (self.seconds, self.step)
         if self.step % self.plan.validate_every == 0:
             self.log(validation_figures(self.average, held_back))

@@ -1,8 +1,8 @@
 """What the page asks of its server. Who may ask is decided by the file server, which hands these requests on.
 
-    GET /pick/?capture=NAME           the page; without a name, the captures there are
-    GET /pick/about, /pick/picture    with &frame=N; what it shows
-    PUT /pick/prompt                  replaces prompt.json
+GET /pick/?capture=NAME           the page; without a name, the captures there are
+GET /pick/about, /pick/picture    with &frame=N; what it shows
+PUT /pick/prompt                  replaces prompt.json
 """
 
 from __future__ import annotations

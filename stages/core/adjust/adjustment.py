@@ -55,7 +55,9 @@ def adjust(
     """
     poses, solution, iterations, done, last = left_from_object, None, 0, 0, 2 * options.rounds
     while done < last:
-        xyz = triangulate(rig, poses, observations.frame, observations.point, observations.uvr, observations.sigma_px, count)
+        xyz = triangulate(
+            rig, poses, observations.frame, observations.point, observations.uvr, observations.sigma_px, count
+        )
         width = start_width(rig, poses, xyz, observations)
         use = fitting(rig, poses, xyz, observations, options, width)
         if use[0].sum() < 6:
@@ -80,7 +82,12 @@ def start_width(rig: Rig, left_from_object: np.ndarray, xyz: np.ndarray, observa
 
 
 def fitting(
-    rig: Rig, left_from_object: np.ndarray, xyz: np.ndarray, observations: Observations, options: AdjustOptions, width: float = 1.0
+    rig: Rig,
+    left_from_object: np.ndarray,
+    xyz: np.ndarray,
+    observations: Observations,
+    options: AdjustOptions,
+    width: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(use_left, use_right), each (M,) bool: observations near their point, of points that two frames or more agree on."""
     residual = stereo_residuals(rig, left_from_object, observations.frame, xyz[observations.point], observations.uvr)
@@ -112,7 +119,14 @@ def focal_check(
     if len(frames) < 3 or len(chosen.point) < 200:
         return None
     chosen = replace(chosen, frame=np.searchsorted(frames, chosen.frame))
-    problem = rig, adjusted.left_from_object[frames], adjusted.xyz, chosen, np.ones(len(chosen.point), bool), adjusted.use_right[keep]
+    problem = (
+        rig,
+        adjusted.left_from_object[frames],
+        adjusted.xyz,
+        chosen,
+        np.ones(len(chosen.point), bool),
+        adjusted.use_right[keep],
+    )
     held = solve(*problem, robust_sigmas, 10, row_weight=1.0)
     free = solve(*problem, robust_sigmas, 20, free_focal=True, row_weight=1.0)
     if held is None or free is None or held.cost <= 0:
@@ -120,8 +134,12 @@ def focal_check(
     return free.focal_change, 1 - free.cost / held.cost
 
 
-def _finished(rig: Rig, solution: Solution, observations: Observations, use: tuple[np.ndarray, np.ndarray], iterations: int) -> Adjusted:
-    residual = stereo_residuals(rig, solution.left_from_object, observations.frame, solution.xyz[observations.point], observations.uvr)
+def _finished(
+    rig: Rig, solution: Solution, observations: Observations, use: tuple[np.ndarray, np.ndarray], iterations: int
+) -> Adjusted:
+    residual = stereo_residuals(
+        rig, solution.left_from_object, observations.frame, solution.xyz[observations.point], observations.uvr
+    )
     # a solution may have moved a point behind a camera: there it has no place in the picture any more
     use_left = use[0] & np.isfinite(residual[:, :2]).all(1)
     use_right = use[1] & use_left & np.isfinite(residual[:, 2])
@@ -130,12 +148,17 @@ def _finished(rig: Rig, solution: Solution, observations: Observations, use: tup
     return Adjusted(solution.left_from_object, xyz, residual, use_left, use_right, solution.cost, iterations)
 
 
-def pose_sigmas(rig: Rig, adjusted: Adjusted, observations: Observations, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pose_sigmas(
+    rig: Rig, adjusted: Adjusted, observations: Observations, centre: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Standard deviation of each pose with the points held: rotation (F,) radians, and position of `centre` (3,) in the camera (F,) metres.
 
     Inverse normal matrix of each frame's own observations; the points' own errors are small beside it where tracks are long.
     """
-    rotation, position = np.full(len(adjusted.left_from_object), np.nan), np.full(len(adjusted.left_from_object), np.nan)
+    rotation, position = (
+        np.full(len(adjusted.left_from_object), np.nan),
+        np.full(len(adjusted.left_from_object), np.nan),
+    )
     for k, pose in enumerate(adjusted.left_from_object):
         rows = np.flatnonzero((observations.frame == k) & adjusted.use_left)
         if len(rows) < 6:
@@ -152,7 +175,10 @@ def pose_sigmas(rig: Rig, adjusted: Adjusted, observations: Observations, centre
             1,
         )
         j = np.concatenate([np.cross((x - middle)[:, None], by_x), by_x], 2)
-        weight = np.stack([np.ones(len(x)), np.ones(len(x)), adjusted.use_right[rows]], 1) / observations.sigma_px[rows, None] ** 2
+        weight = (
+            np.stack([np.ones(len(x)), np.ones(len(x)), adjusted.use_right[rows]], 1)
+            / observations.sigma_px[rows, None] ** 2
+        )
         normal = np.einsum("nri,nrj,nr->ij", j, j, weight)
         if np.linalg.cond(normal / np.sqrt(np.outer(np.diag(normal), np.diag(normal)))) > 1e12:
             continue
@@ -165,4 +191,8 @@ def in_new_frame(adjusted: Adjusted, new_from_old: np.ndarray) -> Adjusted:
     """The same result after one rigid change of the object frame."""
     from stages.core.geometry.rigid import inverse, transform
 
-    return replace(adjusted, left_from_object=adjusted.left_from_object @ inverse(new_from_old), xyz=transform(new_from_old, adjusted.xyz))
+    return replace(
+        adjusted,
+        left_from_object=adjusted.left_from_object @ inverse(new_from_old),
+        xyz=transform(new_from_old, adjusted.xyz),
+    )

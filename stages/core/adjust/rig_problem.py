@@ -88,7 +88,9 @@ def solve(
         points[p] = problem.points3D[i].xyz
     ceres = summary.ceres_summary
     focal = problem.cameras[1].focal_length_x * float(sigma_classes(observations.sigma_px)[1][0]) / rig.fx - 1
-    return Solution(poses, points, 2 * ceres.final_cost / max(summary.num_residuals, 1), ceres.num_successful_steps, float(focal))
+    return Solution(
+        poses, points, 2 * ceres.final_cost / max(summary.num_residuals, 1), ceres.num_successful_steps, float(focal)
+    )
 
 
 def sigma_classes(sigma_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +100,15 @@ def sigma_classes(sigma_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return index, CLASS_STEP ** found.astype(float)
 
 
-def _build(rig: Rig, poses: np.ndarray, xyz: np.ndarray, obs: Observations, use_left: np.ndarray, use_right: np.ndarray, row_weight: float):
+def _build(
+    rig: Rig,
+    poses: np.ndarray,
+    xyz: np.ndarray,
+    obs: Observations,
+    use_left: np.ndarray,
+    use_right: np.ndarray,
+    row_weight: float,
+):
     """The reconstruction for pycolmap, and {point: its id there}. Frame k has the id k + 1."""
     import pycolmap
 
@@ -163,7 +173,9 @@ def _add_rig(problem, rig: Rig, sigmas: np.ndarray, row_weight: float) -> tuple[
             if camera.camera_id == 1:
                 colmap_rig.add_ref_sensor(camera.sensor_id)
             else:
-                colmap_rig.add_sensor(camera.sensor_id, pycolmap.Rigid3d(rig.right_from_left[:3] if eye else np.eye(4)[:3]))
+                colmap_rig.add_sensor(
+                    camera.sensor_id, pycolmap.Rigid3d(rig.right_from_left[:3] if eye else np.eye(4)[:3])
+                )
     problem.add_rig(colmap_rig)
     return eyes
 

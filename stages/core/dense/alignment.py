@@ -64,7 +64,9 @@ def align_surfaces(a: DenseView, b: DenseView, start: np.ndarray, object_only: b
             if np.abs(delta[:3]).max() < 1e-5:
                 break
     covariance = np.linalg.inv(last.normal) * CORRELATED * step
-    return Alignment(motion, last.paired, last.correlation, float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3]).max())))
+    return Alignment(
+        motion, last.paired, last.correlation, float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3]).max()))
+    )
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,18 @@ class _Target:
             d = np.where(view.mask, d, np.nan)
         # slopes over five pixels, by normalised convolution so that holes do not leak in
         known = np.isfinite(d).astype(np.float32)
-        smooth = cv2.GaussianBlur(np.nan_to_num(d), (0, 0), 1.5) / np.maximum(cv2.GaussianBlur(known, (0, 0), 1.5), 1e-3)
+        smooth = cv2.GaussianBlur(np.nan_to_num(d), (0, 0), 1.5) / np.maximum(
+            cv2.GaussianBlur(known, (0, 0), 1.5), 1e-3
+        )
         x, y = np.gradient(smooth, axis=1), np.gradient(smooth, axis=0)
         # a jump between two surfaces is no slope
         jump = np.hypot(x, y) > 0.05 * np.maximum(smooth, 1e-3)
         return _Target(
-            view, np.where(jump, np.nan, d), x, y, np.maximum(np.nan_to_num(view.sigma.astype(np.float32), nan=9.0), DISPARITY_SIGMA)
+            view,
+            np.where(jump, np.nan, d),
+            x,
+            y,
+            np.maximum(np.nan_to_num(view.sigma.astype(np.float32), nan=9.0), DISPARITY_SIGMA),
         )
 
 
@@ -132,12 +140,22 @@ def _linearise(target: _Target, gray_b: np.ndarray, gray_a: np.ndarray, x: np.nd
     gray_row = gx[:, None] * du + gy[:, None] * dv
     gray_error = value - gain * gray_a[pair] - shift
     rows, errors = np.concatenate([depth_row, gray_row]), np.concatenate([depth_error, gray_error])
-    sigma = np.concatenate([np.maximum(target.sigma[at], DISPARITY_SIGMA * np.ones(len(z))), np.full(len(z), GRAY_SIGMA)])
+    sigma = np.concatenate(
+        [np.maximum(target.sigma[at], DISPARITY_SIGMA * np.ones(len(z))), np.full(len(z), GRAY_SIGMA)]
+    )
     weight = 1 / (sigma**2 * (1 + (errors / (2 * sigma)) ** 2))
     arm = np.concatenate([x - centre, x - centre])
     jacobian = np.concatenate([np.cross(arm, rows), rows], 1)
-    correlation = float(np.corrcoef(gray_a[pair], value)[0, 1]) if gray_a[pair].std() > 0.5 and value.std() > 0.5 else 0.0
-    return _System((jacobian * weight[:, None]).T @ jacobian, jacobian.T @ (weight * errors), centre, float(pair.mean()), correlation)
+    correlation = (
+        float(np.corrcoef(gray_a[pair], value)[0, 1]) if gray_a[pair].std() > 0.5 and value.std() > 0.5 else 0.0
+    )
+    return _System(
+        (jacobian * weight[:, None]).T @ jacobian,
+        jacobian.T @ (weight * errors),
+        centre,
+        float(pair.mean()),
+        correlation,
+    )
 
 
 def _sample(image: np.ndarray, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -60,7 +60,9 @@ class Verdict:
     @property
     def firm(self) -> bool:
         """They show the same in every respect."""
-        alike = (self.correlation >= FIRM and self.floats <= FIRM_FLOATS) or (self.correlation >= SURE and self.floats <= SURE_FLOATS)
+        alike = (self.correlation >= FIRM and self.floats <= FIRM_FLOATS) or (
+            self.correlation >= SURE and self.floats <= SURE_FLOATS
+        )
         return self.judged and alike and self.meets >= FIRM_MEETS
 
     @property

@@ -74,7 +74,9 @@ class DenseView:
         tolerance = np.maximum(4 * self.sigma[v, u].astype(np.float64), 0.03 * predicted)
         with np.errstate(invalid="ignore"):
             off = predicted - there
-            return Landing(seen, (v, u), np.abs(off) <= tolerance, off > tolerance, off < -tolerance, np.isfinite(there))
+            return Landing(
+                seen, (v, u), np.abs(off) <= tolerance, off > tolerance, off < -tolerance, np.isfinite(there)
+            )
 
     def pixels(self, uv: np.ndarray) -> np.ndarray:
         """(N, 2) px of the full picture in px of the small one."""
@@ -140,7 +142,9 @@ def longest_side(mask: np.ndarray) -> int:
     return int(max(np.ptp(u), np.ptp(v)) + 1) if len(u) else 0
 
 
-def _view_of(rig: Rig, gray: np.ndarray, disparity: np.ndarray, sigma: np.ndarray, mask: np.ndarray, scale: float) -> DenseView:
+def _view_of(
+    rig: Rig, gray: np.ndarray, disparity: np.ndarray, sigma: np.ndarray, mask: np.ndarray, scale: float
+) -> DenseView:
     small = rig.scaled(scale)
     size = (small.width, small.height)
     pick = lambda a: cv2.resize(a, size, interpolation=cv2.INTER_NEAREST)  # noqa: E731
@@ -170,4 +174,8 @@ def agreement(a: DenseView, b: DenseView, b_from_a: np.ndarray, object_only: boo
 
 def _shares(on: np.ndarray, false: np.ndarray, asked: np.ndarray, unseen: np.ndarray) -> Agreement:
     count = int(asked.sum())
-    return Agreement(*(float((x & asked).sum() / max(count, 1)) for x in (on, false)), count, float((unseen & asked).sum() / max(count, 1)))
+    return Agreement(
+        *(float((x & asked).sum() / max(count, 1)) for x in (on, false)),
+        count,
+        float((unseen & asked).sum() / max(count, 1)),
+    )

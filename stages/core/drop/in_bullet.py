@@ -6,7 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.core.drop.result import HEIGHT_M, LONGEST_S, REST_S, STILL_M_S, STILL_RAD_S, Drop, collider_points, judged, poses
+from stages.core.drop.result import (
+    HEIGHT_M,
+    LONGEST_S,
+    REST_S,
+    STILL_M_S,
+    STILL_RAD_S,
+    Drop,
+    collider_points,
+    judged,
+    poses,
+)
 from stages.core.geometry.rigid import quaternion_of
 
 STEP_S, STEPS = 0.001, 20
@@ -23,7 +33,9 @@ def drop_all(file: Path) -> list[Drop]:
         pybullet.setTimeStep(STEP_S, physicsClientId=client)
         ground = pybullet.createCollisionShape(pybullet.GEOM_PLANE, physicsClientId=client)
         floor = pybullet.createMultiBody(0, ground, physicsClientId=client)
-        pybullet.changeDynamics(floor, -1, lateralFriction=1.0, restitution=1.0, physicsClientId=client)     # products of both count
+        pybullet.changeDynamics(
+            floor, -1, lateralFriction=1.0, restitution=1.0, physicsClientId=client
+        )  # products of both count
         try:
             body = pybullet.loadURDF(str(file), flags=pybullet.URDF_USE_INERTIA_FROM_FILE, physicsClientId=client)
         except pybullet.error as e:

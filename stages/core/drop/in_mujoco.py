@@ -6,7 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.core.drop.result import HEIGHT_M, LONGEST_S, REST_S, STILL_M_S, STILL_RAD_S, Drop, collider_points, judged, poses
+from stages.core.drop.result import (
+    HEIGHT_M,
+    LONGEST_S,
+    REST_S,
+    STILL_M_S,
+    STILL_RAD_S,
+    Drop,
+    collider_points,
+    judged,
+    poses,
+)
 
 STEP_S, STEPS = 0.001, 20
 
@@ -26,7 +36,7 @@ def load(file: Path):
     spec.option.enableflags |= mujoco.mjtEnableBit.mjENBL_ENERGY
     spec.worldbody.add_geom(name="ground", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], condim=6)
     body = spec.worldbody.first_body()
-    if not list(body.joints):                         # a URDF's root is welded to the world
+    if not list(body.joints):  # a URDF's root is welded to the world
         body.add_freejoint()
     model = spec.compile()
     used = sorted({mesh.file for mesh in spec.meshes if mesh.name != "visual" and "visual" not in mesh.file})

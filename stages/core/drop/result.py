@@ -41,7 +41,7 @@ class Drop:
 
     @property
     def fault(self) -> str:
-        """"" for a drop as it should be."""
+        """ "" for a drop as it should be."""
         if not np.isfinite(self.path).all() or self.moved_m > LAND_M:
             return "it flew away"
         if self.energy_gain > MOST_ENERGY_GAIN:
@@ -64,8 +64,15 @@ def engines_here() -> list[str]:
 def poses() -> dict[str, np.ndarray]:
     """world_from_file rotations (3, 3): as it stands, upside down, on four sides, and tilted."""
     turn = lambda axis, degrees: _rotation(axis, np.radians(degrees))  # noqa: E731
-    return {"support": np.eye(3), "upside down": turn("x", 180), "x up": turn("y", -90), "x down": turn("y", 90), "y up": turn("x", 90),
-            "y down": turn("x", -90), "tilted": turn("x", 35) @ turn("y", 25)}
+    return {
+        "support": np.eye(3),
+        "upside down": turn("x", 180),
+        "x up": turn("y", -90),
+        "x down": turn("y", 90),
+        "y up": turn("x", 90),
+        "y down": turn("x", -90),
+        "tilted": turn("x", 35) @ turn("y", 25),
+    }
 
 
 def _rotation(axis: str, angle: float) -> np.ndarray:
@@ -75,15 +82,31 @@ def _rotation(axis: str, angle: float) -> np.ndarray:
 
 def collider_points(folder: Path, files: Iterable[str]) -> np.ndarray:
     """(N, 3) vertices of OBJ files in `folder`, metres."""
-    lines = (line.split() for name in files for line in (folder / name).read_text().splitlines() if line.startswith("v "))
+    lines = (
+        line.split() for name in files for line in (folder / name).read_text().splitlines() if line.startswith("v ")
+    )
     return np.array([[float(x) for x in words[1:4]] for words in lines])
 
 
-def judged(engine: str, pose: str, points: np.ndarray, path: list[np.ndarray], seconds: float, rests: bool, gain: float,
-           turns: tuple[np.ndarray, np.ndarray]) -> Drop:
+def judged(
+    engine: str,
+    pose: str,
+    points: np.ndarray,
+    path: list[np.ndarray],
+    seconds: float,
+    rests: bool,
+    gain: float,
+    turns: tuple[np.ndarray, np.ndarray],
+) -> Drop:
     """From the path of the file's frame; `turns`: rotation (3, 3) before and after."""
     places = np.array(path)
     before, after = turns
     sunk = -1000 * float((points @ after.T + places[-1, :3])[:, 2].min())
-    tilt = float(np.degrees(np.arccos(np.clip((before.T @ after)[2, 2], -1, 1)))) if np.isfinite(after).all() else float("nan")
-    return Drop(engine, pose, rests, seconds, sunk, gain, tilt, float(np.linalg.norm(places[-1, :2] - places[0, :2])), places)
+    tilt = (
+        float(np.degrees(np.arccos(np.clip((before.T @ after)[2, 2], -1, 1))))
+        if np.isfinite(after).all()
+        else float("nan")
+    )
+    return Drop(
+        engine, pose, rests, seconds, sunk, gain, tilt, float(np.linalg.norm(places[-1, :2] - places[0, :2])), places
+    )

@@ -37,9 +37,20 @@ def write(views: TwinViews, out: Path) -> None:
 
 def _info(mask: np.ndarray) -> dict:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = [-1, -1, -1, -1] if not len(rows) else [int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1]
+    box = (
+        [-1, -1, -1, -1]
+        if not len(rows)
+        else [int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1]
+    )
     count = int(mask.sum())
-    return {"bbox_obj": box, "bbox_visib": box, "px_count_all": count, "px_count_valid": count, "px_count_visib": count, "visib_fract": 1.0}
+    return {
+        "bbox_obj": box,
+        "bbox_visib": box,
+        "px_count_all": count,
+        "px_count_valid": count,
+        "px_count_visib": count,
+        "visib_fract": 1.0,
+    }
 
 
 def _write_depth(path: Path, depth: np.ndarray | None) -> float:

@@ -17,7 +17,9 @@ def write(views: TwinViews, out: Path) -> None:
     for folder in (out / "images", out / "masks", model):
         folder.mkdir(parents=True)
     numbers = " ".join(repr(float(x)) for x in (rig.fx, rig.fy, rig.cx + 0.5, rig.cy + 0.5))
-    (model / "cameras.txt").write_text(f"# CAMERA_ID MODEL WIDTH HEIGHT PARAMS\n1 PINHOLE {rig.width} {rig.height} {numbers}\n")
+    (model / "cameras.txt").write_text(
+        f"# CAMERA_ID MODEL WIDTH HEIGHT PARAMS\n1 PINHOLE {rig.width} {rig.height} {numbers}\n"
+    )
     lines = ["# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, then its points (none)"]
     for i, camera in enumerate(views.cameras):
         name = f"{camera.name}{camera.picture.suffix.lower()}" if camera.picture else f"{camera.name}.png"

@@ -30,7 +30,9 @@ def resampled(picture: np.ndarray, K: np.ndarray, target: np.ndarray) -> np.ndar
     """(H, W, C) seen through the lens `target` instead of K; what lay outside is 0."""
     if np.abs(K - target).max() < 1e-9:
         return picture
-    return cv2.warpPerspective(picture, target @ np.linalg.inv(K), picture.shape[1::-1], flags=cv2.INTER_CUBIC, borderValue=0)
+    return cv2.warpPerspective(
+        picture, target @ np.linalg.inv(K), picture.shape[1::-1], flags=cv2.INTER_CUBIC, borderValue=0
+    )
 
 
 def write_rgba(path: Path, rgba: np.ndarray) -> None:

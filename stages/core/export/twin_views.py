@@ -51,7 +51,9 @@ def twin_views(twin: Path, store: Store) -> TwinViews:
     (package.maps). Raises StoreError where a picture is missing."""
     for name in ("run.json", "poses.json", "rig.json"):
         if not (twin / name).is_file():
-            raise StoreError(f"{twin} is no whole twin folder: it has no {name}", "name a folder that `twin reconstruct` wrote")
+            raise StoreError(
+                f"{twin} is no whole twin folder: it has no {name}", "name a folder that `twin reconstruct` wrote"
+            )
     rig, poses = Rig.load(twin / "rig.json"), posed(read_poses(twin / "poses.json"))
     rows, pairs = _pictures(twin, store)
     frames = tuple(k for k in sorted(poses) if k in rows)
@@ -68,13 +70,19 @@ def _maps(twin: Path, store: Store, name: str) -> Path:
         return twin / name
     record: Any = read_json(twin / "run.json", StoreError)
     made = ((stage, str(entry.get("fingerprint"))) for stage, entry in record.get("stages", {}).items())
-    there = (store.artifact_dir(s, f) for s, f in made if f"{name}_final" in (store.manifest(s, f) or {"outputs": ()})["outputs"])
+    there = (
+        store.artifact_dir(s, f)
+        for s, f in made
+        if f"{name}_final" in (store.manifest(s, f) or {"outputs": ()})["outputs"]
+    )
     return next((folder / f"{name}_final" for folder in there), twin / name)
 
 
 def _camera(masks: Path, rig: Rig, frame: int, object_from_left: np.ndarray, picture: Path) -> PosedCamera:
     mask = masks / f"{frame:06d}.png"
-    return PosedCamera(f"{frame:06d}", picture, rig.K, object_from_left, rig.width, rig.height, mask=mask if mask.is_file() else None)
+    return PosedCamera(
+        f"{frame:06d}", picture, rig.K, object_from_left, rig.width, rig.height, mask=mask if mask.is_file() else None
+    )
 
 
 def _pictures(twin: Path, store: Store) -> tuple[dict[int, str], Path]:

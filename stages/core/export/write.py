@@ -30,7 +30,9 @@ def export_twin(twin: Path, format: str, out: Path, store: Store) -> int:
             out.rmdir()
         partial.rename(out)
     except OSError as e:
-        raise StoreError(f"{out} cannot be written: {e.strerror or e}", "free space, or name a folder on another disk") from e
+        raise StoreError(
+            f"{out} cannot be written: {e.strerror or e}", "free space, or name a folder on another disk"
+        ) from e
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return len(views.cameras)

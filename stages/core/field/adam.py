@@ -15,9 +15,9 @@ from stages.core.field.hash_grid import FEATURES, KERNEL, LINE, ONE, ZERO
 from stages.core.field.prefetch import prefetch
 
 STRIP = 64
-U0, U1, U_STRIP = np.uint64(0), np.uint64(1), np.uint64(STRIP)                    # unsigned: see hash_grid.py
+U0, U1, U_STRIP = np.uint64(0), np.uint64(1), np.uint64(STRIP)  # unsigned: see hash_grid.py
 ENTRIES, WIDTH = np.uint64(LINE), np.uint64(LINE * FEATURES)
-CORRECTIONS = 4096              # steps after which 1 - beta^t is 1 in float32 for every beta <= 0.995
+CORRECTIONS = 4096  # steps after which 1 - beta^t is 1 in float32 for every beta <= 0.995
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _rates(lines, found, grad, steps, corrections, rate, rates):
     last = np.uint16(CORRECTIONS - 1)
     for n in range(found):
         at, entry, to = lines[n] * WIDTH, lines[n] * ENTRIES, n * WIDTH
-        for k in range(ENTRIES):                # no branches: which entries have a gradient is as good as random
+        for k in range(ENTRIES):  # no branches: which entries have a gradient is as good as random
             moved = np.uint16((grad[at + k + k] != ZERO) | (grad[at + k + k + U1] != ZERO))
             step = steps[entry + k]
             step = np.uint16(step + (moved & np.uint16(step < last)))

@@ -67,7 +67,11 @@ def colour(geo, normal, view, block_from, block_to, w, widths, enc, hidden, rgb)
 @njit(**KERNEL)
 def colour_backward(rgb, d_rgb, block_from, block_to, w, widths, d_w, enc, hidden, d_geo, d_normal):
     """Adds to `d_w` and writes `d_geo (G, N)`, `d_normal (N, 3)`."""
-    d_out, d_hidden, d_enc = np.empty(3 * BLOCK, np.float32), np.empty(hidden.shape[1], np.float32), np.empty(enc.shape[1], np.float32)
+    d_out, d_hidden, d_enc = (
+        np.empty(3 * BLOCK, np.float32),
+        np.empty(hidden.shape[1], np.float32),
+        np.empty(enc.shape[1], np.float32),
+    )
     for block in range(block_from, block_to):
         first, count = np.uint64(block * BLOCK), np.uint64(min(BLOCK, rgb.shape[0] - block * BLOCK))
         for k in range(R3):

@@ -21,10 +21,10 @@ from stages.core.field.hash_grid import BLOCK, FEATURES, aligned_zeros
 from stages.core.field.optimiser import Optimiser, Pending
 from stages.core.field.thread_team import ThreadTeam
 
-MOST_RUNS = 16                  # parts of a batch, and so sums of weight gradients; never a function of the number of threads
-RUN_BLOCKS = 8                  # blocks of a part at least: hand-over costs about 10 us
-LEVEL_BLOCKS = 64               # blocks that visit one level's table in one go, at least
-SLICE = 1 << 17                 # points of one inference pass: bounds memory
+MOST_RUNS = 16  # parts of a batch, and so sums of weight gradients; never a function of the number of threads
+RUN_BLOCKS = 8  # blocks of a part at least: hand-over costs about 10 us
+LEVEL_BLOCKS = 64  # blocks that visit one level's table in one go, at least
+SLICE = 1 << 17  # points of one inference pass: bounds memory
 
 
 @dataclass
@@ -62,8 +62,15 @@ class ColourTape(_Held):
 class Field:
     """Parameters, their gradients and optimiser state; see the module docstring. Not safe for calls from several threads at once."""
 
-    def __init__(self, shape: FieldShape, radius: float, grid: np.ndarray, sdf_weights: np.ndarray, colour_weights: np.ndarray,
-                 threads: int) -> None:
+    def __init__(
+        self,
+        shape: FieldShape,
+        radius: float,
+        grid: np.ndarray,
+        sdf_weights: np.ndarray,
+        colour_weights: np.ndarray,
+        threads: int,
+    ) -> None:
         self.shape, self.radius = shape, float(radius)
         self.layout = shape.grid()
         self.grid, self.sdf_weights, self.colour_weights = grid, sdf_weights, colour_weights
@@ -142,7 +149,9 @@ class Field:
             field_kernels.prepare(x, *cut[job], self.shape.levels, xs, enc)
 
         def decode(job: int) -> None:
-            field_kernels.decode(x, *cut[job], self.sdf_weights, self._sdf_widths, np.float32(self.radius), enc, hidden, sdf, geo)
+            field_kernels.decode(
+                x, *cut[job], self.sdf_weights, self._sdf_widths, np.float32(self.radius), enc, hidden, sdf, geo
+            )
 
         self.team.run(prepare, len(cut))
         active = self._encode(xs, enc)
@@ -153,7 +162,7 @@ class Field:
         """Fill the grid's rows of `enc`; returns the weights of the levels."""
         active, cut = self.active_weights(), _cut(len(xs), LEVEL_BLOCKS)
 
-        def run(job: int) -> None:                # all runs of a level, then the next level: its table stays in the cache
+        def run(job: int) -> None:  # all runs of a level, then the next level: its table stays in the cache
             level, (a, b) = job // len(cut), cut[job % len(cut)]
             if active[level] == 0:
                 enc[a:b, level * FEATURES * BLOCK : (level + 1) * FEATURES * BLOCK] = 0
@@ -172,8 +181,14 @@ class Field:
         self._pool.give(d_enc)
         return out
 
-    def backward(self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None = None, d_gradient: np.ndarray | None = None,
-                 want_dx: bool = False) -> np.ndarray | None:
+    def backward(
+        self,
+        tape: Tape,
+        d_sdf: np.ndarray,
+        d_geo: np.ndarray | None = None,
+        d_gradient: np.ndarray | None = None,
+        want_dx: bool = False,
+    ) -> np.ndarray | None:
         """Adds the parameters' gradients for d loss / d sdf (N,), d geo (G, N) and d `gradient(tape)` (N, 3).
 
         Returns d loss / d x (N, 3) if wanted (for losses on sdf and features only). Uses the tape up.
@@ -192,17 +207,22 @@ class Field:
         tape.buffers = None
         return d_x
 
-    def _decode_backward(self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None, d_w: np.ndarray, d_enc: np.ndarray) -> None:
+    def _decode_backward(
+        self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None, d_w: np.ndarray, d_enc: np.ndarray
+    ) -> None:
         xs, enc, hidden = tape.parts
         d_geo, cut = _columns(d_geo, len(d_sdf)), _cut(len(xs))
 
         def run(job: int) -> None:
-            field_kernels.decode_backward(d_sdf, d_geo, *cut[job], self.sdf_weights, self._sdf_widths, d_w[job], enc, hidden, d_enc)
+            field_kernels.decode_backward(
+                d_sdf, d_geo, *cut[job], self.sdf_weights, self._sdf_widths, d_w[job], enc, hidden, d_enc
+            )
 
         self.team.run(run, len(cut))
 
-    def _decode_backward_second(self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None, d_gradient: np.ndarray,
-                                d_w: np.ndarray) -> None:
+    def _decode_backward_second(
+        self, tape: Tape, d_sdf: np.ndarray, d_geo: np.ndarray | None, d_gradient: np.ndarray, d_w: np.ndarray
+    ) -> None:
         """As `_decode_backward` into the tape itself; appends directions and the gradient of the tangents to its buffers."""
         xs, enc, hidden = tape.parts
         cut, along, enc_t = _cut(len(xs)), self._rows(len(xs), 3), self._rows(len(xs), int(self._sdf_widths[0]))
@@ -213,7 +233,9 @@ class Field:
             second_order.load_directions(tape.x, d_gradient, a, b, levels, along, enc_t)
             for level in range(levels):
                 second_order.encode_tangent_level(level, a, b, *self._levels[level], active[level], xs, along, enc_t)
-            second_order.decode_backward(d_sdf, d_geo, a, b, self.sdf_weights, self._sdf_widths, d_w[job], enc, enc_t, hidden)
+            second_order.decode_backward(
+                d_sdf, d_geo, a, b, self.sdf_weights, self._sdf_widths, d_w[job], enc, enc_t, hidden
+            )
 
         self.team.run(run, len(cut))
         tape.buffers = (xs, enc, hidden, along, enc_t)
@@ -238,11 +260,16 @@ class Field:
         """As `colour`, with what `colour_backward` needs."""
         geo, normal, view = (np.ascontiguousarray(a, np.float32) for a in (geo, normal, view))
         blocks = -(-len(normal) // BLOCK)
-        enc, hidden = self._rows(blocks, int(self._colour_widths[0])), self._rows(blocks, int(self._colour_widths[1:-1].sum()))
+        enc, hidden = (
+            self._rows(blocks, int(self._colour_widths[0])),
+            self._rows(blocks, int(self._colour_widths[1:-1].sum())),
+        )
         rgb, cut = np.empty((len(normal), 3), np.float32), _cut(blocks)
 
         def run(job: int) -> None:
-            colour_kernels.colour(geo, normal, view, *cut[job], self.colour_weights, self._colour_widths, enc, hidden, rgb)
+            colour_kernels.colour(
+                geo, normal, view, *cut[job], self.colour_weights, self._colour_widths, enc, hidden, rgb
+            )
 
         self.team.run(run, len(cut))
         return ColourTape((enc, hidden), rgb, len(geo))
@@ -277,7 +304,9 @@ class Field:
 
     def _training(self) -> Optimiser:
         if self._optimiser is None:
-            self._optimiser = Optimiser(self.layout, self.grid, self.sdf_weights, self.colour_weights, self.team.threads)
+            self._optimiser = Optimiser(
+                self.layout, self.grid, self.sdf_weights, self.colour_weights, self.team.threads
+            )
         return self._optimiser
 
     def _rows(self, blocks: int, rows: int) -> np.ndarray:

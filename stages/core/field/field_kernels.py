@@ -113,7 +113,9 @@ def scatter_level(level, points, scale, resolution, size, hashed, weight, xs, d_
 
 
 @njit(**KERNEL)
-def position_gradient_level(level, block_from, block_to, table, scale, resolution, size, hashed, weight, xs, d_enc, d_xs):
+def position_gradient_level(
+    level, block_from, block_to, table, scale, resolution, size, hashed, weight, xs, d_enc, d_xs
+):
     """Adds one level's share of d loss / d x to `d_xs (blocks, 3 * BLOCK)` for a run of blocks."""
     fraction, index = np.empty((2, 3 * BLOCK), np.float32), np.empty((2, 8 * BLOCK), np.uint32)
     locate(xs[block_from], scale, resolution, size, hashed, fraction[0], index[0])
@@ -122,7 +124,9 @@ def position_gradient_level(level, block_from, block_to, table, scale, resolutio
         if block + 1 < block_to:
             locate(xs[block + 1], scale, resolution, size, hashed, fraction[then], index[then])
             fetch_corners(table, index[then])
-        add_position_gradient(table, fraction[now], index[now], scale, weight, d_enc[block], level * FEATURES, d_xs[block])
+        add_position_gradient(
+            table, fraction[now], index[now], scale, weight, d_enc[block], level * FEATURES, d_xs[block]
+        )
 
 
 @njit(**KERNEL)

@@ -23,10 +23,10 @@ from stages.core.field.prefetch import prefetch
 
 BLOCK = 128
 FEATURES = 2
-LINE = 8                        # entries in a 64-byte cache line: the unit in which touched entries are flagged
+LINE = 8  # entries in a 64-byte cache line: the unit in which touched entries are flagged
 PRIME_Y, PRIME_Z = 2654435761, 805459861
 ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
-FAST = {"reassoc", "contract", "arcp", "nsz"}       # not nnan: a NaN position must stay harmless
+FAST = {"reassoc", "contract", "arcp", "nsz"}  # not nnan: a NaN position must stay harmless
 KERNEL = {"nogil": True, "cache": True, "fastmath": FAST, "error_model": "numpy"}
 # Starts of rows. Unsigned, as every index of an inner loop must be: for signed ones numba adds Python's wrap-around of negative indices,
 # and LLVM then gathers where it could load (measured: 15 instead of 104 GFLOP/s in the matrix product).

@@ -29,7 +29,9 @@ class MlpShape:
 
     def __post_init__(self) -> None:
         if len(self.widths) < 3 or any(w % 4 for w in self.widths[:-1]):
-            raise ValueError(f"an MLP needs a hidden layer and input and hidden widths that are multiples of 4, not {self.widths}")
+            raise ValueError(
+                f"an MLP needs a hidden layer and input and hidden widths that are multiples of 4, not {self.widths}"
+            )
 
     @property
     def count(self) -> int:

@@ -53,11 +53,13 @@ class GridAdam:
         self.steps = np.zeros(len(grid), np.uint16)
         self.corrections = self.shape.corrections()
         largest = int(layout.size.max())
-        self._scratch = deque((aligned_zeros((largest, FEATURES)), np.zeros(largest // LINE, np.uint8)) for _ in range(threads))
+        self._scratch = deque(
+            (aligned_zeros((largest, FEATURES)), np.zeros(largest // LINE, np.uint8)) for _ in range(threads)
+        )
 
     def step(self, team: ThreadTeam, pending: list[Pending], lr: float) -> None:
         """Scatter the pending gradients and move the entries they touch."""
-        levels = range(self.layout.levels - 1, -1, -1)          # fine levels take longest: first
+        levels = range(self.layout.levels - 1, -1, -1)  # fine levels take longest: first
         numbers = (np.float32(lr), *self.shape.numbers())
 
         def run(job: int) -> None:
@@ -70,7 +72,9 @@ class GridAdam:
 
         team.run(run, len(levels))
 
-    def _step_level(self, level: int, pending: list[Pending], grad: np.ndarray, touched: np.ndarray, numbers: tuple) -> None:
+    def _step_level(
+        self, level: int, pending: list[Pending], grad: np.ndarray, touched: np.ndarray, numbers: tuple
+    ) -> None:
         size = int(self.layout.size[level])
         self.gather(level, pending, grad, touched)
         flat = [self.layout.part(a, level).reshape(-1) for a in (self.grid, self.first, self.second)]
@@ -106,7 +110,9 @@ class DenseAdam:
 class Optimiser:
     """Everything training needs beside the parameters; made on the first backward pass, so that inference stays small."""
 
-    def __init__(self, layout: GridLayout, grid: np.ndarray, sdf_weights: np.ndarray, colour_weights: np.ndarray, threads: int) -> None:
+    def __init__(
+        self, layout: GridLayout, grid: np.ndarray, sdf_weights: np.ndarray, colour_weights: np.ndarray, threads: int
+    ) -> None:
         self.grid = GridAdam(layout, grid, threads)
         self.sdf, self.colour = DenseAdam(sdf_weights), DenseAdam(colour_weights)
         self.pending: list[Pending] = []

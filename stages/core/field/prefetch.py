@@ -11,7 +11,7 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-READ, TO_SECOND_LEVEL, DATA = 0, 2, 1           # operands of llvm.prefetch
+READ, TO_SECOND_LEVEL, DATA = 0, 2, 1  # operands of llvm.prefetch
 
 
 @intrinsic

@@ -14,7 +14,24 @@ import numpy as np
 from numba import njit
 
 from stages.core.field.field_kernels import load_output_gradient
-from stages.core.field.hash_grid import BLOCK, FEATURES, HALF, KERNEL, LINE, ONE, R1, R2, R3, R4, R5, R6, R7, ZERO, fetch_corners, locate
+from stages.core.field.hash_grid import (
+    BLOCK,
+    FEATURES,
+    HALF,
+    KERNEL,
+    LINE,
+    ONE,
+    R1,
+    R2,
+    R3,
+    R4,
+    R5,
+    R6,
+    R7,
+    ZERO,
+    fetch_corners,
+    locate,
+)
 from stages.core.field.mlp import C, add_weight_gradient, product, product_transposed
 
 TWO = np.float32(2)
@@ -45,7 +62,9 @@ def encode_tangent_level(level, block_from, block_to, table, scale, resolution, 
         if block + 1 < block_to:
             locate(xs[block + 1], scale, resolution, size, hashed, fraction[then], index[then])
             fetch_corners(table, index[then])
-        _interpolate_tangent(table, fraction[now], index[now], weight * scale, along[block], enc_t[block], level * FEATURES)
+        _interpolate_tangent(
+            table, fraction[now], index[now], weight * scale, along[block], enc_t[block], level * FEATURES
+        )
 
 
 @njit(**KERNEL)
@@ -78,7 +97,9 @@ def decode_backward(d_sdf, d_geo, block_from, block_to, w, widths, d_w, enc, enc
     for block in range(block_from, block_to):
         load_output_gradient(d_sdf, d_geo, block, d_out)
         _tangent(w, widths, enc_t[block], hidden[block], scratch[0], scratch[1])
-        _backward(w, widths, d_w, enc[block], enc_t[block], hidden[block], d_out, d_out_t, out_rows, scratch, d_enc, d_enc_t)
+        _backward(
+            w, widths, d_w, enc[block], enc_t[block], hidden[block], d_out, d_out_t, out_rows, scratch, d_enc, d_enc_t
+        )
         for k in range(np.uint64(d_enc.size)):
             enc[block, k] = d_enc[k]
             enc_t[block, k] = d_enc_t[k]
@@ -143,7 +164,19 @@ def scatter_level(level, points, scale, resolution, size, hashed, weight, xs, al
             fetch_corners(grad, index[then])
         count = min(BLOCK, points - block * BLOCK)
         row = level * FEATURES
-        _scatter(grad, touched, fraction[now], index[now], weight, scale, along[block], d_enc[block], d_enc_t[block], row, count)
+        _scatter(
+            grad,
+            touched,
+            fraction[now],
+            index[now],
+            weight,
+            scale,
+            along[block],
+            d_enc[block],
+            d_enc_t[block],
+            row,
+            count,
+        )
 
 
 @njit(**KERNEL)

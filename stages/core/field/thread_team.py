@@ -24,7 +24,7 @@ class ThreadTeam:
             for job in range(jobs):
                 function(job)
             return
-        ticket = count()                  # next() on it is atomic under the interpreter lock
+        ticket = count()  # next() on it is atomic under the interpreter lock
 
         def work() -> None:
             while (job := next(ticket)) < jobs:
@@ -34,6 +34,6 @@ class ThreadTeam:
         try:
             work()
         finally:
-            wait(helpers)                 # nobody may still be writing when an exception leaves here
+            wait(helpers)  # nobody may still be writing when an exception leaves here
         for helper in helpers:
             helper.result()

@@ -24,7 +24,9 @@ def backproject_stereo(rig: Rig, uvr: np.ndarray) -> np.ndarray:
     return rig.backproject(uvr[..., :2], rig.depth_from_disparity(uvr[..., 0] - uvr[..., 2]))
 
 
-def stereo_residuals(rig: Rig, left_from_object: np.ndarray, frame: np.ndarray, x_object: np.ndarray, uvr: np.ndarray) -> np.ndarray:
+def stereo_residuals(
+    rig: Rig, left_from_object: np.ndarray, frame: np.ndarray, x_object: np.ndarray, uvr: np.ndarray
+) -> np.ndarray:
     """Reprojection errors (M, 3) px of M observations; `left_from_object` is (F, 4, 4), `frame` (M,) indexes it, the rest is (M, 3)."""
     r, t = left_from_object[frame, :3, :3], left_from_object[frame, :3, 3]
     return project_stereo(rig, np.einsum("mij,mj->mi", r, x_object) + t) - uvr
@@ -64,7 +66,9 @@ def triangulate(
 def _linear_rows(rig: Rig, pose: np.ndarray, uvr: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows a.x = b of the two or three projection equations, scaled to be roughly in px for a point at the rig's working distance."""
     r, t = pose[:, :3, :3], pose[:, :3, 3]
-    coefficients = np.stack([(uvr[:, 0] - rig.cx) / rig.fx, (uvr[:, 1] - rig.cy) / rig.fy, (uvr[:, 2] - rig.cx) / rig.fx], 1)  # (M, 3)
+    coefficients = np.stack(
+        [(uvr[:, 0] - rig.cx) / rig.fx, (uvr[:, 1] - rig.cy) / rig.fy, (uvr[:, 2] - rig.cx) / rig.fx], 1
+    )  # (M, 3)
     axis = np.stack([r[:, 0], r[:, 1], r[:, 0]], 1)
     offset = np.stack([t[:, 0], t[:, 1], t[:, 0] - rig.baseline_m], 1)
     a = axis - coefficients[..., None] * r[:, None, 2]
@@ -73,7 +77,9 @@ def _linear_rows(rig: Rig, pose: np.ndarray, uvr: np.ndarray) -> tuple[np.ndarra
     return np.nan_to_num(a), np.nan_to_num(b), weight
 
 
-def _accumulate(rows: tuple[np.ndarray, np.ndarray, np.ndarray], point: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _accumulate(
+    rows: tuple[np.ndarray, np.ndarray, np.ndarray], point: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
     a, b, w = rows
     normal = np.einsum("mri,mrj,mr->mij", a, a, w).reshape(-1, 9)
     right = np.einsum("mri,mr,mr->mi", a, b, w)

@@ -62,7 +62,9 @@ class ImageBased:
         shown[v, u] = weight > 0
         return out, there, shown
 
-    def _gather(self, points: np.ndarray, pose: np.ndarray, inputs: Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def _gather(
+        self, points: np.ndarray, pose: np.ndarray, inputs: Mapping[int, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(sum of weighted colours (N, 3), sum of weights (N,)) over the nearest inputs; later ones only fill what has none."""
         colour, weight = np.zeros((len(points), 3), np.float32), np.zeros(len(points), np.float32)
         here = _unit(pose[:3, 3] - points)
@@ -74,7 +76,9 @@ class ImageBased:
             index = wanted[seen]
             picture = self._picture(near.frame)[0]
             flat = sampled(picture, uv[seen])
-            angle = np.arccos(np.clip(np.einsum("ij,ij->i", here[index], _unit(inputs[near.frame][:3, 3] - points[index])), -1, 1))
+            angle = np.arccos(
+                np.clip(np.einsum("ij,ij->i", here[index], _unit(inputs[near.frame][:3, 3] - points[index])), -1, 1)
+            )
             w = (1 / np.maximum(angle, 0.01) ** 2).astype(np.float32)
             colour[index] += w[:, None] * flat
             weight[index] += w
@@ -85,7 +89,13 @@ class ImageBased:
         pose, (small, depth) = self.poses[frame], self._sight(frame)
         x = (points - pose[:3, 3]) @ pose[:3, :3]
         uv = self.rig.project(x)
-        inside = (x[:, 2] > 0) & (uv[:, 0] >= 0) & (uv[:, 1] >= 0) & (uv[:, 0] <= self.rig.width - 1) & (uv[:, 1] <= self.rig.height - 1)
+        inside = (
+            (x[:, 2] > 0)
+            & (uv[:, 0] >= 0)
+            & (uv[:, 1] >= 0)
+            & (uv[:, 0] <= self.rig.width - 1)
+            & (uv[:, 1] <= self.rig.height - 1)
+        )
         uv = np.where(inside[:, None], uv, 0).astype(np.float32)
         scale = np.array([small.width / self.rig.width, small.height / self.rig.height])
         at = np.rint((uv + 0.5) * scale - 0.5).astype(int)
@@ -123,7 +133,10 @@ def sampled(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:
     rows = -(-len(uv) // ROW)
     padded = np.zeros((rows * ROW, 2), np.float32)
     padded[: len(uv)] = uv
-    parts = [cv2.remap(picture, block, None, cv2.INTER_LINEAR) for block in np.split(padded.reshape(rows, ROW, 2), range(ROW, rows, ROW))]
+    parts = [
+        cv2.remap(picture, block, None, cv2.INTER_LINEAR)
+        for block in np.split(padded.reshape(rows, ROW, 2), range(ROW, rows, ROW))
+    ]
     return np.concatenate(parts).reshape(-1, 3)[: len(uv)].astype(np.float32)
 
 
@@ -141,7 +154,9 @@ def filled(rendered: np.ndarray, there: np.ndarray) -> np.ndarray:
     """The picture with what lies beside the mesh in the colour of its nearest pixel: an outline that misses by a pixel is no white hole."""
     if not there.any():
         return rendered
-    _, labels = cv2.distanceTransformWithLabels((~there).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    _, labels = cv2.distanceTransformWithLabels(
+        (~there).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
     colours = np.zeros((labels.max() + 1, 3), rendered.dtype)
     colours[labels[there]] = rendered[there]
     return np.where(there[..., None], rendered, colours[labels])

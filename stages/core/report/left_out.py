@@ -22,7 +22,10 @@ def _frames(rectify: Manifest) -> str:
 
 
 def _width(rectify: Manifest) -> str:
-    most, width = rectify.get("settings", {}).get("max_width"), rectify.get("report", {}).get("metrics", {}).get("width_px")
+    most, width = (
+        rectify.get("settings", {}).get("max_width"),
+        rectify.get("report", {}).get("metrics", {}).get("width_px"),
+    )
     if most is None or most != width:
         return ""
     return f"detail finer than a pixel of pictures {width} px wide (rectify.max_width): rig.json is of that size too"
@@ -42,9 +45,20 @@ _LINES: tuple[tuple[str, Callable[[Manifest], str]], ...] = (
     ("rectify", _width),
     ("bundle", _setting("self_check", False, "the check of the focal length (bundle.self_check)")),
     ("surface", _field),
-    ("surface", _setting("use_right", False, "the right pictures where colours of several views are compared (surface.use_right)")),
-    ("surface", _setting("complete_disparity", False,
-                         "disparity of the finished surface: it is as each pair gave it (surface.complete_disparity)")),
+    (
+        "surface",
+        _setting(
+            "use_right", False, "the right pictures where colours of several views are compared (surface.use_right)"
+        ),
+    ),
+    (
+        "surface",
+        _setting(
+            "complete_disparity",
+            False,
+            "disparity of the finished surface: it is as each pair gave it (surface.complete_disparity)",
+        ),
+    ),
     ("texture", _setting("align_views", False, "the alignment of the pictures on the surface (texture.align_views)")),
     ("texture", _setting("sides", "left", "the right pictures in the texture (texture.sides)")),
     ("physics", _setting("files", False, "files for simulators and levels of detail (physics.files)")),

@@ -18,7 +18,9 @@ from stages.core.verdict.error import legend_mm
 Manifests = Mapping[str, Mapping[str, Any]]
 
 
-def write_report(out_dir: Path, manifests: Manifests, stage_folders: Mapping[str, Path], twin_dir: Path, extra: Mapping[str, Any]) -> Path:
+def write_report(
+    out_dir: Path, manifests: Manifests, stage_folders: Mapping[str, Path], twin_dir: Path, extra: Mapping[str, Any]
+) -> Path:
     """Write `out_dir/report.html`: no network, no other file needed. Returns the path.
 
     `manifests` and `stage_folders` by stage name in pipeline order (the folder holds `pictures/` and the stage's tables); `twin_dir` is
@@ -79,7 +81,9 @@ def _headlines(manifests: Manifests, rows: list[dict[str, Any]], extra: Mapping[
         out.append(("of its surface missing or never seen", f"{100 * verdict['facts']['missing_share']:.0f} %"))
     seconds = extra.get("seconds_wall") or sum(m.get("seconds") or 0 for m in manifests.values())
     out.append(("this run" if extra.get("cached") else "run time", seconds_text(seconds)))
-    out.append(("peak memory", value_text(max((m.get("peak_memory_mb") or 0 for m in manifests.values()), default=0), "MB")))
+    out.append(
+        ("peak memory", value_text(max((m.get("peak_memory_mb") or 0 for m in manifests.values()), default=0), "MB"))
+    )
     return out
 
 
@@ -90,7 +94,10 @@ def _whole(extra: Mapping[str, Any]) -> bool:
 
 def _texture_against(measured_on: str | None) -> str:
     """Pictures that made the texture flatter it: the name says which it is."""
-    known = {"frames left out": "texture against frames left out", "frames used": "texture against the frames it was made from"}
+    known = {
+        "frames left out": "texture against frames left out",
+        "frames used": "texture against the frames it was made from",
+    }
     return known.get(str(measured_on), "texture against the pictures")
 
 
@@ -114,7 +121,7 @@ def _viewer(twin_dir: Path, verdict: Mapping[str, Any] | None) -> str:
         f"{instead}</div></div>"
         f"{_legend(block)}"
         f'<script type="application/json" id="twin-data">{script_json({**block, "metric": metric})}</script>'
-        f'<script>{_asset("viewer.js")}</script>'
+        f"<script>{_asset('viewer.js')}</script>"
     )
 
 
@@ -129,7 +136,10 @@ def _scale_legend(pixel_mm: float | None, metric: bool) -> str:
 
 def _legend(block: Mapping[str, Any]) -> str:
     said = ["red: the rim where the mesh is open"] if block["rim"] else []
-    said += ["with cameras: blue a pose, orange an uncertain one" + (", green where to film from next" if block["next"] else "")]
+    said += [
+        "with cameras: blue a pose, orange an uncertain one"
+        + (", green where to film from next" if block["next"] else "")
+    ]
     return f'<p class="soft">{escape("; ".join(said))}</p>'
 
 

@@ -74,7 +74,11 @@ def time_table(manifests: Manifests, cached: Sequence[str]) -> str:
         note = ' <span class="soft">from the store</span>' if name in cached else ""
         bar = f'<div class="bar" style="width:{100 * seconds / longest:.1f}%"></div>'
         rows.append(
-            _row([f"{escape(name)}{note}", seconds_text(seconds), bar, value_text(m.get("peak_memory_mb"), "MB")], numbers=(1, 3), wide=2)
+            _row(
+                [f"{escape(name)}{note}", seconds_text(seconds), bar, value_text(m.get("peak_memory_mb"), "MB")],
+                numbers=(1, 3),
+                wide=2,
+            )
         )
     head = _row(["stage", "time", "", "peak memory"], numbers=(1, 3), tag="th")
     return f'<div class="sideways"><table style="width:100%">{head}{"".join(rows)}</table></div>'
@@ -84,7 +88,11 @@ def _row(cells: Sequence[str], numbers: Sequence[int] = (), wide: int = -1, tag:
     """A table row of HTML cells; `numbers` are aligned to the right, `wide` takes the room that is left."""
     kind = lambda k: ' class="number"' if k in numbers else ' class="wide"' if k == wide else ""  # noqa: E731
     scope = ' scope="col"' if tag == "th" else ""
-    return f"<tr{bad * ' class=bad'}>" + "".join(f"<{tag}{scope}{kind(k)}>{c}</{tag}>" for k, c in enumerate(cells)) + "</tr>"
+    return (
+        f"<tr{bad * ' class=bad'}>"
+        + "".join(f"<{tag}{scope}{kind(k)}>{c}</{tag}>" for k, c in enumerate(cells))
+        + "</tr>"
+    )
 
 
 def stage_section(name: str, manifest: Mapping[str, Any], folder: Path | None) -> str:
@@ -92,7 +100,9 @@ def stage_section(name: str, manifest: Mapping[str, Any], folder: Path | None) -
     report = manifest.get("report", {})
     method, reason = str(report.get("method", "")), str(report.get("reason", ""))
     head = f'<h2 id="{escape(name)}">{escape(name)}</h2><p class="soft">{escape(method)}{": " + escape(reason) if reason else ""}</p>'
-    pictures = "".join(picture(folder / path, caption) for caption, path in report.get("pictures", []) if folder is not None)
+    pictures = "".join(
+        picture(folder / path, caption) for caption, path in report.get("pictures", []) if folder is not None
+    )
     counts = {f"frames {k}": v for k, v in report.get("frames", {}).items()}
     figures = figure_table({**counts, **report.get("metrics", {})})
     settings = figure_table(manifest.get("settings", {}), units=False)

@@ -21,7 +21,9 @@ def mass_table(physics: Mapping[str, Any]) -> Table:
     for key, factor, unit in ROWS if physics.get("files") else ():
         found = physics[key]
         values = found["value"] if isinstance(found["value"], list) else [found["value"]]
-        out.append((key.replace("_", " "), f"{', '.join(f'{factor * v:.4g}' for v in values)} {unit}".strip(), found["how"]))
+        out.append(
+            (key.replace("_", " "), f"{', '.join(f'{factor * v:.4g}' for v in values)} {unit}".strip(), found["how"])
+        )
     return out
 
 

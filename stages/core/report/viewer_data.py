@@ -49,7 +49,11 @@ def mesh_block(mesh: GltfMesh) -> dict[str, Any]:
         "span": span.tolist(),
         "position": _text(np.rint((mesh.position - low) / span * 65535).astype("<u2")),
         "uv": _text(np.rint(np.clip(mesh.uv, 0, 1) * 65535).astype("<u2")),
-        "normal": _text(np.concatenate([np.rint(mesh.normal * 127), np.rint(error_level(mesh.confidence)[:, None] * 127)], 1).astype("i1")),
+        "normal": _text(
+            np.concatenate(
+                [np.rint(mesh.normal * 127), np.rint(error_level(mesh.confidence)[:, None] * 127)], 1
+            ).astype("i1")
+        ),
         "index": _text(mesh.triangles.astype("<u4" if wide else "<u2")),
         "wide": wide,
         "texture": "data:image/jpeg;base64," + base64.b64encode(_picture(mesh.image)).decode(),
@@ -68,7 +72,12 @@ def camera_lines(twin_dir: Path) -> list[dict[str, Any]]:
         rays = corners @ p.object_from_left[:3, :3].T
         centre = p.object_from_left[:3, 3]
         out.append(
-            {"frame": p.frame, "ok": p.status == "ok", "centre": np.round(centre, 5).tolist(), "corners": np.round(rays, 4).tolist()}
+            {
+                "frame": p.frame,
+                "ok": p.status == "ok",
+                "centre": np.round(centre, 5).tolist(),
+                "corners": np.round(rays, 4).tolist(),
+            }
         )
     return out
 

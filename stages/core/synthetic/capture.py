@@ -51,7 +51,9 @@ class CaptureSpec:
         return Rig(self.width, self.height, f, f, self.width / 2 + 3.3, self.height / 2 - 2.1, self.baseline_m)
 
 
-def write_capture(folder: Path, spec: CaptureSpec = CaptureSpec(), workers: int = 1, progress=lambda done, total, note: None) -> Path:
+def write_capture(
+    folder: Path, spec: CaptureSpec = CaptureSpec(), workers: int = 1, progress=lambda done, total, note: None
+) -> Path:
     """Render `spec` into `folder` (left/, right/, calibration.json, prompt.json, gt/). Returns the folder."""
     vertices, faces = object_mesh(spec.voxel_m)
     scene = Scene(vertices, faces, spec.kind)
@@ -85,14 +87,21 @@ def _camera(spec: CaptureSpec, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _write_frame(
-    folder: Path, spec: CaptureSpec, scene: Scene, k: int, object_from_left: np.ndarray, background_from_left: np.ndarray
+    folder: Path,
+    spec: CaptureSpec,
+    scene: Scene,
+    k: int,
+    object_from_left: np.ndarray,
+    background_from_left: np.ndarray,
 ) -> np.ndarray:
     rng = np.random.default_rng([spec.seed, k])
     left_from_right = inverse(spec.rig.right_from_left)
     views = {"left": np.eye(4), "right": left_from_right}
     exposure = 1 + 0.05 * np.sin(2 * np.pi * k / spec.frames)
     for side, left_from_camera in views.items():
-        view = scene.render(spec.rig, object_from_left @ left_from_camera, background_from_left @ left_from_camera, spec.samples)
+        view = scene.render(
+            spec.rig, object_from_left @ left_from_camera, background_from_left @ left_from_camera, spec.samples
+        )
         gain = exposure * (1.03 if side == "right" else 1.0)
         noisy = view.rgb * gain + rng.normal(0, spec.noise, view.rgb.shape)
         path = folder / side / f"{side}{k:06d}.jpg"

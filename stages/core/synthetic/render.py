@@ -36,23 +36,37 @@ class Scene:
         self._caster = Caster(vertices, faces)
         self._normals = np.array(trimesh.Trimesh(vertices, faces, process=False).vertex_normals)
 
-    def render(self, rig: Rig, object_from_camera: np.ndarray, background_from_camera: np.ndarray, samples: int = 2) -> View:
+    def render(
+        self, rig: Rig, object_from_camera: np.ndarray, background_from_camera: np.ndarray, samples: int = 2
+    ) -> View:
         """`samples`^2 rays per pixel for colour and mask edges, the central ray for depth and mask."""
         centre = self._trace(rig, object_from_camera, background_from_camera, 0.0, 0.0, shade=samples == 1)
         offsets = (np.arange(samples) + 0.5) / samples - 0.5
         parts = (
-            [self._trace(rig, object_from_camera, background_from_camera, dx, dy)[0] for dx in offsets for dy in offsets]
+            [
+                self._trace(rig, object_from_camera, background_from_camera, dx, dy)[0]
+                for dx in offsets
+                for dy in offsets
+            ]
             if samples > 1
             else [centre[0]]
         )
         linear = np.mean(parts, 0)
         rgb = np.rint(255 * np.clip(linear, 0, 1) ** (1 / 2.2)).astype(np.uint8)
         return View(
-            rgb.reshape(rig.height, rig.width, 3), centre[1].reshape(rig.height, rig.width), centre[2].reshape(rig.height, rig.width)
+            rgb.reshape(rig.height, rig.width, 3),
+            centre[1].reshape(rig.height, rig.width),
+            centre[2].reshape(rig.height, rig.width),
         )
 
     def _trace(
-        self, rig: Rig, object_from_camera: np.ndarray, background_from_camera: np.ndarray, dx: float, dy: float, shade: bool = True
+        self,
+        rig: Rig,
+        object_from_camera: np.ndarray,
+        background_from_camera: np.ndarray,
+        dx: float,
+        dy: float,
+        shade: bool = True,
     ):
         u, v = np.meshgrid(np.arange(rig.width) + dx, np.arange(rig.height) + dy)
         rays = rig.rays(np.stack([u, v], -1)).reshape(-1, 3)
@@ -63,7 +77,9 @@ class Scene:
         depth = np.where(mask, t, np.nan)
         colour = np.zeros((len(rays), 3))
         if shade:
-            colour[mask] = self._shade(hit, mask, origin + direction[mask] * t[mask, None], object_from_camera, background_from_camera)
+            colour[mask] = self._shade(
+                hit, mask, origin + direction[mask] * t[mask, None], object_from_camera, background_from_camera
+            )
         back_depth, back_colour = self._backdrop(rays[~mask], background_from_camera, shade)
         depth[~mask] = back_depth
         colour[~mask] = back_colour
@@ -78,7 +94,9 @@ class Scene:
         n_world = n @ (background_from_camera @ inverse(object_from_camera))[:3, :3].T
         return object_albedo(x, n) * _lambert(n_world)[:, None]
 
-    def _backdrop(self, rays: np.ndarray, background_from_camera: np.ndarray, shade: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _backdrop(
+        self, rays: np.ndarray, background_from_camera: np.ndarray, shade: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         origin, d = background_from_camera[:3, 3], rays @ background_from_camera[:3, :3].T
         depth = np.full(len(rays), np.nan)
         colour = np.tile([0.30, 0.32, 0.36], (len(rays), 1))

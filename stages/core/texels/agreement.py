@@ -15,9 +15,13 @@ from stages.core.texels.views import View
 SURVEY_POINTS = 16_000
 
 
-def survey_all(t: Texels, views, rig, caster, limits, read_mask, read_picture, workers, seed, progress, read_hidden) -> list[Surveyed]:
+def survey_all(
+    t: Texels, views, rig, caster, limits, read_mask, read_picture, workers, seed, progress, read_hidden
+) -> list[Surveyed]:
     pick, out = survey_points(t, seed), []
-    found = survey(views, rig, caster, t.position[pick], t.normal[pick], limits, read_mask, read_picture, workers, read_hidden)
+    found = survey(
+        views, rig, caster, t.position[pick], t.normal[pick], limits, read_mask, read_picture, workers, read_hidden
+    )
     for k, s in enumerate(found):
         progress(k + 1)
         if s is not None:
@@ -31,13 +35,17 @@ def survey_points(t: Texels, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(inside, min(SURVEY_POINTS, len(inside)), replace=False))
 
 
-def agree(surveyed: list[Surveyed], t: Texels, rig: Rig, exposure: bool, align_views: bool, seed: int, progress) -> tuple[np.ndarray, dict]:
+def agree(
+    surveyed: list[Surveyed], t: Texels, rig: Rig, exposure: bool, align_views: bool, seed: int, progress
+) -> tuple[np.ndarray, dict]:
     """Exposure gains (V, 3), and the views' poses corrected in place."""
     colours, weights = np.stack([s.colour for s in surveyed]), np.stack([s.weight for s in surveyed])
     progress("exposure of the pictures")
     gains = solve_gains(colours, weights) if exposure else np.ones((len(surveyed), 3))
     pick = survey_points(t, seed)
-    differ = disagreement_of_views([s.view for s in surveyed], colours, weights, gains, t.position[pick], t.normal[pick])
+    differ = disagreement_of_views(
+        [s.view for s in surveyed], colours, weights, gains, t.position[pick], t.normal[pick]
+    )
     figures: dict[str, float | int | None] = {
         "gain_min": round(float(gains.min()), 3),
         "gain_max": round(float(gains.max()), 3),
@@ -46,7 +54,14 @@ def agree(surveyed: list[Surveyed], t: Texels, rig: Rig, exposure: bool, align_v
     if align_views and len(surveyed) > 2:
         progress("agreement of the pictures")
         greys = [compensated_grey(s.picture, gain_tables(g)) for s, g in zip(surveyed, gains, strict=True)]
-        result = align([s.view for s in surveyed], rig, greys, [s.window for s in surveyed], t.position[pick].astype(float), weights)
+        result = align(
+            [s.view for s in surveyed],
+            rig,
+            greys,
+            [s.window for s in surveyed],
+            t.position[pick].astype(float),
+            weights,
+        )
         for s, camera in zip(surveyed, result.camera_from_object, strict=True):
             s.view = View(s.view.frame, s.view.side, camera, s.view.sharpness)
         figures |= {

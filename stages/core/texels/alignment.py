@@ -37,17 +37,23 @@ class Aligned:
     after: float
 
 
-def align(views: list[View], rig: Rig, greys: list[np.ndarray], windows: list[Window], points: np.ndarray, weights: np.ndarray) -> Aligned:
+def align(
+    views: list[View], rig: Rig, greys: list[np.ndarray], windows: list[Window], points: np.ndarray, weights: np.ndarray
+) -> Aligned:
     """Corrected cameras. greys: (h, w) float32 exposure-compensated, each of its window; points (N, 3); weights (V, N), 0 = not seen."""
     start = [v.camera_from_object for v in views]
     cameras, weights = list(start), weights / max(float(weights.max()), 1e-30)
     before = _disagreement(_observe_all(start, rig, greys, windows, points, weights), weights)
     for blur_px, rounds in _SCHEDULE:
-        smooth = [cv2.GaussianBlur(g, None, blur_px * w.scale) if blur_px else g for g, w in zip(greys, windows, strict=True)]
+        smooth = [
+            cv2.GaussianBlur(g, None, blur_px * w.scale) if blur_px else g for g, w in zip(greys, windows, strict=True)
+        ]
         for _ in range(rounds):
             cameras = _round(cameras, views, rig, smooth, windows, points, weights)
     cameras = _without_common_motion(start, cameras, points.mean(0))
-    shift = np.array([_shift(a, b, rig, points[weights[k] > 0]) for k, (a, b) in enumerate(zip(start, cameras, strict=True))])
+    shift = np.array(
+        [_shift(a, b, rig, points[weights[k] > 0]) for k, (a, b) in enumerate(zip(start, cameras, strict=True))]
+    )
     for members in _pairs(views):
         if max(shift[k] for k in members) > _MAX_SHIFT_PX:
             for k in members:
@@ -137,7 +143,9 @@ def _step(members, cameras, views, rig, greys, windows, points, weights, mean, s
         w = weights[k, use] / (1 + (residual / (2.4 * scale)) ** 2)
         normal += jacobian.T @ (jacobian * w[:, None])
         right += jacobian.T @ (residual * w)
-        motion = np.concatenate([np.cross(x + origin, [rig.fx, 0, 0]), np.tile([rig.fx, 0, 0], (len(x), 1))], 1) / z[:, None]
+        motion = (
+            np.concatenate([np.cross(x + origin, [rig.fx, 0, 0]), np.tile([rig.fx, 0, 0], (len(x), 1))], 1) / z[:, None]
+        )
         normal += _prior(motion, scale, float(np.mean(w)) if len(w) else 0.0)
     return exp_se3(np.linalg.solve(normal + 1e-12 * np.eye(6), right))
 

@@ -29,14 +29,18 @@ class Texels:
     inside: np.ndarray
 
 
-def texels(vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, uv: np.ndarray, faces_uv: np.ndarray, size: int) -> Texels:
+def texels(
+    vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, uv: np.ndarray, faces_uv: np.ndarray, size: int
+) -> Texels:
     """All texels of the charts and their gutters, in raster order."""
     corners = np.stack([uv[:, 0] * size - 0.5, (1 - uv[:, 1]) * size - 0.5], 1)[faces_uv]
     face_of, weights, outside = _rasterise(np.ascontiguousarray(corners), size, GUTTER_PX)
     index = np.flatnonzero(face_of >= 0)
     face = face_of.ravel()[index]
     w = weights.reshape(-1, 2)[index]
-    position, normal = _interpolate(vertices.astype(np.float32), normals.astype(np.float32), faces.astype(np.int32), face, w)
+    position, normal = _interpolate(
+        vertices.astype(np.float32), normals.astype(np.float32), faces.astype(np.int32), face, w
+    )
     return Texels(size, index, face, w, position, normal, outside.ravel()[index] == 0)
 
 

@@ -26,7 +26,12 @@ USUAL, WORST = 25, 90
 
 
 def disagreement_of_views(
-    views: list[View], colours: np.ndarray, weights: np.ndarray, gains: np.ndarray, points: np.ndarray, normals: np.ndarray
+    views: list[View],
+    colours: np.ndarray,
+    weights: np.ndarray,
+    gains: np.ndarray,
+    points: np.ndarray,
+    normals: np.ndarray,
 ) -> float | None:
     """The ratio below for the left pictures (the right ones share their pose), with their exposure evened out.
 
@@ -38,7 +43,9 @@ def disagreement_of_views(
     even = np.stack([_evened(colours[k, some], gain_tables(gains[k])) for k in left])
     away = np.array([views[k].centre for k in left]) - points.mean(0)
     away /= np.linalg.norm(away, axis=1, keepdims=True)
-    return disagreement_ratio(even, weights[left, some], normals[some].astype(float), away, np.array([views[k].frame for k in left]))
+    return disagreement_ratio(
+        even, weights[left, some], normals[some].astype(float), away, np.array([views[k].frame for k in left])
+    )
 
 
 def _evened(colour: np.ndarray, tables: np.ndarray) -> np.ndarray:

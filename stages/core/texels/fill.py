@@ -20,10 +20,14 @@ def fill_unseen(
     corner, w = faces[face[~seen]], np.clip(weight[~seen], 0, 1)
     w0 = np.clip(1 - w.sum(1), 0, 1)
     total = (w0 + w.sum(1))[:, None]
-    colour[~seen] = (value[corner[:, 0]] * w0[:, None] + value[corner[:, 1]] * w[:, :1] + value[corner[:, 2]] * w[:, 1:]) / total
+    colour[~seen] = (
+        value[corner[:, 0]] * w0[:, None] + value[corner[:, 1]] * w[:, :1] + value[corner[:, 2]] * w[:, 1:]
+    ) / total
 
 
-def _vertex_colours(colour: np.ndarray, corner: np.ndarray, weight: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _vertex_colours(
+    colour: np.ndarray, corner: np.ndarray, weight: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean colour of the seen texels round each vertex, weighted by nearness: known (V,) bool, value (V, 3)."""
     near = np.clip(np.concatenate([1 - weight.sum(1), weight[:, 0], weight[:, 1]]), 0, 1) ** 2
     vertex = np.concatenate([corner[:, 0], corner[:, 1], corner[:, 2]])
@@ -32,7 +36,9 @@ def _vertex_colours(colour: np.ndarray, corner: np.ndarray, weight: np.ndarray, 
     return total > 0.05, value / np.maximum(total, 1e-12)[:, None]
 
 
-def _harmonic(value: np.ndarray, known: np.ndarray, vertices: np.ndarray, faces: np.ndarray, fallback: np.ndarray) -> np.ndarray:
+def _harmonic(
+    value: np.ndarray, known: np.ndarray, vertices: np.ndarray, faces: np.ndarray, fallback: np.ndarray
+) -> np.ndarray:
     from scipy.sparse import coo_matrix, diags
     from scipy.sparse.csgraph import connected_components
     from scipy.sparse.linalg import spsolve

@@ -19,7 +19,11 @@ _BIAS_FOOTPRINTS = 1.5
 def camera_vector(view: View, rig: Rig, seen: Sight, picture: Window, low: Window) -> np.ndarray:
     """(28,) float64: R 9, t 3, centre 3, fx fy cx cy of the picture, then (scale, offset u, offset v) of depth map, picture, low band."""
     c = view.camera_from_object
-    maps = [x for w in (seen.window, picture, low) for x in (w.scale, (0.5 - w.x0) * w.scale - 0.5, (0.5 - w.y0) * w.scale - 0.5)]
+    maps = [
+        x
+        for w in (seen.window, picture, low)
+        for x in (w.scale, (0.5 - w.x0) * w.scale - 0.5, (0.5 - w.y0) * w.scale - 0.5)
+    ]
     return np.array([*c[:3, :3].ravel(), *c[:3, 3], *view.centre, rig.fx, rig.fy, rig.cx, rig.cy, *maps])
 
 
@@ -40,7 +44,10 @@ def _look(px, py, pz, nx, ny, nz, cam, depth, border, limits):
     if i < 0 or j < 0 or i + 1 >= depth.shape[0] or j + 1 >= depth.shape[1]:
         return 0.0, 0.0, 0.0
     fy, fx = b - i, a - j
-    above, below = border[i, j] * (1 - fx) + border[i, j + 1] * fx, border[i + 1, j] * (1 - fx) + border[i + 1, j + 1] * fx
+    above, below = (
+        border[i, j] * (1 - fx) + border[i, j + 1] * fx,
+        border[i + 1, j] * (1 - fx) + border[i + 1, j + 1] * fx,
+    )
     gap = (above * (1 - fy) + below * fy) / 8
     if gap <= limits[1]:
         return 0.0, 0.0, 0.0
@@ -56,7 +63,12 @@ def _look(px, py, pz, nx, ny, nz, cam, depth, border, limits):
 @numba.njit(cache=True, nogil=True, inline="always")
 def _cubic(f):
     """Catmull-Rom weights (Keys 1981, a = -0.5) of the four samples round a position `f` past the second."""
-    return (((-0.5 * f + 1.0) * f - 0.5) * f, (1.5 * f - 2.5) * f * f + 1.0, ((-1.5 * f + 2.0) * f + 0.5) * f, (0.5 * f - 0.5) * f * f)
+    return (
+        ((-0.5 * f + 1.0) * f - 0.5) * f,
+        (1.5 * f - 2.5) * f * f + 1.0,
+        ((-1.5 * f + 2.0) * f + 0.5) * f,
+        (0.5 * f - 0.5) * f * f,
+    )
 
 
 @numba.njit(cache=True, nogil=True)
@@ -99,21 +111,45 @@ def _apply(table, value):
 def observe(points, normals, cam, depth, border, limits, image, colour, weight):
     """Colours (N, 3) and weights (N,) of `points` in one picture, written in place: bicubic, grey levels as they are; 0 = not seen."""
     for n in range(points.shape[0]):
-        u, v, w = _look(points[n, 0], points[n, 1], points[n, 2], normals[n, 0], normals[n, 1], normals[n, 2], cam, depth, border, limits)
+        u, v, w = _look(
+            points[n, 0],
+            points[n, 1],
+            points[n, 2],
+            normals[n, 0],
+            normals[n, 1],
+            normals[n, 2],
+            cam,
+            depth,
+            border,
+            limits,
+        )
         weight[n] = w
         if w > 0:
             colour[n, 0], colour[n, 1], colour[n, 2] = sample_cubic(image, u * cam[22] + cam[23], v * cam[22] + cam[24])
 
 
 @numba.njit(cache=True, nogil=True)
-def offer(points, normals, cam, depth, border, limits, view_weight, image, low, tables, best_weight, best_colour, best_low):
+def offer(
+    points, normals, cam, depth, border, limits, view_weight, image, low, tables, best_weight, best_colour, best_low
+):
     """Offer one view to every texel: it replaces the texel's weakest candidate if it is better.
 
     image, low: picture (h, w, 3) uint8 and its low band; tables (3, 257): grey level -> exposure-compensated grey level.
     best_weight (N, K) float32, best_colour and best_low (N, K, 3) uint8, changed in place.
     """
     for n in range(points.shape[0]):
-        u, v, w = _look(points[n, 0], points[n, 1], points[n, 2], normals[n, 0], normals[n, 1], normals[n, 2], cam, depth, border, limits)
+        u, v, w = _look(
+            points[n, 0],
+            points[n, 1],
+            points[n, 2],
+            normals[n, 0],
+            normals[n, 1],
+            normals[n, 2],
+            cam,
+            depth,
+            border,
+            limits,
+        )
         w *= view_weight
         slot = 0
         for k in range(1, best_weight.shape[1]):

@@ -16,7 +16,17 @@ from stages.core.camera import Rig
 from stages.core.parallel import ordered_map
 from stages.core.render import Caster
 from stages.core.texels.gather import camera_vector, observe
-from stages.core.texels.views import MAX_RAYS, ReadHidden, Sight, View, Window, nothing_hidden, object_window, picture_window, sight
+from stages.core.texels.views import (
+    MAX_RAYS,
+    ReadHidden,
+    Sight,
+    View,
+    Window,
+    nothing_hidden,
+    object_window,
+    picture_window,
+    sight,
+)
 
 ReadPicture = Callable[[int, str, int], np.ndarray]
 """(frame, side, reduce) -> (h, w, 3) uint8 RGB"""
@@ -49,7 +59,7 @@ def survey(
 ) -> Iterator[Surveyed | None]:
     """One result per view, in order; None for a view in which nothing of the object can be used. points, normals (N, 3) float32."""
 
-    mask_of = lru_cache(maxsize=workers + 2)(read_mask)          # left and right of a frame come one after the other
+    mask_of = lru_cache(maxsize=workers + 2)(read_mask)  # left and right of a frame come one after the other
 
     def one(view: View) -> Surveyed | None:
         window = object_window(view, rig, caster.vertices)
@@ -60,7 +70,17 @@ def survey(
         small = picture_window(window, reduction(1.4 * np.sqrt(window.width * window.height / MAX_RAYS)))
         picture = small.cut(read_picture(view.frame, view.side, round(1 / small.scale)))
         colour, weight = np.zeros(points.shape, np.float32), np.zeros(len(points), np.float32)
-        observe(points, normals, camera_vector(view, rig, seen, small, small), seen.depth, seen.border, limits, picture, colour, weight)
+        observe(
+            points,
+            normals,
+            camera_vector(view, rig, seen, small, small),
+            seen.depth,
+            seen.border,
+            limits,
+            picture,
+            colour,
+            weight,
+        )
         return Surveyed(view, seen, picture, small, colour, weight) if weight.any() else None
 
     return ordered_map(one, views, workers)

@@ -45,7 +45,9 @@ def unwrap(vertices: np.ndarray, faces: np.ndarray, size_px: int, padding_px: in
         faces_uv[block] = corner.astype(np.int64) + start
         uv.append(block_uv)
         start += len(block_uv)
-    return Unwrapped(_square(np.concatenate(uv), atlas.width, atlas.height), faces_uv, atlas.chart_count, float(atlas.utilization))
+    return Unwrapped(
+        _square(np.concatenate(uv), atlas.width, atlas.height), faces_uv, atlas.chart_count, float(atlas.utilization)
+    )
 
 
 def face_blocks(vertices: np.ndarray, faces: np.ndarray, limit: int) -> list[np.ndarray]:

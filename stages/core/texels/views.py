@@ -52,7 +52,15 @@ class Window:
     def rig(self, rig: Rig) -> Rig:
         """The pinhole camera of the map."""
         s, w, h = self.scale, max(1, round(self.width * self.scale)), max(1, round(self.height * self.scale))
-        return Rig(w, h, rig.fx * s, rig.fy * s, (rig.cx - self.x0 + 0.5) * s - 0.5, (rig.cy - self.y0 + 0.5) * s - 0.5, rig.baseline_m)
+        return Rig(
+            w,
+            h,
+            rig.fx * s,
+            rig.fy * s,
+            (rig.cx - self.x0 + 0.5) * s - 0.5,
+            (rig.cy - self.y0 + 0.5) * s - 0.5,
+            rig.baseline_m,
+        )
 
     def cut(self, reduced: np.ndarray) -> np.ndarray:
         """The map's part of a picture decoded at 1 / `reduce` (scale must be 1 / reduce, see `picture_window`), contiguous."""
@@ -76,13 +84,17 @@ def nothing_hidden(frame: int) -> np.ndarray | None:
     return None
 
 
-def stereo_views(poses: dict[int, np.ndarray], rig: Rig, sides: tuple[str, ...], sharpness: dict[int, float]) -> list[View]:
+def stereo_views(
+    poses: dict[int, np.ndarray], rig: Rig, sides: tuple[str, ...], sharpness: dict[int, float]
+) -> list[View]:
     """A View per frame and side; poses are object_from_left."""
     out = []
     for frame, object_from_left in sorted(poses.items()):
         left = inverse(object_from_left)
         for side in sides:
-            out.append(View(frame, side, left if side == "left" else rig.right_from_left @ left, sharpness.get(frame, 1.0)))
+            out.append(
+                View(frame, side, left if side == "left" else rig.right_from_left @ left, sharpness.get(frame, 1.0))
+            )
     return out
 
 
@@ -127,14 +139,22 @@ def sight(
     window = Window(window.x0, window.y0, window.width, window.height, scale)
     camera = window.rig(rig)
     depth = caster.view(inverse(view.camera_from_object), camera)["t"].astype(np.float32)
-    usable = np.isfinite(depth) & _masked(view, rig, window, camera, depth, left_mask, hidden_right) & ~_edges(depth, camera)
+    usable = (
+        np.isfinite(depth) & _masked(view, rig, window, camera, depth, left_mask, hidden_right) & ~_edges(depth, camera)
+    )
     padded = cv2.copyMakeBorder(usable.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1] / scale
     return Sight(window, depth, np.clip(distance * 8, 0, 255).astype(np.uint8))
 
 
 def _masked(
-    view: View, rig: Rig, window: Window, camera: Rig, depth: np.ndarray, left_mask: np.ndarray, hidden_right: np.ndarray | None
+    view: View,
+    rig: Rig,
+    window: Window,
+    camera: Rig,
+    depth: np.ndarray,
+    left_mask: np.ndarray,
+    hidden_right: np.ndarray | None,
 ) -> np.ndarray:
     v, u = np.mgrid[: camera.height, : camera.width].astype(np.float32)
     u, v = (u + 0.5) / window.scale - 0.5 + window.x0, (v + 0.5) / window.scale - 0.5 + window.y0

@@ -71,7 +71,11 @@ def read_facts(twin_dir: Path, manifests: Manifests) -> Facts | None:
         return None
     metric = lambda stage, key: manifests.get(stage, {}).get("report", {}).get("metrics", {}).get(key)  # noqa: E731
     masks = dict(manifests.get("masks", {}).get("report", {}).get("frames", {}))
-    doubtful = sum(v for k, v in masks.items() if k not in ("ok", "given")) / sum(masks.values()) if sum(masks.values()) else None
+    doubtful = (
+        sum(v for k, v in masks.items() if k not in ("ok", "given")) / sum(masks.values())
+        if sum(masks.values())
+        else None
+    )
     covered = metric("texture", "mask_covered_share")
     eyes = np.array([p[:3, 3] for p in posed(rows).values()]).reshape(-1, 3)
     return Facts(
@@ -84,7 +88,9 @@ def read_facts(twin_dir: Path, manifests: Manifests) -> Facts | None:
         disagreement_ratio=metric("texture", "pair_disagreement_ratio"),
         psnr_db=metric("texture", "psnr_db"),
         psnr_held_out=metric("texture", "measured_on") == "frames left out",
-        up_is_known=str(metric("bundle", "object_frame") or metric("turntable", "object_frame") or "").startswith("y points down"),
+        up_is_known=str(metric("bundle", "object_frame") or metric("turntable", "object_frame") or "").startswith(
+            "y points down"
+        ),
         metric=not scale_is_unknown(manifests),
         **_of_mesh(mesh, eyes, metric("surface", "pixel_on_object_mm")),
     )
@@ -96,7 +102,9 @@ def _of_mesh(mesh: SurfaceMesh, eyes: np.ndarray, pixel_mm: float | None) -> dic
     corner = mesh.confidence[mesh.faces]
     weight = np.bincount(mesh.faces.ravel(), np.repeat(area / 3, 3), len(mesh.vertices))
     extent = mesh.vertices.max(0) - mesh.vertices.min(0)
-    share, middle = directions_unseen(eyes, (mesh.vertices.max(0) + mesh.vertices.min(0)) / 2) if len(eyes) else (1.0, None)
+    share, middle = (
+        directions_unseen(eyes, (mesh.vertices.max(0) + mesh.vertices.min(0)) / 2) if len(eyes) else (1.0, None)
+    )
     error = summary_mm(mesh.confidence, weight, pixel_mm / 1000) if pixel_mm else None
     return {
         "size_mm": 1000 * float(extent.max()),

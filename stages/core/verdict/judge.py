@@ -87,14 +87,33 @@ def _rules(f: Facts) -> Iterator[Rule]:
     missing = f"about {percent(f.missing_share)} of the object's surface is missing or was never seen{_where(f)}"
     yield Rule(f.missing_share, 0.25, _MISSING_FEW if f.posed < LEAST_FRAMES else _MISSING_MANY, missing)
     yield Rule(f.open_edges, 0, float("inf"), f"the mesh is open (rim of {_length(f, f.rim_mm, 3)})")
-    yield Rule(f.uncovered_share, 0.05, 0.15, f"the pictures show the object where the twin has nothing ({percent(f.uncovered_share)})")
+    yield Rule(
+        f.uncovered_share,
+        0.05,
+        0.15,
+        f"the pictures show the object where the twin has nothing ({percent(f.uncovered_share)})",
+    )
     yield Rule(f.masks_doubtful_share, 0.2, 0.6, f"{percent(f.masks_doubtful_share)} of the masks are doubtful")
     distrust = None if f.mask_trust is None else 1 - f.mask_trust
     yield Rule(distrust, 0.4, 0.6, f"the masks are little trusted (median {f.mask_trust or 0:.2f})")
-    yield Rule(f.disagreement_ratio, _DISAGREEING, float("inf"),
-               f"some pictures show the object elsewhere than others ({f.disagreement_ratio or 0:.1f} times the usual difference)")
-    yield Rule(None if f.psnr_db is None else -f.psnr_db, -22, -18, f"the twin does not look like the pictures ({f.psnr_db or 0:.1f} dB)")
-    yield Rule(_of_size(f.error_median_mm, f), 0.01, 0.03, f"expected error of {percent(_of_size(f.error_median_mm, f))} of its size")
+    yield Rule(
+        f.disagreement_ratio,
+        _DISAGREEING,
+        float("inf"),
+        f"some pictures show the object elsewhere than others ({f.disagreement_ratio or 0:.1f} times the usual difference)",
+    )
+    yield Rule(
+        None if f.psnr_db is None else -f.psnr_db,
+        -22,
+        -18,
+        f"the twin does not look like the pictures ({f.psnr_db or 0:.1f} dB)",
+    )
+    yield Rule(
+        _of_size(f.error_median_mm, f),
+        0.01,
+        0.03,
+        f"expected error of {percent(_of_size(f.error_median_mm, f))} of its size",
+    )
 
 
 def _length(f: Facts, mm: float, digits: int = 2) -> str:

@@ -26,7 +26,9 @@ class Rim:
 def rim_of(vertices: np.ndarray, faces: np.ndarray) -> Rim:
     """Edges that one face has and no other: none where the mesh is closed. vertices (V, 3), faces (F, 3)."""
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
-    _, first, count = np.unique(edges[:, 0] * np.int64(len(vertices)) + edges[:, 1], return_index=True, return_counts=True)
+    _, first, count = np.unique(
+        edges[:, 0] * np.int64(len(vertices)) + edges[:, 1], return_index=True, return_counts=True
+    )
     return Rim(vertices[edges[first[count == 1]]].reshape(-1, 2, 3))
 
 

@@ -41,7 +41,9 @@ def both_passes(network: Network, left: np.ndarray, right: np.ndarray) -> Guess:
     h, w = d_left.shape
     x = np.arange(w, dtype=np.float32)[None] - d_left
     y = np.repeat(np.arange(h, dtype=np.float32)[:, None], w, 1)
-    found = cv2.remap(np.ascontiguousarray(np.dstack((d_right, s_right))), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    found = cv2.remap(
+        np.ascontiguousarray(np.dstack((d_right, s_right))), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     allowed = _AGREE_PX + _AGREE_SIGMAS * np.hypot(s_left, found[..., 1])
     return Guess(d_left, s_left, (x >= 0) & (np.abs(d_left - found[..., 0]) <= allowed))
 
@@ -61,19 +63,27 @@ class NetworkStereo:
         known = guess.confirmed & (guess.sigma_px <= self.max_sigma_px) & (guess.disparity_px > 0.25)
         found = guess.disparity_px[known]
         nothing = np.float32(np.nan)
-        return Estimate(np.where(known, guess.disparity_px, nothing), np.where(known, guess.sigma_px, nothing),
-                        (float(found.min()), float(found.max())) if found.size else (0.0, 0.0), float("nan"))
+        return Estimate(
+            np.where(known, guess.disparity_px, nothing),
+            np.where(known, guess.sigma_px, nothing),
+            (float(found.min()), float(found.max())) if found.size else (0.0, 0.0),
+            float("nan"),
+        )
 
     def guess(self, left_rgb: np.ndarray, right_rgb: np.ndarray) -> Guess:
         """At the network's size."""
         h, w = left_rgb.shape[:2]
-        return both_passes(self.network, *resized(left_rgb, right_rgb, min(1.0, float(np.sqrt(self.megapixels * 1e6 / (h * w))))))
+        return both_passes(
+            self.network, *resized(left_rgb, right_rgb, min(1.0, float(np.sqrt(self.megapixels * 1e6 / (h * w)))))
+        )
 
 
 def _run(network: Network, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Edges are repeated on the right and below up to the size that the network takes."""
     h, w = left.shape[:2]
     down, across = -h % SIZE_MULTIPLE, -w % SIZE_MULTIPLE
-    padded = [cv2.copyMakeBorder(np.ascontiguousarray(i), 0, down, 0, across, cv2.BORDER_REPLICATE) for i in (left, right)]
+    padded = [
+        cv2.copyMakeBorder(np.ascontiguousarray(i), 0, down, 0, across, cv2.BORDER_REPLICATE) for i in (left, right)
+    ]
     d, sigma = network(*(np.ascontiguousarray(i.transpose(2, 0, 1)[None] / 255, np.float32) for i in padded))
     return d[:h, :w], sigma[:h, :w]

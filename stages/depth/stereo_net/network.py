@@ -84,7 +84,11 @@ class Pyramid(nn.Module):
         self.down8 = nn.Sequential(_conv(48, 64, 3, 2), Residual(64))
         self.down16 = nn.Sequential(_conv(64, 96, 3, 2), Residual(96))
         self.down32 = nn.Sequential(_conv(96, 128, 3, 2), Residual(128))
-        self.lift32, self.lift16, self.lift8 = _conv(128, 96, 1, act=False), _conv(96, 64, 1, act=False), _conv(64, 48, 1, act=False)
+        self.lift32, self.lift16, self.lift8 = (
+            _conv(128, 96, 1, act=False),
+            _conv(96, 64, 1, act=False),
+            _conv(64, 48, 1, act=False),
+        )
         self.join16, self.join8, self.join4 = _conv(96, 96), _conv(64, 64), _conv(48, 48)
 
     def forward(self, x: torch.Tensor) -> Features:
@@ -145,7 +149,9 @@ class Update(nn.Module):
         self.change = nn.Conv2d(64, 64, 3, 1, 1)
         self.delta = nn.Conv2d(64, 1, 3, 1, 1)
 
-    def forward(self, hidden: torch.Tensor, costs: torch.Tensor, disparity: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, hidden: torch.Tensor, costs: torch.Tensor, disparity: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         motion = F.relu(self.motion(torch.cat([costs, disparity / 16], 1)))
         hidden = torch.tanh(hidden + self.change(self.body(torch.cat([hidden, motion], 1))))
         return hidden, self.delta(hidden)
@@ -165,7 +171,9 @@ class HalfStep(nn.Module):
         """`disparity` (B, 1, H/2, W/2) in px of that size -> the corrected one, log scale and upsampling weights."""
         a, b = F.normalize(self.key(left), dim=1), F.normalize(self.key(right), dim=1)
         costs = warped_similarity(a, b.detach(), disparity)
-        x = self.body(torch.cat([left, _twice(self.hidden(hidden)), costs.to(left.dtype), disparity.to(left.dtype) / 32], 1))
+        x = self.body(
+            torch.cat([left, _twice(self.hidden(hidden)), costs.to(left.dtype), disparity.to(left.dtype) / 32], 1)
+        )
         return disparity + self.delta(x).float(), self.log_scale(x).float(), self.weights(x).float()
 
 
@@ -210,7 +218,10 @@ def correlate(left: torch.Tensor, right: torch.Tensor, levels: int) -> torch.Ten
     All pairs of a row are one matrix product; reading it with a row length one longer lines the diagonals up.
     """
     b, c, h, w = left.shape
-    rows = [F.normalize(x.permute(0, 2, 3, 1).reshape(b, h, w, GROUPS, c // GROUPS).transpose(2, 3), dim=-1) for x in (left, right)]
+    rows = [
+        F.normalize(x.permute(0, 2, 3, 1).reshape(b, h, w, GROUPS, c // GROUPS).transpose(2, 3), dim=-1)
+        for x in (left, right)
+    ]
     padded = F.pad(rows[1], (0, 0, levels - 1, 0))
     wide = w + levels - 1
     pairs = (rows[0] @ padded.transpose(-1, -2)).reshape(b, h, GROUPS, w * wide)
@@ -249,7 +260,9 @@ def warped_similarity(left: torch.Tensor, right: torch.Tensor, disparity: torch.
     first = (torch.arange(b * h, device=left.device) * w).view(b, h, 1)
     query = left.permute(0, 2, 3, 1)
     ends = range(-max(HALF_OFFSETS), max(HALF_OFFSETS) + 2)
-    similar = [(query * F.embedding(first + (low.long() + k).clamp(0, w - 1), rows)).sum(-1, keepdim=True) for k in ends]
+    similar = [
+        (query * F.embedding(first + (low.long() + k).clamp(0, w - 1), rows)).sum(-1, keepdim=True) for k in ends
+    ]
     # a larger disparity looks further to the left: offset o is at x - d - o
     between = [similar[i] * (1 - share) + similar[i + 1] * share for i in range(len(similar) - 1)]
     return torch.cat(between[::-1], -1).permute(0, 3, 1, 2)

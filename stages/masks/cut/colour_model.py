@@ -45,7 +45,9 @@ class ColourModel:
     def joined_by(self, background: np.ndarray) -> ColourModel:
         """The model with half of its background from other (N, 3) colours: those round the object in the frame at hand."""
         here = log_density(histogram(background))
-        return ColourModel(self.log_object, np.logaddexp(self.log_background, here) - np.float32(np.log(2)), self.log_other)
+        return ColourModel(
+            self.log_object, np.logaddexp(self.log_background, here) - np.float32(np.log(2)), self.log_other
+        )
 
 
 def colour_index(colour: np.ndarray) -> np.ndarray:
@@ -71,7 +73,9 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sqrt(coarse(a) * coarse(b)).sum() / max(np.sqrt(float(a.sum()) * float(b.sum())), 1e-6))
 
 
-def model_from_histograms(of_object: np.ndarray, of_background: np.ndarray, of_other: np.ndarray | None = None) -> ColourModel:
+def model_from_histograms(
+    of_object: np.ndarray, of_background: np.ndarray, of_other: np.ndarray | None = None
+) -> ColourModel:
     """Blur the counts by one bin (the kernel of a density estimate) and mix in the uniform density."""
     log_other = None if of_other is None else log_density(of_other)
     return ColourModel(log_density(of_object), log_density(with_shadows(of_background)), log_other)
@@ -131,7 +135,9 @@ def local_llr(
     mixing = np.square(MIXING * (mean_o - mean_b))
     x = colour[ys, xs]
     var_o, beyond = var_o + mixing, (x - mean_b) * (mean_o - mean_b) < 0
-    if background is not None:  # no mixture has more of the background than all of it: a shaded side darker than the wall is no wall
+    if (
+        background is not None
+    ):  # no mixture has more of the background than all of it: a shaded side darker than the wall is no wall
         var_b = var_b + np.where(known[:, None] & beyond, 0, mixing)
     else:
         var_b = var_b + mixing
@@ -147,7 +153,10 @@ def _local_gaussian(
     size = 2 * max(1, round(radius / step)) + 1
     stack = (weight, sample * weight[..., None], np.square(sample) * weight[..., None])
     total = np.dstack([cv2.boxFilter(c, -1, (size, size), borderType=cv2.BORDER_CONSTANT) for c in stack])
-    at = total[np.minimum((ys + step // 2) // step, total.shape[0] - 1), np.minimum((xs + step // 2) // step, total.shape[1] - 1)]
+    at = total[
+        np.minimum((ys + step // 2) // step, total.shape[0] - 1),
+        np.minimum((xs + step // 2) // step, total.shape[1] - 1),
+    ]
     mean = at[:, 1:4] / np.maximum(at[:, :1], 1e-6)
     var = at[:, 4:] / np.maximum(at[:, :1], 1e-6) - np.square(mean)
     return mean, np.maximum(var, 0) + np.float32(noise**2), at[:, 0] * (size * size) >= 6

@@ -25,7 +25,10 @@ brightness"""
 
 
 def depth_llr(
-    disparity: np.ndarray, sigma: np.ndarray, near_range: tuple[float, float], background: Sequence[tuple[np.ndarray, float]]
+    disparity: np.ndarray,
+    sigma: np.ndarray,
+    near_range: tuple[float, float],
+    background: Sequence[tuple[np.ndarray, float]],
 ) -> np.ndarray:
     """(H, W) float32, 0 where there is no disparity.
 
@@ -91,15 +94,21 @@ def _known_background(colour, background, sigma, log_object, shade, llr):  # pra
             misfit = ((c0 - f * b0) ** 2 + (c1 - f * b1) ** 2 + (c2 - f * b2) ** 2) / var + (f - 1) ** 2 * prior
             value = -0.5 * misfit - 1.5 * np.log(2 * np.pi * var) - 0.5 * np.log(1 + bb / (prior * var))
             # a cast shadow: any factor between CAST_DARKEST and 1 is as likely
-            g = min(max((c0 * b0 + c1 * b1 + c2 * b2) / (bb + np.float32(1e-3)), np.float32(CAST_DARKEST)), np.float32(1))
+            g = min(
+                max((c0 * b0 + c1 * b1 + c2 * b2) / (bb + np.float32(1e-3)), np.float32(CAST_DARKEST)), np.float32(1)
+            )
             wide = var + np.float32(CAST_TINT * CAST_TINT / 3) * bb
             off = ((c0 - g * b0) ** 2 + (c1 - g * b1) ** 2 + (c2 - g * b2) ** 2) / wide
             cast = -0.5 * off - np.log(2 * np.pi * wide) - 0.5 * np.log(bb + np.float32(1)) + cast_prior
             high = max(value, floor, cast)
-            llr[y, x] = log_object[y, x] - (high + np.log(np.exp(value - high) + np.exp(floor - high) + np.exp(cast - high)))
+            llr[y, x] = log_object[y, x] - (
+                high + np.log(np.exp(value - high) + np.exp(floor - high) + np.exp(cast - high))
+            )
 
 
-def background_log_density(colour: np.ndarray, background: np.ndarray, sigma: np.ndarray, shade: float = SHADOW_LOG_SIGMA) -> np.ndarray:
+def background_log_density(
+    colour: np.ndarray, background: np.ndarray, sigma: np.ndarray, shade: float = SHADOW_LOG_SIGMA
+) -> np.ndarray:
     """log p(colour | this pixel shows the known background), allowing for a small common brightness factor (shadow).
 
     The slow readable twin of the kernel above: Gaussian noise times a Gaussian factor about 1, the factor at its maximum, the density

@@ -40,7 +40,9 @@ class FrameCut:
     as_a_whole: float = float("nan")
 
 
-def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, cut: CutSettings, fine: bool) -> FrameCut:
+def cut_frame(
+    view: WorkingFrame, expected: Expectation, colours: ColourModel, cut: CutSettings, fine: bool
+) -> FrameCut:
     """Segment one frame. An empty mask means that nothing in the window speaks for the object."""
     h, w = view.shape
     window = _window(expected, (h, w))
@@ -67,7 +69,9 @@ def cut_frame(view: WorkingFrame, expected: Expectation, colours: ColourModel, c
             FINE_SHARE if expected.near_range is not None else 1.0,
         )
         found = connected(u > 0.5, found, 0.01)
-    found = without_flat_pieces(found, view.disparity[s], view.sigma[s], [(e[s], scatter) for e, scatter in expected.surfaces])
+    found = without_flat_pieces(
+        found, view.disparity[s], view.sigma[s], [(e[s], scatter) for e, scatter in expected.surfaces]
+    )
     mask = np.zeros((h, w), bool)
     mask[s] = fill_holes(found, 0.002, None if expected.near_range is None else proof)
     return FrameCut(
@@ -91,7 +95,9 @@ def _taught_here(view: WorkingFrame, expected: Expectation, colours: ColourModel
     return colours.joined_by(view.rgb[window.slices][::2, ::2][outside]) if outside.sum() > 500 else colours
 
 
-def frame_llr(view: WorkingFrame, expected: Expectation, colours: ColourModel, window: Window) -> tuple[np.ndarray, np.ndarray]:
+def frame_llr(
+    view: WorkingFrame, expected: Expectation, colours: ColourModel, window: Window
+) -> tuple[np.ndarray, np.ndarray]:
     """The evidence of colour, depth and prior in the window, (h, w) float32, and its part that rests on depth or a known background."""
     s = window.slices
     colour = _seen(view, expected, s)

@@ -21,7 +21,11 @@ def to_full_size(mask: np.ndarray, rgb: np.ndarray, cut: CutSettings) -> np.ndar
     s = window.slices
     # the working outline is good to about a pixel of its own
     fine = CutSettings(
-        cut.length, round(min(3 + 1.5 * factor, 10)), min(round(cut.local_radius_px * factor), MAX_RADIUS_PX), cut.coarse_px, cut.clip
+        cut.length,
+        round(min(3 + 1.5 * factor, 10)),
+        min(round(cut.local_radius_px * factor), MAX_RADIUS_PX),
+        cut.coarse_px,
+        cut.clip,
     )
     u = fine_cut(rgb[s], full[s], np.zeros(full[s].shape, np.float32), fine, max(1.5, noise_level(rgb[s])))
     out = full.copy()

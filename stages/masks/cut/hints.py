@@ -26,7 +26,9 @@ def certain_llr(shape: tuple[int, int], hint: Prompt) -> np.ndarray:
         out[:] = -CERTAIN
         out[max(0, y0) : y1 + 1, max(0, x0) : x1 + 1] = 0
     for x, y, kind in hint.points:
-        cv2.circle(out, (round(x), round(y)), max(3, round(shape[1] * DISC_SHARE)), CERTAIN if kind == 1 else -CERTAIN, -1)
+        cv2.circle(
+            out, (round(x), round(y)), max(3, round(shape[1] * DISC_SHARE)), CERTAIN if kind == 1 else -CERTAIN, -1
+        )
     return out
 
 
@@ -36,6 +38,12 @@ def hinted(expected: Expectation, hint: Prompt | None, shape: tuple[int, int]) -
         return expected
     certain = certain_llr(shape, hint)
     if hint.mask is not None:
-        return Expectation(certain, anchor=hint.mask, predicted=hint.mask, near_range=expected.near_range, surfaces=expected.surfaces)
+        return Expectation(
+            certain, anchor=hint.mask, predicted=hint.mask, near_range=expected.near_range, surfaces=expected.surfaces
+        )
     shown = any(kind == 1 for *_, kind in hint.points) or hint.box is not None
-    return replace(expected, prior=certain if expected.prior is None else expected.prior + certain, lost="" if shown else expected.lost)
+    return replace(
+        expected,
+        prior=certain if expected.prior is None else expected.prior + certain,
+        lost="" if shown else expected.lost,
+    )

@@ -48,7 +48,12 @@ class Window:
         """The bounding box of a non-empty mask plus a margin, clipped to the picture."""
         ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         h, w = mask.shape
-        return Window(max(0, xs[0] - margin_px), max(0, ys[0] - margin_px), min(w, xs[-1] + 1 + margin_px), min(h, ys[-1] + 1 + margin_px))
+        return Window(
+            max(0, xs[0] - margin_px),
+            max(0, ys[0] - margin_px),
+            min(w, xs[-1] + 1 + margin_px),
+            min(h, ys[-1] + 1 + margin_px),
+        )
 
 
 def signed_distance(mask: np.ndarray) -> np.ndarray:
@@ -61,15 +66,23 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
     ).astype(np.float32)
 
 
-def coarse_cut(colour: np.ndarray, llr: np.ndarray, settings: CutSettings, start: np.ndarray | None = None) -> np.ndarray:
+def coarse_cut(
+    colour: np.ndarray, llr: np.ndarray, settings: CutSettings, start: np.ndarray | None = None
+) -> np.ndarray:
     """Relaxed labelling (H, W) float32 of the whole window, solved on about `coarse_px` pixels."""
     h, w = llr.shape
     scale = max(1.0, np.sqrt(h * w / settings.coarse_px))
     size = (max(8, round(w / scale)), max(8, round(h / scale)))
     # summed over a block of scale^2 pixels and divided by the edge length `scale`: the coarse problem keeps the energy of the fine one
-    small = cv2.resize(np.clip(llr, -settings.clip, settings.clip), size, interpolation=cv2.INTER_AREA) * np.float32(scale)
+    small = cv2.resize(np.clip(llr, -settings.clip, settings.clip), size, interpolation=cv2.INTER_AREA) * np.float32(
+        scale
+    )
     picture = cv2.resize(colour, size, interpolation=cv2.INTER_AREA)
-    guess = (small > 0).astype(np.float32) if start is None else cv2.resize(start.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    guess = (
+        (small > 0).astype(np.float32)
+        if start is None
+        else cv2.resize(start.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    )
     u = solve_cut(small, *edge_weights(picture, settings.length), guess, iterations=100)
     return cv2.resize(u, (w, h), interpolation=cv2.INTER_LINEAR)
 
@@ -97,7 +110,9 @@ def fine_cut(
     certain = distance > gap, distance < -gap
     local = local_llr(colour, *certain, band, settings.local_radius_px, noise, background, background_sigma)
     total = np.zeros(mask.shape, np.float32)
-    total[band] = np.clip(local, -settings.clip, settings.clip) + share * np.clip(llr[band], -settings.clip, settings.clip)
+    total[band] = np.clip(local, -settings.clip, settings.clip) + share * np.clip(
+        llr[band], -settings.clip, settings.clip
+    )
     return solve_cut(total, *edge_weights(colour, settings.length), mask.astype(np.float32), band, iterations=80)
 
 

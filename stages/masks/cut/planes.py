@@ -31,7 +31,13 @@ class DisparityPlane:
 
 
 def fit_plane(
-    u: np.ndarray, v: np.ndarray, d: np.ndarray, sigma: np.ndarray, rng: np.random.Generator, trials: int = 200, samples: int = 4000
+    u: np.ndarray,
+    v: np.ndarray,
+    d: np.ndarray,
+    sigma: np.ndarray,
+    rng: np.random.Generator,
+    trials: int = 200,
+    samples: int = 4000,
 ) -> DisparityPlane | None:
     """The plane that most of the (N,) samples agree with; None for fewer than 50 samples or no plane that explains 15 % of them."""
     if len(d) < 50:
@@ -61,12 +67,20 @@ def _polished(x: np.ndarray, A: np.ndarray, t: np.ndarray, tolerance: np.ndarray
         x = np.linalg.lstsq(A[inlier] * w[:, None], t[inlier] * w, rcond=None)[0]
     r = np.abs(A @ x - t)
     return DisparityPlane(
-        *map(float, x), share=float(np.mean(r < tolerance)), sigma_px=float(max(1.4826 * np.median(r[r < tolerance]), 0.1))
+        *map(float, x),
+        share=float(np.mean(r < tolerance)),
+        sigma_px=float(max(1.4826 * np.median(r[r < tolerance]), 0.1)),
     )
 
 
 def fit_planes(
-    u: np.ndarray, v: np.ndarray, d: np.ndarray, sigma: np.ndarray, rng: np.random.Generator, count: int = 2, trials: int = 200
+    u: np.ndarray,
+    v: np.ndarray,
+    d: np.ndarray,
+    sigma: np.ndarray,
+    rng: np.random.Generator,
+    count: int = 2,
+    trials: int = 200,
 ) -> list[DisparityPlane]:
     """Up to `count` planes, the largest first, each from what the ones before left unexplained; `trials` of each."""
     out: list[DisparityPlane] = []
@@ -95,7 +109,9 @@ def standing_out(disparity: np.ndarray, sigma: np.ndarray, surfaces: list[tuple[
     return np.isfinite(disparity) & np.isfinite(farthest) & (disparity - farthest > np.maximum(3 * sigma, 1.0))
 
 
-def plane_in_space(plane: DisparityPlane, fx: float, baseline_m: float, cx: float, cy: float, fy: float) -> tuple[np.ndarray, float]:
+def plane_in_space(
+    plane: DisparityPlane, fx: float, baseline_m: float, cx: float, cy: float, fy: float
+) -> tuple[np.ndarray, float]:
     """The same plane in the camera's frame: (unit normal n, offset h) with n . x = h, metres. d / (fx B) = 1 / z is linear in the ray."""
     scale = 1 / (fx * baseline_m)
     n = np.array([plane.a * fx, plane.b * fy, plane.a * cx + plane.b * cy + plane.c]) * scale

@@ -103,12 +103,17 @@ def from_box(
     log_other = None if of_other is None else look_up(log_density(of_other), picture)
     for step in range(ROUNDS):
         teacher = mask[crop] & ~common if step == 0 and (mask[crop] & ~common).sum() > 0.2 * mask.sum() else mask[crop]
-        of_object, of_background = histogram(picture[teacher]), histogram(picture[sure_outside | (~mask[crop] & common)])
+        of_object, of_background = (
+            histogram(picture[teacher]),
+            histogram(picture[sure_outside | (~mask[crop] & common)]),
+        )
         near_range = disparity_range(view, mask)
         llr = colour_llr(picture, model_from_histograms(of_object, of_background))
         proof = None
         if near_range is not None:
-            proof = COLOUR_SHARE * depth_llr(view.disparity[crop], view.sigma[crop], near_range, [(e[crop], s) for e, s in surfaces])
+            proof = COLOUR_SHARE * depth_llr(
+                view.disparity[crop], view.sigma[crop], near_range, [(e[crop], s) for e, s in surfaces]
+            )
         llr = COLOUR_ALONE * llr + fitting if proof is None else COLOUR_SHARE * llr + proof
         if motion is not None:
             llr = llr + motion[crop]
@@ -132,14 +137,19 @@ def from_box(
     u = fine_cut(view.rgb[crop], mask[crop], llr, cut, noise_level(view.rgb))
     final = np.zeros((h, w), bool)
     final[crop] = fill_holes((u > 0.5) & inside[crop], 0.02 if proof is None else 0.003, proof)
-    of_object, of_background = histogram(picture[final[crop]]), histogram(picture[sure_outside | (~final[crop] & common)])
+    of_object, of_background = (
+        histogram(picture[final[crop]]),
+        histogram(picture[sure_outside | (~final[crop] & common)]),
+    )
     seed = Seed(view.frame, final, of_object, of_background, disparity_range(view, final), surface, "", of_other)
     if of_other is not None:
         seed = replace(seed, other=(beside | guess) & ~final)
     return replace(seed, doubt=_doubt(seed, (x0, y0, x1, y1), float((near & final).sum() / max(1, final.sum()))))
 
 
-def from_points(view: WorkingFrame, marks: tuple[tuple[float, float, int], ...], cut: CutSettings, rng: np.random.Generator) -> Seed:
+def from_points(
+    view: WorkingFrame, marks: tuple[tuple[float, float, int], ...], cut: CutSettings, rng: np.random.Generator
+) -> Seed:
     """Segment what the marks (x, y, 1 = object, 0 = background) point at: the smooth surface under them gives the box."""
     found = _under_marks(_off_the_planes(view, rng), marks)
     if not SMALLEST < found.mean() < LARGEST:
@@ -154,7 +164,15 @@ def from_mask(view: WorkingFrame, mask: np.ndarray, rng: np.random.Generator) ->
     planes = surrounding_planes(view, ring, mask, rng)
     crop = ring.slices
     picture, inside = view.rgb[crop].astype(np.float32), mask[crop]
-    return Seed(view.frame, mask, histogram(picture[inside]), histogram(picture[~inside]), disparity_range(view, mask), planes, "")
+    return Seed(
+        view.frame,
+        mask,
+        histogram(picture[inside]),
+        histogram(picture[~inside]),
+        disparity_range(view, mask),
+        planes,
+        "",
+    )
 
 
 def _off_the_planes(view: WorkingFrame, rng: np.random.Generator) -> np.ndarray:
@@ -209,7 +227,9 @@ def _forced(shape: tuple[int, int], marks: tuple[tuple[float, float, int], ...])
     return out
 
 
-def surrounding_planes(view: WorkingFrame, ring: Window, inside: np.ndarray, rng: np.random.Generator) -> list[DisparityPlane]:
+def surrounding_planes(
+    view: WorkingFrame, ring: Window, inside: np.ndarray, rng: np.random.Generator
+) -> list[DisparityPlane]:
     """Planes in the disparities of the window `ring` outside `inside`, but not close to it: there matching copies the object's own."""
     use = np.zeros(view.shape, bool)
     use[ring.slices] = True
@@ -223,7 +243,9 @@ def surrounding_planes(view: WorkingFrame, ring: Window, inside: np.ndarray, rng
     for where in (use, use & sure):
         v, u = np.nonzero(where)
         found = fit_planes(u, v, view.disparity[where], view.sigma[where], rng)
-        nearer = [standing_out(view.disparity, view.sigma, [(plane_map(p, view.shape), p.sigma_px)])[known] for p in found]
+        nearer = [
+            standing_out(view.disparity, view.sigma, [(plane_map(p, view.shape), p.sigma_px)])[known] for p in found
+        ]
         if planes := [p for p, near in zip(found, nearer, strict=True) if near.size and near.mean() >= NEARER_SHARE]:
             return planes
     return []
@@ -242,7 +264,9 @@ def disparity_range(view: WorkingFrame, mask: np.ndarray) -> tuple[float, float]
 def _first_guess(near: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """What stands out in depth where that is a fair part of the box, else the box itself shrunk by a tenth."""
     if near.sum() > 0.1 * inside.sum():
-        return connected(cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8)).astype(bool), near, 0.05)
+        return connected(
+            cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8)).astype(bool), near, 0.05
+        )
     window = Window.around(inside, 0)
     dx, dy = (window.x1 - window.x0) // 10, (window.y1 - window.y0) // 10
     out = np.zeros_like(inside)

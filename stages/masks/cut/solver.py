@@ -121,7 +121,9 @@ def energy(u: np.ndarray, llr: np.ndarray, weight_x: np.ndarray, weight_y: np.nd
     return float(np.hypot(weight_x * gx, weight_y * gy).sum() - (llr * u).sum())
 
 
-def edge_weights(image: np.ndarray, length: float, floor: float = 0.03, contrast_share: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def edge_weights(
+    image: np.ndarray, length: float, floor: float = 0.03, contrast_share: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """(weight_x, weight_y) (H, W) float32 from (H, W, C) colours: `length` in flat areas, down to `floor * length` at strong edges.
 
     The contrast that counts as an edge is `contrast_share` times the picture's mean squared colour step (Boykov and Jolly 2001;

@@ -15,7 +15,14 @@ import cv2
 import numpy as np
 
 from stages.core.parallel import ordered_map
-from stages.masks.cut.colour_model import BINS, density_above_uniform, histogram, model_from_histograms, similarity, with_shadows
+from stages.masks.cut.colour_model import (
+    BINS,
+    density_above_uniform,
+    histogram,
+    model_from_histograms,
+    similarity,
+    with_shadows,
+)
 from stages.masks.cut.expectation import Expectation
 from stages.masks.cut.frame_cut import FrameCut, cut_frame
 from stages.masks.cut.hints import hinted
@@ -123,7 +130,8 @@ def _follow_one(view, expected, previous, out, cut, fine, expected_area, seed_ar
 def _is_the_object(view: WorkingFrame, mask: np.ndarray, of_object: np.ndarray, seed_area: float) -> bool:
     """Whether something found by searching the whole picture is the object: by its size and colours."""
     return (
-        0.2 * seed_area < mask.sum() < 5 * seed_area and similarity(histogram(view.rgb[mask].astype(np.float32)), of_object) > SAME_COLOURS
+        0.2 * seed_area < mask.sum() < 5 * seed_area
+        and similarity(histogram(view.rgb[mask].astype(np.float32)), of_object) > SAME_COLOURS
     )
 
 
@@ -141,7 +149,9 @@ def learn_colours(out: Followed, view: WorkingFrame, mask: np.ndarray, margin_px
     sparse[::2, ::2] = True
     if inner.any():
         out.of_object += histogram(view.rgb[inner & sparse].astype(np.float32))
-    out.of_background += histogram(view.rgb[_surely_outside(view, mask, outer, out.of_background) & sparse].astype(np.float32))
+    out.of_background += histogram(
+        view.rgb[_surely_outside(view, mask, outer, out.of_background) & sparse].astype(np.float32)
+    )
 
 
 def _surely_outside(view: WorkingFrame, mask: np.ndarray, outer: np.ndarray, of_background: np.ndarray) -> np.ndarray:

@@ -37,7 +37,9 @@ class Prompt:
         x, y = (lambda v: (v + 0.5) * sx - 0.5), (lambda v: (v + 0.5) * sy - 0.5)
         box = None if self.box is None else (x(self.box[0]), y(self.box[1]), x(self.box[2]), y(self.box[3]))
         points = tuple((x(a), y(b), k) for a, b, k in self.points)
-        return Prompt(self.frame, box, points, _resized(self.mask, sx, sy), tuple(c.scaled(sx, sy) for c in self.corrections))
+        return Prompt(
+            self.frame, box, points, _resized(self.mask, sx, sy), tuple(c.scaled(sx, sy) for c in self.corrections)
+        )
 
     @property
     def says_it_all(self) -> bool:
@@ -52,16 +54,21 @@ def read_prompt(path: Path, frames: list[int], width: int, height: int, masks: P
     """
     data = json.loads(path.read_text())
     first = _read(data, frames, width, height, masks)
-    return replace(first, corrections=tuple(_read(c, frames, width, height, masks, True) for c in data.get("corrections", ())))
+    return replace(
+        first, corrections=tuple(_read(c, frames, width, height, masks, True) for c in data.get("corrections", ()))
+    )
 
 
-def _read(data: Mapping[str, Any], frames: list[int], width: int, height: int, masks: Path | None, correction: bool = False) -> Prompt:
+def _read(
+    data: Mapping[str, Any], frames: list[int], width: int, height: int, masks: Path | None, correction: bool = False
+) -> Prompt:
     frame = int(data.get("frame", frames[0]))
     if not any(data.get(k) for k in ("box_xyxy", "points", "mask")):
         return Prompt(frames[0])
     if frame not in frames:
         raise CaptureError(
-            f"the prompt is on frame {frame}, which cannot be used", f"give the prompt on another frame, such as {frames[0]}"
+            f"the prompt is on frame {frame}, which cannot be used",
+            f"give the prompt on another frame, such as {frames[0]}",
         )
     if name := data.get("mask"):
         return Prompt(frame, mask=_read_mask(masks, name, width, height))
@@ -107,4 +114,9 @@ def outline_box(mask: np.ndarray, grown: float = 0.0) -> Box:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     dx, dy = grown * (columns[-1] - columns[0] + 1), grown * (rows[-1] - rows[0] + 1)
     h, w = mask.shape
-    return (max(0.0, columns[0] - dx), max(0.0, rows[0] - dy), min(w - 1.0, columns[-1] + dx), min(h - 1.0, rows[-1] + dy))
+    return (
+        max(0.0, columns[0] - dx),
+        max(0.0, rows[0] - dy),
+        min(w - 1.0, columns[-1] + dx),
+        min(h - 1.0, rows[-1] + dy),
+    )

@@ -51,7 +51,9 @@ def shrink(full: WorkingFrame, scale: float) -> WorkingFrame:
     size = (max(1, round(w * scale)), max(1, round(h * scale)))
     sx = np.float32(size[0] / w)
     near = lambda a: cv2.resize(a, size, interpolation=cv2.INTER_NEAREST_EXACT) * sx  # noqa: E731
-    return WorkingFrame(full.frame, cv2.resize(full.rgb, size, interpolation=cv2.INTER_AREA), near(full.disparity), near(full.sigma))
+    return WorkingFrame(
+        full.frame, cv2.resize(full.rgb, size, interpolation=cv2.INTER_AREA), near(full.disparity), near(full.sigma)
+    )
 
 
 class FrameCache:

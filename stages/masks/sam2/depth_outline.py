@@ -31,7 +31,9 @@ RING_SHARE = 0.3
 """width of the ring that shows what the object stands on, as a share of its size"""
 
 
-def placed_again(view: WorkingFrame, mask: np.ndarray, colours: ColourModel, cut: CutSettings, hint: Prompt | None = None) -> np.ndarray:
+def placed_again(
+    view: WorkingFrame, mask: np.ndarray, colours: ColourModel, cut: CutSettings, hint: Prompt | None = None
+) -> np.ndarray:
     """(H, W) bool `mask` with its outline where depth and colours say; itself where there is no depth, or nothing like it is found."""
     near_range = disparity_range(view, mask) if mask.any() else None
     if near_range is None:
@@ -41,7 +43,9 @@ def placed_again(view: WorkingFrame, mask: np.ndarray, colours: ColourModel, cut
     surfaces = [(plane_map(p, view.shape), max(p.sigma_px, 0.3)) for p in planes]
     sigma = SIGMA_PX + SIGMA_SHARE * float(np.sqrt(mask.sum()))
     prior = prior_llr(signed_distance(mask), sigma, INSIDE, OUTSIDE)
-    expected = hinted(Expectation(prior, anchor=mask, predicted=mask, near_range=near_range, surfaces=surfaces), hint, view.shape)
+    expected = hinted(
+        Expectation(prior, anchor=mask, predicted=mask, near_range=near_range, surfaces=surfaces), hint, view.shape
+    )
     # the mask is the expectation itself; what the project's own network makes of the picture is another opinion
     found = cut_frame(view, expected, colours, replace(cut, network=False), fine=True)
     return found.mask if found.overlap >= SAME_MASK else mask

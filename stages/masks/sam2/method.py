@@ -47,15 +47,22 @@ def fitting_size(name: str, size_px: int, memory: Memory) -> tuple[int, str]:
     size_px = size_px or trained_size(entry(name).model)
     device = cuda_or_cpu()
     plans = memory_plans(require(name).path.stat().st_size, size_px, half=device != "cpu")
-    plan, warning = choose_plan("masks.method=sam2", plans, free_gb(device), memory,
-                                f"lower masks.sam2_size_px (now {size_px}), or take smaller masks.sam2_weights (now {name})")
+    plan, warning = choose_plan(
+        "masks.method=sam2",
+        plans,
+        free_gb(device),
+        memory,
+        f"lower masks.sam2_size_px (now {size_px}), or take smaller masks.sam2_weights (now {name})",
+    )
     return plan.changes.get("masks.sam2_size_px", size_px), warning
 
 
 def check_weights(name: str) -> None:
     """Raises StageError without transformers, WeightsError without the weights."""
     if importlib.util.find_spec("transformers") is None:
-        raise StageError("masks.method=sam2 needs transformers, which is not installed", "pip install 'stereotwin[learned]'")
+        raise StageError(
+            "masks.method=sam2 needs transformers, which is not installed", "pip install 'stereotwin[learned]'"
+        )
     require(name)
 
 
@@ -83,8 +90,10 @@ class Sam2Method:
         following = _Following(self._network or self._load(), job, CarriedShape(job.rig))
         first = following.prompted(prompt)
         if first.area == 0:
-            raise StageError(f"SAM 2 finds no object at the prompt on frame {prompt.frame}",
-                             "give a box that fits the object, or points on it")
+            raise StageError(
+                f"SAM 2 finds no object at the prompt on frame {prompt.frame}",
+                "give a box that fits the object, or points on it",
+            )
         for correction in job.prompt.corrections:
             if correction.says_it_all:
                 following.prompted(correction)
@@ -94,8 +103,14 @@ class Sam2Method:
         following.run(range(start, -1, -1), first, reverse=True)
         results = _results(job, following.seen, following.colours if self._by_depth else None)
         outcome = Outcome(results, seed_mask=decode(first.mask), seed_frame=prompt.frame)
-        outcome.metrics |= {"kind": "SAM 2 video", "prompt": how, "prompt_frame": prompt.frame, "frames_prompted_again": following.again,
-                            "frames_corrected": len(job.prompt.corrections), "frames_with_carried_shape": following.carried_frames}
+        outcome.metrics |= {
+            "kind": "SAM 2 video",
+            "prompt": how,
+            "prompt_frame": prompt.frame,
+            "frames_prompted_again": following.again,
+            "frames_corrected": len(job.prompt.corrections),
+            "frames_with_carried_shape": following.carried_frames,
+        }
         return outcome
 
     def _load(self) -> Any:
@@ -111,7 +126,9 @@ def _prompt(job: Job) -> tuple[Prompt, str]:
         return given, "given"
     box = find_by_depth(job.load(given.frame), job.rng)
     if box is None:
-        raise StageError("no object could be found automatically", "give a box round it (--box x0,y0,x1,y1, or prompt.json)")
+        raise StageError(
+            "no object could be found automatically", "give a box round it (--box x0,y0,x1,y1, or prompt.json)"
+        )
     return replace(given, box=box), NOT_FOUND
 
 
@@ -129,7 +146,9 @@ class _Following:
     def prompted(self, prompt: Prompt) -> Seen:
         """The object on a frame of which the user says all; it stays in memory for the whole video."""
         view, position = self.job.load(prompt.frame), self.job.frames.index(prompt.frame)
-        self.seen[position] = _seen(self.network.prompt(position, view.rgb, prompt.points, prompt.box, prompt.mask), view)
+        self.seen[position] = _seen(
+            self.network.prompt(position, view.rgb, prompt.points, prompt.box, prompt.mask), view
+        )
         return self.seen[position]
 
     def run(self, positions: range, good: Seen, reverse: bool) -> None:
@@ -159,7 +178,9 @@ class _Following:
 
         return ordered_map(one, list(positions), self.job.workers)
 
-    def _followed(self, position: int, view: WorkingFrame, features: Features, good: Seen, reverse: bool, points: tuple) -> Seen:
+    def _followed(
+        self, position: int, view: WorkingFrame, features: Features, good: Seen, reverse: bool, points: tuple
+    ) -> Seen:
         expected = self.shape.expected(features)
         self.carried_frames += expected is not None
         if points:
@@ -175,7 +196,11 @@ class _Following:
 
 def _place(expected: np.ndarray | None, good: Seen) -> Box:
     """Where to look again."""
-    return outline_box(decode(good.mask), GROWN) if expected is None or not expected.any() else outline_box(expected, GROWN_CARRIED)
+    return (
+        outline_box(decode(good.mask), GROWN)
+        if expected is None or not expected.any()
+        else outline_box(expected, GROWN_CARRIED)
+    )
 
 
 def _seen(answer: Any, view: WorkingFrame, expected: np.ndarray | None = None) -> Seen:
@@ -196,9 +221,13 @@ def _trust(seen: Seen, good: Seen, usual_area: float = float("nan")) -> tuple[fl
     cues = {
         "SAM 2 doubts that the object is in the picture": ramp(seen.present, 0.5, 0.9),
         "the outline depends on the threshold: object and background look alike": ramp(seen.steady, 0.5, 0.85),
-        "the outline differs from the last good shape, carried along by the object's motion": ramp(seen.overlap, 0.4, 0.75),
+        "the outline differs from the last good shape, carried along by the object's motion": ramp(
+            seen.overlap, 0.4, 0.75
+        ),
         "the area jumps against the neighbouring frames": ramp(change(seen.area, area), -0.8, -0.25),
-        "the depth inside the mask jumps against the last good frame": ramp(change(seen.depth_px, good.depth_px), -0.5, -0.15),
+        "the depth inside the mask jumps against the last good frame": ramp(
+            change(seen.depth_px, good.depth_px), -0.5, -0.15
+        ),
     }
     known = {k: v for k, v in cues.items() if np.isfinite(v)}
     worst = min(known, key=lambda k: known[k])

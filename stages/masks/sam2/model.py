@@ -22,12 +22,14 @@ FEATURES_GB = 1.2
 
 
 def family_of(model: Mapping[str, Any], name: str) -> str:
-    """"sam2" or "edgetam". Raises WeightsError for an entry that is neither."""
+    """ "sam2" or "edgetam". Raises WeightsError for an entry that is neither."""
     family = model.get("family", "sam2")
     if family not in FAMILIES or "vision_config" not in model:
-        raise WeightsError(f"weights {name} are no video segmentation network: their entry needs model.vision_config"
-                           f"{'' if family in FAMILIES else f', and family is {family!r}'}",
-                           "`twin weights list` shows which weights masks.method=sam2 can use")
+        raise WeightsError(
+            f"weights {name} are no video segmentation network: their entry needs model.vision_config"
+            f"{'' if family in FAMILIES else f', and family is {family!r}'}",
+            "`twin weights list` shows which weights masks.method=sam2 can use",
+        )
     return family
 
 
@@ -39,8 +41,11 @@ def resized_model(model: Mapping[str, Any], size_px: int) -> dict[str, Any]:
     if size_px % 64:
         raise ConfigError(f"masks.sam2_size_px is {size_px}", "give a multiple of 64, such as 512 or 768")
     features = size_px // STRIDE
-    out |= {"image_size": size_px, "memory_attention_rope_feat_sizes": [features, features],
-            "prompt_encoder_config": {**out.get("prompt_encoder_config", {}), "image_size": size_px}}
+    out |= {
+        "image_size": size_px,
+        "memory_attention_rope_feat_sizes": [features, features],
+        "prompt_encoder_config": {**out.get("prompt_encoder_config", {}), "image_size": size_px},
+    }
     vision = out["vision_config"]
     vision["backbone_feature_sizes"] = [[features * k, features * k] for k in (4, 2, 1)]
     if vision.get("model_type") == "sam2_vision_model":

@@ -52,7 +52,9 @@ class Sam2Network:
         name = type(model).__name__.replace("Model", "InferenceSession")
         self._session = getattr(transformers, name)(dtype=kind, **places)
 
-    def prompt(self, position: int, rgb: np.ndarray, points: Points, box: Box | None, mask: np.ndarray | None = None) -> Answer:
+    def prompt(
+        self, position: int, rgb: np.ndarray, points: Points, box: Box | None, mask: np.ndarray | None = None
+    ) -> Answer:
         """The object on this frame from points (x, y, 1 or 0), a box (x0, y0, x1, y1), or its mask (H, W); px of `rgb` (H, W, 3) uint8.
 
         The frame stays in memory for all frames that follow, in either direction.
@@ -62,7 +64,7 @@ class Sam2Network:
         else:
             self._add_mask(position, mask)
         answer = self._run(position, rgb, reverse=False)
-        self._session.remove_mask_inputs(self._object, position)          # its output stays; the input is as large as a picture
+        self._session.remove_mask_inputs(self._object, position)  # its output stays; the input is as large as a picture
         self._forget(position)
         return answer
 
@@ -72,8 +74,15 @@ class Sam2Network:
         self._forget(position)
         return answer
 
-    def correct(self, position: int, rgb: np.ndarray, points: Points, box: Box | None, reverse: bool, better: Callable[[Answer], bool]
-                ) -> Answer | None:
+    def correct(
+        self,
+        position: int,
+        rgb: np.ndarray,
+        points: Points,
+        box: Box | None,
+        reverse: bool,
+        better: Callable[[Answer], bool],
+    ) -> Answer | None:
         """Once more on the frame just followed, with a prompt; None, and nothing has changed, unless better(answer)."""
         outputs = self._outputs["non_cond_frame_outputs"]
         before = outputs.get(position)
@@ -120,7 +129,10 @@ class Sam2Network:
         places = (np.array([p[:2] for p in every], float) + 0.5) * factor - 0.5
         labels = torch.tensor([p[2] for p in every], dtype=torch.int32)
         # places stay in 32 bits: in bfloat16 a place of 1000 px is known to 4 px, and the network rounds after it divided by its size
-        inputs = {"point_coords": torch.tensor(places, dtype=torch.float32)[None, None], "point_labels": labels[None, None]}
+        inputs = {
+            "point_coords": torch.tensor(places, dtype=torch.float32)[None, None],
+            "point_labels": labels[None, None],
+        }
         self._session.add_point_inputs(self._object, position, inputs)
         self._session.obj_with_new_inputs = [_OBJECT]
 
@@ -137,8 +149,10 @@ class Sam2Network:
             with torch.inference_mode():
                 out = self._model(inference_session=self._session, frame_idx=position, frame=pixels, reverse=reverse)
         except torch.OutOfMemoryError as e:
-            raise StageError(f"the GPU ran out of memory in SAM 2: {str(e).splitlines()[0][:160]}",
-                             "lower masks.sam2_size_px, take smaller masks.sam2_weights, or set masks.memory=auto") from e
+            raise StageError(
+                f"the GPU ran out of memory in SAM 2: {str(e).splitlines()[0][:160]}",
+                "lower masks.sam2_size_px, take smaller masks.sam2_weights, or set masks.memory=auto",
+            ) from e
         logits = out.pred_masks.float().reshape(out.pred_masks.shape[-2:]).cpu().numpy()
         full = cv2.resize(logits, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         return Answer(full, float(torch.sigmoid(out.object_score_logits.float()).reshape(-1)[0]))
@@ -148,7 +162,7 @@ class Sam2Network:
         session.processed_frames.clear()
         for kept in (self._outputs["cond_frame_outputs"], self._outputs["non_cond_frame_outputs"]):
             for output in kept.values():
-                output.pop("high_res_masks", None)               # the largest, and needed only while its frame is encoded
+                output.pop("high_res_masks", None)  # the largest, and needed only while its frame is encoded
         followed = self._outputs["non_cond_frame_outputs"]
         for held in (followed, session.frames_tracked_per_obj[self._object]):
             for old in [p for p in held if abs(p - position) > self._reach]:
@@ -169,12 +183,18 @@ def load_network(path: Path, model: Mapping[str, Any], name: str, size_px: int =
         config = config_class(**resized_model(model, size_px))
         found, info = found_class.from_pretrained(None, config=config, state_dict=state, output_loading_info=True)
     except ImportError as e:
-        raise StageError(f"the weights {name} need a library that is not installed: {' '.join(str(e).split())[:200]}",
-                         "install it (EdgeTAM: pip install timm torchvision), or choose other masks.sam2_weights") from e
+        raise StageError(
+            f"the weights {name} need a library that is not installed: {' '.join(str(e).split())[:200]}",
+            "install it (EdgeTAM: pip install timm torchvision), or choose other masks.sam2_weights",
+        ) from e
     except (RuntimeError, TypeError, ValueError) as e:
-        raise WeightsError(f"the weights {name} do not fit {kind} as its registry entry describes it: {str(e).splitlines()[0][:200]}",
-                           "`twin weights verify`, or correct `model` in registry.yaml") from e
+        raise WeightsError(
+            f"the weights {name} do not fit {kind} as its registry entry describes it: {str(e).splitlines()[0][:200]}",
+            "`twin weights verify`, or correct `model` in registry.yaml",
+        ) from e
     if missing := sorted(info["missing_keys"]):
-        raise WeightsError(f"{path.name} lacks {len(missing)} tensors of {kind} as its entry describes it, for example {missing[0]}",
-                           "`twin weights verify`, or correct `model` in registry.yaml")
+        raise WeightsError(
+            f"{path.name} lacks {len(missing)} tensors of {kind} as its entry describes it, for example {missing[0]}",
+            "`twin weights verify`, or correct `model` in registry.yaml",
+        )
     return Sam2Network(found, cuda_or_cpu())

@@ -45,7 +45,9 @@ _PLACES = {
 }
 _POINTS = "sam_prompt_encoder.point_embeddings."
 _GAUSSIAN = "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
-_PERCEPTRON = re.compile(r"^(.*(?:mlp|mlps\.\d+|iou_prediction_head|pred_obj_score_head|object_pointer_proj))\.layers\.(\d+)\.(\w+)$")
+_PERCEPTRON = re.compile(
+    r"^(.*(?:mlp|mlps\.\d+|iou_prediction_head|pred_obj_score_head|object_pointer_proj))\.layers\.(\d+)\.(\w+)$"
+)
 _DOWNSAMPLER = re.compile(r"^(memory_encoder\.mask_downsampler)\.encoder\.(\d+)\.(\w+)$")
 
 
@@ -58,7 +60,9 @@ def for_transformers(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
     """The same tensors under the names of transformers' Sam2VideoModel."""
     import torch
 
-    plain = {_renamed(name): value for name, value in state.items() if name != _GAUSSIAN and not name.startswith(_POINTS)}
+    plain = {
+        _renamed(name): value for name, value in state.items() if name != _GAUSSIAN and not name.startswith(_POINTS)
+    }
     points = sorted((name for name in state if name.startswith(_POINTS)), key=lambda name: int(name.split(".")[2]))
     plain["prompt_encoder.point_embed.weight"] = torch.cat([state[name] for name in points])
     for name in ("shared_image_embedding", "prompt_encoder.shared_embedding"):

@@ -76,7 +76,11 @@ def frame_gain(rgb: np.ndarray, reference: np.ndarray, where: np.ndarray) -> np.
 def background_from(samples: Samples, use: np.ndarray, noise: float, workers: int = 1) -> Background:
     """Robust mean of the samples marked in `use` (N, H, W) bool: those near the median sample by brightness."""
     h, w = samples.disparity.shape[1:]
-    rgb, sigma, disparity = np.full((h, w, 3), np.nan, np.float32), np.full((h, w), np.nan, np.float32), np.full((h, w), np.nan, np.float32)
+    rgb, sigma, disparity = (
+        np.full((h, w, 3), np.nan, np.float32),
+        np.full((h, w), np.nan, np.float32),
+        np.full((h, w), np.nan, np.float32),
+    )
     gain = samples.gain.astype(np.float32)
 
     def rows(y: int) -> None:
@@ -110,7 +114,9 @@ def _robust(stack, disparity, gain, use, noise, rgb, sigma, disp):  # pragma: no
             m, q = 0, 0
             for i in range(n):
                 if use[i, y, x]:
-                    light[m] = stack[i, y, x, 0] / gain[i, 0] + stack[i, y, x, 1] / gain[i, 1] + stack[i, y, x, 2] / gain[i, 2]
+                    light[m] = (
+                        stack[i, y, x, 0] / gain[i, 0] + stack[i, y, x, 1] / gain[i, 1] + stack[i, y, x, 2] / gain[i, 2]
+                    )
                     m += 1
                     if np.isfinite(disparity[i, y, x]):
                         depth[q] = disparity[i, y, x]
@@ -126,7 +132,11 @@ def _robust(stack, disparity, gain, use, noise, rgb, sigma, disp):  # pragma: no
             total, r, g, b = 0, np.float32(0), np.float32(0), np.float32(0)
             for i in range(n):
                 if use[i, y, x]:
-                    cr, cg, cb = stack[i, y, x, 0] / gain[i, 0], stack[i, y, x, 1] / gain[i, 1], stack[i, y, x, 2] / gain[i, 2]
+                    cr, cg, cb = (
+                        stack[i, y, x, 0] / gain[i, 0],
+                        stack[i, y, x, 1] / gain[i, 1],
+                        stack[i, y, x, 2] / gain[i, 2],
+                    )
                     if abs(cr + cg + cb - mid) <= reach:
                         total, r, g, b = total + 1, r + cr, g + cg, b + cb
             rgb[y, x, 0], rgb[y, x, 1], rgb[y, x, 2] = r / total, g / total, b / total
@@ -190,7 +200,9 @@ def anchored(samples: Samples, outside: np.ndarray, noise: float) -> np.ndarray:
     out = np.zeros(samples.disparity.shape, bool)
     for i in range(len(out)):
         difference = np.abs(samples.rgb[i] / samples.gain[i].astype(np.float32) - reference)
-        out[i] = outside & (np.maximum(np.maximum(difference[..., 0], difference[..., 1]), difference[..., 2]) < tolerance)
+        out[i] = outside & (
+            np.maximum(np.maximum(difference[..., 0], difference[..., 1]), difference[..., 2]) < tolerance
+        )
     return out
 
 

@@ -41,7 +41,11 @@ def adjusted(motion: SceneMotion) -> dict[int, np.ndarray]:
 
 
 def _chosen(count: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(count, POINTS_OF_ONE)).round().astype(int)) if count else np.zeros(0, int)
+    return (
+        np.unique(np.linspace(0, count - 1, min(count, POINTS_OF_ONE)).round().astype(int))
+        if count
+        else np.zeros(0, int)
+    )
 
 
 def _rows(points: np.ndarray | int, frame: int, uvr: np.ndarray) -> np.ndarray:
@@ -58,4 +62,6 @@ def _uvr(motion: SceneMotion, frame: int, which: np.ndarray) -> np.ndarray:
 def _found_again(motion: SceneMotion, frame: int, chosen: np.ndarray, partner: int) -> tuple[np.ndarray, np.ndarray]:
     own = motion.kept[frame].features
     there = transform(motion.scene_from_left[frame], own.xyz[chosen])
-    return matched_near(motion.rig, motion.scene_from_left[partner], there, own.descriptors[chosen], motion.kept[partner].features)
+    return matched_near(
+        motion.rig, motion.scene_from_left[partner], there, own.descriptors[chosen], motion.kept[partner].features
+    )

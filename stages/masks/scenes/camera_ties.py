@@ -87,8 +87,15 @@ class CameraTies:
         self._tried += 1
         self._tied = True
         start = inverse(pose) @ partner.scene_from_left
-        tied, before = best_tied(partner.view, view, [start, *partner.steps[:1]], False), as_claimed(partner.view, view, start, False)
-        return partner.scene_from_left @ inverse(tied.b_from_a) if tied is not None and tied.score > before.score + least_gain else None
+        tied, before = (
+            best_tied(partner.view, view, [start, *partner.steps[:1]], False),
+            as_claimed(partner.view, view, start, False),
+        )
+        return (
+            partner.scene_from_left @ inverse(tied.b_from_a)
+            if tied is not None and tied.score > before.score + least_gain
+            else None
+        )
 
 
 def _borne_out(tied: Tied) -> bool:

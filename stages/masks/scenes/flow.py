@@ -52,7 +52,9 @@ class FlowScene:
 
     def expect(self, view: WorkingFrame, previous: FrameCut | None, second_pass: bool = False) -> Expectation:
         """The last mask warped into this frame, and the background behind it; without a last mask (lost): no prior."""
-        near_range = _widened(self.seed.near_range if previous is None or previous.near_range is None else previous.near_range)
+        near_range = _widened(
+            self.seed.near_range if previous is None or previous.near_range is None else previous.near_range
+        )
         if not self._past or previous is None or not previous.mask.any():
             return Expectation(near_range=near_range)
         last, gray = self._past[-1], _gray(view)
@@ -67,7 +69,9 @@ class FlowScene:
         # beyond what flow can be wrong about, nothing but the object's motion may pull the outline outwards
         prior = prior_llr(distance, sigma, 2.0, 3.5) - np.maximum(-distance / sigma - 1.5, 0) * 3
         if (layered := self._moves_as_object(predicted)) is not None:
-            prior = prior + np.minimum(layered, 0)  # may take away what stays behind, never add what moves alike (a shadow)
+            prior = prior + np.minimum(
+                layered, 0
+            )  # may take away what stays behind, never add what moves alike (a shadow)
         return Expectation(
             prior=prior,
             anchor=distance > 0,
@@ -96,7 +100,11 @@ class FlowScene:
         size = (gray.shape[1], gray.shape[0])
         inside = cv2.resize(last.mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
         llr = motion_llr(last.gray, gray, inside, step)
-        return None if llr is None else cv2.resize(llr, (predicted.shape[1], predicted.shape[0]), interpolation=cv2.INTER_LINEAR)
+        return (
+            None
+            if llr is None
+            else cv2.resize(llr, (predicted.shape[1], predicted.shape[0]), interpolation=cv2.INTER_LINEAR)
+        )
 
     def _behind(self, shape: tuple[int, int], scale: float) -> tuple[np.ndarray | None, np.ndarray | None]:
         step = self._step[1]

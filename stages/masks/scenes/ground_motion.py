@@ -30,7 +30,9 @@ def at_scale(homography: np.ndarray, scale: float) -> np.ndarray:
     return np.linalg.inv(s) @ homography @ s
 
 
-def seen_behind(earlier: list[tuple[np.ndarray, np.ndarray, np.ndarray]], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def seen_behind(
+    earlier: list[tuple[np.ndarray, np.ndarray, np.ndarray]], shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """What the background looks like now: rgb (H, W, 3) float32, NaN = never seen, and its scatter (H, W).
 
     `earlier`: (rgb (H, W, 3) uint8, mask (H, W) bool, now_from_earlier (3, 3)). Where several frames saw a pixel's background, their
@@ -54,7 +56,9 @@ def seen_behind(earlier: list[tuple[np.ndarray, np.ndarray, np.ndarray]], shape:
     return mean, (4 + spread + slope).astype(np.float32)
 
 
-def motion_llr(before: np.ndarray, now: np.ndarray, inside: np.ndarray, background: np.ndarray, noise: float = 6.0) -> np.ndarray | None:
+def motion_llr(
+    before: np.ndarray, now: np.ndarray, inside: np.ndarray, background: np.ndarray, noise: float = 6.0
+) -> np.ndarray | None:
     """(h, w) float32: does a pixel of `now` move as the object (positive) or as the background (negative)?
 
     before, now (h, w) uint8; `inside` (h, w) bool: about where the object is in `before`; `background` (3, 3) now_from_before. Both

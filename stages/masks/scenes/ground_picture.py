@@ -65,7 +65,9 @@ class GroundPicture:
     layers: list[tuple[GroundGrid, np.ndarray]]
     shade: float
 
-    def seen_from(self, scene_from_left: np.ndarray, rig: Rig, window: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
+    def seen_from(
+        self, scene_from_left: np.ndarray, rig: Rig, window: tuple[slice, slice]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """rgb (h, w, 3) and sigma (h, w) float32 in the window of that left camera, NaN where the ground is unknown or out of sight."""
         out = None
         for grid, picture in self.layers:
@@ -80,7 +82,9 @@ def ground_grids(support: Support, centre: np.ndarray, cameras: np.ndarray, rig:
     return [ground_grid(support, centre, cameras, rig, round(share * size), width) for share, width in LAYERS]
 
 
-def ground_samples(grids: list[GroundGrid], views: Iterable[tuple[WorkingFrame, np.ndarray]], rig: Rig) -> GroundSamples | None:
+def ground_samples(
+    grids: list[GroundGrid], views: Iterable[tuple[WorkingFrame, np.ndarray]], rig: Rig
+) -> GroundSamples | None:
     """From (frame, scene_from_left) of several frames; None for fewer than `AGREEING_FRAMES`."""
     frames, poses, noise = [], [], 1.5
     rgb, seen = [[] for _ in grids], [[] for _ in grids]
@@ -94,7 +98,9 @@ def ground_samples(grids: list[GroundGrid], views: Iterable[tuple[WorkingFrame, 
     if len(frames) < AGREEING_FRAMES:
         return None
     a = slice(None, None, 3)
-    gain = [bg.frame_gain(p[a, a], rgb[0][0][a, a], (s & seen[0][0])[a, a]) for p, s in zip(rgb[0], seen[0], strict=True)]
+    gain = [
+        bg.frame_gain(p[a, a], rgb[0][0][a, a], (s & seen[0][0])[a, a]) for p, s in zip(rgb[0], seen[0], strict=True)
+    ]
     layers = [LayerSamples(g, np.stack(p), np.stack(s)) for g, p, s in zip(grids, rgb, seen, strict=True)]
     return GroundSamples(frames, poses, np.stack(gain).astype(np.float32), noise, layers)
 
@@ -130,7 +136,9 @@ def picture_outside(samples: GroundSamples, masks: list[np.ndarray], rig: Rig, w
     layers, shade = [], LEAST_SHADE
     inside = [(~bg.outside_masks([m])[0]).astype(np.uint8) for m in masks]
     for layer in samples.layers:
-        covered = [_drawn(layer.grid, m, p, rig, cv2.INTER_NEAREST) > 0 for m, p in zip(inside, samples.poses, strict=True)]
+        covered = [
+            _drawn(layer.grid, m, p, rig, cv2.INTER_NEAREST) > 0 for m, p in zip(inside, samples.poses, strict=True)
+        ]
         use = layer.seen & ~np.stack(covered)
         stack = bg.Samples(samples.frames, layer.rgb, np.broadcast_to(np.float16(np.nan), use.shape), samples.gain)
         found = bg.background_from(stack, use, samples.noise, workers)
@@ -158,14 +166,20 @@ def _drawn(grid: GroundGrid, picture: np.ndarray, scene_from_left: np.ndarray, r
     return out
 
 
-def _back(grid: GroundGrid, picture: np.ndarray, scene_from_left: np.ndarray, rig: Rig, window: tuple[slice, slice]) -> np.ndarray:
+def _back(
+    grid: GroundGrid, picture: np.ndarray, scene_from_left: np.ndarray, rig: Rig, window: tuple[slice, slice]
+) -> np.ndarray:
     """(h, w, 4): the ground's picture (S, S, 4) drawn into the window of that left camera."""
     y, x = window
     size = (x.stop - x.start, y.stop - y.start)
     grid_from_window = np.linalg.inv(grid.left_from_grid(scene_from_left, rig)) @ np.array(
         [[1, 0, x.start], [0, 1, y.start], [0, 0, 1]], float
     )
-    how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_CONSTANT, "borderValue": (np.nan,) * 4}
+    how = {
+        "flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        "borderMode": cv2.BORDER_CONSTANT,
+        "borderValue": (np.nan,) * 4,
+    }
     out = cv2.warpPerspective(picture, grid_from_window, size, **how)
     # the third coordinate is 1 / depth: not positive beyond the horizon
     u, v = np.arange(size[0])[None], np.arange(size[1])[:, None]

@@ -46,7 +46,9 @@ class Hull:
         centres = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
         n = len(centres)
         shape = tuple(len(a) for a in axes)
-        return Hull(np.ascontiguousarray(centres), np.arange(n), shape, edge, *(np.zeros(n, np.uint16) for _ in range(3)))
+        return Hull(
+            np.ascontiguousarray(centres), np.arange(n), shape, edge, *(np.zeros(n, np.uint16) for _ in range(3))
+        )
 
     def keep(self, where: np.ndarray) -> None:
         """Drop the voxels not in `where` (N,) bool."""
@@ -55,7 +57,9 @@ class Hull:
             np.ascontiguousarray(a[where]) for a in (self.centres, self.cell, self.against, self.seen, self.certain)
         )
 
-    def vote(self, mask: np.ndarray, scene_from_left: np.ndarray, rig: Rig, slack_px: float = 1.0, certain: bool = False) -> None:
+    def vote(
+        self, mask: np.ndarray, scene_from_left: np.ndarray, rig: Rig, slack_px: float = 1.0, certain: bool = False
+    ) -> None:
         """Let the outline of one frame (H, W) bool vote; voxels up to `slack_px` outside of it are spared."""
         self._shell = None
         _vote(
@@ -140,7 +144,9 @@ class Hull:
         near = cv2.erode(depth, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
         full = cv2.resize(near, (rig.width, rig.height), interpolation=cv2.INTER_NEAREST)
         with np.errstate(divide="ignore"):
-            return np.where(np.isfinite(full), rig.fx * rig.baseline_m / (full - self.edge_m), np.nan).astype(np.float32)
+            return np.where(np.isfinite(full), rig.fx * rig.baseline_m / (full - self.edge_m), np.nan).astype(
+                np.float32
+            )
 
     def _depth(self, scene_from_left: np.ndarray, rig: Rig) -> tuple[np.ndarray, float, float]:
         """(h, w) metres of the nearest voxel, at about 640 px width (inf = none), and the nearest and farthest of all."""

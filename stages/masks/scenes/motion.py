@@ -133,7 +133,9 @@ class SceneMotion:
 
     def _denied(self, frame: int, found: Glimpse, pose: np.ndarray) -> bool:
         beside = self._beside(frame)
-        return bool(beside) and all(denied(found.view, pose, self.kept[k].view, self.scene_from_left[k]) for k in beside)
+        return bool(beside) and all(
+            denied(found.view, pose, self.kept[k].view, self.scene_from_left[k]) for k in beside
+        )
 
     def _by_surface(self, frame: int, found: Glimpse) -> tuple[np.ndarray | None, np.ndarray]:
         pose = self.ties.place(found.view, [self._placed(k, frame) for k in self._beside(frame)])
@@ -191,7 +193,9 @@ class SceneMotion:
 
     def points(self) -> np.ndarray:
         """(N, 3) features of the frames that are kept, metres, in the scene."""
-        return np.concatenate([np.zeros((0, 3)), *(transform(self.scene_from_left[k], f.features.xyz) for k, f in self.kept.items())])
+        return np.concatenate(
+            [np.zeros((0, 3)), *(transform(self.scene_from_left[k], f.features.xyz) for k, f in self.kept.items())]
+        )
 
     def _keep(self, frame: int, found: Glimpse) -> None:
         self.kept[frame] = found

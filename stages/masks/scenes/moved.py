@@ -70,7 +70,9 @@ class MovedScene:
         expected = self._about_where_it_was(by_flow, view.frame)
         distance = signed_distance(expected.predicted)
         surfaces = [s for s in self.still.surfaces(pose, view.shape) if seen_share(view, s, distance) > PLANE_SEEN]
-        return self.still.before_the_ground(view, pose, distance, replace(expected, surfaces=surfaces or expected.surfaces))
+        return self.still.before_the_ground(
+            view, pose, distance, replace(expected, surfaces=surfaces or expected.surfaces)
+        )
 
     def learn(self, view: WorkingFrame, cut: FrameCut) -> None:
         """Remember the frame for the next ones."""
@@ -82,12 +84,19 @@ class MovedScene:
         """While a hand turns it the object stays about where it rested: what lies far from there, or at another distance, is not it."""
         pose = self.still.motion.scene_from_left.get(frame)
         was, near_range = (None, None) if pose is None else self.still.hull.silhouette(pose, self.still.rig)
-        if was is None or near_range is None or expected.predicted is None or jaccard(was, expected.predicted) < SAME_PLACE:
+        if (
+            was is None
+            or near_range is None
+            or expected.predicted is None
+            or jaccard(was, expected.predicted) < SAME_PLACE
+        ):
             return expected
         size = float(np.sqrt(was.sum()))
         bound = np.minimum(prior_llr(signed_distance(was) + ABOUT * size, 0.05 * size, 0.0, 8.0), 0)
         slack = ABOUT * (near_range[1] - near_range[0]) + 0.03 * near_range[1]
-        return replace(expected, prior=expected.prior + bound, near_range=(near_range[0] - slack, near_range[1] + slack))
+        return replace(
+            expected, prior=expected.prior + bound, near_range=(near_range[0] - slack, near_range[1] + slack)
+        )
 
     def rebuild(self, masks: Mapping[int, bytes], decode, load: Callable[[int], WorkingFrame]) -> None:
         """A hull for every interval that is long enough, from the first pass's masks."""
@@ -104,8 +113,16 @@ class MovedScene:
     def _at(self, view: WorkingFrame, mask: np.ndarray) -> MovingScene | None:
         """The scene as it is at this frame, in its camera, the hull begun with its mask."""
         left_from_scene = inverse(self.still.motion.scene_from_left[view.frame])
-        motion = SceneMotion(self.still.rig, {f: left_from_scene @ pose for f, pose in self.still.motion.scene_from_left.items()})
-        seed = replace(self.seed, frame=view.frame, mask=mask, near_range=disparity_range(view, mask) or self.seed.near_range, planes=[])
+        motion = SceneMotion(
+            self.still.rig, {f: left_from_scene @ pose for f, pose in self.still.motion.scene_from_left.items()}
+        )
+        seed = replace(
+            self.seed,
+            frame=view.frame,
+            mask=mask,
+            near_range=disparity_range(view, mask) or self.seed.near_range,
+            planes=[],
+        )
         support = self.still.support and _support_seen_from(self.still.support, left_from_scene)
         scene = moving_scene(seed, view, self.still.rig, motion, support, certain=view.frame == self.seed.frame)
         if scene is None:

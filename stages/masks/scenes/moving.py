@@ -112,7 +112,9 @@ class MovingScene:
         nearer = (view.disparity - self.hull.front(pose, self.rig)) / np.maximum(view.sigma, HIDDEN_LEAST_SIGMA_PX)
         return np.where(nearer > 0, HIDDEN * np.clip(nearer / HIDDEN_SIGMAS - 1, 0, 1), 0).astype(np.float32)
 
-    def before_the_ground(self, view: WorkingFrame, pose: np.ndarray, distance: np.ndarray, expected: Expectation) -> Expectation:
+    def before_the_ground(
+        self, view: WorkingFrame, pose: np.ndarray, distance: np.ndarray, expected: Expectation
+    ) -> Expectation:
         """The same with the ground's own picture, as far as it is known, in this frame's place, exposure and sharpness."""
         if self.ground is None:
             return expected
@@ -196,14 +198,18 @@ class MovingScene:
         """Expected disparity (H, W) and scatter, px, of every plane in a left camera."""
         return [(self._plane_disparity(p, pose, shape), q) for p, q in zip(self.planes, self.scatter_px, strict=True)]
 
-    def _plane_disparity(self, plane: tuple[np.ndarray, float], scene_from_left: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    def _plane_disparity(
+        self, plane: tuple[np.ndarray, float], scene_from_left: np.ndarray, shape: tuple[int, int]
+    ) -> np.ndarray:
         """(H, W) px: n . (R x + t) = h with x = z ray gives 1 / z = (R^T n) . ray / (h - n . t)."""
         n, h = plane
         left = scene_from_left[:3, :3].T @ n
         offset = h - n @ scene_from_left[:3, 3]
         u, v = (np.arange(shape[1]) - self.rig.cx) / self.rig.fx, (np.arange(shape[0]) - self.rig.cy) / self.rig.fy
         inverse_depth = (left[0] * u[None] + left[1] * v[:, None] + left[2]) / offset
-        return np.where(inverse_depth > 1e-3, inverse_depth * self.rig.fx * self.rig.baseline_m, np.nan).astype(np.float32)
+        return np.where(inverse_depth > 1e-3, inverse_depth * self.rig.fx * self.rig.baseline_m, np.nan).astype(
+            np.float32
+        )
 
 
 def _intruder(view: WorkingFrame, distance: np.ndarray, surfaces: list[tuple[np.ndarray, float]]) -> np.ndarray | None:
@@ -248,7 +254,10 @@ def moving_scene(
     scatter = [max(q.sigma_px, 0.3) for q, share in zip(seed.planes, behind, strict=True) if share < MAX_BEHIND]
     if support is not None:
         distance = float(np.median(x[:, 2]))
-        trusted, scatter = [(support.normal, support.offset)], [max(support.rms_m * rig.fx * rig.baseline_m / distance**2, 0.3)]
+        trusted, scatter = (
+            [(support.normal, support.offset)],
+            [max(support.rms_m * rig.fx * rig.baseline_m / distance**2, 0.3)],
+        )
     hull = Hull.box(*_room(x, seed.mask, rig), FIRST_VOXELS)  # the scene's frame is this camera's
     hull.keep(_in_front(hull.centres, trusted))
     if certain:
@@ -290,8 +299,14 @@ def cut_again(scene: MovingScene, view: WorkingFrame, prompt: Prompt, cut: CutSe
         size = float(np.sqrt(seed.mask.sum()))
         prior = np.minimum(prior_llr(signed_distance(seed.mask) + 0.1 * size, 0.05 * size, 0.0, 6.0), 0)
     pose = scene.motion.scene_from_left[seed.frame]
-    expected = Expectation(prior=prior, anchor=seed.mask, near_range=seed.near_range, surfaces=scene.surfaces(pose, view.shape))
-    expected = hinted(scene.before_the_ground(view, pose, signed_distance(prior > -1), expected), replace(prompt, box=None), view.shape)
+    expected = Expectation(
+        prior=prior, anchor=seed.mask, near_range=seed.near_range, surfaces=scene.surfaces(pose, view.shape)
+    )
+    expected = hinted(
+        scene.before_the_ground(view, pose, signed_distance(prior > -1), expected),
+        replace(prompt, box=None),
+        view.shape,
+    )
     mask = cut_frame(view, expected, seed.colours, cut, fine=True).mask
     ring = Window.around(mask if mask.any() else seed.mask, round(0.3 * float(np.sqrt(seed.mask.sum())))).slices
     picture, inside = view.rgb[ring].astype(np.float32), mask[ring]
@@ -315,7 +330,10 @@ def _room(x: np.ndarray, mask: np.ndarray, rig: Rig) -> tuple[np.ndarray, np.nda
     rays = rig.rays(corners)[:, :2]
     cut = np.array([[column[0] == 0, row[0] == 0], [column[-1] == rig.width - 1, row[-1] == rig.height - 1]])
     beyond = np.where(cut, extent, 0.0)
-    first, last = np.minimum(rays[0] * near, rays[0] * far) - beyond[0], np.maximum(rays[1] * near, rays[1] * far) + beyond[1]
+    first, last = (
+        np.minimum(rays[0] * near, rays[0] * far) - beyond[0],
+        np.maximum(rays[1] * near, rays[1] * far) + beyond[1],
+    )
     return np.array([*first, near]), np.array([*last, far])
 
 

@@ -105,7 +105,11 @@ class Watched:
     def by_surface(self, pairs: Sequence[tuple[int, int]], tolerance: float = ON_SURFACE) -> list[float]:
         """Shares of the object's surface found where it was, of the pairs that tell."""
         shown = [(a, b, self.found[a].surface, self.found[b].surface) for a, b in pairs]
-        shares = [share_on(s, t, self.b_from_a(a, b), self.rig, tolerance) for a, b, s, t in shown if s is not None and t is not None]
+        shares = [
+            share_on(s, t, self.b_from_a(a, b), self.rig, tolerance)
+            for a, b, s, t in shown
+            if s is not None and t is not None
+        ]
         return [share for share in shares if share is not None]
 
     def neighbours(self) -> list[tuple[int, int]]:
@@ -164,7 +168,10 @@ def near_features(view: WorkingFrame, scene_from_left: np.ndarray, region: Regio
     u, v = np.meshgrid(np.arange(x0, x1), np.arange(y0, y1))
     disparity = view.disparity[y0:y1, x0:x1]
     with np.errstate(invalid="ignore"):
-        x = transform(scene_from_left, rig.backproject(np.stack([u, v], -1).reshape(-1, 2), rig.depth_from_disparity(disparity.ravel())))
+        x = transform(
+            scene_from_left,
+            rig.backproject(np.stack([u, v], -1).reshape(-1, 2), rig.depth_from_disparity(disparity.ravel())),
+        )
         ours = region.holds(x).reshape(u.shape)
     gray = cv2.cvtColor(view.rgb[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY)
     found = [_described(gray, where & np.isfinite(disparity)) for where in (ours, ~ours)]
@@ -187,7 +194,9 @@ def _described(gray: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.array([p.pt for p in points]), descriptors
 
 
-def _rests(a: NearFeatures, scene_from_a: np.ndarray, b: NearFeatures, b_from_a: np.ndarray, region: Region, rig: Rig) -> float | None:
+def _rests(
+    a: NearFeatures, scene_from_a: np.ndarray, b: NearFeatures, b_from_a: np.ndarray, region: Region, rig: Rig
+) -> float | None:
     """Share of the object's features of frame a found again in b at rest over that of the background's; None = it cannot be told."""
     at_b = transform(b_from_a, a.xyz)
     inside = region.holds(transform(scene_from_a, a.xyz))

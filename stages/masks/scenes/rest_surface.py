@@ -33,7 +33,9 @@ class NearSurface:
     normals: np.ndarray
 
 
-def near_surface(disparity: np.ndarray, corner: tuple[int, int], ours: np.ndarray, normals: np.ndarray, rig: Rig) -> NearSurface:
+def near_surface(
+    disparity: np.ndarray, corner: tuple[int, int], ours: np.ndarray, normals: np.ndarray, rig: Rig
+) -> NearSurface:
     """`ours` (h, w) bool: the object's; normals (h, w, 3)."""
     some = np.zeros(ours.shape, bool)
     some[::STRIDE, ::STRIDE] = ours[::STRIDE, ::STRIDE]
@@ -68,7 +70,9 @@ def normals_of(disparity: np.ndarray, corner: tuple[int, int], rig: Rig) -> np.n
     known, window = np.isfinite(disparity), (SLOPE_WINDOW, SLOPE_WINDOW)
     count = cv2.blur(known.astype(np.float64), window)
     with np.errstate(invalid="ignore", divide="ignore"):
-        smooth = np.where(count > 0, cv2.blur(np.where(known, disparity, 0.0).astype(np.float64), window) / count, np.nan)
+        smooth = np.where(
+            count > 0, cv2.blur(np.where(known, disparity, 0.0).astype(np.float64), window) / count, np.nan
+        )
     down, right = np.gradient(smooth)
     v, u = np.indices(disparity.shape) + np.array(corner[::-1])[:, None, None]
     level = smooth - right * (u - rig.cx) - down * (v - rig.cy)

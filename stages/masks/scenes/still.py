@@ -40,7 +40,12 @@ class StillScene:
         sparse[::3, ::3] = known[::3, ::3]
         gain = frame_gain(view.rgb, self.background.rgb, sparse)
         surfaces = [(self.background.disparity, 0.5)] if np.isfinite(self.background.disparity).any() else []
-        common = {"surfaces": surfaces, "background": self.background.rgb, "background_sigma": self.background.sigma, "gain": gain}
+        common = {
+            "surfaces": surfaces,
+            "background": self.background.rgb,
+            "background_sigma": self.background.sigma,
+            "gain": gain,
+        }
         common["background_shade"] = self.background.shade
         if mask is None:
             return Expectation(near_range=self._near(None), **common)
@@ -51,7 +56,11 @@ class StillScene:
         if second_pass:
             prior = prior + prior_llr(distance, 0.03 * size + 2, 1.0, 1.0)
         return Expectation(
-            prior=prior, anchor=distance > -reach / 2, predicted=mask if second_pass else None, near_range=self._near(previous), **common
+            prior=prior,
+            anchor=distance > -reach / 2,
+            predicted=mask if second_pass else None,
+            near_range=self._near(previous),
+            **common,
         )
 
     def _near(self, previous: FrameCut | None) -> tuple[float, float] | None:

@@ -45,7 +45,11 @@ class Support:
 
 
 def support_plane(
-    points: np.ndarray, cameras: np.ndarray, of_object: np.ndarray, rng: np.random.Generator, axis: np.ndarray | None = None
+    points: np.ndarray,
+    cameras: np.ndarray,
+    of_object: np.ndarray,
+    rng: np.random.Generator,
+    axis: np.ndarray | None = None,
 ) -> Support | None:
     """The plane that most of the (N, 3) points of the scene lie on, with all (M, 3) cameras and the object (K, 3) on one side of it.
 
@@ -79,7 +83,9 @@ def turning_axis(scene_from_left: Sequence[np.ndarray]) -> np.ndarray | None:
     return np.linalg.eigh(np.sum([np.outer(t, t) for t in turns], axis=0))[1][:, -1]
 
 
-def sure_points(views: Iterable[WorkingFrame], scene_from_left: Mapping[int, np.ndarray], rig: Rig, rng: np.random.Generator) -> np.ndarray:
+def sure_points(
+    views: Iterable[WorkingFrame], scene_from_left: Mapping[int, np.ndarray], rig: Rig, rng: np.random.Generator
+) -> np.ndarray:
     """(N, 3) metres in the scene: what the placed frames see with a sure disparity, texture or not: the edge of a shadow is enough."""
     found = [np.zeros((0, 3))]
     for view in views:
@@ -105,7 +111,10 @@ def _through(three: np.ndarray, camera: np.ndarray) -> tuple[np.ndarray, float] 
 
 def _holds(plane: tuple[np.ndarray, float], cameras: np.ndarray, of_object: np.ndarray, tolerance: float) -> bool:
     normal, offset = plane
-    return bool((cameras @ normal < offset - 2 * tolerance).all() and np.mean(of_object @ normal > offset + tolerance) < MAX_BEHIND)
+    return bool(
+        (cameras @ normal < offset - 2 * tolerance).all()
+        and np.mean(of_object @ normal > offset + tolerance) < MAX_BEHIND
+    )
 
 
 def _polished(plane: tuple[np.ndarray, float], points: np.ndarray, tolerance: float, camera: np.ndarray) -> Support:
@@ -135,7 +144,9 @@ class GroundGrid:
         return rig.K @ scene_from_left[:3, :3].T @ columns
 
 
-def ground_grid(support: Support, centre: np.ndarray, cameras: np.ndarray, rig: Rig, size: int, width: float) -> GroundGrid:
+def ground_grid(
+    support: Support, centre: np.ndarray, cameras: np.ndarray, rig: Rig, size: int, width: float
+) -> GroundGrid:
     """`size` pixels a side round the foot of `centre` (3,), `width` times as wide as the picture is there."""
     foot = centre + (support.offset - support.normal @ centre) * support.normal
     reach = float(np.median(np.linalg.norm(cameras - foot, axis=1)))

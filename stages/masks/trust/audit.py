@@ -50,7 +50,9 @@ class Look:
     def at(view: WorkingFrame, mask: np.ndarray) -> Look:
         """At no more than AUDIT_WIDTH."""
         small = shrink(view, min(1.0, AUDIT_WIDTH / view.shape[1]))
-        return Look(small, cv2.resize(mask.astype(np.uint8), small.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT) > 0)
+        return Look(
+            small, cv2.resize(mask.astype(np.uint8), small.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT) > 0
+        )
 
     @cached_property
     def gray(self) -> np.ndarray:
@@ -147,7 +149,10 @@ def _colours(look: Look, ring: np.ndarray) -> dict[str, float]:
 def _depth(view: WorkingFrame, mask: np.ndarray, ring: np.ndarray, distance: np.ndarray) -> dict[str, float]:
     """Whether the mask stands off what is round it, and whether something beside it does too."""
     sure = np.isfinite(view.disparity) & (view.sigma < SURE_PX)
-    out = {"depth_inside": float(sure[mask].mean()), "depth_outside": float(sure[ring].mean()) if ring.any() else float("nan")}
+    out = {
+        "depth_inside": float(sure[mask].mean()),
+        "depth_outside": float(sure[ring].mean()) if ring.any() else float("nan"),
+    }
     beyond = ring & sure & (distance < -SIDE_PX)
     beyond[1::2] = False
     v, u = np.nonzero(beyond)

@@ -38,13 +38,36 @@ MOST = 0.4
 """share of a capture's masks in doubt from which none of them is claimed: they go wrong together, also those that look better"""
 
 REASONS: dict[str, tuple[str, ...]] = {
-    "hardly anything changes across its outline, in colour or in depth": ("contrast", "weak_outline", "steps", "levels"),
-    "what is inside and what is round it have the same colours": ("colours_alike", "inside_colours", "outside_colours", "textured"),
-    "much of it lies on the surface behind or under it (a shadow, a piece of the table)": ("on_ground", "stands_off", "depth_spread"),
-    "something beside it stands out as it does: a part may be missing": ("stands_beside", "depth_inside", "depth_outside"),
+    "hardly anything changes across its outline, in colour or in depth": (
+        "contrast",
+        "weak_outline",
+        "steps",
+        "levels",
+    ),
+    "what is inside and what is round it have the same colours": (
+        "colours_alike",
+        "inside_colours",
+        "outside_colours",
+        "textured",
+    ),
+    "much of it lies on the surface behind or under it (a shadow, a piece of the table)": (
+        "on_ground",
+        "stands_off",
+        "depth_spread",
+    ),
+    "something beside it stands out as it does: a part may be missing": (
+        "stands_beside",
+        "depth_inside",
+        "depth_outside",
+    ),
     "it is not where the frame before puts it": ("carried", "growth"),
     "it has not the colours or the size of the object in the first frame": ("as_first", "size_to_first"),
-    "its shape is unusual (ragged, with holes, or cut by the picture's border)": ("size", "border", "compactness", "holes"),
+    "its shape is unusual (ragged, with holes, or cut by the picture's border)": (
+        "size",
+        "border",
+        "compactness",
+        "holes",
+    ),
 }
 """what is said of the figures that speak most against a mask"""
 
@@ -75,7 +98,9 @@ def learned() -> Doubt:
     """The networks that come with the project."""
     with np.load(WEIGHTS, allow_pickle=False) as held:
         layers = int(held["layers"])
-        networks = [[(held[f"w{n}_{k}"], held[f"b{n}_{k}"]) for k in range(layers)] for n in range(int(held["networks"]))]
+        networks = [
+            [(held[f"w{n}_{k}"], held[f"b{n}_{k}"]) for k in range(layers)] for n in range(int(held["networks"]))
+        ]
         return Doubt(held["mean"], held["scale"], networks)
 
 
@@ -87,7 +112,9 @@ class Opinion:
     probability: float
 
 
-def opinions(results: Iterable[FrameMask], first: Look | None, workers: int) -> Iterator[tuple[FrameMask, Opinion | None]]:
+def opinions(
+    results: Iterable[FrameMask], first: Look | None, workers: int
+) -> Iterator[tuple[FrameMask, Opinion | None]]:
     """The same frames in order with what is thought of their masks, None where there is none. `first`: the prompt's frame and mask."""
     doubt = learned()
 
@@ -108,7 +135,10 @@ def with_doubt(rows: list[dict[str, Any]], thought: Mapping[int, Opinion]) -> li
         return rows
     own = {frame: _logit(o.probability) for frame, o in thought.items()}
     usual = float(np.mean(list(own.values())))
-    return [_doubted(r, thought[r["frame"]].cues, _sigmoid((own[r["frame"]] + usual) / 2)) if r["frame"] in own else r for r in rows]
+    return [
+        _doubted(r, thought[r["frame"]].cues, _sigmoid((own[r["frame"]] + usual) / 2)) if r["frame"] in own else r
+        for r in rows
+    ]
 
 
 def unlike_the_rest(
@@ -133,12 +163,16 @@ def none_if_most(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     share = found.count("uncertain") / max(len(found), 1)
     if share < MOST:
         return rows
-    return [_uncertain(r, f"{share:.0%} of this capture's masks are in doubt, and this one is made like them") for r in rows]
+    return [
+        _uncertain(r, f"{share:.0%} of this capture's masks are in doubt, and this one is made like them") for r in rows
+    ]
 
 
 def _odd(row: dict[str, Any], expected: float, usual: float) -> dict[str, Any]:
     why = "a hand may be in it, or a part missing"
-    return _uncertain(row, f"the frame as a whole bears this mask out less ({expected:.0%}) than the better ones ({usual:.0%}): {why}")
+    return _uncertain(
+        row, f"the frame as a whole bears this mask out less ({expected:.0%}) than the better ones ({usual:.0%}): {why}"
+    )
 
 
 def _doubted(row: dict[str, Any], cues: dict[str, float], p: float) -> dict[str, Any]:

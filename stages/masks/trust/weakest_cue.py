@@ -29,7 +29,12 @@ class Verdict:
 
 
 def judge(
-    cut: FrameCut, usual_area: float, uncertain_below: float, lost_because: str = "", doubt: str = "", checked: bool = True
+    cut: FrameCut,
+    usual_area: float,
+    uncertain_below: float,
+    lost_because: str = "",
+    doubt: str = "",
+    checked: bool = True,
 ) -> Verdict:
     """The verdict on one frame.
 
@@ -53,7 +58,10 @@ def judge(
     if doubt := doubt or cut.doubt:
         trust, worst = min(trust, DOUBTED), doubt
     if not checked and trust >= uncertain_below:
-        trust, worst = min(trust, UNCHECKED), "only colour and optical flow speak for it, and they may run away together"
+        trust, worst = (
+            min(trust, UNCHECKED),
+            "only colour and optical flow speak for it, and they may run away together",
+        )
     cut_off = border_share(cut.mask) > BORDER_SHARE
     trust *= 0.85 if cut_off else 1.0
     status = "uncertain" if not checked or trust < uncertain_below else "ok"
@@ -77,6 +85,8 @@ def usual_areas(areas: Sequence[int], reach: int = 3) -> list[float]:
     """For each frame the median of the non-zero areas of up to `reach` frames on either side, itself excluded; NaN = none."""
     out = []
     for i in range(len(areas)):
-        near = [a for j, a in enumerate(areas[max(0, i - reach) : i + reach + 1], max(0, i - reach)) if j != i and a > 0]
+        near = [
+            a for j, a in enumerate(areas[max(0, i - reach) : i + reach + 1], max(0, i - reach)) if j != i and a > 0
+        ]
         out.append(float(np.median(near)) if near else float("nan"))
     return out

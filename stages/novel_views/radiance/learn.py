@@ -66,12 +66,16 @@ class RadianceField:
         """(N, 3) places in the cube -> (N,)."""
         return densities(self.field.sdf(x), x)
 
-    def learn(self, bank: PixelBank, plan: Plan, rng: np.random.Generator, progress: Callable[[int, int, float], None]) -> None:
+    def learn(
+        self, bank: PixelBank, plan: Plan, rng: np.random.Generator, progress: Callable[[int, int, float], None]
+    ) -> None:
         """All steps of the plan; `progress(step, steps, squared error of late)`."""
         rays, error = RAYS_FIRST, 1.0
         for step in range(plan.steps):
             done = step / plan.steps
-            self.field.active_levels = plan.first_levels + min(1.0, done / plan.levels_by) * (self.shape.levels - plan.first_levels)
+            self.field.active_levels = plan.first_levels + min(1.0, done / plan.levels_by) * (
+                self.shape.levels - plan.first_levels
+            )
             if step % (RENEW_FIRST if step < FIRST_STEPS else RENEW) == 0 and step:
                 self.space.renew(self.density, plan.samples, rng)
             wanted = plan.samples * min(1.0, plan.first_samples + (1 - plan.first_samples) * done / plan.samples_by)
@@ -79,11 +83,15 @@ class RadianceField:
             rays = int(min(max(rays * wanted / max(used, 1), 256), 2 * rays, MOST_RAYS))
             error += (squared - error) * (0.02 if step > 50 else 0.2)
             if step % 100 == 99 or step == plan.steps - 1:
-                self.log.append({"step": step + 1, "squared_error": round(error, 6), "rays": rays, "occupied": self.space.occupied})
+                self.log.append(
+                    {"step": step + 1, "squared_error": round(error, 6), "rays": rays, "occupied": self.space.occupied}
+                )
                 progress(step + 1, plan.steps, error)
         self.field.active_levels = float(self.shape.levels)
 
-    def _step(self, bank: PixelBank, count: int, plan: Plan, rng: np.random.Generator, done: float) -> tuple[int, float]:
+    def _step(
+        self, bank: PixelBank, count: int, plan: Plan, rng: np.random.Generator, done: float
+    ) -> tuple[int, float]:
         """(samples used, mean squared error)."""
         drawn = bank.draw(count, rng)
         background, jitter = rng.random((count, 3), np.float32), rng.random(count, np.float32)
@@ -101,8 +109,20 @@ class RadianceField:
         parts = runs(count)
 
         def back(job: int) -> None:
-            compose_backward(tape.sdf, found.at, ctape.rgb, found.start, found.count, *parts[job], self.space.step, background, colour,
-                             d_colour, d_output, d_rgb)
+            compose_backward(
+                tape.sdf,
+                found.at,
+                ctape.rgb,
+                found.start,
+                found.count,
+                *parts[job],
+                self.space.step,
+                background,
+                colour,
+                d_colour,
+                d_output,
+                d_rgb,
+            )
 
         field.team.run(back, len(parts))
         d_geo, _ = field.colour_backward(ctape, d_rgb)
@@ -116,13 +136,27 @@ class RadianceField:
         view = np.repeat(ray, found.count, 0)
         return tape, self.field.colour_forward(tape.geo, np.zeros_like(view), view)
 
-    def _compose(self, found: Samples, output: np.ndarray, rgb: np.ndarray, background: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _compose(
+        self, found: Samples, output: np.ndarray, rgb: np.ndarray, background: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
         n, parts = len(found.count), runs(len(found.count))
         colour, opacity, depth = np.empty((n, 3), np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
 
         def run(job: int) -> None:
-            compose(output, found.at, found.along, rgb, found.start, found.count, *parts[job], self.space.step, background, colour, opacity,
-                    depth)
+            compose(
+                output,
+                found.at,
+                found.along,
+                rgb,
+                found.start,
+                found.count,
+                *parts[job],
+                self.space.step,
+                background,
+                colour,
+                opacity,
+                depth,
+            )
 
         self.field.team.run(run, len(parts))
         return colour, opacity, depth
@@ -132,7 +166,10 @@ class RadianceField:
         v, u = np.divmod(np.arange(rig.width * rig.height), rig.width)
         unit = directions(rig, pose, np.stack([u, v], -1))
         eyes, rays = self.space.frame.rays(np.broadcast_to(pose[:3, 3], unit.shape), unit)
-        parts = [self._some(eyes[a : a + RENDERED], rays[a : a + RENDERED], background) for a in range(0, len(rays), RENDERED)]
+        parts = [
+            self._some(eyes[a : a + RENDERED], rays[a : a + RENDERED], background)
+            for a in range(0, len(rays), RENDERED)
+        ]
         colour, opacity, along = (np.concatenate(p) for p in zip(*parts, strict=True))
         depth = along * self.space.frame.size * (unit @ pose[:3, 2])
         shape = (rig.height, rig.width)

@@ -79,17 +79,23 @@ def march(eye, ray, jitter, step, near_t, is_contracted, density, gap, first, la
                 if x * x + y * y + z * z > FARTHEST * FARTHEST:
                     break
                 x, y, z = contracted(x, y, z)
-            i, j, k = min(max(int(x * cells), 0), n - 1), min(max(int(y * cells), 0), n - 1), min(max(int(z * cells), 0), n - 1)
+            i, j, k = (
+                min(max(int(x * cells), 0), n - 1),
+                min(max(int(y * cells), 0), n - 1),
+                min(max(int(z * cells), 0), n - 1),
+            )
             known = density[i, j, k]
             if known == ZERO:
                 free = np.float32(gap[i, j, k] - 1) * cell
                 if free > step and not is_contracted:
-                    t += np.float32(int(free / step)) * step        # whole steps: samples lie where they would without the jump
+                    t += (
+                        np.float32(int(free / step)) * step
+                    )  # whole steps: samples lie where they would without the jump
                 else:
                     t += step * scale
                 continue
             if used >= most:
-                used = here                                         # this ray does not fit any more: it gets none
+                used = here  # this ray does not fit any more: it gets none
                 break
             at[used, 0], at[used, 1], at[used, 2] = x, y, z
             along[used] = t

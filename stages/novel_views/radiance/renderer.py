@@ -58,8 +58,15 @@ class Radiance:
         return colour, opacity > OBJECT, depth
 
 
-def learned_object(seen: Seen, box: tuple[np.ndarray, np.ndarray], steps: int, samples: int, seed: int, threads: int,
-                   progress: Callable[[int, int, float], None]) -> Radiance:
+def learned_object(
+    seen: Seen,
+    box: tuple[np.ndarray, np.ndarray],
+    steps: int,
+    samples: int,
+    seed: int,
+    threads: int,
+    progress: Callable[[int, int, float], None],
+) -> Radiance:
     """Of an object in a `box` (low, high), by its masks."""
     low, high = (np.asarray(b, float) for b in box)
     size = float((high - low).max()) * (1 + 2 * PADDING)
@@ -68,14 +75,25 @@ def learned_object(seen: Seen, box: tuple[np.ndarray, np.ndarray], steps: int, s
     masks = [_known(seen.mask(k), seen.hidden(k)) for k in frames]
     opened = carved(frame, seen.rig, [seen.poses[k] for k in frames], masks, team)
     if not opened.any():
-        raise StageError("the outlines of the pictures have nothing in common inside the mesh's box", "see the masks in the report")
+        raise StageError(
+            "the outlines of the pictures have nothing in common inside the mesh's box", "see the masks in the report"
+        )
     away = float(np.median([np.linalg.norm(p[:3, 3] - (low + high) / 2) for p in seen.poses.values()]))
-    across = seen.rig.fx * size / max(away, 1e-9)                                     # px that the cube fills
-    return _learned(seen, frame, opened, across, (low + high) / 2, NEAR, (steps, samples, seed, threads), progress, team)
+    across = seen.rig.fx * size / max(away, 1e-9)  # px that the cube fills
+    return _learned(
+        seen, frame, opened, across, (low + high) / 2, NEAR, (steps, samples, seed, threads), progress, team
+    )
 
 
-def learned_scene(seen: Seen, centre: np.ndarray, steps: int, samples: int, seed: int, threads: int,
-                  progress: Callable[[int, int, float], None]) -> Radiance:
+def learned_scene(
+    seen: Seen,
+    centre: np.ndarray,
+    steps: int,
+    samples: int,
+    seed: int,
+    threads: int,
+    progress: Callable[[int, int, float], None],
+) -> Radiance:
     """Of all that the pictures show, without masks, near and far; cameras and `centre` lie in the middle of the space."""
     eyes = np.stack([p[:3, 3] for p in seen.poses.values()])
     radius = float(np.linalg.norm(eyes - centre, axis=1).max())
@@ -84,18 +102,26 @@ def learned_scene(seen: Seen, centre: np.ndarray, steps: int, samples: int, seed
     frame = Frame(np.asarray(centre, float), radius, True)
     away = float(np.median(np.linalg.norm(eyes - centre, axis=1)))
     across = 4 * seen.rig.fx * radius / max(away, 1e-9)
-    return _learned(seen, frame, None, across, centre, NEAR_RADIUS, (steps, samples, seed, threads), progress, ThreadTeam(threads))
+    return _learned(
+        seen, frame, None, across, centre, NEAR_RADIUS, (steps, samples, seed, threads), progress, ThreadTeam(threads)
+    )
 
 
-def learned_all(seen: Seen, steps: int, samples: int, seed: int, threads: int, progress: Callable[[int, int, float], None]) -> Radiance:
+def learned_all(
+    seen: Seen, steps: int, samples: int, seed: int, threads: int, progress: Callable[[int, int, float], None]
+) -> Radiance:
     """Without a mesh: of the object in the box that its outlines bound, or of the whole scene where the masks leave nothing out."""
     poses = np.stack(list(seen.poses.values()))
     if all(_known(seen.mask(k), seen.hidden(k)).all() for k in seen.poses):
         return learned_scene(seen, looked_at(poses), steps, samples, seed, threads, progress)
     try:
-        box = box_of_outlines(seen.rig, list(poses), [_known(seen.mask(k), seen.hidden(k)) for k in seen.poses], threads)
+        box = box_of_outlines(
+            seen.rig, list(poses), [_known(seen.mask(k), seen.hidden(k)) for k in seen.poses], threads
+        )
     except ValueError as e:
-        raise StageError(f"no object was found: {e}", "look at the masks; posed.masks=none learns the whole scene") from e
+        raise StageError(
+            f"no object was found: {e}", "look at the masks; posed.masks=none learns the whole scene"
+        ) from e
     return learned_object(seen, box, steps, samples, seed, threads, progress)
 
 
@@ -108,17 +134,30 @@ def looked_at(poses: np.ndarray) -> np.ndarray:
     return (poses[:, :3, 3] + apart * poses[:, :3, 2]).mean(0)
 
 
-def _learned(seen: Seen, frame: Frame, opened: np.ndarray | None, across: float, centre: np.ndarray, near: float,
-             how: tuple[int, int, int, int], progress: Callable[[int, int, float], None], team: ThreadTeam) -> Radiance:
+def _learned(
+    seen: Seen,
+    frame: Frame,
+    opened: np.ndarray | None,
+    across: float,
+    centre: np.ndarray,
+    near: float,
+    how: tuple[int, int, int, int],
+    progress: Callable[[int, int, float], None],
+    team: ThreadTeam,
+) -> Radiance:
     steps, samples, seed, threads = how
     if len(seen.poses) < LEAST_PICTURES:
-        raise StageError(f"{len(seen.poses)} pictures are left to learn from", "give more, or a larger novel_views.score_every")
+        raise StageError(
+            f"{len(seen.poses)} pictures are left to learn from", "give more, or a larger novel_views.score_every"
+        )
     space = Space(frame, opened, 1 / float(np.clip(0.75 * across, 128, 256)), near, team)
     bank = PixelBank(seen.rig, frame, len(seen.poses))
     for k, pose in seen.poses.items():
         bank.add(pose, seen.picture(k), None if opened is None else seen.mask(k), seen.hidden(k))
     bank.close()
-    shape = FieldShape(levels=LEVELS, log2_entries=LOG2_ENTRIES, finest_resolution=int(np.clip(1.5 * across, 256, 2048)))
+    shape = FieldShape(
+        levels=LEVELS, log2_entries=LOG2_ENTRIES, finest_resolution=int(np.clip(1.5 * across, 256, 2048))
+    )
     field = RadianceField(shape, space, seed, threads)
     field.learn(bank, Plan(steps, samples), np.random.default_rng(seed), progress)
     return Radiance(field, np.asarray(centre, float))
@@ -133,4 +172,8 @@ def _known(mask: np.ndarray | None, hidden: np.ndarray | None) -> np.ndarray:
 def scored(frames: Sequence[int], every: int, most: int) -> list[int]:
     """Every n-th frame, thinned evenly to `most`."""
     chosen = sorted(frames)[::every] if every else []
-    return [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int))] if chosen else []
+    return (
+        [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int))]
+        if chosen
+        else []
+    )

@@ -73,8 +73,12 @@ class Space:
         x = ((corner + rng.random((len(index), 3))) / CELLS).astype(np.float32)
         self._kept[index] = np.maximum(self._kept[index] * FADE, ask(x))
         self._asked[index] = True
-        least = min(self._least, np.float32(self._kept[self._asked].mean(dtype=np.float64)))        # at first nothing is dense yet
-        self.density.reshape(-1)[self._cells] = np.where(self._asked, np.where(self._kept >= least, self._kept, 0), UNKNOWN)
+        least = min(
+            self._least, np.float32(self._kept[self._asked].mean(dtype=np.float64))
+        )  # at first nothing is dense yet
+        self.density.reshape(-1)[self._cells] = np.where(
+            self._asked, np.where(self._kept >= least, self._kept, 0), UNKNOWN
+        )
         self._renewals += 1
         if self._renewals % GAPS == 0:
             chessboard_gap(self.density, self.gap, MOST_GAP)
@@ -87,12 +91,28 @@ class Space:
         counts: list[np.ndarray] = [np.empty(0, np.int32)] * len(parts)
 
         def run(job: int) -> None:
-            counts[job] = march(eye, ray, jitter, self.step, self.near, self.frame.contracted, self.density, self.gap, *parts[job], each,
-                                at[job], along[job])
+            counts[job] = march(
+                eye,
+                ray,
+                jitter,
+                self.step,
+                self.near,
+                self.frame.contracted,
+                self.density,
+                self.gap,
+                *parts[job],
+                each,
+                at[job],
+                along[job],
+            )
 
         self._team.run(run, len(parts))
         count = np.concatenate(counts)
         used = [int(c.sum()) for c in counts]
         start = np.cumsum(count) - count
-        return Samples(np.concatenate([a[:u] for a, u in zip(at, used, strict=True)]),
-                       np.concatenate([a[:u] for a, u in zip(along, used, strict=True)]), start.astype(np.int64), count)
+        return Samples(
+            np.concatenate([a[:u] for a, u in zip(at, used, strict=True)]),
+            np.concatenate([a[:u] for a, u in zip(along, used, strict=True)]),
+            start.astype(np.int64),
+            count,
+        )

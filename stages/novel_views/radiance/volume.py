@@ -71,7 +71,9 @@ def compose_backward(output, at, rgb, start, count, first, last, step, backgroun
             green += w * rgb[i, 1]
             blue += w * rgb[i, 2]
             d_rgb[i, 0], d_rgb[i, 1], d_rgb[i, 2] = w * d_colour[r, 0], w * d_colour[r, 1], w * d_colour[r, 2]
-            gain = (d_colour[r, 0] * (clear * rgb[i, 0] - (colour[r, 0] - red))
-                    + d_colour[r, 1] * (clear * rgb[i, 1] - (colour[r, 1] - green))
-                    + d_colour[r, 2] * (clear * rgb[i, 2] - (colour[r, 2] - blue)))
+            gain = (
+                d_colour[r, 0] * (clear * rgb[i, 0] - (colour[r, 0] - red))
+                + d_colour[r, 1] * (clear * rgb[i, 1] - (colour[r, 1] - green))
+                + d_colour[r, 2] * (clear * rgb[i, 2] - (colour[r, 2] - blue))
+            )
             d_output[i] = gain * step * density

@@ -26,21 +26,45 @@ log = logging.getLogger(__name__)
 MOST_PARTS = 64
 
 
-def device_steps(backend: str, field: Field, cube: Cube, pixels: Pixels | None, cameras: int, footprint: float, schedule: Schedule,
-                 config: SurfaceConfig, threads: int) -> DeviceSteps:
+def device_steps(
+    backend: str,
+    field: Field,
+    cube: Cube,
+    pixels: Pixels | None,
+    cameras: int,
+    footprint: float,
+    schedule: Schedule,
+    config: SurfaceConfig,
+    threads: int,
+) -> DeviceSteps:
     """The step of `torch`, `triton` or `tcnn`."""
     device = torch_device(_device_of(backend))
     parts = divided(field.shape, schedule, backend, free_gb(device.type), config.memory)
     made = make_parts(backend, field, device, mixed=config.precision == "mixed")
     on_device = DeviceField(field.shape, field.radius, made, device)
     capture = config.capture_step and captures_graphs(device) and backend != "tcnn"
-    return DeviceSteps(on_device, cube, pixels, cameras, footprint, schedule, threads, parts, fused=backend == "triton", capture=capture)
+    return DeviceSteps(
+        on_device,
+        cube,
+        pixels,
+        cameras,
+        footprint,
+        schedule,
+        threads,
+        parts,
+        fused=backend == "triton",
+        capture=capture,
+    )
 
 
-def device_learning_steps(backend: str, field: Field, weights: Weights, config: SurfaceConfig, threads: int) -> DeviceLearningSteps:
+def device_learning_steps(
+    backend: str, field: Field, weights: Weights, config: SurfaceConfig, threads: int
+) -> DeviceLearningSteps:
     """The step of `torch`, `triton` or `tcnn` for a field that learns from pictures."""
     device = torch_device(_device_of(backend))
-    on_device = DeviceField(field.shape, field.radius, make_parts(backend, field, device, mixed=config.precision == "mixed"), device)
+    on_device = DeviceField(
+        field.shape, field.radius, make_parts(backend, field, device, mixed=config.precision == "mixed"), device
+    )
     return DeviceLearningSteps(on_device, weights, threads, fused=backend == "triton")
 
 
@@ -54,8 +78,10 @@ def _device_of(backend: str) -> str:
 def make_parts(backend: str, field: Field, device: torch.device, mixed: bool = False) -> Parts:
     """Encoding and perceptrons of a backend with the field's parameters. Raises StageError where `mixed` gains nothing."""
     if mixed and not computes_well_in_half(device):
-        raise StageError(f"surface.precision=mixed needs a GPU that computes faster in float16; the device is {device.type}",
-                         "leave surface.precision at auto")
+        raise StageError(
+            f"surface.precision=mixed needs a GPU that computes faster in float16; the device is {device.type}",
+            "leave surface.precision at auto",
+        )
     if backend == "tcnn":
         return importlib.import_module("stages.surface.device.tcnn_parts").TcnnParts(field, device)
     if backend == "triton":
@@ -70,7 +96,7 @@ def bytes_a_point(shape: FieldShape, backend: str) -> int:
     """
     rows = 3 * shape.sdf_mlp.widths[0] + 4 * sum(shape.sdf_mlp.widths[1:]) + 3 * shape.colour_mlp.widths[0]
     rows += 4 * sum(shape.colour_mlp.widths[1:]) + 40
-    corners = 8 * shape.levels * (8 * 4 + 4 * 16) if backend == "torch" else 0          # indices and weights of every corner
+    corners = 8 * shape.levels * (8 * 4 + 4 * 16) if backend == "torch" else 0  # indices and weights of every corner
     return (4 * rows + corners) * 4 // 3
 
 

@@ -44,5 +44,5 @@ class StepGraphs:
         with torch.cuda.graph(graph):
             losses = self._compute(kinds)
         self._graphs[kinds] = graph, losses
-        graph.replay()                                  # capturing records the step without making it
+        graph.replay()  # capturing records the step without making it
         return losses

@@ -51,11 +51,14 @@ class Parts(Protocol):
 class TorchParts:
     """The numba field's own layout; `encoder` device_grid.encode or triton_grid.encode."""
 
-    def __init__(self, field: Field, device: torch.device, encoder: Encoder = device_grid.encode, mixed: bool = False) -> None:
+    def __init__(
+        self, field: Field, device: torch.device, encoder: Encoder = device_grid.encode, mixed: bool = False
+    ) -> None:
         self._encoder, self._mixed, self._shape = encoder, mixed, field.shape
         self._layout = DeviceLayout.of(field.layout, device)
         self.grid, *networks = (
-            torch.nn.Parameter(torch.tensor(a, device=device)) for a in (field.grid, field.sdf_weights, field.colour_weights)
+            torch.nn.Parameter(torch.tensor(a, device=device))
+            for a in (field.grid, field.sdf_weights, field.colour_weights)
         )
         self.networks = networks
 
@@ -109,6 +112,8 @@ class DeviceField:
         arrays = self.parts.arrays()
         grid = aligned_zeros((self.shape.grid().entries, FEATURES))
         grid[:] = arrays["grid"]
-        field = Field(self.shape, self.radius, grid, arrays["sdf_weights"].copy(), arrays["colour_weights"].copy(), threads)
+        field = Field(
+            self.shape, self.radius, grid, arrays["sdf_weights"].copy(), arrays["colour_weights"].copy(), threads
+        )
         field.active_levels = float(self.active.sum())
         return field

@@ -27,7 +27,9 @@ class DeviceLayout:
         """The layout's tensors on a device."""
         place = np.stack([layout.offset, layout.size, layout.resolution, layout.hashed.astype(np.int64)], 1)
         return DeviceLayout(
-            layout, torch.tensor(layout.scale, device=device), torch.tensor(place.astype(np.int32), device=device).contiguous()
+            layout,
+            torch.tensor(layout.scale, device=device),
+            torch.tensor(place.astype(np.int32), device=device).contiguous(),
         )
 
     @property
@@ -38,13 +40,13 @@ class DeviceLayout:
 
 def encode(x: torch.Tensor, table: torch.Tensor, active: torch.Tensor, grid: DeviceLayout) -> torch.Tensor:
     """(N, 3) points in the unit cube, `table (entries, 2)`, weights `active (L,)` of the levels -> (2 L, N) trilinear features."""
-    at = x[:, None] * grid.scale[:, None] + 0.5                                  # N, L, 3
+    at = x[:, None] * grid.scale[:, None] + 0.5  # N, L, 3
     cell = at.detach().floor()
     fraction = at - cell
     corner = torch.arange(8, device=x.device)
-    side = torch.stack([corner & 1, corner >> 1 & 1, corner >> 2], 1)            # 8, 3
+    side = torch.stack([corner & 1, corner >> 1 & 1, corner >> 2], 1)  # 8, 3
     part = torch.where(side.bool(), fraction[:, :, None], 1 - fraction[:, :, None])
-    weight = part[..., 0] * part[..., 1] * part[..., 2] * active[:, None]        # N, L, 8
+    weight = part[..., 0] * part[..., 1] * part[..., 2] * active[:, None]  # N, L, 8
     index = _entries(cell.long()[:, :, None] + side, grid)
     found = table[index.flatten()].reshape(*index.shape, FEATURES)
     return (found * weight[..., None]).sum(2).flatten(1).T

@@ -54,7 +54,10 @@ class DeviceLearningSteps:
         o = _clamped(opacity, inside)
         entropy = -torch.where(inside > 0, o, 1 - o).log()
         (_huber(error, KNEE).sum() / n + self._weights.opacity * entropy.mean()).backward()
-        self._losses |= {"colour": error.detach().abs().sum() / (3 * inside.sum().clamp(min=1)), "opacity": entropy.detach().mean()}
+        self._losses |= {
+            "colour": error.detach().abs().sum() / (3 * inside.sum().clamp(min=1)),
+            "opacity": entropy.detach().mean(),
+        }
 
     def regular(self, near: np.ndarray, reach: float, free: np.ndarray, bound: np.ndarray) -> None:
         """See LearningSteps."""
@@ -105,7 +108,10 @@ class DeviceLearningSteps:
 
     def gradients(self) -> dict[str, np.ndarray]:
         """Of the losses so far, in the parameters' own layout, without moving them: for tests."""
-        names, parameters = ("grid", "sdf_weights", "colour_weights"), (self._field.parts.grid, *self._field.parts.networks)
+        names, parameters = (
+            ("grid", "sdf_weights", "colour_weights"),
+            (self._field.parts.grid, *self._field.parts.networks),
+        )
         return {n: p.grad.cpu().numpy() for n, p in zip(names, parameters, strict=True) if p.grad is not None}
 
     def result(self) -> Field:

@@ -29,8 +29,19 @@ GAIN_RATE = 0.02
 class DeviceSteps:
     """See train.Steps. `fused`: the optimiser's Triton kernel; `capture`: CUDA graphs."""
 
-    def __init__(self, field: DeviceField, cube: Cube, pixels: Pixels | None, cameras: int, footprint: float, schedule: Schedule,
-                 threads: int, parts: int = 1, fused: bool = False, capture: bool = False) -> None:
+    def __init__(
+        self,
+        field: DeviceField,
+        cube: Cube,
+        pixels: Pixels | None,
+        cameras: int,
+        footprint: float,
+        schedule: Schedule,
+        threads: int,
+        parts: int = 1,
+        fused: bool = False,
+        capture: bool = False,
+    ) -> None:
         self._field, self._schedule, self._parts, self._threads = field, schedule, parts, threads
         self._unit = footprint / cube.size
         device = field.device
@@ -60,7 +71,9 @@ class DeviceSteps:
 
     def rendered_colour(self, pick: np.ndarray, along: np.ndarray, ramp: float) -> None:
         """See train.Steps."""
-        self._stage("rendered_colour", pick=pick, along=(along / self._cube.size).astype(np.float32), ramp=np.float32(ramp))
+        self._stage(
+            "rendered_colour", pick=pick, along=(along / self._cube.size).astype(np.float32), ramp=np.float32(ramp)
+        )
 
     def again(self, kind: str) -> None:
         """What was staged last for a part of the step ("geometry", ..), once more: for timing."""
@@ -90,7 +103,7 @@ class DeviceSteps:
             if held is None or held.shape != value.shape:
                 self._inputs[name] = torch.tensor(value, device=self._field.device)
                 if self._graphs:
-                    self._graphs.forget()                               # they read the old buffer
+                    self._graphs.forget()  # they read the old buffer
             else:
                 held.copy_(torch.as_tensor(value))
 
@@ -103,7 +116,11 @@ class DeviceSteps:
         losses: dict[str, torch.Tensor] = {}
         for parameter in (self._field.parts.grid, *self._field.parts.networks):
             parameter.grad = None
-        made = {"geometry": self._geometry, "surface_colour": self._surface_colour, "rendered_colour": self._rendered_colour}
+        made = {
+            "geometry": self._geometry,
+            "surface_colour": self._surface_colour,
+            "rendered_colour": self._rendered_colour,
+        }
         for kind in kinds:
             losses |= made[kind]()
         return losses

@@ -38,18 +38,32 @@ def growth(shape: FieldShape) -> float:
 
 def encoding_config(shape: FieldShape) -> dict[str, object]:
     """For tinycudann.Encoding."""
-    return {"otype": "HashGrid", "n_levels": shape.levels, "n_features_per_level": shape.features, "log2_hashmap_size": shape.log2_entries,
-            "base_resolution": shape.base_resolution, "per_level_scale": growth(shape), "interpolation": "Linear"}
+    return {
+        "otype": "HashGrid",
+        "n_levels": shape.levels,
+        "n_features_per_level": shape.features,
+        "log2_hashmap_size": shape.log2_entries,
+        "base_resolution": shape.base_resolution,
+        "per_level_scale": growth(shape),
+        "interpolation": "Linear",
+    }
 
 
 def network_config(mlp: MlpShape) -> dict[str, object]:
     """For tinycudann.Network. Raises StageError for widths that the fused kernels do not have."""
     _, *hidden, _ = mlp.widths
     if len(set(hidden)) > 1 or hidden[0] not in WIDTHS:
-        raise StageError(f"tiny-cuda-nn's fused perceptron has no hidden layers of width {hidden}",
-                         f"one width of {', '.join(map(str, WIDTHS))}; or surface.backend=triton")
-    return {"otype": "FullyFusedMLP", "activation": "Squareplus", "output_activation": "None",
-            "n_neurons": hidden[0], "n_hidden_layers": len(hidden)}
+        raise StageError(
+            f"tiny-cuda-nn's fused perceptron has no hidden layers of width {hidden}",
+            f"one width of {', '.join(map(str, WIDTHS))}; or surface.backend=triton",
+        )
+    return {
+        "otype": "FullyFusedMLP",
+        "activation": "Squareplus",
+        "output_activation": "None",
+        "n_neurons": hidden[0],
+        "n_hidden_layers": len(hidden),
+    }
 
 
 def float32_layout(shape: FieldShape) -> GridLayout:
@@ -66,10 +80,14 @@ def check_layout(shape: FieldShape) -> None:
     The device's exp2 may be off by two units in the last place, so the levels must be the same a little above and below.
     """
     ours, scale = shape.grid(), float32_layout(shape).scale
-    slack = 4 * np.spacing(scale) * (np.arange(shape.levels) > 0)           # exp2(0) = 1 on every device
+    slack = 4 * np.spacing(scale) * (np.arange(shape.levels) > 0)  # exp2(0) = 1 on every device
     wrong = np.zeros(shape.levels, bool)
     for theirs in (GridLayout.from_scales(s, shape.log2_entries) for s in (scale - slack, scale, scale + slack)):
-        wrong |= (theirs.size != ours.size) | (theirs.hashed != ours.hashed) | (~ours.hashed & (theirs.resolution != ours.resolution))
+        wrong |= (
+            (theirs.size != ours.size)
+            | (theirs.hashed != ours.hashed)
+            | (~ours.hashed & (theirs.resolution != ours.resolution))
+        )
     if wrong.any():
         level = int(np.flatnonzero(wrong)[0])
         raise StageError(

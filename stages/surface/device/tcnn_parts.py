@@ -27,7 +27,9 @@ class TcnnParts:
         try:
             tcnn = importlib.import_module("tinycudann")
         except (ImportError, OSError) as e:
-            raise StageError(f"tiny-cuda-nn does not import: {e}", "WITH_TINY_CUDA_NN=1 bash deploy/build_cuda_kits.sh") from e
+            raise StageError(
+                f"tiny-cuda-nn does not import: {e}", "WITH_TINY_CUDA_NN=1 bash deploy/build_cuda_kits.sh"
+            ) from e
         self._shape = shape
         self._encoding = tcnn.Encoding(3, tcnn_layout.encoding_config(shape))
         self._sdf = tcnn.Network(shape.sdf_mlp.widths[0], 1 + shape.geo_features, configs[0])
@@ -53,8 +55,11 @@ class TcnnParts:
     def arrays(self) -> dict[str, np.ndarray]:
         """See device.field.Parts."""
         grid, sdf, colour = (p.detach().float().cpu().numpy() for p in (self.grid, *self.networks))
-        return {"grid": grid.reshape(-1, FEATURES), "sdf_weights": tcnn_layout.from_padded(self._shape.sdf_mlp, sdf),
-                "colour_weights": tcnn_layout.from_padded(self._shape.colour_mlp, colour)}
+        return {
+            "grid": grid.reshape(-1, FEATURES),
+            "sdf_weights": tcnn_layout.from_padded(self._shape.sdf_mlp, sdf),
+            "colour_weights": tcnn_layout.from_padded(self._shape.colour_mlp, colour),
+        }
 
 
 def _with_ones(network: torch.nn.Module, rows: torch.Tensor, inputs: int) -> torch.Tensor:
@@ -66,7 +71,9 @@ def _with_ones(network: torch.nn.Module, rows: torch.Tensor, inputs: int) -> tor
 def _fill(module: torch.nn.Module, values: np.ndarray, device: torch.device) -> None:
     """Raises StageError if the module has another number of parameters: a version of tiny-cuda-nn with another layout."""
     if module.params.numel() != values.size:
-        raise StageError(f"tiny-cuda-nn has {module.params.numel()} parameters where this program has {values.size}: its layout is another",
-                         "build the commit of deploy/Dockerfile.cuda, or use surface.backend=triton")
+        raise StageError(
+            f"tiny-cuda-nn has {module.params.numel()} parameters where this program has {values.size}: its layout is another",
+            "build the commit of deploy/Dockerfile.cuda, or use surface.backend=triton",
+        )
     with torch.no_grad():
         module.params.copy_(torch.as_tensor(values, device=device))

@@ -16,7 +16,22 @@ _LAST = tl.constexpr(CORRECTIONS - 1)
 
 
 @triton.jit
-def _step(values, grad, first, second, steps, corrections, rate, beta1, beta2, keep1, keep2, epsilon, rows, BLOCK: tl.constexpr):
+def _step(
+    values,
+    grad,
+    first,
+    second,
+    steps,
+    corrections,
+    rate,
+    beta1,
+    beta2,
+    keep1,
+    keep2,
+    epsilon,
+    rows,
+    BLOCK: tl.constexpr,
+):
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     there = row < rows
     g0, g1 = tl.load(grad + 2 * row, mask=there, other=0.0), tl.load(grad + 2 * row + 1, mask=there, other=0.0)
@@ -35,10 +50,31 @@ def _step(values, grad, first, second, steps, corrections, rate, beta1, beta2, k
         tl.store(values + at, value - rated * m / (tl.sqrt(v) + epsilon), mask=moved)
 
 
-def step_rows(values: torch.Tensor, grad: torch.Tensor, first: torch.Tensor, second: torch.Tensor, steps: torch.Tensor,
-              corrections: torch.Tensor, rate: torch.Tensor, shape: AdamShape) -> None:
+def step_rows(
+    values: torch.Tensor,
+    grad: torch.Tensor,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    steps: torch.Tensor,
+    corrections: torch.Tensor,
+    rate: torch.Tensor,
+    shape: AdamShape,
+) -> None:
     """One step in place: contiguous (R, 2) float32 tensors, `steps (R,)` int32, `rate` a float32 scalar tensor."""
     beta1, beta2, epsilon = shape.beta1, shape.beta2, shape.epsilon
     _step[(triton.cdiv(len(values), BLOCK),)](
-        values, grad, first, second, steps, corrections, rate, beta1, beta2, 1 - beta1, 1 - beta2, epsilon, len(values), BLOCK=BLOCK
+        values,
+        grad,
+        first,
+        second,
+        steps,
+        corrections,
+        rate,
+        beta1,
+        beta2,
+        1 - beta1,
+        1 - beta2,
+        epsilon,
+        len(values),
+        BLOCK=BLOCK,
     )

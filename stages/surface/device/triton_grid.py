@@ -73,8 +73,11 @@ def _place(places, scales, level):
 @triton.jit
 def _direction(u, k, n):
     mask = k < n
-    return (tl.load(u + k * 3, mask=mask, other=0.0), tl.load(u + k * 3 + 1, mask=mask, other=0.0),
-            tl.load(u + k * 3 + 2, mask=mask, other=0.0))
+    return (
+        tl.load(u + k * 3, mask=mask, other=0.0),
+        tl.load(u + k * 3 + 1, mask=mask, other=0.0),
+        tl.load(u + k * 3 + 2, mask=mask, other=0.0),
+    )
 
 
 @triton.jit
@@ -92,7 +95,9 @@ def _gather(x, u, table, active, places, scales, out, n, TANGENT: tl.constexpr, 
         wx, gx = _side(fx, scale, c & 1)
         wy, gy = _side(fy, scale, c >> 1 & 1)
         wz, gz = _side(fz, scale, c >> 2)
-        v0, v1 = _pair(table + first, _entry(cx + (c & 1), cy + (c >> 1 & 1), cz + (c >> 2), size, resolution, hashed), mask)
+        v0, v1 = _pair(
+            table + first, _entry(cx + (c & 1), cy + (c >> 1 & 1), cz + (c >> 2), size, resolution, hashed), mask
+        )
         if TANGENT:
             weight = ux * gx * wy * wz + uy * wx * gy * wz + uz * wx * wy * gz
         else:
@@ -138,7 +143,11 @@ def _pull(x, u, d_enc, table, active, places, scales, d_x, n, levels, TANGENT: t
     mask = k < n
     if TANGENT:
         ux, uy, uz = _direction(u, k, n)
-    dx, dy, dz = tl.full((BLOCK,), 0.0, tl.float32), tl.full((BLOCK,), 0.0, tl.float32), tl.full((BLOCK,), 0.0, tl.float32)
+    dx, dy, dz = (
+        tl.full((BLOCK,), 0.0, tl.float32),
+        tl.full((BLOCK,), 0.0, tl.float32),
+        tl.full((BLOCK,), 0.0, tl.float32),
+    )
     for level in range(levels):
         first, size, resolution, hashed, scale = _place(places, scales, level)
         cx, fx = _cell(x, k, n, 0, scale, resolution)
@@ -151,7 +160,9 @@ def _pull(x, u, d_enc, table, active, places, scales, d_x, n, levels, TANGENT: t
             wx, gx = _side(fx, scale, c & 1)
             wy, gy = _side(fy, scale, c >> 1 & 1)
             wz, gz = _side(fz, scale, c >> 2)
-            v0, v1 = _pair(table + first, _entry(cx + (c & 1), cy + (c >> 1 & 1), cz + (c >> 2), size, resolution, hashed), mask)
+            v0, v1 = _pair(
+                table + first, _entry(cx + (c & 1), cy + (c >> 1 & 1), cz + (c >> 2), size, resolution, hashed), mask
+            )
             value = v0 * d0 + v1 * d1
             if TANGENT:
                 dx += value * gx * (uy * gy * wz + uz * wy * gz)
@@ -166,36 +177,77 @@ def _pull(x, u, d_enc, table, active, places, scales, d_x, n, levels, TANGENT: t
     tl.store(d_x + k * 3 + 2, dz, mask=mask)
 
 
-def gather(x: torch.Tensor, table: torch.Tensor, active: torch.Tensor, grid: DeviceLayout, u: torch.Tensor | None = None) -> torch.Tensor:
+def gather(
+    x: torch.Tensor, table: torch.Tensor, active: torch.Tensor, grid: DeviceLayout, u: torch.Tensor | None = None
+) -> torch.Tensor:
     """(2 L, N) features of (N, 3) points, or with `u` (N, 3) their derivative along u. float32, contiguous."""
     out = torch.empty((2 * grid.levels, len(x)), dtype=torch.float32, device=x.device)
     if len(x):
         _gather[(triton.cdiv(len(x), BLOCK), grid.levels)](
-            x, x if u is None else u, table.view(torch.int64), active, grid.place, grid.scale, out, len(x),
-            TANGENT=u is not None, BLOCK=BLOCK,
+            x,
+            x if u is None else u,
+            table.view(torch.int64),
+            active,
+            grid.place,
+            grid.scale,
+            out,
+            len(x),
+            TANGENT=u is not None,
+            BLOCK=BLOCK,
         )
     return out
 
 
-def scatter(x: torch.Tensor, d_enc: torch.Tensor, table: torch.Tensor, active: torch.Tensor, grid: DeviceLayout,
-            u: torch.Tensor | None = None) -> torch.Tensor:
+def scatter(
+    x: torch.Tensor,
+    d_enc: torch.Tensor,
+    table: torch.Tensor,
+    active: torch.Tensor,
+    grid: DeviceLayout,
+    u: torch.Tensor | None = None,
+) -> torch.Tensor:
     """The adjoint of `gather` in the table: (entries, 2)."""
     d_table = torch.zeros_like(table)
     if len(x):
         _scatter[(triton.cdiv(len(x), BLOCK), grid.levels)](
-            x, x if u is None else u, d_enc, active, grid.place, grid.scale, d_table, len(x), TANGENT=u is not None, BLOCK=BLOCK
+            x,
+            x if u is None else u,
+            d_enc,
+            active,
+            grid.place,
+            grid.scale,
+            d_table,
+            len(x),
+            TANGENT=u is not None,
+            BLOCK=BLOCK,
         )
     return d_table
 
 
-def pull(x: torch.Tensor, d_enc: torch.Tensor, table: torch.Tensor, active: torch.Tensor, grid: DeviceLayout,
-         u: torch.Tensor | None = None) -> torch.Tensor:
+def pull(
+    x: torch.Tensor,
+    d_enc: torch.Tensor,
+    table: torch.Tensor,
+    active: torch.Tensor,
+    grid: DeviceLayout,
+    u: torch.Tensor | None = None,
+) -> torch.Tensor:
     """(N, 3): gradient of <d_enc, gather(x)> in x, or with `u` of <d_enc, gather(x, u)> in x."""
     d_x = torch.empty_like(x)
     if len(x):
         _pull[(triton.cdiv(len(x), BLOCK),)](
-            x, x if u is None else u, d_enc, table.view(torch.int64), active, grid.place, grid.scale, d_x, len(x), grid.levels,
-            TANGENT=u is not None, BLOCK=BLOCK,
+            x,
+            x if u is None else u,
+            d_enc,
+            table.view(torch.int64),
+            active,
+            grid.place,
+            grid.scale,
+            d_x,
+            len(x),
+            grid.levels,
+            TANGENT=u is not None,
+            BLOCK=BLOCK,
         )
     return d_x
 
@@ -236,8 +288,11 @@ class _EncodeBackward(torch.autograd.Function):
         parts: list[list[torch.Tensor]] = [[], [], []]
         if u is not None:
             u = u.contiguous()
-            made = (lambda: gather(x, table, active, grid, u), lambda: pull(x, d_enc, table, active, grid, u),
-                    lambda: scatter(x, d_enc, table, active, grid, u))
+            made = (
+                lambda: gather(x, table, active, grid, u),
+                lambda: pull(x, d_enc, table, active, grid, u),
+                lambda: scatter(x, d_enc, table, active, grid, u),
+            )
             for k, make in enumerate(made):
                 parts[k] += [make()] if wanted[k] else []
         if v is not None:

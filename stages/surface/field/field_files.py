@@ -26,7 +26,7 @@ def save_field(field: Field, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     parts = {"grid": field.grid, "sdf_weights": field.sdf_weights, "colour_weights": field.colour_weights}
-    (folder / "field.safetensors").write_bytes(save(parts))      # its own save_file hides that a disk is full
+    (folder / "field.safetensors").write_bytes(save(parts))  # its own save_file hides that a disk is full
     shape, layout = field.shape, field.layout
     about = {
         "schema_version": SCHEMA_VERSION,
@@ -54,13 +54,17 @@ def load_field(folder: Path, threads: int = 2) -> Field:
         raise StageError(f"cannot read the field in {folder}: {e}", "run the surface stage again") from e
     if about.get("schema_version") != SCHEMA_VERSION:
         found = about.get("schema_version")
-        raise StageError(f"{folder}: field schema {found}, this program reads {SCHEMA_VERSION}", "run the surface stage again")
+        raise StageError(
+            f"{folder}: field schema {found}, this program reads {SCHEMA_VERSION}", "run the surface stage again"
+        )
     shape = FieldShape(**about["shape"])
     expected = {"grid": (shape.grid().entries, FEATURES)}
     expected |= {"sdf_weights": (shape.sdf_mlp.count,), "colour_weights": (shape.colour_mlp.count,)}
     for name, size in expected.items():
         if name not in parts or parts[name].shape != size:
-            raise StageError(f"{folder}: {name} is not of shape {size}", "the field is damaged; run the surface stage again")
+            raise StageError(
+                f"{folder}: {name} is not of shape {size}", "the field is damaged; run the surface stage again"
+            )
     grid = aligned_zeros(expected["grid"])
     grid[:] = parts["grid"]
     field = Field(shape, about["sphere_radius"], grid, parts["sdf_weights"], parts["colour_weights"], threads)

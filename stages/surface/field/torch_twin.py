@@ -27,12 +27,16 @@ class TorchTwin(torch.nn.Module):
 
         self.grid = parameter(field.grid)
         self.sdf_layers = torch.nn.ParameterList(parameter(a) for a in field.shape.sdf_mlp.layers(field.sdf_weights))
-        self.colour_layers = torch.nn.ParameterList(parameter(a) for a in field.shape.colour_mlp.layers(field.colour_weights))
+        self.colour_layers = torch.nn.ParameterList(
+            parameter(a) for a in field.shape.colour_mlp.layers(field.colour_weights)
+        )
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(N,) signed distance, (G, N) geometry features."""
         inside = x.clamp(0, 1)
-        out = perceptron(self.sdf_layers, torch.cat([encode(self.grid, self.layout, inside, self.active), 2 * inside - 1], 1))
+        out = perceptron(
+            self.sdf_layers, torch.cat([encode(self.grid, self.layout, inside, self.active), 2 * inside - 1], 1)
+        )
         return out[:, 0] + (x - 0.5).norm(dim=1) - self.radius, out[:, 1:].T
 
     def gradient(self, x: torch.Tensor, create_graph: bool = False) -> torch.Tensor:

@@ -36,7 +36,9 @@ def render(sdf: np.ndarray, rgb: np.ndarray, steepness: float) -> Rendered:
     return Rendered(colour, weight, s, alpha, clear, total)
 
 
-def render_backward(made: Rendered, rgb: np.ndarray, steepness: float, d_colour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def render_backward(
+    made: Rendered, rgb: np.ndarray, steepness: float, d_colour: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(d_sdf (R, S), d_rgb (R, S - 1, 3)) from d_colour (R, 3)."""
     share = made.weight / made.total
     d_rgb = share[..., None] * d_colour[:, None]

@@ -86,7 +86,9 @@ class Depth:
         inside = ((free > 0) & (free < 1)).all(1)
         steps.measured(read.points, read.sigma.astype(np.float32), self._unit, free[inside])
 
-    def refine(self, steps: LearningSteps, plan: LearningPlan, step: int, reach: float, rng: np.random.Generator) -> None:
+    def refine(
+        self, steps: LearningSteps, plan: LearningPlan, step: int, reach: float, rng: np.random.Generator
+    ) -> None:
         """Move the cameras when it is time to."""
         if self._refinement is None or step % plan.refine_every or step < plan.refine_from * plan.steps:
             return
@@ -96,11 +98,24 @@ class Depth:
 class Learning:
     """One training: the loop and its draws."""
 
-    def __init__(self, views: Sequence[View], placed: Placed, bound: np.ndarray, cube: Cube, footprint: float, shape: FieldShape,
-                 plan: LearningPlan, seed: int, threads: int, depth: Depth | None = None) -> None:
+    def __init__(
+        self,
+        views: Sequence[View],
+        placed: Placed,
+        bound: np.ndarray,
+        cube: Cube,
+        footprint: float,
+        shape: FieldShape,
+        plan: LearningPlan,
+        seed: int,
+        threads: int,
+        depth: Depth | None = None,
+    ) -> None:
         self._plan, self._shape, self._unit, self._depth = plan, shape, footprint / cube.size, depth
         self._space, self._source = Space(bound, MARGIN), RaySource(views, placed)
-        self._scale = GridLayout.of(shape.levels, shape.log2_entries, shape.base_resolution, shape.finest_resolution).scale
+        self._scale = GridLayout.of(
+            shape.levels, shape.log2_entries, shape.base_resolution, shape.finest_resolution
+        ).scale
         self._rng, self._team = np.random.default_rng(seed), ThreadTeam(threads)
         self.log: list[dict[str, float]] = []
 

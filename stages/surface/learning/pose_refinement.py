@@ -45,7 +45,9 @@ class PoseRefinement:
                 out[i] = STEP * _solved(jacobian[mine], error[mine])
         self._placed.move(out)
 
-    def _equations(self, steps: LearningSteps, read: Readings, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _equations(
+        self, steps: LearningSteps, read: Readings, reach: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(jacobian (M, 4, 6), error (M, 4)) in standard deviations, of distance and three channels, and (M,) the camera."""
         x, n = read.points, len(read.along)
         around = steps.sdf(tetrahedral_taps(x, reach)).reshape(4, n)

@@ -48,7 +48,9 @@ class ReadingSource:
     def __init__(self, views: Sequence[View], placed: Placed, cube: Cube) -> None:
         parts = [_of_view(i, v, cube) for i, v in enumerate(views)]
         self._placed = placed
-        self._camera, self._slope, self._depth, self._sigma, self._colour = (np.concatenate(p) for p in zip(*parts, strict=True))
+        self._camera, self._slope, self._depth, self._sigma, self._colour = (
+            np.concatenate(p) for p in zip(*parts, strict=True)
+        )
         self._start = np.searchsorted(self._camera, np.arange(len(views) + 1))
 
     def __len__(self) -> int:

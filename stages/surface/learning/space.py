@@ -44,7 +44,9 @@ class Space:
         """Ask the field anew: `sdf` of (N, 3) float32 points."""
         self.known.reshape(-1)[self._flat] = sdf(self._points)
 
-    def place(self, rays: Rays, jitter: np.ndarray, steepness: float, team: ThreadTeam) -> tuple[np.ndarray, np.ndarray]:
+    def place(
+        self, rays: Rays, jitter: np.ndarray, steepness: float, team: ThreadTeam
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(distances of the samples from the eye (R, S) ascending, (R,) bool: the ray can meet the object). `jitter (R, S)` in 0..1."""
         along, found = np.zeros(jitter.shape, np.float32), np.zeros(len(rays), np.uint8)
         parts, k = runs(len(rays)), np.float32(steepness)
@@ -107,7 +109,7 @@ def place_samples(eye, ray, known, open_cells, steepness, jitter, ray_from, ray_
             if before < np.float32(1e8):
                 alpha = max(ZERO, (before - logistic) / (before + np.float32(1e-6)))
             else:
-                alpha = ONE - logistic                  # it comes from outside
+                alpha = ONE - logistic  # it comes from outside
             before = logistic
             weight[i], even[i] = clear * alpha, clear + np.float32(0.02)
             clear *= ONE - alpha

@@ -137,7 +137,11 @@ class NumbaLearningSteps:
         tape = field.forward(free, features=False)
         short = np.maximum(bound - tape.sdf, 0)
         field.backward(tape, (-weights.free * np.minimum(short / FREE_KNEE, 1) / len(free)).astype(np.float32))
-        self._losses |= {"eikonal": float(np.mean((length - 1) ** 2)), "bend": float(np.abs(bend).mean()), "free": float(short.mean())}
+        self._losses |= {
+            "eikonal": float(np.mean((length - 1) ** 2)),
+            "bend": float(np.abs(bend).mean()),
+            "free": float(short.mean()),
+        }
 
     def measured(self, x: np.ndarray, sigma: np.ndarray, unit: float, free: np.ndarray) -> None:
         """See LearningSteps."""
@@ -165,15 +169,28 @@ class NumbaLearningSteps:
         """See LearningSteps."""
         return self._field
 
-    def _rendered(self, sdf: np.ndarray, rgb: np.ndarray, steepness: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _rendered(
+        self, sdf: np.ndarray, rgb: np.ndarray, steepness: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         n, s = sdf.shape
-        weight, colour, opacity = np.empty((n, s - 1), np.float32), np.empty((n, 3), np.float32), np.empty(n, np.float32)
+        weight, colour, opacity = (
+            np.empty((n, s - 1), np.float32),
+            np.empty((n, 3), np.float32),
+            np.empty(n, np.float32),
+        )
         parts, k = runs(n), np.float32(steepness)
         self._field.team.run(lambda job: render(sdf, rgb, k, *parts[job], weight, colour, opacity), len(parts))
         return weight, colour, opacity
 
-    def _rendered_backward(self, sdf: np.ndarray, rgb: np.ndarray, steepness: float, weight: np.ndarray, d_colour: np.ndarray,
-                           d_opacity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _rendered_backward(
+        self,
+        sdf: np.ndarray,
+        rgb: np.ndarray,
+        steepness: float,
+        weight: np.ndarray,
+        d_colour: np.ndarray,
+        d_opacity: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
         d_sdf, d_rgb = np.empty_like(sdf), np.empty_like(rgb)
         parts, k = runs(len(sdf)), np.float32(steepness)
 

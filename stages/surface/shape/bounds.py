@@ -55,7 +55,9 @@ class Bounds:
     def refuse_large(self, vertices: np.ndarray, faces: np.ndarray, last_voxel: float) -> None:
         """Raises Unbounded when a mesh, or the last one that its area foretells, has too many vertices."""
         corner = vertices[faces]
-        area = 0.5 * float(np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1).sum())
+        area = 0.5 * float(
+            np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1).sum()
+        )
         expected = max(len(vertices), int(VERTICES_A_CELL * area / last_voxel**2))
         if expected > self.vertices:
             raise Unbounded(
@@ -85,7 +87,10 @@ def _border_and_fill(view: View) -> tuple[float, float]:
     u0, v0, u1, v1 = view.picture_box
     h, w = inside.shape
     at_border = (
-        inside[0].sum() * (v0 > -1), inside[-1].sum() * (v1 < h), inside[:, 0].sum() * (u0 > -1), inside[:, -1].sum() * (u1 < w)
+        inside[0].sum() * (v0 > -1),
+        inside[-1].sum() * (v1 < h),
+        inside[:, 0].sum() * (u0 > -1),
+        inside[:, -1].sum() * (u1 < w),
     )
     border = int(sum(at_border))
     inner = np.count_nonzero(inside[1:] != inside[:-1]) + np.count_nonzero(inside[:, 1:] != inside[:, :-1])

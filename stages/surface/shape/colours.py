@@ -13,7 +13,9 @@ from stages.surface.views.cameras import blocks, visible
 from stages.surface.views.views import View
 
 
-def vertex_colours(vertices: np.ndarray, faces: np.ndarray, views: Sequence[View], slack: float, workers: int) -> np.ndarray:
+def vertex_colours(
+    vertices: np.ndarray, faces: np.ndarray, views: Sequence[View], slack: float, workers: int
+) -> np.ndarray:
     """(V, 3) uint8: mean over the left pictures that see the vertex, by the 4th power of how well it faces them; grey where unseen."""
     normals, caster = vertex_normals(vertices, faces), Caster(vertices, faces)
     parts = [_colours_of(caster, vertices[b], normals[b], views, slack, workers) for b in blocks(len(vertices))]

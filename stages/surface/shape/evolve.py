@@ -71,7 +71,11 @@ def fitted_offsets(
     lam, bend = lam * broad, bend - (1 - broad) * rest
     delta, yielding, read = np.zeros(len(vertices)), np.ones(len(vertices)), w
     for _ in range(rounds):
-        w = read / (1 + read * ((delta - target) / (stiffness.outlier * stiffness.unit)) ** 2) ** 2 if delta.any() else read
+        w = (
+            read / (1 + read * ((delta - target) / (stiffness.outlier * stiffness.unit)) ** 2) ** 2
+            if delta.any()
+            else read
+        )
         system = _diagonal(w + stiffness.anchor) + laplacian.T @ _diagonal(lam * yielding) @ laplacian
         right = w * target - laplacian.T @ (lam * yielding * bend)
         delta = _solve(system, right, delta)
@@ -129,7 +133,13 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def distance_near(
-    vertices: np.ndarray, normals: np.ndarray, moved: np.ndarray, before: np.ndarray, grid: Grid, band: float, spacing: float
+    vertices: np.ndarray,
+    normals: np.ndarray,
+    moved: np.ndarray,
+    before: np.ndarray,
+    grid: Grid,
+    band: float,
+    spacing: float,
 ) -> np.ndarray:
     """Signed distance on `grid` to the oriented vertices within `band` metres of the surface `before`; further away `before` itself.
 
@@ -182,6 +192,15 @@ def _solve(system, right: np.ndarray, start: np.ndarray) -> np.ndarray:
     from scipy.sparse.linalg import LinearOperator, cg, splu
 
     if len(right) <= DIRECT_LIMIT:
-        return splu(system.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}).solve(right)
+        return splu(
+            system.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+        ).solve(right)
     scale = 1 / system.diagonal()
-    return cg(system.tocsr(), right, x0=start, rtol=1e-5, maxiter=150, M=LinearOperator(system.shape, matvec=lambda r: scale * r))[0]
+    return cg(
+        system.tocsr(),
+        right,
+        x0=start,
+        rtol=1e-5,
+        maxiter=150,
+        M=LinearOperator(system.shape, matvec=lambda r: scale * r),
+    )[0]

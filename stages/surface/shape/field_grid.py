@@ -16,7 +16,7 @@ def save_grid(folder: Path, grid: Grid, distance: np.ndarray) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     parts = {"distance": np.ascontiguousarray(distance / grid.voxel).astype(np.float16)}
-    (folder / "field.safetensors").write_bytes(save(parts))      # its own save_file hides that a disk is full
+    (folder / "field.safetensors").write_bytes(save(parts))  # its own save_file hides that a disk is full
     about = {
         "schema_version": 1,
         "kind": "grid",

@@ -50,7 +50,14 @@ class Fused:
 
 
 def fuse(
-    views: Sequence[View], grid: Grid, truncation: float, floor: float, doubt: float, hull_rank: int, workers: int, rim: float = 0.0
+    views: Sequence[View],
+    grid: Grid,
+    truncation: float,
+    floor: float,
+    doubt: float,
+    hull_rank: int,
+    workers: int,
+    rim: float = 0.0,
 ) -> Fused:
     """Fuse all views. `truncation`, `floor` in metres; rays that pass the outline within `rim` (metres at the voxel) do not count as having
     seen through: depth at an outline is half background. The sums run view by view, so the result does not depend on `workers`."""

@@ -22,7 +22,9 @@ class Grid:
     def covering(low: np.ndarray, high: np.ndarray, voxel: float) -> Grid:
         """The smallest grid whose first and last points enclose the box low..high."""
         return Grid(
-            np.asarray(low, float), float(voxel), tuple(int(n) for n in np.ceil((np.asarray(high) - low) / voxel - 1e-9).astype(int) + 1)
+            np.asarray(low, float),
+            float(voxel),
+            tuple(int(n) for n in np.ceil((np.asarray(high) - low) / voxel - 1e-9).astype(int) + 1),
         )
 
     @property
@@ -53,7 +55,10 @@ class Grid:
         """`values` on the points of `target`, trilinear."""
         from scipy.ndimage import map_coordinates
 
-        axes = [(target.origin[a] - self.origin[a] + target.voxel * np.arange(target.shape[a])) / self.voxel for a in range(3)]
+        axes = [
+            (target.origin[a] - self.origin[a] + target.voxel * np.arange(target.shape[a])) / self.voxel
+            for a in range(3)
+        ]
         out = np.empty(target.shape, np.float32)
         for i, x in enumerate(axes[0]):  # plane by plane: the coordinates of all voxels at once would be 12 bytes each
             plane = np.meshgrid([x], axes[1], axes[2], indexing="ij")

@@ -45,6 +45,9 @@ def _neighbours() -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
     low, high, every = slice(None, -1), slice(1, None), slice(None)
     out = []
     for axis in range(3):
-        here, there = tuple(low if a == axis else every for a in range(3)), tuple(high if a == axis else every for a in range(3))
+        here, there = (
+            tuple(low if a == axis else every for a in range(3)),
+            tuple(high if a == axis else every for a in range(3)),
+        )
         out += [(here, there), (there, here)]
     return out

@@ -37,10 +37,14 @@ def initial_distance(views: Sequence[View], grid: Grid, footprint: float, hull_r
     loose, known = fused.hull < -skin, fused.weight > 0
     empty = (fused.through >= 3) & fused.seen_past
     distance = np.where((fused.hull < 0) & known & empty, np.clip(fused.distance, 0.5 * grid.voxel, far), distance)
-    distance = np.where(loose & known & ~empty & (fused.beside >= 3), np.maximum(distance, np.minimum(fused.distance, 0)), distance)
+    distance = np.where(
+        loose & known & ~empty & (fused.beside >= 3), np.maximum(distance, np.minimum(fused.distance, 0)), distance
+    )
     if around:
         distance = _hollowed(distance, fused, loose, far)
-    return borne_out(closed(_blurred(distance), grid.voxel), (fused.beside >= 3) | (fused.looked > OFTEN_SEEN), grid.voxel)
+    return borne_out(
+        closed(_blurred(distance), grid.voxel), (fused.beside >= 3) | (fused.looked > OFTEN_SEEN), grid.voxel
+    )
 
 
 def _hollowed(distance: np.ndarray, fused: Fused, loose: np.ndarray, far: float) -> np.ndarray:

@@ -50,9 +50,16 @@ def keep_supported(
     """
     normals = vertex_normals(vertices, faces)
     caster = Caster(vertices, faces)
-    looks = [visible(caster, views, vertices[b], normals[b], 0.1, 3 * footprint, workers)[:, ::2] > 0 for b in blocks(len(vertices))]
+    looks = [
+        visible(caster, views, vertices[b], normals[b], 0.1, 3 * footprint, workers)[:, ::2] > 0
+        for b in blocks(len(vertices))
+    ]
     seen = np.concatenate([look.sum(1) for look in looks])
-    keep = np.ones(len(faces), bool) if surrounded(views, vertices.mean(0)) else _near_seen(vertices, seen, 6 * footprint)[faces].all(1)
+    keep = (
+        np.ones(len(faces), bool)
+        if surrounded(views, vertices.mean(0))
+        else _near_seen(vertices, seen, 6 * footprint)[faces].all(1)
+    )
     keep &= _parts(vertices, faces, seen, keep, least_part)
     used = np.unique(faces[keep])
     number = np.full(len(vertices), -1)
@@ -79,12 +86,18 @@ def _parts(vertices: np.ndarray, faces: np.ndarray, seen: np.ndarray, keep: np.n
     graph = coo_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(len(vertices),) * 2)
     _, part = connected_components(graph, directed=False)
     corner = vertices[faces]
-    area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1) * (seen[faces] > 0).mean(1) * keep
+    area = (
+        np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
+        * (seen[faces] > 0).mean(1)
+        * keep
+    )
     total = np.bincount(part[faces[:, 0]], area, part.max() + 1)
     return total[part[faces[:, 0]]] >= max(least * total.max(), 1e-30)
 
 
-def _confidence(vertices: np.ndarray, seen: np.ndarray, read_at: np.ndarray, read_sigma: np.ndarray, footprint: float) -> np.ndarray:
+def _confidence(
+    vertices: np.ndarray, seen: np.ndarray, read_at: np.ndarray, read_sigma: np.ndarray, footprint: float
+) -> np.ndarray:
     """1 where many views read the surface to a fraction of a pixel; about 0.2 where it is interpolated; 0 where nobody looked."""
     from scipy.spatial import cKDTree
 

@@ -72,7 +72,13 @@ def _gaps(view: View, points: np.ndarray, cosine: np.ndarray, gate: float) -> tu
 
 
 def rim_readings(
-    views: Sequence[View], grid: Grid, distance: np.ndarray, sigma_px: float, gate: float, workers: int = 1, step_px: int = 2
+    views: Sequence[View],
+    grid: Grid,
+    distance: np.ndarray,
+    sigma_px: float,
+    gate: float,
+    workers: int = 1,
+    step_px: int = 2,
 ) -> Readings:
     """Where the rays through the masks' outlines must touch the surface: their closest approach to the present one.
 
@@ -89,7 +95,9 @@ def _rim_of(view: View, grid: Grid, distance: np.ndarray, sigma_px: float, gate:
     uv = _off_hidden(view, outline_points(view.outline, view.picture_box))[::step_px]
     if len(uv) == 0:
         return Readings(np.empty((0, 3)), np.empty((0, 3)), np.empty(0))
-    parts = [_grazing(view, uv[a : a + RIM_BLOCK], grid, distance, sigma_px, gate) for a in range(0, len(uv), RIM_BLOCK)]
+    parts = [
+        _grazing(view, uv[a : a + RIM_BLOCK], grid, distance, sigma_px, gate) for a in range(0, len(uv), RIM_BLOCK)
+    ]
     return Readings.concatenate(parts)
 
 
@@ -101,7 +109,9 @@ def _grazing(view: View, uv: np.ndarray, grid: Grid, distance: np.ndarray, sigma
     near, far = max(depth.min(), 0.01), depth.max()
     z = np.linspace(near, far, max(8, int((far - near) / grid.voxel)))
     values = grid.sample(distance, (eye + rays[:, None] * z[:, None]).reshape(-1, 3)).reshape(len(uv), -1)
-    inside = np.all((eye + rays[:, None] * z[:, None] >= grid.origin) & (eye + rays[:, None] * z[:, None] <= grid.high), -1)
+    inside = np.all(
+        (eye + rays[:, None] * z[:, None] >= grid.origin) & (eye + rays[:, None] * z[:, None] <= grid.high), -1
+    )
     values = np.where(inside, values, np.inf)
     best = np.argmin(values, 1)
     rows = np.arange(len(uv))
@@ -136,7 +146,9 @@ def outline_points(outline: np.ndarray, picture_box: tuple[float, float, float, 
     return uv[(uv[:, 0] > u0 + 2) & (uv[:, 1] > v0 + 2) & (uv[:, 0] < u1 - 2) & (uv[:, 1] < v1 - 2)]
 
 
-def onto_vertices(readings: Readings, vertices: np.ndarray, normals: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
+def onto_vertices(
+    readings: Readings, vertices: np.ndarray, normals: np.ndarray, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
     """(offset (V,), inverse variance (V,)) of readings at their nearest vertex, within `reach` metres and facing the same way (45 deg)."""
     from scipy.spatial import cKDTree
 

@@ -146,7 +146,9 @@ def _fair(shape: Shape, stiffness: Stiffness) -> Shape:
     vertices, faces = shape.vertices, shape.faces
     normals = vertex_normals(vertices, faces)
     weight = 1 / shape.read_sigma[cKDTree(shape.read_at).query(vertices)[1]] ** 2
-    delta = fitted_offsets(vertices, faces, normals, np.zeros(len(vertices)), weight, stiffness, reach=shape.grid.voxel, rounds=3)
+    delta = fitted_offsets(
+        vertices, faces, normals, np.zeros(len(vertices)), weight, stiffness, reach=shape.grid.voxel, rounds=3
+    )
     return replace(shape, vertices=slid_apart(vertices + delta[:, None] * normals, faces))
 
 
@@ -171,13 +173,19 @@ def _one_round(
     finer = Grid.covering(*box, r.voxel * footprint)
     band = max(float(np.abs(delta).max()), 2 * grid.voxel) + 2 * finer.voxel
     before, spacing = grid.resampled(shape.distance, finer), mean_edge(vertices, faces)
-    distance = closed(distance_near(moved, vertex_normals(moved, faces), delta, before, finer, band, spacing), finer.voxel)
+    distance = closed(
+        distance_near(moved, vertex_normals(moved, faces), delta, before, finer, band, spacing), finer.voxel
+    )
     if any(v.veil is not None for v in views):
-        distance = closed(without_crumbs(distance, finer, moved[weight * (SURE * footprint) ** 2 > 1], footprint), finer.voxel)
+        distance = closed(
+            without_crumbs(distance, finer, moved[weight * (SURE * footprint) ** 2 > 1], footprint), finer.voxel
+        )
     new_vertices, new_faces = marching(distance, finer)
     entry = {"vertices": len(vertices), "moved_mm": 1000 * float(np.abs(delta).mean()), **shares}
     sigma = 1 / np.sqrt(np.maximum(weight, 1e-30))
-    return Shape(new_vertices, new_faces, finer, distance, moved, np.where(weight > 0, sigma, np.inf), [*shape.log, entry])
+    return Shape(
+        new_vertices, new_faces, finer, distance, moved, np.where(weight > 0, sigma, np.inf), [*shape.log, entry]
+    )
 
 
 def read_evidence(
@@ -198,7 +206,9 @@ def read_evidence(
         rims = rim_readings(views, shape.grid, shape.distance, evidence.outline_px, 12 * footprint, workers)
         found["outline"] = onto_vertices(rims, vertices, normals, reach)
     if evidence.points and len(points):
-        found["point"] = onto_vertices(_as_readings(points, vertices, normals, evidence.point_sigma * footprint), vertices, normals, reach)
+        found["point"] = onto_vertices(
+            _as_readings(points, vertices, normals, evidence.point_sigma * footprint), vertices, normals, reach
+        )
     if not found:
         return np.zeros(len(vertices)), np.zeros(len(vertices)), {}
     offset, weight = combine(list(found.values()))
@@ -206,7 +216,14 @@ def read_evidence(
 
 
 def _seen_evidence(
-    shape: Shape, normals: np.ndarray, views: Sequence[View], cameras: Cameras, r: Round, evidence: Evidence, footprint: float, workers: int
+    shape: Shape,
+    normals: np.ndarray,
+    views: Sequence[View],
+    cameras: Cameras,
+    r: Round,
+    evidence: Evidence,
+    footprint: float,
+    workers: int,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """{kind: (offset (V,), inverse variance (V,))} of what is read where vertices are seen, in blocks, which bounds the memory."""
     caster, parts = Caster(shape.vertices, shape.faces), []
@@ -226,7 +243,10 @@ def _seen_evidence(
             offset, sigma, _ = sweep_offsets(vertices, facing, chosen, cameras, sweep, workers)
             found["colour"] = _weights(offset, sigma, evidence.colour_floor * footprint)
         parts.append(found)
-    return {k: (np.concatenate([p[k][0] for p in parts]), np.concatenate([p[k][1] for p in parts])) for k in (parts[0] if parts else {})}
+    return {
+        k: (np.concatenate([p[k][0] for p in parts]), np.concatenate([p[k][1] for p in parts]))
+        for k in (parts[0] if parts else {})
+    }
 
 
 def _weights(offset: np.ndarray, sigma: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray]:

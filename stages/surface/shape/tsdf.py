@@ -48,14 +48,21 @@ def fuse_tsdf(views: Sequence[View], voxel: float) -> TsdfSurface:
     resolution = int(np.ceil(side / voxel)) + 2 * MARGIN_VOXELS
     origin = (low + high) / 2 - resolution * voxel / 2
     kinds = o3d.pipelines.integration
-    volume = kinds.UniformTSDFVolume(resolution * voxel, resolution, TRUNCATION_VOXELS * voxel, kinds.TSDFVolumeColorType.NoColor,
-                                     origin.reshape(3, 1))
+    volume = kinds.UniformTSDFVolume(
+        resolution * voxel,
+        resolution,
+        TRUNCATION_VOXELS * voxel,
+        kinds.TSDFVolumeColorType.NoColor,
+        origin.reshape(3, 1),
+    )
     for view in views:
         volume.integrate(_picture(view), _camera(view), view.left_from_object)
     mesh = volume.extract_triangle_mesh()
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.triangles, np.int64)
     if len(faces) == 0:
-        raise StageError("TSDF fusion made no surface", "see the reports of depth and masks, or use surface.method=auto")
+        raise StageError(
+            "TSDF fusion made no surface", "see the reports of depth and masks, or use surface.method=auto"
+        )
     values = np.asarray(volume.extract_volume_tsdf(), np.float32).reshape(resolution, resolution, resolution, 2)
     distance = np.where(values[..., 1] > 0, values[..., 0], 1.0) * TRUNCATION_VOXELS * voxel
     grid = Grid(origin + voxel / 2, voxel, (resolution, resolution, resolution))

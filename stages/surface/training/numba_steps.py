@@ -17,7 +17,9 @@ HUBER_COLOUR = 0.05
 class NumbaSteps:
     """See train.Steps. Gradients gather in the field until `finish`."""
 
-    def __init__(self, field: Field, cube: Cube, pixels: Pixels | None, cameras: int, footprint: float, schedule: Schedule) -> None:
+    def __init__(
+        self, field: Field, cube: Cube, pixels: Pixels | None, cameras: int, footprint: float, schedule: Schedule
+    ) -> None:
         self._field, self._cube, self._pixels, self._schedule = field, cube, pixels, schedule
         self._unit = footprint / cube.size
         self._gain = np.ones((cameras, 3), np.float32)
@@ -39,7 +41,14 @@ class NumbaSteps:
         length = np.linalg.norm(gradient, axis=1, keepdims=True)
         turned, excess = gradient[:near] - normal[:near], length[near:] - 1
         d_near = schedule.normal_weight * 2 * turned / near
-        d_far = schedule.eikonal_weight * 2 * np.clip(excess, -1, 1) * gradient[near:] / np.maximum(length[near:], 1e-6) / far
+        d_far = (
+            schedule.eikonal_weight
+            * 2
+            * np.clip(excess, -1, 1)
+            * gradient[near:]
+            / np.maximum(length[near:], 1e-6)
+            / far
+        )
         d_gradient = np.concatenate([d_near, d_far]).astype(np.float32)
         field.backward(taps, tap_gradient_backward(d_gradient, unit).astype(np.float32))
         self._losses |= {
@@ -79,7 +88,9 @@ class NumbaSteps:
         d_inner, _ = field.colour_backward(ctape, np.ascontiguousarray(d_rgb.reshape(-1, 3), np.float32))
         d_geo = np.zeros_like(tape.geo)
         d_geo[:, inner] = d_inner
-        field.backward(tape, (ramp * schedule.colour_weight * d_sdf.ravel()).astype(np.float32), np.ascontiguousarray(d_geo))
+        field.backward(
+            tape, (ramp * schedule.colour_weight * d_sdf.ravel()).astype(np.float32), np.ascontiguousarray(d_geo)
+        )
         _update_gain(self._gain, pixels.camera[pick], slope * made.colour)
         self._losses["colour"] = float(np.abs(error).mean())
 

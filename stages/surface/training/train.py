@@ -116,7 +116,9 @@ def train(
             steps.surface_colour(rng.integers(0, pixels, schedule.rays))
         if step >= schedule.geometry_steps:
             ramp = min(1.0, (step - schedule.geometry_steps + 1) / 50)
-            steps.rendered_colour(rng.integers(0, pixels, schedule.rays), _samples_along(schedule, footprint, rng), ramp)
+            steps.rendered_colour(
+                rng.integers(0, pixels, schedule.rays), _samples_along(schedule, footprint, rng), ramp
+            )
         decay = 0.1 ** (step / total)
         losses = steps.finish(schedule.rate_grid * decay, schedule.rate_mlp * decay)
         if step % 25 == 0 or step == total - 1:

@@ -39,7 +39,10 @@ def pack(views: Sequence[View], scale: float = 1.0) -> Cameras:
 
     poses, intrinsics, sizes, starts, pixels, at = [], [], [], [], [], 0
     for view in views:
-        for pose, rig, picture in ((view.object_from_left, view.rig, view.left), (view.object_from_right, view.rig_right, view.right)):
+        for pose, rig, picture in (
+            (view.object_from_left, view.rig, view.left),
+            (view.object_from_right, view.rig_right, view.right),
+        ):
             if scale != 1.0:
                 rig = rig.scaled(scale)
                 picture = cv2.resize(picture, (rig.width, rig.height), interpolation=cv2.INTER_AREA)
@@ -49,7 +52,13 @@ def pack(views: Sequence[View], scale: float = 1.0) -> Cameras:
             starts.append(at)
             pixels.append(picture.reshape(-1))
             at += picture.size
-    return Cameras(np.array(poses), np.array(intrinsics), np.array(sizes, np.int64), np.array(starts, np.int64), np.concatenate(pixels))
+    return Cameras(
+        np.array(poses),
+        np.array(intrinsics),
+        np.array(sizes, np.int64),
+        np.array(starts, np.int64),
+        np.concatenate(pixels),
+    )
 
 
 def blocks(count: int, size: int = 131_072) -> list[slice]:
@@ -78,7 +87,13 @@ def _at(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:
 
 
 def visible(
-    caster: Caster, views: Sequence[View], points: np.ndarray, normals: np.ndarray, least_cosine: float, slack: float, workers: int = 1
+    caster: Caster,
+    views: Sequence[View],
+    points: np.ndarray,
+    normals: np.ndarray,
+    least_cosine: float,
+    slack: float,
+    workers: int = 1,
 ) -> np.ndarray:
     """(N, C) float32: cosine of the angle between normal and line of sight where camera c sees point n, else 0.
 
@@ -95,7 +110,13 @@ def visible(
         distance = np.linalg.norm(toward, axis=1)
         cosine = np.einsum("ij,ij->i", normals, toward) / distance
         with np.errstate(invalid="ignore"):
-            ok = (cosine > least_cosine) & (uv[:, 0] > 1) & (uv[:, 1] > 1) & (uv[:, 0] < rig.width - 2) & (uv[:, 1] < rig.height - 2)
+            ok = (
+                (cosine > least_cosine)
+                & (uv[:, 0] > 1)
+                & (uv[:, 1] > 1)
+                & (uv[:, 0] < rig.width - 2)
+                & (uv[:, 1] < rig.height - 2)
+            )
         if veiled[c] is not None:
             ok[ok] = ~_at(veiled[c], uv[ok])
         near = np.flatnonzero(ok)

@@ -56,7 +56,9 @@ class SeenObject:
     size: float
 
 
-def glance(object_from_left: np.ndarray, rig: Rig, mask: np.ndarray, disparity_px: np.ndarray, sigma_px: np.ndarray) -> Glance:
+def glance(
+    object_from_left: np.ndarray, rig: Rig, mask: np.ndarray, disparity_px: np.ndarray, sigma_px: np.ndarray
+) -> Glance:
     """From full-size maps, by the nearest pixel, so that no depth is mixed across an edge."""
     import cv2
 
@@ -154,7 +156,10 @@ def _inner_readings(g: Glance) -> np.ndarray:
 def _cells_of(g: Glance, use: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray]:
     """(keys (C, 3) int, mean points (C, 3)) of the cells that a frame's readings lie in."""
     v, u = np.nonzero(use)
-    x = g.rig.backproject(np.stack([u, v], -1), g.depth[v, u]) @ g.object_from_left[:3, :3].T + g.object_from_left[:3, 3]
+    x = (
+        g.rig.backproject(np.stack([u, v], -1), g.depth[v, u]) @ g.object_from_left[:3, :3].T
+        + g.object_from_left[:3, 3]
+    )
     if len(x) == 0:
         return np.empty((0, 3), np.int64), np.empty((0, 3))
     keys, index, count = np.unique(np.floor(x / size).astype(np.int64), axis=0, return_inverse=True, return_counts=True)
@@ -170,7 +175,9 @@ def _saw_through(g: Glance, points: np.ndarray, size: float) -> np.ndarray:
         return (ok & (depth - z > CLEARLY * sigma + size)).astype(int)
 
 
-def _looked_up(object_from_left: np.ndarray, rig: Rig, points: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
+def _looked_up(
+    object_from_left: np.ndarray, rig: Rig, points: np.ndarray
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
     """((rows, columns), depth, in the picture) of points (N, 3) in a frame's maps; 0, 0 for those outside."""
     left_from_object = inverse(object_from_left)
     x = points @ left_from_object[:3, :3].T + left_from_object[:3, 3]
@@ -194,7 +201,10 @@ def _closed(nearer: np.ndarray, mask: np.ndarray, area: int, rig: Rig) -> np.nda
     if not found.any():
         return found
     joined = cv2.morphologyEx((found | mask).astype(np.uint8), cv2.MORPH_CLOSE, disc) > 0
-    near = cv2.dilate(found.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * size + 1, 2 * size + 1))) > 0
+    near = (
+        cv2.dilate(found.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * size + 1, 2 * size + 1)))
+        > 0
+    )
     return (found | (joined & near)) & ~mask
 
 
@@ -208,7 +218,11 @@ def _followed(spots: np.ndarray, mask: np.ndarray, area: int, disparity_px: np.n
     pick = lambda a: cv2.resize(a, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)  # noqa: E731
     d, seeds = pick(np.nan_to_num(disparity_px).astype(np.float32)), pick(spots.astype(np.uint8)) > 0
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    even = (d > 0) & (cv2.dilate(d, cross) - cv2.erode(d, cross) < 2 * STEP_PX / scale) & (pick(mask.astype(np.uint8)) == 0)
+    even = (
+        (d > 0)
+        & (cv2.dilate(d, cross) - cv2.erode(d, cross) < 2 * STEP_PX / scale)
+        & (pick(mask.astype(np.uint8)) == 0)
+    )
     _, labels = cv2.connectedComponents(even.astype(np.uint8), connectivity=4)
     touched = np.unique(labels[seeds & even])
     reach = 1 + round(SPREAD * scale * float(np.sqrt(area)))

@@ -28,7 +28,13 @@ class Pixels:
 
 
 def pick(
-    views: Sequence[View], vertices: np.ndarray, faces: np.ndarray, per_camera: int, edge_px: float, seed: int, workers: int
+    views: Sequence[View],
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    per_camera: int,
+    edge_px: float,
+    seed: int,
+    workers: int,
 ) -> Pixels:
     """Up to `per_camera` pixels of each eye that see the mesh, half of them drawn by image gradient.
 
@@ -59,7 +65,9 @@ def pick(
         )
 
     parts = list(ordered_map(one, enumerate(eyes(views)), workers))
-    return Pixels(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("camera", "colour", "eye", "ray", "depth")))
+    return Pixels(
+        *(np.concatenate([getattr(p, name) for p in parts]) for name in ("camera", "colour", "eye", "ray", "depth"))
+    )
 
 
 def _inner(depth: np.ndarray, edge_px: float) -> np.ndarray:

@@ -124,7 +124,9 @@ def make_view(
     inside = (own > erode_px) & np.isfinite(disparity_px[crop]) & np.isfinite(sigma_px[crop])
     depth = rig.depth_from_disparity(np.where(inside, disparity_px[crop], np.nan)).astype(np.float32)
     sigma = (depth**2 / (rig.fx * rig.baseline_m) * sigma_px[crop]).astype(np.float32)
-    rx0, rx1 = _right_columns(disparity_px[crop], mask[crop], x0, x1, rig.width) if pair[1] is not None else (0, NO_RIGHT_PX)
+    rx0, rx1 = (
+        _right_columns(disparity_px[crop], mask[crop], x0, x1, rig.width) if pair[1] is not None else (0, NO_RIGHT_PX)
+    )
     cameras = rig.cropped(x0, y0, x1 - x0, y1 - y0), rig.cropped(rx0, y0, rx1 - rx0, y1 - y0)
     picture = np.array([-x0, -y0, rig.width - 1 - x0, rig.height - 1 - y0], float)
     left = pair[0][crop]
@@ -182,7 +184,11 @@ def _residuals_at(view: View, points: np.ndarray) -> np.ndarray:
 
 
 def _veils(
-    rig: Rig, hidden: np.ndarray | None, disparity_px: np.ndarray, crop: tuple[slice, slice], crop_right: tuple[slice, slice]
+    rig: Rig,
+    hidden: np.ndarray | None,
+    disparity_px: np.ndarray,
+    crop: tuple[slice, slice],
+    crop_right: tuple[slice, slice],
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """(`View.veil`, `View.hidden_right`) at full size."""
     import cv2

@@ -35,7 +35,11 @@ class DeformableConv(nn.Module):
         limit = max(h, w) / 4
         offset = self.offset_conv(x).clamp(-limit, limit).view(b, 9, 2, h, w)
         kernel = torch.arange(9, device=x.device)
-        rows = torch.arange(h, device=x.device, dtype=x.dtype)[:, None] + (kernel // 3 - 1)[:, None, None] + offset[:, :, 0]
+        rows = (
+            torch.arange(h, device=x.device, dtype=x.dtype)[:, None]
+            + (kernel // 3 - 1)[:, None, None]
+            + offset[:, :, 0]
+        )
         columns = torch.arange(w, device=x.device, dtype=x.dtype) + (kernel % 3 - 1)[:, None, None] + offset[:, :, 1]
         grid = torch.stack([_unit(columns, w), _unit(rows, h)], -1).view(b, 9 * h, w, 2)
         samples = F.grid_sample(x, grid, align_corners=True).view(b, c, 9, h * w)
@@ -65,7 +69,9 @@ class DescriptorHead(nn.Module):
     def __init__(self, width: int, positions: int) -> None:
         super().__init__()
         self.positions = positions
-        self.offset_conv = nn.Sequential(nn.Conv2d(width, 2 * positions, 3), nn.SELU(), nn.Conv2d(2 * positions, 2 * positions, 1))
+        self.offset_conv = nn.Sequential(
+            nn.Conv2d(width, 2 * positions, 3), nn.SELU(), nn.Conv2d(2 * positions, 2 * positions, 1)
+        )
         self.sf_conv = nn.Conv2d(width, width, 1, bias=False)
         self.agg_weights = nn.Parameter(torch.rand(positions, width, width))
 
@@ -129,8 +135,12 @@ class FeatureMaps:
     def at(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """(N,) whole pixels each -> (N, D)."""
         full = self._maps[0].shape[2:]
-        grid = torch.stack([_unit(x + self._margin[0], full[1]), _unit(y + self._margin[1], full[0])], -1).to(self._maps[0].dtype)
-        found = [F.grid_sample(m, grid[None, None], align_corners=True, padding_mode="border")[0, :, 0].T for m in self._maps]
+        grid = torch.stack([_unit(x + self._margin[0], full[1]), _unit(y + self._margin[1], full[0])], -1).to(
+            self._maps[0].dtype
+        )
+        found = [
+            F.grid_sample(m, grid[None, None], align_corners=True, padding_mode="border")[0, :, 0].T for m in self._maps
+        ]
         return F.normalize(torch.cat(found, 1), dim=1)
 
     def patches(self, uv: torch.Tensor) -> torch.Tensor:
@@ -154,7 +164,9 @@ class FeatureMaps:
         return out
 
 
-def detect(score: torch.Tensor, least: float, radius: int = 2, temperature: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
+def detect(
+    score: torch.Tensor, least: float, radius: int = 2, temperature: float = 0.1
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Key points (N, 2) px, sub-pixel, and their scores (N,): maxima of their neighbourhood above `least`, moved to the centre of the
     softmax of the scores round them (DKD in the paper)."""
     side = 2 * radius + 1

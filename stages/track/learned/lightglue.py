@@ -27,7 +27,12 @@ class LightGlueMatcher:
     """See PairMatcher. `width`, `height`: of the full rectified picture."""
 
     def __init__(self, network: torch.nn.Module, device: str, width: int, height: int) -> None:
-        self._network, self._device, self._size, self._one_at_a_time = network.eval(), device, (width, height), threading.Lock()
+        self._network, self._device, self._size, self._one_at_a_time = (
+            network.eval(),
+            device,
+            (width, height),
+            threading.Lock(),
+        )
 
     @classmethod
     def load(cls, path: Path, device: str, width: int, height: int) -> LightGlueMatcher:
@@ -41,7 +46,11 @@ class LightGlueMatcher:
         if min(len(from_a), len(from_b)) < LEAST_POINTS:
             return np.zeros((0, 2), np.int64)
         with self._one_at_a_time, torch.inference_mode():
-            found = self._network({"image0": self._given(a, from_a), "image1": self._given(b, from_b)})["matches"][0].cpu().numpy()
+            found = (
+                self._network({"image0": self._given(a, from_a), "image1": self._given(b, from_b)})["matches"][0]
+                .cpu()
+                .numpy()
+            )
         return np.column_stack([from_a[found[:, 0]], from_b[found[:, 1]]])
 
     def _given(self, points: FramePoints, use: np.ndarray) -> dict[str, torch.Tensor]:

@@ -27,7 +27,12 @@ class Loftr:
     """See DenseCorrespondences."""
 
     def __init__(self, network: torch.nn.Module, device: str = "cpu", width_px: int = WIDTH_PX) -> None:
-        self._network, self._device, self._width, self._one_at_a_time = network.eval(), device, width_px, threading.Lock()
+        self._network, self._device, self._width, self._one_at_a_time = (
+            network.eval(),
+            device,
+            width_px,
+            threading.Lock(),
+        )
 
     @classmethod
     def load(cls, path: Path, device: str) -> Loftr:
@@ -40,9 +45,12 @@ class Loftr:
 
         small = [self._reduced(p) for p in (a, b)]
         with self._one_at_a_time, torch.inference_mode():
-            found = self._network({"image0": as_tensor(small[0], self._device), "image1": as_tensor(small[1], self._device)})
+            found = self._network(
+                {"image0": as_tensor(small[0], self._device), "image1": as_tensor(small[1], self._device)}
+            )
         uv = [
-            found[f"keypoints{i}"].cpu().numpy().astype(np.float64) * (np.array(p.shape[1::-1]) / small[i].shape[1::-1]) - 0.5
+            found[f"keypoints{i}"].cpu().numpy().astype(np.float64) * (np.array(p.shape[1::-1]) / small[i].shape[1::-1])
+            - 0.5
             for i, p in enumerate((a, b))
         ]
         return Correspondences(*uv, found["confidence"].float().cpu().numpy(), 8 * a.shape[1] / small[0].shape[1])

@@ -34,4 +34,6 @@ class OnnxSession:
         try:
             return [np.asarray(v) for v in self._session.run(self._outputs, dict(inputs))]
         except onnx_errors() as e:
-            raise StageError(f"{self._name} fails: {first_line(e)}", "if memory ran out, lower max_points_inside") from e
+            raise StageError(
+                f"{self._name} fails: {first_line(e)}", "if memory ran out, lower max_points_inside"
+            ) from e

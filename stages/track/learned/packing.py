@@ -44,12 +44,19 @@ def as_tensor(picture: np.ndarray, device: str) -> torch.Tensor:
 
 
 def keypoints(
-    uv: np.ndarray, score: np.ndarray, describe: Callable[[np.ndarray], np.ndarray], inside: np.ndarray, max_inside: int, max_outside: int
+    uv: np.ndarray,
+    score: np.ndarray,
+    describe: Callable[[np.ndarray], np.ndarray],
+    inside: np.ndarray,
+    max_inside: int,
+    max_outside: int,
 ) -> Keypoints:
     """The strongest points, spread over the picture, with descriptors made only for them: `describe` (indices) -> (K, D) of length 1."""
     order = np.lexsort((uv[:, 0], uv[:, 1]))
     keep = order[choose(uv[order], score[order], inside, max_inside, max_outside)]
-    return Keypoints(uv[keep].astype(np.float32), np.full(len(keep), POINT_SCALE_PX, np.float32), packed(describe(keep)))
+    return Keypoints(
+        uv[keep].astype(np.float32), np.full(len(keep), POINT_SCALE_PX, np.float32), packed(describe(keep))
+    )
 
 
 def filled(make: Callable[[dict], Network], path: Path, device: str) -> Network:

@@ -49,7 +49,10 @@ class Roma:
         rows, columns = (slice(STEP // 2, None, STEP), slice(STEP // 2, a_columns(warp), STEP))
         some, sure = (np.asarray(t[0].float().cpu())[rows, columns] for t in (warp, certainty))
         use = sure > LEAST_CERTAINTY
-        uv = [(some[use][:, k : k + 2].astype(np.float64) + 1) * np.array(p.shape[1::-1]) / 2 - 0.5 for k, p in ((0, a), (2, b))]
+        uv = [
+            (some[use][:, k : k + 2].astype(np.float64) + 1) * np.array(p.shape[1::-1]) / 2 - 0.5
+            for k, p in ((0, a), (2, b))
+        ]
         return Correspondences(*uv, sure[use], STEP * a.shape[1] / a_columns(warp))
 
 
@@ -66,5 +69,11 @@ def _network(state: dict, backbone: dict, device: str) -> torch.nn.Module:
 
     kind = torch.float32 if device == "cpu" else torch.float16
     return roma_outdoor(
-        device=device, weights=state, dinov2_weights=backbone, coarse_res=560, upsample_res=FINE_SIZE, amp_dtype=kind, use_custom_corr=False
+        device=device,
+        weights=state,
+        dinov2_weights=backbone,
+        coarse_res=560,
+        upsample_res=FINE_SIZE,
+        amp_dtype=kind,
+        use_custom_corr=False,
     )

@@ -38,7 +38,10 @@ class XFeatFeatures:
 
     def __call__(self, picture: np.ndarray, inside: np.ndarray, max_inside: int, max_outside: int) -> Keypoints:
         """See FeatureMethod; (H, W, 3) RGB."""
-        rows, columns = tiles(picture.shape[0], self._height, MARGIN_PX), tiles(picture.shape[1], self._width, MARGIN_PX)
+        rows, columns = (
+            tiles(picture.shape[0], self._height, MARGIN_PX),
+            tiles(picture.shape[1], self._width, MARGIN_PX),
+        )
         found = [self._tile(picture, y, x, rows, columns) for y in rows for x in columns]
         uv, descriptor, score = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return keypoints(uv, score, lambda keep: descriptor[keep], inside, max_inside, max_outside)

@@ -86,7 +86,7 @@ def bridges(known: Known, frames: Sequence[int], edges: Sequence[Edge]) -> list[
     own = {(e.a, e.b): e for e in edges}
     motion = {p: e.b_from_a for p, e in own.items()}
     found: dict[tuple[int, int], Edge] = {}
-    turned: set[tuple[int, int]] = set()        # wide steps, tried once
+    turned: set[tuple[int, int]] = set()  # wide steps, tried once
     places = range(len(frames) - 1)
     for i in (*places, *reversed(places)):  # the second time round, starts come from behind
         a, b = frames[i], frames[i + 1]
@@ -160,7 +160,11 @@ def _witness(known: Known, step: _Step, aligned: Alignment, object_only: bool) -
         return _Witness(edge, max(aligned.correlation, SURFACE_CORRELATION))
     if aligned.correlation < SURFACE_CORRELATION or not meet:
         return None
-    steady = known.object_only and turn <= STEADY_SIGMA_DEG and any(_turn_between(aligned.b_from_a, m) <= STEADY_DEG for m in step.beside)
+    steady = (
+        known.object_only
+        and turn <= STEADY_SIGMA_DEG
+        and any(_turn_between(aligned.b_from_a, m) <= STEADY_DEG for m in step.beside)
+    )
     sure = turn <= SURFACE_SIGMA_DEG or look >= SURFACE_CORRELATION or steady
     return _Witness(edge, aligned.correlation) if sure else None
 
@@ -184,7 +188,10 @@ def _hidden(known: Known, edge: Edge) -> bool:
 
 def _matches_contradict(known: Known, step: _Step, edge: Edge, sure: bool) -> bool:
     proposed = len(step.xyz)
-    return proposed >= CONTRADICTED_OF and step.going_along(known, edge.b_from_a) < (CHECKER_SHARE if sure else FEW_SHARE) * proposed
+    return (
+        proposed >= CONTRADICTED_OF
+        and step.going_along(known, edge.b_from_a) < (CHECKER_SHARE if sure else FEW_SHARE) * proposed
+    )
 
 
 def _few_agree(known: Known, step: _Step, edge: Edge) -> bool:

@@ -83,7 +83,11 @@ def _borne_out(known: Known, edge: Edge, object_only: bool, agree: float, violat
     if min(there.asked, back.asked) < MIN_ASKED:
         return None
     # where only a mask contradicts many points, the mask is more likely to be wrong
-    trusted = edge.inliers >= known.link.strong_inliers and edge.inliers >= TRUSTED_SHARE * edge.proposed and violation > LOOP_VIOLATION
+    trusted = (
+        edge.inliers >= known.link.strong_inliers
+        and edge.inliers >= TRUSTED_SHARE * edge.proposed
+        and violation > LOOP_VIOLATION
+    )
     floating = [x.violate - x.unseen if trusted else x.violate for x in (there, back)]
     return min(there.agree, back.agree) >= agree and max(floating) <= violation
 
@@ -111,5 +115,13 @@ def _of_the_background(known: Known, edge: Edge) -> bool:
         seen = ((place > 0) & (place < (known.rig.width, known.rig.height))).all(1)
     if seen.sum() < known.link.strong_inliers:
         return False
-    near = match_guided(place, a.descriptor[off_a], b.uv[off_b], b.descriptor[off_b], known.pair.max_error_px, 1.0, known.link.max_distance)
+    near = match_guided(
+        place,
+        a.descriptor[off_a],
+        b.uv[off_b],
+        b.descriptor[off_b],
+        known.pair.max_error_px,
+        1.0,
+        known.link.max_distance,
+    )
     return len(near) > BACKGROUND_SHARE * seen.sum()

@@ -26,7 +26,13 @@ def match_mutual(a: np.ndarray, b: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def match_guided(
-    predicted: np.ndarray, a: np.ndarray, uv: np.ndarray, b: np.ndarray, radius_px: float, ratio: float, max_distance: float
+    predicted: np.ndarray,
+    a: np.ndarray,
+    uv: np.ndarray,
+    b: np.ndarray,
+    radius_px: float,
+    ratio: float,
+    max_distance: float,
 ) -> np.ndarray:
     """(M, 2) int matches between points whose place in the other picture is known to within `radius_px`.
 

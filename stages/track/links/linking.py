@@ -31,7 +31,15 @@ from stages.track.links.credibility import (
 from stages.track.links.loops import Jump, believed
 from stages.track.links.mask_mending import mend
 from stages.track.links.verification import contradicted
-from stages.track.links.view_graph import Edge, PairOptions, alike_pairs, choose_keyframes, compare, neighbour_pairs, spanning_poses
+from stages.track.links.view_graph import (
+    Edge,
+    PairOptions,
+    alike_pairs,
+    choose_keyframes,
+    compare,
+    neighbour_pairs,
+    spanning_poses,
+)
 from stages.track.points.frame_points import FramePoints, object_middle
 
 
@@ -76,7 +84,9 @@ def link_frames(
     known = _doubting_masks(known, {f for e in edges for f in (e.a, e.b)})
     points = known.points
     poses, _ = spanning_poses(frames, edges)
-    keyframes = choose_keyframes(poses, [f for f in frames if f not in poses], object_centre(rig, points, poses), link.keyframe_step_rad)
+    keyframes = choose_keyframes(
+        poses, [f for f in frames if f not in poses], object_centre(rig, points, poses), link.keyframe_step_rad
+    )
     similar = alike_pairs(points, keyframes, set(pairs), object_only, link.alike_per_frame, link.alike_ratio)
     alike = _compare_all(known, similar, "comparing key frames")
     joins = [e for e in alike if e.inliers >= link.strong_inliers and credible(known, e, LOOP_AGREE, LOOP_VIOLATION)]
@@ -88,7 +98,9 @@ def link_frames(
     poses = {f: p for f, p in poses.items() if f not in false}
     spare = [e for e in loops if e.a in poses and e.b in poses and (e.a, e.b) not in tree]
     keyframes = [k for k in keyframes if k in poses]
-    return ViewGraph(poses, keyframes, edges, spare, len(alike) - len(loops), known.points, known.views, mended, jumps, false)
+    return ViewGraph(
+        poses, keyframes, edges, spare, len(alike) - len(loops), known.points, known.views, mended, jumps, false
+    )
 
 
 def _neighbours(known: Known, pairs: Sequence[tuple[int, int]]) -> tuple[Known, list[Edge], list[int]]:
@@ -128,5 +140,9 @@ def _compare_all(known: Known, pairs: Sequence[tuple[int, int]], note: str) -> l
 
 def object_centre(rig: Rig, points: Mapping[int, FramePoints], poses: Mapping[int, np.ndarray]) -> np.ndarray:
     """(3,) robust centre of the object's points (all points where no mask is known) over the posed frames, in the poses' frame."""
-    seen = [transform(pose, middle) for f, pose in poses.items() if np.isfinite(middle := object_middle(rig, points[f])).all()]
+    seen = [
+        transform(pose, middle)
+        for f, pose in poses.items()
+        if np.isfinite(middle := object_middle(rig, points[f])).all()
+    ]
     return np.median(seen, 0) if seen else np.array([0.0, 0.0, 1.0])

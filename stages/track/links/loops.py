@@ -64,7 +64,10 @@ def believed(
     them that may tie parts together which no neighbours connect; `seen_at` {frame: (3,) the object's middle in its left camera}.
     """
     place = {f: i for i, f in enumerate(frames)}
-    parts = [_Part(spanning_poses(p, [e for e in chain if e.a in p and e.b in p])[0], p[0]) for p in map(sorted, connected(frames, chain))]
+    parts = [
+        _Part(spanning_poses(p, [e for e in chain if e.a in p and e.b in p])[0], p[0])
+        for p in map(sorted, connected(frames, chain))
+    ]
     part_of = {f: p for p in parts for f in p.poses}
     step = max((np.degrees(rotation_angle(e.b_from_a)) / (place[e.b] - place[e.a]) for e in chain), default=180.0)
     out, jumps = [], {}
@@ -88,7 +91,10 @@ def _leap(e: Edge, a: _Part, b: _Part, place: Mapping[int, int], step_deg: float
     """What the join would make the object do between the two frames of the parts that are nearest in time; None if it may."""
     f, g = min(((f, g) for f in a.poses for g in b.poses), key=lambda p: (abs(place[p[0]] - place[p[1]]), p))
     f_from_g = inverse(a.poses[f]) @ a.poses[e.a] @ inverse(e.b_from_a) @ inverse(b.poses[e.b]) @ b.poses[g]
-    turn, limit = float(np.degrees(rotation_angle(f_from_g))), LEAP * step_deg * abs(place[f] - place[g]) + LEAP_SLACK_DEG
+    turn, limit = (
+        float(np.degrees(rotation_angle(f_from_g))),
+        LEAP * step_deg * abs(place[f] - place[g]) + LEAP_SLACK_DEG,
+    )
     if turn <= limit:
         return None
     smaller = min((a, b), key=lambda p: len(p.poses))

@@ -56,4 +56,8 @@ def on_object(rig: Rig, points: FramePoints, view: DenseView, view_from_points: 
     at = (pixel[:, 1], pixel[:, 0])
     predicted = view.predicted_disparity(x)
     with np.errstate(invalid="ignore"):
-        return seen & view.mask[at] & (np.abs(predicted - view.disparity[at].astype(np.float64)) < DISPARITY_SHARE * predicted)
+        return (
+            seen
+            & view.mask[at]
+            & (np.abs(predicted - view.disparity[at].astype(np.float64)) < DISPARITY_SHARE * predicted)
+        )

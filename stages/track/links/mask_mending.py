@@ -31,7 +31,11 @@ SPLAT = 3
 
 
 def mend(
-    rig: Rig, points: Mapping[int, FramePoints], views: Mapping[int, DenseView], edges: Sequence[Edge], options: PairOptions
+    rig: Rig,
+    points: Mapping[int, FramePoints],
+    views: Mapping[int, DenseView],
+    edges: Sequence[Edge],
+    options: PairOptions,
 ) -> tuple[dict[int, FramePoints], dict[int, DenseView], list[int]]:
     """All frames' points and views, those of cut masks with more of the object inside, and the frames that were mended.
 
@@ -57,7 +61,9 @@ def mend(
             part = _landed(views[before], views[frame], motion[before, frame])
             part &= _landed(views[first], views[frame], motion[before, frame] @ motion[first, before])
             if _cut(part, views[frame]):
-                points[frame], views[frame] = _with(rig, points[frame], views[frame], part, views[before], motion[frame, before])
+                points[frame], views[frame] = _with(
+                    rig, points[frame], views[frame], part, views[before], motion[frame, before]
+                )
                 mended.add(frame)
     return points, views, sorted(mended)
 

@@ -59,7 +59,10 @@ def verdict(votes: Sequence[ScopeVote], asked: int) -> tuple[str, str]:
     if not votes:
         return "object", "no pair of frames moved enough, on and off the object, to compare object and background"
     if n < min(LEAST_VOTES, asked):
-        return "object", f"only {n} of {asked} pairs of frames moved enough, on and off the object, to compare object and background"
+        return (
+            "object",
+            f"only {n} of {asked} pairs of frames moved enough, on and off the object, to compare object and background",
+        )
     explained = [v.share_explained for v in votes if v.share_explained is not None]
     share = f"; it explains {100 * float(np.median(explained)):.0f} % of the object's points" if explained else ""
     if scene >= STILL_SHARE * n:
@@ -74,7 +77,9 @@ def _votes(rig: Rig, points: Mapping[int, FramePoints], options: PairOptions) ->
     neighbours = list(itertools.pairwise(frames))
     first = _spread([*neighbours, *zip(frames, frames[3:], strict=False)], MAX_PAIRS)
     answers = 0
-    for asked, (a, b) in enumerate([*first, *_spread([p for p in neighbours if p not in first], MOST_PAIRS - MAX_PAIRS)]):
+    for asked, (a, b) in enumerate(
+        [*first, *_spread([p for p in neighbours if p not in first], MOST_PAIRS - MAX_PAIRS)]
+    ):
         if asked >= MAX_PAIRS and answers >= ENOUGH_VOTES:
             return
         vote = _ask(rig, points[a], points[b], options)
@@ -103,7 +108,9 @@ def _ask(rig: Rig, a: FramePoints, b: FramePoints, options: PairOptions) -> Scop
     return ScopeVote(a.frame, b.frame, "scene" if share >= SHARE_EXPLAINED else "object", share, moved)
 
 
-def _motion(rig: Rig, a: FramePoints, b: FramePoints, inside: bool, options: PairOptions) -> tuple[Motion | None, np.ndarray, np.ndarray]:
+def _motion(
+    rig: Rig, a: FramePoints, b: FramePoints, inside: bool, options: PairOptions
+) -> tuple[Motion | None, np.ndarray, np.ndarray]:
     from_a, from_b = np.flatnonzero((a.inside == inside) & np.isfinite(a.u_right)), np.flatnonzero(b.inside == inside)
     ia, ib = options.matcher(a, b, from_a, from_b).T
     x, uvr = a.xyz(rig)[ia], b.uvr[ib]

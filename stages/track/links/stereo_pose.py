@@ -34,7 +34,9 @@ class Motion:
         return int(self.inliers.sum())
 
 
-def estimate_motion(rig: Rig, x_a: np.ndarray, uvr_b: np.ndarray, max_error_px: float, min_inliers: int, seed: int) -> Motion | None:
+def estimate_motion(
+    rig: Rig, x_a: np.ndarray, uvr_b: np.ndarray, max_error_px: float, min_inliers: int, seed: int
+) -> Motion | None:
     """From (N, 3) points in left camera a and their (N, 3) px in frame b (NaN u_right allowed); None where no motion has the support."""
     if len(x_a) < max(min_inliers, 4):
         return None
@@ -45,7 +47,13 @@ def estimate_motion(rig: Rig, x_a: np.ndarray, uvr_b: np.ndarray, max_error_px: 
 
 
 def refine_motion(
-    rig: Rig, b_from_a: np.ndarray, x_a: np.ndarray, uvr_b: np.ndarray, max_error_px: float, min_inliers: int = 4, iterations: int = 10
+    rig: Rig,
+    b_from_a: np.ndarray,
+    x_a: np.ndarray,
+    uvr_b: np.ndarray,
+    max_error_px: float,
+    min_inliers: int = 4,
+    iterations: int = 10,
 ) -> Motion | None:
     """Gauss-Newton with Cauchy weights from a start; None when fewer than `min_inliers` points stay within `max_error_px`."""
     pose = b_from_a.copy()
@@ -77,12 +85,16 @@ def _ransac(rig: Rig, x_a: np.ndarray, uvr_b: np.ndarray, max_error_px: float, s
     import pycolmap
 
     both = np.flatnonzero(np.isfinite(uvr_b[:, 2]))
-    camera = pycolmap.Camera(model="PINHOLE", width=rig.width, height=rig.height, params=[rig.fx, rig.fy, rig.cx, rig.cy])
+    camera = pycolmap.Camera(
+        model="PINHOLE", width=rig.width, height=rig.height, params=[rig.fx, rig.fy, rig.cx, rig.cy]
+    )
     eyes = [pycolmap.Rigid3d(), pycolmap.Rigid3d(rig.right_from_left[:3])]
     pixels = np.concatenate([uvr_b[:, :2], uvr_b[both][:, [2, 1]]])
     points = np.concatenate([x_a, x_a[both]])
     index = [0] * len(x_a) + [1] * len(both)
-    options = pycolmap.RANSACOptions(max_error=max_error_px, random_seed=seed, min_num_trials=200, max_num_trials=5000, confidence=0.9999)
+    options = pycolmap.RANSACOptions(
+        max_error=max_error_px, random_seed=seed, min_num_trials=200, max_num_trials=5000, confidence=0.9999
+    )
     with _ONE_AT_A_TIME:
         found = pycolmap.estimate_generalized_absolute_pose(pixels, points, index, eyes, [camera, camera], options)
     if found is None:
@@ -100,7 +112,10 @@ def _normal_step(rig: Rig, x_b: np.ndarray, residual: np.ndarray, weight: np.nda
         [
             np.stack([rig.fx / z, zero, rig.fx / z], 1),
             np.stack([zero, rig.fy / z, zero], 1),
-            np.stack([-rig.fx * x_b[:, 0] / z**2, -rig.fy * x_b[:, 1] / z**2, -rig.fx * (x_b[:, 0] - rig.baseline_m) / z**2], 1),
+            np.stack(
+                [-rig.fx * x_b[:, 0] / z**2, -rig.fy * x_b[:, 1] / z**2, -rig.fx * (x_b[:, 0] - rig.baseline_m) / z**2],
+                1,
+            ),
         ],
         2,
     )

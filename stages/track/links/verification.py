@@ -23,7 +23,9 @@ NEXT_RAD = np.radians(45.0)
 """frames next to each other are partners up to here"""
 
 
-def contradicted(views: Mapping[int, DenseView], poses: Mapping[int, np.ndarray], centre: np.ndarray, object_only: bool) -> dict[int, str]:
+def contradicted(
+    views: Mapping[int, DenseView], poses: Mapping[int, np.ndarray], centre: np.ndarray, object_only: bool
+) -> dict[int, str]:
     """{frame: why} of the poses that frames with a similar view contradict: those that none bears out, and whole parts of the capture that
     agree among themselves, but not with the largest part."""
     beside = {p for p in pairwise(sorted(poses)) if rotation_angle(inverse(poses[p[1]]) @ poses[p[0]]) < NEXT_RAD}
@@ -52,7 +54,7 @@ def _apart(frames: Iterable[int], said: Mapping[tuple[int, int], Verdict]) -> di
     """Frames of the parts that the largest part does not bear out, though both should see the same."""
     parts = joined(frames, [pair for pair, v in said.items() if v.firm or v.silent])
     part_of = {f: k for k, part in enumerate(parts) for f in part}
-    met: dict[int, set[int]] = {}               # by part: the frames of the largest that should see the same
+    met: dict[int, set[int]] = {}  # by part: the frames of the largest that should see the same
     judged: set[int] = set()
     for pair, verdict in said.items():
         inner, outer = sorted(pair, key=lambda f: part_of[f])
@@ -63,7 +65,9 @@ def _apart(frames: Iterable[int], said: Mapping[tuple[int, int], Verdict]) -> di
 
 
 def _contradicts(frames: Sequence[int]) -> str:
-    return f"its picture and depth contradict frames {', '.join(map(str, frames))}, which its pose says see the same side"
+    return (
+        f"its picture and depth contradict frames {', '.join(map(str, frames))}, which its pose says see the same side"
+    )
 
 
 def _of_scene_and_object(a: DenseView, b: DenseView, b_from_a: np.ndarray, object_only: bool) -> Verdict:

@@ -62,7 +62,11 @@ def compare(rig: Rig, a: FramePoints, b: FramePoints, object_only: bool, options
     except in one of the frames when its mask was lost: the other frame's object points then find the object by themselves."""
     if object_only and a.mask_lost and not b.mask_lost:
         back = compare(rig, b, a, object_only, options)
-        return None if back is None else Edge(a.frame, b.frame, inverse(back.b_from_a), back.matches[:, ::-1], proposed=back.proposed)
+        return (
+            None
+            if back is None
+            else Edge(a.frame, b.frame, inverse(back.b_from_a), back.matches[:, ::-1], proposed=back.proposed)
+        )
     if object_only and a.mask_lost:
         return None
     from_a = np.flatnonzero(np.isfinite(a.u_right) & (a.inside | (not object_only)))
@@ -124,7 +128,9 @@ def view_change(a: np.ndarray, b: np.ndarray, centre: np.ndarray) -> float:
     return max(rotation_angle(inverse(a) @ b), float(np.arccos(np.clip(cosine, -1, 1))))
 
 
-def choose_keyframes(poses: Mapping[int, np.ndarray], unposed: Iterable[int], centre: np.ndarray, step_rad: float) -> list[int]:
+def choose_keyframes(
+    poses: Mapping[int, np.ndarray], unposed: Iterable[int], centre: np.ndarray, step_rad: float
+) -> list[int]:
     """Frames, in order, that see the object from a view no earlier key frame is near to; frames without a pose are all taken."""
     chosen: list[int] = []
     for frame, pose in poses.items():
@@ -166,7 +172,9 @@ def _coarsest(points: FramePoints, object_only: bool, count: int) -> np.ndarray:
     return points.descriptor[use[np.argsort(-points.scale_px[use], kind="stable")[:count]]]
 
 
-def near_pairs(poses: Mapping[int, np.ndarray], centre: np.ndarray, max_angle_rad: float, per_frame: int) -> list[tuple[int, int]]:
+def near_pairs(
+    poses: Mapping[int, np.ndarray], centre: np.ndarray, max_angle_rad: float, per_frame: int
+) -> list[tuple[int, int]]:
     """For every posed frame the `per_frame` others with the most similar view, as sorted unique (a, b)."""
     frames = list(poses)
     stack = np.stack([poses[f] for f in frames])

@@ -75,7 +75,12 @@ class Sift:
     def __call__(self, picture: np.ndarray, inside: np.ndarray, max_inside: int, max_outside: int) -> Keypoints:
         """See FeatureMethod; grey."""
         sift = cv2.SIFT_create(
-            nfeatures=0, nOctaveLayers=3, contrastThreshold=self.contrast, edgeThreshold=12, sigma=1.6, enable_precise_upscale=True
+            nfeatures=0,
+            nOctaveLayers=3,
+            contrastThreshold=self.contrast,
+            edgeThreshold=12,
+            sigma=1.6,
+            enable_precise_upscale=True,
         )
         gray = equalised(picture)
         found = sift.detect(gray, None)

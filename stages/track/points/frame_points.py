@@ -84,7 +84,11 @@ def measure_frame(
     height, width = left.shape
     scale = working_scale(method, options.max_width_px, width)
     small = picture if scale == 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    small_mask = mask if scale == 1 else cv2.resize(mask.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
+    small_mask = (
+        mask
+        if scale == 1
+        else cv2.resize(mask.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
+    )
     outside = LOST_MASK_FACTOR * (options.max_outside + options.max_inside) if mask_lost else options.max_outside
     points = method(small, small_mask, options.max_inside, outside)
     zoom = np.array([width / small.shape[1], height / small.shape[0]])
@@ -97,7 +101,9 @@ def measure_frame(
     else:
         level, search = level_of(blob, left.shape), search_range(disparity, width)
         eyes = pyramid(left), pyramid(right)
-        u_right, slope, deviation = measure_right(*eyes, uv, level, disparity[at], sigma[at], search, options.min_correlation)
+        u_right, slope, deviation = measure_right(
+            *eyes, uv, level, disparity[at], sigma[at], search, options.min_correlation
+        )
     return FramePoints(
         frame,
         uv,

@@ -32,7 +32,12 @@ def sample_window(image: np.ndarray, warp: np.ndarray, out: np.ndarray) -> bool:
     height, width = image.shape
     reach_u = RADIUS * (abs(warp[0]) + abs(warp[1]))
     reach_v = RADIUS * (abs(warp[2]) + abs(warp[3]))
-    if not (warp[4] - reach_u >= 1 and warp[5] - reach_v >= 1 and warp[4] + reach_u < width - 2 and warp[5] + reach_v < height - 2):
+    if not (
+        warp[4] - reach_u >= 1
+        and warp[5] - reach_v >= 1
+        and warp[4] + reach_u < width - 2
+        and warp[5] + reach_v < height - 2
+    ):
         return False
     k = 0
     for y in range(-RADIUS, RADIUS + 1):
@@ -83,7 +88,9 @@ def gaussian_weight() -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
-def _steepest(template: np.ndarray, free: np.ndarray, weight: np.ndarray, jacobian: np.ndarray, normal: np.ndarray) -> None:
+def _steepest(
+    template: np.ndarray, free: np.ndarray, weight: np.ndarray, jacobian: np.ndarray, normal: np.ndarray
+) -> None:
     """Jacobian (SAMPLES, 6) of the template under the warp's increment, and its weighted normal matrix; held parameters get 1."""
     for y in range(SIZE):
         for x in range(SIZE):

@@ -108,7 +108,9 @@ def _measure_all(left, right, uv, level, guess, guess_sigma, least, most, min_co
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def best_on_row(left: np.ndarray, right: np.ndarray, u: float, v: float, low: float, high: float, max_ratio: float) -> float:
+def best_on_row(
+    left: np.ndarray, right: np.ndarray, u: float, v: float, low: float, high: float, max_ratio: float
+) -> float:
     """Disparity (px, in whole steps from u) of the best normalised correlation along the row, NaN without a clear one.
 
     `max_ratio`: (1 - best) / (1 - second best elsewhere) must stay below it.

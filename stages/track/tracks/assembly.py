@@ -59,7 +59,14 @@ def _single_view(rig: Rig, points: Mapping[int, FramePoints], poses: dict[int, n
     p = points[frame].only(np.isfinite(points[frame].u_right))
     n = len(p)
     return TrackResult(
-        poses, np.arange(n), np.full(n, frame), p.uvr, np.full(n, 0.2), transform(pose, p.xyz(rig)), p.inside.copy(), np.zeros((n, 3))
+        poses,
+        np.arange(n),
+        np.full(n, frame),
+        p.uvr,
+        np.full(n, 0.2),
+        transform(pose, p.xyz(rig)),
+        p.inside.copy(),
+        np.zeros((n, 3)),
     )
 
 

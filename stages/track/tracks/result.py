@@ -44,7 +44,11 @@ def pose_rows(
         if r["status"] != "ok":
             rows.append(FramePose(frame, None, "unusable", reason=r["reason"] or r["status"]))
         elif frame not in result.poses:
-            rows.append(FramePose(frame, None, "lost", reason=reasons.get(frame) or _why_lost(points[frame], object_only, min_inliers)))
+            rows.append(
+                FramePose(
+                    frame, None, "lost", reason=reasons.get(frame) or _why_lost(points[frame], object_only, min_inliers)
+                )
+            )
         else:
             own = result.residual[result.frame == frame]
             rms = float(np.sqrt(np.nanmean(own**2))) if np.isfinite(own).any() else None

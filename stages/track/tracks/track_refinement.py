@@ -79,7 +79,9 @@ def refine_tracks(
     def cut(frame: int) -> int:
         points = np.flatnonzero(tracks.frame[reference] == frame)
         rows = reference[points]
-        templates[points] = _cut(pyramid(pictures.picture(frame, "left")), uvr[rows, :2] / 2.0 ** level[rows, None], level[rows])
+        templates[points] = _cut(
+            pyramid(pictures.picture(frame, "left")), uvr[rows, :2] / 2.0 ** level[rows, None], level[rows]
+        )
         return frame
 
     for done, _ in enumerate(ordered_map(cut, frames, options.workers)):
@@ -107,14 +109,21 @@ def refine_tracks(
 
 
 def reference_observations(
-    tracks: Tracks, poses: Mapping[int, np.ndarray], x_object: np.ndarray, uvr: np.ndarray, slope: np.ndarray, detected: np.ndarray
+    tracks: Tracks,
+    poses: Mapping[int, np.ndarray],
+    x_object: np.ndarray,
+    uvr: np.ndarray,
+    slope: np.ndarray,
+    detected: np.ndarray,
 ) -> np.ndarray:
     """(P,) row of the detected observation whose line of sight is closest to the mean of the track's; measured by both eyes where there
     is one."""
     sight = np.stack([poses[f][:3, 3] for f in tracks.frame.tolist()]) - x_object[tracks.point]
     sight /= np.maximum(np.linalg.norm(sight, axis=1, keepdims=True), 1e-12)
     mean = np.stack([np.bincount(tracks.point, sight[:, i], tracks.count) for i in range(3)], 1)
-    closeness = np.einsum("mi,mi->m", sight, mean[tracks.point]) / np.maximum(np.linalg.norm(mean, axis=1), 1e-12)[tracks.point]
+    closeness = (
+        np.einsum("mi,mi->m", sight, mean[tracks.point]) / np.maximum(np.linalg.norm(mean, axis=1), 1e-12)[tracks.point]
+    )
     closeness = np.nan_to_num(closeness) + 2.0 * (np.isfinite(uvr[:, 2]) & np.isfinite(slope).all(1)) + 4.0 * detected
     order = np.lexsort((tracks.frame, -closeness, tracks.point))
     first = np.r_[True, np.diff(tracks.point[order]) > 0]
@@ -134,7 +143,9 @@ def predicted_affine(
     gradient = np.where(known[:, None] & np.isfinite(slope[ref]), slope[ref], 0.0)
     disparity = np.where(known, disparity, np.nanmedian(disparity) if known.any() else 1.0)
     stack = {f: poses[f] for f in np.unique(tracks.frame).tolist()}
-    b_from_a = np.stack([inverse(stack[b]) @ stack[a] for a, b in zip(tracks.frame[ref].tolist(), tracks.frame.tolist(), strict=True)])
+    b_from_a = np.stack(
+        [inverse(stack[b]) @ stack[a] for a, b in zip(tracks.frame[ref].tolist(), tracks.frame.tolist(), strict=True)]
+    )
     corners = []
     for offset in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0)):
         z = rig.fx * rig.baseline_m / np.maximum(disparity + gradient @ np.array(offset), 1e-3)
@@ -160,7 +171,14 @@ def _refine_frame(
     left = pyramid(pictures.picture(frame, "left"))
     zoom = 2.0**level
     uv, sigma, ok = _align_all(
-        left, templates, np.ascontiguousarray(affine), level, uvr[:, :2] / zoom[:, None], is_reference, max_shift, min_correlation
+        left,
+        templates,
+        np.ascontiguousarray(affine),
+        level,
+        uvr[:, :2] / zoom[:, None],
+        is_reference,
+        max_shift,
+        min_correlation,
     )
     uv, sigma = uv * zoom[:, None], sigma * zoom
     out = np.column_stack([np.where(ok[:, None], uv, uvr[:, :2]), uvr[:, 2]])
@@ -171,7 +189,9 @@ def _refine_frame(
         u_right, _, sigma_right = read_depth(*pictures.depth(frame), out[:, :2])
     else:
         right, doubt = pyramid(pictures.picture(frame, "right")), np.where(np.isfinite(guess), 0.5, np.nan)
-        u_right, _, sigma_right = measure_right(left, right, out[:, :2], level, guess, doubt, (0.0, 0.0), min_correlation)
+        u_right, _, sigma_right = measure_right(
+            left, right, out[:, :2], level, guess, doubt, (0.0, 0.0), min_correlation
+        )
     out[:, 2] = np.where(np.abs(u_right - uvr[:, 2] - moved) < 2.0, u_right, np.nan)
     return out, np.where(is_reference, np.nan_to_num(sigma_right, nan=0.1), sigma), ok
 

@@ -39,7 +39,9 @@ def loop_discrepancy(
         gap = (
             np.degrees(rotation_angle(inverse(chained) @ e.b_from_a)),
             1000 * float(np.median(np.linalg.norm(there - here, axis=1))),
-            float(np.nanmedian(np.linalg.norm((project_stereo(rig, there) - project_stereo(rig, here))[:, :2], axis=1))),
+            float(
+                np.nanmedian(np.linalg.norm((project_stereo(rig, there) - project_stereo(rig, here))[:, :2], axis=1))
+            ),
         )
         worst = max(worst, gap, key=lambda g: g[1])
     return worst
@@ -69,7 +71,9 @@ def make_tracks(
 ) -> Tracks:
     """Match near views with their motion known, join the matches, and keep observations that fit their triangulated point."""
     posed = {f: points[f] for f in sorted(graph.poses)}
-    pairs = set(near_pairs(graph.poses, object_centre(rig, points, graph.poses), options.max_angle_rad, options.per_frame))
+    pairs = set(
+        near_pairs(graph.poses, object_centre(rig, points, graph.poses), options.max_angle_rad, options.per_frame)
+    )
     pairs |= {(e.a, e.b) for e in graph.edges if e.a in posed and e.b in posed}
 
     def match(p: tuple[int, int]) -> tuple[int, int, np.ndarray]:
@@ -83,7 +87,9 @@ def make_tracks(
         found.append(m)
         progress(done + 1, len(pairs), "building tracks")
     # edges of the graph first: they were matched without trusting any pose
-    measured = [(e.a, e.b, e.matches) for e in sorted(graph.edges, key=lambda e: -e.inliers) if e.a in posed and e.b in posed]
+    measured = [
+        (e.a, e.b, e.matches) for e in sorted(graph.edges, key=lambda e: -e.inliers) if e.a in posed and e.b in posed
+    ]
     tracks = build_tracks(posed, [*measured, *sorted(found, key=lambda m: -len(m[2]))])
     return longest(consistent(rig, posed, tracks, graph.poses, options.radius_px), options.max_observations)
 
@@ -105,7 +111,9 @@ def extended(
     xyz, _ = locate(rig, tracks, poses, gather(points, tracks, "uvr"), np.full(len(tracks.point), 0.5))
     weak = weak_frames(tracks, list(poses), options.enough_observations)
     known = tracks.count
-    near = {f for pair in near_pairs(poses, np.zeros(3), options.max_angle_rad, 2) if set(pair) & set(weak) for f in pair}
+    near = {
+        f for pair in near_pairs(poses, np.zeros(3), options.max_angle_rad, 2) if set(pair) & set(weak) for f in pair
+    }
     around = sorted({*weak, *near})
     tracks, xyz = with_single_views(rig, tracks, xyz, points, poses, object_only, around)
     uvr, slope, scale = (gather(points, tracks, n) for n in ("uvr", "slope", "scale_px"))
@@ -118,7 +126,9 @@ def extended(
     return Tracks(more.point[order], more.frame[order], more.feature[order]), (uvr, slope, scale), xyz
 
 
-def consistent(rig: Rig, points: Mapping[int, FramePoints], tracks: Tracks, poses: Mapping[int, np.ndarray], max_error_px: float) -> Tracks:
+def consistent(
+    rig: Rig, points: Mapping[int, FramePoints], tracks: Tracks, poses: Mapping[int, np.ndarray], max_error_px: float
+) -> Tracks:
     """Drop observations far from their triangulated point, then points left with one observation."""
     if tracks.count == 0:
         return tracks
