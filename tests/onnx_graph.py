@@ -30,9 +30,10 @@ class Graph:
         self, path: Path, inputs: dict[str, tuple], outputs: dict[str, tuple], whole: tuple[str, ...] = ()
     ) -> Path:
         """Written and checked; shapes of inputs and outputs by name, all float32 but the outputs in `whole`, int64."""
-        value = lambda name, shape: helper.make_tensor_value_info(
-            name, TensorProto.INT64 if name in whole else TensorProto.FLOAT, shape
-        )  # noqa: E731
+
+        def value(name, shape):
+            return helper.make_tensor_value_info(name, TensorProto.INT64 if name in whole else TensorProto.FLOAT, shape)
+
         made = helper.make_graph(
             self._nodes,
             "made_for_a_test",

@@ -63,7 +63,10 @@ def _tables(capture: Path, out: Path, count: int) -> None:
             for k in range(count)
         ],
     )
-    area = lambda k: int(read_mask(capture / "gt/masks" / f"{k:06d}.png").sum())  # noqa: E731
+
+    def area(k):
+        return int(read_mask(capture / "gt/masks" / f"{k:06d}.png").sum())
+
     write_table(
         out / "masks.parquet",
         [{"frame": k, "status": "ok", "trust": 1.0, "area_px": area(k), "reason": ""} for k in range(count)],

@@ -45,7 +45,10 @@ class Obj:
 def read_obj(path: Path) -> Obj:
     """Triangles with texture coordinates; the last line of bob's file is cut off."""
     words = [line.split() for line in path.read_text().splitlines()]
-    table = lambda key, n: np.array([[float(x) for x in w[1 : n + 1]] for w in words if w[:1] == [key]])  # noqa: E731
+
+    def table(key, n):
+        return np.array([[float(x) for x in w[1 : n + 1]] for w in words if w[:1] == [key]])
+
     corners = (
         np.array(
             [[[int(i) for i in c.split("/")[:2]] for c in w[1:4]] for w in words if w[:1] == ["f"] and len(w) == 4]
@@ -169,12 +172,13 @@ def judge_maps(twin: Path, surface: Surface) -> tuple[float, float, np.ndarray]:
     points, face = trimesh.sample.sample_surface(
         trimesh.Trimesh(ours.vertices, ours.faces, process=False), POINTS, seed=0
     )
-    at = lambda obj, face, points: (
-        obj.uv[obj.faces_uv[face]]
-        * trimesh.triangles.points_to_barycentric(  # noqa: E731
-            obj.vertices[obj.faces[face]], points
-        )[..., None]
-    ).sum(1)
+
+    def at(obj, face, points):
+        return (
+            obj.uv[obj.faces_uv[face]]
+            * trimesh.triangles.points_to_barycentric(obj.vertices[obj.faces[face]], points)[..., None]
+        ).sum(1)
+
     near, _, face_true = trimesh.proximity.closest_point(
         trimesh.Trimesh(truth.vertices, truth.faces, process=False), points
     )

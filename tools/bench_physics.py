@@ -72,7 +72,10 @@ def main() -> None:
 
 def row(name: str, record: dict, truth: Moments, drops: str, seconds: float) -> str:
     """One line, errors against `truth`, which is in the upright frame; inertia at the true density."""
-    value = lambda key: np.array(record[key]["value"])  # noqa: E731
+
+    def value(key):
+        return np.array(record[key]["value"])
+
     volume = float(value("volume")) / truth.content - 1
     ours, true = (
         value("principal_moments") / value("mass") * value("volume"),

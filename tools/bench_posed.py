@@ -100,7 +100,10 @@ def scene(name: str, data: Path, work: Path) -> None:
     )
     run = json.loads((out / "run.json").read_text())
     scores = json.loads((out / "novel_views/scores.json").read_text())
-    mean = lambda key: float(np.mean([s[key] for s in scores]))  # noqa: E731
+
+    def mean(key):
+        return float(np.mean([s[key] for s in scores]))
+
     seconds = {k: s["seconds"] for k, s in run["stages"].items()}
     print(
         f"| {name}, {len(scores)} pictures left out, mean: through the surface, nearest copied, dB | "

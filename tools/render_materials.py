@@ -78,7 +78,10 @@ def render(
     import mitsuba as mi
 
     mi.set_variant("llvm_ad_rgb")
-    picture = lambda a, raw: {"type": "bitmap", "bitmap": mi.Bitmap(np.ascontiguousarray(a)), "raw": raw}  # noqa: E731
+
+    def picture(a, raw):
+        return {"type": "bitmap", "bitmap": mi.Bitmap(np.ascontiguousarray(a)), "raw": raw}
+
     metal = surface.metalness
     metallic = metal if isinstance(metal, float) else picture(np.float32(metal)[..., None], True)
     bsdf = {

@@ -56,8 +56,13 @@ class Timeline:
     def picture(self, title: str) -> str:
         """As SVG."""
         first, last = self.times[0], self.times[-1]
-        x = lambda t: LEFT + (WIDTH - LEFT) * (t - first) / max(last - first, 1e-6)  # noqa: E731
-        y = lambda cores: TOP + HEIGHT * (1 - min(cores / self.cores, 1.1))  # noqa: E731
+
+        def x(t):
+            return LEFT + (WIDTH - LEFT) * (t - first) / max(last - first, 1e-6)
+
+        def y(cores):
+            return TOP + HEIGHT * (1 - min(cores / self.cores, 1.1))
+
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH + 10}" height="{TOP + HEIGHT + 30}" font-family="sans-serif" '
             f'font-size="12"><rect width="100%" height="100%" fill="white"/><text x="{LEFT}" y="14">{title}</text>'

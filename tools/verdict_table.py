@@ -61,7 +61,10 @@ def _row(case: Case) -> str:
     facts, off = verdict["facts"], "yes" if is_off(case) else "no"
     if scores is None:
         return f"| {case['case']} | {verdict['word']} | {off} | no pose in common | | | {'; '.join(verdict['why'])} |"
-    pair = lambda a, b: f"{'–' if a is None else f'{a:.3g}'} / {b:.3g}"  # noqa: E731
+
+    def pair(a, b):
+        return f"{'–' if a is None else f'{a:.3g}'} / {b:.3g}"
+
     middle = pair(facts["error_median_mm"], scores["accuracy_median_mm"])
     most = pair(facts["error_p95_mm"], scores["accuracy_p95_mm"])
     return f"| {case['case']} | {verdict['word']} | {off} | {_chamfer(case):.2f} | {middle} | {most} | {'; '.join(verdict['why'])} |"

@@ -73,7 +73,10 @@ def _fit(data: Path, profile: str, settings: Sequence[str]) -> Fit | None:
         return None
     pictures = Pictures(found.figures["frames"], found.figures["width_px"], found.figures["height_px"])
     surface = next(s for s in stages() if s.name == "surface")
-    gb = lambda rays: surface.card_gb(dataclasses.replace(configs["surface"], picture_rays=rays))  # noqa: E731
+
+    def gb(rays):
+        return surface.card_gb(dataclasses.replace(configs["surface"], picture_rays=rays))
+
     card = (gb, free_gb("auto")) if gb(configs["surface"].picture_rays) else None
     return fit(configs, pictures, free_gb(), share_of_cores() or usable_cores(), card)
 

@@ -46,7 +46,10 @@ def describe(stage: str, cls: type) -> list[str]:
 def _plain(cls: type) -> dict[str, dict[str, Any]]:
     """{key: default, type, choices, meaning, only_for} for machines."""
     hints, texts = typing.get_type_hints(cls), field_docs(cls)
-    choices = lambda hint: list(typing.get_args(hint)) if typing.get_origin(hint) is typing.Literal else None  # noqa: E731
+
+    def choices(hint):
+        return list(typing.get_args(hint)) if typing.get_origin(hint) is typing.Literal else None
+
     return {
         f.name: {
             "default": plain(f.default),

@@ -10,6 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -129,11 +130,16 @@ class BatchRuns:
             # the first key joins a run that watcher or schedule began; if that has ended without a twin, this batch tries once more,
             # and once more each time it is itself started again
             for suffix in self._keys:
-                run = await patiently(
-                    lambda: arun_deployment(
-                        DEPLOYMENT, client, parameters, timeout=0, tags=self.tags, idempotency_key=key + suffix
-                    )
-                )  # noqa: B023
+                begin = partial(
+                    arun_deployment,
+                    DEPLOYMENT,
+                    client,
+                    parameters,
+                    timeout=0,
+                    tags=self.tags,
+                    idempotency_key=key + suffix,
+                )
+                run = await patiently(begin)
                 if not _is_final(run) or self._made_meanwhile(capture, run):
                     break
         except PrefectHTTPStatusError as e:

@@ -121,7 +121,10 @@ def fit(
     """As asked, or lowered as little as it takes. `card`: (GB that so many rays a step take on it, GB free there), where one is used.
     Raises MachineError where the lowest does not fit."""
     asked = sizes_of(configs, pictures)
-    need = lambda s: needed(configs, pictures, s, workers)  # noqa: E731
+
+    def need(s):
+        return needed(configs, pictures, s, workers)
+
     sizes, room = asked, (1 - LEFT_ALONE) * free_gb - FLOW_GB
     while (found := need(sizes))[largest := max(found, key=lambda k: found[k])] > room:
         if (lower := _lowered(largest, sizes, configs, pictures)) is None:

@@ -60,7 +60,10 @@ class FrameReader:
     @staticmethod
     def of(inputs: Mapping[str, ArtifactRef]) -> FrameReader:
         """From a stage's inputs: needs "frames.parquet" and "pairs"; "disparity" and "masks" where the stage has them."""
-        path = lambda kind: inputs[kind].path if kind in inputs else None  # noqa: E731
+
+        def path(kind):
+            return inputs[kind].path if kind in inputs else None
+
         rows = tuple(read_table(inputs["frames.parquet"].path))
         return FrameReader(rows, inputs["pairs"].path, path("disparity"), path("masks"))
 

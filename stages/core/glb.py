@@ -128,8 +128,13 @@ def decode_glb(data: bytes, name: str = "the file") -> GltfMesh:
     confidence = read["_CONFIDENCE"][:, 0] if "_CONFIDENCE" in read else np.ones(len(position), np.float32)
     material = document["materials"][0]
     named = {**material.get("pbrMetallicRoughness", {}), **material}
-    image = lambda name: document["images"][document["textures"][named[name]["index"]]["source"]]  # noqa: E731
-    picture = lambda name: _bytes(document, binary, image(name)["bufferView"]) if name in named else b""  # noqa: E731
+
+    def image(name):
+        return document["images"][document["textures"][named[name]["index"]]["source"]]
+
+    def picture(name):
+        return _bytes(document, binary, image(name)["bufferView"]) if name in named else b""
+
     return GltfMesh(
         position,
         read["NORMAL"],
@@ -184,7 +189,9 @@ def _primitive(document: dict, binary: bytes) -> tuple[dict[str, np.ndarray], np
 def _document(
     primitive: dict, accessors: list, views: list, size: int, named: dict[str, bytes], roughness: float
 ) -> dict:
-    mime = lambda image: "image/png" if image[:4] == b"\x89PNG" else "image/jpeg"  # noqa: E731
+    def mime(image):
+        return "image/png" if image[:4] == b"\x89PNG" else "image/jpeg"
+
     pictures, index = list(named.values()), {name: {"index": k} for k, name in enumerate(named)}
     first = len(views) - len(pictures)
     note = {"unit": "metre", "gltf_from_object": GLTF_FROM_OBJECT.tolist()}

@@ -112,7 +112,10 @@ def read_ply(path: Path) -> SurfaceMesh:
 
 def _surface_mesh(vertex: np.ndarray, faces: np.ndarray) -> SurfaceMesh:
     names = vertex.dtype.names or ()
-    columns = lambda keys: np.stack([vertex[k] for k in keys], 1)  # noqa: E731
+
+    def columns(keys):
+        return np.stack([vertex[k] for k in keys], 1)
+
     colour = columns(("red", "green", "blue")) if "red" in names else np.full((len(vertex), 3), 128, np.uint8)
     confidence = vertex["confidence"].astype(np.float32) if "confidence" in names else np.ones(len(vertex), np.float32)
     return SurfaceMesh(columns("xyz").astype(np.float64), faces, colour.astype(np.uint8), confidence)

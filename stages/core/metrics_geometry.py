@@ -158,7 +158,10 @@ def pose_scores(
         rotation.append(np.degrees(rotation_angle(inverse(true[k]) @ true_from_twin @ found[k])))
         translation.append(1000 * np.linalg.norm(a.mean(0) - b.mean(0)))
     e = np.array(add)
-    auc = lambda limit: 100 * float(np.mean(1 - np.minimum(e, limit) / limit))  # noqa: E731
+
+    def auc(limit):
+        return 100 * float(np.mean(1 - np.minimum(e, limit) / limit))
+
     return {
         "frames": len(frames),
         "frames_posed": int(np.isfinite(e).sum()),

@@ -72,8 +72,13 @@ class StereoCalibration:
 
     def save(self, path: Path, notes: dict | None = None) -> None:
         """Write calibration.json as a capture holds it."""
-        model = lambda c: {"model": "fisheye"} if c.fisheye else {}  # noqa: E731
-        eye = lambda c: {"K": c.K.ravel().tolist(), "distortion": c.distortion.ravel().tolist(), **model(c)}  # noqa: E731
+
+        def model(c):
+            return {"model": "fisheye"} if c.fisheye else {}
+
+        def eye(c):
+            return {"K": c.K.ravel().tolist(), "distortion": c.distortion.ravel().tolist(), **model(c)}
+
         width, height = self.size or (0, 0)
         rig = {"R": self.right_from_left[:3, :3].ravel().tolist(), "t_m": self.right_from_left[:3, 3].tolist()}
         data = {

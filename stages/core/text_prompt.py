@@ -137,5 +137,8 @@ def _words(box: Box) -> str:
 def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
     """Intersection over union."""
     both = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    area = lambda r: (r[2] - r[0]) * (r[3] - r[1])  # noqa: E731
+
+    def area(r):
+        return (r[2] - r[0]) * (r[3] - r[1])
+
     return both / max(area(a) + area(b) - both, 1e-9)

@@ -22,7 +22,10 @@ def fitting(config: DepthConfig) -> tuple[DepthConfig, str]:
     expects = contract(config.onnx_weights, entry(config.onnx_weights).model)
     file_gb = require(config.onnx_weights).path.stat().st_size / 1e9
     provider = pick_provider(config.onnx_provider)
-    needed = lambda band, size: 2 * file_gb + expects.gigabytes_per_megapixel * min(band, size)  # noqa: E731
+
+    def needed(band, size):
+        return 2 * file_gb + expects.gigabytes_per_megapixel * min(band, size)
+
     band, size = config.onnx_band_megapixels, config.onnx_megapixels
     plans = [Plan({}, needed(band, size))]
     while (band := min(band, size) / 2) >= LEAST_BAND:

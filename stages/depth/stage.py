@@ -118,7 +118,10 @@ class DepthStage(Stage):
             else _Measured(reader, METHODS[method].matcher(config, context.workers))
         )
         nearer = nearer_than(source, rig, config.max_depth_m)
-        job = lambda frame: _one_frame(nearer, reader, frame, rig, out, frame in shown)  # noqa: E731
+
+        def job(frame):
+            return _one_frame(nearer, reader, frame, rig, out, frame in shown)
+
         results = []
         for result in ordered_map(job, frames, context.workers):
             results.append(result)
@@ -224,7 +227,10 @@ def _report(method: str, reason: str, results: list[FrameResult]) -> StageReport
         raise StageError(
             "no frame gave any depth", "check that left and right are not swapped and that the pictures are rectified"
         )
-    median = lambda key: float(np.median([getattr(r, key) for r in good]))  # noqa: E731
+
+    def median(key):
+        return float(np.median([getattr(r, key) for r in good]))
+
     if median("density") < 0.3:
         warnings.append(
             f"only {median('density'):.0%} of the pixels have depth: little texture, or the pair is not well rectified"

@@ -25,7 +25,10 @@ class Answer:
 
     def colours(self, room: Room) -> Colours | None:
         """The model's, by place."""
-        into = lambda x: (x - room.centre) / room.half  # noqa: E731
+
+        def into(x):
+            return (x - room.centre) / room.half
+
         if self.colour is not None:
             grid = self.colour
             return lambda x: _grey(at(grid, into(x)))

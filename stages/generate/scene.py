@@ -68,7 +68,10 @@ def crop(rgb: np.ndarray, mask: np.ndarray, rig: Rig, pose: np.ndarray, room: Ro
         for a in (on_white, mask.astype(np.float32))
     ]
     to_square = square.K @ aimed[:3, :3].T @ pose[:3, :3] @ np.linalg.inv(small.K)
-    warp = lambda a, beyond: cv2.warpPerspective(a, to_square, (size, size), flags=cv2.INTER_LINEAR, borderValue=beyond)  # noqa: E731
+
+    def warp(a, beyond):
+        return cv2.warpPerspective(a, to_square, (size, size), flags=cv2.INTER_LINEAR, borderValue=beyond)
+
     return Crop(warp(resized[0], (255, 255, 255)), warp(resized[1], 0) > 0.5, square, aimed)
 
 
@@ -102,7 +105,10 @@ class Known:
 
     def given(self, crops: Sequence[Crop], seed: int) -> dict[str, np.ndarray]:
         """What a model gets of them."""
-        single = lambda a: np.ascontiguousarray(a, np.float32)  # noqa: E731
+
+        def single(a):
+            return np.ascontiguousarray(a, np.float32)
+
         return {
             "pictures": single(np.stack([c.picture.transpose(2, 0, 1) / 255 for c in crops])),
             "opacities": single(np.stack([c.mask[None] for c in crops])),

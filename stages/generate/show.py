@@ -44,7 +44,10 @@ def _textured(caster: Any, painted: Any, pose: np.ndarray, rig: Any) -> np.ndarr
 
 def sheet(out: Path, views: list[Any]) -> list[tuple[str, str]]:
     """One picture of the first few views, above as they are, below as marked: (caption, path)."""
-    small = lambda a: cv2.resize(a, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)  # noqa: E731
+
+    def small(a):
+        return cv2.resize(a, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+
     columns = [np.vstack([small(v.picture), small(marked(v.picture, v.invented))]) for v in views[:MOST]]
     thumbnail_jpeg(out / "pictures/views.jpg", np.hstack(columns), 1280)
     return [("views from where no picture was taken; below, magenta: invented by the model", "pictures/views.jpg")]

@@ -179,7 +179,10 @@ class _Work:
             "views_invented_percent": round(100 * share, 1) if made else None,
         }
         if scores:
-            mean = lambda key: round(float(np.mean([s[key] for s in scores])), 2)  # noqa: E731
+
+            def mean(key):
+                return round(float(np.mean([s[key] for s in scores])), 2)
+
             report.metrics |= {
                 "views_scored": len(scores),
                 "views_model_against_pictures_db": mean("model_db"),

@@ -150,7 +150,10 @@ class StereoMethod:
         outcome.metrics["frames_placed_share"] = round(share, 3)
         if share >= PLACED_SHARE and job.kind == "auto" and _keeps_still(motion, view, seed):
             return _still_scene(job, seed, view)
-        points = lambda: _sure_points(job, motion)  # noqa: E731
+
+        def points():
+            return _sure_points(job, motion)
+
         placed = share >= PLACED_SHARE or job.kind == "moving_camera"
         scene = moving_scene(seed, view, job.rig, motion, sure_points=points) if placed else None
         watched = _watched(job, scene, view) if scene is not None else None

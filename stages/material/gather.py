@@ -75,7 +75,10 @@ def look(
     """All views of the mesh, agreed in exposure and pose as for a texture, and figures. Raises ValueError when no view shows it."""
     t = texels(mesh.vertices, mesh.faces, mesh.normals, mesh.uv, mesh.faces_uv, mesh.texture.shape[0])
     caster, views = Caster(mesh.vertices, mesh.faces), spread(views, config.max_views)
-    note = lambda k: progress(k, len(views), "looking at the pictures")  # noqa: E731
+
+    def note(k):
+        return progress(k, len(views), "looking at the pictures")
+
     surveyed = survey_all(t, views, rig, caster, LIMITS, read_mask, read_picture, workers, seed, note, read_hidden)
     if len(surveyed) < 3:
         raise ValueError(

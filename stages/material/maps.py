@@ -46,7 +46,10 @@ def solve_maps(
     normals = turned(mesh.normals, TWIN_FROM_OBJECT)
     hit = what_stands_before(turned(mesh.vertices, TWIN_FROM_OBJECT), mesh.faces, normals, config.light_height, workers)
     body = Body(normals, hit, _round(places, samples.mean(samples.radiance), mesh.vertices).astype(np.float32))
-    note = lambda k, total: progress(k, total, "light and materials in turn")  # noqa: E731
+
+    def note(k, total):
+        return progress(k, total, "light and materials in turn")
+
     solved = solve(
         samples, body, places, Options(config.light_height, config.rounds, config.brightest, workers=workers), note
     )

@@ -45,7 +45,10 @@ class MaterialStage(Stage):
         )
         poses = {k: p for k, p in posed(read_poses(inputs["poses_refined.json"].path)).items() if k in set(reader.ids)}
         views = stereo_views(poses, rig, ("left", "right") if reader.has_right else ("left",), {})
-        hidden = lambda k: reader.hidden(k, "right")  # noqa: E731
+
+        def hidden(k):
+            return reader.hidden(k, "right")
+
         try:
             seen, agreed = look(
                 mesh,

@@ -54,12 +54,18 @@ def ask_surfaces(
     pairs = [(a, b) for a in first[1] for b in second[1]]
     placed = {f: motion @ second[0].poses[f] for f in second[1]}
     apart = {(a, b): _angle(first[0].poses[a], placed[b], first[0].centre) for a, b in pairs}
-    asked = lambda p: (views[0][p[0]], views[1][p[1]], inverse(placed[p[1]]) @ first[0].poses[p[0]])  # noqa: E731
+
+    def asked(p):
+        return (views[0][p[0]], views[1][p[1]], inverse(placed[p[1]]) @ first[0].poses[p[0]])
+
     said = dict(zip(pairs, ordered_map(lambda p: _both_ways(*asked(p)), pairs, workers), strict=True))
     near = sorted((p for p in pairs if apart[p] < SAME_SIDE), key=lambda p: apart[p])
     looks = [v.correlation for v in ordered_map(lambda p: judge(*asked(p), True), near, workers) if v.judged]
     moved = [m for m in ordered_map(lambda p: _moved(*asked(p)), near[:MOST_ALIGNED], workers) if m is not None]
-    median = lambda values, least: float(np.median(values)) if len(values) >= least else float("nan")  # noqa: E731
+
+    def median(values, least):
+        return float(np.median(values)) if len(values) >= least else float("nan")
+
     floating, meeting = _pooled([said[p] for p in pairs], 1), _pooled([said[p] for p in near], 0)
     return SurfaceWord(floating, meeting, median(looks, 1), median(moved, ALIGNED))
 

@@ -191,5 +191,8 @@ def _gathered(
 ) -> Matches:
     a, b = (np.repeat([p[k] for p in pairs], [len(m) for m in found]).astype(int) for k in (0, 1))
     ij = np.concatenate(found) if found else np.zeros((0, 2), int)
-    places = lambda spots, f, k: np.array([spots[x].xyz[y] for x, y in zip(f, k, strict=True)]).reshape(-1, 3)  # noqa: E731
+
+    def places(spots, f, k):
+        return np.array([spots[x].xyz[y] for x, y in zip(f, k, strict=True)]).reshape(-1, 3)
+
     return Matches(a, ij[:, 0], b, ij[:, 1], places(first, a, ij[:, 0]), places(second, b, ij[:, 1]))

@@ -180,7 +180,10 @@ class _Work:
                     np.where(mask[..., None], rendered, 255).astype(np.uint8),
                     self.reader.rgb(near.frame),
                 )
-        mean = lambda key: round(float(np.mean([s[key] for s in self.scores])), 3)  # noqa: E731
+
+        def mean(key):
+            return round(float(np.mean([s[key] for s in self.scores])), 3)
+
         white = {"psnr_on_white_db": mean("psnr_on_white_db")} if self.config.method == "radiance" else {}
         return {
             "scored_pictures": len(self.frames),

@@ -24,7 +24,10 @@ def previews(mesh: TexturedMesh, size_px: int, workers: int = 1) -> dict[str, np
     small_rig, small_poses = turntable_rig(mesh.vertices, size_px // 2 * 2)
     top = turntable_rig(mesh.vertices, 2 * size_px, elevation_deg=60.0)[1][0]
     centre = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
-    textured = lambda pose, at=rig: _halved(render_textured(mesh, pose, at, caster, mips)[0])  # noqa: E731
+
+    def textured(pose, at=rig):
+        return _halved(render_textured(mesh, pose, at, caster, mips)[0])
+
     jobs = {f"textured_{side}": partial(textured, pose) for side, pose in zip(SIDES, poses, strict=True)}
     jobs |= {f"shaded_{side}": partial(_shaded, caster, pose, rig) for side, pose in zip(SIDES, poses, strict=True)}
     jobs |= {"textured_top": partial(textured, top)}

@@ -36,7 +36,10 @@ def write_sim(folder: Path, made: Made) -> dict[str, Any]:
 def physics_record(made: Made) -> dict[str, Any]:
     """Plain data. Every number as {"value", "unit", "how"}; poses and frames as matrices."""
     asset, mass, support = made.asset, made.asset.mass, made.support
-    entry = lambda value, unit, how: {"value": np.asarray(value, float).tolist(), "unit": unit, "how": how}  # noqa: E731
+
+    def entry(value, unit, how):
+        return {"value": np.asarray(value, float).tolist(), "unit": unit, "how": how}
+
     inertia_how = f"{COMPUTED}, {mass.model}, for that mass"
     material = f"{made.how_material} material"
     return {

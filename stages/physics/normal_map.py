@@ -67,7 +67,10 @@ def decoded(image: np.ndarray, normal: np.ndarray, tangent: np.ndarray) -> np.nd
 
 def _frames(normal: np.ndarray, tangent: np.ndarray) -> np.ndarray:
     """(N, 3, 3) tangent, bitangent and normal as columns."""
-    unit = lambda x: x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-30)  # noqa: E731
+
+    def unit(x):
+        return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-30)
+
     n, t = unit(normal), unit(tangent[:, :3])
     return np.stack([t, unit(np.cross(n, t)) * np.where(tangent[:, 3:] < 0, -1.0, 1.0), n], 2)
 

@@ -133,6 +133,9 @@ def balanced(
         if not (worst & (chosen > 0)).any():
             break
         chosen = np.where(worst, 0, chosen)
-    score = lambda d: (max(d.max_m, error_m), d.mean_m)  # noqa: E731
+
+    def score(d):
+        return (max(d.max_m, error_m), d.mean_m)
+
     best = sorted(range(len(tries)), key=lambda k: score(found[k][0]))[:FINALISTS]
     return min(((tries[k], ruler.distance(tries[k])) for k in best), key=lambda of: score(of[1]))

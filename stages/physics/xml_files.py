@@ -122,7 +122,10 @@ def read_inertial(urdf: Path) -> tuple[float, np.ndarray, np.ndarray]:
     found = Xml.parse(urdf).getroot().find("link/inertial")
     if found is None:
         raise ValueError(f"{urdf} has no inertial")
-    value = lambda path, key: next(e.attrib[key] for e in found.iter(path))  # noqa: E731
+
+    def value(path, key):
+        return next(e.attrib[key] for e in found.iter(path))
+
     i = {k: float(value("inertia", k)) for k in ("ixx", "ixy", "ixz", "iyy", "iyz", "izz")}
     inertia = np.array([[i["ixx"], i["ixy"], i["ixz"]], [i["ixy"], i["iyy"], i["iyz"]], [i["ixz"], i["iyz"], i["izz"]]])
     return float(value("mass", "value")), np.array(value("origin", "xyz").split(), float), inertia

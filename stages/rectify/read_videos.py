@@ -47,7 +47,10 @@ class VideoPairReader:
 
     def stream(self, wanted: Callable[[int], bool] = lambda frame: True) -> Iterator[RawPair]:
         """See PairReader. A side that ends early, or has no frame of a moment, leaves pairs with one side missing."""
-        needed = lambda j: (k := self.shift.left_of(j)) is not None and wanted(k)  # noqa: E731
+
+        def needed(j):
+            return (k := self.shift.left_of(j)) is not None and wanted(k)
+
         sides, frame, after = (frames_of(self.left, wanted), frames_of(self.right, needed)), 0, 0
         while True:
             partner, right = self.shift.partner(frame), None

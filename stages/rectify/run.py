@@ -80,7 +80,10 @@ class Run:
         self._judge_focal(rows, geometry, sample)
         rig = self._write(rows, geometry)
         scale = np.array([rig.fx / geometry.rig.fx, rig.fy / geometry.rig.fy])
-        mapped = lambda uv: (geometry.left.points(uv, geometry.rig.K) + 0.5) * scale - 0.5  # noqa: E731
+
+        def mapped(uv):
+            return (geometry.left.points(uv, geometry.rig.K) + 0.5) * scale - 0.5
+
         (self.out / "prompt.json").write_text(json.dumps(map_prompt(prompt, mapped, (rig.width, rig.height))))
         self._write_given(rows, geometry, rig, prompt, sample)
         self._finish(rows, calibration.source, rig, prompt)

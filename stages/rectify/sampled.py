@@ -44,7 +44,10 @@ def sample_pairs(
     reader: PairReader, frames: Sequence[int], workers: int, progress: Callable[[int, str], None]
 ) -> Sample:
     """Matched pairs of the given frames. Raises CaptureError for a picture that cannot be read."""
-    job = lambda p: (p.frame, features(p.left.pixels()), features(p.right.pixels()))  # noqa: E731
+
+    def job(p):
+        return (p.frame, features(p.left.pixels()), features(p.right.pixels()))
+
     eyes, found = {}, [np.zeros((0, 5))]
     for frame, left, right in ordered_map(job, reader.stream(set(frames).__contains__), min(workers, MATCH_WORKERS)):
         eyes[frame] = (left, right)

@@ -63,7 +63,10 @@ class Run:
         prompt, moved = move_to_usable(prompt, [r["frame"] for r in rows if r["status"] == "ok"])
         self.done.warnings += [moved] * bool(moved)
         scale = np.array([rig.fx / self.registering.rig.fx, rig.fy / self.registering.rig.fy])
-        mapped = lambda uv: (self.registering.points(uv) + 0.5) * scale - 0.5  # noqa: E731
+
+        def mapped(uv):
+            return (self.registering.points(uv) + 0.5) * scale - 0.5
+
         (self.out / "prompt.json").write_text(json.dumps(map_prompt(prompt, mapped, (rig.width, rig.height))))
         self._write_given([r["frame"] for r in rows if r["status"] == "ok"], rig, prompt)
         self._finish(rows, rig, bool(prompt))

@@ -174,7 +174,10 @@ class _Work:
 
         if not self.config.find_hidden or not self.reader.has_right:
             return None
-        look = lambda k: glance(self.poses[k], self.rig, self.reader.mask(k), *self._disparity(k))  # noqa: E731
+
+        def look(k):
+            return glance(self.poses[k], self.rig, self.reader.mask(k), *self._disparity(k))
+
         return seen_object(list(ordered_map(look, frames, self.context.workers)))
 
     def _disparity(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
@@ -249,9 +252,10 @@ class _Work:
                 "surface.field=observations needs depth, and no frame has any", "use surface.field=pictures"
             )
         self.metrics["field_learns_from"] = "observations" if observed else "pictures"
-        told = lambda i, n: self.context.progress(
-            10 + round(35 * i / n), PARTS, f"learning from the pictures, step {i} of {n}"
-        )  # noqa: E731
+
+        def told(i, n):
+            return self.context.progress(10 + round(35 * i / n), PARTS, f"learning from the pictures, step {i} of {n}")
+
         learned = importlib.import_module("stages.surface.learned_shape")
         return learned.FromPictures(
             views,
@@ -426,9 +430,10 @@ def _neural(work: _Work, views: list[View], shape: Shape) -> tuple[Mesh, dict[st
         importlib.import_module("stages.surface.neural"),
         importlib.import_module("stages.surface.backend"),
     )
-    progress = lambda i, n: work.context.progress(
-        60 + round(25 * i / max(n, 1)), PARTS, f"training the field, step {i} of {n}"
-    )  # noqa: E731
+
+    def progress(i, n):
+        return work.context.progress(60 + round(25 * i / max(n, 1)), PARTS, f"training the field, step {i} of {n}")
+
     vertices, metrics = neural.train_field(
         views,
         shape,

@@ -89,7 +89,10 @@ def bake(
     views = spread(views, config.max_views)
     limits = np.array([config.min_facing, config.border_px, config.border_ramp_px])
     total = 2 * len(views) + 4
-    looking = lambda k: progress(k, total, "looking at the pictures")  # noqa: E731
+
+    def looking(k):
+        return progress(k, total, "looking at the pictures")
+
     surveyed = survey_all(t, views, rig, caster, limits, read_mask, read_picture, workers, seed, looking, read_hidden)
     if not surveyed:
         raise ValueError("no picture shows any part of the mesh inside its mask")

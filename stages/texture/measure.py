@@ -117,7 +117,9 @@ def four_sides(mesh: TexturedMesh, size: int = 320) -> np.ndarray:
 
 
 def _figures(scores: list[ViewScore], seam: float) -> dict[str, float | int | None]:
-    mean = lambda key, digits: round(float(np.mean([getattr(s, key) for s in scores])), digits) if scores else None  # noqa: E731
+    def mean(key, digits):
+        return round(float(np.mean([getattr(s, key) for s in scores])), digits) if scores else None
+
     return {
         "psnr_db": mean("psnr_db", 2),
         "psnr_raw_db": mean("psnr_raw_db", 2),

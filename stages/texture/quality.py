@@ -87,7 +87,10 @@ def _lab(levels: np.ndarray) -> np.ndarray:
 def _ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(h, w) structural similarity of the luminance (Wang et al. 2004, Gaussian window of 1.5 px)."""
     x, y = (cv2.cvtColor(np.clip(i, 0, 255).astype(np.float32), cv2.COLOR_RGB2GRAY) for i in (a, b))
-    blur = lambda i: cv2.GaussianBlur(i, (11, 11), 1.5)  # noqa: E731
+
+    def blur(i):
+        return cv2.GaussianBlur(i, (11, 11), 1.5)
+
     mx, my = blur(x), blur(y)
     vx, vy, vxy = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2

@@ -43,7 +43,10 @@ def refined(
     caster = Caster(baked.mesh.vertices, baked.mesh.faces)
     reduce = _reduce(baked, rig)
     jobs = list(zip(baked.views, baked.gains, strict=True))
-    look = lambda j: shown(j[0], j[1], rig, caster, config.border_px, reduce, read_mask, read_picture, read_hidden)  # noqa: E731
+
+    def look(j):
+        return shown(j[0], j[1], rig, caster, config.border_px, reduce, read_mask, read_picture, read_hidden)
+
     found = ordered_map(look, jobs, workers)
     views = [v for v in found if v is not None]
     device = torch_device()

@@ -69,7 +69,10 @@ class TextureStage(Stage):
         sharpness = relative_sharpness({r["frame"]: r["sharpness"] for r in reader.rows if r["status"] == "ok"})
         both = config.sides == "both" and reader.has_right
         views = stereo_views(used, rig, ("left", "right") if both else ("left",), sharpness)
-        hidden = lambda k: reader.hidden(k, "right")  # noqa: E731
+
+        def hidden(k):
+            return reader.hidden(k, "right")
+
         context.progress(0, 1, "unwrapping")
         shape = prepare_shape(mesh.vertices, mesh.faces, median_footprint(views, rig, mesh.vertices.mean(0)), config)
         try:
@@ -92,7 +95,9 @@ class TextureStage(Stage):
         if config.refine != "none":
             from stages.texture.refine_views import refined
 
-            note = lambda k: context.progress(k, config.refine_steps, "fitting the texture to all pictures")  # noqa: E731
+            def note(k):
+                return context.progress(k, config.refine_steps, "fitting the texture to all pictures")
+
             baked = refined(baked, rig, config, reader.mask, reader.rgb, context.workers, context.seed, note, hidden)
         context.progress(0, 1, "measuring the texture")
         held = sorted(set(poses) - set(used))

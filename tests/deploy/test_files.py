@@ -122,7 +122,10 @@ def test_compose_confines_every_part(compose):
 
 def test_compose_networks_keep_workers_from_the_data(compose):
     networks, services = compose["networks"], compose["services"]
-    on = lambda network: {n for n, s in services.items() if network in s.get("networks", [])}  # noqa: E731
+
+    def on(network):
+        return {n for n, s in services.items() if network in s.get("networks", [])}
+
     assert on("data") == {"postgres", "redis", "migrate", "api-1", "api-2", "services"}
     assert on("work") == {"front", "register", "watcher", "metrics", "worker-cpu", "worker-batch", "worker-gpu"}
     assert on("door") == {"front", "api-1", "api-2"} and on("outside") == {"front"}

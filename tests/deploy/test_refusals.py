@@ -96,13 +96,16 @@ def test_addresses_and_users_need_their_passwords():
 def test_compose_begins_with_the_check_which_finds_images_without_digests():
     service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["check"]
     assert set(service["environment"]) == {*COMPOSE, *IMAGES}
-    run = lambda env: subprocess.run(
-        [sys.executable, *service["command"][1:]],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **env},  # noqa: E731
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+
+    def run(env):
+        return subprocess.run(
+            [sys.executable, *service["command"][1:]],
+            env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
     given = {k: GOOD[k] for k in service["environment"]}
     assert run(given).returncode == 0
     loose = run(given | {"REDIS_IMAGE": "redis:7.2.5", "NGINX_IMAGE": ""})
@@ -123,12 +126,14 @@ def test_every_other_service_of_compose_waits_for_the_check():
 
 
 def test_nginx_gets_no_user_without_a_password(tmp_path):
-    run = lambda auth: subprocess.run(
-        ["sh", str(DEPLOY / "nginx" / "users.sh")],
-        capture_output=True,
-        text=True,  # noqa: E731
-        env={"PATH": os.environ["PATH"], "USERS_FILE": str(tmp_path / "users"), "TWIN_AUTH": auth},
-    )
+    def run(auth):
+        return subprocess.run(
+            ["sh", str(DEPLOY / "nginx" / "users.sh")],
+            capture_output=True,
+            text=True,
+            env={"PATH": os.environ["PATH"], "USERS_FILE": str(tmp_path / "users"), "TWIN_AUTH": auth},
+        )
+
     for wrong in ("", "admin:", ":x", "admin:change-me"):
         assert run(wrong).returncode == 1 and not (tmp_path / "users").exists(), wrong
     assert run("admin:a b:c").returncode == 0 and (tmp_path / "users").read_text() == "admin:{PLAIN}a b:c\n"
@@ -150,9 +155,12 @@ def registry(tmp_path) -> dict[str, str]:
 def test_images_are_pinned_once_and_kept(tmp_path, registry):
     env = tmp_path / "env"
     env.write_text((DEPLOY / "compose.env.example").read_text())
-    pin = lambda: subprocess.run(
-        ["bash", str(DEPLOY / "pin_images.sh"), str(env)], env=registry, capture_output=True, text=True
-    )  # noqa: E731
+
+    def pin():
+        return subprocess.run(
+            ["bash", str(DEPLOY / "pin_images.sh"), str(env)], env=registry, capture_output=True, text=True
+        )
+
     assert pin().returncode == 0
     lines = dict(re.findall(r"^(\w+_IMAGE)=(.*)$", env.read_text(), re.MULTILINE))
     assert set(lines) == set(IMAGES) and lines["POSTGRES_IMAGE"] == f"postgres:16.4@{DIGEST}"

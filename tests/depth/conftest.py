@@ -24,11 +24,20 @@ def make_pair(height: int = 300, width: int = 400, noise: float = 1.0, seed: int
     """Rendered in the left view; the right eye's pixels are looked up by inverting x - d(x) per surface, so truth is exact."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    wall = lambda a, b: 20 + 0.02 * a + 0.01 * b  # noqa: E731
-    blob = lambda a, b: object_px - 0.0012 * ((a - 0.6 * width) ** 2 + (b - 0.5 * height) ** 2)  # noqa: E731
-    inside = lambda a, b: ((a - 0.6 * width) / 62) ** 2 + ((b - 0.5 * height) / 95) ** 2 < 1  # noqa: E731
+
+    def wall(a, b):
+        return 20 + 0.02 * a + 0.01 * b
+
+    def blob(a, b):
+        return object_px - 0.0012 * ((a - 0.6 * width) ** 2 + (b - 0.5 * height) ** 2)
+
+    def inside(a, b):
+        return ((a - 0.6 * width) / 62) ** 2 + ((b - 0.5 * height) / 95) ** 2 < 1
+
     paper = [_paper(rng, height + 8, width + 160) for _ in range(2)]
-    blank = lambda a, b: (np.abs(a - 0.6 * width) < 22) & (np.abs(b - 0.62 * height) < 22)  # noqa: E731
+
+    def blank(a, b):
+        return (np.abs(a - 0.6 * width) < 22) & (np.abs(b - 0.62 * height) < 22)
 
     def render(left_x: list[np.ndarray]) -> np.ndarray:
         out = _look_up(paper[0], left_x[0], y)
@@ -40,9 +49,10 @@ def make_pair(height: int = 300, width: int = 400, noise: float = 1.0, seed: int
     right = render([_solve(wall, x, y), _solve(blob, x, y)])
     truth = np.where(inside(x, y), blob(x, y), wall(x, y))
     hidden = ~inside(x, y) & inside(_solve(blob, x - truth, y), y)
-    camera = lambda image, gain: np.clip(np.rint(image * gain + rng.normal(0, noise, image.shape)), 0, 255).astype(
-        np.uint8
-    )  # noqa: E731
+
+    def camera(image, gain):
+        return np.clip(np.rint(image * gain + rng.normal(0, noise, image.shape)), 0, 255).astype(np.uint8)
+
     seen = (x - truth >= 0) & ~hidden & ~_rim(inside(x, y))
     return Pair(camera(left, 1.0), camera(right, np.array([1.08, 1.05, 1.02])), truth, seen, ~blank(x, y))
 

@@ -20,9 +20,12 @@ def test_census_and_hamming_match_the_definition() -> None:
     words = census(left, 5.0), census(right, 5.0)
     volume = hamming_volume(*words, 2, 6)
     pad = [np.pad(i, 4, mode="edge") for i in (left, right)]
-    signs = lambda p, y, x: [
-        int(np.sign(v) * (abs(v) > 5)) for dy, dx in OFFSETS for v in [p[y + 4 + dy, x + 4 + dx] - p[y + 4, x + 4]]
-    ]  # noqa: E731
+
+    def signs(p, y, x):
+        return [
+            int(np.sign(v) * (abs(v) > 5)) for dy, dx in OFFSETS for v in [p[y + 4 + dy, x + 4 + dx] - p[y + 4, x + 4]]
+        ]
+
     for y, x, k in ((4, 10, 0), (0, 19, 5), (8, 7, 3)):
         a, b = signs(pad[0], y, x), signs(pad[1], y, x - 2 - k)
         assert volume[y, x, k] == sum(abs(i - j) for i, j in zip(a, b, strict=True))

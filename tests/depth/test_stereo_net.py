@@ -107,22 +107,28 @@ def test_auto_takes_what_needs_no_package_and_says_what_is_missing(monkeypatch) 
 
 def test_passes_that_disagree_confirm_nothing() -> None:
     """A network that says 10 px everywhere is confirmed where the match lies inside; one that says x / 2 is not."""
-    steady = lambda left, right: (np.full(left.shape[2:], 10, np.float32), np.full(left.shape[2:], 0.1, np.float32))  # noqa: E731
+
+    def steady(left, right):
+        return (np.full(left.shape[2:], 10, np.float32), np.full(left.shape[2:], 0.1, np.float32))
+
     picture = np.zeros((40, 70, 3), np.float32)
     found = both_passes(steady, picture, picture)
     assert found.disparity_px.shape == (40, 70)
     assert found.confirmed[:, 11:].all() and not found.confirmed[:, :9].any()
-    ramp = (
-        lambda left, right: (
-            np.arange(left.shape[3], dtype=np.float32)[None].repeat(left.shape[2], 0) / 2,  # noqa: E731
+
+    def ramp(left, right):
+        return (
+            np.arange(left.shape[3], dtype=np.float32)[None].repeat(left.shape[2], 0) / 2,
             np.full(left.shape[2:], 0.1, np.float32),
         )
-    )
+
     assert both_passes(ramp, picture, picture).confirmed.mean() < 0.2
 
 
 def test_joining_takes_each_where_it_knows_more() -> None:
-    at = lambda *values: np.array([values], np.float32)  # noqa: E731
+    def at(*values):
+        return np.array([values], np.float32)
+
     #           texture, both agree | blank, the network knows | texture, the network is off | blank, neither is sure
     matched, texture = at(20.0, 35.0, 20.0, 20.0), at(1.0, 0.0, 1.0, 0.0)
     guess = Guess(at(20.6, 22.0, 60.0, 21.0), at(1.0, 0.5, 1.0, 9.0), np.ones((1, 4), bool))

@@ -86,7 +86,10 @@ class Browser:
 
     def see(self, *words: str, seconds: float = PATIENCE_S) -> str:
         """Wait until all these words can be read; the page's text."""
-        there = lambda: (page := self.text) and all(w in page for w in words) and page  # noqa: E731
+
+        def there():
+            return (page := self.text) and all(w in page for w in words) and page
+
         return self.wait(there, seconds, lambda: f"{words} in\n{self.text}")
 
     def wait(

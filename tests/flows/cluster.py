@@ -285,9 +285,12 @@ class Cluster:
         if _as_postgres():
             shutil.chown(folder, "postgres", "postgres")
         (folder / "password").write_text(VALUES["POSTGRES_PASSWORD"])
-        run = lambda *words: subprocess.run(
-            words, check=True, capture_output=True, cwd=folder, env=self._of_postgres(), **_as_postgres()
-        )  # noqa: E731
+
+        def run(*words):
+            return subprocess.run(
+                words, check=True, capture_output=True, cwd=folder, env=self._of_postgres(), **_as_postgres()
+            )
+
         run(
             "initdb",
             "-D",

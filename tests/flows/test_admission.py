@@ -139,9 +139,12 @@ def test_runs_and_threads_follow_the_machine_and_a_full_disk_pauses(tmp_path):
     )
     try:
         _captures(served, 5)
-        told = lambda: [
-            r for r in served.api("/flow_runs/filter", {}) if "no run is begun" in (r["state"]["message"] or "")
-        ]  # noqa: E731
+
+        def told():
+            return [
+                r for r in served.api("/flow_runs/filter", {}) if "no run is begun" in (r["state"]["message"] or "")
+            ]
+
         run = served.wait(told)[0]
         assert run["state_type"] == "SCHEDULED" and "TWIN_MIN_FREE_GB" in run["state"]["message"]
         status = subprocess.run(

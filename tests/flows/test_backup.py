@@ -140,7 +140,10 @@ def test_folders_that_are_no_place_for_a_back_up_are_refused(toy):
 
 def _downgraded(database: Path, env: dict[str, str]) -> tuple[str, str]:
     """The schema before and after one of Prefect's own steps back: a database as an earlier Prefect left it."""
-    revision = lambda: sqlite3.connect(database).execute("SELECT version_num FROM alembic_version").fetchone()[0]  # noqa: E731
+
+    def revision():
+        return sqlite3.connect(database).execute("SELECT version_num FROM alembic_version").fetchone()[0]
+
     newest = revision()
     subprocess.run(
         [sys.executable, "-m", "prefect", "server", "database", "downgrade", "-r=-1", "-y"],

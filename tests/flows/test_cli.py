@@ -248,7 +248,10 @@ def test_out_is_checked_before_any_work(toy, twin, monkeypatch):
     (toy.folder / "file").write_text("mine")
     (toy.folder / "thesis").mkdir()
     (toy.folder / "thesis" / "thesis.tex").write_text("years of work")
-    out = lambda where: twin("reconstruct", str(toy.capture), "--out", str(where), "--no-prefect")  # noqa: E731
+
+    def out(where):
+        return twin("reconstruct", str(toy.capture), "--out", str(where), "--no-prefect")
+
     for where, words in (
         ("file", "is a file"),
         ("file/below", "is not a folder"),

@@ -69,7 +69,9 @@ def _here(command: list[str]) -> list[str]:
 
 
 def _runs_until(running: cluster.Cluster, number: str, *states: str) -> dict:
-    run = lambda: running.api("a", f"/flow_runs/{number}")  # noqa: E731
+    def run():
+        return running.api("a", f"/flow_runs/{number}")
+
     return cluster.wait_until(lambda: (r := run())["state_name"] in states and r, PATIENCE_S)
 
 
@@ -159,16 +161,20 @@ def test_back_up_and_restore_of_postgresql(installation, tmp_path):
     """While the server runs on it; restored into an empty database, where the same deployments are found."""
     postgres = installation.compose.environment("api-1")["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
     env = {**installation.base.environment, "TWIN_STORE": str(tmp_path / "store")}
-    twin = lambda url, *words: subprocess.run(
-        [sys.executable, "-m", "flows.cli", *words],
-        capture_output=True,
-        text=True,  # noqa: E731
-        env={**env, "PREFECT_SERVER_DATABASE_CONNECTION_URL": url},
-    )
+
+    def twin(url, *words):
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli", *words],
+            capture_output=True,
+            text=True,
+            env={**env, "PREFECT_SERVER_DATABASE_CONNECTION_URL": url},
+        )
+
     made = twin(postgres, "backup", str(tmp_path / "backup"))
     assert made.returncode == 0 and (tmp_path / "backup" / "prefect.dump").stat().st_mode & 0o077 == 0, made.stderr
-    psql = lambda database, sql: (
-        subprocess.run(  # noqa: E731
+
+    def psql(database, sql):
+        return subprocess.run(
             [
                 "psql",
                 "-h",
@@ -187,7 +193,7 @@ def test_back_up_and_restore_of_postgresql(installation, tmp_path):
             text=True,
             env={**os.environ, "PGPASSWORD": cluster.VALUES["POSTGRES_PASSWORD"]},
         ).stdout
-    )
+
     psql("prefect", "CREATE DATABASE restored")
     other = postgres.removesuffix("/prefect") + "/restored"
     for attempt in ("into nothing", "over the first"):
@@ -201,12 +207,14 @@ def test_back_up_and_restore_of_postgresql(installation, tmp_path):
 
 
 def test_redis_asks_for_its_password(installation):
-    ping = lambda **secret: subprocess.run(
-        ["redis-cli", "-p", str(installation.ports["redis"]), "ping"],
-        capture_output=True,
-        text=True,  # noqa: E731
-        env={**os.environ, **secret},
-    )
+    def ping(**secret):
+        return subprocess.run(
+            ["redis-cli", "-p", str(installation.ports["redis"]), "ping"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **secret},
+        )
+
     assert "NOAUTH" in ping().stdout + ping().stderr
     assert "PONG" in ping(REDISCLI_AUTH=cluster.VALUES["REDIS_PASSWORD"]).stdout
 

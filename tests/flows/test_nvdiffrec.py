@@ -175,7 +175,9 @@ def test_where_the_lowest_does_not_fit_it_is_refused_with_advice():
 
 
 def test_rays_are_fewer_on_a_small_card():
-    gb = lambda rays: 0.1 + rays / 1024  # noqa: E731
+    def gb(rays):
+        return 0.1 + rays / 1024
+
     found = fit(_configs(), Pictures(20, 800, 600), 64.0, 2, (gb, 0.7))
     assert found.settings == ("surface.picture_rays=512",) and "from 1024 to 512" in found.lines[-1]
     assert fit(_configs(), Pictures(20, 800, 600), 64.0, 2, (gb, 2.0)).settings == ()

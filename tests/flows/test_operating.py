@@ -77,7 +77,9 @@ def mailbox():
 
     class Mail(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            say = lambda text: self.wfile.write(f"{text}\r\n".encode())  # noqa: E731
+            def say(text):
+                return self.wfile.write(f"{text}\r\n".encode())
+
             say("220 here")
             while line := self.rfile.readline().decode().strip():
                 match line.split()[0].upper():
@@ -210,7 +212,9 @@ def test_resume_goes_on_where_the_history_is(served):
 
 
 def test_the_run_table_is_narrowed(served):
-    narrowed = lambda *words: json.loads(_twin(served, "status", "--json", *words))["runs"]  # noqa: E731
+    def narrowed(*words):
+        return json.loads(_twin(served, "status", "--json", *words))["runs"]
+
     names = [Path(r["request"]["capture"]).name for r in narrowed("--state", "failed")]
     assert names == ["jug"], [(r["request"]["capture"], r["state"], r["started_by"], r["error"]) for r in narrowed()]
     assert (

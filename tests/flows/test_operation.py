@@ -49,12 +49,13 @@ def test_done_is_what_has_a_twin_of_its_settings_even_when_its_records_are_forgo
     root, records = places / "captures", RunRecords(toy.store)
     for name in ("cup", "jug"):
         (make_capture(root / name) / "READY").touch()
-    make = lambda name, *more: cli.main(
-        ["reconstruct", str(root / name), "--out", str(places / "twins" / name), "--no-prefect", *more]
-    )  # noqa: E731
-    due = lambda profile="standard", settings=(): [
-        c.name for c in not_done(ready_captures(root), profile, settings, records)
-    ]  # noqa: E731
+
+    def make(name, *more):
+        return cli.main(["reconstruct", str(root / name), "--out", str(places / "twins" / name), "--no-prefect", *more])
+
+    def due(profile="standard", settings=()):
+        return [c.name for c in not_done(ready_captures(root), profile, settings, records)]
+
     assert due() == ["cup", "jug"] and make("cup") == 0
     assert due() == ["jug"] and due("quality") == due(settings=["b.gain=2"]) == ["cup", "jug"]
     assert make("cup", "--profile", "quality") == 0 and due() == due("quality") == [
@@ -75,11 +76,16 @@ def test_a_lesser_twin_never_takes_the_place_of_a_better_one_and_a_better_one_do
     capture = make_capture(places / "captures" / "cup")
     (capture / "READY").touch()
     place, beside = places / "twins" / "cup", places / "twins" / "cup.preview"
-    profile = lambda twin: json.loads((twin / "run.json").read_text())["profile"]  # noqa: E731
-    make = lambda name, out=place: cli.main(
-        ["reconstruct", str(capture), "--out", str(out), "--no-prefect", "--profile", name]
-    )  # noqa: E731
-    due = lambda name: [c.name for c in not_done(ready_captures(places / "captures"), name, (), RunRecords(toy.store))]  # noqa: E731
+
+    def profile(twin):
+        return json.loads((twin / "run.json").read_text())["profile"]
+
+    def make(name, out=place):
+        return cli.main(["reconstruct", str(capture), "--out", str(out), "--no-prefect", "--profile", name])
+
+    def due(name):
+        return [c.name for c in not_done(ready_captures(places / "captures"), name, (), RunRecords(toy.store))]
+
     assert make("preview") == 0 and profile(place) == "preview" and due("standard") == ["cup"]
     assert make("standard") == 0 and profile(place) == "standard" and due("preview") == []
     assert (
@@ -149,9 +155,10 @@ def test_gpu_stages_take_turns(tmp_path):
         "    print('in', time.monotonic(), flush=True); time.sleep(float(sys.argv[1])); print('out', time.monotonic(), flush=True)"
     )
     env = {**os.environ, "TWIN_GPU_LOCK": str(tmp_path / "gpu.lock"), "PYTHONPATH": str(REPOSITORY)}
-    start = lambda seconds: subprocess.Popen(
-        [sys.executable, "-c", code, seconds], stdout=subprocess.PIPE, text=True, env=env
-    )  # noqa: E731
+
+    def start(seconds):
+        return subprocess.Popen([sys.executable, "-c", code, seconds], stdout=subprocess.PIPE, text=True, env=env)
+
     killed = start("60")
     killed.stdout.readline()
     others = [start("0.3") for _ in range(3)]

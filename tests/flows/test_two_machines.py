@@ -48,7 +48,10 @@ def test_eight_twins_though_a_machine_dies_in_the_middle(installation, tmp_path)
     interrupted, stage = cluster.wait_until(lambda: _in_the_middle(installation, store, victim, batch), PATIENCE_S)
     killed = time.monotonic()
     assert installation.machines[victim].die() >= 6
-    run = lambda number: installation.api(survivor, f"/flow_runs/{number}")  # noqa: E731
+
+    def run(number):
+        return installation.api(survivor, f"/flow_runs/{number}")
+
     cluster.wait_until(
         lambda: run(interrupted)["state_name"] == "AwaitingRetry" or run(interrupted)["run_count"] == 2, PATIENCE_S
     )

@@ -79,8 +79,13 @@ def _rig(pose: np.ndarray) -> Rig:
 
 def _written(path: Path, weight, bias, encoder, decoder, opacity) -> Path:
     g, s = Graph(), SIZE
-    c = lambda name, value: g.constant(name, np.asarray(value, np.float32))  # noqa: E731
-    i = lambda name, value: g.constant(name, np.asarray(value, np.int64))  # noqa: E731
+
+    def c(name, value):
+        return g.constant(name, np.asarray(value, np.float32))
+
+    def i(name, value):
+        return g.constant(name, np.asarray(value, np.int64))
+
     # the code of the first picture
     g.add("Concat", ["pictures", "opacities"], "both", axis=1)
     g.add("AveragePool", ["both"], "pool", kernel_shape=[s // 4, s // 4], strides=[s // 4, s // 4])
@@ -164,8 +169,13 @@ def whole_balls(path: Path, seed: int = 0) -> Path:
 
 def _written_ball(path: Path, middle, spread, weight, bias, head) -> Path:
     g, n, s = Graph(), CELLS, SIZE
-    c = lambda name, value: g.constant(name, np.asarray(value, np.float32))  # noqa: E731
-    i = lambda name, value: g.constant(name, np.asarray(value, np.int64))  # noqa: E731
+
+    def c(name, value):
+        return g.constant(name, np.asarray(value, np.float32))
+
+    def i(name, value):
+        return g.constant(name, np.asarray(value, np.int64))
+
     g.add("ReduceMean", ["points"], "m1", axes=[0], keepdims=0)
     g.add("Shape", ["points"], "shape")
     g.add("Cast", [g.add("Gather", ["shape", i("first", 0)], "count0")], "count", to=1)

@@ -59,7 +59,10 @@ def placed(ties: CameraTies | None, count: int = 5) -> tuple[SceneMotion, list[f
         assert motion.add(k, Glimpse.of(frame(k, pose), RIG)), k
     first_from = [inverse(true[0]) @ pose for pose in true]
     middles = [transform(inverse(pose), np.zeros(3)) for pose in true]
-    there = lambda poses, k: transform(poses[k], middles[k])  # noqa: E731
+
+    def there(poses, k):
+        return transform(poses[k], middles[k])
+
     return motion, [
         float(np.linalg.norm(there(motion.scene_from_left, k) - there(first_from, k))) for k in range(1, count)
     ]

@@ -193,7 +193,10 @@ def test_masks_are_widened_before_background_is_taken():
 def test_still_and_moving_cameras_are_told_apart():
     centres = [(100 + 8 * i, 120) for i in range(6)]
     still, moving = FlatScene(centres, gains=[1, 1.1, 0.9, 1, 1.05, 1]), FlatScene(centres, shift_wall=6)
-    share = lambda s: still_share([small(s.load(i).rgb) for i in range(6)])  # noqa: E731
+
+    def share(s):
+        return still_share([small(s.load(i).rgb) for i in range(6)])
+
     assert share(still) > 0.8 and share(moving) < 0.4
 
 

@@ -93,7 +93,10 @@ def test_nothing_of_a_ball_is_nearer_than_the_front_of_its_hull():
 
 def test_only_the_pieces_that_hold_the_seed_are_the_object():
     hull = full()
-    lump = lambda at: np.linalg.norm(hull.centres - np.array(at, np.float32), axis=1) < 0.02  # noqa: E731
+
+    def lump(at):
+        return np.linalg.norm(hull.centres - np.array(at, np.float32), axis=1) < 0.02
+
     places = [-0.04, 0, 0], [0.045, 0, 0], [0, 0.05, 0]
     hull.keep(np.logical_or.reduce([lump(at) for at in places]))
     ours, _, bit = (lump(at) for at in places)

@@ -104,7 +104,10 @@ def test_a_frame_that_the_network_bears_out_less_than_the_others_is_uncertain():
 
 def test_where_most_masks_are_in_doubt_none_is_claimed():
     """A bowl whose shadow is taken for a part of it is so in every frame, though some of them look well."""
-    row = lambda status: {"frame": 0, "status": status, "trust": 0.9, "reason": "said"}  # noqa: E731
+
+    def row(status):
+        return {"frame": 0, "status": status, "trust": 0.9, "reason": "said"}
+
     mixed = none_if_most([row("uncertain")] * 6 + [row("ok")] * 4 + [row("lost")] * 3)
     assert [r["status"] for r in mixed] == ["uncertain"] * 10 + ["lost"] * 3
     assert {r["trust"] for r in mixed[6:10]} == {LEAST_TRUST} and all(

@@ -113,7 +113,10 @@ def test_what_is_strange_on_the_ground_is_an_intruder_where_it_reaches_in():
 
 def test_an_intruder_counts_unless_it_looks_like_the_object():
     rng = np.random.default_rng(0)
-    of = lambda colour: histogram(rng.normal(colour, 6, (4000, 3)).clip(0, 255).astype(np.float32))  # noqa: E731
+
+    def of(colour):
+        return histogram(rng.normal(colour, 6, (4000, 3)).clip(0, 255).astype(np.float32))
+
     model = ColourModel(log_density(of((40, 60, 190))), log_density(of((90, 90, 90))))
     assert with_intruder(model, of(SKIN)).log_other is not None
     assert with_intruder(model, of((42, 61, 188))) is model

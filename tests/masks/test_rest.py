@@ -38,7 +38,10 @@ def capture(
     descriptors = np.abs(rng.normal(size=(of_object + 300, 128)))
     descriptors *= 512 / np.linalg.norm(descriptors, axis=1, keepdims=True)
     poses = {k: camera(6.0 * k) for k in range(frames)}
-    scene = lambda k: np.concatenate([thing @ TURNED.T if k >= turned_from else thing, floor])  # noqa: E731
+
+    def scene(k):
+        return np.concatenate([thing @ TURNED.T if k >= turned_from else thing, floor])
+
     return {k: seen(scene(k), descriptors, poses[k], rng) for k in poses}, poses
 
 

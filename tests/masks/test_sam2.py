@@ -125,7 +125,10 @@ def test_depth_and_colours_place_a_rough_outline_again(truth, masks) -> None:
         cv2.resize(cv2.resize(m.astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA), (400, 300)) > 0.3
         for m in masks
     ]
-    score = lambda found: np.mean([(f & m).sum() / (f | m).sum() for f, m in zip(found, masks, strict=True)])  # noqa: E731
+
+    def score(found):
+        return np.mean([(f & m).sum() / (f | m).sum() for f, m in zip(found, masks, strict=True)])
+
     found = {}
     for by_depth in (True, False):
         method = Sam2Method("", sam2_toy.TruthNetwork(rough), by_depth=by_depth)

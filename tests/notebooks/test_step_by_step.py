@@ -93,9 +93,14 @@ def test_the_picture_follows_the_sliders():
 
     from stereotwin import notebook
 
-    draw = lambda frame, grey: np.full((10, 20, 3), frame + grey, np.uint8)  # noqa: E731
+    def draw(frame, grey):
+        return np.full((10, 20, 3), frame + grey, np.uint8)
+
     view = notebook.by_frame([0, 5], draw, grey=ipywidgets.IntSlider(value=100, max=200))
-    value = lambda: int(cv2.imdecode(np.frombuffer(view.children[-1].value, np.uint8), cv2.IMREAD_COLOR)[0, 0, 0])  # noqa: E731
+
+    def value():
+        return int(cv2.imdecode(np.frombuffer(view.children[-1].value, np.uint8), cv2.IMREAD_COLOR)[0, 0, 0])
+
     assert value() == 100
     view.children[0].value, view.children[1].value = 5, 150
     assert value() == 155

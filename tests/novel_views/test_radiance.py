@@ -173,7 +173,10 @@ def test_the_gradient_is_that_of_the_colour():
     volume.compose_backward(
         output, at, rgb, start, count, 0, 3, np.float32(0.02), behind, colour, pull, d_output, d_rgb
     )
-    value = lambda o, c: float((_composed(o, at, c, start, count, behind)[0].astype(float) * pull).sum())  # noqa: E731
+
+    def value(o, c):
+        return float((_composed(o, at, c, start, count, behind)[0].astype(float) * pull).sum())
+
     for i in range(n):
         e = np.zeros(n, np.float32)
         e[i] = 0.02

@@ -114,9 +114,12 @@ def test_it_goes_out_with_its_cameras(made, folder, tmp_path):
 
 def test_what_cannot_be_is_refused_and_says_what_can(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
-    ask = lambda route, *settings, **more: reconstruct_directly(  # noqa: E731
-        Reconstruction(capture=str(folder), out=str(tmp_path / "twin"), route=route, settings=settings, **more)
-    )
+
+    def ask(route, *settings, **more):
+        return reconstruct_directly(
+            Reconstruction(capture=str(folder), out=str(tmp_path / "twin"), route=route, settings=settings, **more)
+        )
+
     with pytest.raises(ConfigError, match="image_based looks through a surface"):
         ask("scene", "novel_views.method=image_based")
     with pytest.raises(ConfigError, match=r"texture.size=512.*no stage of that route"):

@@ -102,7 +102,10 @@ def test_a_fraction_of_the_bytes_gives_back_the_mesh(mesh):
     assert (found.normal * mesh.normal[which]).sum(1).min() > np.cos(np.radians(0.1))
     assert np.allclose(found.tangent, mesh.tangent[which], atol=1e-6)
     assert (found.image, found.normal_image) == (mesh.image, mesh.normal_image)
-    faces = lambda triangles: {tuple(np.roll(t, -int(t.argmin()))) for t in triangles}  # noqa: E731
+
+    def faces(triangles):
+        return {tuple(np.roll(t, -int(t.argmin()))) for t in triangles}
+
     assert faces(which[found.triangles]) == faces(mesh.triangles), "the same faces, none turned over"
 
 
@@ -138,7 +141,10 @@ def test_meshoptimizers_arrays_give_back_the_mesh(mesh):
         -1.0,
         1.0,
     }
-    faces = lambda triangles: {tuple(np.roll(t, -int(t.argmin()))) for t in triangles}  # noqa: E731
+
+    def faces(triangles):
+        return {tuple(np.roll(t, -int(t.argmin()))) for t in triangles}
+
     assert faces(which[found.triangles]) == faces(mesh.triangles), "the same faces, none turned over"
     document = json.loads(small[20 : 20 + int.from_bytes(small[12:16], "little")])
     assert document["extensionsRequired"] == document["extensionsUsed"] == ["EXT_meshopt_compression"]

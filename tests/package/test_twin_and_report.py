@@ -137,9 +137,10 @@ def test_mesh_and_poses_of_a_twin_fit_each_other_and_are_y_up(run, inputs, tmp_p
     """Also of a run that stopped before `package`. What a camera sees does not change; scorers read these two files."""
     refs = run[0] if packaged else {k: v for k, v in run[0].items() if k != "twin"}
     out = assemble_twin(tmp_path / "out", refs, *run[1:])
-    in_camera = lambda poses, mesh: (
-        (read_ply(mesh).vertices - posed(read_poses(poses))[0][:3, 3]) @ posed(read_poses(poses))[0][:3, :3]
-    )  # noqa: E731
+
+    def in_camera(poses, mesh):
+        return (read_ply(mesh).vertices - posed(read_poses(poses))[0][:3, 3]) @ posed(read_poses(poses))[0][:3, :3]
+
     before = in_camera(inputs["poses_refined.json"].path, inputs["mesh.ply"].path)
     assert np.allclose(in_camera(out / "poses.json", out / "mesh.ply"), before, atol=1e-9)
     assert np.allclose(read_ply(out / "mesh.ply").vertices, surface(boxed()).vertices * [1, -1, -1], atol=1e-7), "y up"

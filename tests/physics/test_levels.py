@@ -93,7 +93,10 @@ def on_level(level, count: int = 6000):
     points, face = samples(Shape(level.vertices, level.faces), count)
     corner = level.vertices[level.faces[face]]
     weights = np.linalg.solve(np.moveaxis(corner, 1, 2), points[:, :, None])
-    mix = lambda values: (values * weights).sum(1)  # noqa: E731
+
+    def mix(values):
+        return (values * weights).sum(1)
+
     return (
         points,
         mix(level.normals[level.faces[face]]),
@@ -125,7 +128,10 @@ def test_the_normal_map_gives_back_the_normals_of_the_full_mesh(twin, levels):
         true = caster.interpolate(hit, normals)
         seen = np.abs(hit["t"] - 0.002) < 0.0015
         true /= np.maximum(np.linalg.norm(true, axis=1, keepdims=True), 1e-9)
-        angle = lambda n, true=true, seen=seen: np.degrees(np.arccos(np.clip((n * true).sum(1)[seen], -1, 1)))  # noqa: E731
+
+        def angle(n, true=true, seen=seen):
+            return np.degrees(np.arccos(np.clip((n * true).sum(1)[seen], -1, 1)))
+
         mapped = angle(decoded(looked_up(m.level.normal_map, uv), own, tangent))
         assert seen.mean() > 0.9 and np.median(mapped) < 0.4 * np.median(angle(own)) and np.median(mapped) < 2
         assert np.allclose(np.linalg.norm(m.level.tangents[:, :3], axis=1), 1) and set(m.level.tangents[:, 3]) <= {

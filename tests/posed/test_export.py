@@ -73,7 +73,10 @@ def test_nerf_pictures_fit_their_centred_lens(views, tmp_path):
         rgba = cv2.imread(str(a.picture), cv2.IMREAD_UNCHANGED)
         there = np.argwhere(rgba[..., 3] > 127).mean(0)[::-1]
         here = np.argwhere(views.mask(i)).mean(0)[::-1]
-        along = lambda K, uv: np.linalg.solve(K, [*uv, 1])[:2]  # noqa: E731
+
+        def along(K, uv):
+            return np.linalg.solve(K, [*uv, 1])[:2]
+
         assert (
             np.abs(along(a.K, there) - along(b.K, here)).max() < 0.5 / a.K[0, 0]
         )  # the mask's middle lies on the same ray

@@ -162,7 +162,10 @@ def test_the_twin_goes_out_to_colmap_and_comes_back(made, folder, tmp_path):
 def test_reconstruct_decides_by_what_lies_there(folder, synthetic_capture, tmp_path, monkeypatch):
     monkeypatch.setenv("TWIN_STORE", str(tmp_path / "store"))
     assert (route_of(folder), route_of(synthetic_capture)) == ("posed", "stereo")
-    ask = lambda **more: Reconstruction(capture=str(folder), out=str(tmp_path / "twin"), until="posed", **more)  # noqa: E731
+
+    def ask(**more):
+        return Reconstruction(capture=str(folder), out=str(tmp_path / "twin"), until="posed", **more)
+
     assert reconstruct_directly(ask()) is None
     assert [s for s, _, _ in Store().results()] == ["posed"]
     with pytest.raises(ConfigError, match="no stage of that route"):

@@ -22,13 +22,14 @@ START = 1_700_000_000 * SECOND
 def _messages(capture, store, kind, frames, late_ns, ros1):
     """(topic, message, stamp) of both eyes; the right camera's clock is `late_ns` behind."""
     types = store.types
-    header = lambda ns: types["std_msgs/msg/Header"](
-        **({"seq": 0} if ros1 else {}),
-        stamp=types["builtin_interfaces/msg/Time"](  # noqa: E731
-            sec=ns // SECOND, nanosec=ns % SECOND
-        ),
-        frame_id="eye",
-    )
+
+    def header(ns):
+        return types["std_msgs/msg/Header"](
+            **({"seq": 0} if ros1 else {}),
+            stamp=types["builtin_interfaces/msg/Time"](sec=ns // SECOND, nanosec=ns % SECOND),
+            frame_id="eye",
+        )
+
     rig = Rig.load(capture / "calibration.json")
     for side in ("left", "right"):
         P = np.c_[rig.K, [-rig.fx * rig.baseline_m * (side == "right"), 0, 0]]

@@ -35,9 +35,9 @@ def _check(found, size=SIZE, distortions=(D1, D2), K=(K1, K2), atol=1e-9):
 
 
 def _ros(name, K, D, turn, P, model="plumb_bob"):
-    block = lambda key, m, rows, cols: (
-        f"{key}:\n  rows: {rows}\n  cols: {cols}\n  data: {np.asarray(m).ravel().tolist()}\n"
-    )  # noqa: E731
+    def block(key, m, rows, cols):
+        return f"{key}:\n  rows: {rows}\n  cols: {cols}\n  data: {np.asarray(m).ravel().tolist()}\n"
+
     head = f"image_width: {SIZE[0]}\nimage_height: {SIZE[1]}\ncamera_name: {name}\ndistortion_model: {model}\n"
     return (
         head
@@ -74,8 +74,12 @@ ZED_TURN = np.array([0.004, -0.012, 0.002])
 
 
 def _zed(newer=False):
-    eye = lambda K: f"fx={K[0, 0]}\nfy={K[1, 1]}\ncx={K[0, 2]}\ncy={K[1, 2]}\n"  # noqa: E731
-    lens = lambda D: "".join(f"{k}={v}\n" for k, v in zip(("k1", "k2", "p1", "p2", "k3"), D, strict=True))  # noqa: E731
+    def eye(K):
+        return f"fx={K[0, 0]}\nfy={K[1, 1]}\ncx={K[0, 2]}\ncy={K[1, 2]}\n"
+
+    def lens(D):
+        return "".join(f"{k}={v}\n" for k, v in zip(("k1", "k2", "p1", "p2", "k3"), D, strict=True))
+
     stereo = (
         f"[STEREO]\nBaseline={-1e3 * T[0]}\nTY={-1e3 * T[1]}\nTZ={-1e3 * T[2]}\nCV_HD={ZED_TURN[1]}\nCV_2K=0.5\n"
         f"RX_HD={ZED_TURN[0]}\nRZ_HD={ZED_TURN[2]}\n"
@@ -297,11 +301,16 @@ def test_a_fisheye_is_rectified_for_real(tmp_path):
 
 def test_kalibr_equidistant(tmp_path):
     rig = _fisheye_rig()
-    numbers = lambda K: [float(K[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))]  # noqa: E731
-    eye = lambda c: (
-        f"  camera_model: pinhole\n  distortion_model: equidistant\n  distortion_coeffs: {c.distortion.tolist()}\n"  # noqa: E731
-        f"  intrinsics: {numbers(c.K)}\n  resolution: [848, 800]\n"
-    )
+
+    def numbers(K):
+        return [float(K[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))]
+
+    def eye(c):
+        return (
+            f"  camera_model: pinhole\n  distortion_model: equidistant\n  distortion_coeffs: {c.distortion.tolist()}\n"
+            f"  intrinsics: {numbers(c.K)}\n  resolution: [848, 800]\n"
+        )
+
     rows = "".join(f"  - {row}\n" for row in rig.right_from_left.tolist())
     (tmp_path / "room-camchain.yaml").write_text(f"cam0:\n{eye(rig.left)}cam1:\n  T_cn_cnm1:\n{rows}{eye(rig.right)}")
     found = read_calibration((tmp_path / "room-camchain.yaml",))

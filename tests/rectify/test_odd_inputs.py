@@ -193,7 +193,9 @@ def test_hexadecimal_names_come_in_their_order():
 
 
 def test_gaps_of_a_count():
-    count = lambda *n: [(Fraction(k), 0) for k in n]  # noqa: E731
+    def count(*n):
+        return [(Fraction(k), 0) for k in n]
+
     assert gaps(count(*range(0, 40, 2), *range(44, 80, 2))) == [40, 42]
     assert gaps(count(0, 3, 4, 9, 10, 17, 18, 30, 31)) == [] and gaps(count(0, 1, 5)) == []
 

@@ -46,7 +46,10 @@ def test_a_capture_to_its_twin(tmp_path, monkeypatch):
         "package.preview_px": 128,
         "package.maps": True,
     }
-    tell = lambda stage, done, total, note: heard.append(stage)  # noqa: E731
+
+    def tell(stage, done, total, note):
+        return heard.append(stage)
+
     twin = stereotwin.reconstruct(capture, tmp_path / "twin", profile="preview", settings=settings, progress=tell)
     assert twin.mesh.vertices.shape[1] == 3 and len(twin.mesh.confidence) == len(twin.mesh.vertices)
     assert len(twin.poses) >= 8 and twin.poses[0].shape == (4, 4) and {f.status for f in twin.frames} >= {"ok"}

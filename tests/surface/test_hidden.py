@@ -146,9 +146,15 @@ def test_the_edge_of_what_stands_before_is_no_outline(scene):
     grid = Grid.covering(np.full(3, -0.06), np.full(3, 0.06), 0.003)
     x = grid.points(np.arange(np.prod(grid.shape))).reshape(*grid.shape, 3)
     distance = (np.abs(x) - np.array(BOX) / 2).max(-1).astype(np.float32)
-    u_of = lambda rims: RIG.project((rims.points - scene.poses[0][:3, 3]) @ scene.poses[0][:3, :3])[:, 0]  # noqa: E731
+
+    def u_of(rims):
+        return RIG.project((rims.points - scene.poses[0][:3, 3]) @ scene.poses[0][:3, :3])[:, 0]
+
     bar = np.flatnonzero(scene.hidden[0].any(0))
-    beside = lambda u: ((u > bar[0] - 2) & (u < bar[-1] + 2)).mean()  # noqa: E731
+
+    def beside(u):
+        return ((u > bar[0] - 2) & (u < bar[-1] + 2)).mean()
+
     with_edge, without = (rim_readings(scene.views(h)[:1], grid, distance, 1.0, 0.05) for h in (None, scene.hidden))
     assert beside(u_of(with_edge)) > 0.2 and beside(u_of(without)) < 0.02 and len(without) > 50
 
@@ -156,7 +162,10 @@ def test_the_edge_of_what_stands_before_is_no_outline(scene):
 def test_crumbs_that_nobody_read_go_and_thin_parts_that_were_read_stay():
     grid = Grid.covering(np.full(3, -0.05), np.full(3, 0.05), 0.002)
     x = grid.points(np.arange(np.prod(grid.shape))).reshape(*grid.shape, 3)
-    ball = lambda at, r: np.linalg.norm(x - np.array(at), axis=-1) - r  # noqa: E731
+
+    def ball(at, r):
+        return np.linalg.norm(x - np.array(at), axis=-1) - r
+
     body, crumb = ball([0, 0, 0], 0.02), ball([0.035, 0, 0], 0.005)
     read_crumb, thread = ball([0, 0.035, 0], 0.005), ball([0, 0, 0.024], 0.006)
     distance = np.minimum.reduce([body, crumb, read_crumb, thread]).astype(np.float32)
@@ -165,6 +174,9 @@ def test_crumbs_that_nobody_read_go_and_thin_parts_that_were_read_stay():
     d /= np.linalg.norm(d, axis=1, keepdims=True)
     read = np.concatenate([0.02 * d[d[:, 2] < 0.7], np.array([0, 0.035, 0]) + 0.005 * d])
     out = without_crumbs(distance, grid, read, 0.001)
-    at = lambda p: out[tuple(np.rint((np.array(p) - grid.origin) / grid.voxel).astype(int))]  # noqa: E731
+
+    def at(p):
+        return out[tuple(np.rint((np.array(p) - grid.origin) / grid.voxel).astype(int))]
+
     assert at([0, 0, 0]) < 0 and at([0, 0.035, 0]) < 0 and at([0.035, 0, 0]) > 0
     np.testing.assert_allclose(at([-0.024, 0, 0]), 0.004, atol=1e-3)  # what was read stays where it was

@@ -84,7 +84,10 @@ def test_the_mouth_of_a_dull_cup_opens_as_far_as_cameras_look_into_it():
     views = [_cup_view(cup, k, azimuth) for k, azimuth in enumerate(np.linspace(0, 2 * np.pi, 12, endpoint=False))]
     grid = Grid.covering(np.full(3, -0.042), np.full(3, 0.042), 0.002)
     distance = initial_distance(views, grid, 0.001, 2, 2)
-    at = lambda x, y, z: distance[tuple(np.rint((np.array([x, y, z]) - grid.origin) / grid.voxel).astype(int))]  # noqa: E731
+
+    def at(x, y, z):
+        return distance[tuple(np.rint((np.array([x, y, z]) - grid.origin) / grid.voxel).astype(int))]
+
     assert at(0, 0, 0.028) > 0 and at(0, 0, 0.02) > 0  # the mouth and what lies below it
     ring = [(0.027 * np.cos(a), 0.027 * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 16)]
     assert all(at(x, y, z) < 0 for x, y in ring for z in (-0.02, 0.0, 0.02)) and at(0, 0, -0.027) < 0
@@ -337,7 +340,10 @@ def test_volume_rendering_gradient_matches_differences():
     rng = np.random.default_rng(1)
     sdf = np.sort(rng.normal(0, 1, (5, 7)), 1)[:, ::-1].copy()
     rgb, target = rng.random((5, 6, 3)), rng.random((5, 3))
-    loss = lambda s, c: 0.5 * float(((render(s, c, 1.3).colour - target) ** 2).sum())  # noqa: E731
+
+    def loss(s, c):
+        return 0.5 * float(((render(s, c, 1.3).colour - target) ** 2).sum())
+
     made = render(sdf, rgb, 1.3)
     d_sdf, d_rgb = render_backward(made, rgb, 1.3, made.colour - target)
     for array, gradient, which in ((sdf, d_sdf, 0), (rgb, d_rgb, 1)):

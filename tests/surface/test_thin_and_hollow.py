@@ -92,6 +92,9 @@ def test_no_cone_is_left_standing_in_a_cup():
     column = distance[26, 26]
     top = grid.origin[2] + grid.voxel * np.flatnonzero(column < 0).max()
     assert -0.02 < top < 0.015
-    at = lambda x, y, z: distance[tuple(np.rint((np.array([x, y, z]) - grid.origin) / grid.voxel).astype(int))]  # noqa: E731
+
+    def at(x, y, z):
+        return distance[tuple(np.rint((np.array([x, y, z]) - grid.origin) / grid.voxel).astype(int))]
+
     ring = [(0.027 * np.cos(a), 0.027 * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 16)]
     assert all(at(x, y, z) < 0 for x, y in ring for z in (-0.03, 0.0, 0.03)) and at(0, 0, -0.037) < 0

@@ -53,7 +53,10 @@ def texture(tex: torch.Tensor, uv: torch.Tensor, filter_mode: str, boundary_mode
     at = uv[0] * torch.tensor([width, height]) - 0.5
     low = at.detach().floor()
     f, i = at - low, low.long()
-    pick = lambda dx, dy: tex[0][(i[..., 1] + dy).clamp(0, height - 1), (i[..., 0] + dx).clamp(0, width - 1)]  # noqa: E731
+
+    def pick(dx, dy):
+        return tex[0][(i[..., 1] + dy).clamp(0, height - 1), (i[..., 0] + dx).clamp(0, width - 1)]
+
     top = pick(0, 0) * (1 - f[..., :1]) + pick(1, 0) * f[..., :1]
     low_row = pick(0, 1) * (1 - f[..., :1]) + pick(1, 1) * f[..., :1]
     return (top * (1 - f[..., 1:]) + low_row * f[..., 1:])[None]

@@ -16,7 +16,10 @@ def seen(turned_deg: np.ndarray, light: float) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng(0)
     points = rng.normal(size=(3000, 3))
     points /= np.linalg.norm(points, axis=1, keepdims=True)
-    round_y = lambda angle: np.array([np.sin(angle), np.zeros_like(angle), -np.cos(angle)]).T  # noqa: E731
+
+    def round_y(angle):
+        return np.array([np.sin(angle), np.zeros_like(angle), -np.cos(angle)]).T
+
     directions = round_y(2 * np.pi * np.arange(VIEWS) / VIEWS)
     lamps = round_y(2 * np.pi * np.arange(VIEWS) / VIEWS + 0.9)
     colours = []

@@ -81,7 +81,10 @@ def test_gains_and_poses_are_found(baked) -> None:
     assert result.kept and np.abs(gain - 0.9).max() < 0.04
     moved = result.twist[2] - np.delete(result.twist, 2, 0).mean(0)
     front = [0.0, 0.0, 0.17]  # the sphere's point next to the camera
-    where = lambda t: scene.RIG.project((small_motion(torch.tensor(t)).numpy() @ [*front, 1])[:3])  # noqa: E731
+
+    def where(t):
+        return scene.RIG.project((small_motion(torch.tensor(t)).numpy() @ [*front, 1])[:3])
+
     shift = [where(t) - scene.RIG.project(front) for t in (twist, moved)]
     assert np.linalg.norm(shift[0]) > 0.4 and np.linalg.norm(shift[0] + shift[1]) < 0.5 * np.linalg.norm(shift[0])
 

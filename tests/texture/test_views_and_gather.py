@@ -143,11 +143,14 @@ def test_nothing_is_taken_from_the_right_picture_where_it_is_hidden():
 
 def test_cubic_agrees_with_the_slow_twin():
     image = np.random.default_rng(0).integers(0, 256, (12, 15, 3), dtype=np.uint8)
-    keys = lambda x: np.where(  # noqa: E731
-        np.abs(x) < 1,
-        1.5 * np.abs(x) ** 3 - 2.5 * x**2 + 1,
-        np.where(np.abs(x) < 2, -0.5 * np.abs(x) ** 3 + 2.5 * x**2 - 4 * np.abs(x) + 2, 0),
-    )
+
+    def keys(x):
+        return np.where(
+            np.abs(x) < 1,
+            1.5 * np.abs(x) ** 3 - 2.5 * x**2 + 1,
+            np.where(np.abs(x) < 2, -0.5 * np.abs(x) ** 3 + 2.5 * x**2 - 4 * np.abs(x) + 2, 0),
+        )
+
     for a, b in np.random.default_rng(1).uniform(2, 9, (50, 2)):
         wx, wy = keys(np.arange(15) - a), keys(np.arange(12) - b)
         expected = np.clip(np.einsum("i,j,ijc->c", wy, wx, image.astype(float)), 0, 255)

@@ -74,7 +74,9 @@ def test_a_machine_without_a_gpu_has_its_own_exit_status() -> None:
 def test_a_kernel_that_forgets_half_a_pixel_is_wrong(monkeypatch) -> None:
     from stages.surface.device import grid as device_grid
 
-    broken = lambda x, t, a, g: device_grid.encode((x + 1e-3).clamp(max=1), t, a, g)  # noqa: E731
+    def broken(x, t, a, g):
+        return device_grid.encode((x + 1e-3).clamp(max=1), t, a, g)
+
     monkeypatch.setattr(grid, "encoders", lambda: {"broken": broken, "torch": device_grid.encode})
     rows = list(grid.check(torch.device("cpu"), Sizes.tiny(), 1e9))
     states = {r.name: r.state for r in rows}
@@ -91,6 +93,11 @@ def test_points_on_the_sides_of_cells_are_left_out() -> None:
 
 def test_the_known_shape_has_the_distance_it_says() -> None:
     assert shapes.error(lambda x: 0 * x[:, 0]) > 1e-3
-    centre_away = lambda x: ((x - shapes.CENTRE) ** 2).sum(1) ** 0.5  # noqa: E731
-    exact = lambda x: centre_away(x) - shapes.radius((x - shapes.CENTRE) / centre_away(x)[:, None])[:, 0]  # noqa: E731
+
+    def centre_away(x):
+        return ((x - shapes.CENTRE) ** 2).sum(1) ** 0.5
+
+    def exact(x):
+        return centre_away(x) - shapes.radius((x - shapes.CENTRE) / centre_away(x)[:, None])[:, 0]
+
     assert shapes.error(exact) < 1e-6

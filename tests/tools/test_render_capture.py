@@ -65,7 +65,10 @@ def test_what_moves(motion: str) -> None:
         np.array(p) for p in zip(*poses(RenderSpec(motion=motion, frames=8)), strict=True)
     )
     object_from_world = object_from_left @ np.linalg.inv(world_from_left)
-    still = lambda transforms: bool(np.allclose(transforms, transforms[0]))  # noqa: E731
+
+    def still(transforms):
+        return bool(np.allclose(transforms, transforms[0]))
+
     expected = {"orbit": (False, True), "inhand": (True, False), "both": (False, False)}
     assert (still(world_from_left), still(object_from_world)) == expected[motion]
 

@@ -229,11 +229,14 @@ def test_lightglue_takes_its_shape_from_the_file_and_matches_as_kornia_does(weig
     a, b = (points(rng.uniform(0, 250, (n, 2)), _unit(rng.normal(size=(n, 64)))) for n in (60, 50))
     use_a, use_b = np.arange(5, 60), np.arange(0, 50, 2)
     found = matcher(a, b, use_a, use_b)
-    given = lambda p, use: {  # noqa: E731
-        "keypoints": torch.tensor(p.uv[use], dtype=torch.float32)[None],
-        "descriptors": torch.from_numpy(unpacked(p.descriptor[use]))[None],
-        "image_size": torch.tensor([[320, 256]]),
-    }
+
+    def given(p, use):
+        return {
+            "keypoints": torch.tensor(p.uv[use], dtype=torch.float32)[None],
+            "descriptors": torch.from_numpy(unpacked(p.descriptor[use]))[None],
+            "image_size": torch.tensor([[320, 256]]),
+        }
+
     with torch.inference_mode():
         want = made({"image0": given(a, use_a), "image1": given(b, use_b)})["matches"][0].numpy()
     assert len(found) > 0 and (found == np.column_stack([use_a[want[:, 0]], use_b[want[:, 1]]])).all()
@@ -262,7 +265,10 @@ def test_dense_correspondences_bring_the_key_points_together():
     """A slanted flow with 15 % nonsense among the correspondences: points that have a partner find it, others find none."""
     rng = np.random.default_rng(0)
     uv_a = rng.uniform(20, 480, (300, 2))
-    move = lambda uv: uv @ np.array([[1.04, 0.03], [-0.05, 0.97]]).T + [6.0, -9.0]  # noqa: E731
+
+    def move(uv):
+        return uv @ np.array([[1.04, 0.03], [-0.05, 0.97]]).T + [6.0, -9.0]
+
     uv_b = np.concatenate([move(uv_a[:200]) + rng.normal(0, 0.3, (200, 2)), rng.uniform(0, 500, (60, 2))])
     v, u = np.mgrid[8:500:8, 8:500:8]
     grid = np.column_stack([u.ravel(), v.ravel()]).astype(float)

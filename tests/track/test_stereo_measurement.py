@@ -25,7 +25,10 @@ def points() -> np.ndarray:
 
 def measure(left, right, uv, guess, sigma, search=(5.0, 60.0), level=0):
     n = len(uv)
-    fill = lambda v: np.full(n, v, float)  # noqa: E731
+
+    def fill(v):
+        return np.full(n, v, float)
+
     return measure_right(pyramid(left), pyramid(right), uv, np.full(n, level), fill(guess), fill(sigma), search, 0.75)
 
 

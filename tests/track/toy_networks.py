@@ -69,7 +69,10 @@ def write_lighterglue(path: Path) -> Path:
 
 def register(folder: Path, **files: Path) -> None:
     """A registry in the weights folder in which these files stand for the entries of the same names."""
-    digest = lambda path: hashlib.sha256(path.read_bytes()).hexdigest()  # noqa: E731
+
+    def digest(path):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
     common = {"title": "toy", "page": "https://example.org", "licence": "Apache-2.0", "commercial": True}
     entries = {n.replace("_", "-"): {**common, "download": p.name, "sha256": digest(p)} for n, p in files.items()}
     (folder / "registry.yaml").write_text(json.dumps(entries))

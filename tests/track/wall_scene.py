@@ -42,7 +42,10 @@ def make(out: Path, frames: int = 4, seed: int = 0) -> dict[str, ArtifactRef]:
         write_sigma(out / "disparity/sigma" / f"{k:06d}.png", np.full(disparity.shape, 0.1))
     RIG.save(out / "rig.json")
     names = ("left", "right")
-    row = lambda k: {"frame": k, "status": "ok", "reason": "", **{s: f"{s}/{k:06d}.jpg" for s in names}}  # noqa: E731
+
+    def row(k):
+        return {"frame": k, "status": "ok", "reason": "", **{s: f"{s}/{k:06d}.jpg" for s in names}}
+
     write_table(out / "frames.parquet", [row(k) for k in poses])
     area = int(mask.sum())
     write_table(

@@ -67,7 +67,10 @@ def derivatives(encode: Callable, x: torch.Tensor, table: torch.Tensor) -> list[
     """In the order of NAMES, from fixed upstream gradients."""
     x, table = x.clone().requires_grad_(), table.clone().requires_grad_()
     numbers = np.random.default_rng(1)
-    draw = lambda shape: torch.tensor(numbers.normal(size=tuple(shape)), dtype=x.dtype, device=x.device)  # noqa: E731
+
+    def draw(shape):
+        return torch.tensor(numbers.normal(size=tuple(shape)), dtype=x.dtype, device=x.device)
+
     features = encode(x, table)
     upstream = draw(features.shape).requires_grad_()
     first = torch.autograd.grad((features * upstream).sum(), [x, table], create_graph=True)

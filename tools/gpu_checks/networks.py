@@ -81,7 +81,10 @@ def _onnx(device: torch.device) -> Row:
     if device.type != "cuda" or "CUDAExecutionProvider" not in ort.get_available_providers():
         return Row("onnxruntime, CUDA", SKIPPED, "no CUDA provider here; pip install onnxruntime-gpu")
     model, x = _convolution(onnx), np.random.default_rng(0).normal(size=(1, 3, 256, 256)).astype(np.float32)
-    run = lambda provider: ort.InferenceSession(model, providers=[provider]).run(None, {"x": x})[0]  # noqa: E731
+
+    def run(provider):
+        return ort.InferenceSession(model, providers=[provider]).run(None, {"x": x})[0]
+
     there, here = run("CUDAExecutionProvider"), run("CPUExecutionProvider")
     return compared(
         "onnxruntime, CUDA",

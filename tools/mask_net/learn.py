@@ -142,7 +142,10 @@ def _moved(cues: np.ndarray, truth: np.ndarray, rng: np.random.Generator) -> tup
     zoom = math.exp(rng.uniform(math.log(ZOOM[0]), math.log(ZOOM[1])))
     dx, dy = rng.uniform(-SHIFT, SHIFT, 2) * SIZE + SIZE / 2 * (1 - zoom)
     step = np.float32([[zoom, 0, dx], [0, zoom, dy]])
-    warp = lambda a, edge: cv2.warpAffine(a, step, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderValue=edge)  # noqa: E731
+
+    def warp(a, edge):
+        return cv2.warpAffine(a, step, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderValue=edge)
+
     return np.stack([warp(np.ascontiguousarray(c), -1.0 if k == 7 else 0.0) for k, c in enumerate(cues)]), warp(
         truth, 0.0
     )

@@ -38,9 +38,10 @@ def live_through(served: Served, night_s: float) -> dict:
     batches = served.wait(lambda: len(b := _of(served, "reconstruct-batch", "root", [str(root)])) >= NIGHTS and b)[
         :NIGHTS
     ]
-    runs = lambda: [
-        r for r in _of(served, "reconstruct-capture", "capture", captures) if r["state_name"] == "Completed"
-    ]  # noqa: E731
+
+    def runs():
+        return [r for r in _of(served, "reconstruct-capture", "capture", captures) if r["state_name"] == "Completed"]
+
     served.wait(lambda: len({r["parameters"]["capture"] for r in runs()}) == len(captures))
     late = [(_time(b["start_time"]) - _time(b["expected_start_time"])).total_seconds() for b in batches]
     count = Counter(r["parameters"]["capture"] for r in _of(served, "reconstruct-capture", "capture", captures))

@@ -145,10 +145,11 @@ def _movers(drawn: Drawn, motion: Motion) -> list[Body]:
         a, speed, start = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 1.6) * away, rng.uniform(-0.8, 0.2) * away
         forward = motion.world_from_left(0.0)[:3, 2] * [1, 0, 1]
         across = np.array([-forward[2], 0, forward[0]]) * np.sign(np.cos(a))
+
         # beyond the object as the first camera sees it, and across its picture
-        path = lambda t, across=across, speed=speed, start=start, forward=forward, tall=tall: _moved(  # noqa: E731
-            forward * away + across * (start + speed * t) + [0, motion.level_m - 0.9 * tall, 0]
-        )
+        def path(t, across=across, speed=speed, start=start, forward=forward, tall=tall):
+            return _moved(forward * away + across * (start + speed * t) + [0, motion.level_m - 0.9 * tall, 0])
+
         out.append(Body("mover", np.array(mesh.vertices), np.array(mesh.faces), _plainly(_any_coat(rng, tall)), path))
     return out
 

@@ -87,7 +87,10 @@ def _picture(
 ) -> np.ndarray:
     """(H, W, 3) uint8."""
     rays = [_RAYS[j % len(_RAYS)] for j in range(_BLURRED_RAYS if drawn.blur else len(_RAYS))]
-    eye = lambda time: motion.world_from_left(time) @ left_from_eye  # noqa: E731
+
+    def eye(time):
+        return motion.world_from_left(time) @ left_from_eye
+
     linear = np.zeros((drawn.height, drawn.width, 3))
     for j, offset in enumerate(rays):
         during = drawn.blur / drawn.frames * ((j + 0.5) / len(rays) - 0.5)

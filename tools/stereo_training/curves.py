@@ -27,10 +27,13 @@ def panel(rows: list[dict], keys: tuple[str, ...], title: str, logarithmic: bool
     f = np.log10 if logarithmic else (lambda x: x)
     low, high, end = f(max(known[:, 1].min(), 1e-3)), f(known[:, 1].max()), known[:, 0].max()
     low = low if logarithmic else 0.0
-    at = lambda step, value: (
-        MARGIN + step / end * (width - 2 * MARGIN),  # noqa: E731
-        height - MARGIN - (f(np.maximum(value, 1e-3)) - low) / (high - low + 1e-9) * (height - 2 * MARGIN),
-    )
+
+    def at(step, value):
+        return (
+            MARGIN + step / end * (width - 2 * MARGIN),
+            height - MARGIN - (f(np.maximum(value, 1e-3)) - low) / (high - low + 1e-9) * (height - 2 * MARGIN),
+        )
+
     cv2.rectangle(sheet, (MARGIN, MARGIN), (width - MARGIN, height - MARGIN), (190, 190, 190), 1)
     for share in (0, 0.5, 1):
         value = low + share * (high - low)

@@ -158,8 +158,11 @@ class SceneMaker:
         dx, dy = x - _view(p["cx"]), y - _view(p["cy"])
         u, v = _view(c) * dx + _view(s) * dy, _view(c) * dy - _view(s) * dx
         n = self.bank.shape[-1]
+
         # folded, not repeated: no seams
-        fold = lambda a: 2 * ((a / (2 * n) - torch.floor(a / (2 * n)) - 0.5).abs() * 2) - 1  # noqa: E731
+        def fold(a):
+            return 2 * ((a / (2 * n) - torch.floor(a / (2 * n)) - 0.5).abs() * 2) - 1
+
         where = torch.stack([fold(u), fold(v)], -1)
         return F.grid_sample(self.bank[p["texture"].long()], where, align_corners=False, padding_mode="border")
 
@@ -220,9 +223,16 @@ def _draw(
     b: int, h: int, w: int, top: float, textures: int, g: torch.Generator, device: torch.device
 ) -> tuple[Parameters, Parameters]:
     """All objects (B, OBJECTS) of the scenes, far to near, and their lights (B,)."""
-    u = lambda lo, hi, *more: lo + (hi - lo) * torch.rand(b, OBJECTS, *more, generator=g, device=device)  # noqa: E731
-    chance = lambda p: (torch.rand(b, OBJECTS, generator=g, device=device) < p).float()  # noqa: E731
-    one = lambda lo, hi: lo + (hi - lo) * torch.rand(b, generator=g, device=device)  # noqa: E731
+
+    def u(lo, hi, *more):
+        return lo + (hi - lo) * torch.rand(b, OBJECTS, *more, generator=g, device=device)
+
+    def chance(p):
+        return (torch.rand(b, OBJECTS, generator=g, device=device) < p).float()
+
+    def one(lo, hi):
+        return lo + (hi - lo) * torch.rand(b, generator=g, device=device)
+
     # the scene spans a band of disparities: captures of one object do too, and it may lie anywhere in the range
     far = one(0, 1)[:, None] ** 1.5 * (top - 30)
     span = torch.exp(one(1.4, 5.0))[:, None].clamp(max=top) * (1 - far / top)

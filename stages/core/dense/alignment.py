@@ -161,5 +161,8 @@ def _linearise(target: _Target, gray_b: np.ndarray, gray_a: np.ndarray, x: np.nd
 def _sample(image: np.ndarray, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bilinear value and its slope in x and y at (N, 2) px."""
     m = uv.astype(np.float32).reshape(-1, 1, 2)
-    at = lambda dx, dy: cv2.remap(image, m + np.float32([dx, dy]), None, cv2.INTER_LINEAR)[:, 0]  # noqa: E731
+
+    def at(dx, dy):
+        return cv2.remap(image, m + np.float32([dx, dy]), None, cv2.INTER_LINEAR)[:, 0]
+
     return at(0, 0), 0.5 * (at(1, 0) - at(-1, 0)), 0.5 * (at(0, 1) - at(0, -1))

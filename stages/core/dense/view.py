@@ -147,7 +147,10 @@ def _view_of(
 ) -> DenseView:
     small = rig.scaled(scale)
     size = (small.width, small.height)
-    pick = lambda a: cv2.resize(a, size, interpolation=cv2.INTER_NEAREST)  # noqa: E731
+
+    def pick(a):
+        return cv2.resize(a, size, interpolation=cv2.INTER_NEAREST)
+
     return DenseView(
         cv2.resize(gray, size, interpolation=cv2.INTER_AREA),
         pick(disparity).astype(np.float16),

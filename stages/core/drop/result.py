@@ -63,7 +63,10 @@ def engines_here() -> list[str]:
 
 def poses() -> dict[str, np.ndarray]:
     """world_from_file rotations (3, 3): as it stands, upside down, on four sides, and tilted."""
-    turn = lambda axis, degrees: _rotation(axis, np.radians(degrees))  # noqa: E731
+
+    def turn(axis, degrees):
+        return _rotation(axis, np.radians(degrees))
+
     return {
         "support": np.eye(3),
         "upside down": turn("x", 180),

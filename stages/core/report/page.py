@@ -62,7 +62,10 @@ def page(manifests: Manifests, stage_folders: Mapping[str, Path], twin_dir: Path
 
 def _headlines(manifests: Manifests, rows: list[dict[str, Any]], extra: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The few figures that answer: did it work, how good is it, what did it cost."""
-    metric = lambda stage, key: manifests.get(stage, {}).get("report", {}).get("metrics", {}).get(key)  # noqa: E731
+
+    def metric(stage, key):
+        return manifests.get(stage, {}).get("report", {}).get("metrics", {}).get(key)
+
     out = []
     if rows:
         usable = [r for r in rows if "pose" in r]

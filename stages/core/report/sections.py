@@ -86,7 +86,10 @@ def time_table(manifests: Manifests, cached: Sequence[str]) -> str:
 
 def _row(cells: Sequence[str], numbers: Sequence[int] = (), wide: int = -1, tag: str = "td", bad: bool = False) -> str:
     """A table row of HTML cells; `numbers` are aligned to the right, `wide` takes the room that is left."""
-    kind = lambda k: ' class="number"' if k in numbers else ' class="wide"' if k == wide else ""  # noqa: E731
+
+    def kind(k):
+        return ' class="number"' if k in numbers else ' class="wide"' if k == wide else ""
+
     scope = ' scope="col"' if tag == "th" else ""
     return (
         f"<tr{bad * ' class=bad'}>"
@@ -155,7 +158,10 @@ def frame_table(rows: Sequence[Mapping[str, Any]]) -> str:
     body = [_row(["frame", "picture", "mask", "trust", "pose", "inliers", "rms px", "why"], numbers, tag="th")]
     for r in rows:
         why = "; ".join(str(r[f"{k} reason"]) for k in ("picture", "mask", "pose") if r.get(f"{k} reason"))
-        figure = lambda key, r=r: value_text(r[key]) if r.get(key) is not None else ""  # noqa: E731
+
+        def figure(key, r=r):
+            return value_text(r[key]) if r.get(key) is not None else ""
+
         cells = [
             r["frame"],
             r.get("picture", ""),

@@ -72,5 +72,8 @@ def markdown(physics: Mapping[str, Any]) -> str:
 def _html(head: tuple[str, str, str], rows: Table) -> str:
     if not rows:
         return ""
-    line = lambda cells, tag: "<tr>" + "".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells) + "</tr>"  # noqa: E731
+
+    def line(cells, tag):
+        return "<tr>" + "".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells) + "</tr>"
+
     return f'<div class="sideways"><table>{line(head, "th")}{"".join(line(r, "td") for r in rows)}</table></div>'

@@ -59,7 +59,10 @@ def write_capture(
     scene = Scene(vertices, faces, spec.kind)
     poses = [_camera(spec, k) for k in range(spec.frames)]
     write_static(folder, spec.rig, vertices, faces, [p[0] for p in poses])
-    job = lambda k: _write_frame(folder, spec, scene, k, *poses[k])  # noqa: E731
+
+    def job(k):
+        return _write_frame(folder, spec, scene, k, *poses[k])
+
     for k, mask in enumerate(ordered_map(job, range(spec.frames), workers)):
         if k == 0:
             write_prompt(folder, mask)

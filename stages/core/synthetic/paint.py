@@ -110,6 +110,9 @@ def sample_list(image: np.ndarray, u: np.ndarray, v: np.ndarray, border: int) ->
     """Bilinear values of `image` at (N,) px; cv2.remap wants maps below 32767 rows, so the list is folded."""
     n, width = len(u), 8192
     pad = (-n) % width if n else width
-    fold = lambda a: np.pad(a, (0, pad)).reshape(-1, width)  # noqa: E731
+
+    def fold(a):
+        return np.pad(a, (0, pad)).reshape(-1, width)
+
     out = cv2.remap(image, fold(u), fold(v), cv2.INTER_LINEAR, borderMode=border)
     return out.reshape(-1, *image.shape[2:])[:n]

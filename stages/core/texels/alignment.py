@@ -154,7 +154,10 @@ def _gradient(image: np.ndarray, window: Window, uv: np.ndarray) -> tuple[np.nda
     """Grey levels per picture pixel along u and v, over one pixel of the map."""
     h = 0.5 / window.scale
     right, down = np.array([h, 0]), np.array([0, h])
-    difference = lambda d: (_lookup(image, window, uv + d) - _lookup(image, window, uv - d)) / (2 * h)  # noqa: E731
+
+    def difference(d):
+        return (_lookup(image, window, uv + d) - _lookup(image, window, uv - d)) / (2 * h)
+
     return difference(right), difference(down)
 
 

@@ -69,7 +69,10 @@ def read_facts(twin_dir: Path, manifests: Manifests) -> Facts | None:
     mesh, rows = read_ply(twin_dir / "mesh.ply"), read_poses(twin_dir / "poses.json")
     if len(mesh.faces) == 0:
         return None
-    metric = lambda stage, key: manifests.get(stage, {}).get("report", {}).get("metrics", {}).get(key)  # noqa: E731
+
+    def metric(stage, key):
+        return manifests.get(stage, {}).get("report", {}).get("metrics", {}).get(key)
+
     masks = dict(manifests.get("masks", {}).get("report", {}).get("frames", {}))
     doubtful = (
         sum(v for k, v in masks.items() if k not in ("ok", "given")) / sum(masks.values())

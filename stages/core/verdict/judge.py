@@ -81,7 +81,9 @@ def judge(facts: Facts) -> Verdict:
 
 
 def _rules(f: Facts) -> Iterator[Rule]:
-    percent = lambda share: f"{100 * (share or 0):.0f} %"  # noqa: E731
+    def percent(share):
+        return f"{100 * (share or 0):.0f} %"
+
     yield Rule(1 - f.posed / max(f.frames, 1), 0.1, 0.5, f"{f.posed} of {f.frames} frames have a pose that is certain")
     yield Rule(LEAST_FRAMES - f.posed, 0, LEAST_FRAMES - 3, f"only {f.posed} frames")
     missing = f"about {percent(f.missing_share)} of the object's surface is missing or was never seen{_where(f)}"

@@ -69,7 +69,10 @@ def density_above_uniform(counts: np.ndarray, colour: np.ndarray) -> np.ndarray:
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
     """Bhattacharyya coefficient (0-1) of two histograms (BINS,)*3, on 8 bins a channel."""
-    coarse = lambda h: h.reshape(8, 4, 8, 4, 8, 4).sum((1, 3, 5)).ravel()  # noqa: E731
+
+    def coarse(h):
+        return h.reshape(8, 4, 8, 4, 8, 4).sum((1, 3, 5)).ravel()
+
     return float(np.sqrt(coarse(a) * coarse(b)).sum() / max(np.sqrt(float(a.sum()) * float(b.sum())), 1e-6))
 
 

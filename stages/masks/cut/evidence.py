@@ -70,7 +70,10 @@ def colour_llr(
     llr = log_object - log_background
     if background is None:
         return llr
-    f32 = lambda a: np.ascontiguousarray(a, np.float32)  # noqa: E731
+
+    def f32(a):
+        return np.ascontiguousarray(a, np.float32)
+
     _known_background(f32(colour), f32(background), f32(background_sigma), f32(log_object), np.float32(shade), llr)
     return llr
 

@@ -61,7 +61,10 @@ def channels(cues: Cues) -> np.ndarray:
     """(CHANNELS, SIZE, SIZE) float32, -1 to 1: colours, disparity within the object's range, its reliability, evidence and prior; zeros
     beyond the window."""
     size = shown_size(cues.llr.shape)
-    small = lambda a: cv2.resize(np.ascontiguousarray(a, np.float32), size, interpolation=cv2.INTER_AREA)  # noqa: E731
+
+    def small(a):
+        return cv2.resize(np.ascontiguousarray(a, np.float32), size, interpolation=cv2.INTER_AREA)
+
     out = np.zeros((CHANNELS, SIZE, SIZE), np.float32)
     out[7] = -1
     inside = out[:, : size[1], : size[0]]

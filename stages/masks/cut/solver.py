@@ -40,7 +40,10 @@ def solve_cut(
     edge[:, :-1] |= active[:, 1:]
     edge[:-1] |= active[1:]
     ey, ex = np.nonzero(edge)
-    f32 = lambda a: np.ascontiguousarray(a, np.float32)  # noqa: E731
+
+    def f32(a):
+        return np.ascontiguousarray(a, np.float32)
+
     _iterate(
         u,
         f32(llr),

@@ -50,7 +50,10 @@ def shrink(full: WorkingFrame, scale: float) -> WorkingFrame:
     h, w = full.shape
     size = (max(1, round(w * scale)), max(1, round(h * scale)))
     sx = np.float32(size[0] / w)
-    near = lambda a: cv2.resize(a, size, interpolation=cv2.INTER_NEAREST_EXACT) * sx  # noqa: E731
+
+    def near(a):
+        return cv2.resize(a, size, interpolation=cv2.INTER_NEAREST_EXACT) * sx
+
     return WorkingFrame(
         full.frame, cv2.resize(full.rgb, size, interpolation=cv2.INTER_AREA), near(full.disparity), near(full.sigma)
     )

@@ -188,7 +188,10 @@ class _Following:
         found = _seen(self.network.follow(position, view.rgb, reverse), view, expected)
         if _trust(found, good)[0] >= AGAIN_BELOW:
             return found
-        better = lambda answer: _trust(_seen(answer, view, expected), good)[0] > _trust(found, good)[0]  # noqa: E731
+
+        def better(answer):
+            return _trust(_seen(answer, view, expected), good)[0] > _trust(found, good)[0]
+
         answer = self.network.correct(position, view.rgb, (), _place(expected, good), reverse, better)
         self.again += answer is not None
         return found if answer is None else _seen(answer, view, expected)
@@ -217,7 +220,10 @@ def _trust(seen: Seen, good: Seen, usual_area: float = float("nan")) -> tuple[fl
     if seen.area == 0:
         return 0.0, "SAM 2 finds no object"
     area = usual_area if usual_area > 0 else float(good.area)
-    change = lambda a, b: -abs(np.log(a / b)) if a > 0 and b > 0 else float("nan")  # noqa: E731
+
+    def change(a, b):
+        return -abs(np.log(a / b)) if a > 0 and b > 0 else float("nan")
+
     cues = {
         "SAM 2 doubts that the object is in the picture": ramp(seen.present, 0.5, 0.9),
         "the outline depends on the threshold: object and background look alike": ramp(seen.steady, 0.5, 0.85),

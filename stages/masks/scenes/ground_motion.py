@@ -80,5 +80,8 @@ def motion_llr(
     h, w = now.shape
     as_object = cv2.warpAffine(before, affine, (w, h), borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
     as_background = cv2.warpPerspective(before, background, (w, h), borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-    residual = lambda predicted: cv2.boxFilter(np.minimum(np.square(now - predicted), (4 * noise) ** 2), -1, (5, 5))  # noqa: E731
+
+    def residual(predicted):
+        return cv2.boxFilter(np.minimum(np.square(now - predicted), (4 * noise) ** 2), -1, (5, 5))
+
     return np.clip((residual(as_background) - residual(as_object)) / (2 * noise**2), -3, 3)

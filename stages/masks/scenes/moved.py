@@ -154,5 +154,8 @@ def _support_seen_from(support: Support, b_from_a: np.ndarray) -> Support:
 
 def _ground_seen_from(ground: GroundPicture, b_from_a: np.ndarray) -> GroundPicture:
     turn, shift = b_from_a[:3, :3], b_from_a[:3, 3]
-    moved = lambda g: GroundGrid(turn @ g.origin + shift, turn @ g.across, turn @ g.along, g.size)  # noqa: E731
+
+    def moved(g):
+        return GroundGrid(turn @ g.origin + shift, turn @ g.across, turn @ g.along, g.size)
+
     return replace(ground, layers=[(moved(grid), picture) for grid, picture in ground.layers])

@@ -270,9 +270,12 @@ def _support(
     seed: Seed, rig: Rig, motion: SceneMotion, of_object: np.ndarray, sure_points: Callable[[], np.ndarray] | None
 ) -> Support | None:
     scene_from_left = motion.scene_from_left[seed.frame]
-    look = lambda points, axis=None: support_plane(  # noqa: E731
-        _beside(seed.mask, points, scene_from_left, rig), motion.cameras, of_object, np.random.default_rng(0), axis
-    )
+
+    def look(points, axis=None):
+        return support_plane(
+            _beside(seed.mask, points, scene_from_left, rig), motion.cameras, of_object, np.random.default_rng(0), axis
+        )
+
     if (found := look(motion.points())) is not None or sure_points is None:
         return found
     axis = turning_axis([motion.scene_from_left[f] for f in sorted(motion.scene_from_left)])

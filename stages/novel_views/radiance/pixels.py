@@ -45,7 +45,10 @@ class PixelBank:
         size = (self.rig.width, self.rig.height)
         if picture.shape[1::-1] != size:
             picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-            shrunk = lambda m: cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5  # noqa: E731
+
+            def shrunk(m):
+                return cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
+
             mask, unseen = None if mask is None else shrunk(mask), None if unseen is None else shrunk(unseen)
         label = np.ones(picture.shape[:2], np.int8) if mask is None else mask.astype(np.int8)
         if unseen is not None:

@@ -64,7 +64,10 @@ def glance(
 
     scale = min(1.0, float(np.sqrt(GLANCE_PIXELS / (rig.width * rig.height))))
     small = rig.scaled(scale)
-    pick = lambda a: cv2.resize(a, (small.width, small.height), interpolation=cv2.INTER_NEAREST)  # noqa: E731
+
+    def pick(a):
+        return cv2.resize(a, (small.width, small.height), interpolation=cv2.INTER_NEAREST)
+
     depth = rig.depth_from_disparity(pick(disparity_px)).astype(np.float32)
     sigma = (depth**2 / (rig.fx * rig.baseline_m) * pick(sigma_px)).astype(np.float32)
     return Glance(np.asarray(object_from_left, float), small, depth, sigma, pick(mask.astype(np.uint8)) > 0)
@@ -215,7 +218,10 @@ def _followed(spots: np.ndarray, mask: np.ndarray, area: int, disparity_px: np.n
     if not spots.any():
         return spots
     scale = min(1.0, float(np.sqrt(GLANCE_PIXELS / mask.size)))
-    pick = lambda a: cv2.resize(a, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)  # noqa: E731
+
+    def pick(a):
+        return cv2.resize(a, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+
     d, seeds = pick(np.nan_to_num(disparity_px).astype(np.float32)), pick(spots.astype(np.uint8)) > 0
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     even = (

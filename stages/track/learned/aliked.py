@@ -50,5 +50,8 @@ class AlikedFeatures:
         with self._one_at_a_time, torch.inference_mode():
             score, features = self._network(as_tensor(picture, self._device))
             uv, strength = detect(score, LEAST_SCORE)
-            describe = lambda keep: self._network.desc_head(features, uv[torch.from_numpy(keep)]).cpu().numpy()  # noqa: E731
+
+            def describe(keep):
+                return self._network.desc_head(features, uv[torch.from_numpy(keep)]).cpu().numpy()
+
             return keypoints(uv.cpu().numpy(), strength.cpu().numpy(), describe, inside, max_inside, max_outside)

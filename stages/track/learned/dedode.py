@@ -41,7 +41,10 @@ class DedodeFeatures:
     def load(cls, detector: Path, descriptor: Path, device: str) -> DedodeFeatures:
         """From the two published state dicts as safetensors. Raises WeightsError."""
         network = new_network()
-        part = lambda name: lambda state: _load(getattr(network, name), state)  # noqa: E731
+
+        def part(name):
+            return lambda state: _load(getattr(network, name), state)
+
         filled(part("detector"), detector, device)
         filled(part("descriptor"), descriptor, device)
         return cls(network.to(device), device)

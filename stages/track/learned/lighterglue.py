@@ -26,7 +26,10 @@ class LighterGlue:
         """See PairMatcher."""
         if min(len(from_a), len(from_b)) < 2:
             return np.zeros((0, 2), np.int64)
-        place = lambda p, use: ((p.uv[use] - self._size / 2) / (self._size.max() / 2)).astype(np.float32)[None]  # noqa: E731
+
+        def place(p, use):
+            return ((p.uv[use] - self._size / 2) / (self._size.max() / 2)).astype(np.float32)[None]
+
         matches, _ = self._session(
             {
                 "kpts0": place(a, from_a),

@@ -57,7 +57,10 @@ class LightGlueMatcher:
         import torch
 
         uv = np.clip(points.uv[use], 0, self._size).astype(np.float32)
-        tensor = lambda x: torch.from_numpy(x)[None].to(self._device)  # noqa: E731
+
+        def tensor(x):
+            return torch.from_numpy(x)[None].to(self._device)
+
         return {
             "keypoints": tensor(uv),
             "descriptors": tensor(unpacked(points.descriptor[use])),

@@ -130,7 +130,10 @@ def _doubting_masks(known: Known, linked: set[int]) -> Known:
 
 def _compare_all(known: Known, pairs: Sequence[tuple[int, int]], note: str) -> list[Edge]:
     found = []
-    job = lambda p: compare(known.rig, known.points[p[0]], known.points[p[1]], known.object_only, known.pair)  # noqa: E731
+
+    def job(p):
+        return compare(known.rig, known.points[p[0]], known.points[p[1]], known.object_only, known.pair)
+
     for done, edge in enumerate(ordered_map(job, pairs, known.workers)):
         if edge is not None:
             found.append(edge)
