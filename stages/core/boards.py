@@ -173,7 +173,7 @@ class TagGrid:
             return {}
         return {
             t: c.reshape(4, 2)
-            for t, c in zip(ids.ravel().tolist(), corners, strict=True)
+            for t, c in zip(map(int, ids.ravel()), corners, strict=True)
             if t < self.columns * self.rows
         }
 
