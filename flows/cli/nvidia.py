@@ -21,7 +21,7 @@ NAMES = "package.textured_mesh=true"
 
 def main() -> int:
     """The command nvidia-3d-reconstruct."""
-    from flows.cli import main as twin
+    from flows.cli.main import main as twin
 
     return twin(["nvidia", *sys.argv[1:]])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
+from flows.cli.main import main
 from flows.cli.merge import _for_merge
 from stages.base import Resources, Stage, StageContext, StageReport, run_stage
 from stages.core.capture import capture_ref

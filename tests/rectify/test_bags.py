@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from flows.cli import main
+from flows.cli.main import main
 from stages.core.camera import Rig
 from stages.core.errors import CaptureError, MachineError
 from stages.core.images import read_rgb

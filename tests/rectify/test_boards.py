@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from flows.cli import main
+from flows.cli.main import main
 from stages.core.boards import CharucoBoard, TagGrid, dictionary_of
 from stages.core.errors import ConfigError
 from stages.core.stereo_calibration import rigid

@@ -9,7 +9,7 @@ import sys
 import cv2
 import pytest
 
-from flows.cli import main
+from flows.cli.main import main
 from stages.core.capture import capture_ref
 from stages.rectify.config import RectifyConfig
 from stages.rectify.look import look_at
