@@ -10,6 +10,7 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.camera_service import look_at
 from stages.core.errors import StageError
+from stages.core.geometry.directions import sphere, unit
 from stages.core.new_views.image_based import ImageBased, psnr_inside
 from stages.core.new_views.nearest import nearest
 from stages.generate.model import Model
@@ -41,7 +42,7 @@ def chosen(
     """Poses of up to `count` cameras, each as far as can be from all pictures and from those before it, at least `from_rad`."""
     eyes = np.array([p[:3, 3] for p in poses.values()]) - room.centre
     away = float(np.median(np.linalg.norm(eyes, axis=1)))
-    taken, free, out = _unit(eyes), _sphere(DIRECTIONS), []
+    taken, free, out = unit(eyes), sphere(DIRECTIONS), []
     closest = (free @ taken.T).max(1)
     while len(out) < count:
         best = int(np.argmin(closest))
@@ -136,15 +137,3 @@ def _aimed(eye: np.ndarray, centre: np.ndarray, up: np.ndarray) -> np.ndarray:
         return look_at(eye, centre, up)
     except ValueError:
         return look_at(eye, centre, np.eye(3)[np.argmin(np.abs(up))])
-
-
-def _sphere(count: int) -> np.ndarray:
-    """(count, 3) unit vectors, even over the sphere (Fibonacci)."""
-    k = np.arange(count) + 0.5
-    z, turn = 1 - 2 * k / count, np.pi * (1 + 5**0.5) * k
-    flat = np.sqrt(1 - z**2)
-    return np.stack([flat * np.cos(turn), flat * np.sin(turn), z], 1)
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.core.geometry.directions import sphere
 from stages.physics.shapes import Shape
 
 DIRECTIONS = 4000
@@ -33,7 +34,7 @@ def stable_poses(hull: Shape, centre: np.ndarray) -> list[StablePose]:
     rest = _next_faces(hull, normal, centre)
     for _ in range(int(np.ceil(np.log2(len(rest)))) + 1):
         rest = rest[rest]
-    down = _sphere(DIRECTIONS)
+    down = sphere(DIRECTIONS)
     facing = down @ normal.T
     reach = np.where(facing > 1e-12, height / np.maximum(facing, 1e-12), np.inf)
     share = np.bincount(rest[reach.argmin(1)], minlength=len(normal)) / len(down)
@@ -53,12 +54,6 @@ def _next_faces(hull: Shape, normal: np.ndarray, centre: np.ndarray) -> np.ndarr
         if beyond[edge] < 0:
             out[k] = across.get(int(np.roll(face, -1)[edge]) * count + int(face[edge]), k)
     return out
-
-
-def _sphere(count: int) -> np.ndarray:
-    k = np.arange(count) + 0.5
-    z, turn = 1 - 2 * k / count, np.pi * (1 + 5**0.5) * k
-    return np.stack([np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z], 1)
 
 
 def _grouped(normal: np.ndarray, share: np.ndarray) -> list[StablePose]:

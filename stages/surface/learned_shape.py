@@ -70,7 +70,7 @@ class FromPictures:
         )
         learning.run(steps, told)
         if refine:
-            self._note_motions(placed)
+            self._note_motions(placed, cube.low + cube.size / 2)
         last = learning.log[-1]
         names = ("colour", "opacity", "eikonal", "depth")
         self.metrics.update({f"learned_{k}_error": round(last[k], 5) for k in names if k in last})
@@ -83,13 +83,11 @@ class FromPictures:
         """The views where the cameras stand after learning."""
         return [replace(v, object_from_left=self.moved.get(v.frame, v.object_from_left)) for v in views]
 
-    def _note_motions(self, placed: Placed) -> None:
+    def _note_motions(self, placed: Placed, middle: np.ndarray) -> None:
+        """What the report says of them: turns, and shifts (mm) at the `middle` of the object's box."""
         self.moved.update(zip((v.frame for v in self.views), placed.poses(), strict=True))
         motions = placed.motions()
         degrees = np.degrees([rotation_angle(m) for m in motions])
-        middle = np.mean(
-            [v.object_from_left[:3, 3] + v.object_from_left[:3, 2] * np.nanmedian(v.depth) for v in self.views], axis=0
-        )
         shifts = 1000 * np.linalg.norm([transform(m, middle) - middle for m in motions], axis=1)
         for name, values in (("degrees", degrees), ("mm", shifts)):
             for of, value in (("median", np.median(values)), ("max", values.max())):

@@ -285,10 +285,8 @@ class _Work:
             before = step
             vertices, faces = mesh()
             if len(faces):
-                caster, colours = (
-                    Caster(vertices, faces),
-                    vertex_colours(vertices, faces, views, 3 * self.footprint, self.context.workers),
-                )
+                caster = Caster(vertices, faces)
+                colours = vertex_colours(vertices, faces, views, 3 * self.footprint, self.context.workers)
                 aside.write(
                     f"surface_step_{step:05d}", {"normal": four_sides(caster), "kd": four_sides(caster, colours)}
                 )

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.geometry.directions import unit
 from stages.core.new_views.nearest import nearest
 from stages.core.render import Caster
 
@@ -67,7 +68,7 @@ class ImageBased:
     ) -> tuple[np.ndarray, np.ndarray]:
         """(sum of weighted colours (N, 3), sum of weights (N,)) over the nearest inputs; later ones only fill what has none."""
         colour, weight = np.zeros((len(points), 3), np.float32), np.zeros(len(points), np.float32)
-        here = _unit(pose[:3, 3] - points)
+        here = unit(pose[:3, 3] - points)
         for rank, near in enumerate(nearest(pose, inputs, self.centre)[: self.blended + MORE]):
             wanted = np.arange(len(points)) if rank < self.blended else np.flatnonzero(weight == 0)
             if len(wanted) == 0:
@@ -77,7 +78,7 @@ class ImageBased:
             picture = self._picture(near.frame)[0]
             flat = sampled(picture, uv[seen])
             angle = np.arccos(
-                np.clip(np.einsum("ij,ij->i", here[index], _unit(inputs[near.frame][:3, 3] - points[index])), -1, 1)
+                np.clip(np.einsum("ij,ij->i", here[index], unit(inputs[near.frame][:3, 3] - points[index])), -1, 1)
             )
             w = (1 / np.maximum(angle, 0.01) ** 2).astype(np.float32)
             colour[index] += w[:, None] * flat
@@ -138,10 +139,6 @@ def sampled(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:
         for block in np.split(padded.reshape(rows, ROW, 2), range(ROW, rows, ROW))
     ]
     return np.concatenate(parts).reshape(-1, 3)[: len(uv)].astype(np.float32)
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
 def psnr_inside(picture: np.ndarray, rendered: np.ndarray, mask: np.ndarray) -> float:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.core.geometry.directions import sphere
+
 SEEN_WITHIN_DEG = 70.0
 """surface that is turned further away from every camera than this counts as not seen from any side: depth is of no use there"""
 _DIRECTIONS = 2000
@@ -51,7 +53,7 @@ def directions_unseen(eyes: np.ndarray, centre: np.ndarray) -> tuple[float, np.n
     `eyes` (N, 3) camera centres round `centre` (3,). A full turn at 20 degrees above leaves the 12 % that face down.
     """
     towards = (eyes - centre) / np.maximum(np.linalg.norm(eyes - centre, axis=1, keepdims=True), 1e-12)
-    normals = _sphere(_DIRECTIONS)
+    normals = sphere(_DIRECTIONS)
     unseen = normals[(normals @ towards.T).max(1) < np.cos(np.radians(SEEN_WITHIN_DEG))]
     middle = unseen.mean(0) if len(unseen) else np.zeros(3)
     length = np.linalg.norm(middle)
@@ -61,11 +63,3 @@ def directions_unseen(eyes: np.ndarray, centre: np.ndarray) -> tuple[float, np.n
 def _area_vectors(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     return np.cross(b - a, c - a) / 2
-
-
-def _sphere(count: int) -> np.ndarray:
-    """(count, 3) unit vectors, evenly spread (Fibonacci lattice)."""
-    k = np.arange(count) + 0.5
-    z, turn = 1 - 2 * k / count, np.pi * (1 + 5**0.5) * k
-    r = np.sqrt(1 - z * z)
-    return np.stack([r * np.cos(turn), r * np.sin(turn), z], 1)

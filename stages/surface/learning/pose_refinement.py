@@ -49,9 +49,8 @@ class PoseRefinement:
         self, steps: LearningSteps, read: Readings, reach: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(jacobian (M, 4, 6), error (M, 4)) in standard deviations, of distance and three channels, and (M,) the camera."""
-        x, n = read.points, len(read.along)
-        around = steps.sdf(tetrahedral_taps(x, reach)).reshape(4, n)
-        slope, distance = _slope(around, reach), steps.sdf(x)
+        x = read.points
+        slope, distance = tap_gradient(steps.sdf(tetrahedral_taps(x, reach)), reach), steps.sdf(x)
         sigma = np.maximum(read.sigma, self._unit)
         length = np.linalg.norm(slope, axis=1)
         kept = np.flatnonzero((np.abs(distance) < FAR * sigma) & (length > 0.5) & (length < 2))
@@ -64,17 +63,12 @@ class PoseRefinement:
             error[camera == i] -= np.median(error[camera == i], axis=0)
         rows = [(normal, distance[kept] / sigma[kept], sigma[kept])]
         for c in range(3):
-            along = _slope(colours[..., c], reach)
+            along = tap_gradient(colours[..., c], reach)
             along -= (along * normal).sum(1, keepdims=True) * normal
             rows.append((along, error[:, c] / COLOUR_SIGMA, np.full(len(kept), COLOUR_SIGMA)))
         arm = on - MIDDLE
         jacobian = np.stack([np.concatenate([np.cross(arm, g), g], 1) / s[:, None] for g, _, s in rows], 1)
         return jacobian, np.stack([e for _, e, _ in rows], 1), camera
-
-
-def _slope(around: np.ndarray, reach: float) -> np.ndarray:
-    """(4, N) values at tetrahedral taps -> (N, 3) gradient."""
-    return tap_gradient(around.reshape(-1), reach)
 
 
 def _solved(jacobian: np.ndarray, error: np.ndarray) -> np.ndarray:
