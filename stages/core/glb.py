@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from stages.core.errors import StageError
 from stages.core.glb_draco import EXTENSION, packed, unpacked
 from stages.core.glb_meshopt import EXTENSION as MESHOPT
 from stages.core.glb_meshopt import packed_array, reordered, unpacked_view
+from stages.core.gltf_mesh import GltfMesh
 from stages.core.twin_frame import TWIN_FROM_OBJECT, turned
 
 GLTF_FROM_OBJECT = TWIN_FROM_OBJECT
@@ -25,23 +25,6 @@ _JSON, _BIN, _MAGIC = 0x4E4F534A, 0x004E4942, 0x46546C67
 _TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
 _COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": 5123}
 _ARRAY_BUFFER, _INDEX_BUFFER = 34962, 34963
-
-
-@dataclass(frozen=True)
-class GltfMesh:
-    """One mesh as glTF stores it: position, normal (N, 3), uv (N, 2) origin top-left, confidence (N,) 0-1, triangles (F, 3), all in glTF
-    axes; image: the bytes of a JPEG or PNG file. tangent (N, 4) in glTF axes and normal_image (PNG) where there is a normal map;
-    surface_image (PNG): green roughness, blue metalness, in place of one roughness."""
-
-    position: np.ndarray
-    normal: np.ndarray
-    uv: np.ndarray
-    confidence: np.ndarray
-    triangles: np.ndarray
-    image: bytes
-    tangent: np.ndarray | None = None
-    normal_image: bytes = b""
-    surface_image: bytes = b""
 
 
 def gltf_from_object(vertices: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from stages.core.backends import version_of
 from stages.core.errors import MachineError
-
-if TYPE_CHECKING:
-    from stages.core.glb import GltfMesh
+from stages.core.gltf_mesh import GltfMesh
 
 EXTENSION = "KHR_draco_mesh_compression"
 INSTALL = "pip install 'stereotwin[draco]'"

@@ -7,15 +7,13 @@ rounded to steps of a power of two that all of an array share, triangles put int
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from stages.core.backends import version_of
 from stages.core.errors import MachineError
-
-if TYPE_CHECKING:
-    from stages.core.glb import GltfMesh
+from stages.core.gltf_mesh import GltfMesh
 
 EXTENSION = "EXT_meshopt_compression"
 INSTALL = "pip install 'stereotwin[meshopt]'"

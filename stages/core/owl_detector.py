@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from stages.core.detected_box import Box
 from stages.core.errors import WeightsError
 from stages.core.plain_files import read_text
-from stages.core.text_prompt import Box
 
 START, END, FILL = "<|startoftext|>", "<|endoftext|>", "!"
 MOST_MERGES_BYTES = 4 << 20

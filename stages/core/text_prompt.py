@@ -7,12 +7,12 @@ place of the words, and is shown in the report of the first stage and by `twin c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from stages.core.detected_box import Box
 from stages.core.errors import CaptureError, MachineError, TwinError, WeightsError
 from stages.core.images import thumbnail_jpeg
 from stages.core.object_prompt import MIN_BOX_PX, Prompt
@@ -27,14 +27,6 @@ APART = 0.3
 """boxes that overlap by less of both together are of different things"""
 PICTURE = "pictures/text.jpg"
 _BOX = "or give a box (--box x0,y0,x1,y1, or prompt.json)"
-
-
-@dataclass(frozen=True)
-class Box:
-    """(x0, y0, x1, y1) px, and how sure the detector is (0-1)."""
-
-    score: float
-    xyxy: tuple[float, float, float, float]
 
 
 Detector = Callable[[np.ndarray, str], Sequence[Box]]

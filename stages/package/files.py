@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stages.core.glb import GltfMesh, encode_glb, gltf_from_object
+from stages.core.glb import encode_glb, gltf_from_object
+from stages.core.gltf_mesh import GltfMesh
 from stages.core.levels import Level
 from stages.core.meshes import SurfaceMesh, TexturedMesh, write_ply
 from stages.core.texels.corners import nearest_confidence, single_index

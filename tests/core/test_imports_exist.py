@@ -1,9 +1,11 @@
-"""Every module of ours that is imported anywhere, also inside a function that no test happens to call, is there and has the name."""
+"""Every module of ours that is imported anywhere, also inside a function that no test happens to call, is there and has the name; and no
+module imports itself by way of others."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,45 @@ def test_an_import_of_nothing_is_found():
     assert [f[0] for f in found] == [2, 3]
     assert all(source(module) is None for _, module, _ in found)
     assert importlib.util.find_spec("stages.surface.stage") is not None and source("stages.surface.stage") is not None
+
+
+def module_of(path: Path) -> str:
+    """As it is imported."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def circle(known: dict[str, ast.AST]) -> list[str]:
+    """Modules that import one another in a ring, by any import anywhere in them; empty where there is none. known: module -> its text."""
+    graph = {
+        module: {
+            target
+            for _, asked, names in imports(tree)
+            for target in (*(f"{asked}.{name}" for name in names), asked)
+            # `from package import module` asks for the module; the package itself holds nothing then
+            if target in known
+            and target != module
+            and not (target == asked and any(f"{asked}.{n}" in known for n in names))
+        }
+        for module, tree in known.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as e:
+        return e.args[1]
+    return []
+
+
+def test_there_is_no_import_circle():
+    assert not (ring := circle({module_of(p): ast.parse(p.read_text()) for p in FILES})), " <- ".join(ring)
+
+
+def test_an_import_circle_is_found_inside_functions_and_for_types():
+    known = {
+        "stages.a": "def f():\n    from stages.b import B",
+        "stages.b": "from stages import c",
+        "stages.c": "if TYPE_CHECKING:\n    from stages.a import A",
+        "stages.d": "from stages.a import A",
+    }
+    assert set(circle({name: ast.parse(text) for name, text in known.items()})) == {"stages.a", "stages.b", "stages.c"}
+    known["stages.c"] = ""
+    assert circle({name: ast.parse(text) for name, text in known.items()}) == []

@@ -19,7 +19,8 @@ import pytest
 
 from flows.cli import main as cli
 from stages.core.errors import MachineError
-from stages.core.glb import GltfMesh, decode_glb, encode_glb, plain_glb, read_glb
+from stages.core.glb import decode_glb, encode_glb, plain_glb, read_glb
+from stages.core.gltf_mesh import GltfMesh
 from stages.core.report.viewer_data import viewer_block
 from stages.package import stage as package
 from stages.package.config import PackageConfig

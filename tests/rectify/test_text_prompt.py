@@ -15,9 +15,9 @@ from flows.run.capture_look import look
 from stages.base import StageContext, fingerprint_of, run_stage
 from stages.core import text_prompt
 from stages.core.capture import capture_ref
+from stages.core.detected_box import Box
 from stages.core.errors import CaptureError, WeightsError
 from stages.core.store import Store
-from stages.core.text_prompt import Box
 from stages.core.weight_files import add
 from stages.rectify.stage import STAGE
 from stages.rgbd.stage import STAGE as RGBD

@@ -16,7 +16,8 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.frames import read_poses
-from stages.core.glb import GltfMesh, read_glb
+from stages.core.glb import read_glb
+from stages.core.gltf_mesh import GltfMesh
 from stages.core.meshes import read_ply
 from stages.core.verdict.error import error_level
 from stages.core.verdict.shape import rim_of
