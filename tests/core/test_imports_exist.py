@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -25,13 +26,20 @@ def imports(tree: ast.AST) -> list[tuple[int, str, list[str]]]:
             found += [(node.lineno, a.name, []) for a in node.names]
         elif (
             isinstance(node, ast.Call)
-            and ast.unparse(node.func).endswith("import_module")
+            and getattr(node.func, "attr", getattr(node.func, "id", "")) == "import_module"
             and isinstance(node.args[0], ast.Constant)
         ):
             found.append((node.lineno, node.args[0].value, []))
     return [f for f in found if f[1].split(".")[0] in OURS]
 
 
+@cache
+def imports_of(path: Path) -> list[tuple[int, str, list[str]]]:
+    """Those of a file, read once."""
+    return imports(ast.parse(path.read_text()))
+
+
+@cache
 def source(module: str) -> Path | None:
     """The file of a module; None where there is none."""
     path = ROOT.joinpath(*module.split("."))
@@ -52,7 +60,7 @@ def test_what_is_imported_is_there(package):
         f"{path.relative_to(ROOT)}:{line}: {module} {name}"
         for path in FILES
         if path.relative_to(ROOT).parts[0] == package
-        for line, module, names in imports(ast.parse(path.read_text()))
+        for line, module, names in imports_of(path)
         for name in names or [""]
         if source(module) is None or (name not in ("", "*") and not has(module, name))
     ]
@@ -75,19 +83,19 @@ def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def circle(known: dict[str, ast.AST]) -> list[str]:
-    """Modules that import one another in a ring, by any import anywhere in them; empty where there is none. known: module -> its text."""
+def circle(known: dict[str, list[tuple[int, str, list[str]]]]) -> list[str]:
+    """Modules that import one another in a ring, by any import anywhere in them; empty where there is none. known: module -> `imports`."""
     graph = {
         module: {
             target
-            for _, asked, names in imports(tree)
+            for _, asked, names in asks
             for target in (*(f"{asked}.{name}" for name in names), asked)
             # `from package import module` asks for the module; the package itself holds nothing then
             if target in known
             and target != module
             and not (target == asked and any(f"{asked}.{n}" in known for n in names))
         }
-        for module, tree in known.items()
+        for module, asks in known.items()
     }
     try:
         TopologicalSorter(graph).prepare()
@@ -97,7 +105,7 @@ def circle(known: dict[str, ast.AST]) -> list[str]:
 
 
 def test_there_is_no_import_circle():
-    assert not (ring := circle({module_of(p): ast.parse(p.read_text()) for p in FILES})), " <- ".join(ring)
+    assert not (ring := circle({module_of(p): imports_of(p) for p in FILES})), " <- ".join(ring)
 
 
 def test_an_import_circle_is_found_inside_functions_and_for_types():
@@ -107,6 +115,10 @@ def test_an_import_circle_is_found_inside_functions_and_for_types():
         "stages.c": "if TYPE_CHECKING:\n    from stages.a import A",
         "stages.d": "from stages.a import A",
     }
-    assert set(circle({name: ast.parse(text) for name, text in known.items()})) == {"stages.a", "stages.b", "stages.c"}
+    assert set(circle({name: imports(ast.parse(text)) for name, text in known.items()})) == {
+        "stages.a",
+        "stages.b",
+        "stages.c",
+    }
     known["stages.c"] = ""
-    assert circle({name: ast.parse(text) for name, text in known.items()}) == []
+    assert circle({name: imports(ast.parse(text)) for name, text in known.items()}) == []
