@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,11 +26,13 @@ from flows.run.admission import needed_gb
 from flows.run.before_work import check_places
 from flows.run.capture_look import FIRST
 from flows.run.capture_watch import CaptureWatch
+from flows.run.chosen_stages import forced_stages, stages_until
 from flows.run.less_memory import with_less_memory
 from flows.run.metrics_file import write_metrics_after_run
 from flows.run.neighbours import among_neighbours, share_of_cores
 from flows.run.progress_pictures import ProgressPictures
 from flows.run.routes import refuse_of_other_route, refuse_unfit
+from flows.run.run_log import close_log, log_to
 from flows.run.stage_child import load_stages
 from flows.run.stage_process import StageFault, StageJob, run_stage_in_child
 from flows.run.time_left import expected_seconds, in_words
@@ -41,7 +43,7 @@ from stages.base import Stage, StageResult, identity_of
 from stages.core.backends import check_torch
 from stages.core.capture import capture_ref
 from stages.core.config import Settings, resolve
-from stages.core.errors import CaptureError, ConfigError, OutOfMemory, TwinError
+from stages.core.errors import CaptureError, OutOfMemory, TwinError
 from stages.core.fingerprint import digest_mapping
 from stages.core.licences import refuse_non_commercial
 from stages.core.merged_capture import session_refs
@@ -49,12 +51,11 @@ from stages.core.store import ArtifactRef, Store
 from stages.core.twin import assemble_twin
 from stages.core.weights import entry as weights_entry
 from stages.core.weights import require
-from stages.graph import SOURCE, asked_stages, downstream, look_at, with_asked
+from stages.graph import SOURCE, asked_stages, look_at, with_asked
 
 log = logging.getLogger(__name__)
 RECENT_RUNS = 100
 """enough to know how long a stage takes"""
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Run:
         self.route = request.taken()
         self.settings = self._resolved(load_stages(self.route))
         every = self._with_asked()
-        self.stages: tuple[Stage, ...] = _until(every, request.until)
+        self.stages: tuple[Stage, ...] = stages_until(every, request.until)
         self._check_needs()
         self.records = RunRecords(store)
         self.record = beside.resumed or self.records.new(
@@ -98,14 +99,14 @@ class Run:
         self.record.started_by = self.record.started_by or beside.started_by or at_a_terminal()
         self._watch = CaptureWatch(Path(request.capture))
         self._pictures = beside.pictures
-        self._forced = _forced(every, request) - set(beside.resumed.done() if beside.resumed else ())
+        self._forced = forced_stages(every, request) - set(beside.resumed.done() if beside.resumed else ())
         self._manifests: dict[str, Mapping[str, Any]] = {}
         self._refs: dict[str, ArtifactRef] = {}
         self._warm, self._seen = WarmProcess(), ExitStack()
 
     def __enter__(self) -> Self:
         self._hold = self.records.hold(self.record)
-        self._log = _log_to(self.log_file)
+        self._log = log_to(self.log_file)
         self.store.sweep()
         self.store.send_pending()
         self._started = time.monotonic()
@@ -137,7 +138,7 @@ class Run:
             log.error("run %s: %s%s", self.record.state, self.record.error, advice, exc_info=fault)
         self.records.save(self.record)
         self.watcher.run_ended(self.record)
-        _close_log(self._log)
+        close_log(self._log)
         self._leave_behind()
         if self._hold is not None:
             self._hold.close()
@@ -221,7 +222,7 @@ class Run:
         """Once the capture has settled; its own settings may have come meanwhile."""
         self._watch.wait()
         self.settings = self._resolved(load_stages(self.route))
-        self.stages = _until(self._with_asked(), self.request.until)
+        self.stages = stages_until(self._with_asked(), self.request.until)
         self._check_needs()
         for entry in self.record.stages.values():
             entry.state = "waiting"
@@ -342,12 +343,6 @@ class Run:
         return next(found, "")
 
 
-def _until(every: tuple[Stage, ...], until: str | None) -> tuple[Stage, ...]:
-    if until is None:
-        return every
-    return every[: _index(every, until, "--until") + 1]
-
-
 def _check_weights(names: set[str], libraries: set[str], licence: str) -> None:
     """Before the first stage, not after an hour. Raises ConfigError, WeightsError."""
     if licence == "commercial":
@@ -356,22 +351,6 @@ def _check_weights(names: set[str], libraries: set[str], licence: str) -> None:
         require(name)
         if "torch" in weights_entry(name).libraries:
             check_torch(f"the network {name}")
-
-
-def _forced(every: tuple[Stage, ...], request: Reconstruction) -> set[str]:
-    if request.force:
-        return {s.name for s in every}
-    if request.start_from is None:
-        return set()
-    _index(every, request.start_from, "--from")
-    return set(downstream(request.start_from, every))
-
-
-def _index(every: tuple[Stage, ...], name: str, option: str) -> int:
-    names = [s.name for s in every]
-    if name not in names:
-        raise ConfigError(f"{option} {name}: there is no such stage", f"choose one of {', '.join(names)}")
-    return names.index(name)
 
 
 def _judge(record: RunRecord, error: BaseException | None) -> None:
@@ -386,23 +365,3 @@ def _judge(record: RunRecord, error: BaseException | None) -> None:
             record.state, record.error = "failed", f"{type(error).__name__}: {error}"
         case _:
             record.state, record.error = "interrupted", "interrupted"
-
-
-def _log_to(path: Path) -> logging.Handler | None:
-    with suppress(OSError):  # a full disk: the stage's own error says so
-        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
-        handler.setFormatter(logging.Formatter(LOG_FORMAT))
-        for name in ("flows", "stages"):
-            logger = logging.getLogger(name)
-            logger.addHandler(handler)
-            logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
-        return handler
-    return None
-
-
-def _close_log(handler: logging.Handler | None) -> None:
-    if handler is not None:
-        for name in ("flows", "stages"):
-            logging.getLogger(name).removeHandler(handler)
-        with suppress(OSError):  # on a full disk its last lines are lost, the run is not
-            handler.close()
