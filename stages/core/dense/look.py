@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from stages.core.dense.kept import KEPT
 from stages.core.dense.view import DenseView, agreement
 from stages.core.geometry.rigid import inverse, transform
 
@@ -82,7 +83,11 @@ def judge(a: DenseView, b: DenseView, b_from_a: np.ndarray, object_only: bool) -
 
 
 def detail(view: DenseView, object_only: bool) -> np.ndarray:
-    """(h, w) float32 grey levels without light and shade; with `object_only` nothing of the background leaks in."""
+    """(h, w) float32 grey levels without light and shade, read-only; with `object_only` nothing of the background leaks in."""
+    return KEPT.of(view, ("detail", object_only), lambda: (_detail(view, object_only),))[0]
+
+
+def _detail(view: DenseView, object_only: bool) -> np.ndarray:
     gray = view.gray.astype(np.float32)
     weight = view.mask.astype(np.float32) if object_only else np.ones_like(gray)
     slow, fast = (_mean_within(gray, weight, s) for s in (DETAIL_PX, NOISE_PX))

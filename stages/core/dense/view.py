@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.dense.kept import KEPT
+from stages.core.dense.landing import Landing, landing
 from stages.core.frames import FrameReader
 from stages.core.geometry.rigid import transform
 
@@ -24,19 +26,6 @@ MASK_MARGIN = 3
 """px of the small picture that a mask may be off"""
 MAX_SIGMA_SHARE = 0.02
 """a disparity with a larger standard deviation than this share of itself is not asked"""
-
-
-@dataclass(frozen=True)
-class Landing:
-    """Points laid into a frame: `seen` (M,) which of them fall into the picture, `at` their pixels (row, column); per seen point (M,) bool:
-    on the seen surface, in front of it, hidden behind it (all False without depth), and whether there is depth."""
-
-    seen: np.ndarray
-    at: tuple[np.ndarray, np.ndarray]
-    on: np.ndarray
-    in_front: np.ndarray
-    hidden: np.ndarray
-    known: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -55,7 +44,11 @@ class DenseView:
     """(x, y) of its upper left in the full picture, px: a view may show the part round the object only"""
 
     def surface(self, object_only: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (N, 2) int of the small picture with a trusted disparity, and their points (N, 3) in the left camera, metres."""
+        """Pixels (N, 2) int of the small picture with a trusted disparity; their points (N, 3) in the left camera, metres. Read-only."""
+        uv, xyz = KEPT.of(self, ("surface", object_only), lambda: self._surface(object_only))
+        return uv, xyz
+
+    def _surface(self, object_only: bool) -> tuple[np.ndarray, np.ndarray]:
         d = self.disparity.astype(np.float32)
         with np.errstate(invalid="ignore"):
             use = (d > 0) & (self.sigma.astype(np.float32) < np.maximum(MAX_SIGMA_SHARE * d, 0.5))
@@ -66,25 +59,19 @@ class DenseView:
 
     def land(self, x_left: np.ndarray) -> Landing:
         """Where points (N, 3) of this frame's left camera fall, against what its depth shows there."""
-        uv = self.rig.project(x_left)
-        inside = (uv > -0.5) & (uv < (self.rig.width - 0.5, self.rig.height - 0.5))  # False for NaN too
-        seen = np.flatnonzero(inside.all(1))
-        u, v = np.rint(uv[seen]).astype(int).T
-        predicted, there = self.predicted_disparity(x_left[seen]), self.disparity[v, u].astype(np.float64)
-        tolerance = np.maximum(4 * self.sigma[v, u].astype(np.float64), 0.03 * predicted)
-        with np.errstate(invalid="ignore"):
-            off = predicted - there
-            return Landing(
-                seen, (v, u), np.abs(off) <= tolerance, off > tolerance, off < -tolerance, np.isfinite(there)
-            )
+        rig = self.rig
+        camera = np.array([rig.fx, rig.fy, rig.cx, rig.cy, rig.fx * rig.baseline_m, self.zoom])
+        seen = KEPT.of(self, "seen", lambda: (self.disparity.astype(np.float32), self.sigma.astype(np.float32)))
+        return landing(x_left, camera, *seen)
 
     def pixels(self, uv: np.ndarray) -> np.ndarray:
         """(N, 2) px of the full picture in px of the small one."""
         return (uv - self.corner + 0.5) / self.zoom - 0.5
 
     def wide_mask(self) -> np.ndarray:
-        """(h, w) bool: the mask and as much round it as it may be off."""
-        return cv2.dilate(self.mask.astype(np.uint8), np.ones((2 * MASK_MARGIN + 1, 2 * MASK_MARGIN + 1), np.uint8)) > 0
+        """(h, w) bool, read-only: the mask and as much round it as it may be off."""
+        size = (2 * MASK_MARGIN + 1, 2 * MASK_MARGIN + 1)
+        return KEPT.of(self, "wide", lambda: (cv2.dilate(self.mask.astype(np.uint8), np.ones(size, np.uint8)) > 0,))[0]
 
     def depth(self, disparity_px: np.ndarray) -> np.ndarray:
         """Depth in metres from disparity in px of the full picture."""
