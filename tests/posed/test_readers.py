@@ -15,7 +15,7 @@ from stages.core.posed_cameras import from_opengl
 from stages.posed.formats import read
 from tests.posed import made_sets
 from tests.posed.made_sets import CENTRED, MAKERS, ring
-from tests.rectify.fuzz import damaged
+from tests.rectify.fuzz_damage import damaged
 
 
 def _same(found, wanted, tolerance=1e-9):

@@ -31,7 +31,7 @@ from stages.core.mask_reading import read_given
 from stages.core.mask_reading import read_mask as read_given_mask
 from stages.core.meta_pictures import pictures_named
 from stages.core.object_prompt import check_prompt, map_prompt, read_prompt
-from stages.core.stereo_calibration import Camera, StereoCalibration, check_calibration, rigid
+from stages.core.stereo_calibration import check_calibration
 from stages.graph import stages
 from stages.rectify.bags import unpack
 from stages.rectify.calibration_file import read_calibration
@@ -40,187 +40,25 @@ from stages.rectify.given import DepthEncoding
 from stages.rectify.raw_pairs import decode
 from stages.rectify.read_stereo_video import StereoVideoReader
 from tests.rectify import maker_files
+from tests.rectify.fuzz_damage import damaged, damaged_header
+from tests.rectify.fuzz_inputs import (
+    KALIBR,
+    MIDDLEBURY,
+    NVIDIA,
+    POSES,
+    PROMPT,
+    REGISTRY,
+    SETTINGS,
+    opencv_storage,
+    picture,
+    raw_json,
+    rectified_json,
+    videos,
+)
 from tests.rgbd import fuzz_readers as rgbd_files
 
 SECONDS = 10
 GIGABYTE = 1 << 30
-K = [[900.0, 0, 322.5], [0, 901, 236.25], [0, 0, 1]]
-NUMBERS = (
-    b"0",
-    b"-1",
-    b"1e6",
-    b"-1e6",
-    b"1e999",
-    b"-1e999",
-    b"NaN",
-    b".nan",
-    b".Inf",
-    b"null",
-    b"true",
-    b'"x"',
-    b"[]",
-    b"{}",
-    b"65536",
-    b"1e-300",
-    b"9" * 500,
-    b"1e38",
-    b"[[[1]]]",
-    b"0x10",
-    b"2147483648",
-    b"-0",
-)
-TOKENS = (
-    b"[",
-    b"]",
-    b"{",
-    b"}",
-    b"<",
-    b">",
-    b"</",
-    b"&a ",
-    b"*a",
-    b"!!opencv-matrix",
-    b"!!python/name:os",
-    b"\0",
-    b"\xff\xfe",
-    b"\xef\xbb\xbf",
-    b"\t",
-    b": ",
-    b",",
-    b"- ",
-    b"<!DOCTYPE a [<!ENTITY b 'c'>]>",
-    b"&b;",
-    b"%YAML:1.0\n---\n",
-    b"${oc.env:HOME}",
-    b"[" * 20_000,
-    b"<a>" * 20_000,
-    b'{"a":' * 20_000,
-    b"- " * 5_000,
-)
-
-
-def damaged(rng: random.Random, data: bytes) -> bytes:
-    """One to four changes: bytes flipped, cut, doubled; numbers replaced; words inserted; or cut short."""
-    out, mild = bytearray(data), rng.random() < 0.5
-    for _ in range(rng.randint(1, 4)):
-        at, kind = rng.randrange(len(out) + 1), 0.6 if mild else rng.random()
-        if kind < 0.3 and out:
-            out[at % len(out)] = rng.randrange(256)
-        elif kind < 0.5:
-            out[at : at + rng.choice((0, 1, 4))] = rng.choice(TOKENS)
-        elif kind < 0.8:
-            _replace_number(rng, out)
-        elif kind < 0.9:
-            out[at:at] = out[at : at + rng.randrange(1, 200)]
-        else:
-            del out[at : at + rng.randrange(1, 200)]
-    return bytes(out[: rng.randrange(len(out) + 1)] if rng.random() < 0.1 else out)
-
-
-def _replace_number(rng: random.Random, out: bytearray) -> None:
-    digits = [i for i, c in enumerate(out[:20_000]) if 48 <= c < 58]
-    if digits:
-        start = end = rng.choice(digits)
-        while end < len(out) and out[end] in b"0123456789.e-+":
-            end += 1
-        out[start:end] = rng.choice(NUMBERS)
-
-
-def damaged_header(rng: random.Random, data: bytes) -> bytes:
-    """As `damaged`, but mostly in the first bytes, where sizes stand."""
-    if rng.random() < 0.4:
-        return damaged(rng, data)
-    out = bytearray(data)
-    for _ in range(rng.randint(1, 5)):
-        out[min(int(rng.expovariate(1 / 60)), len(out) - 1)] = rng.choice((0, 0x7F, 0xFF, rng.randrange(256)))
-    return bytes(out)
-
-
-def _picture(kind: str, depth: type = np.uint8) -> bytes:
-    rng = np.random.default_rng(0)
-    image = cv2.resize(rng.integers(0, 255, (12, 16, 3), np.uint8), (64, 48)).astype(depth)
-    flags = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1] if kind == "progressive" else []
-    shown = image if depth is np.uint8 else image[..., 0] * 200
-    return cv2.imencode(".jpg" if kind == "progressive" else f".{kind}", shown, flags)[1].tobytes()
-
-
-def _storage(suffix: str, folder: Path) -> bytes:
-    path = folder / f"whole.{suffix}"
-    storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
-    values = {
-        "M1": K,
-        "D1": [[-0.2, 0.05, 0, 0, 0]],
-        "M2": K,
-        "D2": [[0.1, 0, 0, 0, 0]],
-        "R": np.eye(3),
-        "T": [[-0.06], [0], [0]],
-    }
-    for key, value in values.items():
-        storage.write(key, np.array(value))
-    storage.release()
-    return path.read_bytes()
-
-
-def _raw_json(folder: Path) -> bytes:
-    camera = Camera(np.array(K), np.array([-0.2, 0.05, 0.001, 0, 0]))
-    StereoCalibration(camera, camera, rigid(np.eye(3), np.array([-0.06, 0, 0])), (640, 480), "x").save(
-        folder / "whole.json"
-    )
-    return (folder / "whole.json").read_bytes()
-
-
-def _rectified_json(folder: Path) -> bytes:
-    Rig(640, 480, 900, 900, 322.5, 236.25, 0.06).save(folder / "whole.json")
-    return (folder / "whole.json").read_bytes()
-
-
-MIDDLEBURY = (
-    b"cam0=[999.4 0 294.1; 0 999.4 252.9; 0 0 1]\n"
-    b"cam1=[999.4 0 326.8; 0 999.4 252.9; 0 0 1]\ndoffs=32.7\nbaseline=193\nwidth=741\nheight=497\n"
-)
-NVIDIA = b"camera_config:\n  intrinsic: [900, 0, 322, 0, 900, 236, 0, 0, 1]\nfoundation_stereo:\n  baseline: 0.06\n"
-_EYE = (
-    b"  camera_model: pinhole\n  distortion_coeffs: [0.1, 0.0, 0.0, 0.0]\n  distortion_model: radtan\n"
-    b"  intrinsics: [900.0, 901.0, 322.0, 236.0]\n  resolution: [640, 480]\n"
-)
-KALIBR = (
-    b"cam0:\n"
-    + _EYE
-    + b"cam1:\n  T_cn_cnm1:\n  - [1.0, 0.0, 0.0, -0.06]\n  - [0.0, 1.0, 0.0, 0.0]\n  - [0.0, 0.0, 1.0, 0.0]\n"
-    b"  - [0.0, 0.0, 0.0, 1.0]\n" + _EYE
-)
-PROMPT = json.dumps(
-    {
-        "frame": 1,
-        "box_xyxy": [100, 60, 300, 250],
-        "points": [[200, 150, 1], [10, 10, 0]],
-        "corrections": [{"frame": 4, "points": [[20, 30, 0]]}, {"frame": 6, "mask": "six.png"}],
-    }
-).encode()
-POSES = json.dumps(
-    {
-        "convention": "x",
-        "frames": [
-            {
-                "frame": k,
-                "object_from_left": np.eye(4).tolist() if k else None,
-                "status": "ok",
-                "inliers": 3,
-                "rms_px": 0.5,
-                "reason": "",
-            }
-            for k in range(3)
-        ],
-    }
-).encode()
-SETTINGS = (
-    b"seed: 3\nlicence: any\nrectify:\n  box: [1, 2, 300, 200]\n  max_width: 640\npackage: {usd: off, roughness: 0.5}\n"
-    b"depth:\n  method: sgm\n"
-)
-REGISTRY = (
-    b"mine:\n  title: a\n  address: null\n  page: b\n  download: c.onnx\n  sha256: null\n  bytes: 12\n  licence: MIT\n"
-    b"  commercial: true\n  used_by: [depth.method=onnx]\n  model: {scale: 1.5, names: [a, b]}\n"
-)
 
 
 def _read_calibration(path: Path) -> None:
@@ -335,23 +173,23 @@ def readers(folder: Path, group: str) -> dict[str, Once]:
     """All of them, by name; recordings, which take a library to write, only where they are the group."""
     found: dict[str, Once] = {"listing": _listing}
     for kind in ("png", "jpg", "progressive", "bmp", "tiff", "webp", "ppm", "pfm"):
-        whole = _picture(kind, np.float32 if kind == "pfm" else np.uint8)
+        whole = picture(kind, np.float32 if kind == "pfm" else np.uint8)
         found[f"picture {kind}"] = _file_reader("x.png", whole, _read_picture, damaged_header)
     calibrations = {
-        "rectified.json": _rectified_json(folder),
-        "raw.json": _raw_json(folder),
+        "rectified.json": rectified_json(folder),
+        "raw.json": raw_json(folder),
         "kalibr.yaml": KALIBR,
         "nvidia.yaml": NVIDIA,
         "calib.txt": MIDDLEBURY,
-        **{f"opencv.{s}": _storage(s, folder) for s in ("yml", "xml", "json")},
+        **{f"opencv.{s}": opencv_storage(s, folder) for s in ("yml", "xml", "json")},
     }
     found |= {f"calibration {n}": _file_reader(n, whole, _read_calibration) for n, whole in calibrations.items()}
     found |= {f"maker {n}": _file_reader(n, whole, _read_calibration) for n, whole in maker_files.FILES.items()}
     found["maker pictures"] = _file_reader("frames_meta.json", maker_files.PICTURES_META, pictures_named)
     found |= {f"maker ros {side}": _ros(side) for side in ("left", "right")}
     found |= {f"rgbd {n}": _file_reader(*what) for n, what in rgbd_files.FILES.items()}
-    depth = _picture("png", np.uint16)
-    found["map mask"] = _file_reader("m.png", _picture("png"), lambda p: read_given_mask(p, (64, 48)), damaged_header)
+    depth = picture("png", np.uint16)
+    found["map mask"] = _file_reader("m.png", picture("png"), lambda p: read_given_mask(p, (64, 48)), damaged_header)
     found["map depth"] = _file_reader(
         "d.png", depth, lambda p: read_given(p, (64, 48), cv2.IMREAD_UNCHANGED), damaged_header
     )
@@ -359,13 +197,13 @@ def readers(folder: Path, group: str) -> dict[str, Once]:
     found["text depth.json"] = _file_reader("depth.json", b'{"kind": "depth", "per_unit": 1000}', DepthEncoding.read)
     found["text prompt.json"] = _file_reader("prompt.json", PROMPT, _read_prompt)
     found["text poses.json"] = _file_reader("poses.json", POSES, read_poses)
-    found["text rig.json"] = _file_reader("rig.json", _rectified_json(folder), Rig.load)
+    found["text rig.json"] = _file_reader("rig.json", rectified_json(folder), Rig.load)
     found["text twin.yaml"] = _file_reader("twin.yaml", SETTINGS, _read_settings)
     found["text registry.yaml"] = _file_reader("registry.yaml", REGISTRY, lambda p: weights.registry())
     found |= _bags(folder) if group == "bag" else {}
     found |= {
         f"video {n}": _file_reader("stereo.mp4", whole, _read_video, damaged_header)
-        for n, whole in _videos(folder).items()
+        for n, whole in videos(folder).items()
     }
     return found
 
@@ -380,7 +218,7 @@ def _bags(folder: Path) -> dict[str, Once]:
     for side in ("left", "right"):
         (capture / side).mkdir(parents=True)
         for k in range(2):
-            (capture / side / f"{side}{k:06d}.jpg").write_bytes(_picture("jpg"))
+            (capture / side / f"{side}{k:06d}.jpg").write_bytes(picture("jpg"))
     Rig(64, 48, 90, 90, 32.5, 23.25, 0.06).save(capture / "calibration.json")
     made = {
         form: record(folder / name, capture, form, "compressed", frames=2)
@@ -403,18 +241,6 @@ def _bag_reader(whole: Path) -> Once:
         unpack(bag, folder / "out")
 
     return once
-
-
-def _videos(folder: Path) -> dict[str, bytes]:
-    made = {}
-    for suffix, code in (("mp4", "mp4v"), ("avi", "MJPG"), ("mkv", "mp4v")):
-        path = folder / f"whole.{suffix}"
-        out = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 10, (64, 48))
-        for k in range(6):
-            out.write(np.full((48, 64, 3), 40 * k, np.uint8))
-        out.release()
-        made[suffix] = path.read_bytes()
-    return made
 
 
 def main(group: str, count: int, folder: Path) -> None:

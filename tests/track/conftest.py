@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.track import wall_scene
+
 
 @pytest.fixture
 def weights(tmp_path, monkeypatch) -> Path:
@@ -13,3 +15,9 @@ def weights(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("TWIN_WEIGHTS", str(tmp_path / "weights"))
     (tmp_path / "weights").mkdir()
     return tmp_path / "weights"
+
+
+@pytest.fixture(scope="module")
+def wall(tmp_path_factory):
+    """A textured wall before a camera that moves: inputs of `track` by kind."""
+    return wall_scene.make(tmp_path_factory.mktemp("wall"))

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -15,46 +13,13 @@ from stages.core.config import resolve
 from stages.core.errors import ConfigError, StageError, WeightsError
 from stages.track import methods
 from stages.track.config import TrackConfig
-from stages.track.learned.dense import Correspondences, carried, join
 from stages.track.learned.packing import packed, unpacked
 from stages.track.learned.xfeat import nearest_tile, tiles
 from stages.track.points.frame_points import FramePoints
 from stages.track.stage import STAGE
-from tests.track import wall_scene
-from tests.track.test_stage import errors, run
+from tests.track.learned_kit import as_image, picture, saved, tracked, unit
 
 torch = pytest.importorskip("torch")
-
-
-@pytest.fixture(scope="module")
-def wall(tmp_path_factory):
-    return wall_scene.make(tmp_path_factory.mktemp("wall"))
-
-
-def tracked(wall, out: Path, **settings) -> dict:
-    """Figures of a run on the wall whose poses are right to half a degree and half a millimetre (no bundle adjustment)."""
-    report, rows, _ = run(wall, out, **settings)
-    assert report.method == settings["method"] and [r.status for r in rows] == ["ok"] * 4
-    turn, shift = errors(rows, wall)
-    assert np.median(turn) < 0.5 and np.median(shift) < 0.6, (turn, shift)
-    return report.metrics
-
-
-def saved(network, path: Path) -> Path:
-    from safetensors.torch import save_file
-
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, str(path))
-    return path
-
-
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """(H, W, 3) uint8 of coloured blots."""
-    noise = cv2.GaussianBlur(np.random.default_rng(seed).normal(size=(height, width, 3)), (0, 0), 2.0)
-    return np.clip(128 + 50 * noise / noise.std(), 0, 255).astype(np.uint8)
-
-
-def as_image(rgb: np.ndarray):
-    return torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
 
 
 # --- ALIKED
@@ -226,7 +191,7 @@ def test_lightglue_takes_its_shape_from_the_file_and_matches_as_kornia_does(weig
     for network in (made, matcher._network):
         network.conf.filter_threshold = 0.0
     rng = np.random.default_rng(0)
-    a, b = (points(rng.uniform(0, 250, (n, 2)), _unit(rng.normal(size=(n, 64)))) for n in (60, 50))
+    a, b = (points(rng.uniform(0, 250, (n, 2)), unit(rng.normal(size=(n, 64)))) for n in (60, 50))
     use_a, use_b = np.arange(5, 60), np.arange(0, 50, 2)
     found = matcher(a, b, use_a, use_b)
 
@@ -241,91 +206,6 @@ def test_lightglue_takes_its_shape_from_the_file_and_matches_as_kornia_does(weig
         want = made({"image0": given(a, use_a), "image1": given(b, use_b)})["matches"][0].numpy()
     assert len(found) > 0 and (found == np.column_stack([use_a[want[:, 0]], use_b[want[:, 1]]])).all()
     assert matcher(a, b, use_a[:3], use_b).shape == (0, 2)
-
-
-def test_loftr_places_follow_the_pixel_convention():
-    """Untrained, so what it matches means nothing; but in picture a its points are the corners of cells of 8 px."""
-    kornia = pytest.importorskip("kornia.feature")
-    import copy
-
-    from stages.track.learned.loftr import Loftr
-
-    config = copy.deepcopy(kornia.loftr.loftr.default_cfg)
-    config["match_coarse"] |= {"thr": 0.0, "border_rm": 0}
-    torch.manual_seed(0)
-    found = Loftr(kornia.LoFTR(pretrained=None, config=config), width_px=96)(picture(144, 192), picture(144, 192, 1))
-    assert len(found.uv_a) > 0 and found.step_px == 16
-    assert np.allclose((found.uv_a + 0.5) % 16, 0, atol=1e-6)
-
-
-# --- dense matchers and key points
-
-
-def test_dense_correspondences_bring_the_key_points_together():
-    """A slanted flow with 15 % nonsense among the correspondences: points that have a partner find it, others find none."""
-    rng = np.random.default_rng(0)
-    uv_a = rng.uniform(20, 480, (300, 2))
-
-    def move(uv):
-        return uv @ np.array([[1.04, 0.03], [-0.05, 0.97]]).T + [6.0, -9.0]
-
-    uv_b = np.concatenate([move(uv_a[:200]) + rng.normal(0, 0.3, (200, 2)), rng.uniform(0, 500, (60, 2))])
-    v, u = np.mgrid[8:500:8, 8:500:8]
-    grid = np.column_stack([u.ravel(), v.ravel()]).astype(float)
-    there = move(grid) + rng.normal(0, 0.4, grid.shape)
-    there[rng.random(len(grid)) < 0.15] += rng.uniform(30, 90)
-    pairs = join(Correspondences(grid, there, np.ones(len(grid)), 8.0), uv_a, uv_b)
-    right = pairs[:, 0] == pairs[:, 1]
-    assert right.sum() > 180 and (~right).sum() < 12
-    assert np.isnan(carried(grid[:50], there[:50], np.array([[400.0, 400.0]]), 16.0)).all()
-
-
-def test_whole_stage_with_a_dense_matcher(wall, weights, tmp_path, monkeypatch):
-    """The true flow with noise stands for LoFTR's network: its correspondences reach tracks and poses through SIFT's points."""
-    pytest.importorskip("onnx")
-    pytest.importorskip("kornia")
-    from stages.track.learned import loftr
-    from tests.track.toy_networks import register
-
-    (weights / "nothing.safetensors").write_bytes(b"not read")
-    register(weights, loftr_outdoor=weights / "nothing.safetensors")
-    rng, seen = np.random.default_rng(0), []
-
-    def network(a: np.ndarray, b: np.ndarray) -> Correspondences:
-        first, second = (next(k for k, p in enumerate(shown) if (p == x).all()) for x in (a, b))
-        seen.append((first, second))
-        v, u = np.mgrid[4:256:8, 4:320:8]
-        uv = np.column_stack([u.ravel(), v.ravel()]).astype(float)
-        return Correspondences(
-            uv, wall_scene.flow(first, second, uv) + rng.normal(0, 0.5, uv.shape), np.ones(len(uv)), 8.0
-        )
-
-    from stages.core.images import read_rgb
-
-    shown = [read_rgb(wall["pairs"].path / f"left/{k:06d}.jpg") for k in range(4)]
-    monkeypatch.setattr(loftr.Loftr, "load", classmethod(lambda cls, path, device: network))
-    figures = tracked(wall, tmp_path / "out", method="loftr", threads=1)
-    assert figures["pair_inliers_median"] > 200 and set(seen) >= {(0, 1), (1, 2), (2, 3)}
-
-
-def test_roma_warp_becomes_places():
-    """A network that answers with a known shift, symmetric as RoMa is: (1, H, 2 W, 4) over the outer edges."""
-    from stages.track.learned.roma import Roma
-
-    class Shift:
-        def match(self, a, b):
-            h, w = 60, 80
-            y, x = torch.meshgrid(
-                (torch.arange(h) + 0.5) / h * 2 - 1, (torch.arange(w) + 0.5) / w * 2 - 1, indexing="ij"
-            )
-            moved = x + 2 * 10 / a.size[0]
-            there, back = torch.stack([x, y, moved, y], -1), torch.stack([x - 2 * 10 / a.size[0], y, x, y], -1)
-            certainty = (moved.abs() < 1).float()
-            return torch.cat([there, back], 1)[None], torch.cat([certainty, certainty], 1)[None]
-
-    found = Roma(Shift())(picture(240, 320), picture(240, 320))
-    assert np.allclose(found.uv_b - found.uv_a, [10, 0], atol=1e-3) and found.step_px == 24
-    assert found.uv_a[:, 0].max() < 310 and np.allclose(found.uv_a[0], [3.5 * 4 - 0.5, 3.5 * 4 - 0.5])
 
 
 # --- what is said
@@ -411,9 +291,5 @@ def test_auto_says_what_it_takes_and_why():
 
 
 def test_descriptors_survive_their_storage():
-    x = _unit(np.random.default_rng(0).normal(size=(50, 128)))
+    x = unit(np.random.default_rng(0).normal(size=(50, 128)))
     assert (x * unpacked(packed(x))).sum(1).min() > 0.999
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
