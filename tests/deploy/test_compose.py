@@ -74,7 +74,7 @@ def test_compose_servers_share_what_they_must_and_workers_see_no_database(compos
 
 def test_compose_variables_are_in_the_example_or_have_a_default():
     text, example = (DEPLOY / "compose.yaml").read_text(), (DEPLOY / "compose.env.example").read_text()
-    for name, rest in re.findall(r"(?<!\$)\$\{([A-Z_]+)([^}]*)\}", text):
+    for name, rest in re.findall(r"(?<!\$)\$\{([A-Z0-9_]+)([^}]*)\}", text):
         assert re.search(rf"^{name}=", example, re.MULTILINE) or rest.startswith(":-"), name
 
 

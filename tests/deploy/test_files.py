@@ -42,7 +42,7 @@ def test_own_settings_exist():
     program = "".join(p.read_text() for folder in ("flows", "stages/core") for p in (ROOT / folder).rglob("*.py"))
     shown = (DEPLOY / "compose.env.example").read_text()
     for path in TEXTS:
-        for name in set(re.findall(r"\bTWIN_[A-Z_]*[A-Z]\b", path.read_text())):
+        for name in set(re.findall(r"\bTWIN_[A-Z0-9_]*[A-Z0-9]\b", path.read_text())):
             assert name in program or name in shown or name == "TWIN_RUNS", f"{path.name}: {name}"
 
 

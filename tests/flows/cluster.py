@@ -70,7 +70,7 @@ class Compose:
 
     def __init__(self, database: int, redis: int) -> None:
         text = re.sub(
-            r"(?<!\$)\$\{([A-Z_]+)(?::-([^}]*)|:\?[^}]*)?\}",
+            r"(?<!\$)\$\{([A-Z0-9_]+)(?::-([^}]*)|:\?[^}]*)?\}",
             lambda m: VALUES.get(m[1]) or m[2] or "",
             (ROOT / "deploy" / "compose.yaml").read_text(),
         ).replace("$$", "$")
