@@ -24,6 +24,8 @@ def ordered_map(function: Callable[[A], B], items: Iterable[A], workers: int) ->
     """
     import cv2
 
+    from stages.core.blas_threads import one_blas_thread
+
     if workers <= 1:
         yield from map(function, items)
         return
@@ -31,7 +33,7 @@ def ordered_map(function: Callable[[A], B], items: Iterable[A], workers: int) ->
     cv2.setNumThreads(1)  # otherwise every worker would start as many threads as there are cores
     pending: deque = deque()
     try:
-        with ThreadPoolExecutor(workers) as pool:
+        with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
             for item in items:
                 pending.append(pool.submit(function, item))
                 if len(pending) >= workers + 2:

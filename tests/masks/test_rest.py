@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from stages.core.geometry.rigid import inverse, transform
-from stages.masks.scenes.rest import NearFeatures, Region, Watched
+from stages.masks.scenes.rest import CONTRAST, MOST, NearFeatures, Region, Watched, _described
 from stages.masks.scenes.rest_surface import ON_SURFACE, NearSurface, near_surface, normals_of, share_on
 from stages.masks.scenes.support import Support, support_plane, turning_axis
 from tests.masks.test_hull import RADIUS, RIG, camera
@@ -130,3 +131,18 @@ def test_of_two_planes_the_one_across_the_cameras_turning_is_the_floor():
 
 def test_a_camera_that_keeps_its_direction_has_no_axis():
     assert turning_axis([camera(0.0), camera(1.0)]) is None
+
+
+def test_both_parts_of_a_picture_have_the_features_that_a_search_of_each_alone_finds():
+    gray = cv2.GaussianBlur(np.random.default_rng(2).integers(0, 255, (120, 160), np.uint8), (0, 0), 2.0)
+    ours = np.zeros(gray.shape, bool)
+    ours[30:80, 40:110] = True
+    sift, alone = cv2.SIFT_create(contrastThreshold=CONTRAST), []
+    for part in (ours, ~ours):
+        points = sorted(sift.detect(gray, part.astype(np.uint8)), key=lambda p: -p.response)[:MOST]
+        points, descriptors = sift.compute(gray, points)
+        assert len(points) > 20
+        alone.append((np.array([p.pt for p in points]), descriptors))
+    uv, descriptors = _described(gray, [ours, ~ours])
+    np.testing.assert_array_equal(uv, np.concatenate([a for a, _ in alone]))
+    np.testing.assert_array_equal(descriptors, np.concatenate([d for _, d in alone]))

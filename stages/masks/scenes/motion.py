@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 from stages.core.camera import Rig
 from stages.core.dense.view import DenseView, small_view
 from stages.core.geometry.rigid import inverse, part_of, rotation_angle, transform
+from stages.core.nearest import nearest_of
 from stages.masks.frame.working_frame import WorkingFrame
 from stages.masks.scenes.camera_ties import LEAST_GAIN, CameraTies, Placed, denied
 
@@ -119,10 +120,11 @@ class SceneMotion:
     def _by_features(self, frame: int, found: Features) -> tuple[np.ndarray | None, np.ndarray]:
         """(scene_from_left, the points (N, 3) that agree)."""
         guess = self.scene_from_left[min(self.kept, key=lambda k: abs(k - frame))]
-        pose, points = self._place(found, self.partners(frame, guess))
+        known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        pose, points = self._place(found, self.partners(frame, guess), known)
         if pose is not None:
             # a second round against the frames that saw the scene from nearby, whenever they were taken: it closes the loop
-            again, more = self._place(found, self.partners(frame, pose))
+            again, more = self._place(found, self.partners(frame, pose), known)
             pose, points = (again, more) if again is not None and len(more) >= len(points) else (pose, points)
         return pose, points
 
@@ -211,11 +213,16 @@ class SceneMotion:
         turn = {k: rotation_angle(inverse(self.scene_from_left[k]) @ pose) for k in others}
         return list(dict.fromkeys(near_in_time + sorted(turn, key=turn.get)[:count]))
 
-    def _place(self, found: Features, partners: list[int]) -> tuple[np.ndarray | None, np.ndarray]:
+    def _place(
+        self, found: Features, partners: list[int], known: dict[int, tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[np.ndarray | None, np.ndarray]:
+        """`known`: matches with other frames, by frame; those that are new are added."""
         uv, xyz = [], []
         for k in partners:
             kept = self.kept[k].features
-            here, there = matched(found.descriptors, kept.descriptors)
+            if k not in known:
+                known[k] = matched(found.descriptors, kept.descriptors)
+            here, there = known[k]
             uv.append(found.uv[here])
             xyz.append(transform(self.scene_from_left[k], kept.xyz[there]))
         return place(np.concatenate(xyz), np.concatenate(uv), self.rig)
@@ -253,18 +260,12 @@ def matched(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices into descriptors (N, 128) and (M, 128) that are each other's nearest and pass the ratio test."""
     if len(a) < 2 or len(b) < 2:
         return np.zeros(0, int), np.zeros(0, int)
-    similarity = a @ b.T  # SIFT vectors have nearly equal length: the product ranks like the distance
-    best = similarity.argmax(1)
-    rows = np.arange(len(a))
-    top = similarity[rows, best]
-    similarity[rows, best] = -np.inf
-    second = similarity.max(1)
-    similarity[rows, best] = top
+    # SIFT vectors have nearly equal length: the product ranks like the distance
+    found = nearest_of(a @ b.T, np.zeros(len(a), np.float32), np.zeros(len(b), np.float32))
     norm = np.linalg.norm(a, axis=1) * 512
-    distance = np.sqrt(np.maximum(2 * norm - 2 * top, 0)), np.sqrt(np.maximum(2 * norm - 2 * second, 0))
-    mutual = similarity.argmax(0)[best] == rows
-    good = mutual & (distance[0] < RATIO * distance[1])
-    return rows[good], best[good]
+    distance = np.sqrt(np.maximum(2 * norm + found.nearest, 0)), np.sqrt(np.maximum(2 * norm + found.second, 0))
+    good = np.flatnonzero(found.mutual & (distance[0] < RATIO * distance[1]))
+    return good, found.best[good]
 
 
 def matched_near(

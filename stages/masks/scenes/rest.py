@@ -174,24 +174,29 @@ def near_features(view: WorkingFrame, scene_from_left: np.ndarray, region: Regio
         )
         ours = region.holds(x).reshape(u.shape)
     gray = cv2.cvtColor(view.rgb[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY)
-    found = [_described(gray, where & np.isfinite(disparity)) for where in (ours, ~ours)]
-    uv = np.concatenate([a for a, _ in found]) + np.array([x0, y0])
+    uv, descriptors = _described(gray, [where & np.isfinite(disparity) for where in (ours, ~ours)])
+    uv = uv + np.array([x0, y0])
     column, row = np.rint(uv).astype(int).T
     xyz = rig.backproject(uv, rig.depth_from_disparity(view.disparity[row, column]))
     normals = normals_of(disparity, (x0, y0), rig)
     surface = near_surface(disparity, (x0, y0), ours & np.isfinite(disparity), normals, rig)
-    return NearFeatures(uv, xyz, np.concatenate([b for _, b in found]), normals[row - y0, column - x0], surface)
+    return NearFeatures(uv, xyz, descriptors, normals[row - y0, column - x0], surface)
 
 
-def _described(gray: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """SIFT in `where` (H, W) bool: (N, 2) px and (N, 128)."""
+def _described(gray: np.ndarray, parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """SIFT in each of `parts`, (H, W) bool each: (N, 2) px and (N, 128). One search serves all: one by a mask goes over the whole picture
+    too."""
     sift = cv2.SIFT_create(contrastThreshold=CONTRAST)
+    found = sorted(sift.detect(gray, None), key=lambda p: -p.response)
+    if not found:
+        return _NONE.uv, _NONE.descriptors
+    row, column = (np.array([p.pt for p in found])[:, ::-1] + 0.5).astype(int).T
     # its own bound on their number holds for the whole picture, where the strongest are all beside a dull object
-    points = sorted(sift.detect(gray, where.astype(np.uint8)), key=lambda p: -p.response)[:MOST]
-    points, descriptors = sift.compute(gray, points)
+    chosen = [found[i] for part in parts for i in np.flatnonzero(part[row, column])[:MOST]]
+    chosen, descriptors = sift.compute(gray, chosen)
     if descriptors is None:
         return _NONE.uv, _NONE.descriptors
-    return np.array([p.pt for p in points]), descriptors
+    return np.array([p.pt for p in chosen]), descriptors
 
 
 def _rests(

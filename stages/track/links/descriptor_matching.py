@@ -5,6 +5,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from stages.core.nearest import nearest_of
+
 CELL_PX = 16.0
 """cell of the grid that the guided search looks points up in"""
 
@@ -14,15 +16,9 @@ def match_mutual(a: np.ndarray, b: np.ndarray, ratio: float) -> np.ndarray:
     if len(a) < 2 or len(b) < 2:
         return np.zeros((0, 2), np.int64)
     fa, fb = a.astype(np.float32), b.astype(np.float32)
-    distance = (fa**2).sum(1)[:, None] + (fb**2).sum(1)[None] - 2 * (fa @ fb.T)
-    rows = np.arange(len(a))
-    best = distance.argmin(1)
-    nearest = distance[rows, best]
-    back = distance.argmin(0)
-    distance[rows, best] = np.inf
-    second = distance.min(1)
-    keep = (back[best] == rows) & (nearest < ratio**2 * second)
-    return np.column_stack([rows[keep], best[keep]])
+    found = nearest_of(fa @ fb.T, (fa**2).sum(1), (fb**2).sum(1))
+    keep = found.mutual & (found.nearest < ratio**2 * found.second)
+    return np.column_stack([np.flatnonzero(keep), found.best[keep]])
 
 
 def match_guided(
