@@ -36,6 +36,8 @@ class ReadyCapture:
     """where it lies in a bucket; `path` is where it will be here"""
     has_settings: bool = False
     """whether a twin.yaml lies beside its marker there"""
+    listing: int = 0
+    """of all that lies there, in this process: the same as long as that is"""
 
 
 def ready_captures(root: Path) -> list[ReadyCapture]:

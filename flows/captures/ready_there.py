@@ -1,6 +1,7 @@
 """Which captures of a bucket wait to be reconstructed: folders that hold an object READY, written last by whoever uploads them.
 
-The listing is gone through page by page and nothing of it is kept but the markers, so a folder with millions of pictures costs no memory.
+The listing is gone through page by page and nothing of it is kept but markers and a number for each folder: millions of pictures cost no
+memory.
 """
 
 from __future__ import annotations
@@ -29,10 +30,14 @@ def arrived_there(root: str) -> tuple[list[ReadyCapture], list[Note]]:
     if not root.removeprefix(SCHEME):
         raise CaptureError(f"{root} names no bucket", "give s3://BUCKET/FOLDER")
     captures, notes, any_, settings = [], [], False, set()
+    listings: dict[str, int] = {}
     try:
         for e in Bucket(root).entries():
             any_ = True
             *folders, name = e.key.split("/")
+            for k in range(1, min(len(folders), DEEPEST) + 1):
+                above = "/".join(folders[:k])
+                listings[above] = hash((listings.get(above), e))
             if name == SETTINGS:
                 settings.add("/".join(folders))
             if name != MARKER or PICTURE_FOLDERS.intersection(folders):
@@ -54,7 +59,10 @@ def arrived_there(root: str) -> tuple[list[ReadyCapture], list[Note]]:
         raise StoreError(f"{root} cannot be looked through: {e}", ACCESS) from e
     if not any_:
         raise CaptureError(f"there is nothing in {root}", "name the folder of the bucket that captures arrive in")
-    return [replace(c, has_settings=c.name in settings) for c in sorted(captures, key=lambda c: c.name)], notes
+    return [
+        replace(c, has_settings=c.name in settings, listing=listings[c.name])
+        for c in sorted(captures, key=lambda c: c.name)
+    ], notes
 
 
 def left_to_do(

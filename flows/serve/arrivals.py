@@ -19,6 +19,7 @@ from flows.flow_run.batch_runs import AT_ONCE, DEPLOYMENT, parameters_of, start_
 from flows.records.places import captures_root
 from flows.records.run_record import RunRecords
 from flows.records.started_by import watcher_tag
+from flows.serve.bucket_arrivals import BucketArrivals
 from stages.core.errors import CaptureError, ConfigError
 from stages.core.store import Store
 
@@ -41,6 +42,7 @@ class Arrivals:
         """of those that arrive or are due"""
         self._wrong: list[str] = []
         self._notes_due = 0.0
+        self._bucket = BucketArrivals(store, PROFILE)
 
     @property
     def hurried(self) -> bool:
@@ -49,18 +51,29 @@ class Arrivals:
 
     def look(self) -> list[str]:
         """Start what has arrived, as far as there is room; a line for each thing that is not taken, once."""
-        try:
-            captures = self.captures.ready(captures_root())
-        except CaptureError as e:
-            return self._new([str(e)])
-        lines = self._new(self._notes())
-        self._follow(captures)
-        lines += self._new(self._wrong)
-        self._wrong.clear()
+        lines = self._new([*self._look_into_folder(), *self._look_into_bucket()])
         room = AT_ONCE - self._waiting() if self._due else 0
         for _ in range(min(room, len(self._due))):
             lines += self._start(self._due[0])
             self._due.popleft()
+        return lines
+
+    def _look_into_folder(self) -> list[str]:
+        try:
+            captures = self.captures.ready(captures_root())
+        except CaptureError as e:
+            return [str(e)]
+        lines = self._notes()
+        self._follow(captures)
+        lines += self._wrong
+        self._wrong = []
+        return lines
+
+    def _look_into_bucket(self) -> list[str]:
+        found, lines = self._bucket.look()
+        for due in found:
+            self._profiles[due.capture.key] = due.profile
+            self._due.append(due.capture)
         return lines
 
     def _follow(self, captures: list[ReadyCapture]) -> None:
@@ -105,7 +118,7 @@ class Arrivals:
         except PrefectHTTPStatusError as e:
             if e.response.status_code >= 500:
                 raise
-            return [f"{capture.path} was refused: {e.response.text[:300]}"]
+            return [f"{capture.address or capture.path} was refused: {e.response.text[:300]}"]
         return []
 
     def _notes(self) -> list[str]:
