@@ -44,7 +44,7 @@ class MasksStage(Stage):
     """Object masks over the video from a box, points or nothing; given masks are taken as they are."""
 
     name = "masks"
-    version = 19
+    version = 20
     needs = Resources(memory_gb=1.5, lower=("max_pixels", "sam2_size_px"))
     Config = MasksConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "prompt.json", "given")
@@ -196,6 +196,8 @@ def _segment(
     if outcome.seed_mask is not None:
         sheet.seed(job.load(outcome.seed_frame).rgb, outcome.seed_mask, prompt.box)
     rows = none_if_most(unlike_the_rest(with_doubt(rows, thought), as_a_whole, thought))
+    if outcome.camera_still:
+        rows = [r | {"camera_still": True} for r in rows]
     if outcome.rest:
         rows = [r | {"rest": outcome.rest.get(r["frame"], -1)} for r in rows]
     return _finish(rows, report, sheet, out)

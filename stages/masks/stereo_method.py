@@ -89,6 +89,20 @@ class StereoMethod:
             seed, job.frames, job.views, scene, job.cut, by_flow, ticks.named("following the object", 1), hints
         )
         if (
+            seed.of_other is not None
+        ):  # side after side of a hand shows: what came late was not known when it would have helped
+            followed = first_pass(
+                seed,
+                job.frames,
+                job.views,
+                scene,
+                job.cut,
+                by_flow,
+                ticks.named("following the object", 1),
+                hints,
+                followed,
+            )
+        if (
             isinstance(scene, MovingScene)
             and job.kind == "auto"
             and not scene.at_rest
@@ -102,6 +116,7 @@ class StereoMethod:
             followed = first_pass(
                 seed, job.frames, job.views, scene, job.cut, True, ticks.named("following the object", 1), hints
             )
+        outcome.camera_still = isinstance(scene, StillScene)
         self._between(job, scene, followed)
         outcome.metrics |= {
             "kind": scene.description,
@@ -352,7 +367,7 @@ def _still_scene(job: Job, seed: Seed, view: WorkingFrame) -> StillScene:
     samples = _samples(job, _sampled(job.frames, seed.frame), outside)
     surface = plane_map(seed.planes[0], view.shape) if seed.planes and seed.planes[0].share > 0.5 else None
     use = bg.anchored(samples, outside, _noise(samples)) | bg.behind(
-        samples, surface, ~outside, _object_disparity(seed, view)
+        samples, surface, ~outside, _object_disparity(seed, view), seed.colours
     )
     return StillScene(seed, bg.background_from(samples, use, _noise(samples), job.workers))
 

@@ -16,6 +16,7 @@ from stages.masks.scenes.background import (
     Background,
     Samples,
     background_from,
+    behind,
     frame_gain,
     outside_masks,
     shade_seen,
@@ -219,6 +220,32 @@ def test_copies_of_the_objects_disparity_on_a_bare_wall_are_no_plane(rng, bare):
     view = WorkingFrame(0, np.zeros((120, 160, 3), np.uint8), disparity.astype(np.float32), sigma.astype(np.float32))
     planes = surrounding_planes(view, Window(20, 10, 140, 110), inside, rng)
     assert [round(p.c) for p in planes] == ([] if bare else [40])
+
+
+def test_a_plane_laid_through_a_hand_is_no_wall(rng):
+    """Below the box a hand, rough and nearer than the wall that is seen all round it; a table there is smooth."""
+    inside = np.zeros((120, 160), bool)
+    inside[20:70, 50:110] = True
+    v, u = np.mgrid[:120, :160]
+    for rough, count in ((1.5, 1), (0.1, 2)):
+        held = inside | ((v >= 70) & (abs(u - 80) < 35))
+        disparity = np.where(held, 95.0 - 0.1 * v + rng.normal(0, rough, v.shape), 40.0)
+        view = WorkingFrame(
+            0, np.zeros((120, 160, 3), np.uint8), disparity.astype(np.float32), np.full(v.shape, 0.3, np.float32)
+        )
+        assert len(surrounding_planes(view, Window(10, 0, 150, 120), inside, rng)) == count
+
+
+def test_an_object_that_goes_farther_away_is_no_background(model, rng):
+    """Nothing is known of what is behind; the red object covers the place in every frame, or leaves it free for the blue wall."""
+    count, red, blue = 8, (200, 40, 40), (40, 40, 200)
+    disparity = np.linspace(60, 45, count)[:, None, None] + np.zeros((count, 20, 30))
+    rgb = np.broadcast_to(np.array(red), (count, 20, 30, 3)).copy()
+    rgb[4:, :, 15:], disparity[4:, :, 15:] = blue, 20.0
+    noisy = np.clip(rgb + rng.normal(0, 3, rgb.shape), 0, 255).astype(np.uint8)
+    samples = Samples(list(range(count)), noisy, disparity.astype(np.float16), np.ones((count, 3)))
+    use = behind(samples, None, np.ones((20, 30), bool), np.full((20, 30), 60, np.float32), model)
+    assert not use[:, :, :13].any() and use[4:, :, 17:].mean() > 0.9
 
 
 def test_a_background_whose_disparity_differs_from_frame_to_frame_has_none(rng):

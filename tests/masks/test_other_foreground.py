@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ from stages.masks.cut.colour_model import ColourModel, histogram, log_density
 from stages.masks.cut.other_foreground import against_other, reaching_in, seen_outside, told_apart, with_intruder
 from stages.masks.cut.outline import CutSettings
 from stages.masks.cut.seed import from_box
+from stages.masks.follow.passes import decode, first_pass
 from stages.masks.frame.working_frame import WorkingFrame
+from stages.masks.scenes.background import Background
+from stages.masks.scenes.still import StillScene
 
 H, W = 180, 240
 WALL_PX, OBJECT_PX = 20.0, 50.0
@@ -120,3 +125,51 @@ def test_an_intruder_counts_unless_it_looks_like_the_object():
     model = ColourModel(log_density(of((40, 60, 190))), log_density(of((90, 90, 90))))
     assert with_intruder(model, of(SKIN)).log_other is not None
     assert with_intruder(model, of((42, 61, 188))) is model
+
+
+def test_a_hand_is_found_before_a_wall_without_texture():
+    """Over the wall disparities are the object's own, and unsure; nothing is known of what lies behind."""
+    view, visible, arm = _scene()
+    bare = ~visible & ~arm
+    rgb = np.where(bare[..., None], np.uint8(90), view.rgb)
+    disparity = np.where(bare, np.float32(OBJECT_PX), view.disparity)
+    seed = _seed(WorkingFrame(0, rgb, disparity, np.where(bare, np.float32(4.0), view.sigma)))
+    assert not seed.planes and seed.of_other is not None
+    assert _jaccard(seed.mask, visible) > 0.93 and (seed.mask & arm).sum() < 0.03 * arm.sum()
+
+
+def test_a_hand_is_told_from_an_object_of_much_the_same_colour_in_dim_light():
+    view, visible, arm = _scene()
+    stripes = (np.arange(W) // 12 % 2 == 0)[None, :, None]
+    own = np.where(stripes, np.array([58, 34, 54]), np.array([30, 60, 60]))
+    rgb = np.where(visible[..., None], own, np.where(arm[..., None], np.array([62, 54, 34]), 25))
+    noisy = np.clip(rgb + np.random.default_rng(0).normal(0, 1.5, rgb.shape), 0, 255).astype(np.uint8)
+    seed = _seed(WorkingFrame(0, noisy, view.disparity, view.sigma))
+    assert seed.of_other is not None and _jaccard(seed.mask, visible) > 0.9
+
+
+def test_a_hand_that_turns_into_other_colours_is_learnt_as_it_goes():
+    """The hand's back is darker than the palm that the prompt shows; it comes over the object little by little."""
+    seed = _seed(_scene()[0])
+    frames = {k: _scene(skin=(170 - 14 * k, 120 - 10 * k, 95 - 8 * k))[0] for k in range(6)}
+    scene = StillScene(seed, Background(*_known_wall(frames[0]), 1.0))
+
+    def views(wanted):
+        return (WorkingFrame(k, *[getattr(frames[k], n) for n in ("rgb", "disparity", "sigma")]) for k in wanted)
+
+    settings = CutSettings(3.0, 8, 14)
+    followed = first_pass(replace(seed, frame=0), list(frames), views, scene, settings, False, lambda: None)
+    arm = _scene()[2]
+    assert followed.of_other is not None and seed.of_other is not None
+    assert followed.of_other.sum() > 2 * seed.of_other.sum()
+    last = decode(followed.masks[5])
+    assert (last & arm).sum() < 0.05 * arm.sum() and _jaccard(last, _scene()[1]) > 0.9
+
+
+def _known_wall(view: WorkingFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colours, their sigma, and disparity of the wall alone."""
+    return (
+        np.full((H, W, 3), 90, np.float32),
+        np.full((H, W), 14, np.float32),
+        np.full((H, W), WALL_PX, np.float32),
+    )

@@ -42,6 +42,13 @@ class ColourModel:
         a, b = self.log_densities(colour)
         return a - b
 
+    def against_other(self, rgb: np.ndarray) -> np.ndarray:
+        """(..., 3) -> (...) float32, log p(object) - log p(the other thing); raises where there is none."""
+        if self.log_other is None:
+            raise ValueError("the model knows of no other thing")
+        index = colour_index(rgb.astype(np.float32))
+        return self.log_object.ravel()[index] - self.log_other.ravel()[index]
+
     def joined_by(self, background: np.ndarray) -> ColourModel:
         """The model with half of its background from other (N, 3) colours: those round the object in the frame at hand."""
         here = log_density(histogram(background))
@@ -67,11 +74,12 @@ def density_above_uniform(counts: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return log_density(counts).ravel()[colour_index(colour)] - np.float32(np.log(UNIFORM))
 
 
-def similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Bhattacharyya coefficient (0-1) of two histograms (BINS,)*3, on 8 bins a channel."""
+def similarity(a: np.ndarray, b: np.ndarray, bins: int = 8) -> float:
+    """Bhattacharyya coefficient (0-1) of two histograms (BINS,)*3, on `bins` bins a channel (8, 16 or 32)."""
+    each = BINS // bins
 
     def coarse(h):
-        return h.reshape(8, 4, 8, 4, 8, 4).sum((1, 3, 5)).ravel()
+        return h.reshape(bins, each, bins, each, bins, each).sum((1, 3, 5)).ravel()
 
     return float(np.sqrt(coarse(a) * coarse(b)).sum() / max(np.sqrt(float(a.sum()) * float(b.sum())), 1e-6))
 

@@ -12,7 +12,14 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from stages.masks.cut.colour_model import UNIFORM, ColourModel, colour_index, histogram, log_density, similarity
+from stages.masks.cut.colour_model import (
+    UNIFORM,
+    ColourModel,
+    colour_index,
+    histogram,
+    log_density,
+    similarity,
+)
 from stages.masks.cut.planes import standing_out
 from stages.masks.frame.working_frame import WorkingFrame
 
@@ -20,6 +27,8 @@ LEAST_SHARE = 0.005
 """of the box's area that must be seen of it outside the box"""
 SURE_PX = 2.0
 """standard deviation of the disparities that it is found by: skin has little texture"""
+ARM_SHARE = 0.6
+"""of the object's least disparity down to which an arm is looked for where nothing is known of what lies behind"""
 LIKELY = 1.0
 """log of the ratio of densities from which a pixel of the first mask is rather the other thing's"""
 LEAST_LEFT = 0.2
@@ -28,30 +37,59 @@ REACHES_PX, REACHING_SHARE = 8.0, 0.1
 """how near to the predicted outline a thing comes that may hide a part of it, and how large, beside that outline, it is seen there"""
 ALIKE = 0.5
 """Bhattacharyya coefficient of the colours of both from which they cannot be told apart"""
+ALIKE_BINS = 16
+"""of a channel, when hand and object are compared: in dim light both lie in few of the coarse bins"""
 WEIGHT, MOST = 0.7, 8.0
 """of its log-likelihood ratio, and the most that one pixel says"""
 
 
-def seen_outside(view: WorkingFrame, inside: np.ndarray, surfaces: list[tuple[np.ndarray, float]]) -> np.ndarray:
-    """(H, W) bool: what stands off the `surfaces` outside the box (`inside` bool) and reaches from it to the picture's border."""
+def seen_outside(
+    view: WorkingFrame,
+    inside: np.ndarray,
+    surfaces: list[tuple[np.ndarray, float]],
+    near_range: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """(H, W) bool: what stands off the `surfaces` outside the box (`inside` bool) and reaches from it to the picture's border; where no
+    surface is known, what is sure to be as near as the object (`near_range` px, None = not known)."""
     nothing = np.zeros(view.shape, bool)
-    if not surfaces:
+    sure = view.sigma < SURE_PX
+    if surfaces:
+        near = standing_out(view.disparity, view.sigma, surfaces) & sure
+    elif near_range is not None:
+        near = (view.disparity > _arm_from(near_range)) & (view.disparity < near_range[1]) & sure
+    else:
         return nothing
-    near = standing_out(view.disparity, view.sigma, surfaces) & (view.sigma < SURE_PX)
-    near = cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
-    near = cv2.morphologyEx(near, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-    near[inside] = 0
-    _, labels = cv2.connectedComponents(near)
-    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     box = cv2.dilate(inside.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    near = _joined_up(near, inside)
+    # matching copies the object's depth over a bare wall: that has the wall's colours
+    own, of_wall = (log_density(histogram(view.rgb[where].astype(np.float32))) for where in (near, ~near & ~box))
+    near &= _smooth(look_up(own, view.rgb) > look_up(of_wall, view.rgb))
+    near = _joined_up(near, inside)
+    _, labels = cv2.connectedComponents(near.astype(np.uint8))
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     both = np.intersect1d(border[border > 0], labels[box & (labels > 0)])
     found = np.isin(labels, both[both > 0])
     if found.sum() < LEAST_SHARE * inside.sum():
         return nothing
-    # matching copies the object's depth over a bare wall: that has the wall's colours
-    around = ~found & ~box
-    counts = [histogram(view.rgb[where].astype(np.float32)) for where in (found, around)]
+    counts = [histogram(view.rgb[where].astype(np.float32)) for where in (found, ~found & ~box)]
     return found if similarity(*counts) < ALIKE else nothing
+
+
+def _arm_from(near_range: tuple[float, float]) -> float:
+    """The least disparity, px, of what holds an object of this range: an arm leads away from it."""
+    low, high = near_range
+    return max(low - (high - low), ARM_SHARE * low)
+
+
+def _joined_up(near: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """`near` (H, W) bool outside the box, without gaps and crumbs of a few pixels."""
+    near = cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+    return (cv2.morphologyEx(near, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0) & ~inside
+
+
+def _smooth(where: np.ndarray) -> np.ndarray:
+    """(H, W) bool by the majority of 5x5 pixels."""
+    return cv2.blur(where.astype(np.float32), (5, 5)) > 0.5
 
 
 def reaching_in(strange: np.ndarray, unknown: np.ndarray, distance: np.ndarray) -> np.ndarray:
@@ -85,7 +123,7 @@ def told_apart(rgb: np.ndarray, mask: np.ndarray, outside: np.ndarray) -> tuple[
             return None
         ratio = likely - look_up(log_density(histogram(colour[own])), spread)
         own = mask & (cv2.GaussianBlur(np.clip(ratio, -3, 3), (0, 0), 1.5) < 0)
-    if similarity(histogram(colour[own]), other) > ALIKE:
+    if similarity(histogram(colour[own]), other, ALIKE_BINS) > ALIKE:
         return None
     return own, other
 

@@ -11,6 +11,10 @@ import numpy as np
 
 MIN_SHARE = 0.08
 """a plane that explains less of all samples is taken for noise"""
+SIGMA_PX = (0.3, 1.5)
+"""bounds on the standard deviation of a disparity when planes are fitted"""
+ROUGH = 1.2
+"""scatter of disparities about a plane, in standard deviations of theirs, from which it may be none: what is curved fills its tolerance"""
 SURE_PX = 1.0
 """standard deviation up to which a disparity is sure: over a bare table or wall, matching copies the disparity of the object beside it"""
 
@@ -44,7 +48,7 @@ def fit_plane(
         return None
     pick = rng.choice(len(d), min(samples, len(d)), replace=False)
     A, t = np.stack([u[pick], v[pick], np.ones(len(pick))], 1).astype(float), d[pick].astype(float)
-    tolerance = 2.5 * np.clip(sigma[pick], 0.3, 1.5)
+    tolerance = 2.5 * np.clip(sigma[pick], *SIGMA_PX)
     best, best_score = None, 0.0
     for _ in range(trials):
         i = rng.choice(len(pick), 3, replace=False)
@@ -91,8 +95,19 @@ def fit_planes(
         if plane is None or plane.share * left.sum() < MIN_SHARE * total:
             break
         out.append(plane)
-        left &= np.abs(plane.disparity(u, v) - d) > 3 * np.clip(sigma, 0.3, 1.5)
+        left &= np.abs(plane.disparity(u, v) - d) > 3 * np.clip(sigma, *SIGMA_PX)
     return out
+
+
+def seen_through(plane: DisparityPlane, u: np.ndarray, v: np.ndarray, d: np.ndarray, sigma: np.ndarray) -> bool:
+    """Whether more of what is sure, (N,) disparities `d` px with `sigma`, lies behind the plane than on it, though it is rough: a plane
+    laid through a hand or the object, and no table or wall, which would hide what is behind."""
+    beyond = plane.disparity(u, v) - d
+    sure, reach = np.isfinite(d) & (sigma < SURE_PX), 3 * plane.sigma_px
+    on = sure & (np.abs(beyond) < reach)
+    if not on.any() or plane.sigma_px < ROUGH * np.clip(np.median(sigma[on]), *SIGMA_PX):
+        return False
+    return bool((beyond[sure] > reach).sum() > on.sum())
 
 
 def plane_map(plane: DisparityPlane, shape: tuple[int, int]) -> np.ndarray:

@@ -25,7 +25,14 @@ from stages.masks.cut.evidence import colour_llr, depth_llr
 from stages.masks.cut.mask_net import Cues, weighed
 from stages.masks.cut.other_foreground import against_other, look_up, seen_outside, told_apart
 from stages.masks.cut.outline import CutSettings, Window, coarse_cut, connected, fill_holes, fine_cut
-from stages.masks.cut.planes import SURE_PX, DisparityPlane, fit_planes, plane_map, standing_out
+from stages.masks.cut.planes import (
+    SURE_PX,
+    DisparityPlane,
+    fit_planes,
+    plane_map,
+    seen_through,
+    standing_out,
+)
 from stages.masks.frame.working_frame import WorkingFrame, noise_level
 
 ROUNDS = 4
@@ -97,7 +104,7 @@ def from_box(
     # colours as frequent round the box as they can be: depth that bled over the border must not teach them as the object's
     outside = histogram(picture[sure_outside])
     common = density_above_uniform(with_shadows(outside), picture) > COMMON
-    beside = seen_outside(view, inside, surfaces)
+    beside = seen_outside(view, inside, surfaces, disparity_range(view, mask))
     held, guess = told_apart(view.rgb, mask, beside), mask
     mask, of_other = (mask, None) if held is None else held
     log_other = None if of_other is None else look_up(log_density(of_other), picture)
@@ -238,7 +245,8 @@ def surrounding_planes(
     v, u = np.nonzero(use)
     sure = view.sigma < SURE_PX
     if (sure & use).sum() >= SURE_SHARE * use.sum():
-        return fit_planes(u, v, view.disparity[use], view.sigma[use], rng)
+        found = fit_planes(u, v, view.disparity[use], view.sigma[use], rng)
+        return [p for p in found if not seen_through(p, u, v, view.disparity[use], view.sigma[use])]
     known = inside & np.isfinite(view.disparity) & sure
     for where in (use, use & sure):
         v, u = np.nonzero(where)

@@ -56,6 +56,8 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
     rest: dict[int, int] = field(default_factory=dict)
     """{frame: number of its run of rest} where the object is moved in the scene"""
+    camera_still: bool = False
+    """whether the camera keeps its place and the object moves"""
     seed_mask: np.ndarray | None = None
     seed_frame: int = 0
 

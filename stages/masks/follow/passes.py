@@ -26,7 +26,8 @@ from stages.masks.cut.colour_model import (
 from stages.masks.cut.expectation import Expectation
 from stages.masks.cut.frame_cut import FrameCut, cut_frame
 from stages.masks.cut.hints import hinted
-from stages.masks.cut.outline import CutSettings, Window, jaccard
+from stages.masks.cut.other_foreground import LIKELY, seen_outside
+from stages.masks.cut.outline import CutSettings, Window, jaccard, signed_distance
 from stages.masks.cut.seed import COMMON, Seed
 from stages.masks.frame.prompt import Prompt
 from stages.masks.frame.working_frame import WorkingFrame
@@ -35,6 +36,8 @@ SAME_COLOURS = 0.6
 """Bhattacharyya coefficient from which a region found anew may be the lost object"""
 NEAR_OBJECT = 0.4
 """how far the object may reach beyond the mask's rectangle, as a share of its size"""
+BESIDE = 0.2
+"""how far from the object, as a share of its size (root of its area), what holds it teaches its colours"""
 SAME_MASK = 0.6
 """overlap of the two passes below which the first is kept, and doubted"""
 NO_HINTS: Mapping[int, Prompt] = MappingProxyType({})
@@ -89,10 +92,13 @@ def first_pass(
     fine: bool,
     tick: Callable[[], None],
     hints: Mapping[int, Prompt] = NO_HINTS,
+    taught: Followed | None = None,
 ) -> Followed:
-    """Masks of all frames, forward and then backward from the seed's; `hints`: what the user says of some frames."""
+    """Masks of all frames, forward and then backward from the seed's; `hints`: what the user says of some frames; `taught`: the result of
+    an earlier time, whose colours are known from the start."""
     at = frames.index(seed.frame)
-    out = Followed(of_object=seed.of_object.copy(), of_background=seed.of_background.copy(), of_other=seed.of_other)
+    known = taught or seed
+    out = Followed(of_object=known.of_object.copy(), of_background=known.of_background.copy(), of_other=known.of_other)
     first = FrameCut(seed.mask, 1.0, 1.0, float("nan"), seed.near_range)
     _record(out, seed.frame, first, "")
     for run in (frames[at + 1 :], frames[:at][::-1]):
@@ -106,7 +112,7 @@ def first_pass(
             found, reason = _follow_one(view, expected, previous, out, cut, fine, area, float(seed.mask.sum()))
             if not reason:
                 scene.learn(view, found)
-                learn_colours(out, view, found.mask)
+                learn_colours(out, view, found.mask, other=_other_thing(seed, view, found, expected))
                 expected_area = float(found.mask.sum())
             previous = found
             _record(out, view.frame, found, reason)
@@ -127,6 +133,16 @@ def _follow_one(view, expected, previous, out, cut, fine, expected_area, seed_ar
     return found, ""
 
 
+def _other_thing(seed: Seed, view: WorkingFrame, found: FrameCut, expected: Expectation) -> np.ndarray | None:
+    """(H, W) bool: what holds the object in this frame, as far as it has not the object's first colours; None where nothing holds it."""
+    if seed.of_other is None or not found.mask.any():
+        return None
+    # what lies close by may be a side of the object, in the hand's shade, that the mask has missed
+    near = signed_distance(found.mask) > -BESIDE * float(np.sqrt(found.mask.sum()))
+    beside = seen_outside(view, near, expected.surfaces, found.near_range)
+    return beside & (seed.colours.against_other(view.rgb) < LIKELY)
+
+
 def _is_the_object(view: WorkingFrame, mask: np.ndarray, of_object: np.ndarray, seed_area: float) -> bool:
     """Whether something found by searching the whole picture is the object: by its size and colours."""
     return (
@@ -141,12 +157,18 @@ def _record(out: Followed, frame: int, cut: FrameCut, reason: str) -> None:
     out.reasons[frame] = reason
 
 
-def learn_colours(out: Followed, view: WorkingFrame, mask: np.ndarray, margin_px: int = 5) -> None:
-    """Add to `out` the colours well inside and well outside the outline."""
+def learn_colours(
+    out: Followed, view: WorkingFrame, mask: np.ndarray, margin_px: int = 5, other: np.ndarray | None = None
+) -> None:
+    """Add to `out` the colours well inside and well outside the outline, and those of what holds the object (`other` (H, W) bool)."""
     kernel = np.ones((2 * margin_px + 1, 2 * margin_px + 1), np.uint8)
     inner, outer = cv2.erode(mask.astype(np.uint8), kernel) > 0, cv2.dilate(mask.astype(np.uint8), kernel) == 0
     sparse = np.zeros(view.shape, bool)
     sparse[::2, ::2] = True
+    if out.of_other is not None and other is not None:
+        out.of_other = out.of_other + histogram(view.rgb[other & sparse].astype(np.float32))
+        colours = model_from_histograms(out.of_object, out.of_background, out.of_other)
+        inner &= colours.against_other(view.rgb) > 0
     if inner.any():
         out.of_object += histogram(view.rgb[inner & sparse].astype(np.float32))
     out.of_background += histogram(

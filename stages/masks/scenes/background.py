@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from stages.core.parallel import ordered_map
+from stages.masks.cut.colour_model import ColourModel
 from stages.masks.cut.evidence import SHADOW_LOG_SIGMA
 from stages.masks.cut.planes import SURE_PX
 from stages.masks.frame.working_frame import WorkingFrame
@@ -29,6 +30,8 @@ RANGE = 6.0
 """standard deviations of the noise that the smoothing of a frame reaches over"""
 LEAST_SIGMA = 0.5
 """grey levels; what is left of noise, compression and vignetting"""
+LLR_MOST, LLR_SPREAD_PX = 4.0, 2.0
+"""most that one pixel's colour says, and how far its neighbours speak with it"""
 ROWS = 32
 """rows per piece of work"""
 
@@ -217,19 +220,34 @@ def _unshaded(samples: Samples) -> np.ndarray:
     return np.where(shaded[..., None], usual, first).astype(np.float32)
 
 
-def behind(samples: Samples, surface: np.ndarray | None, where: np.ndarray, object_px: np.ndarray) -> np.ndarray:
+def behind(
+    samples: Samples, surface: np.ndarray | None, where: np.ndarray, object_px: np.ndarray, colours: ColourModel
+) -> np.ndarray:
     """(N, H, W) bool: samples inside `where` with the disparity of the background: `surface` (H, W) px, else the lowest seen there.
 
     `object_px` (H, W): disparity of the object at the prompt frame, NaN outside of it. What is not clearly farther than that is no
-    background: an object that hardly moves would be taken for it.
+    background: an object that hardly moves would be taken for it. The lowest disparity may still be the object's own, gone farther away:
+    then the `colours` must speak for the background too.
     """
     d = samples.disparity.astype(np.float32)
+    plausible = where[None]
     if surface is None:
         filled = np.sort(np.where(np.isfinite(d), d, np.inf), axis=0)
         surface = filled[min(max(1, len(d) // 8), len(d) - 1)]
+        plausible = np.stack(
+            [where & _background_like(colours, *pair) for pair in zip(samples.rgb, samples.gain, strict=True)]
+        )
     limit = np.where(np.isfinite(object_px), object_px - np.maximum(2.0, 0.03 * object_px), np.inf).astype(np.float32)
     with np.errstate(invalid="ignore"):
-        return where & np.isfinite(d) & (d < limit) & (np.abs(d - surface) < 1.5 + 0.01 * np.abs(surface))
+        return plausible & np.isfinite(d) & (d < limit) & (np.abs(d - surface) < 1.5 + 0.01 * np.abs(surface))
+
+
+def _background_like(colours: ColourModel, rgb: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """(H, W) bool: colours round a pixel that are rather the background's than the object's."""
+    import cv2
+
+    llr = np.clip(colours.llr(rgb / gain.astype(np.float32)), -LLR_MOST, LLR_MOST)
+    return cv2.GaussianBlur(llr, (0, 0), LLR_SPREAD_PX) < 0
 
 
 def outside_masks(masks: list[np.ndarray]) -> np.ndarray:
