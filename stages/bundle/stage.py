@@ -224,8 +224,7 @@ def _drift(rig: Rig, data: _Input, adjusted) -> np.ndarray:
     """(F,) metres by which each pose may be off against the others, by the points that were used."""
     from stages.bundle.drift import LEAST_SIGMA_PX, Sightings, may_be_off
 
-    moved = data.inside if data.scope == "object" else ~data.aside
-    use = adjusted.use_left & np.isfinite(adjusted.xyz[data.point]).all(1) & moved[data.point]
+    use = adjusted.use_left & np.isfinite(adjusted.xyz[data.point]).all(1) & ~data.aside[data.point]
     frame, asked = data.frame[use], _of_object(data, adjusted)
     asked = asked if len(asked) else adjusted.xyz[np.isfinite(adjusted.xyz).all(1)]
     pose = adjusted.left_from_object[frame]

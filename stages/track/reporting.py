@@ -29,7 +29,7 @@ def figures(
     count = np.array([(result.frame == f).sum() for f in result.poses])
     matched = [e for e in graph.edges if e.inliers]
     return {
-        "points_inside_median": int(np.median([p.inside.sum() for p in points.values()])),
+        "points_inside_median": int(np.median([p.own.sum() for p in points.values()])),
         "points_median": int(np.median([len(p) for p in points.values()])),
         "keyframes": len(graph.keyframes),
         "pairs_linked": len(graph.edges),

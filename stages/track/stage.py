@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 
 MOVED = "the object is moved in the scene during the capture, as the masks' runs of rest say"
+STILL = "the camera keeps still, as the masks say"
 
 
 class TrackStage(Stage):
     """Camera poses relative to the object from matched features, metric through stereo."""
 
     name = "track"
-    version = 6
+    version = 7
     needs = Resources(memory_gb=1.5, lower=("max_width_px", "max_points_inside", "max_observations"))
     Config = TrackConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "masks.parquet")
@@ -58,6 +59,8 @@ class TrackStage(Stage):
     ) -> StageReport:
         """See the module docstring; every frame gets a row in poses_initial.json, posed or not."""
         from stages.track.links.credibility import LinkOptions
+        from stages.track.links.grip import with_grip
+        from stages.track.links.held_views import held_views
         from stages.track.links.linking import link_frames
         from stages.track.links.lost_masks import recover
         from stages.track.links.scope import decide_scope
@@ -75,13 +78,17 @@ class TrackStage(Stage):
         strong = replace(pair, min_inliers=config.strong_inliers)
         scope, reason, votes = config.scope, "set by track.scope", []
         if config.scope == "auto":
-            rests = {row.get("rest", 0) for row in table}
-            scope, reason, votes = ("object", MOVED, []) if len(rests) > 1 else decide_scope(rig, points, strong)
+            scope, reason, votes = _said_by_masks(table) or decide_scope(rig, points, strong)
         report = StageReport(method=self.auto_choice(config)[0], reason=f"scope {scope}: {reason}")
+        held = None
         without_mask = [f for f, p in points.items() if p.mask_lost]
         if scope == "object":
-            views = _closer(rig, reader, points, views, context.workers)
+            small, views = views, _closer(rig, reader, points, views, context.workers)
             points, _ = recover(rig, points, views, strong)
+            grip = with_grip(rig, points, pair, features.likeness.max_distance, context.workers)
+            points = grip.points
+            held = held_views(rig, points, small, views) if grip.holds else None
+            report.metrics |= {"grip_pairs_for": grip.together, "grip_pairs_against": grip.apart}
         else:
             points = {f: p.first(config.max_points_inside + config.max_points_outside) for f, p in points.items()}
         link = LinkOptions(
@@ -92,7 +99,7 @@ class TrackStage(Stage):
             features.likeness.max_distance,
             config.strong_inliers,
         )
-        graph = link_frames(rig, points, views, scope == "object", pair, link, context.workers, context.progress)
+        graph = link_frames(rig, points, views, scope == "object", pair, link, context.workers, context.progress, held)
         points, views = graph.points, graph.views
         if len(points) > 1 and len(graph.poses) < 2:
             raise _too_few(points, scope, config)
@@ -115,13 +122,22 @@ class TrackStage(Stage):
         write_poses(out / "poses_initial.json", rows)
         write_tracks(out / "tracks.npz", result, scope)
         report.frames = {s: sum(r.status == s for r in rows) for s in ("ok", "lost", "unusable")}
-        report.metrics = {"scope": scope, "scope_votes": len(votes), **figures(points, graph, result, drift)}
+        report.metrics |= {"scope": scope, "scope_votes": len(votes), **figures(points, graph, result, drift)}
         report.warnings = warnings(points, graph, rows, without_mask if scope == "object" else [])
         draw(report, reader, points, graph, result, out)
         return report
 
 
 STAGE = TrackStage()
+
+
+def _said_by_masks(table: list[dict[str, Any]]) -> tuple[str, str, list] | None:
+    """Scope, reason and no votes, where the masks have found out what moves."""
+    if len({row.get("rest", 0) for row in table}) > 1:
+        return "object", MOVED, []
+    if table and all(row.get("camera_still") for row in table):
+        return "object", STILL, []
+    return None
 
 
 def _measure(

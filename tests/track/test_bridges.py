@@ -76,3 +76,31 @@ def test_a_few_points_and_a_faint_print_tie_together_what_neither_would(count):
 def test_points_that_contradict_are_heard():
     """The print ties them alone; points of which none goes along speak against it."""
     assert bridges(known(1.0, 30, shuffled=True), [0, 1], []) == []
+
+
+def held(degrees: float, hand_degrees: float) -> tuple[DenseView, DenseView]:
+    """(the bare upper half of the ball as the object, the same with its printed lower half that holds it and turns by itself)."""
+    bare, hand = view(degrees, printed=False), view(hand_degrees)
+    below = np.arange(RIG.height)[:, None] > RIG.cy
+    both = replace(bare, gray=np.where(below, hand.gray, bare.gray), mask=bare.mask)
+    return replace(both, mask=bare.mask & ~below), both
+
+
+def gripped(frame: int, degrees: float) -> FramePoints:
+    """Spots on the lower half."""
+    points = replace(spots(degrees, 12), frame=frame)
+    below = points.uv[:, 1] > RIG.cy
+    return replace(points.only(below), gripped=np.ones(int(below.sum()), bool))
+
+
+@pytest.mark.parametrize(("hand_step", "tied"), [(TURN_DEG, True), (0.0, False)])
+def test_a_hand_that_holds_it_ties_a_bare_thing(hand_step, tied):
+    """Its print and its points say how both turn; points of a hand that says otherwise than its print are heard."""
+    pairs = {k: held(TURN_DEG * k, hand_step * k) for k in (0, 1)}
+    points = {k: gripped(k, TURN_DEG * k) for k in (0, 1)}
+    assert all(3 <= len(p) < PAIR.min_inliers for p in points.values())
+    own = {k: v[0] for k, v in pairs.items()}
+    alone = Known(RIG, points, own, True, PAIR, LINK, 1, lambda *a: None)
+    assert bridges(alone, [0, 1], []) == []
+    found = bridges(replace(alone, held={k: v[1] for k, v in pairs.items()}), [0, 1], [])
+    assert (len(found) == 1 and error_deg(found[0].b_from_a) < 2.0) if tied else not found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from stages.core.dense.look import Verdict, detail, judge
 from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import exp_se3, inverse
-from stages.track.links.verification import contradicted
+from stages.track.links.verification import contradicted, with_grip
 from tests.track.ball_scene import RADIUS_M, RIG
 
 DISTANCE_M = 0.35
@@ -105,3 +107,12 @@ def test_detail_is_free_of_light_and_of_the_background():
     bare = view(0, printed=False)
     inner = cv2.erode(bare.mask.astype(np.uint8), np.ones((5, 5))) > 0
     assert detail(bare, True)[inner].std() < 2 < detail(view(0), True)[inner].std()
+
+
+def test_the_hand_bears_out_what_little_of_the_object_shows_in_both_frames():
+    """A bowl that turns its inner side away: hardly any of it is seen twice; the hand round it goes together."""
+    own, hand = Verdict(0.63, 0.41, 0.0, 782), Verdict(0.82, 0.74, 0.03, 4670)
+    assert not own.firm and with_grip(own, hand).firm
+    assert with_grip(own, replace(hand, correlation=0.4)) is own
+    floats, other = replace(own, floats=0.3), replace(own, correlation=0.2)
+    assert with_grip(floats, hand) is floats and with_grip(other, hand) is other

@@ -6,7 +6,7 @@ together at the wrong place of a repeated print; what two of them say independen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from stages.core.dense.alignment import Alignment, align_surfaces
 from stages.core.dense.look import detail_correlation, judge
 from stages.core.dense.turns import tumbling_starts, turning_starts
-from stages.core.dense.view import agreement
+from stages.core.dense.view import DenseView, agreement
 from stages.core.geometry.rigid import inverse, rotation_angle, transform
 from stages.core.geometry.stereo_points import project_stereo
 from stages.track.links.credibility import Known, credible
@@ -40,6 +40,12 @@ CONTRADICTED_OF = 20
 """matches of which fewer than FEW_SHARE go along, from which on they speak against a motion; fewer may all be false ones"""
 CHECKER_SHARE, CHECKER_LOOK = 0.2, 0.9
 """so few may go along where the turn is certain and the look this good: a checkered thing proposes mostly false ones"""
+HELD_AGREE, HELD_VIOLATION, HELD_LOOK, HELD_ALONG = 0.35, 0.15, 0.6, 3
+"""the same for the object with what holds it: fingers hide and show much of each other; and how many matches must go along"""
+OWN_LOOK = 0.4
+"""how well the object's own details must go together then, where they tell"""
+LEAST_ASKED = 100
+"""surface points of the object from which on they may contradict"""
 HIDDEN_AGREE, HIDDEN_VIOLATION = 0.3, 0.02
 """the inner side of a bowl is hidden after a turn: so little of one surface may meet where hardly anything floats and the other meets"""
 
@@ -98,6 +104,8 @@ def bridges(known: Known, frames: Sequence[int], edges: Sequence[Edge]) -> list[
         if edge is None and (a, b) not in own and (a, b) not in turned:
             turned.add((a, b))
             edge = _wide(known, step)
+        if edge is None and (a, b) not in own and known.held is not None:
+            edge = _held(known, step, known.held, [*beside, np.eye(4)])
         known.progress(i, len(frames), "bridging gaps")
         if edge is not None:
             motion[a, b], found[a, b] = edge.b_from_a, edge
@@ -142,6 +150,51 @@ def _aligned(known: Known, step: _Step, starts: Sequence[np.ndarray], object_onl
         if witness is not None and (best is None or witness.correlation > best.correlation):
             best = witness
     return None if best is None else best.edge
+
+
+def _held(known: Known, step: _Step, held: Mapping[int, DenseView], starts: Sequence[np.ndarray]) -> Edge | None:
+    """The best motion of the object with what holds it, where their surfaces and their look go together and nothing of the object itself
+    contradicts."""
+    a, b = held[step.a], held[step.b]
+    few = compare(known.rig, known.points[step.a], known.points[step.b], True, replace(known.pair, min_inliers=FEW))
+    best: _Witness | None = None
+    for start in [*([] if few is None else [few.b_from_a]), *starts]:
+        aligned = align_surfaces(a, b, start, True)
+        if aligned is None or np.degrees(aligned.sigma_rad) > SURFACE_SIGMA_DEG:
+            continue
+        edge = Edge(step.a, step.b, aligned.b_from_a, np.zeros((0, 2), np.int64), SURFACE_WORTH)
+        look = detail_correlation(a, b, aligned.b_from_a, True)
+        if min(aligned.correlation, look.correlation) < HELD_LOOK or not _held_meet(held, edge):
+            continue
+        if _own_surface_denies(known, edge) or not _some_go_along(known, step, edge):
+            continue
+        if best is None or aligned.correlation > best.correlation:
+            best = _Witness(edge, aligned.correlation)
+    return None if best is None else best.edge
+
+
+def _held_meet(held: Mapping[int, DenseView], edge: Edge) -> bool:
+    """Whether the surfaces of both, with what holds the object, go together; of masks that end somewhere in the hand little is asked."""
+    a, b = held[edge.a], held[edge.b]
+    said = agreement(a, b, edge.b_from_a, True), agreement(b, a, inverse(edge.b_from_a), True)
+    return min(x.agree for x in said) >= HELD_AGREE and max(x.violate - x.unseen for x in said) <= HELD_VIOLATION
+
+
+def _some_go_along(known: Known, step: _Step, edge: Edge) -> bool:
+    """Whether matches on the object and the hand, few as they may be, go along with a motion."""
+    agreeing = step.going_along(known, edge.b_from_a)
+    return agreeing >= HELD_ALONG and agreeing >= CHECKER_SHARE * len(step.xyz)
+
+
+def _own_surface_denies(known: Known, edge: Edge) -> bool:
+    """Whether the object's own surface floats, or does not look the same, as far as it can be asked."""
+    a, b = known.views[edge.a], known.views[edge.b]
+    said = agreement(a, b, edge.b_from_a, True), agreement(b, a, inverse(edge.b_from_a), True)
+    look = detail_correlation(a, b, edge.b_from_a, True)
+    if look.tells and look.correlation < OWN_LOOK:
+        return True
+    asked = [x.violate - x.unseen for x in said if x.asked >= LEAST_ASKED]
+    return bool(asked) and max(asked) > HELD_VIOLATION
 
 
 def _witness(known: Known, step: _Step, aligned: Alignment, object_only: bool) -> _Witness | None:

@@ -61,6 +61,8 @@ class Known:
     link: LinkOptions
     workers: int
     progress: Progress
+    held: Mapping[int, DenseView] | None = None
+    """the views with what holds the object in their masks; None = nothing is known to hold it fast"""
 
 
 def credible(known: Known, edge: Edge, agree: float, violation: float) -> bool:

@@ -74,9 +74,10 @@ def link_frames(
     link: LinkOptions,
     workers: int,
     progress: Progress,
+    held: Mapping[int, DenseView] | None = None,
 ) -> ViewGraph:
-    """Compare neighbours, bridge the gaps, then key frames that look alike; pose the largest connected part."""
-    known = Known(rig, points, views, object_only, pair, link, workers, progress)
+    """Compare neighbours, bridge the gaps, then key frames that look alike; pose the largest connected part. `held`: see `Known`."""
+    known = Known(rig, points, views, object_only, pair, link, workers, progress, held)
     frames = sorted(points)
     pairs = neighbour_pairs(frames, link.gaps)
     known, edges, mended = _neighbours(known, pairs)
@@ -94,7 +95,7 @@ def link_frames(
     loops, jumps = believed(frames, edges, alike, joins, {f: object_middle(rig, p) for f, p in points.items()})
     edges += loops
     poses, tree = spanning_poses(frames, edges)
-    false = contradicted(known.views, poses, object_centre(rig, points, poses), object_only)
+    false = contradicted(known.views, poses, object_centre(rig, points, poses), object_only, known.held)
     poses = {f: p for f, p in poses.items() if f not in false}
     spare = [e for e in loops if e.a in poses and e.b in poses and (e.a, e.b) not in tree]
     keyframes = [k for k in keyframes if k in poses]

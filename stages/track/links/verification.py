@@ -7,11 +7,12 @@ counts is whether a part is borne out by the largest one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
-from stages.core.dense.look import Verdict, judge
+from stages.core.dense.look import FIRM_FLOATS, FIRM_MEETS, Verdict, judge
 from stages.core.dense.view import DenseView
 from stages.core.geometry.rigid import inverse, rotation_angle
 from stages.core.groups import joined
@@ -19,20 +20,27 @@ from stages.track.links.view_graph import near_pairs
 
 NEAR_RAD, NEAR_FRAMES, LEAST_AGAINST = np.radians(30.0), 3, 2
 """partners of a frame: so many, with views that differ by less; and how many must speak against it"""
+GRIP_LOOK = 0.6
+"""correlation of the object and its hand together from which they bear a motion out"""
 NEXT_RAD = np.radians(45.0)
 """frames next to each other are partners up to here"""
 
 
 def contradicted(
-    views: Mapping[int, DenseView], poses: Mapping[int, np.ndarray], centre: np.ndarray, object_only: bool
+    views: Mapping[int, DenseView],
+    poses: Mapping[int, np.ndarray],
+    centre: np.ndarray,
+    object_only: bool,
+    held: Mapping[int, DenseView] | None = None,
 ) -> dict[int, str]:
     """{frame: why} of the poses that frames with a similar view contradict: those that none bears out, and whole parts of the capture that
-    agree among themselves, but not with the largest part."""
+    agree among themselves, but not with the largest part. `held`: the views with what holds the object fast, None = nothing does."""
     beside = {p for p in pairwise(sorted(poses)) if rotation_angle(inverse(poses[p[1]]) @ poses[p[0]]) < NEXT_RAD}
-    said = {
-        (a, b): _of_scene_and_object(views[a], views[b], inverse(poses[b]) @ poses[a], object_only)
-        for a, b in sorted(beside | set(near_pairs(poses, centre, NEAR_RAD, NEAR_FRAMES)))
-    }
+    said = {}
+    for a, b in sorted(beside | set(near_pairs(poses, centre, NEAR_RAD, NEAR_FRAMES))):
+        b_from_a = inverse(poses[b]) @ poses[a]
+        verdict = _of_scene_and_object(views[a], views[b], b_from_a, object_only)
+        said[a, b] = verdict if held is None else with_grip(verdict, judge(held[a], held[b], b_from_a, True))
     return _apart(poses, said) | _alone(poses, said)
 
 
@@ -77,3 +85,12 @@ def _of_scene_and_object(a: DenseView, b: DenseView, b_from_a: np.ndarray, objec
         return verdict
     of_object = judge(a, b, b_from_a, True)
     return of_object if of_object.other or (of_object.firm and not verdict.firm) else verdict
+
+
+def with_grip(own: Verdict, held: Verdict) -> Verdict:
+    """The object's own verdict, and what the hand round it adds where little of the object shows in both: how they look together."""
+    if own.other or own.floats > FIRM_FLOATS or not held.correlation >= GRIP_LOOK:
+        return own
+    return replace(
+        own, correlation=held.correlation, meets=max(own.meets, FIRM_MEETS), asked=max(own.asked, held.asked)
+    )

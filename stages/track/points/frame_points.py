@@ -22,7 +22,8 @@ class FramePoints:
     """Key points of a frame, in px of the full rectified left picture.
 
     uv (N, 2) float64; u_right (N,) NaN = not seen on the right; slope (N, 2) disparity per px in x, y; sigma_px (N,) of u_right;
-    scale_px (N,) blob scale; descriptor (N, D) uint8; inside (N,) on the object; mask_lost: the frame's mask says nothing.
+    scale_px (N,) blob scale; descriptor (N, D) uint8; inside (N,) on the object or on what moves with it; mask_lost: the frame's mask says
+    nothing; gripped (N,) those that are on what moves with it, None = none.
     """
 
     frame: int
@@ -34,9 +35,15 @@ class FramePoints:
     descriptor: np.ndarray
     inside: np.ndarray
     mask_lost: bool
+    gripped: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.uv)
+
+    @property
+    def own(self) -> np.ndarray:
+        """(N,) bool: on the object itself."""
+        return self.inside if self.gripped is None else self.inside & ~self.gripped
 
     @property
     def uvr(self) -> np.ndarray:
@@ -50,7 +57,8 @@ class FramePoints:
     def only(self, keep: np.ndarray) -> FramePoints:
         """The points named by a bool mask or by indices."""
         names = ("uv", "u_right", "slope", "sigma_px", "scale_px", "descriptor", "inside")
-        return replace(self, **{n: getattr(self, n)[keep] for n in names})
+        gripped = None if self.gripped is None else self.gripped[keep]
+        return replace(self, gripped=gripped, **{n: getattr(self, n)[keep] for n in names})
 
     def first(self, count: int) -> FramePoints:
         """The best `count` points."""
@@ -130,6 +138,6 @@ def search_range(disparity: np.ndarray, width: int) -> tuple[float, float]:
 def object_middle(rig: Rig, points: FramePoints) -> np.ndarray:
     """(3,) of the object's points in the left camera, of all points where no mask is known; NaN without any seen by both eyes."""
     x = points.xyz(rig)
-    x = x[points.inside] if points.inside.any() else x
+    x = x[points.own] if points.own.any() else x
     x = x[np.isfinite(x).all(1)]
     return np.median(x, 0) if len(x) else np.full(3, np.nan)

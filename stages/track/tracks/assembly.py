@@ -65,14 +65,14 @@ def _single_view(rig: Rig, points: Mapping[int, FramePoints], poses: dict[int, n
         p.uvr,
         np.full(n, 0.2),
         transform(pose, p.xyz(rig)),
-        p.inside.copy(),
+        p.own.copy(),
         np.zeros((n, 3)),
     )
 
 
 def _inside(points: Mapping[int, FramePoints], tracks: Tracks) -> np.ndarray:
-    """(P,) bool: detected inside the mask by most of the frames whose mask is known."""
+    """(P,) bool: detected on the object itself by most of the frames whose mask is known."""
     known = (tracks.feature >= 0) & np.array([not points[f].mask_lost for f in tracks.frame.tolist()])
     asked = Tracks(tracks.point[known], tracks.frame[known], tracks.feature[known])
-    share = np.bincount(asked.point, gather(points, asked, "inside"), tracks.count)
+    share = np.bincount(asked.point, gather(points, asked, "own"), tracks.count)
     return share > 0.5 * np.maximum(np.bincount(asked.point, minlength=tracks.count), 1)

@@ -59,7 +59,7 @@ def pose_rows(
 def _why_lost(points: FramePoints, object_only: bool, min_inliers: int) -> str:
     if object_only and points.mask_lost:
         return f"its mask was lost or is in doubt, and no other frame's object points were found in it ({len(points)} points looked at)"
-    where, count = ("on the object", int(points.inside.sum())) if object_only else ("in the picture", len(points))
+    where, count = ("on the object", int(points.own.sum())) if object_only else ("in the picture", len(points))
     return f"no other frame shares {min_inliers} points with it that move as one ({count} points found {where}), nor do their surfaces fit"
 
 
