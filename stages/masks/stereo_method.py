@@ -15,7 +15,7 @@ from stages.core.parallel import ordered_map
 from stages.masks.cut.other_foreground import has_colours_of
 from stages.masks.cut.planes import plane_map
 from stages.masks.cut.seed import Seed, from_box, from_mask, from_points, sides_filled
-from stages.masks.follow.capture_kind import STILL_SHARE, small, still_share
+from stages.masks.follow.capture_kind import keeps_still, small
 from stages.masks.follow.finding import find_by_depth, find_by_motion
 from stages.masks.follow.job import FrameMask, Job, Outcome
 from stages.masks.follow.passes import Followed, Scene, decode, first_pass, second_pass
@@ -67,8 +67,8 @@ class StereoMethod:
         outcome = Outcome(iter(()))
         sampled = job.frames[:: max(1, len(job.frames) // 8)]
         thumbnails = [small(v.rgb) for v in job.views(list(dict.fromkeys([job.prompt.frame, *sampled])))]
-        share = still_share(thumbnails, _outside(job, thumbnails[0].shape[:2]))
-        still = job.kind == "still_camera" or (job.kind == "auto" and share > STILL_SHARE)
+        keeps, share = keeps_still(thumbnails, _outside(job, thumbnails[0].shape[:2]))
+        still = job.kind == "still_camera" or (job.kind == "auto" and keeps)
         view = job.load(job.prompt.frame)
         seed = self._seed(job, view, thumbnails, still, outcome)
         outcome.seed_mask, outcome.seed_frame = seed.mask, seed.frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,7 +11,7 @@ from stages.masks.cut.evidence import background_log_density, colour_llr, depth_
 from stages.masks.cut.outline import Window
 from stages.masks.cut.planes import fit_planes, plane_in_space, standing_out
 from stages.masks.cut.seed import surrounding_planes
-from stages.masks.follow.capture_kind import small, still_share
+from stages.masks.follow.capture_kind import keeps_still, small, still_share
 from stages.masks.frame.working_frame import WorkingFrame
 from stages.masks.scenes.background import (
     Background,
@@ -199,6 +200,23 @@ def test_still_and_moving_cameras_are_told_apart():
         return still_share([small(s.load(i).rgb) for i in range(6)])
 
     assert share(still) > 0.8 and share(moving) < 0.4
+
+
+def test_an_arm_before_a_bare_wall_does_not_make_the_camera_move(rng):
+    """It is all that has texture, and it sways; a camera that moves before a papered wall changes nearly everything."""
+    wall = np.full((180, 240, 3), 150, np.float32)
+    paper = cv2.resize(rng.uniform(110, 190, (30, 60)).astype(np.float32), (480, 180), interpolation=cv2.INTER_CUBIC)
+
+    def arm(k: int) -> np.ndarray:
+        out = wall.copy()
+        out[60:, 90 + 6 * k : 130 + 6 * k] = rng.uniform(60, 200, (120, 40, 1))
+        return np.clip(out + rng.normal(0, 1, out.shape), 0, 255).astype(np.uint8)
+
+    def panned(k: int) -> np.ndarray:
+        return np.repeat(np.clip(paper[:, 12 * k : 12 * k + 240, None], 0, 255), 3, -1).astype(np.uint8)
+
+    still, moving = [small(arm(k)) for k in range(6)], [small(panned(k)) for k in range(6)]
+    assert still_share(still) < 0.4 and keeps_still(still)[0] and not keeps_still(moving)[0]
 
 
 def test_planes_of_a_table_and_a_wall(rng):

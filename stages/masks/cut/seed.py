@@ -47,6 +47,8 @@ RING_GAP, RING_GAP_PX = 0.05, 6
 SURE_SHARE, NEARER_SHARE = 0.25, 0.6
 """where less of the ring's disparities than the first are sure, a plane counts only if this share of what is sure inside the box is
 nearer than it: the few that claim to be sure may be copies of the object's own"""
+LOOSE_PX = 1.0
+"""scatter of a plane from which the same is asked of it: it may have been laid through copies, or through a hand"""
 OUTSIDE_BOX = -3.0
 """log-likelihood ratio by which the network is told where the box ends"""
 SMALLEST, LARGEST = 0.002, 0.6
@@ -244,17 +246,26 @@ def surrounding_planes(
     use &= (cv2.dilate(inside.astype(np.uint8), np.ones((gap, gap), np.uint8)) == 0) & np.isfinite(view.disparity)
     v, u = np.nonzero(use)
     sure = view.sigma < SURE_PX
+    known = inside & np.isfinite(view.disparity) & sure
+
+    def before(plane: DisparityPlane) -> float:
+        """Share of what is sure inside the box that lies before the plane."""
+        surface = [(plane_map(plane, view.shape), plane.sigma_px)]
+        near = standing_out(view.disparity, view.sigma, surface)[known]
+        return float(near.mean()) if near.size else 0.0
+
     if (sure & use).sum() >= SURE_SHARE * use.sum():
         found = fit_planes(u, v, view.disparity[use], view.sigma[use], rng)
-        return [p for p in found if not seen_through(p, u, v, view.disparity[use], view.sigma[use])]
-    known = inside & np.isfinite(view.disparity) & sure
+        through = [seen_through(p, u, v, view.disparity[use], view.sigma[use]) for p in found]
+        return [
+            p
+            for p, false in zip(found, through, strict=True)
+            if not false and (p.sigma_px < LOOSE_PX or before(p) >= NEARER_SHARE)
+        ]
     for where in (use, use & sure):
         v, u = np.nonzero(where)
         found = fit_planes(u, v, view.disparity[where], view.sigma[where], rng)
-        nearer = [
-            standing_out(view.disparity, view.sigma, [(plane_map(p, view.shape), p.sigma_px)])[known] for p in found
-        ]
-        if planes := [p for p, near in zip(found, nearer, strict=True) if near.size and near.mean() >= NEARER_SHARE]:
+        if planes := [p for p in found if before(p) >= NEARER_SHARE]:
             return planes
     return []
 
