@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from stages.masks.cut.planes import plane_map
 from stages.masks.cut.seed import Seed, from_box, from_mask, from_points, sides_filled
 from stages.masks.follow.capture_kind import keeps_still, small
 from stages.masks.follow.finding import find_by_depth, find_by_motion
-from stages.masks.follow.job import FrameMask, Job, Outcome
+from stages.masks.follow.job import FrameMask, Job, Outcome, Ticks
 from stages.masks.follow.passes import Followed, Scene, decode, first_pass, second_pass
 from stages.masks.frame.working_frame import WorkingFrame, noise_level
 from stages.masks.scenes import background as bg
@@ -76,7 +76,7 @@ class StereoMethod:
             outcome.warnings.append(
                 "the object found spans less than two thirds of the box: part of it may be missing, or the box is loose"
             )
-        ticks = _Ticks(job)
+        ticks = Ticks(job)
         first_seed = seed
         scene = self._scene(job, seed, view, still, ticks, outcome)
         seed = scene.seed
@@ -85,23 +85,15 @@ class StereoMethod:
             outcome.metrics["held_by_share_of_picture"] = round(float(seed.other.mean()), 4)
         hints = {c.frame: c for c in job.prompt.corrections}
         by_flow = isinstance(scene, FlowScene | MovedScene)
-        followed = first_pass(
-            seed, job.frames, job.views, scene, job.cut, by_flow, ticks.named("following the object", 1), hints
-        )
-        if (
-            seed.of_other is not None
-        ):  # side after side of a hand shows: what came late was not known when it would have helped
-            followed = first_pass(
-                seed,
-                job.frames,
-                job.views,
-                scene,
-                job.cut,
-                by_flow,
-                ticks.named("following the object", 1),
-                hints,
-                followed,
-            )
+
+        def follow(seed: Seed, scene: Scene, fine: bool, taught: Followed | None = None) -> Followed:
+            tick = ticks.named("following the object", 1)
+            return first_pass(seed, job.frames, job.views, scene, job.cut, fine, tick, hints, taught)
+
+        followed = follow(seed, scene, by_flow)
+        if seed.of_other is not None:
+            # side after side of a hand shows: what came late was not known when it would have helped
+            followed = follow(seed, scene, by_flow, followed)
         if (
             isinstance(scene, MovingScene)
             and job.kind == "auto"
@@ -113,9 +105,7 @@ class StereoMethod:
             )
             seed, outcome.seed_mask = first_seed, first_seed.mask
             scene = FlowScene(seed)
-            followed = first_pass(
-                seed, job.frames, job.views, scene, job.cut, True, ticks.named("following the object", 1), hints
-            )
+            followed = follow(seed, scene, True)
         outcome.camera_still = isinstance(scene, StillScene)
         self._between(job, scene, followed)
         outcome.metrics |= {
@@ -150,7 +140,7 @@ class StereoMethod:
         motion = None if np.isfinite(view.disparity).any() else _seed_motion(job, view, box)
         return from_box(view, box, job.cut, job.rng, job.prompt.points, motion)
 
-    def _scene(self, job: Job, seed: Seed, view: WorkingFrame, still: bool, ticks: _Ticks, outcome: Outcome) -> Scene:
+    def _scene(self, job: Job, seed: Seed, view: WorkingFrame, still: bool, ticks: Ticks, outcome: Outcome) -> Scene:
         if still:
             scene = _still_scene(job, seed, view)
             outcome.metrics["background_known_share"] = round(scene.background.known_share, 3)
@@ -218,7 +208,7 @@ class StereoMethod:
             known = bg.background_from(samples, use, _noise(samples), job.workers)
             scene.background = replace(known, shade=bg.shade_seen(samples, known, masks))
 
-    def _results(self, job: Job, scene: Scene, followed: Followed, seed: Seed, ticks: _Ticks) -> Iterator[FrameMask]:
+    def _results(self, job: Job, scene: Scene, followed: Followed, seed: Seed, ticks: Ticks) -> Iterator[FrameMask]:
         usual = dict(
             zip(job.frames, usual_areas([int(decode(followed.masks[f]).sum()) for f in job.frames]), strict=True)
         )
@@ -291,24 +281,6 @@ def _watched(job: Job, scene: MovingScene, view: WorkingFrame) -> Watched:
         return frame, near_features(job.load(frame), poses[frame], region, job.rig)
 
     return Watched(dict(ordered_map(near, chosen, job.workers)), poses, region, job.rig)
-
-
-@dataclass
-class _Ticks:
-    """Progress over the three passes; a kind of capture that skips one jumps over its third."""
-
-    job: Job
-
-    def named(self, note: str, number: int) -> Callable[[], None]:
-        count = len(self.job.frames)
-        done = number * count
-
-        def tick() -> None:
-            nonlocal done
-            done = min(done + 1, (number + 1) * count)
-            self.job.progress(done, 3 * count, note)
-
-        return tick
 
 
 def _seed_motion(job: Job, view: WorkingFrame, box: tuple[float, float, float, float]) -> np.ndarray | None:

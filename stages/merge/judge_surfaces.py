@@ -14,7 +14,7 @@ import numpy as np
 
 from stages.core.dense.alignment import align_surfaces
 from stages.core.dense.look import judge
-from stages.core.dense.view import DenseView, agreement, close_view_of
+from stages.core.dense.view import DenseView, both_ways, close_view_of
 from stages.core.errors import StageError
 from stages.core.geometry.rigid import inverse, transform
 from stages.core.parallel import ordered_map
@@ -58,7 +58,7 @@ def ask_surfaces(
     def asked(p):
         return (views[0][p[0]], views[1][p[1]], inverse(placed[p[1]]) @ first[0].poses[p[0]])
 
-    said = dict(zip(pairs, ordered_map(lambda p: _both_ways(*asked(p)), pairs, workers), strict=True))
+    said = dict(zip(pairs, ordered_map(lambda p: _summed(*asked(p)), pairs, workers), strict=True))
     near = sorted((p for p in pairs if apart[p] < SAME_SIDE), key=lambda p: apart[p])
     looks = [v.correlation for v in ordered_map(lambda p: judge(*asked(p), True), near, workers) if v.judged]
     moved = [m for m in ordered_map(lambda p: _moved(*asked(p)), near[:MOST_ALIGNED], workers) if m is not None]
@@ -106,9 +106,9 @@ def refuse_contradiction(word: SurfaceWord, first: Session, second: Session, con
         )
 
 
-def _both_ways(a: DenseView, b: DenseView, b_from_a: np.ndarray) -> np.ndarray:
+def _summed(a: DenseView, b: DenseView, b_from_a: np.ndarray) -> np.ndarray:
     """(agree, violate, asked) of both directions, counts."""
-    found = (agreement(a, b, b_from_a, True), agreement(b, a, inverse(b_from_a), True))
+    found = both_ways(a, b, b_from_a, True)
     return np.sum([[x.agree * x.asked, x.violate * x.asked, x.asked] for x in found], 0)
 
 

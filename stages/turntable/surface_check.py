@@ -16,7 +16,7 @@ import numpy as np
 from stages.base import StageContext, StageError
 from stages.core.camera import Rig
 from stages.core.dense.look import judge
-from stages.core.dense.view import DenseView, agreement, close_view_of
+from stages.core.dense.view import DenseView, both_ways, close_view_of
 from stages.core.frames import FrameReader
 from stages.core.geometry.rigid import inverse, rotation_angle
 from stages.core.parallel import ordered_map
@@ -51,7 +51,7 @@ def ask_surface(rig: Rig, reader: FrameReader, poses: Mapping[int, np.ndarray], 
     said = dict(
         zip(
             pairs,
-            ordered_map(lambda p: _both_ways(views[p[0]], views[p[1]], moved[p]), pairs, context.workers),
+            ordered_map(lambda p: _summed(views[p[0]], views[p[1]], moved[p]), pairs, context.workers),
             strict=True,
         )
     )
@@ -81,9 +81,9 @@ def refuse_contradiction(word: SurfaceWord, config: TurntableConfig) -> None:
         )
 
 
-def _both_ways(a: DenseView, b: DenseView, b_from_a: np.ndarray) -> np.ndarray:
+def _summed(a: DenseView, b: DenseView, b_from_a: np.ndarray) -> np.ndarray:
     """(floating, asked) points of both directions."""
-    found = agreement(a, b, b_from_a, True), agreement(b, a, inverse(b_from_a), True)
+    found = both_ways(a, b, b_from_a, True)
     return np.sum([[s.violate * s.asked, s.asked] for s in found], 0)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from stages.core.dense.alignment import GATES, _blurred, _target, align_surfaces
+from stages.core.dense.alignment import GATES, _target, align_surfaces, blurred
 from stages.core.dense.kept import Kept
 from stages.core.dense.normal_equations import COLUMNS, GRAY_SIGMA, Points, System, linearise
 from stages.core.dense.view import DenseView
@@ -67,9 +67,9 @@ def plain_system(a: DenseView, b: DenseView, motion: np.ndarray, gate: float) ->
 
 def kernel_system(a: DenseView, b: DenseView, motion: np.ndarray, gate: float) -> System | None:
     pixels, xyz = a.surface(True)
-    own = _blurred(a, BLUR)[pixels[:, 1], pixels[:, 0]]
+    own = blurred(a, BLUR)[pixels[:, 1], pixels[:, 0]]
     points = Points(xyz.copy(), own, np.empty((len(xyz), COLUMNS)))
-    return linearise(_target(b, True), _blurred(b, BLUR), points, motion, gate)
+    return linearise(_target(b, True), blurred(b, BLUR), points, motion, gate)
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def align_surfaces(a: DenseView, b: DenseView, start: np.ndarray, object_only: b
     target, xyz, room = _target(b, object_only), x_a.copy(), np.empty((len(x_a), COLUMNS))
     motion, last = start.copy(), None
     for gate, blur in zip(GATES, BLURS, strict=True):
-        points, gray_b = Points(xyz, _blurred(a, blur)[pixels[:, 1], pixels[:, 0]], room), _blurred(b, blur)
+        points, gray_b = Points(xyz, blurred(a, blur)[pixels[:, 1], pixels[:, 0]], room), blurred(b, blur)
         for _ in range(ITERATIONS):
             last = linearise(target, gray_b, points, motion, gate)
             if last is None:
@@ -68,8 +68,8 @@ def align_surfaces(a: DenseView, b: DenseView, start: np.ndarray, object_only: b
     )
 
 
-def _blurred(view: DenseView, blur: float) -> np.ndarray:
-    """(h, w) float32 grey values."""
+def blurred(view: DenseView, blur: float) -> np.ndarray:
+    """(h, w) float32 grey values, read-only; `blur` px."""
     return KEPT.of(view, ("blurred", blur), lambda: (cv2.GaussianBlur(view.gray.astype(np.float32), (0, 0), blur),))[0]
 
 

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from stages.core.dense.kept import KEPT
-from stages.core.dense.view import DenseView, agreement
-from stages.core.geometry.rigid import inverse, transform
+from stages.core.dense.view import DenseView, both_ways
+from stages.core.geometry.rigid import transform
 
 SAME, OTHER = 0.5, 0.35
 """correlation from which two frames show the same, and below which they do not"""
@@ -77,7 +77,7 @@ class Verdict:
 def judge(a: DenseView, b: DenseView, b_from_a: np.ndarray, object_only: bool) -> Verdict:
     """Two frames and the motion claimed between them."""
     look = detail_correlation(a, b, b_from_a, object_only)
-    there, back = agreement(a, b, b_from_a, object_only), agreement(b, a, inverse(b_from_a), object_only)
+    there, back = both_ways(a, b, b_from_a, object_only)
     seen = look.correlation if look.tells else float("nan")
     return Verdict(seen, min(there.agree, back.agree), max(there.violate, back.violate), min(there.asked, back.asked))
 

@@ -16,7 +16,7 @@ from stages.core.camera import Rig
 from stages.core.dense.kept import KEPT
 from stages.core.dense.landing import Landing, landing
 from stages.core.frames import FrameReader
-from stages.core.geometry.rigid import transform
+from stages.core.geometry.rigid import inverse, transform
 
 VIEW_WIDTH = 256
 """px; 2,000 frames then take about 400 MB"""
@@ -67,6 +67,10 @@ class DenseView:
     def pixels(self, uv: np.ndarray) -> np.ndarray:
         """(N, 2) px of the full picture in px of the small one."""
         return (uv - self.corner + 0.5) / self.zoom - 0.5
+
+    def full_pixels(self, uv: np.ndarray) -> np.ndarray:
+        """The inverse of `pixels`."""
+        return (uv + 0.5) * self.zoom - 0.5 + self.corner
 
     def wide_mask(self) -> np.ndarray:
         """(h, w) bool, read-only: the mask and as much round it as it may be off."""
@@ -160,6 +164,11 @@ def agreement(a: DenseView, b: DenseView, b_from_a: np.ndarray, object_only: boo
     # off the mask, but just where b sees a surface: the mask is at fault, not the motion; behind what b sees: a hand may hide it
     asked = (landed.known & b.mask[landed.at]) | (outside & ~landed.hidden)
     return _shares(landed.on, landed.in_front | (outside & ~landed.on), asked, outside & ~landed.known)
+
+
+def both_ways(a: DenseView, b: DenseView, b_from_a: np.ndarray, object_only: bool) -> tuple[Agreement, Agreement]:
+    """What the surface of a says in b, and that of b in a."""
+    return agreement(a, b, b_from_a, object_only), agreement(b, a, inverse(b_from_a), object_only)
 
 
 def _shares(on: np.ndarray, false: np.ndarray, asked: np.ndarray, unseen: np.ndarray) -> Agreement:

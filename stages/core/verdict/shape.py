@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.core.geometry.directions import sphere
+from stages.core.geometry.directions import sphere, unit
 
 SEEN_WITHIN_DEG = 70.0
 """surface that is turned further away from every camera than this counts as not seen from any side: depth is of no use there"""
@@ -52,7 +52,7 @@ def directions_unseen(eyes: np.ndarray, centre: np.ndarray) -> tuple[float, np.n
 
     `eyes` (N, 3) camera centres round `centre` (3,). A full turn at 20 degrees above leaves the 12 % that face down.
     """
-    towards = (eyes - centre) / np.maximum(np.linalg.norm(eyes - centre, axis=1, keepdims=True), 1e-12)
+    towards = unit(eyes - centre)
     normals = sphere(_DIRECTIONS)
     unseen = normals[(normals @ towards.T).max(1) < np.cos(np.radians(SEEN_WITHIN_DEG))]
     middle = unseen.mean(0) if len(unseen) else np.zeros(3)

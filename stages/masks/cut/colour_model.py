@@ -42,13 +42,6 @@ class ColourModel:
         a, b = self.log_densities(colour)
         return a - b
 
-    def against_other(self, rgb: np.ndarray) -> np.ndarray:
-        """(..., 3) -> (...) float32, log p(object) - log p(the other thing); raises where there is none."""
-        if self.log_other is None:
-            raise ValueError("the model knows of no other thing")
-        index = colour_index(rgb.astype(np.float32))
-        return self.log_object.ravel()[index] - self.log_other.ravel()[index]
-
     def joined_by(self, background: np.ndarray) -> ColourModel:
         """The model with half of its background from other (N, 3) colours: those round the object in the frame at hand."""
         here = log_density(histogram(background))

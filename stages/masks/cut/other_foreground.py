@@ -146,6 +146,12 @@ def has_colours_of(counts: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     return look_up(log_density(counts), rgb.astype(np.float32)) > np.log(UNIFORM) + LIKELY
 
 
+def colour_ratio(of_object: np.ndarray, of_other: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    """(...) float32, log p(object) - log p(the other thing) of (..., 3) colours, by the colour counts of both."""
+    colour = rgb.astype(np.float32)
+    return look_up(log_density(of_object), colour) - look_up(log_density(of_other), colour)
+
+
 def look_up(log_densities: np.ndarray, colour: np.ndarray) -> np.ndarray:
     """Log densities of (..., 3) colours 0-255."""
     return log_densities.ravel()[colour_index(colour)]

@@ -23,8 +23,8 @@ def small(rgb: np.ndarray) -> np.ndarray:
 
 def keeps_still(pictures: Sequence[np.ndarray], outside: np.ndarray | None = None) -> tuple[bool, float]:
     """Whether the camera does, and the `still_share`; arguments as there."""
-    share = still_share(pictures, outside)
-    return share > STILL_SHARE or unchanged_share(pictures, outside) > UNCHANGED_SHARE, share
+    textured, all_ = _in_place(pictures, outside)
+    return textured > STILL_SHARE or all_ > UNCHANGED_SHARE, textured
 
 
 def still_share(pictures: Sequence[np.ndarray], outside: np.ndarray | None = None) -> float:
@@ -32,36 +32,29 @@ def still_share(pictures: Sequence[np.ndarray], outside: np.ndarray | None = Non
 
     `outside` (h, w) bool: where the background is known to be. Exposure changes are divided out by the median ratio.
     """
+    return _in_place(pictures, outside)[0]
+
+
+def _in_place(pictures: Sequence[np.ndarray], outside: np.ndarray | None) -> tuple[float, float]:
+    """Shares of the background that stay in place: of what has texture, and of all of it."""
     reference = _soft_gray(pictures[0])
     outside = np.ones(reference.shape, bool) if outside is None else outside
-    slope = _slope(reference)
+    slope = np.hypot(cv2.Sobel(reference, -1, 1, 0), cv2.Sobel(reference, -1, 0, 1)) / 8
     textured = outside & (slope > max(1.5, float(np.percentile(slope[outside], 60)))) if outside.any() else outside
-    return _in_place(pictures, reference, outside, textured if textured.sum() >= 300 else outside)
-
-
-def unchanged_share(pictures: Sequence[np.ndarray], outside: np.ndarray | None = None) -> float:
-    """The same share of all pixels, with texture or without."""
-    reference = _soft_gray(pictures[0])
-    outside = np.ones(reference.shape, bool) if outside is None else outside
-    return _in_place(pictures, reference, outside, outside)
-
-
-def _soft_gray(rgb: np.ndarray) -> np.ndarray:
-    return cv2.GaussianBlur(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.0)
-
-
-def _slope(gray: np.ndarray) -> np.ndarray:
-    """Grey levels per px."""
-    return np.hypot(cv2.Sobel(gray, -1, 1, 0), cv2.Sobel(gray, -1, 0, 1)) / 8
-
-
-def _in_place(pictures: Sequence[np.ndarray], reference: np.ndarray, outside: np.ndarray, asked: np.ndarray) -> float:
-    """Median over the pictures after the first of the share of `asked` (h, w) bool that looks as in the `reference`."""
-    slope, shares = _slope(reference), []
+    if textured.sum() < 300:
+        textured = outside
+    shares = []
     for picture in pictures[1:]:
         gray = _soft_gray(picture)
         gain = np.median(gray[outside] / np.maximum(reference[outside], 1.0))
         # half a pixel of shift along the slope still counts as still
         moved = np.abs(gray / max(float(gain), 1e-3) - reference) > 0.5 * slope + 2.5
-        shares.append(1 - float(moved[asked].mean()))
-    return float(np.median(shares)) if shares else 0.0
+        shares.append([1 - float(moved[where].mean()) for where in (textured, outside)])
+    if not shares:
+        return 0.0, 0.0
+    of_textured, of_all = np.median(shares, axis=0).tolist()
+    return of_textured, of_all
+
+
+def _soft_gray(rgb: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.0)

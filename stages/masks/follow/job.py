@@ -62,6 +62,24 @@ class Outcome:
     seed_frame: int = 0
 
 
+@dataclass
+class Ticks:
+    """Progress over the three passes; a kind of capture that skips one jumps over its third."""
+
+    job: Job
+
+    def named(self, note: str, number: int) -> Callable[[], None]:
+        count = len(self.job.frames)
+        done = number * count
+
+        def tick() -> None:
+            nonlocal done
+            done = min(done + 1, (number + 1) * count)
+            self.job.progress(done, 3 * count, note)
+
+        return tick
+
+
 class Method(Protocol):
     """A way to segment a video."""
 

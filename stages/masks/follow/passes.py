@@ -26,7 +26,7 @@ from stages.masks.cut.colour_model import (
 from stages.masks.cut.expectation import Expectation
 from stages.masks.cut.frame_cut import FrameCut, cut_frame
 from stages.masks.cut.hints import hinted
-from stages.masks.cut.other_foreground import LIKELY, seen_outside
+from stages.masks.cut.other_foreground import LIKELY, colour_ratio, seen_outside
 from stages.masks.cut.outline import CutSettings, Window, jaccard, signed_distance
 from stages.masks.cut.seed import COMMON, Seed
 from stages.masks.frame.prompt import Prompt
@@ -140,7 +140,7 @@ def _other_thing(seed: Seed, view: WorkingFrame, found: FrameCut, expected: Expe
     # what lies close by may be a side of the object, in the hand's shade, that the mask has missed
     near = signed_distance(found.mask) > -BESIDE * float(np.sqrt(found.mask.sum()))
     beside = seen_outside(view, near, expected.surfaces, found.near_range)
-    return beside & (seed.colours.against_other(view.rgb) < LIKELY)
+    return beside & (colour_ratio(seed.of_object, seed.of_other, view.rgb) < LIKELY)
 
 
 def _is_the_object(view: WorkingFrame, mask: np.ndarray, of_object: np.ndarray, seed_area: float) -> bool:
@@ -167,8 +167,7 @@ def learn_colours(
     sparse[::2, ::2] = True
     if out.of_other is not None and other is not None:
         out.of_other = out.of_other + histogram(view.rgb[other & sparse].astype(np.float32))
-        colours = model_from_histograms(out.of_object, out.of_background, out.of_other)
-        inner &= colours.against_other(view.rgb) > 0
+        inner &= colour_ratio(out.of_object, out.of_other, view.rgb) > 0
     if inner.any():
         out.of_object += histogram(view.rgb[inner & sparse].astype(np.float32))
     out.of_background += histogram(

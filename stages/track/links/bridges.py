@@ -14,7 +14,7 @@ import numpy as np
 from stages.core.dense.alignment import Alignment, align_surfaces
 from stages.core.dense.look import detail_correlation, judge
 from stages.core.dense.turns import tumbling_starts, turning_starts
-from stages.core.dense.view import DenseView, agreement
+from stages.core.dense.view import DenseView, both_ways
 from stages.core.geometry.rigid import inverse, rotation_angle, transform
 from stages.core.geometry.stereo_points import project_stereo
 from stages.track.links.credibility import Known, credible
@@ -176,7 +176,7 @@ def _held(known: Known, step: _Step, held: Mapping[int, DenseView], starts: Sequ
 def _held_meet(held: Mapping[int, DenseView], edge: Edge) -> bool:
     """Whether the surfaces of both, with what holds the object, go together; of masks that end somewhere in the hand little is asked."""
     a, b = held[edge.a], held[edge.b]
-    said = agreement(a, b, edge.b_from_a, True), agreement(b, a, inverse(edge.b_from_a), True)
+    said = both_ways(a, b, edge.b_from_a, True)
     return min(x.agree for x in said) >= HELD_AGREE and max(x.violate - x.unseen for x in said) <= HELD_VIOLATION
 
 
@@ -189,7 +189,7 @@ def _some_go_along(known: Known, step: _Step, edge: Edge) -> bool:
 def _own_surface_denies(known: Known, edge: Edge) -> bool:
     """Whether the object's own surface floats, or does not look the same, as far as it can be asked."""
     a, b = known.views[edge.a], known.views[edge.b]
-    said = agreement(a, b, edge.b_from_a, True), agreement(b, a, inverse(edge.b_from_a), True)
+    said = both_ways(a, b, edge.b_from_a, True)
     look = detail_correlation(a, b, edge.b_from_a, True)
     if look.tells and look.correlation < OWN_LOOK:
         return True
@@ -233,7 +233,7 @@ def _as_matched(known: Known, step: _Step, few: Edge | None) -> Edge | None:
 def _hidden(known: Known, edge: Edge) -> bool:
     """Whether what does not meet of the surfaces is hidden."""
     a, b = known.views[edge.a], known.views[edge.b]
-    said = [agreement(a, b, edge.b_from_a, True), agreement(b, a, inverse(edge.b_from_a), True)]
+    said = both_ways(a, b, edge.b_from_a, True)
     shares = sorted(x.agree for x in said)
     hidden = known.object_only and max(x.violate for x in said) <= HIDDEN_VIOLATION
     return hidden and shares[0] >= HIDDEN_AGREE and shares[1] >= 1 - 2 * HIDDEN_VIOLATION

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.core.camera import Rig
-from stages.core.dense.view import DenseView, agreement
-from stages.core.geometry.rigid import inverse, transform
+from stages.core.dense.view import DenseView, both_ways
+from stages.core.geometry.rigid import transform
 from stages.core.geometry.stereo_points import project_stereo
 from stages.track.links.descriptor_matching import match_guided
 from stages.track.links.view_graph import Edge, PairOptions
@@ -80,8 +80,7 @@ def credible(known: Known, edge: Edge, agree: float, violation: float) -> bool:
 
 def _borne_out(known: Known, edge: Edge, object_only: bool, agree: float, violation: float) -> bool | None:
     """What the surfaces say; None when too little of them meets."""
-    there = agreement(known.views[edge.a], known.views[edge.b], edge.b_from_a, object_only)
-    back = agreement(known.views[edge.b], known.views[edge.a], inverse(edge.b_from_a), object_only)
+    there, back = both_ways(known.views[edge.a], known.views[edge.b], edge.b_from_a, object_only)
     if min(there.asked, back.asked) < MIN_ASKED:
         return None
     # where only a mask contradicts many points, the mask is more likely to be wrong
@@ -102,7 +101,7 @@ def _object_denies(known: Known, edge: Edge) -> bool:
     size = [len(v.surface(True)[0]) for v in (a, b)]
     if min(size) < MIN_OBJECT:
         return False
-    said = agreement(a, b, edge.b_from_a, True), agreement(b, a, inverse(edge.b_from_a), True)
+    said = both_ways(a, b, edge.b_from_a, True)
     return any(x.violate > TORN or x.asked < OUT_OF_PLACE * n for x, n in zip(said, size, strict=True))
 
 

@@ -18,6 +18,7 @@ from stages.core.geometry.rigid import transform
 from stages.core.geometry.stereo_points import project_stereo
 from stages.core.parallel import ordered_map
 from stages.track.links.descriptor_matching import match_guided
+from stages.track.links.scope import MIN_FLOW, median_flow
 from stages.track.links.stereo_pose import agreeing, estimate_motion
 from stages.track.links.view_graph import PairOptions, neighbour_pairs
 from stages.track.points.frame_points import FramePoints, object_middle
@@ -30,8 +31,6 @@ AGREEING, OWN_SHARE, NEAR_SHARE = 4, 0.35, 0.2
 """matches on the object and beside it that one motion has to explain, and the shares of those proposed"""
 APART, APART_SHARE = 10, 0.5
 """matches of either that move as one, and of which the other's motion explains less than this share"""
-LEAST_FLOW = 0.006
-"""of the picture's width: motion below which two things cannot be told apart"""
 LEAST_PAIRS, PAIRS_AGAINST = 3, 0.1
 """pairs of frames that have to bear the grip out, and the share of contradicting ones that is let pass"""
 GAPS = (1, 3)
@@ -156,7 +155,7 @@ def _ask(rig: Rig, a: tuple[FramePoints, np.ndarray], b: tuple[FramePoints, np.n
         return "apart"
     both = _Matches(np.concatenate([own.xyz, near.xyz]), np.concatenate([own.uvr, near.uvr]))
     motion = both.motion(rig, options, options.min_inliers)
-    if motion is None or _flow(rig, motion, both.xyz) < LEAST_FLOW * rig.width:
+    if motion is None or median_flow(rig, motion, both.xyz) < MIN_FLOW * rig.width:
         return ""
     of_own, of_near = (m.agree(rig, motion, options) for m in (own, near))
     enough = min(of_own.sum(), of_near.sum()) >= AGREEING
@@ -174,9 +173,3 @@ def _each_its_own(rig: Rig, own: _Matches, near: _Matches, options: PairOptions)
         for m, self_, other in ((own, by_own, by_near), (near, by_near, by_own))
     ]
     return max(shares) < APART_SHARE
-
-
-def _flow(rig: Rig, motion: np.ndarray, x: np.ndarray) -> float:
-    """Median motion in the left picture, px."""
-    shift = project_stereo(rig, transform(motion, x)) - project_stereo(rig, x)
-    return float(np.nanmedian(np.hypot(shift[:, 0], shift[:, 1])))

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 
-import cv2
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.dense.alignment import blurred
 from stages.core.dense.view import DenseView
 from stages.track.links.grip import REACH, reach_of
 from stages.track.points.frame_points import FramePoints
@@ -39,7 +39,7 @@ def held_views(
 
 def _same(a: DenseView, b: DenseView) -> np.ndarray:
     """(h, w) bool: both show the same there."""
-    gray = [cv2.GaussianBlur(v.gray.astype(np.float32), (0, 0), 1.0) for v in (a, b)]
+    gray = [blurred(v, 1.0) for v in (a, b)]
     apart = a.disparity.astype(np.float32) - b.disparity.astype(np.float32)
     with np.errstate(invalid="ignore"):
         return (np.abs(gray[0] - gray[1]) < STILL_GRAY) & (np.abs(apart) < STILL_DISPARITY_PX)
@@ -54,8 +54,7 @@ def _held(rig: Rig, points: FramePoints, view: DenseView, small: DenseView, stil
     v, u = np.mgrid[:h, :w]
     uv = np.column_stack([u.ravel(), v.ravel()])
     x = view.rig.backproject(uv, view.depth(view.disparity.astype(np.float64).ravel()))
-    full = (uv + 0.5) * view.zoom - 0.5 + view.corner
-    column, row = np.clip(np.rint(small.pixels(full)).astype(int), 0, np.array(still.shape[::-1]) - 1).T
+    column, row = np.clip(np.rint(small.pixels(view.full_pixels(uv))).astype(int), 0, np.array(still.shape[::-1]) - 1).T
     with np.errstate(invalid="ignore"):
         near = (np.linalg.norm(x - reach.middle, axis=1) < REACH * reach.radius_m) & (view.sigma.ravel() < SURE_PX)
     near &= ~still[row, column]

@@ -98,9 +98,11 @@ def _ask(rig: Rig, a: FramePoints, b: FramePoints, options: PairOptions) -> Scop
     least = MIN_FLOW * rig.width
     if on is None:
         # a bare object: only a background that streams past tells something, namely that the camera moves
-        flow = 0.0 if off is None else _flow(rig, off, a.only(~a.inside & np.isfinite(a.u_right)).xyz(rig))
+        flow = (
+            0.0 if off is None else median_flow(rig, off.b_from_a, a.only(~a.inside & np.isfinite(a.u_right)).xyz(rig))
+        )
         return ScopeVote(a.frame, b.frame, "scene" if flow > least else "", None, flow)
-    moved = _flow(rig, on, x_on[on.inliers])
+    moved = median_flow(rig, on.b_from_a, x_on[on.inliers])
     if off is None or moved < least:
         return ScopeVote(a.frame, b.frame, "", None, moved)
     residual = project_stereo(rig, transform(off.b_from_a, x_on[on.inliers])) - uvr_on[on.inliers]
@@ -117,8 +119,8 @@ def _motion(
     return estimate_motion(rig, x, uvr, options.max_error_px, options.min_inliers, options.seed), x, uvr
 
 
-def _flow(rig: Rig, motion: Motion, x: np.ndarray) -> float:
-    """Median motion in the left picture, px."""
-    shift = project_stereo(rig, transform(motion.b_from_a, x)) - project_stereo(rig, x)
+def median_flow(rig: Rig, b_from_a: np.ndarray, x: np.ndarray) -> float:
+    """By how much points (N, 3) metres move in the left picture, px; 0 where none can be seen."""
+    shift = project_stereo(rig, transform(b_from_a, x)) - project_stereo(rig, x)
     length = np.hypot(shift[:, 0], shift[:, 1])
     return float(np.nanmedian(length)) if np.isfinite(length).any() else 0.0

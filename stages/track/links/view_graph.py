@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.geometry.directions import unit
 from stages.core.geometry.rigid import inverse, rotation_angle
 from stages.core.groups import joined
 from stages.track.links.descriptor_matching import match_mutual
@@ -178,8 +179,7 @@ def near_pairs(
     """For every posed frame the `per_frame` others with the most similar view, as sorted unique (a, b)."""
     frames = list(poses)
     stack = np.stack([poses[f] for f in frames])
-    sight = stack[:, :3, 3] - centre
-    sight /= np.maximum(np.linalg.norm(sight, axis=1, keepdims=True), 1e-12)
+    sight = unit(stack[:, :3, 3] - centre)
     out: set[tuple[int, int]] = set()
     for i, f in enumerate(frames):
         trace = np.einsum("ij,nij->n", stack[i, :3, :3], stack[:, :3, :3])

@@ -12,6 +12,7 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.dense.view import DenseView
+from stages.core.geometry.directions import unit
 from stages.core.geometry.rigid import inverse, transform
 from stages.core.geometry.stereo_points import project_stereo
 from stages.track.points.frame_points import FramePoints
@@ -90,7 +91,7 @@ def _sight_per_point(tracks: Tracks, xyz: np.ndarray, poses: Mapping[int, np.nda
     sight = np.stack([poses[f][:3, 3] for f in tracks.frame.tolist()]) - xyz[tracks.point]
     sight /= np.linalg.norm(sight, axis=1, keepdims=True)
     mean = np.stack([np.bincount(tracks.point, sight[:, i], len(xyz)) for i in range(3)], 1)
-    return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    return unit(mean)
 
 
 def _visible(view: DenseView, uvr: np.ndarray, object_only: bool) -> np.ndarray:

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.geometry.directions import unit
 from stages.core.geometry.rigid import inverse
 from stages.core.parallel import ordered_map
 from stages.track.points.measured_depth import read_depth
@@ -118,8 +119,7 @@ def reference_observations(
 ) -> np.ndarray:
     """(P,) row of the detected observation whose line of sight is closest to the mean of the track's; measured by both eyes where there
     is one."""
-    sight = np.stack([poses[f][:3, 3] for f in tracks.frame.tolist()]) - x_object[tracks.point]
-    sight /= np.maximum(np.linalg.norm(sight, axis=1, keepdims=True), 1e-12)
+    sight = unit(np.stack([poses[f][:3, 3] for f in tracks.frame.tolist()]) - x_object[tracks.point])
     mean = np.stack([np.bincount(tracks.point, sight[:, i], tracks.count) for i in range(3)], 1)
     closeness = (
         np.einsum("mi,mi->m", sight, mean[tracks.point]) / np.maximum(np.linalg.norm(mean, axis=1), 1e-12)[tracks.point]

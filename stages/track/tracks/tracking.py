@@ -9,6 +9,7 @@ import numpy as np
 
 from stages.core.camera import Rig
 from stages.core.dense.view import DenseView
+from stages.core.geometry.directions import unit
 from stages.core.geometry.rigid import inverse, rotation_angle, transform
 from stages.core.geometry.stereo_points import project_stereo
 from stages.core.parallel import ordered_map
@@ -156,8 +157,7 @@ def longest(tracks: Tracks, max_observations: int) -> Tracks:
 
 def full_turn(poses: Mapping[int, np.ndarray], centre: np.ndarray) -> bool:
     """Whether the views go right round: the summed angle between the lines of sight of successive frames."""
-    sight = np.stack([p[:3, 3] - centre for p in poses.values()])
-    sight /= np.maximum(np.linalg.norm(sight, axis=1, keepdims=True), 1e-12)
+    sight = unit(np.stack([p[:3, 3] - centre for p in poses.values()]))
     return float(np.arccos(np.clip((sight[1:] * sight[:-1]).sum(1), -1, 1)).sum()) > FULL_TURN_RAD
 
 
