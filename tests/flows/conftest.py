@@ -96,6 +96,26 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     return Toy(tmp_path, Store(tmp_path / "store"), make_capture(tmp_path / "capture"))
 
 
+@pytest.fixture(scope="module")
+def s3_server():
+    """A real S3 server for one file of tests."""
+    from tests.core.s3_server import S3Server
+
+    server = S3Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def fresh_s3(s3_server, monkeypatch: pytest.MonkeyPatch):
+    """The same, emptied, with its address and keys in the environment; no store is there."""
+    s3_server.empty()
+    for name, value in s3_server.environment.items():
+        if name != "TWIN_STORE_S3":
+            monkeypatch.setenv(name, value)
+    return s3_server
+
+
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
     """Chromium without a window, for the whole session. Skips, or fails in .ci/run, where it is not installed."""

@@ -31,19 +31,10 @@ from tests.core.s3_server import S3Server
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def server():
-    started = S3Server()
-    yield started
-    started.stop()
-
-
 @pytest.fixture
-def shared(toy: Toy, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Toy:
+def shared(toy: Toy, fresh_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Toy:
     """The toy pipeline, whose store has the bucket."""
-    server.empty()
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TWIN_STORE_S3", fresh_s3.environment["TWIN_STORE_S3"])
     toy.store = Store()
     assert toy.store.remote is not None
     return toy
@@ -123,9 +114,9 @@ def test_a_run_sends_what_a_killed_one_could_not(shared):
     assert _reconstruct(shared)["not_in_bucket"] == 0 and _bucket(shared) == dict.fromkeys("abcd", True)
 
 
-def test_files_of_an_upload_that_was_cut_off_go_after_a_day(shared, server):
+def test_files_of_an_upload_that_was_cut_off_go_after_a_day(shared, s3_server):
     _reconstruct(shared)
-    server.put(f"results/a/{'e' * 64}/blobs/{'0' * 64}", b"of a machine that died")
+    s3_server.put(f"results/a/{'e' * 64}/blobs/{'0' * 64}", b"of a machine that died")
     cut = next(r for r in shared.store.remote.results() if not r.written)
     assert shared.store.remote.sweep(cut, time.time()) == 0 and clean_bucket(shared.store, Wish()).folders == 0
     assert shared.store.remote.sweep(cut, time.time() + 90000) == 1 and len(list(shared.store.remote.results())) == 4
@@ -147,21 +138,21 @@ def test_two_machines_that_made_the_same_result_agree_on_one(shared):
     assert first.find("d", "d" * 64) and (first.artifact_dir("d", "d" * 64) / "d.txt").read_text() == "computed anew"
 
 
-def test_what_is_damaged_in_the_bucket_is_computed_again_and_mended_there(shared, server):
+def test_what_is_damaged_in_the_bucket_is_computed_again_and_mended_there(shared, s3_server):
     _reconstruct(shared)
     victim = next(r for r in shared.store.remote.results() if r.stage == "b")
     for digest in victim.blobs:
-        server.put(f"results/b/{victim.fingerprint}/blobs/{digest}", b"rot")
+        s3_server.put(f"results/b/{victim.fingerprint}/blobs/{digest}", b"rot")
     _reconstruct(shared, "elsewhere")
     assert shared.counts() == {"a": 1, "b": 2, "c": 1, "d": 1}
     _reconstruct(shared, "third")
     assert shared.counts() == {"a": 1, "b": 2, "c": 1, "d": 1}  # it was mended there
 
 
-def test_a_bucket_that_is_away_is_told_before_work_and_costs_no_result_after(shared, server):
+def test_a_bucket_that_is_away_is_told_before_work_and_costs_no_result_after(shared, s3_server):
     remote = RemoteResults("s3://results/of/ours")
     shared.store.remote = remote
-    server.stop()
+    s3_server.stop()
     try:
         refused = _twin(
             shared, "reconstruct", str(shared.capture), "--out", str(shared.folder / "twin"), "--no-prefect"
@@ -173,7 +164,7 @@ def test_a_bucket_that_is_away_is_told_before_work_and_costs_no_result_after(sha
         assert shared.store.pending() == [("c", "c" * 64)]
         assert not clean_up(shared.store, Wish(keep_gb=0, twins_too=True)).folders  # it is nowhere else
     finally:
-        server.start()
+        s3_server.start()
     assert shared.store.send_pending() == 0 and [r.stage for r in remote.results()] == ["c"]
 
 

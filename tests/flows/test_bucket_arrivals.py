@@ -31,25 +31,14 @@ class _Clock:
         return self.now
 
 
-@pytest.fixture(scope="module")
-def server():
-    started = S3Server()
-    yield started
-    started.stop()
-
-
 @pytest.fixture
-def bare(server: S3Server, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Bare:
-    server.empty()
-    for name, value in server.environment.items():
-        if name != "TWIN_STORE_S3":
-            monkeypatch.setenv(name, value)
+def bare(fresh_s3: S3Server, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Bare:
     monkeypatch.setenv("TWIN_CAPTURES_S3", ROOT)
     monkeypatch.setenv("TWIN_TWINS_S3", "s3://results/twins")
     monkeypatch.setenv("TWIN_CAPTURES", str(toy.folder / "captures"))
     monkeypatch.setenv("TWIN_SETTLE_S", "5")
     (toy.folder / "captures").mkdir()
-    return Bare(server)
+    return Bare(fresh_s3)
 
 
 def _due(watch: BucketArrivals) -> list[tuple[str, str]]:
@@ -95,16 +84,16 @@ def test_wishes_beside_the_marker_count_and_what_is_wrong_is_told(toy, bare, mon
     )
 
 
-def test_the_watcher_starts_its_run_and_goes_on_while_the_bucket_is_away(toy, bare, server, monkeypatch):
+def test_the_watcher_starts_its_run_and_goes_on_while_the_bucket_is_away(toy, bare, s3_server, monkeypatch):
     monkeypatch.setenv("TWIN_SETTLE_S", "0")
     started: list[dict] = []
     monkeypatch.setattr(arrivals, "run_deployment", lambda name, **how: started.append(how))
     watch = arrivals.Arrivals(SimpleNamespace(read_flow_runs=lambda **more: []), toy.store)
     watch._bucket._clock = clock = _Clock()
-    server.drop_bucket()
+    s3_server.drop_bucket()
     said = wait_for(watch.look)
     assert "s3://results/captures cannot be looked through: there is no bucket of that name" in said[0]
-    server.empty()
+    s3_server.empty()
     bare.put("captures/cup/READY", b"")
     clock.now += LOOK_EVERY_S
     wait_for(lambda: watch.look() == [] and started)

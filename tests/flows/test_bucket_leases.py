@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -28,18 +27,9 @@ pytest.importorskip(
 from tests.core.s3_server import S3Server
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    started = S3Server()
-    yield started
-    started.stop()
-
-
 @pytest.fixture
-def bucket(server: S3Server, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    server.empty()
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
+def bucket(fresh_s3: S3Server, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    monkeypatch.setenv("TWIN_STORE_S3", fresh_s3.environment["TWIN_STORE_S3"])
     monkeypatch.setattr(remote_lease, "LOOK_EVERY_S", 0.05)
     return Bucket("s3://results/of/ours")
 
@@ -89,7 +79,7 @@ def test_a_result_that_came_meanwhile_is_not_computed(bucket):
         assert not mine and bucket.get("leases/" + "f" * 64) is None  # its maker had just given the lease back
 
 
-def test_a_bucket_that_is_away_lets_all_compute(toy, server, bucket, monkeypatch):
+def test_a_bucket_that_is_away_lets_all_compute(toy, s3_server, bucket, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     away = Bucket("s3://results/of/ours")
     monkeypatch.setattr("stages.core.bucket._RETRIES", {"max_retries": 0})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import importlib
 import io
 import json
 import os
@@ -16,7 +14,6 @@ from types import SimpleNamespace
 import pytest
 
 from flows.cli import main as cli
-from flows.cli.parsing import subparsers
 from tests.flows.conftest import wait_for
 
 HEAVY = ("torch", "prefect", "numpy", "cv2", "pydantic", "yaml")
@@ -50,19 +47,6 @@ def test_help_imports_nothing_heavy():
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
-
-
-def test_every_command_calls_a_function_that_is_there():
-    asked = [
-        (node.args[1].value, *node.args[2].value.split(":"))
-        for path in (Path(cli.__file__).parent / "commands").glob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "command"
-    ]
-    there = {inner for name, p in subparsers(cli.parser()).items() for inner in subparsers(p) or [name]}
-    assert {name for name, *_ in asked} == there
-    for _, module, function in asked:
-        assert callable(getattr(importlib.import_module(f"flows.cli.{module}"), function)), (module, function)
 
 
 def test_reconstruct_names_twin_and_report(toy, twin):

@@ -28,24 +28,13 @@ from tests.core.s3_server import S3Server
 ROOT = "s3://results/captures"
 
 
-@pytest.fixture(scope="module")
-def server():
-    started = S3Server()
-    yield started
-    started.stop()
-
-
 @pytest.fixture
-def bare(server: S3Server, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Bare:
+def bare(fresh_s3: S3Server, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Bare:
     """Captures in a bucket, twins beside them."""
-    server.empty()
-    for name, value in server.environment.items():
-        if name != "TWIN_STORE_S3":
-            monkeypatch.setenv(name, value)
     monkeypatch.setenv("TWIN_CAPTURES_S3", ROOT)
     monkeypatch.setenv("TWIN_TWINS_S3", "s3://results/twins/")
     monkeypatch.setenv("TWIN_TWINS", str(toy.folder / "twins"))
-    return Bare(server)
+    return Bare(fresh_s3)
 
 
 def test_a_batch_takes_what_is_ready_there_and_not_made_yet(toy, bare):

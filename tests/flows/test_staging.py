@@ -35,21 +35,10 @@ from tests.core.s3_server import S3Server
 ADDRESS, TWIN = "s3://results/captures/day/ball", "s3://results/twins/ball"
 
 
-@pytest.fixture(scope="module")
-def server():
-    started = S3Server()
-    yield started
-    started.stop()
-
-
 @pytest.fixture
-def bare(server: S3Server, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Bare:
+def bare(fresh_s3: S3Server, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Bare:
     """The bucket with one capture; the store has none of its own there."""
-    server.empty()
-    for name, value in server.environment.items():
-        if name != "TWIN_STORE_S3":
-            monkeypatch.setenv(name, value)
-    bare = Bare(server)
+    bare = Bare(fresh_s3)
     bare.upload(toy.capture, "captures/day/ball")
     return bare
 
@@ -153,8 +142,8 @@ def test_what_is_wrong_is_said(toy, bare, monkeypatch):
         _stage(toy)
 
 
-def test_keys_without_permission_are_said(toy, bare, server):
-    with server.guarded():
+def test_keys_without_permission_are_said(toy, bare, s3_server):
+    with s3_server.guarded():
         with pytest.raises(StoreError, match=r"does not know AWS_ACCESS_KEY_ID|no permission"):
             _stage(toy)
 
@@ -274,7 +263,7 @@ def _command(toy: Toy, *words: str, **env: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-def test_reconstruct_from_a_bucket_into_a_bucket(toy, bare, server):
+def test_reconstruct_from_a_bucket_into_a_bucket(toy, bare, s3_server):
     done = _command(toy, "reconstruct", ADDRESS, "--out", "s3://results/twins/", "--no-prefect", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
@@ -295,7 +284,7 @@ def test_reconstruct_from_a_bucket_into_a_bucket(toy, bare, server):
 
 
 @pytest.mark.slow
-def test_a_bucket_that_goes_away_before_the_twin_is_sent_costs_nothing(toy, bare, server):
+def test_a_bucket_that_goes_away_before_the_twin_is_sent_costs_nothing(toy, bare, s3_server):
     toy.order("d", "sleep 5")
     running = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "reconstruct", ADDRESS, "--out", TWIN, "--no-prefect"],
@@ -303,10 +292,10 @@ def test_a_bucket_that_goes_away_before_the_twin_is_sent_costs_nothing(toy, bare
         text=True,
     )
     wait_for(lambda: toy.counts()["d"], 240)
-    server.drop_bucket()
+    s3_server.drop_bucket()
     _, told = running.communicate(timeout=120)
     assert running.returncode == 5 and "the twin is whole in" in told and "twin resume" in told
-    server.empty()
+    s3_server.empty()
     bare.upload(toy.capture, "captures/day/ball")
     assert _command(toy, "resume", "--last", "--no-prefect").returncode == 0
     assert _but_log(_sent(bare)) == _but_log(tree(place_of_address(TWIN, "twins"))) and set(toy.counts().values()) == {
