@@ -108,13 +108,30 @@ def test_a_second_thread_is_noticed(monkeypatch):
 
 def test_what_it_imports_starts_no_thread_and_touches_no_gpu():
     code = (
-        "import sys, os; from flows.run.warm_child import WARMED, _import; [_import(m) for m in (*WARMED, '')]\n"
+        "import sys, os; from flows.run.warm_child import KERNELS, STAGES, WARMED, _warm\n"
+        "[_warm(m) for m in (*WARMED, STAGES, KERNELS)]\n"
         "print(len(os.listdir('/proc/self/task')), [m for m in ('torch', 'pyarrow', 'prefect') if m in sys.modules],\n"
         "      all(m in sys.modules for m in WARMED))"
     )
     env = {**os.environ, BLAS_THREADS: "1", "PYTHONPATH": str(REPOSITORY)}
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
     assert said.split("\n")[0] == "1 [] True"
+
+
+def test_numba_has_nothing_left_to_prepare_in_a_fork_and_kernels_compute_right():
+    code = (
+        "import os, sys; from flows.run.warm_child import KERNELS, _warm; import numpy as np, numba\n"
+        "from numba.core.registry import cpu_target\n"
+        "known = lambda: (len(cpu_target.typing_context._registries), len(cpu_target.target_context._registries))\n"
+        "fresh = known(); _warm(KERNELS); warm = known()\n"
+        "if os.fork() == 0:\n"
+        "    total = numba.njit(lambda x: np.sqrt(x).sum())(np.full(9, 4.0))\n"
+        "    print(fresh[1] < warm[1], known() == warm, total, flush=True); os._exit(0)\n"
+        "os.wait()"
+    )
+    env = {**os.environ, BLAS_THREADS: "1", "PYTHONPATH": str(REPOSITORY)}
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
+    assert said.split() == ["True", "True", "18.0"]
 
 
 def test_openblas_has_its_threads_in_the_child_and_forks_compute_right():

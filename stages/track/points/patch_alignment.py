@@ -16,6 +16,8 @@ RADIUS = 7
 """half width of the window in samples: 15 x 15"""
 SIZE = 2 * RADIUS + 1
 SAMPLES = SIZE * SIZE
+FEW_STEPS, STEPS = np.int64(6), np.int64(12)
+"""of `align`, for a start and for the result"""
 _FAILED = -1.0
 
 

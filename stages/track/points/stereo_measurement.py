@@ -12,7 +12,7 @@ import cv2
 import numba
 import numpy as np
 
-from stages.track.points.patch_alignment import SAMPLES, align, sample_window
+from stages.track.points.patch_alignment import SAMPLES, STEPS, align, sample_window
 
 LEVELS = 4
 """levels of the picture pyramid"""
@@ -100,7 +100,7 @@ def _measure_all(left, right, uv, level, guess, guess_sigma, least, most, min_co
             if np.isnan(found):
                 continue
             warp[:] = np.array([1.0, 0.0, 0.0, 1.0, u - found, v])
-            correlation, deviation = align(template, b, warp, free, 2.5, 12)
+            correlation, deviation = align(template, b, warp, free, 2.5, STEPS)
             if correlation >= min_correlation and u - warp[4] > 0 and abs(1 - warp[0]) < 0.7 and abs(warp[1]) < 0.7:
                 u_right[i], sigma[i] = warp[4] * zoom, deviation * zoom
                 slope[i, 0], slope[i, 1] = 1 - warp[0], -warp[1]

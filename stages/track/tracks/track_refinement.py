@@ -19,7 +19,7 @@ from stages.core.geometry.directions import unit
 from stages.core.geometry.rigid import inverse
 from stages.core.parallel import ordered_map
 from stages.track.points.measured_depth import read_depth
-from stages.track.points.patch_alignment import SAMPLES, align, sample_window
+from stages.track.points.patch_alignment import FEW_STEPS, SAMPLES, STEPS, align, sample_window
 from stages.track.points.stereo_measurement import level_of, measure_right, pyramid, usable_levels
 from stages.track.tracks.multiview_tracks import Tracks
 
@@ -220,10 +220,10 @@ def _align_all(left, templates, affine, level, uv, is_reference, max_shift, min_
         warp[4], warp[5] = uv[i, 0], uv[i, 1]
         template = templates[i].astype(np.float64)
         # position first: the shape of a window that is still off by a pixel would be fitted to its surroundings
-        coarse, _ = align(template, left[level[i]], warp, shift_only, max_shift[i], 6)
+        coarse, _ = align(template, left[level[i]], warp, shift_only, max_shift[i], FEW_STEPS)
         if coarse < 0:
             continue
-        correlation, deviation = align(template, left[level[i]], warp, free, max_shift[i], 12)
+        correlation, deviation = align(template, left[level[i]], warp, free, max_shift[i], STEPS)
         if correlation >= min_correlation:
             out[i, 0], out[i, 1], sigma[i], ok[i] = warp[4], warp[5], deviation, True
     return out, sigma, ok
