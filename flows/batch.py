@@ -76,7 +76,7 @@ async def reconstruct_batch(
     outcomes = [*(Outcome(note.path, NOT_TAKEN, reason=note.why) for note in notes), *others, *outcomes_held]
     for told in (o for o in outcomes if o.bad):
         get_run_logger().warning("%s: %s. %s", told.name, told.status, told.reason)
-    runs = BatchRuns((), profile, settings, batch, int(flow_run.run_count or 1), again)
+    runs = BatchRuns((), profile, settings, batch, attempt=int(flow_run.run_count or 1), again=again)
     runs.profiles = profiles
     runs.tags = [tag(f"batch {batch} of {by_tags(flow_run.tags or ())}")]
     runs.add_once_settled(due)

@@ -63,7 +63,17 @@ def reconstruct_capture(
     """
     try:
         out = reconstruct_as_flow(
-            request_of(capture, profile, methods, box, start_from, force, settings, time_limit_min, route)
+            request_of(
+                capture,
+                profile,
+                methods,
+                box,
+                start_from=start_from,
+                force=force,
+                settings=settings,
+                time_limit_min=time_limit_min,
+                route=route,
+            )
         )
         reason = failure_of(out)
         return failed_state(reason) if reason else out
@@ -96,7 +106,7 @@ class _Deployment:
 
 
 DEPLOYMENTS = (
-    _Deployment(reconstruct_capture, ENTRYPOINTS[0], NAMES[0], POOL, draw_form),
+    _Deployment(reconstruct_capture, ENTRYPOINTS[0], NAMES[0], POOL, amend=draw_form),
     _Deployment(evaluate_twin, ENTRYPOINTS[1], NAMES[1], POOL),
     _Deployment(reconstruct_batch, ENTRYPOINTS[2], NAMES[2], BATCH_POOL),
 )

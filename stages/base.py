@@ -178,7 +178,7 @@ def run_stage(
         stage.check(inputs, config)
         with store.workspace(fingerprint) as out:
             started = time.perf_counter()
-            report = _run(stage, inputs, config, out, context)
+            report = _run(stage, inputs, config, out, context=context)
             record = {
                 **identity,
                 "report": plain(report),
@@ -186,7 +186,7 @@ def run_stage(
                 "peak_memory_mb": _peak_memory_mb(),
                 "software": {"python": platform.python_version(), "machine": platform.machine()},
             }
-            manifest = store.publish(stage.name, fingerprint, out, stage.outputs, record, replace=force)
+            manifest = store.publish(stage.name, fingerprint, out, stage.outputs, record=record, replace=force)
     return StageResult(store.refs(stage.name, fingerprint, manifest), False, manifest)
 
 

@@ -31,7 +31,7 @@ def reconstruct(
     box: x0, y0, x1, y1 of the object in the first left picture, px. Raises CaptureError, ConfigError, StageError, StoreError, WeightsError,
     all of them TwinError with `message` and `advice`.
     """
-    return Twin.open(_run(capture, out, profile, box, settings, progress, None))
+    return Twin.open(_run(capture, out, profile, box, settings=settings, progress=progress, until=None))
 
 
 def run_until(
@@ -46,7 +46,7 @@ def run_until(
     from flows.records.run_record import RunRecords
     from stages.core.store import Store
 
-    _run(capture, Path(capture), profile, box, settings, progress, stage)
+    _run(capture, Path(capture), profile, box, settings=settings, progress=progress, until=stage)
     store, found = Store(), {}
     record = RunRecords(store).of_capture(Path(capture).expanduser().resolve())[0]
     for name in record.done():

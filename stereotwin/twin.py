@@ -62,7 +62,12 @@ class Twin:
             return None
         facts = found["facts"]
         return TwinVerdict(
-            found["word"], found["line"], tuple(found["why"]), facts["error_median_mm"], facts["error_p95_mm"], facts
+            found["word"],
+            found["line"],
+            tuple(found["why"]),
+            facts["error_median_mm"],
+            expected_error_p95_mm=facts["error_p95_mm"],
+            facts=facts,
         )
 
     @cached_property

@@ -64,7 +64,7 @@ def _measure(capture: Path, profile: str, work: Path, settings: list[str]) -> di
     out, store = work / "twins" / f"{capture.name}-{profile}", work / "stores" / f"{capture.name}-{profile}"
     for folder in (out, store):
         shutil.rmtree(folder, ignore_errors=True)
-    timed = reconstruct(capture, out, store, profile, settings)
+    timed = reconstruct(capture, out, store, profile, settings=settings)
     record = {
         "capture": capture.name,
         "exit_code": timed.exit_code,
@@ -76,7 +76,7 @@ def _measure(capture: Path, profile: str, work: Path, settings: list[str]) -> di
     }
     if timed.exit_code != 0:
         return {**record, "scores": {"log": timed.log.read_text()[-2000:]}}
-    record["run"]["held_out"] = _held_out(capture, profile, store, work, settings)
+    record["run"]["held_out"] = _held_out(capture, profile, store, work, settings=settings)
     scores = (
         evaluate(capture, out) if (capture / "gt").is_dir() else turntable_scores(out, DEGREES_PER_FRAME[capture.name])
     )
@@ -106,7 +106,7 @@ def _held_out(capture: Path, profile: str, store: Path, work: Path, settings: li
         out,
         store,
         profile,
-        [*settings, *(f"{stage}.hold_out={HOLD_OUT_EVERY}" for stage in ("surface", "texture"))],
+        settings=[*settings, *(f"{stage}.hold_out={HOLD_OUT_EVERY}" for stage in ("surface", "texture"))],
     )
     if timed.exit_code != 0:
         raise SystemExit(f"the run with frames held out failed; see {timed.log}")

@@ -51,7 +51,11 @@ def ratios(capture: Path) -> list[float | None]:
         found = [seen[d][k] for k, d in of.items() if k in seen[d]]
         colours, weights = np.stack([s.colour for s in found]), np.stack([s.weight for s in found])
         gains = solve_gains(colours, weights)
-        out.append(disagreement_of_views([s.view for s in found], colours, weights, gains, look.points, look.normals))
+        out.append(
+            disagreement_of_views(
+                [s.view for s in found], colours, weights, gains, points=look.points, normals=look.normals
+            )
+        )
     return out
 
 
@@ -86,11 +90,11 @@ class Looker:
             rig,
             self.caster,
             self.points,
-            self.normals,
-            np.array([c.min_facing, c.border_px, c.border_ramp_px]),
-            lambda k: read_mask(self.capture / "gt/masks" / f"{k:06d}.png"),
-            lambda k, _, reduce: read_rgb(files[k], reduce),
-            2,
+            normals=self.normals,
+            limits=np.array([c.min_facing, c.border_px, c.border_ramp_px]),
+            read_mask=lambda k: read_mask(self.capture / "gt/masks" / f"{k:06d}.png"),
+            read_picture=lambda k, _, reduce: read_rgb(files[k], reduce),
+            workers=2,
         )
         return {s.view.frame: s for s in found if s is not None}
 

@@ -171,7 +171,7 @@ class _Bench:
         self.lines = 0
 
     def prepare(self) -> None:
-        field_kernels.prepare(self.x, 0, self.blocks, len(self.levels), self.xs, self.enc)
+        field_kernels.prepare(self.x, 0, self.blocks, len(self.levels), xs=self.xs, enc=self.enc)
 
     def encode(self) -> None:
         for k in self.levels:

@@ -132,7 +132,7 @@ def solve_true(capture: Path, out: Path, work: Path, surface: Surface) -> None:
     }
     seconds = {}
     for name in ("texture", "material"):
-        result = run_stage(by_name[name], made, configs[name], store, StageContext(threads=2))
+        result = run_stage(by_name[name], made, configs[name], store, context=StageContext(threads=2))
         made, seconds[name] = (
             made | result.refs,
             {"seconds": result.manifest["seconds"], "metrics": result.manifest["report"]["metrics"]},
@@ -203,7 +203,7 @@ def judge_relit(
     ours = Surface(twin / "twin.obj", base, np.full_like(rough, 0.9) if texture else rough)
     poses, out = cameras(RELIT_VIEWS, *extent(surface.obj), turn=0.7), []
     for seed in UNSEEN_LIGHTS:
-        truth, found = (render(s, drawn_light(seed), poses, size, samples) for s in (surface, ours))
+        truth, found = (render(s, drawn_light(seed), poses, size, samples=samples) for s in (surface, ours))
         gain, both = exposure(truth), (truth[..., 3] > 0.99) & (found[..., 3] > 0.99)
         out.append(psnr(srgb(gain * found[both][:, :3]), srgb(gain * truth[both][:, :3])))
     return out
@@ -214,7 +214,7 @@ def measure(name: str, shape: str, args: argparse.Namespace) -> None:
     surface, work = surface_of(name, args.data / "posed"), args.work / f"{name}_{args.size}_{args.samples}"
     capture, out = work / "capture", work / f"twin_{shape}"
     if not (capture / "gt/truth.npz").is_file():
-        write_capture(capture, surface, OBJECTS[name][3], args.views, args.size, args.samples)
+        write_capture(capture, surface, OBJECTS[name][3], args.views, size=args.size, samples=args.samples)
     if not (out / "run.json").is_file():
         solve_own(capture, out, work) if shape == "own" else solve_true(capture, out, work, surface)
     told = json.loads((out / "run.json").read_text())["stages"]["material"]
@@ -222,7 +222,7 @@ def measure(name: str, shape: str, args: argparse.Namespace) -> None:
     what = f"{name}, {shape} shape"
     print(f"| {what}: base colour after one scale per channel, dB; the scales | {base:.1f}; {np.round(scale, 2)} |")
     print(f"| {what}: mean error of roughness | {rough:.3f} |", flush=True)
-    relit = judge_relit(out, surface, scale, args.size // 2, args.samples)
+    relit = judge_relit(out, surface, scale, args.size // 2, samples=args.samples)
     print(f"| {what}: relit under three unseen lights, dB | {', '.join(f'{x:.1f}' for x in relit)} |")
     print(f"| {what}: seconds of the stage | {told['seconds']:.0f} |", flush=True)
 

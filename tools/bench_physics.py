@@ -104,9 +104,11 @@ def _of_shape(sdf: Sdf, half: tuple[float, float, float]) -> tuple[dict, Moments
     surface = SurfaceMesh(shape.vertices, shape.faces, np.full((count, 3), 128, np.uint8), np.ones(count, np.float32))
     uv, faces_uv = np.array([[0.2, 0.2], [0.8, 0.2], [0.5, 0.8]]), np.tile([0, 1, 2], (len(shape.faces), 1))
     normals = vertex_normals(shape.vertices, shape.faces)
-    shown = TexturedMesh(shape.vertices, shape.faces, uv, faces_uv, normals, np.full((8, 8, 3), 99, np.uint8))
+    shown = TexturedMesh(
+        shape.vertices, shape.faces, uv, faces_uv, normals=normals, texture=np.full((8, 8, 3), 99, np.uint8)
+    )
     started = time.perf_counter()
-    made = make(surface, shown, np.zeros((0, 3)), PhysicsConfig(), StageContext())
+    made = make(surface, shown, np.zeros((0, 3)), PhysicsConfig(), context=StageContext())
     with tempfile.TemporaryDirectory() as folder:
         record = write_sim(Path(folder) / "sim", made)
         seconds = time.perf_counter() - started

@@ -37,7 +37,9 @@ class Pictures:
 
     def __init__(self, found: PosedSet, width: int, masked: bool) -> None:
         first = found.cameras[0]
-        rig = Rig(first.width, first.height, first.K[0, 0], first.K[1, 1], first.K[0, 2], first.K[1, 2], 1.0)
+        rig = Rig(
+            first.width, first.height, first.K[0, 0], first.K[1, 1], cx=first.K[0, 2], cy=first.K[1, 2], baseline_m=1.0
+        )
         self.rig = rig.scaled(width / rig.width) if 0 < width < rig.width else rig
         self.poses = {k: c.world_from_camera for k, c in enumerate(found.cameras)}
         self._found, self._masked = found, masked
@@ -62,7 +64,7 @@ class Pictures:
             {k: p for k, p in self.poses.items() if k % HOLD_OUT},
             lambda k: self.both(k)[0],
             lambda k: self.both(k)[1],
-            lambda k: None,
+            hidden=lambda k: None,
         )
 
 
@@ -75,11 +77,11 @@ def learned(
         box = box_of_outlines(
             seen.rig, list(seen.poses.values()), [m for k in seen.poses if (m := seen.mask(k)) is not None]
         )
-        return learned_object(seen, box, steps, samples, SEED, threads, tell)
+        return learned_object(seen, box, steps, samples, seed=SEED, threads=threads, progress=tell)
     centre = common_point(np.array(list(pictures.poses.values())))
     if centre is None:
         raise SystemExit(f"{name}: the cameras' axes do not meet")
-    return learned_scene(seen, centre, steps, samples, SEED, threads, tell)
+    return learned_scene(seen, centre, steps, samples, seed=SEED, threads=threads, progress=tell)
 
 
 def scores(found: Radiance, pictures: Pictures, out: Path) -> list[tuple[float, float, float]]:
@@ -124,7 +126,7 @@ def main() -> None:
     for name in args.only:
         pictures = Pictures(read(args.data / FOLDERS[name]), getattr(args, f"{name}_width"), name == "lego")
         wall, cpu = time.monotonic(), time.process_time()
-        found = learned(name, pictures, args.steps, args.samples, lambda step, steps, error: None)
+        found = learned(name, pictures, args.steps, args.samples, tell=lambda step, steps, error: None)
         seconds = time.monotonic() - wall, time.process_time() - cpu
         means = np.mean(scores(found, pictures, args.work / name), axis=0)
         print(

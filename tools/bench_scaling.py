@@ -87,7 +87,11 @@ def _capture(case: Case, work: Path) -> Path:
     if not (capture / "prompt.json").is_file():
         step = MOST_FRAMES // case.frames
         resize_capture(
-            source, capture, int(BASE_WIDTH * case.scale), int(BASE_HEIGHT * case.scale), range(0, MOST_FRAMES, step)
+            source,
+            capture,
+            int(BASE_WIDTH * case.scale),
+            int(BASE_HEIGHT * case.scale),
+            frames=range(0, MOST_FRAMES, step),
         )
     return capture
 

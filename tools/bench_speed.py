@@ -42,7 +42,7 @@ def main() -> int:
     trees, work = {"old": args.old.absolute(), "new": ROOT}, args.work.absolute()
     for which, tree in trees.items() if not args.no_warm_up else ():
         _run(tree, args.captures[0], args.profile, work / f"warm-up-{which}")
-    runs = {c.name: [_round(trees, c, args.profile, work, k) for k in range(args.rounds)] for c in args.captures}
+    runs = {c.name: [_round(trees, c, args.profile, work, number=k) for k in range(args.rounds)] for c in args.captures}
     record = {**circumstances(), "old": _commit(trees["old"]), "profile": args.profile, "captures": runs}
     print(_section(record))
     if not args.no_docs:

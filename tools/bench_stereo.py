@@ -65,7 +65,7 @@ def rendered(root: Path, name: str, frame: int) -> Case:
     truth = cv2.imread(str(folder / "gt/disparity" / f"{frame:06d}.png"), cv2.IMREAD_UNCHANGED) / 64.0
     truth[truth == 0] = np.nan
     mask = cv2.imread(str(folder / "gt/masks" / f"{frame:06d}.png"), cv2.IMREAD_GRAYSCALE) > 0
-    return Case(f"{name}/{frame}", left, right, truth, mask & seen_by_both(truth), 304)
+    return Case(f"{name}/{frame}", left, right, truth, scored=mask & seen_by_both(truth), max_disparity=304)
 
 
 def real(root: Path, name: str) -> Case:
@@ -80,7 +80,7 @@ def real(root: Path, name: str) -> Case:
     scored = seen_by_both(d)
     if name == "motorcycle":
         scored &= cv2.imread(str(folder / "mask0nocc.png"), cv2.IMREAD_GRAYSCALE) > 200
-    return Case(name, _rgb(folder / left), _rgb(folder / right), d, scored, 80)
+    return Case(name, _rgb(folder / left), _rgb(folder / right), d, scored=scored, max_disparity=80)
 
 
 def seen_by_both(truth: np.ndarray) -> np.ndarray:
@@ -200,7 +200,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     frames = [int(k) for k in args.frames.split(",")]
-    print("\n".join(table(args.data, frames, args.profile, args.threads, args.overrides, args.also)))
+    print("\n".join(table(args.data, frames, args.profile, args.threads, overrides=args.overrides, also=args.also)))
     print(f"\npeak memory of all this: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB")
 
 

@@ -179,7 +179,7 @@ def _accuracy(capture: Path, poses: dict) -> dict:
     mesh = trimesh.load(truth / "mesh.ply", process=False, force="mesh")
     surface = SurfaceTruth.sample(mesh, true, Rig.load(capture / "calibration.json"), truth)
     seen = surface.points[surface.seen]
-    scores = pose_scores(true, poses, align_by_poses(true, poses, seen), seen, sorted(true))
+    scores = pose_scores(true, poses, align_by_poses(true, poses, seen), seen, frames=sorted(true))
     worst = "lost" if scores["add_max_mm"] is None else f"{scores['add_max_mm']:.3f} mm"
     return {k: scores[k] for k in ("frames_posed", "add_auc_5mm", "rotation_median_deg")} | {"worst": worst}
 

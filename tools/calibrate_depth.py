@@ -43,7 +43,7 @@ def scenes(count: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.n
         rng = np.random.default_rng([seed, k])
         noise, quality, blur = np.exp(rng.uniform(-1, 1.2)), int(rng.integers(85, 99)), rng.uniform(0.3, 0.8)
         gain = 1 + rng.uniform(-0.08, 0.08) + rng.uniform(-0.04, 0.04, 3)
-        pair = [_camera(i, g, noise, quality, blur, rng) for i, g in ((left, 1.0), (right, gain))]
+        pair = [_camera(i, g, noise, quality, blur=blur, rng=rng) for i, g in ((left, 1.0), (right, gain))]
         yield *pair, clean.disparity[0, 0].numpy(), clean.visible[0, 0].numpy()
 
 

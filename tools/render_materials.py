@@ -139,7 +139,7 @@ def write_capture(folder: Path, surface: Surface, seed: int, views: int, size: i
     """Pictures and transforms_train.json into `folder`, truth into gt/. Returns the exposure."""
     poses = cameras(views, *extent(surface.obj))
     light = drawn_light(seed)
-    pictures = render(surface, light, poses, size, samples)
+    pictures = render(surface, light, poses, size, samples=samples)
     gain = exposure(pictures)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "gt").mkdir(exist_ok=True)
@@ -184,7 +184,8 @@ def main() -> None:
     grey = cv2.GaussianBlur(cv2.cvtColor(base, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255, None, 2)
     low, high = args.roughness
     surface = Surface(args.obj, base, low + (high - low) * np.clip((grey - 0.3) / 0.2, 0, 1))
-    print(f"exposure {write_capture(args.out, surface, args.seed, args.views, args.size, args.samples):.3f}")
+    exposure = write_capture(args.out, surface, args.seed, args.views, size=args.size, samples=args.samples)
+    print(f"exposure {exposure:.3f}")
 
 
 if __name__ == "__main__":

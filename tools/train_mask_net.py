@@ -45,7 +45,7 @@ def main() -> int:
             f"{len(np.unique(examples.capture))} captures, {len(examples.cues)} windows, {left.sum()} of them left out",
             flush=True,
         )
-        net = taught(examples.only(~left), args.steps, 0, partial(_told, examples.only(left)), net)
+        net = taught(examples.only(~left), args.steps, 0, partial(_told, examples.only(left)), start=net)
         write_onnx(net, args.out)
         print(f"written: {args.out}", flush=True)
     return 0

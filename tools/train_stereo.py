@@ -34,14 +34,14 @@ def main() -> None:
         args.steps,
         args.minutes,
         args.device,
-        args.batch,
-        args.processes,
-        args.threads,
-        args.rate,
-        args.seed,
-        args.validate_every,
-        args.save_every,
-        Path(args.start) if args.start else None,
+        batch=args.batch,
+        processes=args.processes,
+        threads=args.threads,
+        rate=args.rate,
+        seed=args.seed,
+        validate_every=args.validate_every,
+        save_every=args.save_every,
+        start=Path(args.start) if args.start else None,
     )
     plan.out.mkdir(parents=True, exist_ok=True)
     if plan.processes == 1:

@@ -26,7 +26,7 @@ def main() -> None:
     p.add_argument("--height", type=int, default=3000)
     p.add_argument("--frames", type=int, default=36)
     args = p.parse_args()
-    resize_capture(args.capture, args.out, args.width, args.height, range(args.frames))
+    resize_capture(args.capture, args.out, args.width, args.height, frames=range(args.frames))
 
 
 def resize_capture(capture: Path, out: Path, width: int, height: int, frames: range) -> None:

@@ -56,7 +56,7 @@ def install(folder: Path) -> dict[str, str]:
     for name, packages in PYTHON_PACKAGES.items():
         package, version = packages[0].split("==")
         if versions.get(package) != version:
-            _note(package, version, _environment(folder / name, packages), versions, missing)
+            _note(package, version, _environment(folder / name, packages), versions, missing=missing)
     package, version = NODE_PACKAGE.split("@")
     if versions.get(f"khronos {package}") != version:
         npm = shutil.which("npm")
@@ -70,7 +70,9 @@ def install(folder: Path) -> dict[str, str]:
             str(folder / "node"),
             NODE_PACKAGE,
         ]
-        _note(f"khronos {package}", version, _said(command) if npm else "npm is not installed", versions, missing)
+        _note(
+            f"khronos {package}", version, _said(command) if npm else "npm is not installed", versions, missing=missing
+        )
     (folder / "versions.json").write_text(json.dumps(versions, indent=1))
     return missing
 

@@ -139,4 +139,4 @@ def described(root: Path, marker: Path) -> ReadyCapture | None:
     folder = marker.parent
     # the marker's time counts: a capture that is made anew under the old name is a new capture
     key = hashlib.sha256(f"{folder}|{stamp.st_mtime_ns}".encode()).hexdigest()[:32]
-    return ReadyCapture(folder, folder.relative_to(root).as_posix(), key, stamp.st_mtime, stamp.st_mtime_ns)
+    return ReadyCapture(folder, folder.relative_to(root).as_posix(), key, stamp.st_mtime, marker=stamp.st_mtime_ns)

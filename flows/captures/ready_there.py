@@ -114,4 +114,6 @@ def _has_twin(capture: ReadyCapture, profile: str, settings: Sequence[str]) -> b
 
 def _capture(address: str, name: str, marker: Entry) -> ReadyCapture:
     key = hashlib.sha256(f"{address}|{marker.changed_ns}".encode()).hexdigest()[:32]
-    return ReadyCapture(place_of_address(address), name, key, marker.changed_ns / 1e9, marker.changed_ns, address)
+    return ReadyCapture(
+        place_of_address(address), name, key, marker.changed_ns / 1e9, marker=marker.changed_ns, address=address
+    )

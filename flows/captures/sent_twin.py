@@ -66,7 +66,7 @@ def send_twin(
         if keep_better and (beside := _beside(folder, address)):
             log.warning("%s holds a better twin, which is kept: this one is sent to %s", address, beside)
             address = beside
-        return _send(store, folder, address, say, still_mine)
+        return _send(store, folder, address, say, still_mine=still_mine)
     except RemoteTrouble as e:
         raise StoreError(
             f"the twin is whole in {folder}, and could not be sent to {address}: {e}",
@@ -175,7 +175,7 @@ def _is(there: Entry | None, f: _File) -> bool:
 
 def _files(folder: Path) -> list[_File]:
     found = sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
-    return [_File(p.relative_to(folder).as_posix(), p, p.stat().st_size, digest_file(p), tag_of(p)) for p in found]
+    return [_File(p.relative_to(folder).as_posix(), p, p.stat().st_size, digest_file(p), tag=tag_of(p)) for p in found]
 
 
 def _begun(address: str) -> list[str]:

@@ -88,7 +88,7 @@ def _bring(store: Store, address: str, place: Path, say: Callable[[str], None]) 
             return
         coming = place_of_address(address, "coming")
         _keep(store, coming, place, listing)
-        came = _fetch_all(store, address, coming, listing, say)
+        came = _fetch_all(store, address, coming, listing, say=say)
         if (now := list_capture(address)) == listing and came:
             _show(store, coming, place, listing)
             return

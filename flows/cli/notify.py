@@ -42,7 +42,9 @@ def _set(args: argparse.Namespace) -> None:
         )
     if args.way == "email":
         sender = args.sender or f"twin@{socket.getfqdn()}"
-        block = notifications.mail(args.to, args.smtp, sender, args.user, os.environ.get("TWIN_SMTP_PASSWORD", ""))
+        block = notifications.mail(
+            args.to, args.smtp, sender, args.user, password=os.environ.get("TWIN_SMTP_PASSWORD", "")
+        )
     else:
         block = notifications.webhook(args.to, args.way == "slack")
     name, states, which = args.name or args.way, _words(args.on), _words(args.only)

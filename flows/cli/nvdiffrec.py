@@ -43,7 +43,7 @@ def nvdiffrec(args: argparse.Namespace) -> int:
     request = Reconstruction(
         capture=str(data), out=str(out), route="posed", profile=profile, settings=(*settings, *lowered)
     )
-    go(request, args, pictures=_pictures(asked, out, data, profile, settings))
+    go(request, args, pictures=_pictures(asked, out, data, profile, settings=settings))
     return 0
 
 
@@ -78,7 +78,7 @@ def _fit(data: Path, profile: str, settings: Sequence[str]) -> Fit | None:
         return surface.card_gb(dataclasses.replace(configs["surface"], picture_rays=rays))
 
     card = (gb, free_gb("auto")) if gb(configs["surface"].picture_rays) else None
-    return fit(configs, pictures, free_gb(), share_of_cores() or usable_cores(), card)
+    return fit(configs, pictures, free_gb(), share_of_cores() or usable_cores(), card=card)
 
 
 def _pictures(

@@ -33,8 +33,8 @@ def serve(args: argparse.Namespace) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    serving = Serving(args.host, args.port, args.files_port or args.port + 1, args.runs, auth)
-    Supervisor(serving, Store(), _say, stop, _entrance(serving, made)).run()
+    serving = Serving(args.host, args.port, args.files_port or args.port + 1, args.runs, auth=auth)
+    Supervisor(serving, Store(), _say, stop, entrance=_entrance(serving, made)).run()
     print("stopped")
     return 0
 

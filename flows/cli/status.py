@@ -157,7 +157,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def clean(args: argparse.Namespace) -> int:
     """What nobody needs any more."""
-    wish = Wish(args.older_than, args.keep_gb, args.intermediate, args.twins_too, args.corrupt)
+    wish = Wish(args.older_than, args.keep_gb, args.intermediate, args.twins_too, only_corrupt=args.corrupt)
     store = Store()
     removed: Leftovers = clean_bucket(store, wish, args.dry_run) if args.remote else clean_up(store, wish, args.dry_run)
     verb = "would remove" if args.dry_run else "removed"

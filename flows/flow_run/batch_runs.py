@@ -190,6 +190,6 @@ def _outcome(capture: ReadyCapture, run: FlowRun | None) -> Outcome:
     if run.state.is_completed():
         changed = record.changed if record else ""
         told = f"the capture changed while it was read, so the next batch takes it again: {changed}" if changed else ""
-        return Outcome(capture.name, "Completed", seconds, told, out, str(capture.path))
+        return Outcome(capture.name, "Completed", seconds, told, out=out, capture=str(capture.path))
     reason = record.error if record and record.error else run.state.message or ""
-    return Outcome(capture.name, run.state.name or "Failed", seconds, reason, out, str(capture.path))
+    return Outcome(capture.name, run.state.name or "Failed", seconds, reason, out=out, capture=str(capture.path))

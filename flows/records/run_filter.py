@@ -50,4 +50,4 @@ class RunFilter:
 
 def asked_for(args: argparse.Namespace) -> RunFilter:
     """What the options mean."""
-    return RunFilter(tuple(args.state), args.capture, args.days, args.failed_in, args.profile)
+    return RunFilter(tuple(args.state), args.capture, args.days, args.failed_in, profile=args.profile)

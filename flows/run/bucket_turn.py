@@ -28,5 +28,5 @@ def my_turn_in_the_bucket(
     def waiting(host: str) -> None:
         tell(0, 0, f"{host} computes it: waiting {time.monotonic() - began:.0f} s")
 
-    with only_one_computes(remote.bucket, fingerprint, lost_after_s(), is_there, waiting) as mine:
+    with only_one_computes(remote.bucket, fingerprint, lost_after_s(), is_there, waiting=waiting) as mine:
         yield mine

@@ -331,7 +331,7 @@ class Run:
         }
         with self.store.lock_where_possible(twin_lock(asked)):
             out = place_of(asked, Path(self.request.capture), self.request.profile, source)
-            assemble_twin(out, self._refs, self._manifests, extra, self.store.disk)
+            assemble_twin(out, self._refs, self._manifests, extra, disk=self.store.disk)
         if out != asked:
             self.request = self.request.model_copy(update={"out": str(out)})
             self.record.request["out"] = str(out)

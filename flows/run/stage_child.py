@@ -165,7 +165,7 @@ def run_job(job: dict[str, Any], messages: Messages) -> None:
     store = Store(Path(job["store"]))
     with my_turn_on(device, messages):
         try:
-            result = run_stage(stage, inputs, config, store, context, force=job["force"])
+            result = run_stage(stage, inputs, config, store, context=context, force=job["force"])
         except Exception as e:  # whichever library it was that met a full disk or the end of memory
             if isinstance(e, TwinError) or (trouble := trouble_of_the_machine(e, stage, config, store)) is None:
                 raise

@@ -82,11 +82,11 @@ def run_stage_in_child(stage: Stage, inputs: Mapping[str, ArtifactRef], config: 
     fingerprint = fingerprint_of(stage, inputs, config, job.seed)
     if not job.force and (manifest := look_up(stage.name, fingerprint, job)) is not None:
         return StageResult(job.store.refs(stage.name, fingerprint, manifest), True, manifest)
-    with my_turn_in_the_bucket(job.store, stage.name, fingerprint, job.force, job.progress) as mine:
+    with my_turn_in_the_bucket(job.store, stage.name, fingerprint, job.force, tell=job.progress) as mine:
         if not mine and (manifest := look_up(stage.name, fingerprint, job)) is not None:
             return StageResult(job.store.refs(stage.name, fingerprint, manifest), True, manifest)
         job.computing()
-        answer = _answer(stage, config, job, _spec(stage, inputs, config, fingerprint, job))
+        answer = _answer(stage, config, job, _spec(stage, inputs, config, fingerprint, job=job))
     manifest = job.store.manifest(stage.name, fingerprint)
     if manifest is None:
         raise StageFault(f"{stage.name} reported success but left no result in the store")

@@ -60,14 +60,14 @@ def files(host: str, port: str, with_metrics: str = "") -> None:
     """The twins, read only, without listing folders, with the password of the API if there is one; /metrics too if asked for."""
     from flows.web.twin_files import serve
 
-    serve(host, int(port), twins_root(), _auth(), _figures() if with_metrics else None)
+    serve(host, int(port), twins_root(), _auth(), metrics=_figures() if with_metrics else None)
 
 
 def metrics(host: str, port: str) -> None:
     """/metrics alone, with the password of the API."""
     from flows.web.twin_files import serve
 
-    serve(host, int(port), None, _auth(), _figures())
+    serve(host, int(port), None, _auth(), metrics=_figures())
 
 
 def _auth() -> str:

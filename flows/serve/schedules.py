@@ -104,7 +104,7 @@ def list_schedules() -> list[Schedule]:
                 _in_words(k.schedule.schedule),
                 bool(k.schedule.active),
                 {**k.deployment.parameters, **k.schedule.parameters},
-                planned.get(str(k.schedule.id)),
+                next_run=planned.get(str(k.schedule.id)),
             )
             for k in known
         ),

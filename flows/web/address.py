@@ -67,7 +67,7 @@ def holding(store: Store, ui: str, api: str, auth: str) -> Iterator[None]:
             "use that one or stop it, or give this one a store of its own: TWIN_STORE=FOLDER twin serve --port 4210",
         )
     with lock:
-        _write(folder / "address.json", Address(ui, api, os.getpid(), socket.gethostname(), auth))
+        _write(folder / "address.json", Address(ui, api, os.getpid(), socket.gethostname(), auth=auth))
         try:
             yield
         finally:

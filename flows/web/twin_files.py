@@ -215,5 +215,5 @@ def open_inside(root: Path, name: Path) -> IO[bytes] | None:
 def serve(host: str, port: int, root: Path | None, auth: str, metrics: Callable[[], str] | None = None) -> None:
     """Until the process is ended. Without a `root`, no files."""
     pick = PickPages.below(captures_root()) if os.environ.get(PICK_URL) and is_allowed(host, auth) else None
-    shown = Shown(root, Allowed.at(host, address=os.environ.get("TWIN_FILES_URL", "")), auth, pick, metrics)
+    shown = Shown(root, Allowed.at(host, address=os.environ.get("TWIN_FILES_URL", "")), auth, pick, metrics=metrics)
     TwinFileServer((host, port), shown).serve_forever()

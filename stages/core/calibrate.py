@@ -102,7 +102,13 @@ def calibrate_corners(
     check_calibration(fit.calibration)
     epipolar = _epipolar_rms(fit.calibration, used)
     result = CalibrationResult(
-        fit.calibration, fit.rms, epipolar, [c.name for c in used], left_out, _coverage(used), fit.tilt_deg
+        fit.calibration,
+        fit.rms,
+        epipolar,
+        [c.name for c in used],
+        pairs_left_out=left_out,
+        coverage=_coverage(used),
+        tilt_deg=fit.tilt_deg,
     )
     result.warnings = _warnings(result)
     return result
@@ -179,7 +185,7 @@ def _fit(found: Sequence[_Corners], board: CalibrationBoard) -> _Fit:
     )
     rms, K1, D1, K2, D2, R, T = found_rig[:7]
     calibration = StereoCalibration(
-        Camera(K1, D1.ravel()), Camera(K2, D2.ravel()), rigid(R, T), size, "the calibration found"
+        Camera(K1, D1.ravel()), Camera(K2, D2.ravel()), rigid(R, T), size, source="the calibration found"
     )
     return _Fit(calibration, float(rms), np.sqrt(np.mean(np.asarray(found_rig[-1]) ** 2, axis=1)), tilt)
 

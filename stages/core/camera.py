@@ -77,12 +77,18 @@ class Rig:
         w, h = max(1, round(self.width * scale)), max(1, round(self.height * scale))
         sx, sy = w / self.width, h / self.height
         return Rig(
-            w, h, self.fx * sx, self.fy * sy, (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5, self.baseline_m
+            w,
+            h,
+            self.fx * sx,
+            self.fy * sy,
+            cx=(self.cx + 0.5) * sx - 0.5,
+            cy=(self.cy + 0.5) * sy - 0.5,
+            baseline_m=self.baseline_m,
         )
 
     def cropped(self, x0: int, y0: int, width: int, height: int) -> Rig:
         """The rig of the crop whose top-left pixel is (x0, y0)."""
-        return Rig(width, height, self.fx, self.fy, self.cx - x0, self.cy - y0, self.baseline_m)
+        return Rig(width, height, self.fx, self.fy, cx=self.cx - x0, cy=self.cy - y0, baseline_m=self.baseline_m)
 
     def save(self, path: Path) -> None:
         """Write rig.json."""
@@ -102,7 +108,7 @@ class Rig:
         try:
             data = read_json(path)
             K, size, b = np.array(data["K"], float).reshape(3, 3), data["image_size"], float(data["baseline_m"])
-            found = Rig(int(size["width"]), int(size["height"]), K[0, 0], K[1, 1], K[0, 2], K[1, 2], b)
+            found = Rig(int(size["width"]), int(size["height"]), K[0, 0], K[1, 1], cx=K[0, 2], cy=K[1, 2], baseline_m=b)
         except (KeyError, TypeError, ValueError, OverflowError) as e:
             raise CaptureError(
                 f"{path} is no rig: {type(e).__name__} {str(e)[:80]}", "it holds image_size, K and baseline_m"

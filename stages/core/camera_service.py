@@ -64,7 +64,9 @@ def canonical_views(
     f = FOCAL_PX * width / WIDTH_PX if focal_px is None else focal_px
     K = pinhole(f, f, (width - 1) / 2, (height - 1) / 2)
     return [
-        PosedCamera(n, None, K, look_at(distance * np.array(VIEWS[n][0], float), up=VIEWS[n][1]), width, height)
+        PosedCamera(
+            n, None, K, look_at(distance * np.array(VIEWS[n][0], float), up=VIEWS[n][1]), width=width, height=height
+        )
         for n in names
     ]
 

@@ -79,7 +79,10 @@ def text_cameras(path: Path) -> Iterator[tuple[int, Lens]]:
                 f"expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS with one of {', '.join(COUNTS)}",
             )
         try:
-            yield int(words[0]), _lens(words[1], int(words[2]), int(words[3]), tuple(map(float, words[4:])), where)
+            yield (
+                int(words[0]),
+                _lens(words[1], int(words[2]), int(words[3]), tuple(map(float, words[4:])), where=where),
+            )
         except ValueError as e:
             raise CaptureError(f"{where}: {str(e)[:80]}", "correct the number") from e
 
@@ -171,7 +174,7 @@ def binary_cameras(path: Path) -> Iterator[tuple[int, Lens]]:
                 f"undistort the pictures first; read are {', '.join(COUNTS)}",
             )
         name, count = MODELS[model]
-        yield number, _lens(name, width, height, f.take(f"{count}d"), f"{path.name}, camera {number}")
+        yield number, _lens(name, width, height, f.take(f"{count}d"), where=f"{path.name}, camera {number}")
 
 
 def binary_images(path: Path) -> Iterator[Image]:

@@ -170,7 +170,12 @@ def _pose(row: Any, path: Path) -> FramePose:
                 f"{path}: object_from_left of frame {frame} is no 4 x 4 of numbers", "store it row by row, or null"
             )
     return FramePose(
-        frame, matrix, row.get("status", "ok"), row.get("inliers", 0), row.get("rms_px"), row.get("reason", "")
+        frame,
+        matrix,
+        row.get("status", "ok"),
+        row.get("inliers", 0),
+        rms_px=row.get("rms_px"),
+        reason=row.get("reason", ""),
     )
 
 

@@ -50,7 +50,7 @@ def encode_glb(mesh: GltfMesh, roughness: float = 0.9, compression: str = "none"
     blob = bytearray()
     primitive, accessors, views, more = _STORING[compression](mesh, blob)
     views += [_append(blob, picture, None) for picture in pictures]
-    document = _document(primitive, accessors, views, len(blob), named, roughness)
+    document = _document(primitive, accessors, views, len(blob), named=named, roughness=roughness)
     document["buffers"] += more.pop("buffers", [])
     text = json.dumps(document | more, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
@@ -123,11 +123,11 @@ def decode_glb(data: bytes, name: str = "the file") -> GltfMesh:
         read["NORMAL"],
         read["TEXCOORD_0"],
         confidence,
-        triangles,
-        picture("baseColorTexture"),
-        read.get("TANGENT"),
-        picture("normalTexture"),
-        picture("metallicRoughnessTexture"),
+        triangles=triangles,
+        image=picture("baseColorTexture"),
+        tangent=read.get("TANGENT"),
+        normal_image=picture("normalTexture"),
+        surface_image=picture("metallicRoughnessTexture"),
     )
 
 

@@ -83,7 +83,7 @@ def packed_array(name: str, values: np.ndarray) -> PackedArray:
             _values(library.decode_gltf_buffer(data, len(values), stride, "TRIANGLES"), values),
             len(values),
             stride,
-            "TRIANGLES",
+            mode="TRIANGLES",
         )
     largest = float(np.abs(values).max())
     bits = 2 + int(
@@ -92,7 +92,7 @@ def packed_array(name: str, values: np.ndarray) -> PackedArray:
     rows = library.encode_filter_exp(np.ascontiguousarray(values, np.float32), min(bits, MOST_BITS), "SharedComponent")
     data, stride = library.encode_gltf_buffer(rows, "ATTRIBUTES"), 4 * values.shape[1]
     back = library.decode_gltf_buffer(data, len(values), stride, "ATTRIBUTES", "EXPONENTIAL")
-    return PackedArray(data, _values(back, values), len(values), stride, "ATTRIBUTES")
+    return PackedArray(data, _values(back, values), len(values), stride, mode="ATTRIBUTES")
 
 
 def unpacked_view(binary: bytes, told: dict[str, Any]) -> bytes:

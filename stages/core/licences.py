@@ -45,14 +45,19 @@ def of_run(weights: Iterable[str], libraries: Iterable[str] = ()) -> list[Licenc
     return (
         [of_weights(e) for e in entries]
         + found
-        + [Licence("library", n, "", _KNOWN[n], False, _INSTEAD.get(n, "")) for n in missing]
+        + [Licence("library", n, "", _KNOWN[n], commercial=False, instead=_INSTEAD.get(n, "")) for n in missing]
     )
 
 
 def of_weights(wanted: Entry) -> Licence:
     """As the registry states it."""
     return Licence(
-        "weights", wanted.name, (wanted.sha256 or "")[:12], wanted.licence, wanted.commercial, wanted.instead
+        "weights",
+        wanted.name,
+        (wanted.sha256 or "")[:12],
+        wanted.licence,
+        commercial=wanted.commercial,
+        instead=wanted.instead,
     )
 
 
@@ -76,7 +81,9 @@ def refuse_non_commercial(weights: Iterable[str], libraries: Iterable[str] = ())
 def _of_distribution(d: metadata.Distribution) -> Licence:
     name = _canonical(d.metadata["Name"])
     text = _KNOWN.get(name) or _stated(d)
-    return Licence("library", name, d.version, text, not _NON_COMMERCIAL.search(text), _INSTEAD.get(name, ""))
+    return Licence(
+        "library", name, d.version, text, commercial=not _NON_COMMERCIAL.search(text), instead=_INSTEAD.get(name, "")
+    )
 
 
 def _stated(d: metadata.Distribution) -> str:

@@ -50,7 +50,7 @@ def evaluate(capture: Path, twin: Path) -> dict[str, Any]:
         "faces": len(mesh.faces),
         "watertight": bool(mesh.is_watertight),
         "seen_share_of_surface": float(surface.seen.mean()),
-        "pose": pose_scores(true_poses, poses, true_from_twin, surface.points[surface.seen], frames),
+        "pose": pose_scores(true_poses, poses, true_from_twin, surface.points[surface.seen], frames=frames),
         "surface_pose_aligned": surface_scores(mesh, surface, true_from_twin),
         "surface_icp": surface_scores(mesh, surface, fine),
         "mask": mask_scores(truth, twin, frames),

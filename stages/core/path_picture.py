@@ -13,7 +13,7 @@ _GREY, _BLUE, _RED = (190, 190, 190), (40, 90, 200), (210, 60, 40)
 def draw_camera_path(poses: Mapping[int, np.ndarray], points: np.ndarray, size: int = 460) -> np.ndarray:
     """RGB picture of cameras (frame -> object_from_left) and points (N, 3): from above (x right, z up), from the side (x right, y down)."""
     panels = [
-        _panel(poses, points, axes, title, size)
+        _panel(poses, points, axes, title, size=size)
         for axes, title in (((0, 2), "from above: x right, z up"), ((0, 1), "from the side: x right, y down"))
     ]
     return np.concatenate(panels, 1)

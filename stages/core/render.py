@@ -87,7 +87,7 @@ def turntable_rig(vertices: np.ndarray, size: int = 320, elevation_deg: float = 
     radius = max(float(np.linalg.norm(vertices - centre, axis=1).max()), 1e-6)
     distance, half = 4.0 * radius, 1.05
     focal = (size / 2) * np.sqrt(distance**2 - (half * radius) ** 2) / (half * radius)
-    rig = Rig(size, size, focal, focal, (size - 1) / 2, (size - 1) / 2, 0.1 * distance)
+    rig = Rig(size, size, focal, focal, cx=(size - 1) / 2, cy=(size - 1) / 2, baseline_m=0.1 * distance)
     return rig, [_look_at(centre, distance, np.radians(a), np.radians(elevation_deg)) for a in (0, 90, 180, 270)]
 
 

@@ -82,12 +82,12 @@ def find_rgbd(root: Path) -> RgbdFiles:
         colour,
         depth,
         _one(root, CAMERAS, "lenses"),
-        _one(root, LISTS, "lists of what belongs together"),
-        _there(root / "prompt.json"),
-        _in(root / "prompt", PICTURES),
-        _in(root / "masks", PICTURES),
-        _in(root / "hidden", PICTURES),
-        _there(root / DEPTH_FOLDER / "depth.json"),
+        association=_one(root, LISTS, "lists of what belongs together"),
+        prompt=_there(root / "prompt.json"),
+        prompt_masks=_in(root / "prompt", PICTURES),
+        masks=_in(root / "masks", PICTURES),
+        hidden=_in(root / "hidden", PICTURES),
+        depth_notes=_there(root / DEPTH_FOLDER / "depth.json"),
     )
     require_all_regular(found.all())
     refuse_links_out(root, (*found.all(), root / "twin.yaml"))

@@ -122,7 +122,7 @@ def parallel(
     """An already rectified pair; the two K may differ in cx only."""
     right_from_left = rigid(np.eye(3), np.array([-baseline_m, 0, 0]))
     return StereoCalibration(
-        Camera(np.asarray(K_left, float)), Camera(np.asarray(K_right, float)), right_from_left, size, source
+        Camera(np.asarray(K_left, float)), Camera(np.asarray(K_right, float)), right_from_left, size, source=source
     )
 
 
@@ -169,7 +169,7 @@ def check_camera(source: str, side: str, camera: Camera, size: tuple[int, int]) 
                 "check that K is stored row by row and belongs to pictures of this size",
             )
     if camera.fisheye:
-        check_fisheye(source, side, K, camera.distortion, (width, height))
+        check_fisheye(source, side, K, camera.distortion, size=(width, height))
         return
     if camera.distortion.size not in DISTORTION_LENGTHS:
         raise CaptureError(
@@ -177,7 +177,7 @@ def check_camera(source: str, side: str, camera: Camera, size: tuple[int, int]) 
             "use OpenCV's order k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4 tx ty; "
             'a fisheye has "model": "fisheye" and k1 k2 k3 k4',
         )
-    check_lens(source, side, K, camera.distortion, (width, height))
+    check_lens(source, side, K, camera.distortion, size=(width, height))
 
 
 def _check_rig(c: StereoCalibration) -> None:

@@ -254,7 +254,7 @@ class Store:
         folder, mark = self.artifact_dir(stage, fingerprint), self._pending(stage, fingerprint)
         try:
             data, replace = (folder / MANIFEST).read_bytes(), mark.read_bytes() == b"replace"
-            first = self.remote.push(stage, fingerprint, folder, (data, manifest["files"]), replace)
+            first = self.remote.push(stage, fingerprint, folder, (data, manifest["files"]), replace=replace)
             theirs = None if first else self._bring(stage, fingerprint)
         except RemoteTrouble as e:
             log.warning(

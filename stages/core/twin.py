@@ -73,7 +73,7 @@ def assemble_twin(
             "left_out": left_out(manifests),
         }
         write_run_json(partial, manifests, told)
-        write_report(partial, manifests, stage_folders(refs, manifests), partial, told)
+        write_report(partial, manifests, stage_folders(refs, manifests), partial, extra=told)
         for path in kept:
             disk.copy_tree(path, partial / path.name)
         disk.sync_tree(partial)

@@ -64,16 +64,16 @@ def picture_material(stage, path: str, picture: str, roughness: float, relief: s
     reader.CreateIdAttr("UsdPrimvarReader_float2")
     reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set("st")
     st = reader.CreateOutput("result", Sdf.ValueTypeNames.Float2)
-    image = _picture(stage, f"{path}/texture", picture, "sRGB", st)
+    image = _picture(stage, f"{path}/texture", picture, "sRGB", st=st)
     surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f).ConnectToSource(
         image.CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
     )
     if surface_map:
-        image = _picture(stage, f"{path}/surface_map", surface_map, "raw", st)
+        image = _picture(stage, f"{path}/surface_map", surface_map, "raw", st=st)
         for name, channel in (("roughness", "g"), ("metallic", "b")):
             surface.GetInput(name).ConnectToSource(image.CreateOutput(channel, Sdf.ValueTypeNames.Float))
     if relief:
-        image = _picture(stage, f"{path}/relief", relief, "raw", st)
+        image = _picture(stage, f"{path}/relief", relief, "raw", st=st)
         image.CreateInput("scale", Sdf.ValueTypeNames.Float4).Set((2, 2, 2, 1))
         image.CreateInput("bias", Sdf.ValueTypeNames.Float4).Set((-1, -1, -1, 0))
         surface.CreateInput("normal", Sdf.ValueTypeNames.Normal3f).ConnectToSource(

@@ -46,7 +46,7 @@ def _semi_global(config: DepthConfig, threads: int = 0, prior: Prior | None = No
 
         cost = LearnedCost(require(MC_CNN).path)
     return SemiGlobalStereo(
-        config.work_megapixels, config.matching_megapixels, config.steps, config.max_sigma_px, cost, prior
+        config.work_megapixels, config.matching_megapixels, config.steps, config.max_sigma_px, cost=cost, prior=prior
     )
 
 
@@ -72,9 +72,9 @@ def _onnx(config: DepthConfig, threads: int = 0) -> Matcher:
         expects,
         session.fixed_size,
         config.onnx_megapixels,
-        config.onnx_band_megapixels,
-        config.onnx_left_right_px,
-        config.onnx_floor_px,
+        band_megapixels=config.onnx_band_megapixels,
+        left_right_px=config.onnx_left_right_px,
+        floor_px=config.onnx_floor_px,
     )
 
 

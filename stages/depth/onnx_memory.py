@@ -35,6 +35,6 @@ def fitting(config: DepthConfig) -> tuple[DepthConfig, str]:
         plans.append(Plan({**lowest, "depth.onnx_megapixels": size}, needed(LEAST_BAND, size)))
     advice = f"lower depth.onnx_band_megapixels (now {config.onnx_band_megapixels:g}), or use depth.method=sgm"
     plan, warning = choose_plan(
-        "depth.method=onnx", plans, free_gb("cpu" if provider == "cpu" else "cuda"), config.memory, advice
+        "depth.method=onnx", plans, free_gb("cpu" if provider == "cpu" else "cuda"), config.memory, advice=advice
     )
     return replace(config, **{key.partition(".")[2]: value for key, value in plan.changes.items()}), warning

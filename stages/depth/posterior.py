@@ -44,9 +44,9 @@ def log_variance(
         return np.full(information.shape, own, np.float32)
     zero = np.zeros_like(information)
     _, info, lx, ly, whole = thin_plate.coarsen(zero, information, link_x, link_y)
-    coarse = log_variance(info, thin_plate.halve(stiffness) / 4, lx, ly, levels - 1)
+    coarse = log_variance(info, thin_plate.halve(stiffness) / 4, lx, ly, levels=levels - 1)
     alone = -np.log(8 * np.sqrt((information + np.float32(_EMPTY)) * stiffness))
-    return _blend(information, stiffness, thin_plate.prolong(coarse, whole, lx, ly, alone))
+    return _blend(information, stiffness, thin_plate.prolong(coarse, whole, lx, ly, fine=alone))
 
 
 def posterior_sigma(

@@ -172,7 +172,7 @@ def votes(
     visible = visible_in_right(disparity, 1.0) & np.isfinite(value)
     difference = np.where(visible, a - value, np.float32(0))
     gg, gr, rr = _moments(
-        difference, _smooth_offset(difference, visible, s.offset_window_px), slope_left, slope_right, visible
+        difference, _smooth_offset(difference, visible, s.offset_window_px), slope_left, slope_right, visible=visible
     )
     around = [cv2.blur(m, (5, 5)) for m in (gg, gr, rr)]
     # white noise through a Gaussian, and its derivative; two eyes: the difference adds, the mean gradient halves the variance
@@ -198,8 +198,8 @@ def local_stiffness(target: np.ndarray, information: np.ndarray, start: Start, s
     Where the two agree, or nobody knows better, the stiff one stands; a crease, a rim or a wrinkle that texture shows is let go.
     """
     stiff, loose = 1.0 / s.curvature**2, 1.0 / (s.curvature * s.looseness) ** 2
-    a = thin_plate.solve(target, information, start.link_x, start.link_y, s.tension, stiff)
-    b = thin_plate.solve(target, information, start.link_x, start.link_y, s.tension, loose)
+    a = thin_plate.solve(target, information, start.link_x, start.link_y, tension=s.tension, stiffness=stiff)
+    b = thin_plate.solve(target, information, start.link_x, start.link_y, tension=s.tension, stiffness=loose)
     variance = np.exp(log_variance(information, np.full(a.shape, loose, np.float32), start.link_x, start.link_y))
     excess = cv2.GaussianBlur(np.minimum((a - b) ** 2 / variance, 1e4), (0, 0), 1.5)
     return np.maximum(1 / (1 + (excess / s.excess) ** 2), s.looseness**-2).astype(np.float32)
@@ -212,13 +212,15 @@ def refine(
     stiffness = 1.0 / s.curvature**2
     d = start.disparity_px
     for blur in blurs:
-        vote = votes(left, right, d, noise, blur, s)
+        vote = votes(left, right, d, noise, blur=blur, s=s)
         information = vote.information + start.anchor
         target = (vote.target_px * vote.information + start.disparity_px * start.anchor) / (
             information + np.float32(1e-9)
         )
         bend = local_stiffness(target, information, start, s)
-        d = thin_plate.solve(target, information, start.link_x, start.link_y, s.tension, stiffness, bend_weight=bend)
+        d = thin_plate.solve(
+            target, information, start.link_x, start.link_y, tension=s.tension, stiffness=stiffness, bend_weight=bend
+        )
     worth = vote.information + start.anchor if s.anchored else vote.information
     sigma = posterior_sigma(worth, bend * np.float32(stiffness), start.link_x, start.link_y)
     return Refined(d, sigma, vote.misfit, vote.information)

@@ -104,7 +104,7 @@ def seed(level: Level, first: int, count: int, cost: Cost = census_cost, guess: 
     d = cv2.medianBlur(fill_hidden(d, known, 2 * _EDGE_PX), 5)
     confirmed = known & (found.texture > 0.5)
     supported = cv2.blur(confirmed.astype(np.float32), (5, 5)) > 0.5
-    d = sharpen_depth_edges(level.left_rgb, level.right_rgb, d, supported, 2 * _EDGE_PX)
+    d = sharpen_depth_edges(level.left_rgb, level.right_rgb, d, supported, jump_px=2 * _EDGE_PX)
     support = np.clip(2 * cv2.blur(found.consistent * found.texture, (9, 9)), 0, 1)
     anchor = _ANCHOR * found.consistent * (found.texture + np.float32(0.01))
     sure = support

@@ -75,8 +75,8 @@ def _sweep(volume, guide, p1, penalties, total, down):
 def aggregate(volume: np.ndarray, guide: np.ndarray, p1: int, penalties: np.ndarray) -> np.ndarray:
     """(H, W, D) uint8 cost and (H, W) uint8 picture -> (H, W, D) int16 sum of eight path costs."""
     total = np.zeros(volume.shape, np.int16)
-    _sweep(volume, guide.astype(np.int64), np.int16(p1), penalties, total, True)
-    _sweep(volume, guide.astype(np.int64), np.int16(p1), penalties, total, False)
+    _sweep(volume, guide.astype(np.int64), np.int16(p1), penalties, total=total, down=True)
+    _sweep(volume, guide.astype(np.int64), np.int16(p1), penalties, total=total, down=False)
     return total
 
 

@@ -100,10 +100,10 @@ def sharpen_depth_edges(
         right,
         disparity,
         front,
-        behind,
-        nearest_in_right(disparity),
-        np.float32(jump_px),
-        radius,
-        np.float32(gamma),
+        behind=behind,
+        nearest=nearest_in_right(disparity),
+        jump=np.float32(jump_px),
+        radius=radius,
+        gamma=np.float32(gamma),
     )
     return cv2.medianBlur(out, 5)

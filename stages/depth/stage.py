@@ -120,7 +120,7 @@ class DepthStage(Stage):
         nearer = nearer_than(source, rig, config.max_depth_m)
 
         def job(frame):
-            return _one_frame(nearer, reader, frame, rig, out, frame in shown)
+            return _one_frame(nearer, reader, frame, rig, out=out, shown=frame in shown)
 
         results = []
         for result in ordered_map(job, frames, context.workers):
@@ -200,11 +200,11 @@ def _one_frame(source, reader, frame: int, rig: Rig, out: Path, shown: bool) -> 
         status,
         reason,
         float(known.mean()),
-        float(np.median(sigma[known])),
-        float(np.median(spread_mm)),
-        estimate.range_px,
-        estimate.noise,
-        picture,
+        sigma_px=float(np.median(sigma[known])),
+        depth_sigma_mm=float(np.median(spread_mm)),
+        range_px=estimate.range_px,
+        noise=estimate.noise,
+        picture=picture,
     )
 
 

@@ -58,7 +58,9 @@ class SemiGlobalStereo:
         levels, (first, count) = _fit_volume(levels, self.cost)
         levels = _equal_brightness(levels)
         guess = self.prior(left_rgb, right_rgb) if self.prior else None
-        start = seeding.seed(levels[-1], first, count, self.cost, guess and guess_at(guess, levels[-1].left.shape))
+        start = seeding.seed(
+            levels[-1], first, count, self.cost, guess=guess and guess_at(guess, levels[-1].left.shape)
+        )
         refined, start = _coarse_to_fine(levels, start, self.steps, guess is not None)
         estimate = _estimate(refined, start, guess and guess_at(guess, pair[0].shape[:2]), self.max_sigma_px * scale)
         factor = 2 ** (len(levels) - 1) / scale
@@ -80,7 +82,7 @@ def level_of(left_rgb: np.ndarray, right_rgb: np.ndarray) -> seeding.Level:
     """Of a pair of (H, W, 3) float32 RGB pictures."""
     left, right = (cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in (left_rgb, right_rgb))
     noise = float(np.sqrt(0.5 * (noise_level(left) ** 2 + noise_level(right) ** 2)))
-    return seeding.Level(left_rgb, right_rgb, left, right, noise)
+    return seeding.Level(left_rgb, right_rgb, left, right, noise=noise)
 
 
 def _halved(level: seeding.Level) -> seeding.Level:
@@ -119,7 +121,7 @@ def _equal_brightness(levels: list[seeding.Level]) -> list[seeding.Level]:
     for level in levels:
         right = level.right_rgb * gain.astype(np.float32)
         out.append(
-            seeding.Level(level.left_rgb, right, level.left, cv2.cvtColor(right, cv2.COLOR_RGB2GRAY), level.noise)
+            seeding.Level(level.left_rgb, right, level.left, cv2.cvtColor(right, cv2.COLOR_RGB2GRAY), noise=level.noise)
         )
     return out
 
@@ -139,7 +141,7 @@ def _coarse_to_fine(levels: list[seeding.Level], start: Start, steps: int, ancho
             if coarsest
             else (0.7,) * (steps if k == 0 else 1)
         )
-        refined = refine(level.left, level.right, start, level.noise, blurs, settings)
+        refined = refine(level.left, level.right, start, level.noise, blurs=blurs, s=settings)
         if k > 0:
             start = _finer(refined, start, levels[k - 1].left.shape, anchored)
     return refined, start
@@ -151,7 +153,7 @@ def _finer(refined: Refined, start: Start, shape: tuple[int, int], anchored: boo
     What matching knew has been used; what a network knew of flat areas still holds (`anchored`), in four pixels of half the size each.
     """
     whole = np.ones_like(start.disparity_px)
-    d = 2 * prolong(refined.disparity_px, whole, start.link_x, start.link_y, np.zeros(shape, np.float32))
+    d = 2 * prolong(refined.disparity_px, whole, start.link_x, start.link_y, fine=np.zeros(shape, np.float32))
     link_x, link_y = np.ones(shape, np.float32), np.ones(shape, np.float32)
     cut_x, cut_y = (np.repeat(l, 2, axis)[: shape[0], : shape[1]] for l, axis in ((start.link_x, 0), (start.link_y, 1)))
     link_x[:, 1::2] = cut_x[:, : link_x[:, 1::2].shape[1]]
@@ -163,7 +165,7 @@ def _finer(refined: Refined, start: Start, shape: tuple[int, int], anchored: boo
         if anchored
         else np.zeros(shape, np.float32)
     )
-    return Start(d, anchor, link_x, link_y, support)
+    return Start(d, anchor, link_x, link_y, support=support)
 
 
 def _estimate(refined: Refined, start: Start, guess: Guess | None, max_sigma_px: float) -> Estimate:

@@ -263,7 +263,17 @@ def solve(
     bend_weight: np.ndarray | None = None,
 ) -> np.ndarray:
     """(H, W) float32 minimiser. `link_x`, `link_y`: 0 at depth edges, else 1; `bend_weight`: (H, W) factor below 1 where creases show."""
-    return _solve(target, information, link_x, link_y, tension, stiffness, levels, bend_weight, 0)
+    return _solve(
+        target,
+        information,
+        link_x,
+        link_y,
+        tension=tension,
+        stiffness=stiffness,
+        levels=levels,
+        bend_weight=bend_weight,
+        depth=0,
+    )
 
 
 def _solve(target, information, link_x, link_y, tension, stiffness, levels, bend_weight, depth):
@@ -275,20 +285,30 @@ def _solve(target, information, link_x, link_y, tension, stiffness, levels, bend
         t, info, lx, ly, whole = coarsen(target, information, link_x, link_y)
         bend = None if bend_weight is None else halve(bend_weight)
         # the same plate on a grid twice as coarse: curvature weighs (1/4)^2 per second difference, times 4 pixels
-        coarse = _solve(t, info, lx, ly, tension, stiffness / 4, levels - 1, bend, depth + 1)
-        start = prolong(coarse, whole, lx, ly, target)
+        coarse = _solve(
+            t,
+            info,
+            lx,
+            ly,
+            tension=tension,
+            stiffness=stiffness / 4,
+            levels=levels - 1,
+            bend_weight=bend,
+            depth=depth + 1,
+        )
+        start = prolong(coarse, whole, lx, ly, fine=target)
     return relax(
         start,
         target,
         information,
         link_x,
-        link_y,
-        xx,
-        yy,
-        xy,
-        tension,
-        stiffness,
-        _ITERATIONS[min(depth, len(_ITERATIONS) - 1)],
+        ly=link_y,
+        xx=xx,
+        yy=yy,
+        xy=xy,
+        tension=tension,
+        stiffness=stiffness,
+        iterations=_ITERATIONS[min(depth, len(_ITERATIONS) - 1)],
     )
 
 

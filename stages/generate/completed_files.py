@@ -45,4 +45,4 @@ def _glb(mesh: TexturedMesh, confidence: np.ndarray) -> bytes:
     ok, picture = cv2.imencode(".png", cv2.cvtColor(mesh.texture, cv2.COLOR_RGB2BGR))
     if not ok:
         raise ValueError("cannot encode the texture")
-    return encode_glb(GltfMesh(position, normal, uv, confidence[vertex], triangles, picture.tobytes()))
+    return encode_glb(GltfMesh(position, normal, uv, confidence[vertex], triangles=triangles, image=picture.tobytes()))

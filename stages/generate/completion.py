@@ -94,7 +94,7 @@ def complete(
             "its frame, axes or unit are not the contract's (docs/generated.md), or it shows another object",
         )
     cell, near = 2 / (size - 1), Nearby(measured)
-    field = _joined(distance, error, near, size, cell, empty).reshape(size, size, size)
+    field = _joined(distance, error, near, size, cell=cell, empty=empty).reshape(size, size, size)
     if not field.min() < 0 < field.max():
         raise StageError(
             "the model's solid and what the pictures show have nothing in common", "generate.completion=none"
@@ -104,7 +104,9 @@ def complete(
     invented = near.invented(vertices, vertex_normals(vertices, faces), cell)
     kept, dropped = _pieces(faces, len(vertices), ~invented)
     used, renamed = np.unique(faces[kept], return_inverse=True)
-    return Completed(vertices[used] * room.half + room.centre, renamed.reshape(-1, 3), invented[used], off, dropped)
+    return Completed(
+        vertices[used] * room.half + room.centre, renamed.reshape(-1, 3), invented[used], off, dropped=dropped
+    )
 
 
 def _joined(

@@ -30,7 +30,7 @@ def twins_colours(twin: TexturedMesh) -> Colours:
     """Of the nearest texel of the twin."""
     from scipy.spatial import cKDTree
 
-    t = texels(twin.vertices, twin.faces, twin.normals, twin.uv, twin.faces_uv, twin.texture.shape[0])
+    t = texels(twin.vertices, twin.faces, twin.normals, twin.uv, faces_uv=twin.faces_uv, size=twin.texture.shape[0])
     some = np.flatnonzero(t.inside)
     tree, flat = cKDTree(t.position[some]), twin.texture.reshape(-1, 3)[t.index[some]]
     return lambda x: flat[tree.query(x)[1]]
@@ -42,13 +42,13 @@ def paint(
     """A texture of `size` for the completed surface."""
     charts = unwrap(found.vertices, found.faces, size, 4)
     normals = vertex_normals(found.vertices, found.faces)
-    t = texels(found.vertices, found.faces, normals, charts.uv, charts.faces_uv, size)
+    t = texels(found.vertices, found.faces, normals, charts.uv, faces_uv=charts.faces_uv, size=size)
     made_up = near.invented((t.position - room.centre) / room.half, t.normal, cell)
     colour = np.empty((len(t.index), 3), np.uint8)
     colour[~made_up], colour[made_up] = measured(t.position[~made_up]), invented(t.position[made_up])
     texture, where = np.full((size * size, 3), 128, np.uint8), np.zeros(size * size, bool)
     texture[t.index], where[t.index] = colour, made_up
     mesh = TexturedMesh(
-        found.vertices, found.faces, charts.uv, charts.faces_uv, normals, texture.reshape(size, size, 3)
+        found.vertices, found.faces, charts.uv, charts.faces_uv, normals=normals, texture=texture.reshape(size, size, 3)
     )
     return Painted(mesh, where.reshape(size, size))

@@ -53,7 +53,7 @@ class Crop:
 
 def square_rig(focal_px: float, size: int) -> Rig:
     """A camera whose axis is in the middle of its picture. The baseline means nothing."""
-    return Rig(size, size, focal_px, focal_px, (size - 1) / 2, (size - 1) / 2, 1.0)
+    return Rig(size, size, focal_px, focal_px, cx=(size - 1) / 2, cy=(size - 1) / 2, baseline_m=1.0)
 
 
 def crop(rgb: np.ndarray, mask: np.ndarray, rig: Rig, pose: np.ndarray, room: Room, size: int) -> Crop:
@@ -101,7 +101,7 @@ class Known:
 
     def crops(self, frames: Sequence[int], size: int) -> list[Crop]:
         """Of these frames."""
-        return [crop(self.rgb(k), self.mask(k), self.rig, self.poses[k], self.room, size) for k in frames]
+        return [crop(self.rgb(k), self.mask(k), self.rig, self.poses[k], room=self.room, size=size) for k in frames]
 
     def given(self, crops: Sequence[Crop], seed: int) -> dict[str, np.ndarray]:
         """What a model gets of them."""

@@ -97,7 +97,7 @@ class _Work:
                 "see the reports of the stages before",
             )
         self.known = Known(
-            Rig.load(inputs["rig.json"].path), poses, reader.rgb, reader.mask, Room.about(self.mesh.vertices)
+            Rig.load(inputs["rig.json"].path), poses, reader.rgb, reader.mask, room=Room.about(self.mesh.vertices)
         )
         self.hidden, self.measured = reader.hidden, Measured.of(self.mesh, self.known.room)
         step = -(-len(self.measured.points) // MOST_POINTS)
@@ -108,7 +108,7 @@ class _Work:
         from stages.generate.model import Model
 
         name = self.config.models[kind]
-        model = Model(name, require(name).path, contract(name, kind), self.context.device, self.context.workers)
+        model = Model(name, require(name).path, contract(name, kind), self.context.device, threads=self.context.workers)
         known = entry(name)
         self.record["models"][kind] = {
             "name": name,
@@ -128,13 +128,17 @@ class _Work:
 
         known, config, mesh = self.known, self.config, self.mesh
         through = ImageBased(
-            Caster(mesh.vertices, mesh.faces), known.rig, known.poses, known.rgb, known.mask, mesh.colour
+            Caster(mesh.vertices, mesh.faces), known.rig, known.poses, known.rgb, mask=known.mask, colours=mesh.colour
         )
-        maker = Generator(self._model("views"), known, through, mesh.confidence, self.context.seed)
+        maker = Generator(self._model("views"), known, through, mesh.confidence, seed=self.context.seed)
         taken = sorted(known.poses)
         scored = taken[:: max(1, -(-len(taken) // config.score))][: config.score] if config.score else []
         poses = chosen(
-            known.poses, known.room, up_of(list(known.poses.values())), config.count, float(np.radians(config.from_deg))
+            known.poses,
+            known.room,
+            up_of(list(known.poses.values())),
+            config.count,
+            from_rad=float(np.radians(config.from_deg)),
         )
         total, made = len(scored) + len(poses), []
         scores = []
@@ -214,12 +218,18 @@ class _Work:
         self.context.progress(0, 3, f"the solid by {model.name}")
         answer = asked(model, known, self.context.seed, config.grid)
         self.context.progress(1, 3, "joining it to what was measured")
-        empty = silhouettes(known.poses, known.rig, known.mask, self.hidden, room)
-        found = complete(answer.distance, self.measured, room, config.grid, empty)
+        empty = silhouettes(known.poses, known.rig, known.mask, self.hidden, room=room)
+        found = complete(answer.distance, self.measured, room, config.grid, empty=empty)
         self.context.progress(2, 3, "colours")
         colours = twins_colours(read_textured(inputs["textured"].path))
         painted = paint(
-            found, near, room, 2 / (config.grid - 1), config.texture_px, colours, answer.colours(room) or colours
+            found,
+            near,
+            room,
+            2 / (config.grid - 1),
+            size=config.texture_px,
+            measured=colours,
+            invented=answer.colours(room) or colours,
         )
         write_completed(self.out / "generated/completed", found, painted, self.mesh)
         share, off_mm = invented_share(found.vertices, found.faces, found.invented), 1000 * found.off * room.half

@@ -81,9 +81,9 @@ class Generator:
             ~measured & (solid | there),
             measured | solid,
             pose,
-            rig,
-            near[0].frame,
-            float(np.degrees(near[0].angle_rad)),
+            rig=rig,
+            nearest=near[0].frame,
+            angle_deg=float(np.degrees(near[0].angle_rad)),
         )
 
     def scores(self, frames: Sequence[int]) -> Iterator[dict[str, float | int]]:

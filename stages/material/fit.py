@@ -42,8 +42,8 @@ class Samples:
             self.share[pick],
             self.normal[pick],
             self.to_view[pick],
-            self.radiance[pick],
-            self.weight[pick],
+            radiance=self.radiance[pick],
+            weight=self.weight[pick],
         )
 
     @property
@@ -89,15 +89,15 @@ def costs(samples: Samples, lit: Lit, levels: np.ndarray, workers: int) -> tuple
             s.normal,
             s.to_view,
             s.radiance,
-            s.weight,
-            irradiance[part],
-            lit.light,
-            lit.hit,
-            lit.colours,
-            DRAWS,
-            levels,
-            cost[part],
-            base[part],
+            weight=s.weight,
+            irradiance=irradiance[part],
+            light=lit.light,
+            hit=lit.hit,
+            colours=lit.colours,
+            draws=DRAWS,
+            levels=levels,
+            cost=cost[part],
+            base=base[part],
         )
 
     in_parts(one, len(cost), workers)
@@ -141,7 +141,16 @@ def mirrored_by(samples: Samples, roughness: np.ndarray, lit: Lit, workers: int)
     def one(part: slice) -> None:
         s = samples.part(part)
         _mirrored_by(
-            s.vertex, s.normal, s.to_view, s.weight, roughness[part], lit.light, lit.hit, lit.colours, DRAWS, out[part]
+            s.vertex,
+            s.normal,
+            s.to_view,
+            s.weight,
+            roughness=roughness[part],
+            light=lit.light,
+            hit=lit.hit,
+            colours=lit.colours,
+            draws=DRAWS,
+            out=out[part],
         )
 
     in_parts(one, len(out), workers)

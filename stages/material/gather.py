@@ -45,8 +45,18 @@ class Seen:
         to_view, radiance, weight = np.empty(shape), np.zeros(shape, np.float32), np.zeros(shape[:2], np.float32)
         for k, (s, (picture, window)) in enumerate(zip(self.views, self.pictures, strict=True)):
             colour, own = np.zeros(points.shape, np.float32), np.zeros(len(points), np.float32)
-            cam = camera_vector(s.view, self.rig, s.sight, window, window)
-            observe(points, normals, cam, s.sight.depth, s.sight.border, LIMITS, picture, colour, own)
+            cam = camera_vector(s.view, self.rig, s.sight, window, low=window)
+            observe(
+                points,
+                normals,
+                cam,
+                s.sight.depth,
+                border=s.sight.border,
+                limits=LIMITS,
+                image=picture,
+                colour=colour,
+                weight=own,
+            )
             radiance[:, k], weight[:, k] = linear_from_srgb(colour) * self.gains[k], own
             away = s.view.centre - points
             to_view[:, k] = turned(away / np.linalg.norm(away, axis=1, keepdims=True), TWIN_FROM_OBJECT)
@@ -57,7 +67,9 @@ class Seen:
         share = np.clip(np.column_stack([1 - w.sum(1), w]), 0, 1)
         share = (share / share.sum(1, keepdims=True)).astype(np.float32)
         corner = self.mesh.faces[self.texels.face[pick]].astype(np.int32)
-        return Samples(corner, share, turned(normals, TWIN_FROM_OBJECT).astype(float), to_view, radiance, weight)
+        return Samples(
+            corner, share, turned(normals, TWIN_FROM_OBJECT).astype(float), to_view, radiance=radiance, weight=weight
+        )
 
 
 def look(
@@ -73,22 +85,40 @@ def look(
     read_hidden: ReadHidden = nothing_hidden,
 ) -> tuple[Seen, dict]:
     """All views of the mesh, agreed in exposure and pose as for a texture, and figures. Raises ValueError when no view shows it."""
-    t = texels(mesh.vertices, mesh.faces, mesh.normals, mesh.uv, mesh.faces_uv, mesh.texture.shape[0])
+    t = texels(mesh.vertices, mesh.faces, mesh.normals, mesh.uv, faces_uv=mesh.faces_uv, size=mesh.texture.shape[0])
     caster, views = Caster(mesh.vertices, mesh.faces), spread(views, config.max_views)
 
     def note(k):
         return progress(k, len(views), "looking at the pictures")
 
-    surveyed = survey_all(t, views, rig, caster, LIMITS, read_mask, read_picture, workers, seed, note, read_hidden)
+    surveyed = survey_all(
+        t,
+        views,
+        rig,
+        caster,
+        limits=LIMITS,
+        read_mask=read_mask,
+        read_picture=read_picture,
+        workers=workers,
+        seed=seed,
+        progress=note,
+        read_hidden=read_hidden,
+    )
     if len(surveyed) < 3:
         raise ValueError(
             f"{len(surveyed)} pictures show the mesh inside their masks, and gloss shows only between views"
         )
     gains, figures = agree(
-        surveyed, t, rig, config.exposure, config.align_views, seed, lambda what: progress(0, 1, what)
+        surveyed,
+        t,
+        rig,
+        config.exposure,
+        align_views=config.align_views,
+        seed=seed,
+        progress=lambda what: progress(0, 1, what),
     )
     pictures = list(ordered_map(lambda s: _cut(s, read_picture), surveyed, workers))
-    return Seen(mesh, t, surveyed, pictures, gains, rig), figures
+    return Seen(mesh, t, surveyed, pictures, gains=gains, rig=rig), figures
 
 
 def _cut(s: Surveyed, read_picture: ReadPicture) -> tuple[np.ndarray, Window]:

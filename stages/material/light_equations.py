@@ -33,7 +33,7 @@ def solve_light(
     left, rights = _view_equations(samples, body, roughness, height)
     out = np.zeros((rows.shape[1], 3))
     for c in range(3):
-        more, given = _kind_equations(here, own_here[:, c], diffuse[:, c], base[:, c], kind[:, c])
+        more, given = _kind_equations(here, own_here[:, c], diffuse[:, c], base[:, c], kind=kind[:, c])
         total = left + one_colour * more
         scale = np.trace(total) / len(total)
         out[:, c] = never_negative(
@@ -54,13 +54,13 @@ def _view_equations(samples: Samples, body: Lit, roughness: np.ndarray, height: 
             s.normal,
             s.to_view,
             s.weight,
-            roughness[first : first + _PART],
-            body.hit,
-            body.colours,
-            DRAWS,
-            height,
-            table,
-            known,
+            roughness=roughness[first : first + _PART],
+            hit=body.hit,
+            colours=body.colours,
+            draws=DRAWS,
+            height=height,
+            table=table,
+            known=known,
         )
         share = s.weight / np.maximum(s.weight.sum(1), 1e-9)[:, None]
         table -= np.einsum("pv,pvd->pd", share, table)[:, None]

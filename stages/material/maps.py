@@ -44,18 +44,24 @@ def solve_maps(
     mesh = seen.mesh
     progress(0, 1, "what the object hides from itself")
     normals = turned(mesh.normals, TWIN_FROM_OBJECT)
-    hit = what_stands_before(turned(mesh.vertices, TWIN_FROM_OBJECT), mesh.faces, normals, config.light_height, workers)
+    hit = what_stands_before(
+        turned(mesh.vertices, TWIN_FROM_OBJECT), mesh.faces, normals, config.light_height, workers=workers
+    )
     body = Body(normals, hit, _round(places, samples.mean(samples.radiance), mesh.vertices).astype(np.float32))
 
     def note(k, total):
         return progress(k, total, "light and materials in turn")
 
     solved = solve(
-        samples, body, places, Options(config.light_height, config.rounds, config.brightest, workers=workers), note
+        samples,
+        body,
+        places,
+        Options(config.light_height, config.rounds, config.brightest, workers=workers),
+        progress=note,
     )
     roughness = _roughness(seen, pick, solved, linear_from_srgb(mesh.texture.reshape(-1, 3)[seen.texels.index]))
-    base, used = _base(seen, roughness, solved.lit, workers, progress)
-    fill_unseen(base, used, seen.texels.face, seen.texels.weight, mesh.vertices, mesh.faces)
+    base, used = _base(seen, roughness, solved.lit, workers, progress=progress)
+    fill_unseen(base, used, seen.texels.face, seen.texels.weight, vertices=mesh.vertices, faces=mesh.faces)
     base = np.clip(base, 0, 1)
     grey = np.repeat(_roughness(seen, pick, solved, base)[:, None], 3, 1)
     return Material(
@@ -63,8 +69,8 @@ def solve_maps(
         _picture(seen, 255 * grey)[..., 0].copy(),
         solved.lit.light,
         solved.error,
-        solved.plain_error,
-        float(1 - used[seen.texels.inside].mean()),
+        plain_error=solved.plain_error,
+        unseen=float(1 - used[seen.texels.inside].mean()),
     )
 
 

@@ -45,5 +45,5 @@ def _sides(mesh: TexturedMesh, size: int = 320) -> np.ndarray:
     rig, poses = turntable_rig(mesh.vertices, size)
     caster, mips = Caster(mesh.vertices, mesh.faces), mip_levels(mesh.texture)
     return np.hstack(
-        [np.clip(np.rint(render_textured(mesh, p, rig, caster, mips)[0]), 0, 255).astype(np.uint8) for p in poses]
+        [np.clip(np.rint(render_textured(mesh, p, rig, caster, mips=mips)[0]), 0, 255).astype(np.uint8) for p in poses]
     )

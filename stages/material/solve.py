@@ -80,7 +80,15 @@ def solve(
     for k in range(options.rounds):
         kind = palette(base, by_hue=k == 0)
         light = solve_light(
-            samples, lit, (rows, own), base, kind, roughness, diffuse, options.smooth_light, options.one_colour
+            samples,
+            lit,
+            (rows, own),
+            base,
+            kind=kind,
+            roughness=roughness,
+            diffuse=diffuse,
+            smooth=options.smooth_light,
+            one_colour=options.one_colour,
         )
         lit = Lit(light, rows @ light.reshape(-1, 3) + own, body.hit, body.colours)
         roughness = shared_roughness(*costs(samples, lit, LEVELS, options.workers), near)
@@ -91,7 +99,7 @@ def solve(
         diffuse = samples.mean(samples.radiance - mirrored)
         lit, base = _scaled(lit, own, base, options.brightest)
         progress(k + 1, options.rounds)
-    return Solved(lit, np.clip(base, 0, 1), roughness, error, mean_error(samples, mean[:, None]))
+    return Solved(lit, np.clip(base, 0, 1), roughness, error, plain_error=mean_error(samples, mean[:, None]))
 
 
 def _scaled(lit: Lit, own: np.ndarray, base: np.ndarray, brightest: float) -> tuple[Lit, np.ndarray]:

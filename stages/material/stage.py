@@ -55,14 +55,14 @@ class MaterialStage(Stage):
                 views,
                 rig,
                 reader.mask,
-                reader.rgb,
-                config,
-                context.workers,
-                context.seed,
-                context.progress,
-                hidden,
+                read_picture=reader.rgb,
+                config=config,
+                workers=context.workers,
+                seed=context.seed,
+                progress=context.progress,
+                read_hidden=hidden,
             )
-            made = solve_maps(seen, config, context.workers, context.seed, context.progress)
+            made = solve_maps(seen, config, context.workers, context.seed, progress=context.progress)
         except ValueError as e:
             raise StageError(
                 f"materials cannot be solved: {e}", "material.method=off, or more pictures from other sides"
@@ -78,7 +78,7 @@ class MaterialStage(Stage):
             "unseen_texels_percent": round(100 * made.unseen, 2),
             **{k: v for k, v in agreed.items() if k.startswith("gain_")},
         }
-        return StageReport("solved", "", figures, _warnings(explained), write_pictures(out, mesh, made))
+        return StageReport("solved", "", figures, _warnings(explained), pictures=write_pictures(out, mesh, made))
 
 
 def _median(values):

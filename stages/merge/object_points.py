@@ -68,7 +68,7 @@ def _measure(session: Session, frame: int, config: MergeConfig) -> FrameSpots:
     uv, d = uv[known], d[known]
     x = session.rig.backproject(uv, session.rig.depth_from_disparity(d))
     uvr = np.column_stack([uv, uv[:, 0] - d])
-    return FrameSpots(frame, uvr, transform(session.poses[frame], x), descriptor[known], max(1.0, zoom))
+    return FrameSpots(frame, uvr, transform(session.poses[frame], x), descriptor[known], sigma_px=max(1.0, zoom))
 
 
 def _sift(gray: np.ndarray, mask: np.ndarray, config: MergeConfig) -> tuple[np.ndarray, np.ndarray, float]:

@@ -98,9 +98,9 @@ def register(matches: Matches, size_m: float, tolerance_m: float, seed: int) -> 
     top = int(np.argmax(scores))
     centre = np.median(matches.x_second, 0)
     rivals = [s for m, s in zip(best, scores, strict=True) if _differ(m, best[top], centre, size_m)]
-    rivals += _best_other(matches, proposed, votes, best[top], (centre, size_m, tolerance_m))
+    rivals += _best_other(matches, proposed, votes, best[top], about=(centre, size_m, tolerance_m))
     count = int(_votes(matches, best[top], tolerance_m).sum())
-    return Registration(best[top], scores[top], max(rivals, default=0), count, tolerance_m)
+    return Registration(best[top], scores[top], max(rivals, default=0), count, tolerance_m=tolerance_m)
 
 
 def _best_other(
@@ -195,4 +195,4 @@ def _gathered(
     def places(spots, f, k):
         return np.array([spots[x].xyz[y] for x, y in zip(f, k, strict=True)]).reshape(-1, 3)
 
-    return Matches(a, ij[:, 0], b, ij[:, 1], places(first, a, ij[:, 0]), places(second, b, ij[:, 1]))
+    return Matches(a, ij[:, 0], b, ij[:, 1], x_first=places(first, a, ij[:, 0]), x_second=places(second, b, ij[:, 1]))

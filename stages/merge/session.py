@@ -73,7 +73,16 @@ def load(name: str, which: str, inputs: Mapping[str, ArtifactRef]) -> Session:
             "a session needs at least 2: see its own report",
         )
     tracks, scope = _tracks(own["tracks.npz"].path, rig, poses)
-    found = Session(name, rig, reader, rows, poses, tracks, scope, read_table(own["masks.parquet"].path))
+    found = Session(
+        name,
+        rig,
+        reader,
+        rows,
+        poses=poses,
+        tracks=tracks,
+        scope=scope,
+        mask_rows=read_table(own["masks.parquet"].path),
+    )
     if len(found._own()) < 3:
         raise StageError(
             f"{name}: hardly a point of the object is known", "see its own report: the object may have no texture"
@@ -118,5 +127,5 @@ def _tracks(path: Path, rig: Rig, poses: Mapping[int, np.ndarray]) -> tuple[Trac
         aside = t["aside"][used].astype(bool) if "aside" in t else np.zeros(len(used), bool)
     left_from_object = inverse(np.stack([poses[f] for f in frames]))
     at = np.searchsorted(frames, frame)
-    xyz = triangulate(rig, left_from_object, at, point, uvr, np.maximum(sigma, 0.05), len(used))
-    return Tracks(point, frame, uvr, sigma, xyz, inside, aside), scope
+    xyz = triangulate(rig, left_from_object, at, point, uvr=uvr, sigma_px=np.maximum(sigma, 0.05), count=len(used))
+    return Tracks(point, frame, uvr, sigma, xyz=xyz, inside=inside, aside=aside), scope

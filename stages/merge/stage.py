@@ -68,7 +68,7 @@ class MergeStage(Stage):
             spots_of(second, frames[1], config, context.workers),
         )
         context.progress(1, 4, "where the object of the second session lies")
-        found, size = _registered(first, second, spots, config, context)
+        found, size = _registered(first, second, spots, config, context=context)
         context.progress(2, 4, "asking the surfaces")
         word = judge_surfaces.ask_surfaces(
             (first, frames[0]), (second, frames[1]), found.first_from_second, context.workers
@@ -76,11 +76,11 @@ class MergeStage(Stage):
         judge_surfaces.refuse_contradiction(word, first, second, config)
         offset = 1 + max(r.frame for r in first.rows)
         near = match_near(*spots, found.first_from_second, found.tolerance_m, context.workers)
-        between = spot_tracks(near, found, (first, second), spots, offset, ratio)
+        between = spot_tracks(near, found, (first, second), spots, offset=offset, ratio=ratio)
         tracks = joined_tracks([first.tracks, moved_tracks(second, found.first_from_second, offset, ratio), between])
         first.rig.save(out / "rig.json")
-        write.write_frames(out, (first, second), offset, ratio, context.progress)
-        write.write_motion(out, (first, second), offset, found.first_from_second, tracks, _scope(first))
+        write.write_frames(out, (first, second), offset, ratio, progress=context.progress)
+        write.write_motion(out, (first, second), offset, found.first_from_second, tracks=tracks, scope=_scope(first))
         write.write_sessions(out / "sessions.json", (first, second), offset, found.first_from_second)
         report = _report(first, second, found, offset)
         report.metrics |= {

@@ -59,9 +59,9 @@ def spot_tracks(
         table[:, 1].astype(np.int64),
         table[:, 2:5],
         table[:, 5],
-        np.array(xyz).reshape(-1, 3),
-        np.ones(count, bool),
-        np.zeros(count, bool),
+        xyz=np.array(xyz).reshape(-1, 3),
+        inside=np.ones(count, bool),
+        aside=np.zeros(count, bool),
     )
 
 
@@ -92,7 +92,13 @@ def moved_tracks(session: Session, first_from_second: np.ndarray, offset: int, r
     uvr = t.uvr.copy()
     uvr[:, 2] = t.uvr[:, 0] - ratio * (t.uvr[:, 0] - t.uvr[:, 2])
     return Tracks(
-        t.point, t.frame + offset, uvr, t.sigma_px, transform(first_from_second, t.xyz), t.inside, t.aside | ~t.inside
+        t.point,
+        t.frame + offset,
+        uvr,
+        t.sigma_px,
+        xyz=transform(first_from_second, t.xyz),
+        inside=t.inside,
+        aside=t.aside | ~t.inside,
     )
 
 

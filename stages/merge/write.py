@@ -28,7 +28,7 @@ def write_frames(
         for row in session.reader.rows:
             rows.append(_frame(out, session, row, start))
             if row["status"] == "ok":
-                _maps(out, session, row["frame"], start, ratio if k else 1.0)
+                _maps(out, session, row["frame"], start, ratio=ratio if k else 1.0)
             done += 1
             progress(done, total, "taking over frames")
         masks += [{"frame": r["frame"] + start, **{n: r[n] for n in MASK_KEYS}} for r in session.mask_rows]

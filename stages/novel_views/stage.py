@@ -111,7 +111,13 @@ class _Work:
 
         caster = Caster(mesh.vertices, mesh.faces)
         return ImageBased(
-            caster, self.rig, self.poses, self.reader.rgb, self.reader.mask, mesh.colour, self.config.blended
+            caster,
+            self.rig,
+            self.poses,
+            self.reader.rgb,
+            mask=self.reader.mask,
+            colours=mesh.colour,
+            blended=self.config.blended,
         )
 
     def _radiance(self, mesh: Any) -> Any:
@@ -124,7 +130,7 @@ class _Work:
             {k: p for k, p in self.poses.items() if k not in self.frames},
             reader.rgb,
             reader.mask,
-            reader.hidden,
+            hidden=reader.hidden,
         )
         how = config.radiance_steps, config.radiance_samples, self.context.seed, self.context.workers, self._learning
         learned = (
@@ -234,7 +240,7 @@ class _Work:
         eyes = np.array([p[:3, 3] for p in self.poses.values()]) - centre
         away = np.linalg.norm(eyes, axis=1)
         if not self.has_mesh and np.linalg.norm((eyes / away[:, None]).mean(0)) > ONE_SIDED:
-            return sway(eyes + centre, centre, self.config.frames, up, climbs)
+            return sway(eyes + centre, centre, self.config.frames, up, climb=climbs)
         elevation = np.arcsin(np.clip(eyes @ up / away, -1, 1))
         spread = 0.5 * float(np.ptp(elevation)) if climbs else 0.0
         return orbit(
@@ -242,7 +248,7 @@ class _Work:
             float(np.median(away)),
             self.config.frames,
             up,
-            float(np.median(elevation)),
+            elevation_rad=float(np.median(elevation)),
             climb_rad=min(spread, 0.6),
         )
 

@@ -67,14 +67,16 @@ def write_glb(path: Path, mesh: TexturedMesh, source: SurfaceMesh, look: Look = 
     uv = np.stack([mesh.uv[corner, 0], 1 - mesh.uv[corner, 1]], 1)
     confidence = nearest_confidence(mesh.vertices[vertex], source)
     picture = encode_picture(mesh.texture, look.image, look.jpeg_quality)
-    made = GltfMesh(position, normal, uv, confidence, triangles, picture, surface_image=look.surface_map)
+    made = GltfMesh(
+        position, normal, uv, confidence, triangles=triangles, image=picture, surface_image=look.surface_map
+    )
     path.write_bytes(encode_glb(made, look.roughness, look.compression))
     return len(vertex)
 
 
 def write_level_glb(path: Path, level: Level, texture: np.ndarray, source: SurfaceMesh, look: Look = PLAIN) -> None:
     """The GLB of a coarser level, with tangents and its normal map."""
-    mesh = TexturedMesh(level.vertices, level.faces, level.uv, level.faces_uv, level.normals, texture)
+    mesh = TexturedMesh(level.vertices, level.faces, level.uv, level.faces_uv, normals=level.normals, texture=texture)
     vertex, corner, triangles = single_index(mesh)
     position, normal = gltf_from_object(mesh.vertices[vertex], mesh.normals[vertex])
     along = gltf_from_object(level.tangents[corner, :3], level.tangents[corner, :3])[0]
@@ -86,7 +88,17 @@ def write_level_glb(path: Path, level: Level, texture: np.ndarray, source: Surfa
         encode_picture(level.normal_map, "png", look.jpeg_quality),
     )
     tangent = np.c_[along, level.tangents[corner, 3]]
-    made = GltfMesh(position, normal, uv, confidence, triangles, pictures[0], tangent, pictures[1], look.surface_map)
+    made = GltfMesh(
+        position,
+        normal,
+        uv,
+        confidence,
+        triangles=triangles,
+        image=pictures[0],
+        tangent=tangent,
+        normal_image=pictures[1],
+        surface_image=look.surface_map,
+    )
     path.write_bytes(encode_glb(made, look.roughness, look.compression))
 
 

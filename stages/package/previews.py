@@ -26,7 +26,7 @@ def previews(mesh: TexturedMesh, size_px: int, workers: int = 1) -> dict[str, np
     centre = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
 
     def textured(pose, at=rig):
-        return _halved(render_textured(mesh, pose, at, caster, mips)[0])
+        return _halved(render_textured(mesh, pose, at, caster, mips=mips)[0])
 
     jobs = {f"textured_{side}": partial(textured, pose) for side, pose in zip(SIDES, poses, strict=True)}
     jobs |= {f"shaded_{side}": partial(_shaded, caster, pose, rig) for side, pose in zip(SIDES, poses, strict=True)}

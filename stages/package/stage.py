@@ -69,20 +69,26 @@ class PackageStage(Stage):
         shutil.copyfile(inputs["textured"].path / "provenance.png", twin / "provenance.png")
         write_obj(twin, mesh, texture, roughness=rough)
         if config.textured_mesh:
-            write_obj(twin, mesh, texture, NVIDIA_NAMES, rough)
+            write_obj(twin, mesh, texture, NVIDIA_NAMES, roughness=rough)
         context.progress(1, 4, "GLB")
         packed = b"" if maps is None else maps.packed.read_bytes()
-        look = Look(config.glb_image, config.jpeg_quality, config.roughness, config.mesh_compression, packed)
+        look = Look(
+            config.glb_image, config.jpeg_quality, config.roughness, config.mesh_compression, surface_map=packed
+        )
         doubled = write_glb(twin / "twin.glb", mesh, source, look)
         levels = dict(zip(NAMES, read_levels(inputs["physics"].path / "levels"), strict=False))
         for name, level in levels.items():
             (twin / "lod").mkdir(exist_ok=True)
-            write_level_glb(twin / "lod" / f"twin_{name}.glb", level, mesh.texture, source, look)
+            write_level_glb(twin / "lod" / f"twin_{name}.glb", level, mesh.texture, source, look=look)
         context.progress(2, 4, "USDZ")
         warnings = []
         if config.usd != "off" and usd_version():
             write_usdz(
-                twin / "twin.usdz", mesh, twin / "twin.png", config.roughness, None if maps is None else maps.packed
+                twin / "twin.usdz",
+                mesh,
+                twin / "twin.png",
+                config.roughness,
+                surface_map=None if maps is None else maps.packed,
             )
         elif config.usd == "auto":
             warnings.append(f"twin.usdz was not written: usd-core is not installed. To have it: {INSTALL}")
@@ -111,7 +117,11 @@ class PackageStage(Stage):
             **{f"validator_{v.name}": v.line for v in judged},
         }
         return StageReport(
-            "glb, obj, ply" + (", usdz" if (twin / "twin.usdz").exists() else ""), "", metrics, warnings, pictures
+            "glb, obj, ply" + (", usdz" if (twin / "twin.usdz").exists() else ""),
+            "",
+            metrics,
+            warnings,
+            pictures=pictures,
         )
 
 

@@ -39,7 +39,12 @@ def write_usdz(
         bind(
             shown,
             picture_material(
-                stage, "/twin/material", texture.name, roughness, "", "" if surface_map is None else surface_map.name
+                stage,
+                "/twin/material",
+                texture.name,
+                roughness,
+                relief="",
+                surface_map="" if surface_map is None else surface_map.name,
             ),
         )
         stage.GetRootLayer().Save()

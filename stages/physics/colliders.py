@@ -65,7 +65,7 @@ class Colliders:
 def one_hull(mesh: Shape) -> Colliders:
     """The convex hull with no more vertices than every engine takes."""
     hull = convex_hull(mesh.vertices, HULL_VERTICES)
-    return Colliders([hull], between(mesh, [hull]), True, "one hull, as asked for", 0)
+    return Colliders([hull], between(mesh, [hull]), True, "one hull, as asked for", pieces=0)
 
 
 def convex_parts(
@@ -80,19 +80,19 @@ def convex_parts(
     """Parts within `error_m` of the closed `mesh`, else the closest found with at most `max_hulls`. Raises NoParts."""
     note(0, 3, "convex pieces")
     axes = principal_axes(mesh)  # CoACD cuts along the coordinate axes: along those of the shape fewer pieces do
-    pieces = [p.moved(axes.T) for p in _pieces(lightened(mesh.moved(axes)), error_m, cpu_s, workers, seed)]
+    pieces = [p.moved(axes.T) for p in _pieces(lightened(mesh.moved(axes)), error_m, cpu_s, workers, seed=seed)]
     note(1, 3, "convex parts")
     outward, ruler = Outward(mesh), Ruler(mesh)
     grouping = Grouping(pieces, outward, workers)
     found: list[Colliders] = []
     for share in MERGE_SHARES:
         groups = grouping.evened(grouping.merged(grouping.alone(), share * error_m, max_hulls))
-        found.append(_measured([grouping.hull(g) for g in groups], len(pieces), outward, ruler, error_m))
+        found.append(_measured([grouping.hull(g) for g in groups], len(pieces), outward, ruler, error_m=error_m))
         if found[-1].within or len(groups) >= min(max_hulls, len(pieces)):
             break
     if not found[-1].within and is_thin(mesh):
         note(2, 3, "patches of the wall")
-        found.append(_measured(patches(mesh, max_hulls, outward, seed), 0, outward, ruler, error_m))
+        found.append(_measured(patches(mesh, max_hulls, outward, seed), 0, outward, ruler, error_m=error_m))
     best = min(found, key=lambda f: f.distance.max_m)
     if best.within:
         return best
@@ -100,9 +100,9 @@ def convex_parts(
 
 
 def _measured(shapes: list[Shape], pieces: int, outward: Outward, ruler: Ruler, error_m: float) -> Colliders:
-    parts, distance = balanced(shapes, outward, ruler, error_m, HULL_VERTICES)
+    parts, distance = balanced(shapes, outward, ruler, error_m, vertices=HULL_VERTICES)
     within = distance.max_m <= error_m
-    return Colliders(parts, distance, within, WITHIN if within else "", pieces)
+    return Colliders(parts, distance, within, WITHIN if within else "", pieces=pieces)
 
 
 def _pieces(light: Shape, error_m: float, cpu_s: float, workers: int, seed: int) -> list[Shape]:
@@ -110,7 +110,7 @@ def _pieces(light: Shape, error_m: float, cpu_s: float, workers: int, seed: int)
     threshold, left = float(np.clip(2 * error_m / light.size, FINEST, COARSEST)), cpu_s
     while True:
         last = threshold >= COARSEST
-        pieces, used = decomposed(light, threshold, left if last else FIRST_SHARE * left, workers, seed)
+        pieces, used = decomposed(light, threshold, left if last else FIRST_SHARE * left, workers, seed=seed)
         if pieces is not None:
             return pieces
         if last:

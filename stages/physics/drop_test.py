@@ -94,7 +94,9 @@ def write_animation(path: Path, asset: SimAsset, drops: list[Drop]) -> None:
 def film(asset: SimAsset, drop: Drop) -> list[np.ndarray]:
     """(SIDE_PX, SIDE_PX, 3) uint8 of one drop, seen from a place that stays."""
     level = asset.levels[-1] if asset.levels else asset.visual
-    mesh = TexturedMesh(level.vertices, level.faces, level.uv, level.faces_uv, level.normals, asset.visual.texture)
+    mesh = TexturedMesh(
+        level.vertices, level.faces, level.uv, level.faces_uv, normals=level.normals, texture=asset.visual.texture
+    )
     steps = drop.path[np.isfinite(drop.path).all(1)][::EVERY][:MOST_FRAMES]
     moves = [_world_from_body(step) for step in [*steps, drop.path[-1]] if np.isfinite(step).all()]
     ends = np.concatenate([asset.hull.vertices @ m[:3, :3].T + m[:3, 3] for m in moves])
@@ -108,8 +110,8 @@ def film(asset: SimAsset, drop: Drop) -> list[np.ndarray]:
     rays = rig.rays(np.stack([u, v], -1)) @ camera[:3, :3].T
     out = []
     for move in moves:
-        image, seen = render_textured(mesh, np.linalg.inv(move) @ camera, rig, caster, mips)
-        ground = _ground(camera[:3, 3], rays, move, caster, square)
+        image, seen = render_textured(mesh, np.linalg.inv(move) @ camera, rig, caster, mips=mips)
+        ground = _ground(camera[:3, 3], rays, move, caster, square=square)
         out.append(np.clip(np.rint(np.where(seen[..., None], image, ground)), 0, 255).astype(np.uint8))
     return out
 

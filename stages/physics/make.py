@@ -119,12 +119,17 @@ def make(
         if seen is not None:
             mesh = Shape(above_ground(mesh.vertices, seen.up, seen.height), mesh.faces)
         mass = mass_properties(
-            mesh, material, how, config.mass_kg, config.density_kg_m3, config.wall_mm and config.wall_mm / 1000
+            mesh,
+            material,
+            how,
+            config.mass_kg,
+            density_kg_m3=config.density_kg_m3,
+            wall_m=config.wall_mm and config.wall_mm / 1000,
         )
         poses = stable_poses(convex_hull(mesh.vertices, STABLE_VERTICES), mass.centre)
     except ValueError as e:
         raise Unfit(f"the mesh cannot be simulated: {e}") from e
-    support = find_support(mesh, seen, mass.centre, poses, config.frame == "twin")
+    support = find_support(mesh, seen, mass.centre, poses, keep_frame=config.frame == "twin")
     turn = support.upright_from_object
     upright = mesh.moved(turn)
     error = (
@@ -134,7 +139,13 @@ def make(
         found = one_hull(upright)
     else:
         found = convex_parts(
-            upright, error, config.max_hulls, config.cpu_limit_s, context.workers, context.seed, context.progress
+            upright,
+            error,
+            config.max_hulls,
+            config.cpu_limit_s,
+            workers=context.workers,
+            seed=context.seed,
+            note=context.progress,
         )
     hull = convex_hull(upright.vertices, HULL_VERTICES)
     facts = {
@@ -154,10 +165,10 @@ def make(
         _moved(shown, turn),
         found.parts,
         hull,
-        lightened(upright),
-        config.colliders == "hull",
-        in_frame(mass, turn),
-        material,
+        closed=lightened(upright),
+        use_hull=config.colliders == "hull",
+        mass=in_frame(mass, turn),
+        material=material,
         facts=facts,
         levels=[_moved_level(level, turn) for level in lighter],
     )
@@ -166,11 +177,11 @@ def make(
         found,
         support,
         [StablePose(turn[:3, :3] @ p.up, p.probability) for p in poses],
-        error,
-        how,
-        seen,
-        mesh.size,
-        between(upright, [hull]).max_m,
+        error_m=error,
+        how_material=how,
+        seen=seen,
+        size_m=mesh.size,
+        hull_max_m=between(upright, [hull]).max_m,
     )
 
 

@@ -98,10 +98,10 @@ def mass_properties(
         used.centre,
         mass * used.inertia,
         solid.content,
-        shell.content,
-        mass / filled if mass_kg else density,
-        how,
-        "solid" if wall_m is None else "shell",
+        area_m2=shell.content,
+        density_kg_m3=mass / filled if mass_kg else density,
+        how_mass=how,
+        model="solid" if wall_m is None else "shell",
     )
 
 

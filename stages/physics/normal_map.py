@@ -48,7 +48,7 @@ def baked(
     weights = np.stack([1 - b - c, b, c], 1)[:, :, None]
     place = (vertices[faces[face]] * weights).sum(1)
     frame = _frames((normals[faces[face]] * weights).sum(1), (tangent[faces_uv[face]] * weights).sum(1))
-    found, there = _normals_along(Caster(full[0], full[1]), full[2], place, frame[:, :, 2], reach_m)
+    found, there = _normals_along(Caster(full[0], full[1]), full[2], place, frame[:, :, 2], reach_m=reach_m)
     local = np.linalg.solve(frame, found[:, :, None])[:, :, 0]
     local[:, 2] = np.maximum(local[:, 2], 0.05)
     local /= np.linalg.norm(local, axis=1, keepdims=True)

@@ -67,7 +67,14 @@ class PhysicsStage(Stage):
                         "its scale is unknown, so that mass and size would be made up; posed.metres_per_unit gives the scale"
                     )
                 made, unfit = (
-                    make(full, textured, scene, config, context, lambda: [m.level for m in making.result()]),
+                    make(
+                        full,
+                        textured,
+                        scene,
+                        config,
+                        context=context,
+                        levels=lambda: [m.level for m in making.result()],
+                    ),
                     "",
                 )
             except (Unfit, NoParts) as e:
@@ -81,7 +88,7 @@ class PhysicsStage(Stage):
                 unfit,
                 [f"No files for simulators: {unfit}. The twin itself is complete."],
                 told,
-                figures(levels),
+                metrics=figures(levels),
             )
         from stages.physics.drop_test import dropped
         from stages.physics.files import write_sim
@@ -94,7 +101,7 @@ class PhysicsStage(Stage):
         metrics = {**made.figures, **figures(levels), "drop": fall.line}
         pictures = write_pictures(out, made, fall.drops)
         warnings = made.warnings + ([f"The drop test failed: {fall.why}."] if fall.why and fall.version else [])
-        return StageReport(made.method, made.support.reason, metrics, warnings, pictures)
+        return StageReport(made.method, made.support.reason, metrics, warnings, pictures=pictures)
 
 
 def _without(

@@ -59,7 +59,9 @@ def find_support(
         reason = f"the most likely of {len(poses)} stable poses of its convex hull ({100 * pose.probability:.0f} %)"
         return Support(_standing(mesh, pose.up, centre), STABLE, reason, settles_deg=0.0)
     angle = float(np.degrees(min(np.arccos(np.clip(p.up @ seen.up, -1, 1)) for p in poses)))
-    return Support(_standing(mesh, seen.up, centre), SEEN, "the plane that the capture shows below it", angle, seen)
+    return Support(
+        _standing(mesh, seen.up, centre), SEEN, "the plane that the capture shows below it", angle, seen=seen
+    )
 
 
 def above_ground(vertices: np.ndarray, up: np.ndarray, height: float) -> np.ndarray:

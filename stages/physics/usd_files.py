@@ -41,7 +41,7 @@ def _write_visual(path: Path, asset: SimAsset) -> None:
         relief = f"./normal_{name}.png" if name in asset.coarser else ""
         with variants.GetVariantEditContext():
             shown = textured_mesh(stage, "/visual/mesh", mesh)
-            material = picture_material(stage, "/visual/material", f"./{TEXTURE}", asset.roughness, relief)
+            material = picture_material(stage, "/visual/material", f"./{TEXTURE}", asset.roughness, relief=relief)
             _label(material.GetPrim(), "material", [asset.facts["material"]])
             bind(shown, material)
     variants.SetVariantSelection("lod0")
@@ -76,7 +76,11 @@ def _write_physics(path: Path, asset: SimAsset) -> None:
             UsdGeom.Scope.Define(stage, f"/{asset.name}/colliders")
             for stem, shape in chosen[name]:
                 _collider(
-                    stage, f"/{asset.name}/colliders/{stem}", shape, "sdf" if name == "mesh" else "convexHull", surface
+                    stage,
+                    f"/{asset.name}/colliders/{stem}",
+                    shape,
+                    "sdf" if name == "mesh" else "convexHull",
+                    surface=surface,
                 )
     variants.SetVariantSelection("hull" if asset.use_hull else "parts")
     stage.GetRootLayer().Save()

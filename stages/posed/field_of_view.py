@@ -58,7 +58,7 @@ def contradiction(outlines: Sequence[_Outline], factor: float) -> float:
     except ValueError:
         return np.inf
     centre, radius = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
-    misses = [_misses(i, outlines, views, centre, radius) for i in range(len(views))]
+    misses = [_misses(i, outlines, views, centre, radius=radius) for i in range(len(views))]
     return float(np.mean(np.concatenate(misses) ** 2))
 
 
@@ -75,9 +75,9 @@ def _misses(
     eye = view.world_from_camera[:3, 3]
     middle = (centre - eye) @ rays.T
     t = middle[:, None] + np.linspace(-radius, radius, STEPS)
-    best = t[np.arange(len(t)), np.argmax(_admitted(index, outlines, views, eye, rays, t), 1)]
+    best = t[np.arange(len(t)), np.argmax(_admitted(index, outlines, views, eye, rays=rays, t=t), 1)]
     fine = best[:, None] + np.linspace(-1, 1, FINE_STEPS) * (2 * radius / (STEPS - 1))
-    return np.minimum(_admitted(index, outlines, views, eye, rays, fine).max(1), 0.0)
+    return np.minimum(_admitted(index, outlines, views, eye, rays=rays, t=fine).max(1), 0.0)
 
 
 def _admitted(

@@ -73,7 +73,15 @@ def check(views: Sequence[Silhouette]) -> Findings | None:
     now = fov_deg(chosen[0])
     # a turned picture distorts what the silhouettes say of the lens: first things first
     proposed = fov_deg(chosen[0].with_focal(factor)) if clear and repair is None else None
-    return Findings(tuple(v.name for v in chosen), scores, repair, proposed, now, factor, better)
+    return Findings(
+        tuple(v.name for v in chosen),
+        scores,
+        repair,
+        proposed,
+        fov_now_deg=now,
+        focal_factor=factor,
+        fov_agreement=better,
+    )
 
 
 def _mean_agreement(views: Sequence[Silhouette], factor: float) -> float:

@@ -55,10 +55,10 @@ def read(
             out.source,
             out.cameras,
             out.points,
-            out.sphere,
-            (*out.notes, f"the folder also holds {others}; {path.name} was read (posed.format chooses)"),
-            out.depth_unit,
-            out.extra,
+            sphere=out.sphere,
+            notes=(*out.notes, f"the folder also holds {others}; {path.name} was read (posed.format chooses)"),
+            depth_unit=out.depth_unit,
+            extra=out.extra,
         )
     return out
 

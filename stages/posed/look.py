@@ -22,7 +22,9 @@ def look_at(capture: Path, config: PosedConfig, pictures: bool = True) -> Look:
     """Everything that is known; with `pictures` up to 24 are read. What would end a run is in `refused`."""
     start, out = time.monotonic(), Look(str(capture))
     try:
-        found = formats.read(capture, config.format, config.axes, config.views_distance, config.field_of_view_deg)
+        found = formats.read(
+            capture, config.format, config.axes, config.views_distance, fov_deg=config.field_of_view_deg
+        )
         _by_cameras(out, found, config)
         if pictures:
             _by_pictures(out, found.cameras, config)

@@ -32,7 +32,10 @@ def turning(cameras: Sequence[Shown], centre: np.ndarray, guilty: str = "", coun
     radius = float(np.linalg.norm(eyes - centre, axis=1).max())
     up = -np.mean([c.world_from_camera[:3, 1] for c in cameras], 0)
     up = up if np.linalg.norm(up) > 0.1 else np.array([0, 1.0, 0])
-    views = [scene(cameras, centre, pose, radius, guilty) for pose in orbit(centre, 3.2 * radius, count, up, 0.45)]
+    views = [
+        scene(cameras, centre, pose, radius, guilty=guilty)
+        for pose in orbit(centre, 3.2 * radius, count, up, elevation_rad=0.45)
+    ]
     return np.vstack([np.hstack(views[: count // 2]), np.hstack(views[count // 2 :])])
 
 
@@ -48,7 +51,7 @@ def scene(
     at = _project(P, centre[None])[0]
     cv2.circle(out, (round(at[0]), round(at[1])), 4, (30, 140, 60), -1, cv2.LINE_AA)
     for k in np.argsort(depth)[::-1]:
-        _draw(out, P, cameras[k], FRUSTUM * radius, GUILTY if cameras[k].name == guilty else LINE)
+        _draw(out, P, cameras[k], FRUSTUM * radius, colour=GUILTY if cameras[k].name == guilty else LINE)
     return out
 
 

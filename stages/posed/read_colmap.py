@@ -45,7 +45,7 @@ def read(root: Path, folder: Path) -> PosedSet:
     refuse_count(len(images), folder / f"images{suffix}")
     pictures = root / "images" if (root / "images").is_dir() else root
     cameras = [
-        _camera(pictures, root, folder / f"images{suffix}", lenses, image)
+        _camera(pictures, root, folder / f"images{suffix}", lenses, image=image)
         for image in sorted(images, key=lambda i: i[1])
     ]
     names = [c.name for c in cameras]

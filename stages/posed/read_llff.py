@@ -30,7 +30,7 @@ def read(root: Path, path: Path) -> PosedSet:
     pictures, folder = _pictures(root, len(rows))
     masks = _beside(root, folder.replace("images", "masks"), pictures)
     cameras = [
-        _camera(row, i, pictures[i], masks.get(pictures[i].stem), path) for i, row in enumerate(rows.astype(float))
+        _camera(row, i, pictures[i], masks.get(pictures[i].stem), path=path) for i, row in enumerate(rows.astype(float))
     ]
     return PosedSet("llff", path, tuple(cameras), notes=() if folder == "images" else (f"pictures of {folder}/",))
 
@@ -72,4 +72,4 @@ def _camera(row: np.ndarray, i: int, picture: Path, mask: Path | None, path: Pat
     near, far = row[15:]
     if not 0 < near < far:
         raise CaptureError(f"{where}: depth bounds {near:g} and {far:g}", "near must be positive and smaller than far")
-    return PosedCamera(picture.name, picture, K, matrix, w, h, mask=mask, bounds=(float(near), float(far)))
+    return PosedCamera(picture.name, picture, K, matrix, width=w, height=h, mask=mask, bounds=(float(near), float(far)))

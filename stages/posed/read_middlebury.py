@@ -32,7 +32,7 @@ def read(root: Path, path: Path) -> PosedSet:
         raise CaptureError(f"{path.name} says {lines[0][0]} pictures and names {len(lines) - 1}", "correct the count")
     refuse_count(len(lines) - 1, path)
     masks = {p.stem: p for p in pictures_in(root / "masks")}
-    cameras = [_camera(root, path, i + 2, words, masks) for i, words in enumerate(lines[1:])]
+    cameras = [_camera(root, path, i + 2, words, masks=masks) for i, words in enumerate(lines[1:])]
     names = [c.name for c in cameras]
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)

@@ -43,7 +43,7 @@ def read(root: Path, path: Path) -> PosedSet:
             f"mask/ has {len(masks)} pictures and image/ has {len(pictures)}",
             "one mask per picture, in the same order, or none",
         )
-    cameras = [_camera(arrays, i, pictures[i], masks[i] if masks else None, path) for i in indices]
+    cameras = [_camera(arrays, i, pictures[i], masks[i] if masks else None, path=path) for i in indices]
     return PosedSet("neus", path, tuple(cameras), sphere=_sphere(arrays, path))
 
 

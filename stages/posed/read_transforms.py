@@ -56,7 +56,9 @@ def read(root: Path, path: Path, axes: str = "opengl") -> PosedSet:
     cameras, notes = [], []
     for i, frame in enumerate(frames):
         cameras.append(
-            _camera(root, path, data, frame, f"{path.name}, frame {i} ({str(frame.get('file_path'))[:80]})", axes)
+            _camera(
+                root, path, data, frame, where=f"{path.name}, frame {i} ({str(frame.get('file_path'))[:80]})", axes=axes
+            )
         )
     _refuse_twice(cameras, path)
     if "applied_transform" in data or "applied_scale" in data:

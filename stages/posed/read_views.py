@@ -32,7 +32,7 @@ def read(root: Path, folder: Path, distance: float, fov_deg: float) -> PosedSet:
     w, h = sizes[names[0]]
     focal = focal_of(fov_deg * math.pi / 180, w) if fov_deg else None
     masks, depths = named_views(root / "masks"), named_views(root / "depth") or named_views(root / "depth_renders")
-    cameras = canonical_views(w, h, distance, focal, names)
+    cameras = canonical_views(w, h, distance, focal, names=names)
     cameras = [replace(c, picture=views[c.name], mask=masks.get(c.name), depth=depths.get(c.name)) for c in cameras]
     lens = f"{fov_deg:g} degrees" if fov_deg else "1111 px at 512 px"
     return PosedSet(

@@ -27,7 +27,9 @@ class Run:
 
     def __init__(self, folder: Path, config: PosedConfig, out: Path, context: StageContext) -> None:
         self.config, self.out, self.context = config, out, context
-        self.found = formats.read(folder, config.format, config.axes, config.views_distance, config.field_of_view_deg)
+        self.found = formats.read(
+            folder, config.format, config.axes, config.views_distance, fov_deg=config.field_of_view_deg
+        )
         self.cameras = list(self.found.cameras)
         self.turns: dict[str, str] = {}
         self.done = StageReport(self.found.format, f"found {self.found.source.name}")
@@ -119,9 +121,9 @@ class Run:
             camera,
             np.ascontiguousarray(turn(picture)),
             np.ascontiguousarray(turn(mask)),
-            source,
-            Warp.of(camera, target),
-            alpha is None and camera.name not in self.turns,
+            mask_source=source,
+            warp=Warp.of(camera, target),
+            as_in_file=alpha is None and camera.name not in self.turns,
         )
 
     def _metrics(self, found: findings.Findings | None) -> dict[str, float | int | str | None]:

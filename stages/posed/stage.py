@@ -30,7 +30,9 @@ class PosedStage(Stage):
         """Cameras readable and consistent, pictures there. Raises CaptureError."""
         from stages.posed.formats import read
 
-        read(inputs["capture"].path, config.format, config.axes, config.views_distance, config.field_of_view_deg)
+        read(
+            inputs["capture"].path, config.format, config.axes, config.views_distance, fov_deg=config.field_of_view_deg
+        )
 
     def run(
         self, inputs: Mapping[str, ArtifactRef], config: PosedConfig, out: Path, context: StageContext

@@ -87,7 +87,9 @@ class Writer:
         ]
         middle = self.scale * max(float(np.median(away)), 1e-9)
         baseline = NEAR_DISPARITY_PX * middle / K[0, 0]
-        rig = Rig(self.target.width, self.target.height, K[0, 0], K[1, 1], K[0, 2], K[1, 2], float(baseline))
+        rig = Rig(
+            self.target.width, self.target.height, K[0, 0], K[1, 1], cx=K[0, 2], cy=K[1, 2], baseline_m=float(baseline)
+        )
         rig.save(self.out / "rig.json")
         return rig
 
@@ -127,7 +129,7 @@ class Writer:
                 "reason": "the whole picture" if frame.mask_source == "none" else f"from {frame.mask_source}",
             }
         )
-        self.poses.append(FramePose(k, self._pose(camera), "ok", 0, None, ""))
+        self.poses.append(FramePose(k, self._pose(camera), "ok", 0, rms_px=None, reason=""))
         self._vote(camera, mask)
         self._show(frame)
 

@@ -97,7 +97,7 @@ def unpack(
         pairs = _synchronised(_stamps(reader, left), _stamps(reader, right), wish.tolerance_s, report)
         calibration = _calibration(infos, left, right)
         check_calibration(calibration)
-        _write(reader, report, pairs, out, progress)
+        _write(reader, report, pairs, out, progress=progress)
     calibration.save(out / "calibration.json", {"note": f"from {recording.name}: {calibration.kind}"})
     report.calibration = calibration.kind
     (out / "recording.json").write_text(json.dumps(dataclasses.asdict(report), indent=1))
@@ -215,7 +215,7 @@ def _calibration(infos: list[dict[str, Any]], left: str, right: str) -> StereoCa
     if not rectified[0]:
         return raw
     P = [np.array(i["projection_matrix"], float).reshape(3, 4) for i in infos]
-    found = parallel(P[0][:, :3], P[1][:, :3], float(-P[1][0, 3] / P[1][0, 0]), raw.size, source)
+    found = parallel(P[0][:, :3], P[1][:, :3], float(-P[1][0, 3] / P[1][0, 0]), raw.size, source=source)
     return dataclasses.replace(found, kind="camera_info of rectified pictures")
 
 

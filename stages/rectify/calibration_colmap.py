@@ -54,7 +54,13 @@ def read(files: tuple[Path, ...], unit_m: float) -> StereoCalibration:
     )
     source = f"{cameras_file.name} + {rigs_file.name}"
     return StereoCalibration(
-        _camera(lenses[left]), _camera(lenses[right]), right_from_left, sizes.pop(), source, "COLMAP rig", note
+        _camera(lenses[left]),
+        _camera(lenses[right]),
+        right_from_left,
+        sizes.pop(),
+        source=source,
+        kind="COLMAP rig",
+        note=note,
     )
 
 

@@ -49,7 +49,7 @@ def _frames_meta(data: dict[str, Any], source: str) -> StereoCalibration:
     made = [_meta_camera(v, source) for v in values]
     stated = data["stereo_pair"][0].get("baseline_meters")
     _check_stated(stated, float(np.linalg.norm(right_from_left[:3, 3])), source)
-    return _made(made, right_from_left, sizes, source, "frames_meta.json of cuSFM")
+    return _made(made, right_from_left, sizes, source, kind="frames_meta.json of cuSFM")
 
 
 def _check_stated(stated: Any, found: float, source: str) -> None:
@@ -117,7 +117,7 @@ def _edex(data: dict[str, Any], source: str) -> StereoCalibration:
         np.linalg.inv(rig[1]) @ rig[0],
         sizes,
         source,
-        "stereo.edex of cuVSLAM",
+        kind="stereo.edex of cuVSLAM",
     )
 
 

@@ -105,7 +105,9 @@ def _realsense(data: dict[str, Any], source: str) -> StereoCalibration:
     if t.size != 3:
         raise CaptureError(f"{source}: translation has {t.size} numbers; expected 3", "write [tx, ty, tz] in metres")
     left, right = (_realsense_camera(e, source) for e in eyes)
-    return StereoCalibration(left, right, rigid(R, t), sizes[0], source, "RealSense intrinsics and extrinsics")
+    return StereoCalibration(
+        left, right, rigid(R, t), sizes[0], source=source, kind="RealSense intrinsics and extrinsics"
+    )
 
 
 def _realsense_camera(data: dict[str, Any], source: str) -> Camera:
@@ -146,7 +148,9 @@ def _matlab(data: dict[str, Any], source: str) -> StereoCalibration:
         )
     size = sizes.pop() if sizes else None
     left, right = (_matlab_camera(e, source) for e in eyes)
-    return StereoCalibration(left, right, rigid(R, t * UNITS_M[unit]), size, source, "MATLAB stereoParameters")
+    return StereoCalibration(
+        left, right, rigid(R, t * UNITS_M[unit]), size, source=source, kind="MATLAB stereoParameters"
+    )
 
 
 def _matlab_size(eye: Any, source: str) -> tuple[int, int] | None:

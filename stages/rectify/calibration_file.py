@@ -138,7 +138,9 @@ def read_json(data: Any, source: str) -> StereoCalibration:
         )
         K = matrix(entry(data, "K", source), 3, "K", source)
         K_right = matrix(data["K_right"], 3, "K_right", source) if "K_right" in data else K
-        return parallel(K, K_right, number(entry(data, "baseline_m", source), "baseline_m", source), size, source)
+        return parallel(
+            K, K_right, number(entry(data, "baseline_m", source), "baseline_m", source), size, source=source
+        )
     refuse_unknown(data, ("schema_version", "rectified", "image_size", "left", "right", "right_from_left"), source)
     rig = entry(data, "right_from_left", source)
     t = numbers(entry(rig, "t_m", source), "right_from_left.t_m", source)
@@ -149,7 +151,7 @@ def read_json(data: Any, source: str) -> StereoCalibration:
     refuse_unknown(rig, ("R", "t_m"), f"{source}: right_from_left")
     right_from_left = rigid(matrix(entry(rig, "R", source), 3, "right_from_left.R", source), t)
     return StereoCalibration(
-        _camera(data, "left", source), _camera(data, "right", source), right_from_left, size, source
+        _camera(data, "left", source), _camera(data, "right", source), right_from_left, size, source=source
     )
 
 

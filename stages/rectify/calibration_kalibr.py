@@ -43,7 +43,7 @@ def read(data: dict[str, Any], source: str) -> StereoCalibration:
     right_from_left = matrix(T, 4, "T_cn_cnm1", source)
     if not np.allclose(right_from_left[3], [0, 0, 0, 1]):
         raise CaptureError(f"{source}: the last row of T_cn_cnm1 is not 0 0 0 1", "store it row by row")
-    return StereoCalibration(left, right, right_from_left, sizes.pop(), source, "Kalibr camchain")
+    return StereoCalibration(left, right, right_from_left, sizes.pop(), source=source, kind="Kalibr camchain")
 
 
 def _pair(value: Any) -> tuple[Any, Any]:

@@ -28,7 +28,7 @@ def read(path: Path) -> StereoCalibration:
         else None
     )
     return parallel(
-        K[0], K[1], number(_line(lines, "baseline", path.name), "baseline", path.name) / 1000.0, size, path.name
+        K[0], K[1], number(_line(lines, "baseline", path.name), "baseline", path.name) / 1000.0, size, source=path.name
     )
 
 

@@ -25,7 +25,7 @@ def read(data: dict[str, Any], source: str) -> StereoCalibration:
         raise CaptureError(
             f"{source}: expected one baseline, found {sorted(found) or 'none'}", "give camera_config.baseline in metres"
         )
-    return parallel(K, K, found.pop(), None, source)
+    return parallel(K, K, found.pop(), None, source=source)
 
 
 def read_K_txt(path: Path) -> StereoCalibration:
@@ -38,7 +38,9 @@ def read_K_txt(path: Path) -> StereoCalibration:
             "write the 9 of K, row by row, and the baseline in metres",
         )
     K = values[:9].reshape(3, 3)
-    return dataclasses.replace(parallel(K, K, float(values[9]), None, path.name), kind="K.txt of FoundationStereo")
+    return dataclasses.replace(
+        parallel(K, K, float(values[9]), None, source=path.name), kind="K.txt of FoundationStereo"
+    )
 
 
 def _all(data: Any, key: str) -> Iterator[Any]:

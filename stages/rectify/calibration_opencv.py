@@ -97,12 +97,12 @@ def read(files: tuple[Path, ...], unit_m: float = 1.0) -> StereoCalibration:
         raise CaptureError(
             f"{source}: R has {R.size} numbers; expected 9 (or a Rodrigues vector of 3)", "save R of stereoCalibrate"
         )
-    T = _pick(nodes, _T, "translation T between the cameras", source, 3).ravel() * unit_m
-    return StereoCalibration(left, right, rigid(R.reshape(3, 3), T), _size(nodes, source), source)
+    T = _pick(nodes, _T, "translation T between the cameras", source, count=3).ravel() * unit_m
+    return StereoCalibration(left, right, rigid(R.reshape(3, 3), T), _size(nodes, source), source=source)
 
 
 def _camera(nodes: dict[str, np.ndarray], side: str, source: str) -> Camera:
-    K = _pick(nodes, _K[side], f"camera matrix of the {side} camera (M1, K1, cameraMatrix1 ..)", source, 9)
+    K = _pick(nodes, _K[side], f"camera matrix of the {side} camera (M1, K1, cameraMatrix1 ..)", source, count=9)
     D = _pick(nodes, _D[side], f"distortion of the {side} camera (D1, distCoeffs1 ..)", source)
     return Camera(K.reshape(3, 3), D.ravel())
 

@@ -87,13 +87,13 @@ def rectifying(c: StereoCalibration) -> Geometry:
         K = c.left.K
         rig = Rig(width, height, *(float(K[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))), c.baseline_m)
         same = bool(np.allclose(c.right.K, K, rtol=0, atol=1e-6))
-        return Geometry(View(c.left, np.eye(3)), View(c.right, np.eye(3)), rig, c.size, True, same)
+        return Geometry(View(c.left, np.eye(3)), View(c.right, np.eye(3)), rig, c.size, keep_left=True, keep_right=same)
     R, t = c.right_from_left[:3, :3], c.right_from_left[:3, 3:].copy()
     # the rotations stand on R and t alone; a fisheye's coefficients mean nothing to this function
     eyes = (c.left.K, _pinhole(c.left), c.right.K, _pinhole(c.right))
     found = cv2.stereoRectify(*eyes, c.size, R, t, flags=cv2.CALIB_ZERO_DISPARITY, alpha=0)
     left, right = View(c.left, found[0]), View(c.right, found[1])
-    return Geometry(left, right, _canvas(left, right, c), c.size, False, False)
+    return Geometry(left, right, _canvas(left, right, c), c.size, keep_left=False, keep_right=False)
 
 
 def _row_error_px(field: RowField, rig: Rig) -> np.ndarray:
@@ -142,7 +142,7 @@ def _canvas(left: View, right: View, c: StereoCalibration) -> Rig:
     half = np.minimum(a[2:] - a[:2], limit) / 2
     low, high = np.ceil(middle - half), np.floor(middle + half)
     width, height = (high - low + 1).astype(int)
-    return Rig(int(width), int(height), f, f, float(-low[0]), float(-low[1]), c.baseline_m)
+    return Rig(int(width), int(height), f, f, cx=float(-low[0]), cy=float(-low[1]), baseline_m=c.baseline_m)
 
 
 def inner_box(view: View, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -78,7 +78,7 @@ class GivenMaps:
                 "give depth in millimetres, or a rectified capture",
             )
         g = self.geometry
-        warp = Warp.of(g.left, g.rig, g.size, (self.rig.width, self.rig.height), g.keep_left)
+        warp = Warp.of(g.left, g.rig, g.size, (self.rig.width, self.rig.height), keep=g.keep_left)
         rims: list[float] = []
         shares: list[float] = []
         labels: dict[int, list[int]] = {}
@@ -94,7 +94,9 @@ class GivenMaps:
                 write_mask(folder / "masks" / name, rectified_mask(mask, warp))
             if k in depth:
                 raw = read_given(depth[k], g.size, cv2.IMREAD_UNCHANGED)
-                write_disparity(folder / "disparity" / name, rectified_disparity(raw, self.encoding, g, warp, self.rig))
+                write_disparity(
+                    folder / "disparity" / name, rectified_disparity(raw, self.encoding, g, warp, rig=self.rig)
+                )
         refuse_inverted(rims, shares, "masks")
         missing = {
             kind: [k for k in frames if k not in found] for kind, found in (("masks", masks), ("depth", depth)) if found

@@ -75,7 +75,7 @@ def focal_fit(views: Sequence[tuple[Features, Features, Features]], geometry: Ge
         factors, errors = factors + finer, errors + [_mean_error(points, geometry, s) for s in finer]
     offsets = OFFSETS * geometry.rig.width
     shifted = [_mean_error([(a, d + o, b) for a, d, b in points], geometry, 1.0) for o in offsets]
-    return FocalFit(np.array(factors), np.array(errors), len(points), offsets, np.array(shifted))
+    return FocalFit(np.array(factors), np.array(errors), len(points), offsets, offset_errors=np.array(shifted))
 
 
 def offset_words(fit: FocalFit | None) -> str:

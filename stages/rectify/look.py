@@ -93,6 +93,6 @@ def _calibration(out: Look, files: CaptureFiles, config: RectifyConfig) -> None:
 
 
 def _prompt(out: Look, files: CaptureFiles, config: RectifyConfig) -> None:
-    prompt = read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks, config.text)
+    prompt = read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks, text=config.text)
     out.refused = out.refused or text_prompt.refusal(prompt)
     out.sections.append(("object", prompt_words(prompt, bool(files.masks))))

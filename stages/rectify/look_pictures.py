@@ -94,7 +94,7 @@ class PictureLook:
 
     def _prompt_and_masks(self, reader: PairReader, rows: list[FrameFigures], size: tuple[int, int]) -> None:
         prompt = read_prompt(
-            self.files.prompt, self.config.box, self.config.box_frame, self.files.prompt_masks, self.config.text
+            self.files.prompt, self.config.box, self.config.box_frame, self.files.prompt_masks, text=self.config.text
         )
         check_prompt(prompt, size, reader.count)
         if "text" in prompt:
@@ -138,14 +138,14 @@ class PictureLook:
         self.out.notes += [turned] * bool(turned)
         checks.refuse_swapped(swapped_share(found), turned, checks.rows_meet(found.pair, found.rows_px))
         self.out.odd += checks.strange_pairs(sample.pair, found.rows_px)
-        self._rows(found, plain, sample, reader, usable)
+        self._rows(found, plain, sample, reader, usable=usable)
         if self.files.depth:
             depth, _ = by_frame(self.files.depth, reader.numbers(), reader.count, "depth")
             self.out.odd += judge_depth(sample, plain, depth, DepthEncoding.read(self.files.depth_notes))
 
     def _rows(self, found: RowMatches, plain: Geometry, sample: Sample, reader: PairReader, usable: list[int]) -> None:
         c, out = self.config, self.out
-        aligned = align_rows(found, plain, c.row_model, c.row_offset_ignore_px, c.row_offset_max_px)
+        aligned = align_rows(found, plain, c.row_model, c.row_offset_ignore_px, most_px=c.row_offset_max_px)
         small = abs(aligned.metrics.get("row_offset_before_px") or 0.0) < SMALL_ROWS_PX
         for text in aligned.warnings:
             (out.notes if small and "was corrected" in text else out.odd).append(text)

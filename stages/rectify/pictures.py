@@ -23,7 +23,7 @@ def rectified_pair(out: Path, report: StageReport, pairs: Path, names: tuple[str
     both = np.ascontiguousarray(np.hstack(views))
     for y in np.linspace(0, both.shape[0] - 1, 13)[1:-1].astype(int):
         cv2.line(both, (0, int(y)), (both.shape[1] - 1, int(y)), LINE, 1)
-    _add(out, report, "A rectified pair: each detail lies on the same line in both views", "pair.jpg", both)
+    _add(out, report, "A rectified pair: each detail lies on the same line in both views", "pair.jpg", image=both)
 
 
 def contact_sheet(
@@ -40,7 +40,7 @@ def contact_sheet(
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % min(columns, len(tiles)))
     n = min(columns, len(tiles))
     sheet = np.vstack([np.hstack(tiles[i : i + n]) for i in range(0, len(tiles), n)])
-    _add(out, report, f"Left views over the capture ({len(left)} frames used)", "frames.jpg", sheet)
+    _add(out, report, f"Left views over the capture ({len(left)} frames used)", "frames.jpg", image=sheet)
 
 
 def row_errors(
@@ -73,7 +73,7 @@ def row_errors(
         report,
         "Row error of the right view over the picture (20 px of line = 1 px)",
         "rows.jpg",
-        np.hstack(panels),
+        image=np.hstack(panels),
     )
 
 

@@ -85,7 +85,7 @@ class Run:
             return (geometry.left.points(uv, geometry.rig.K) + 0.5) * scale - 0.5
 
         (self.out / "prompt.json").write_text(json.dumps(map_prompt(prompt, mapped, (rig.width, rig.height))))
-        self._write_given(rows, geometry, rig, prompt, sample)
+        self._write_given(rows, geometry, rig, prompt, sample=sample)
         self._finish(rows, calibration.source, rig, prompt)
         return self.done
 
@@ -100,7 +100,7 @@ class Run:
         self.steps = self.frames = len(rows)
         refuse_unusable(rows, size, c.blurred_below, c.duplicate_below)
         require_enough(rows, c.min_usable)
-        prompt = read_prompt(self.files.prompt, c.box, c.box_frame, self.files.prompt_masks, c.text)
+        prompt = read_prompt(self.files.prompt, c.box, c.box_frame, self.files.prompt_masks, text=c.text)
         check_prompt(prompt, size, len(rows))
         prompt, moved = move_to_usable(prompt, [r.frame for r in rows if r.ok])
         prompt = self._by_words(prompt)
@@ -133,7 +133,7 @@ class Run:
         self.done.warnings += [warning] * bool(warning)
         self.done.metrics["object_by_words"] = text_prompt.words_of(box, prompt)
         self.done.pictures = [p for p in self.done.pictures if p[1] != text_prompt.PICTURE]
-        self.done.pictures.append(text_prompt.draw(self.out, picture, box, prompt["text"], prompt["frame"]))
+        self.done.pictures.append(text_prompt.draw(self.out, picture, box, prompt["text"], frame=prompt["frame"]))
         return found
 
     def _pair_again(self, shift: Shift) -> list[FrameFigures]:
@@ -156,13 +156,13 @@ class Run:
         turned = self.reader.orientation_note() if isinstance(self.reader, FolderReader) else ""
         self.done.warnings += [turned] * bool(turned)
         checks.refuse_swapped(swapped_share(found), turned, checks.rows_meet(found.pair, found.rows_px))
-        aligned = align_rows(found, geometry, c.row_model, c.row_offset_ignore_px, c.row_offset_max_px)
+        aligned = align_rows(found, geometry, c.row_model, c.row_offset_ignore_px, most_px=c.row_offset_max_px)
         self.done.metrics |= aligned.metrics
         self.done.warnings += aligned.warnings
         for row in rows:
             row.row_offset_px = aligned.per_frame_px.get(row.frame, float("nan"))
         if aligned.before is not None and aligned.after is not None:
-            pictures.row_errors(self.out, self.done, aligned.before, aligned.after, geometry.rig)
+            pictures.row_errors(self.out, self.done, aligned.before, aligned.after, rig=geometry.rig)
         return aligned.geometry
 
     def _judge_focal(self, rows: list[FrameFigures], geometry: Geometry, sample: Sample) -> None:
@@ -188,7 +188,9 @@ class Run:
             self._progress(len(names), f"writing frame {frame}")
         rig.save(self.out / "rig.json")
         self._table(rows, names)
-        pictures.rectified_pair(self.out, self.done, self.out / "pairs", names[sorted(chosen)[len(chosen) // 2]], rig)
+        pictures.rectified_pair(
+            self.out, self.done, self.out / "pairs", names[sorted(chosen)[len(chosen) // 2]], rig=rig
+        )
         self._check_board(names, rig)
         pictures.contact_sheet(self.out, self.done, self.out / "pairs", [names[k][0] for k in sorted(names)])
         self.done.method = _method(geometry, rig)
@@ -243,10 +245,10 @@ class Run:
         given = GivenMaps(geometry, rig, DepthEncoding.read(self.files.depth_notes))
         self.done.warnings += judge_depth(sample, geometry, depth, given.encoding) if depth else []
         self.done.warnings += judge_given(self.reader, masks, frames, geometry.size) if masks else []
-        self.done.warnings += given.write(self.out / "given", frames, masks, depth, hidden)
+        self.done.warnings += given.write(self.out / "given", frames, masks, depth, hidden=hidden)
         if self.files.prompt_masks:
-            warp = Warp.of(geometry.left, geometry.rig, geometry.size, (rig.width, rig.height), geometry.keep_left)
-            write_prompt_masks(prompt, self.files.prompt_masks, warp, geometry.size, self.out / "given")
+            warp = Warp.of(geometry.left, geometry.rig, geometry.size, (rig.width, rig.height), keep=geometry.keep_left)
+            write_prompt_masks(prompt, self.files.prompt_masks, warp, geometry.size, given=self.out / "given")
 
     def _finish(self, rows: list[FrameFigures], source: str, rig: Rig, prompt: dict) -> None:
         self.context.progress(1, 1, f"{len(rows)} frames checked, {sum(r.ok for r in rows)} rectified")

@@ -48,7 +48,7 @@ class RectifyStage(Stage):
 
         files = find_files(inputs["capture"].path)
         read_rig(files, config.calibration_unit)
-        text_prompt.check(read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks, config.text))
+        text_prompt.check(read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks, text=config.text))
         open_reader(files, config.max_megapixels)
 
     def run(

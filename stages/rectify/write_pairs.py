@@ -67,11 +67,11 @@ class PairWriter:
     @staticmethod
     def of(geometry: Geometry, size: tuple[int, int], folder: Path, suffix: str) -> PairWriter:
         """`size`: (width, height) to write; that of geometry.rig, or smaller."""
-        left = Warp.of(geometry.left, geometry.rig, geometry.size, size, geometry.keep_left)
-        right = Warp.of(geometry.right, geometry.rig, geometry.size, size, geometry.keep_right)
+        left = Warp.of(geometry.left, geometry.rig, geometry.size, size, keep=geometry.keep_left)
+        right = Warp.of(geometry.right, geometry.rig, geometry.size, size, keep=geometry.keep_right)
         for side in ("left", "right"):
             (folder / side).mkdir(parents=True, exist_ok=True)
-        return PairWriter(left, right, geometry.size, folder, suffix)
+        return PairWriter(left, right, geometry.size, folder, suffix=suffix)
 
     def __call__(self, pair: RawPair) -> tuple[int, str, str]:
         """(frame, left name, right name) below the folder."""

@@ -111,7 +111,7 @@ def _own(data: Any, source: str) -> DepthCamera:
         )
     stated = "registered" in data and registered
     between = _between(data, source) if depth is not None else None
-    return DepthCamera(colour, source, depth, between, stated, _scale(scale, source))
+    return DepthCamera(colour, source, depth, between, registered=stated, units_per_metre=_scale(scale, source))
 
 
 def _scale(value: Any, source: str) -> float:

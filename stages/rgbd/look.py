@@ -29,7 +29,7 @@ def look_at(capture: Path, config: RgbdConfig, pictures: bool = True) -> Look:
         )
         opened = open_capture(files, config)
         _by_files(out, opened)
-        prompt = read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks, config.text)
+        prompt = read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks, text=config.text)
         check_prompt(prompt, opened.size, len(opened.pairs))
         out.sections.append(("object", [_object(prompt, bool(files.masks))]))
         out.refused = text_prompt.refusal(prompt)

@@ -99,7 +99,7 @@ def open_capture(files: RgbdFiles, config: RgbdConfig) -> Opened:
     _check_depth_size(camera, size, first.shape[::-1])
     stated = (config.depth_scale, _stated_in_notes(files.depth_notes), camera.units_per_metre)
     units, by = units_per_metre(first, stated, files.tum)
-    return Opened(files, pairs, camera, size, units, by, notes, config)
+    return Opened(files, pairs, camera, size, units=units, units_by=by, notes=notes, config=config)
 
 
 def distance_words(middle_m: float, units: float) -> str:

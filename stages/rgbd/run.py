@@ -52,7 +52,7 @@ class Run:
     def report(self) -> StageReport:
         """Do it all."""
         prompt = read_prompt(
-            self.files.prompt, self.config.box, self.config.box_frame, self.files.prompt_masks, self.config.text
+            self.files.prompt, self.config.box, self.config.box_frame, self.files.prompt_masks, text=self.config.text
         )
         check_prompt(prompt, self.opened.size, len(self.opened.pairs))
         prompt = self._by_words(prompt)
@@ -82,7 +82,7 @@ class Run:
         check_prompt(found, self.opened.size, len(self.opened.pairs))
         self.done.warnings += [warning] * bool(warning)
         self.done.metrics["object_by_words"] = text_prompt.words_of(box, prompt)
-        self.done.pictures.append(text_prompt.draw(self.out, picture, box, prompt["text"], prompt["frame"]))
+        self.done.pictures.append(text_prompt.draw(self.out, picture, box, prompt["text"], frame=prompt["frame"]))
         return found
 
     def _rig(self, box: list[float] | None) -> Rig:

@@ -48,7 +48,7 @@ class RgbdStage(Stage):
 
         files = find_rgbd(inputs["capture"].path)
         open_capture(files, config)
-        text_prompt.check(read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks, config.text))
+        text_prompt.check(read_prompt(files.prompt, config.box, config.box_frame, files.prompt_masks, text=config.text))
 
     def run(
         self, inputs: Mapping[str, ArtifactRef], config: RgbdConfig, out: Path, context: StageContext

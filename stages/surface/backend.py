@@ -92,6 +92,16 @@ def make_steps(
     """The training step of a backend, starting from `field`. Raises StageError where memory does not suffice (memory=fixed)."""
     if choice.name == "numba":
         numba_steps = importlib.import_module("stages.surface.training.numba_steps")
-        return numba_steps.NumbaSteps(field, cube, pixels, cameras, footprint, schedule)
+        return numba_steps.NumbaSteps(field, cube, pixels, cameras, footprint=footprint, schedule=schedule)
     build = importlib.import_module("stages.surface.device.build")
-    return build.device_steps(choice.name, field, cube, pixels, cameras, footprint, schedule, config, threads)
+    return build.device_steps(
+        choice.name,
+        field,
+        cube,
+        pixels,
+        cameras=cameras,
+        footprint=footprint,
+        schedule=schedule,
+        config=config,
+        threads=threads,
+    )

@@ -64,9 +64,18 @@ class FromPictures:
             self.glance(step, lambda: _mesh(_on_grid(steps, cube, bound, rough), rough))
 
         placed, refine = Placed(self.views, cube), self.by_depth and config.refine_poses
-        depth = Depth(self.views, placed, cube, self.footprint / cube.size, refine) if self.by_depth else None
+        depth = Depth(self.views, placed, cube, self.footprint / cube.size, refine=refine) if self.by_depth else None
         learning = Learning(
-            self.views, placed, bound, cube, self.footprint, sizes, plan, self.seed, self.workers, depth
+            self.views,
+            placed,
+            bound,
+            cube,
+            footprint=self.footprint,
+            shape=sizes,
+            plan=plan,
+            seed=self.seed,
+            threads=self.workers,
+            depth=depth,
         )
         learning.run(steps, told)
         if refine:
@@ -97,7 +106,7 @@ class FromPictures:
         if self.backend.name == "numba":
             return NumbaLearningSteps(field, Weights())
         build = importlib.import_module("stages.surface.device.build")
-        return build.device_learning_steps(self.backend.name, field, Weights(), self.config, self.workers)
+        return build.device_learning_steps(self.backend.name, field, Weights(), self.config, threads=self.workers)
 
 
 def _mesh(distance: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:

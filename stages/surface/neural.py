@@ -45,7 +45,7 @@ def train_field(
         log2_entries=config.field_log2_entries, finest_resolution=max(64, round(cube.size / (FINEST_CELL * footprint)))
     )
     field = Field.create(sizes, seed, 0.3, workers)
-    pixels = pick(views, shape.vertices, shape.faces, PIXELS_PER_CAMERA, EDGE_PX, seed, workers)
+    pixels = pick(views, shape.vertices, shape.faces, PIXELS_PER_CAMERA, edge_px=EDGE_PX, seed=seed, workers=workers)
     schedule = Schedule(
         config.geometry_steps,
         config.colour_steps,
@@ -53,9 +53,26 @@ def train_field(
         config.batch_rays,
         colour_weight=config.colour_weight,
     )
-    steps = make_steps(backend, field, cube, pixels, 2 * len(views), footprint, schedule, config, workers)
+    steps = make_steps(
+        backend,
+        field,
+        cube,
+        pixels,
+        cameras=2 * len(views),
+        footprint=footprint,
+        schedule=schedule,
+        config=config,
+        threads=workers,
+    )
     trained = train(
-        steps, SurfaceSamples(shape, cube, footprint), len(pixels), sizes.levels, footprint, schedule, seed, progress
+        steps,
+        SurfaceSamples(shape, cube, footprint),
+        len(pixels),
+        sizes.levels,
+        footprint=footprint,
+        schedule=schedule,
+        seed=seed,
+        progress=progress,
     )
     shift = _without_ripple(
         project(trained.field, cube, shape.vertices, REACH * footprint) - shape.vertices, shape.faces

@@ -10,14 +10,14 @@ def schedule_rounds(config: SurfaceConfig, by_depth: bool = True) -> list[Round]
     """Rounds from coarse to fine: half-size pictures and wide sweeps first, full size and a narrow sweep last. Without depth the first mesh
     is the visual hull, which is farther off: two rounds more, with wider sweeps over smaller pictures."""
     plan = [
-        Round(0.5, 1.2, 10, 2.5, 6.0),
-        Round(0.5, 0.9, 8, 2.0, 4.5),
-        Round(1.0, 0.3, 8, 1.5, 2.4),
-        Round(1.0, 0.25, 6, 1.2, 2.4),
+        Round(0.5, 1.2, 10, 2.5, voxel=6.0),
+        Round(0.5, 0.9, 8, 2.0, voxel=4.5),
+        Round(1.0, 0.3, 8, 1.5, voxel=2.4),
+        Round(1.0, 0.25, 6, 1.2, voxel=2.4),
     ][: config.rounds]
     last = plan[-1]
-    wide = [] if by_depth else [Round(0.25, 3.0, 12, 6.0, 8.0), Round(0.5, 2.0, 12, 3.5, 6.0)]
-    return [*wide, *plan[:-1], Round(last.scale, last.step, last.steps, last.spacing, config.voxel_px)]
+    wide = [] if by_depth else [Round(0.25, 3.0, 12, 6.0, voxel=8.0), Round(0.5, 2.0, 12, 3.5, voxel=6.0)]
+    return [*wide, *plan[:-1], Round(last.scale, last.step, last.steps, last.spacing, voxel=config.voxel_px)]
 
 
 def learns_from_pictures(config: SurfaceConfig, by_depth: bool) -> bool:

@@ -103,8 +103,8 @@ class SurfaceStage(Stage):
             work.reason,
             {**work.metrics, **metrics, **_mesh_metrics(mesh)},
             work.warnings(mesh),
-            [],
-            frames,
+            pictures=[],
+            frames=frames,
         )
         report.pictures = work.write_pictures(mesh, views)
         context.progress(PARTS, PARTS, "surface written")
@@ -217,13 +217,13 @@ class _Work:
                 points,
                 schedule_rounds(c, self.by_depth) if learner is None else rounds_of_learned(c),
                 evidence,
-                c.smooth,
-                max(1, min(c.hull_rank, len(views) // VIEWS_PER_HULL_RANK)),
-                c.coarse_cells,
-                self.context.workers,
-                lambda note: self.context.progress(next(done, 60), PARTS, note),
-                Bounds(c.max_cells, c.max_vertices),
-                learner,
+                smooth=c.smooth,
+                hull_rank=max(1, min(c.hull_rank, len(views) // VIEWS_PER_HULL_RANK)),
+                coarse_cells=c.coarse_cells,
+                workers=self.context.workers,
+                progress=lambda note: self.context.progress(next(done, 60), PARTS, note),
+                bounds=Bounds(c.max_cells, c.max_vertices),
+                learner=learner,
             )
         except Unbounded as e:
             raise StageError(f"no surface was made: {e}", e.advice) from e
@@ -262,12 +262,12 @@ class _Work:
             self.footprint,
             c,
             backend,
-            self.context.seed,
-            self.context.workers,
-            told,
-            self.metrics,
-            self._glance(views),
-            observed,
+            seed=self.context.seed,
+            workers=self.context.workers,
+            progress=told,
+            metrics=self.metrics,
+            glance=self._glance(views),
+            by_depth=observed,
         )
 
     def _glance(self, views: list[View]) -> Callable[[int, Callable[[], tuple[np.ndarray, np.ndarray]]], None]:
@@ -286,7 +286,7 @@ class _Work:
             vertices, faces = mesh()
             if len(faces):
                 caster = Caster(vertices, faces)
-                colours = vertex_colours(vertices, faces, views, 3 * self.footprint, self.context.workers)
+                colours = vertex_colours(vertices, faces, views, 3 * self.footprint, workers=self.context.workers)
                 aside.write(
                     f"surface_step_{step:05d}", {"normal": four_sides(caster), "kd": four_sides(caster, colours)}
                 )
@@ -302,7 +302,9 @@ class _Work:
             raise StageError(
                 "nothing of the surface was seen by any camera", "check the poses: the object may be outside the views"
             )
-        self.colours = vertex_colours(mesh.vertices, mesh.faces, views, 3 * self.footprint, self.context.workers)
+        self.colours = vertex_colours(
+            mesh.vertices, mesh.faces, views, 3 * self.footprint, workers=self.context.workers
+        )
         write_ply(
             self.out / "mesh.ply",
             SurfaceMesh(mesh.vertices, mesh.faces, self.colours, mesh.confidence.astype(np.float32)),
@@ -355,7 +357,9 @@ class _Work:
         disparity, sigma = self._disparity(frame)
         if self.seen is not None:
             of = mask if frame in self.trust else np.zeros_like(mask)
-            found = hidden_pixels(depth, LEAST_CELLS * self.seen.size, self.rig, of, disparity, sigma)
+            found = hidden_pixels(
+                depth, LEAST_CELLS * self.seen.size, self.rig, of, disparity_px=disparity, sigma_px=sigma
+            )
             hidden = found if hidden is None else found | hidden
         if hidden is None or not hidden.any():
             return None
@@ -370,7 +374,7 @@ class _Work:
 
         if frame not in self.trust or not mask.any():
             return outline if hidden is None else outline & ~hidden, "mask from silhouette"
-        mask, changed = refined(mask, outline, self.reader.rgb(frame), self.config.mask_band_px, hidden)
+        mask, changed = refined(mask, outline, self.reader.rgb(frame), self.config.mask_band_px, hidden=hidden)
         return mask, "mask refined" if changed else "mask kept"
 
     def write_pictures(self, mesh: Mesh, views: list[View]) -> list[tuple[str, str]]:
@@ -437,11 +441,11 @@ def _neural(work: _Work, views: list[View], shape: Shape) -> tuple[Mesh, dict[st
         shape,
         work.footprint,
         work.config,
-        backend.choose(work.config.backend),
-        work.context.seed,
-        work.context.workers,
-        work.out / "field",
-        progress,
+        backend=backend.choose(work.config.backend),
+        seed=work.context.seed,
+        workers=work.context.workers,
+        folder=work.out / "field",
+        progress=progress,
     )
     return _kept(work, views, shape, vertices), metrics
 
@@ -454,10 +458,10 @@ def _kept(work: _Work, views: list[View], shape: Shape, vertices: np.ndarray) ->
         shape.faces,
         views,
         shape.read_at,
-        shape.read_sigma,
-        work.footprint,
-        work.config.least_part,
-        work.context.workers,
+        read_sigma=shape.read_sigma,
+        footprint=work.footprint,
+        least_part=work.config.least_part,
+        workers=work.context.workers,
     )
 
 
@@ -472,7 +476,14 @@ def _tsdf(work: _Work, views: list[View]) -> tuple[Mesh, dict[str, Any]]:
     save_grid(work.out / "field", found.grid, found.distance)
     least, workers = work.config.least_part, work.context.workers
     mesh = keep_supported(
-        found.vertices, found.faces, views, found.read_at, found.read_sigma, work.footprint, least, workers
+        found.vertices,
+        found.faces,
+        views,
+        found.read_at,
+        read_sigma=found.read_sigma,
+        footprint=work.footprint,
+        least_part=least,
+        workers=workers,
     )
     return mesh, {"tsdf_voxel_mm": round(1000 * found.grid.voxel, 3)}
 

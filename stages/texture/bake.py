@@ -55,7 +55,7 @@ def prepare_shape(vertices: np.ndarray, faces: np.ndarray, footprint_m: float, c
     """Simplify and unwrap. footprint_m: size of a picture pixel on the surface, which limits the texture size that makes sense."""
     v, f, deviation = lighten(vertices, faces, config.face_budget, config.simplify_tolerance_mm / 1000)
     size = config.size if config.size_fixed else min(config.size, sensible_size(v, f, footprint_m))
-    return Shape(v, f, vertex_normals(v, f), unwrap(v, f, size, config.padding_px), size, deviation)
+    return Shape(v, f, vertex_normals(v, f), unwrap(v, f, size, config.padding_px), size=size, deviation_m=deviation)
 
 
 def sensible_size(vertices: np.ndarray, faces: np.ndarray, footprint_m: float) -> int:
@@ -84,7 +84,14 @@ def bake(
     read_hidden: ReadHidden = nothing_hidden,
 ) -> Baked:
     """Colour the mesh from the views. Raises ValueError when no view shows any of it."""
-    t = texels(shape.vertices, shape.faces, shape.normals, shape.unwrapped.uv, shape.unwrapped.faces_uv, shape.size)
+    t = texels(
+        shape.vertices,
+        shape.faces,
+        shape.normals,
+        shape.unwrapped.uv,
+        faces_uv=shape.unwrapped.faces_uv,
+        size=shape.size,
+    )
     caster = Caster(shape.vertices, shape.faces)
     views = spread(views, config.max_views)
     limits = np.array([config.min_facing, config.border_px, config.border_ramp_px])
@@ -93,11 +100,29 @@ def bake(
     def looking(k):
         return progress(k, total, "looking at the pictures")
 
-    surveyed = survey_all(t, views, rig, caster, limits, read_mask, read_picture, workers, seed, looking, read_hidden)
+    surveyed = survey_all(
+        t,
+        views,
+        rig,
+        caster,
+        limits=limits,
+        read_mask=read_mask,
+        read_picture=read_picture,
+        workers=workers,
+        seed=seed,
+        progress=looking,
+        read_hidden=read_hidden,
+    )
     if not surveyed:
         raise ValueError("no picture shows any part of the mesh inside its mask")
     gains, figures = agree(
-        surveyed, t, rig, config.exposure, config.align_views, seed, lambda note: progress(len(views), total, note)
+        surveyed,
+        t,
+        rig,
+        config.exposure,
+        align_views=config.align_views,
+        seed=seed,
+        progress=lambda note: progress(len(views), total, note),
     )
     texel_m = np.sqrt(_texel_area(shape, t))
     reduce = reduction(1.2 * texel_m / median_footprint([s.view for s in surveyed], rig, shape.vertices.mean(0)))
@@ -106,17 +131,17 @@ def bake(
         surveyed,
         [gain_tables(g) for g in gains],
         rig,
-        limits,
-        config.candidates,
-        reduce,
-        read_picture,
-        workers,
-        lambda k: progress(len(views) + k, total, "colouring"),
+        limits=limits,
+        count=config.candidates,
+        reduce=reduce,
+        read_picture=read_picture,
+        workers=workers,
+        progress=lambda k: progress(len(views) + k, total, "colouring"),
     )
-    colour, used = blend_all(best, config.sharp_power, config.outlier_scale, config.noise_floor, workers)
+    colour, used = blend_all(best, config.sharp_power, config.outlier_scale, config.noise_floor, workers=workers)
     del best
     progress(total - 2, total, "filling what no picture saw")
-    fill_unseen(colour, used > 0, t.face, t.weight, shape.vertices, shape.faces)
+    fill_unseen(colour, used > 0, t.face, t.weight, vertices=shape.vertices, faces=shape.faces)
     texture, provenance = _to_pictures(t, colour, used)
     figures |= {
         "texture_size_px": shape.size,
@@ -127,9 +152,14 @@ def bake(
         "views_per_texel_mean": round(float(used[t.inside].mean()), 2),
     }
     mesh = TexturedMesh(
-        shape.vertices, shape.faces, shape.unwrapped.uv, shape.unwrapped.faces_uv, shape.normals, texture
+        shape.vertices,
+        shape.faces,
+        shape.unwrapped.uv,
+        shape.unwrapped.faces_uv,
+        normals=shape.normals,
+        texture=texture,
     )
-    return Baked(mesh, provenance, [s.view for s in surveyed], gains, figures)
+    return Baked(mesh, provenance, [s.view for s in surveyed], gains, figures=figures)
 
 
 def _texel_area(shape: Shape, t: Texels) -> float:

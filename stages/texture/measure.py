@@ -92,8 +92,16 @@ def measure(
             > 0
         )
         camera = window.rig(rig)
-        camera = Rig(picture.shape[1], picture.shape[0], camera.fx, camera.fy, camera.cx, camera.cy, camera.baseline_m)
-        rendered, seen = render_textured(mesh, poses[frame], camera, caster, mips)
+        camera = Rig(
+            picture.shape[1],
+            picture.shape[0],
+            camera.fx,
+            camera.fy,
+            cx=camera.cx,
+            cy=camera.cy,
+            baseline_m=camera.baseline_m,
+        )
+        rendered, seen = render_textured(mesh, poses[frame], camera, caster, mips=mips)
         score = score_view(picture, rendered, mask, seen)
         return (frame, score, picture, rendered, mask & seen) if score else None
 
@@ -112,7 +120,7 @@ def four_sides(mesh: TexturedMesh, size: int = 320) -> np.ndarray:
     rig, poses = turntable_rig(mesh.vertices, size)
     caster, mips = Caster(mesh.vertices, mesh.faces), mip_levels(mesh.texture)
     return np.hstack(
-        [np.clip(np.rint(render_textured(mesh, p, rig, caster, mips)[0]), 0, 255).astype(np.uint8) for p in poses]
+        [np.clip(np.rint(render_textured(mesh, p, rig, caster, mips=mips)[0]), 0, 255).astype(np.uint8) for p in poses]
     )
 
 

@@ -63,7 +63,7 @@ def collect(
     with ThreadPoolExecutor(workers) as pool:
         for k, (picture, window, low, low_window) in enumerate(prepared):
             s = surveyed[k]
-            cam = camera_vector(s.view, rig, s.sight, window, low_window)
+            cam = camera_vector(s.view, rig, s.sight, window, low=low_window)
             view_weight = float(np.clip(s.view.sharpness, 0.3, 1.0)) ** 2
 
             def one(
@@ -74,15 +74,15 @@ def collect(
                     texels.normal[part],
                     cam,
                     s.sight.depth,
-                    s.sight.border,
-                    limits,
-                    view_weight,
-                    picture,
-                    low,
-                    table,
-                    best.weight[part],
-                    best.colour[part],
-                    best.low[part],
+                    border=s.sight.border,
+                    limits=limits,
+                    view_weight=view_weight,
+                    image=picture,
+                    low=low,
+                    tables=table,
+                    best_weight=best.weight[part],
+                    best_colour=best.colour[part],
+                    best_low=best.low[part],
                 )
 
             list(pool.map(one, parts))
@@ -102,10 +102,10 @@ def blend_all(
             best.colour[part],
             best.low[part],
             power,
-            outlier_scale,
-            noise_floor,
-            colour[part],
-            used[part],
+            outlier_scale=outlier_scale,
+            noise_floor=noise_floor,
+            out=colour[part],
+            used=used[part],
         )
 
     with ThreadPoolExecutor(workers) as pool:
@@ -136,12 +136,12 @@ def low_band(picture: np.ndarray, window: Window, usable: np.ndarray) -> tuple[n
     total = cv2.GaussianBlur(small * weight[..., None], None, _LOW_SIGMA)
     low = total / cv2.GaussianBlur(weight, None, _LOW_SIGMA)[..., None]
     return np.clip(np.rint(low), 0, 255).astype(np.uint8), Window(
-        window.x0, window.y0, window.width, window.height, window.scale / _LOW_REDUCE
+        window.x0, window.y0, window.width, window.height, scale=window.scale / _LOW_REDUCE
     )
 
 
 def _prepare(s: Surveyed, reduce: int, read_picture: ReadPicture) -> tuple[np.ndarray, Window, np.ndarray, Window]:
     seen = s.sight.window
-    window = picture_window(Window(seen.x0, seen.y0, seen.width, seen.height, 1.0), reduce)
+    window = picture_window(Window(seen.x0, seen.y0, seen.width, seen.height, scale=1.0), reduce)
     picture = window.cut(read_picture(s.view.frame, s.view.side, reduce))
     return picture, window, *low_band(picture, window, s.sight.border > 0)

@@ -40,7 +40,7 @@ def score_view(picture: np.ndarray, rendered: np.ndarray, mask: np.ndarray, cove
         _psnr(adapted[both], target[both]),
         float(_ssim(adapted, target)[both].mean()),
         float(difference[both].mean()),
-        float(both.sum() / max(mask.sum(), 1)),
+        covered=float(both.sum() / max(mask.sum(), 1)),
     )
 
 

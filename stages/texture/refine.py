@@ -80,7 +80,7 @@ def refine(
     progress: Callable[[int], None] = lambda done: None,
 ) -> Refined:
     """`level`: mip level whose texels are about a pixel; the finer detail of the blend stays. `renderer` answers for `pixels_of(view)`."""
-    problem = _Problem(texture, views, renderer, level, seed, device)
+    problem = _Problem(texture, views, renderer, level, seed=seed, device=device)
     before = problem.held_error()
     optimiser = torch.optim.Adam(
         [
@@ -103,7 +103,7 @@ def refine(
     with torch.no_grad():
         levels = (255 * problem.texture.clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
     twist = (problem.twist * problem.units).detach().cpu().numpy()
-    return Refined(levels, problem.log_gain.detach().cpu().numpy(), twist, before, problem.held_error())
+    return Refined(levels, problem.log_gain.detach().cpu().numpy(), twist, before, after_levels=problem.held_error())
 
 
 def pixels_of(view: Shown) -> np.ndarray:

@@ -45,7 +45,17 @@ def refined(
     jobs = list(zip(baked.views, baked.gains, strict=True))
 
     def look(j):
-        return shown(j[0], j[1], rig, caster, config.border_px, reduce, read_mask, read_picture, read_hidden)
+        return shown(
+            j[0],
+            j[1],
+            rig,
+            caster,
+            border_px=config.border_px,
+            reduce=reduce,
+            read_mask=read_mask,
+            read_picture=read_picture,
+            read_hidden=read_hidden,
+        )
 
     found = ordered_map(look, jobs, workers)
     views = [v for v in found if v is not None]
@@ -54,7 +64,16 @@ def refined(
     renderer = getattr(importlib.import_module(module), name)(baked.mesh, views, device)
     texel_px = baked.figures["texel_mm"] / 1000 / _footprint(baked, rig) / reduce
     level = int(np.clip(round(np.log2(1 / max(texel_px, 1e-6))), 0, 3))
-    result = refine(baked.mesh.texture, views, renderer, level, config.refine_steps, seed, device, progress)
+    result = refine(
+        baked.mesh.texture,
+        views,
+        renderer,
+        level,
+        steps=config.refine_steps,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
     return _with(baked, result)
 
 
@@ -97,11 +116,19 @@ def shown(
     if window is None:
         return None
     hidden = read_hidden(view.frame) if view.side == "right" else None
-    seen = sight(view, rig, caster, window, read_mask(view.frame), hidden)
+    seen = sight(view, rig, caster, window, left_mask=read_mask(view.frame), hidden_right=hidden)
     window = picture_window(window, reduce)
     picture = window.cut(read_picture(view.frame, view.side, reduce))
     camera = window.rig(rig)
-    camera = Rig(picture.shape[1], picture.shape[0], camera.fx, camera.fy, camera.cx, camera.cy, camera.baseline_m)
+    camera = Rig(
+        picture.shape[1],
+        picture.shape[0],
+        camera.fx,
+        camera.fy,
+        cx=camera.cx,
+        cy=camera.cy,
+        baseline_m=camera.baseline_m,
+    )
     u, v = np.meshgrid(np.arange(camera.width, dtype=np.float32), np.arange(camera.height, dtype=np.float32))
     s, w = seen.window.scale, seen.window
     columns = ((u + 0.5) / window.scale - 0.5 + window.x0 - w.x0 + 0.5) * s - 0.5

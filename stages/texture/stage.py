@@ -81,12 +81,12 @@ class TextureStage(Stage):
                 views,
                 rig,
                 reader.mask,
-                reader.rgb,
-                config,
-                context.workers,
-                context.seed,
-                context.progress,
-                hidden,
+                read_picture=reader.rgb,
+                config=config,
+                workers=context.workers,
+                seed=context.seed,
+                progress=context.progress,
+                read_hidden=hidden,
             )
         except ValueError as e:
             raise StageError(
@@ -98,10 +98,28 @@ class TextureStage(Stage):
             def note(k):
                 return context.progress(k, config.refine_steps, "fitting the texture to all pictures")
 
-            baked = refined(baked, rig, config, reader.mask, reader.rgb, context.workers, context.seed, note, hidden)
+            baked = refined(
+                baked,
+                rig,
+                config,
+                reader.mask,
+                read_picture=reader.rgb,
+                workers=context.workers,
+                seed=context.seed,
+                progress=note,
+                read_hidden=hidden,
+            )
         context.progress(0, 1, "measuring the texture")
         held = sorted(set(poses) - set(used))
-        measured = measure(baked.mesh, held or sorted(used), poses, rig, reader.mask, reader.rgb, context.workers)
+        measured = measure(
+            baked.mesh,
+            held or sorted(used),
+            poses,
+            rig,
+            read_mask=reader.mask,
+            read_picture=reader.rgb,
+            workers=context.workers,
+        )
         write_textured(out / "textured", baked.mesh, baked.provenance)
         figures = {
             "faces": len(shape.faces),
@@ -118,8 +136,8 @@ class TextureStage(Stage):
             "",
             figures,
             _warnings(figures),
-            pictures,
-            {"coloured from": len(used), "left out": len(held)},
+            pictures=pictures,
+            frames={"coloured from": len(used), "left out": len(held)},
         )
 
 

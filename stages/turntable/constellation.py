@@ -48,7 +48,7 @@ def find_turn(a: int, b: int, marks_a: np.ndarray, marks_b: np.ndarray, toleranc
     angles = np.arctan2(proposed[:, 1, 0], proposed[:, 0, 0])
     other = np.abs(np.angle(np.exp(1j * (angles - angles[best])))) > OTHER_RAD
     motion, pairs = _refined(proposed[best], marks_a, marks_b, tolerance_m)
-    return Turn(a, b, motion, pairs, int(votes[other].max(initial=0)))
+    return Turn(a, b, motion, pairs, rival=int(votes[other].max(initial=0)))
 
 
 def pattern_of(

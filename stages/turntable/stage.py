@@ -64,10 +64,10 @@ class TurntableStage(Stage):
         poses = _poses({f: views[f] for f in sorted(kept)}, motions)
         word = surface_check.ask_surface(rig, reader, poses, context)
         surface_check.refuse_contradiction(word, config)
-        rows = _rows(reader, poses, views, missed, config)
+        rows = _rows(reader, poses, views, missed, config=config)
         write_poses(out / "poses.json", rows)
         _write_points(out / "points.npz", {f: views[f] for f in poses}, poses)
-        return _report(rows, turns, poses, missed, word, config)
+        return _report(rows, turns, poses, missed, word=word, config=config)
 
 
 STAGE = TurntableStage()
@@ -78,7 +78,9 @@ def _views(rig: Rig, reader: FrameReader, config: TurntableConfig, context: Stag
     from stages.turntable.support_view import look_down
 
     def one(f: int) -> SupportView | None:
-        return look_down(f, rig, reader.gray(f), reader.mask(f), reader.disparity_px(f), config, context.seed)
+        return look_down(
+            f, rig, reader.gray(f), reader.mask(f), disparity=reader.disparity_px(f), config=config, seed=context.seed
+        )
 
     views = {}
     for k, view in enumerate(ordered_map(one, reader.ids, context.workers)):

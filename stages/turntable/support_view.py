@@ -50,8 +50,10 @@ def look_down(
     if plane is None:
         return None
     pose = _frame(plane, middle)
-    marks = _marks(rig, gray, grown, pose, size, config)
-    return SupportView(frame, pose, marks, own, around[np.linalg.norm(around - middle, axis=1) < 1.5 * size], size)
+    marks = _marks(rig, gray, grown, pose, size=size, config=config)
+    return SupportView(
+        frame, pose, marks, own, around=around[np.linalg.norm(around - middle, axis=1) < 1.5 * size], size_m=size
+    )
 
 
 def _points(rig: Rig, disparity: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -91,7 +93,9 @@ def _marks(
     window = 2 * round(1.5e-3 * config.mark_mm[1] / step) + 1
     usual = cv2.medianBlur(top, max(3, window))
     off = top.astype(np.int16) - usual
-    found = [m for sign in (-1, 1) for m in _spots(sign * off > config.contrast, np.abs(off), seen, step, config)]
+    found = [
+        m for sign in (-1, 1) for m in _spots(sign * off > config.contrast, np.abs(off), seen, step, config=config)
+    ]
     return np.array(found).reshape(-1, 2)
 
 

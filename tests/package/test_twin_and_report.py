@@ -170,7 +170,7 @@ def test_failure_in_the_middle_keeps_the_old_twin(run, tmp_path, monkeypatch):
     out = assemble_twin(tmp_path / "out", *run)
     before = (out / "run.json").read_bytes()
 
-    def killed(*_args):
+    def killed(*_args, **_more):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(twin_module, "write_report", killed)

@@ -30,7 +30,7 @@ def sphere() -> Shape:
     return Shape(vertices, np.asarray(mesh.faces), grid, distance, vertices, np.full(len(vertices), FOOTPRINT / 3))
 
 
-def pixels(*_: object) -> Pixels:
+def pixels(*_: object, **_more: object) -> Pixels:
     """2,000 pixels of 4 cameras that look at the sphere; red grows with x."""
     rng = np.random.default_rng(0)
     inward = rng.normal(size=(2000, 3))

@@ -65,7 +65,9 @@ class RenderSpec:
     def rig(self) -> Rig:
         """The principal point lies a little off the centre."""
         f = self.focal * self.width
-        return Rig(self.width, self.height, f, f, self.width / 2 + 2.7, self.height / 2 - 3.1, self.baseline_m)
+        return Rig(
+            self.width, self.height, f, f, cx=self.width / 2 + 2.7, cy=self.height / 2 - 3.1, baseline_m=self.baseline_m
+        )
 
 
 _WALL = RenderSpec(motion="inhand", surrounding="stone", elevation_deg=(-25.0, 55.0), frames=36)

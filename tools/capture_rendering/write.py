@@ -27,13 +27,13 @@ def write_capture(
 ) -> Path:
     """Render `spec` into `folder`. Returns it. Raises ValueError when no object is in view in the first frame."""
     vertices, faces = shape(spec.shape)
-    scene = Scene(vertices, faces, PAINTS[spec.paint], _plane(spec, vertices), spec.gloss)
+    scene = Scene(vertices, faces, PAINTS[spec.paint], _plane(spec, vertices), gloss=spec.gloss)
     motion = poses(spec)
-    write_static(folder, spec.rig, vertices, faces, [object_from_left for object_from_left, _ in motion])
+    write_static(folder, spec.rig, vertices, faces, poses=[object_from_left for object_from_left, _ in motion])
     if spec.sensor == "rgbd":
         depth_camera(folder, spec.rig)
     for k, mask in enumerate(
-        ordered_map(lambda k: _write_frame(folder, spec, scene, k, motion[k]), range(spec.frames), workers)
+        ordered_map(lambda k: _write_frame(folder, spec, scene, k, pose=motion[k]), range(spec.frames), workers)
     ):
         if k == 0:
             if not mask.any():
@@ -64,7 +64,7 @@ def _write_frame(folder: Path, spec: RenderSpec, scene: Scene, k: int, pose: Pos
         write_rgb(path, np.clip(np.rint(levels), 0, 255).astype(np.uint8), spec.jpeg_quality)
     if spec.sensor == "rgbd":
         write_depth(
-            folder / "depth" / f"{k:06d}.png", pictures[0].depth_m, spec.depth_floor_mm, spec.depth_at_1m_mm, rng
+            folder / "depth" / f"{k:06d}.png", pictures[0].depth_m, spec.depth_floor_mm, spec.depth_at_1m_mm, rng=rng
         )
-    write_truth(folder, spec.rig, k, pictures[0].depth_m, pictures[0].mask)
+    write_truth(folder, spec.rig, k, pictures[0].depth_m, mask=pictures[0].mask)
     return pictures[0].mask

@@ -54,7 +54,7 @@ def check(device: torch.device, sizes: Sizes, bandwidth: float) -> Iterator[Row]
         found = derivatives(lambda p, t, encode=encode: encode(p, t, active, here), x, table)
         for what, ours, theirs in zip(NAMES, found, wanted, strict=True):
             yield compared(f"grid {name}: {what}", relative_error(ours, theirs), EXACT)
-        yield from speeds(name, encode, table, active, here, device, sizes, bandwidth)
+        yield from speeds(name, encode, table, active, here=here, device=device, sizes=sizes, bandwidth=bandwidth)
 
 
 def inside_cells(x: torch.Tensor, layout: GridLayout) -> torch.Tensor:

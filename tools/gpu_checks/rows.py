@@ -34,12 +34,12 @@ class Sizes:
     @staticmethod
     def full() -> Sizes:
         """For a GPU."""
-        return Sizes(1 << 18, 4096, 19, 16, 300, 16384, (720, 1280), 1 << 30, 20)
+        return Sizes(1 << 18, 4096, 19, 16, steps=300, batch=16384, picture=(720, 1280), copied=1 << 30, runs=20)
 
     @staticmethod
     def tiny() -> Sizes:
         """For Triton's interpreter on a CPU: everything runs, nothing is measured."""
-        return Sizes(64, 128, 10, 3, 1, 64, (60, 80), 1 << 20, 1)
+        return Sizes(64, 128, 10, 3, steps=1, batch=64, picture=(60, 80), copied=1 << 20, runs=1)
 
 
 @dataclass

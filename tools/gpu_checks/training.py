@@ -46,7 +46,7 @@ def check(device: torch.device, sizes: Sizes, tiny: bool) -> Iterator[Row]:
         if kit is not None and not interpreted and (problem := kit.problem()):
             yield Row(f"step {name}", SKIPPED, f"{problem}; {kit.command}")
             continue
-        yield from _check_backend(name, backend, mixed, device, sizes, tiny)
+        yield from _check_backend(name, backend, mixed, device, sizes=sizes, tiny=tiny)
 
 
 def _check_backend(
@@ -58,7 +58,7 @@ def _check_backend(
     said = f"{sizes.steps} steps of {sizes.batch} points in {seconds:.1f} s"
     yield compared(f"training {name}", reached, 1.0 if tiny else REACHED[precision], said, seconds=seconds)
     for capture in (False, True) if captures_graphs(device) and backend == "triton" else (False,):
-        yield _speed(name, backend, mixed, capture, device, sizes)
+        yield _speed(name, backend, mixed, capture, device=device, sizes=sizes)
 
 
 def field_of(sizes: Sizes, rough: bool = False) -> Field:
@@ -80,7 +80,7 @@ def pixels(count: int = 2000) -> Pixels:
     eye = shapes.CENTRE - 1.5 * inward
     depth = 1.5 - shapes.radius(-inward)[:, 0]
     return Pixels(
-        rng.integers(0, 6, count).astype(np.int32), rng.random((count, 3)).astype(np.float32), eye, inward, depth
+        rng.integers(0, 6, count).astype(np.int32), rng.random((count, 3)).astype(np.float32), eye, inward, depth=depth
     )
 
 
@@ -90,7 +90,17 @@ def steps_of(
     """A backend's step."""
     on_device = DeviceField(field.shape, field.radius, make_parts(backend, field, device, mixed), device)
     schedule = Schedule(1, 1, sizes.batch, sizes.batch // 16)
-    return DeviceSteps(on_device, CUBE, pixels(), 6, FOOTPRINT, schedule, 1, fused=backend == "triton", capture=capture)
+    return DeviceSteps(
+        on_device,
+        CUBE,
+        pixels(),
+        6,
+        footprint=FOOTPRINT,
+        schedule=schedule,
+        threads=1,
+        fused=backend == "triton",
+        capture=capture,
+    )
 
 
 def stage(steps, sizes: Sizes, rng: np.random.Generator) -> None:
@@ -103,9 +113,14 @@ def stage(steps, sizes: Sizes, rng: np.random.Generator) -> None:
 
 def _gradient_error(backend: str, mixed: bool, device: torch.device, sizes: Sizes) -> float:
     hand = NumbaSteps(
-        field_of(sizes, rough=True), CUBE, pixels(), 6, FOOTPRINT, Schedule(1, 1, sizes.batch, sizes.batch // 16)
+        field_of(sizes, rough=True),
+        CUBE,
+        pixels(),
+        6,
+        footprint=FOOTPRINT,
+        schedule=Schedule(1, 1, sizes.batch, sizes.batch // 16),
     )
-    ours = steps_of(backend, mixed, device, sizes, field_of(sizes, rough=True))
+    ours = steps_of(backend, mixed, device, sizes, field=field_of(sizes, rough=True))
     for steps in (hand, ours):
         steps.levels(sizes.levels - 0.5)
         stage(steps, sizes, np.random.default_rng(5))
@@ -115,7 +130,7 @@ def _gradient_error(backend: str, mixed: bool, device: torch.device, sizes: Size
 
 def _trained(backend: str, mixed: bool, device: torch.device, sizes: Sizes) -> tuple[float, float]:
     """(seconds, median error) of a training on distances alone, rendered by the numba kernels."""
-    steps, rng = steps_of(backend, mixed, device, sizes, field_of(sizes)), np.random.default_rng(0)
+    steps, rng = steps_of(backend, mixed, device, sizes, field=field_of(sizes)), np.random.default_rng(0)
     started = time.perf_counter()
     for k in range(sizes.steps):
         steps.levels(min(sizes.levels, 4 + (sizes.levels - 4) * (k + 1) / (0.6 * sizes.steps)))
@@ -128,7 +143,7 @@ def _trained(backend: str, mixed: bool, device: torch.device, sizes: Sizes) -> t
 def _speed(name: str, backend: str, mixed: bool, capture: bool, device: torch.device, sizes: Sizes) -> Row:
     """Time of a step with all its parts, the host's draws left out, and its memory beside the estimate of device/build.py."""
     field = field_of(sizes)
-    steps, rng = steps_of(backend, mixed, device, sizes, field, capture), np.random.default_rng(2)
+    steps, rng = steps_of(backend, mixed, device, sizes, field=field, capture=capture), np.random.default_rng(2)
     steps.levels(sizes.levels)
 
     def one() -> None:

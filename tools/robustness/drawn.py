@@ -83,9 +83,9 @@ class Drawn:
             self.height,
             f,
             f,
-            self.width / 2 + 2.7,
-            self.height / 2 - 3.1,
-            self.baseline_share * self.distance_m,
+            cx=self.width / 2 + 2.7,
+            cy=self.height / 2 - 3.1,
+            baseline_m=self.baseline_share * self.distance_m,
         )
 
     def rng(self, what: str) -> np.random.Generator:

@@ -84,7 +84,7 @@ def run_seed(seed: int, places: Places, how: How, source: Mapping[str, str]) -> 
         raise RuntimeError(
             f"seed {seed}: exit code {exit_code} says nothing of the capture\n{(store / 'printed.log').read_text()[-2000:]}"
         )
-    found = _judge(capture, Store(store), record, exit_code, to_twin)
+    found = _judge(capture, Store(store), record, exit_code, to_twin=to_twin)
     result = {
         "seed": seed,
         "generator": GENERATOR,
@@ -147,7 +147,7 @@ def _judge(capture: Path, store: Store, record: RunRecord, exit_code: int, to_tw
     warnings = {n: list(m["report"]["warnings"]) for n, m in manifests.items() if m and m["report"]["warnings"]}
     stopped = {"stopped": f"{record.error}\n{record.advice}".strip(), "stage": _stage_of(record)} if exit_code else {}
     points, extent_m = score.surface_points(capture / "gt" / "mesh.ply")
-    frames = _frames(capture, store, record, points, score.pose_limit_m(extent_m))
+    frames = _frames(capture, store, record, points, limit_m=score.pose_limit_m(extent_m))
     extras = _figures(frames) | {"extent_mm": round(1000 * extent_m, 1)}
     if exit_code:
         kind = "honest" if exit_code in STOPS_WITH_A_REASON and "time limit" not in record.error else "wrong"
@@ -196,9 +196,9 @@ def _frames(
     doubted = {r["frame"] for r in read_table(folder["masks"] / "masks.parquet") if r["status"] in MARKED}
     claimed = {p.frame for p in poses if p.status == "ok"} - doubted
     errors = score.pose_errors_m(
-        posed(read_poses(capture / "gt" / "poses.json")), posed(poses), points, limit_m, claimed
+        posed(read_poses(capture / "gt" / "poses.json")), posed(poses), points, limit_m, claimed=claimed
     )
-    return score.frame_scores(capture / "gt", masks, folder["masks"] / "masks.parquet", poses, errors)
+    return score.frame_scores(capture / "gt", masks, folder["masks"] / "masks.parquet", poses, errors_m=errors)
 
 
 def _figures(frames: list[score.FrameScore]) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class World:
     ) -> np.ndarray:
         """(H, W, 3) linear RGB of one ray a pixel, `offset_px` from its middle; `times` (B,): of the bands of rows; `sway`: -1..1, which
         part of the lamp is asked for shadows."""
-        view = _View(self.bodies, rig, world_from_eye, times, offset_px)
+        view = _View(self.bodies, rig, world_from_eye, times, offset_px=offset_px)
         nearest, hits = view.nearest()
         out = np.full((*nearest.shape, 3), 0.25)
         lamp = self.light.lamp + _LAMP_SPREAD * np.array([sway, 0, -sway])
@@ -99,7 +99,7 @@ class World:
 
     def truth(self, rig: Rig, world_from_eye: Path, times: np.ndarray) -> Seen:
         """See Seen."""
-        view = _View(self.bodies, rig, world_from_eye, times, (0.0, 0.0))
+        view = _View(self.bodies, rig, world_from_eye, times, offset_px=(0.0, 0.0))
         nearest, hits = view.nearest(sort_out=False)
         depth = np.full(nearest.size, np.inf)
         for hit in hits:
@@ -219,7 +219,9 @@ class _View:
             origin, direction = origin[index], direction[index]
         found = body.caster.cast(origin, direction)
         met = np.isfinite(found["t"])
-        return _Hit(index, found["t"], origin, direction, found["face"], found["uv"], found["normal"]).only(met)
+        return _Hit(
+            index, found["t"], origin, direction, face=found["face"], uv=found["uv"], normal=found["normal"]
+        ).only(met)
 
 
 def _turned(poses: np.ndarray, x: np.ndarray, band: np.ndarray) -> np.ndarray:

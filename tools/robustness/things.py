@@ -32,7 +32,9 @@ def build(drawn: Drawn) -> tuple[World, Motion]:
     tables = _tables(drawn, motion)
     around = tables[0].paint(np.array([[0.02, motion.level_m, 0.05]]), np.array([[0, -1.0, 0]]), np.array([0]))[0]
     paint = coat(drawn.coat, drawn.rng("coat"), drawn.extent_m, around)
-    bodies = [Body("object", vertices, faces, _plainly(paint), motion.world_from_object, drawn.gloss)]
+    bodies = [
+        Body("object", vertices, faces, _plainly(paint), world_from_body=motion.world_from_object, gloss=drawn.gloss)
+    ]
     bodies += _hand(drawn, motion, vertices) + _clutter(drawn, motion) + _movers(drawn, motion) + [*tables, room]
     a, up = np.radians(drawn.lamp_deg)
     lamp = np.array([np.sin(a) * np.cos(up), -np.sin(up), np.cos(a) * np.cos(up)])
@@ -129,7 +131,7 @@ def _together(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, Paint]]) -> 
 
     vertices = np.concatenate([v + at for v, _, at, _ in parts])
     faces = np.concatenate([f + start for (_, f, _, _), start in zip(parts, before, strict=False)])
-    return Body("other", vertices, faces, paint, _still(np.eye(4)))
+    return Body("other", vertices, faces, paint, world_from_body=_still(np.eye(4)))
 
 
 def _movers(drawn: Drawn, motion: Motion) -> list[Body]:
@@ -150,7 +152,15 @@ def _movers(drawn: Drawn, motion: Motion) -> list[Body]:
         def path(t, across=across, speed=speed, start=start, forward=forward, tall=tall):
             return _moved(forward * away + across * (start + speed * t) + [0, motion.level_m - 0.9 * tall, 0])
 
-        out.append(Body("mover", np.array(mesh.vertices), np.array(mesh.faces), _plainly(_any_coat(rng, tall)), path))
+        out.append(
+            Body(
+                "mover",
+                np.array(mesh.vertices),
+                np.array(mesh.faces),
+                _plainly(_any_coat(rng, tall)),
+                world_from_body=path,
+            )
+        )
     return out
 
 
@@ -168,12 +178,12 @@ def _tables(drawn: Drawn, motion: Motion) -> list[Body]:
     """What the object stands on first."""
     table = ground(drawn.table, drawn.rng("table"))
     wide = max(0.3, 1.6 * drawn.extent_m) + drawn.rng("table size").uniform(0.0, 0.8)
-    out = [_round_top("table", wide, _table_level_m(drawn, motion), table, _still(np.eye(4)))]
+    out = [_round_top("table", wide, _table_level_m(drawn, motion), table, pose=_still(np.eye(4)))]
     if drawn.motion != "turntable":
         return out
     disc = ground(drawn.table, drawn.rng("disc"))
     return [
-        _round_top("disc", max(0.7 * drawn.extent_m, 0.1), motion.level_m + 1e-4, disc, motion.world_from_object),
+        _round_top("disc", max(0.7 * drawn.extent_m, 0.1), motion.level_m + 1e-4, disc, pose=motion.world_from_object),
         *out,
     ]
 
@@ -184,7 +194,13 @@ def _round_top(name: str, reach: float, level: float, colours: Ground, pose: Cal
     vertices, k = np.concatenate([[[0, level, 0]], rim]), np.arange(_TABLE_CORNERS)
     faces = np.stack([0 * k, 1 + k, 1 + (k + 1) % _TABLE_CORNERS], 1)
     return Body(
-        name, vertices, faces, lambda x, normal, face: colours(x[:, 0], x[:, 2]), pose, smooth=False, casts_shadow=False
+        name,
+        vertices,
+        faces,
+        lambda x, normal, face: colours(x[:, 0], x[:, 2]),
+        world_from_body=pose,
+        smooth=False,
+        casts_shadow=False,
     )
 
 
@@ -210,7 +226,7 @@ def _room(drawn: Drawn, motion: Motion) -> Body:
         out[~on_screen] = pictures(u + 3.1 * flat, v)
         return out
 
-    return Body("room", vertices, faces, paint, _still(np.eye(4)), smooth=False, casts_shadow=False)
+    return Body("room", vertices, faces, paint, world_from_body=_still(np.eye(4)), smooth=False, casts_shadow=False)
 
 
 def _screen(drawn: Drawn, motion: Motion) -> np.ndarray:

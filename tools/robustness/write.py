@@ -54,15 +54,17 @@ def write_capture(folder: Path, drawn: Drawn) -> None:
     world, motion = build(drawn)
     times = [k / drawn.frames for k in range(drawn.frames)]
     poses = [inverse(motion.world_from_object(t)) @ motion.world_from_left(t) for t in times]
-    write_static(folder, drawn.rig, world.bodies[0].vertices, world.bodies[0].faces, poses)
+    write_static(folder, drawn.rig, world.bodies[0].vertices, world.bodies[0].faces, poses=poses)
     for k, t in enumerate(times):
-        mask = _write_truth(folder, drawn, world, motion, k, t)
+        mask = _write_truth(folder, drawn, world, motion, k=k, t=t)
         if k == 0:
             if mask.sum() < _SEEN_PX * (drawn.width / 640) ** 2:
                 raise ValueError(f"seed {drawn.seed}: hardly any of the object is in view in the first frame")
             write_prompt(folder, mask)
     for side, left_from_eye in (("left", np.eye(4)), ("right", inverse(drawn.rig.right_from_left))):
-        pictures = [_picture(drawn, world, motion, k, t, side, left_from_eye) for k, t in enumerate(times)]
+        pictures = [
+            _picture(drawn, world, motion, k, t=t, side=side, left_from_eye=left_from_eye) for k, t in enumerate(times)
+        ]
         if drawn.codec == "mpeg4":
             pictures = through_a_video(pictures, folder / f"{side}.mp4")
         (folder / side).mkdir(parents=True)
@@ -75,7 +77,7 @@ def write_capture(folder: Path, drawn: Drawn) -> None:
 def _write_truth(folder: Path, drawn: Drawn, world: World, motion: Motion, k: int, t: float) -> np.ndarray:
     seen = world.truth(drawn.rig, motion.world_from_left, _row_times(drawn, t))
     names = np.array([b.name for b in world.bodies] + [""])[seen.body]
-    write_truth(folder, drawn.rig, k, seen.depth_m, names == "object")
+    write_truth(folder, drawn.rig, k, seen.depth_m, mask=names == "object")
     write_mask(folder / "gt/whole" / f"{k:06d}.png", seen.whole)
     if drawn.hand != "none":
         write_mask(folder / "gt/hand" / f"{k:06d}.png", names == "hand")
@@ -94,7 +96,7 @@ def _picture(
     linear = np.zeros((drawn.height, drawn.width, 3))
     for j, offset in enumerate(rays):
         during = drawn.blur / drawn.frames * ((j + 0.5) / len(rays) - 0.5)
-        linear += world.colours(drawn.rig, eye, _row_times(drawn, t + during), offset, 2 * j / len(rays) - 1)
+        linear += world.colours(drawn.rig, eye, _row_times(drawn, t + during), offset, sway=2 * j / len(rays) - 1)
     return develop(drawn, linear / len(rays), k, side)
 
 

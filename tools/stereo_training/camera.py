@@ -41,12 +41,12 @@ class CameraPair:
             exposure,
             (1 + rng.uniform(-0.05, 0.05, 3), right),
             rng.uniform(0, 0.3),
-            blur,
-            float(rows),
-            float(tilt),
-            noise,
-            rng.uniform(0, 0.6),
-            int(rng.integers(60, 100)),
+            blur_px=blur,
+            rows_px=float(rows),
+            tilt_px=float(tilt),
+            noise=noise,
+            grain=rng.uniform(0, 0.6),
+            quality=int(rng.integers(60, 100)),
         )
 
     def take(self, left: np.ndarray, right: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

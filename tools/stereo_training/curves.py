@@ -48,7 +48,7 @@ def panel(rows: list[dict], keys: tuple[str, ...], title: str, logarithmic: bool
         if len(values[k]):
             points = np.stack(at(values[k][:, 0], values[k][:, 1]), -1)
             cv2.polylines(sheet, [np.rint(points).astype(np.int32)], False, colour, 1, cv2.LINE_AA)
-        _write(sheet, k, width - MARGIN - 60, MARGIN + 18 + 16 * place, colour)
+        _write(sheet, k, width - MARGIN - 60, MARGIN + 18 + 16 * place, colour=colour)
     _write(sheet, title, MARGIN, MARGIN - 14)
     return sheet
 

@@ -89,7 +89,7 @@ def training_pair(
     if rng.random() < 0.5:
         left, right, d, seen = (i[::-1] for i in (left, right, d, seen))
     order = rng.permutation(3)
-    parts = _cut(left[..., order], right[..., order], d, seen, sizes, rng)
+    parts = _cut(left[..., order], right[..., order], d, seen, sizes=sizes, rng=rng)
     left, right = CameraPair.draw(rng).take(parts[0], parts[1], rng)
     return left, right, parts[2], parts[3]
 

@@ -71,7 +71,9 @@ class SceneMaker:
     def clean(self, size: int, seed: int) -> Clean:
         """`size` scenes drawn from `seed`."""
         g = torch.Generator(self.device).manual_seed(seed)
-        objects, light = _draw(size, self.height, self.width, self.max_disparity, len(self.bank), g, self.device)
+        objects, light = _draw(
+            size, self.height, self.width, self.max_disparity, textures=len(self.bank), g=g, device=self.device
+        )
         left, disparity = self._compose(objects, light, right=False)
         right, right_disparity = self._compose(objects, light, right=True)
         seen = _visible(disparity, right_disparity, -1), _visible(right_disparity, disparity, 1)
@@ -90,7 +92,7 @@ class SceneMaker:
             y = self.y[:, rows, columns]
             x, d = self._surface(p, self.x[:, rows, columns].expand(b, -1, -1), y, right)
             alpha = self._outline(p, x, y) * (d > near)
-            paint = self._light_up(p, light, self._paint(p, x, y), d, right)
+            paint = self._light_up(p, light, self._paint(p, x, y), d, right=right)
             behind.copy_(behind * (1 - alpha[:, None]) + paint * alpha[:, None])
             near.copy_(torch.where(alpha > 0.5, d, near))
         return colour.clamp(0, 1), disparity.clamp(min=0)[:, None]
@@ -276,7 +278,7 @@ def _draw(
         "shine": torch.exp(u(2.3, 5.5)),
         "parallax": -relief * u(0.3, 0.7),
     }
-    _set_background(objects, h, w, far[:, 0], one)
+    _set_background(objects, h, w, far[:, 0], one=one)
     return objects, _lights(one)
 
 

@@ -56,10 +56,16 @@ def adjust(
     poses, solution, iterations, done, last = left_from_object, None, 0, 0, 2 * options.rounds
     while done < last:
         xyz = triangulate(
-            rig, poses, observations.frame, observations.point, observations.uvr, observations.sigma_px, count
+            rig,
+            poses,
+            observations.frame,
+            observations.point,
+            uvr=observations.uvr,
+            sigma_px=observations.sigma_px,
+            count=count,
         )
         width = start_width(rig, poses, xyz, observations)
-        use = fitting(rig, poses, xyz, observations, options, width)
+        use = fitting(rig, poses, xyz, observations, options=options, width=width)
         if use[0].sum() < 6:
             return None
         solution = solve(rig, poses, xyz, observations, *use, options.robust_sigmas * width, options.max_iterations)
@@ -69,12 +75,14 @@ def adjust(
         if width == 1.0 and last > options.rounds:
             last = max(options.rounds, done)
         progress(done, last, "adjusting")
-    return _finished(rig, solution, observations, use, iterations)
+    return _finished(rig, solution, observations, use, iterations=iterations)
 
 
 def start_width(rig: Rig, left_from_object: np.ndarray, xyz: np.ndarray, observations: Observations) -> float:
     """By how much errors exceed what their sigmas promise (median, of two coordinates), at least 1."""
-    residual = stereo_residuals(rig, left_from_object, observations.frame, xyz[observations.point], observations.uvr)
+    residual = stereo_residuals(
+        rig, left_from_object, observations.frame, xyz[observations.point], uvr=observations.uvr
+    )
     ratio = np.hypot(residual[:, 0], residual[:, 1]) / observations.sigma_px
     ratio = ratio[np.isfinite(ratio)]
     width = float(np.median(ratio)) / RAYLEIGH_MEDIAN if len(ratio) else 1.0
@@ -90,7 +98,9 @@ def fitting(
     width: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(use_left, use_right), each (M,) bool: observations near their point, of points that two frames or more agree on."""
-    residual = stereo_residuals(rig, left_from_object, observations.frame, xyz[observations.point], observations.uvr)
+    residual = stereo_residuals(
+        rig, left_from_object, observations.frame, xyz[observations.point], uvr=observations.uvr
+    )
     limit = np.maximum(options.outlier_sigmas * width * observations.sigma_px, options.outlier_floor_px)
     with np.errstate(invalid="ignore"):
         left, right = np.hypot(residual[:, 0], residual[:, 1]) < limit, np.abs(residual[:, 2]) < limit
@@ -138,14 +148,22 @@ def _finished(
     rig: Rig, solution: Solution, observations: Observations, use: tuple[np.ndarray, np.ndarray], iterations: int
 ) -> Adjusted:
     residual = stereo_residuals(
-        rig, solution.left_from_object, observations.frame, solution.xyz[observations.point], observations.uvr
+        rig, solution.left_from_object, observations.frame, solution.xyz[observations.point], uvr=observations.uvr
     )
     # a solution may have moved a point behind a camera: there it has no place in the picture any more
     use_left = use[0] & np.isfinite(residual[:, :2]).all(1)
     use_right = use[1] & use_left & np.isfinite(residual[:, 2])
     seen = np.bincount(observations.point[use_left], minlength=len(solution.xyz))
     xyz = np.where((seen > 0)[:, None], solution.xyz, np.nan)
-    return Adjusted(solution.left_from_object, xyz, residual, use_left, use_right, solution.cost, iterations)
+    return Adjusted(
+        solution.left_from_object,
+        xyz,
+        residual,
+        use_left,
+        use_right=use_right,
+        cost=solution.cost,
+        iterations=iterations,
+    )
 
 
 def pose_sigmas(

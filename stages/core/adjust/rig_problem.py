@@ -69,7 +69,9 @@ def solve(
     """
     import pycolmap
 
-    problem, ids = _build(rig, left_from_object, xyz, observations, use_left, use_right, row_weight)
+    problem, ids = _build(
+        rig, left_from_object, xyz, observations, use_left=use_left, use_right=use_right, row_weight=row_weight
+    )
     config = pycolmap.BundleAdjustmentConfig()
     for image in problem.images:
         config.add_image(image)
@@ -89,7 +91,11 @@ def solve(
     ceres = summary.ceres_summary
     focal = problem.cameras[1].focal_length_x * float(sigma_classes(observations.sigma_px)[1][0]) / rig.fx - 1
     return Solution(
-        poses, points, 2 * ceres.final_cost / max(summary.num_residuals, 1), ceres.num_successful_steps, float(focal)
+        poses,
+        points,
+        2 * ceres.final_cost / max(summary.num_residuals, 1),
+        ceres.num_successful_steps,
+        focal_change=float(focal),
     )
 
 

@@ -42,7 +42,7 @@ def drop_all(file: Path) -> list[Drop]:
             raise ValueError(f"Bullet does not take {file.name}: {e}") from e
         names = [Path(s[4].decode()).name for s in pybullet.getCollisionShapeData(body, -1, physicsClientId=client)]
         points = collider_points(file.parent / "meshes", sorted(set(names)))
-        return [_drop(pybullet, client, body, points, name, turn) for name, turn in poses().items()]
+        return [_drop(pybullet, client, body, points, pose=name, turn=turn) for name, turn in poses().items()]
     finally:
         pybullet.disconnect(client)
 
@@ -69,7 +69,16 @@ def _drop(bullet, client: int, body: int, points: np.ndarray, pose: str, turn: n
         slow = np.linalg.norm(speed) < STILL_M_S and np.linalg.norm(spin) < STILL_RAD_S
         still = still + STEPS * STEP_S if slow and seconds > 0.1 else 0.0
     gain = (most - start) / (mass * GRAVITY * HEIGHT_M)
-    return judged("pybullet", pose, points, path, seconds, still >= REST_S, float(gain), (turn, now @ axes.T))
+    return judged(
+        "pybullet",
+        pose,
+        points,
+        path,
+        seconds=seconds,
+        rests=still >= REST_S,
+        gain=float(gain),
+        turns=(turn, now @ axes.T),
+    )
 
 
 def _matrix(bullet, quaternion) -> np.ndarray:

@@ -111,5 +111,13 @@ def judged(
         else float("nan")
     )
     return Drop(
-        engine, pose, rests, seconds, sunk, gain, tilt, float(np.linalg.norm(places[-1, :2] - places[0, :2])), places
+        engine,
+        pose,
+        rests,
+        seconds,
+        sunk_mm=sunk,
+        energy_gain=gain,
+        tilted_deg=tilt,
+        moved_m=float(np.linalg.norm(places[-1, :2] - places[0, :2])),
+        path=places,
     )

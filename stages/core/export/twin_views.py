@@ -60,8 +60,8 @@ def twin_views(twin: Path, store: Store) -> TwinViews:
     if not frames:
         raise StoreError(f"no frame of {twin} has both a pose and a picture", "run `twin reconstruct` again")
     masks = _maps(twin, store, "masks")
-    cameras = tuple(_camera(masks, rig, k, poses[k], pairs / rows[k]) for k in frames)
-    return TwinViews(twin, _maps(twin, store, "disparity"), rig, cameras, frames)
+    cameras = tuple(_camera(masks, rig, k, poses[k], picture=pairs / rows[k]) for k in frames)
+    return TwinViews(twin, _maps(twin, store, "disparity"), rig, cameras, frames=frames)
 
 
 def _maps(twin: Path, store: Store, name: str) -> Path:
@@ -81,7 +81,13 @@ def _maps(twin: Path, store: Store, name: str) -> Path:
 def _camera(masks: Path, rig: Rig, frame: int, object_from_left: np.ndarray, picture: Path) -> PosedCamera:
     mask = masks / f"{frame:06d}.png"
     return PosedCamera(
-        f"{frame:06d}", picture, rig.K, object_from_left, rig.width, rig.height, mask=mask if mask.is_file() else None
+        f"{frame:06d}",
+        picture,
+        rig.K,
+        object_from_left,
+        width=rig.width,
+        height=rig.height,
+        mask=mask if mask.is_file() else None,
     )
 
 

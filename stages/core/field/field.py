@@ -94,7 +94,7 @@ class Field:
         for layer in below:
             layer[half:] = layer[:half]
         last[0, half:] = -last[0, :half]
-        return Field(shape, sphere_radius, grid, weights, shape.colour_mlp.initial(rng), threads)
+        return Field(shape, sphere_radius, grid, weights, colour_weights=shape.colour_mlp.initial(rng), threads=threads)
 
     # ---- inference -------------------------------------------------------------------------------------------------------------
 
@@ -156,7 +156,7 @@ class Field:
         self.team.run(prepare, len(cut))
         active = self._encode(xs, enc)
         self.team.run(decode, len(cut))
-        return Tape((xs, enc, hidden), x, active, sdf, geo if features else None)
+        return Tape((xs, enc, hidden), x, active, sdf, geo=geo if features else None)
 
     def _encode(self, xs: np.ndarray, enc: np.ndarray) -> np.ndarray:
         """Fill the grid's rows of `enc`; returns the weights of the levels."""
@@ -176,7 +176,7 @@ class Field:
         """(N, 3) exact d sdf / d x at the points of a forward pass, which stays usable."""
         ones, none = np.ones(len(tape.x), np.float32), np.zeros((MOST_RUNS, 0), np.float32)
         d_enc = self._rows(len(tape.parts[0]), int(self._sdf_widths[0]))
-        self._decode_backward(tape, ones, None, none, d_enc)
+        self._decode_backward(tape, ones, None, none, d_enc=d_enc)
         out = self._position_gradient(tape, ones, d_enc)
         self._pool.give(d_enc)
         return out
@@ -198,9 +198,9 @@ class Field:
         d_sdf = np.ascontiguousarray(d_sdf, np.float32)
         d_w = np.zeros((MOST_RUNS, self.sdf_weights.size), np.float32)
         if d_gradient is None:
-            self._decode_backward(tape, d_sdf, d_geo, d_w, tape.parts[1])
+            self._decode_backward(tape, d_sdf, d_geo, d_w, d_enc=tape.parts[1])
         else:
-            self._decode_backward_second(tape, d_sdf, d_geo, np.ascontiguousarray(d_gradient, np.float32), d_w)
+            self._decode_backward_second(tape, d_sdf, d_geo, np.ascontiguousarray(d_gradient, np.float32), d_w=d_w)
         self._training().sdf.grad += d_w.sum(0)
         d_x = self._position_gradient(tape, d_sdf, tape.parts[1]) if want_dx else None
         self._training().pending.append(Pending(len(tape.x), tape.active, tape.parts))
@@ -230,11 +230,20 @@ class Field:
 
         def run(job: int) -> None:
             a, b = cut[job]
-            second_order.load_directions(tape.x, d_gradient, a, b, levels, along, enc_t)
+            second_order.load_directions(tape.x, d_gradient, a, b, levels=levels, along=along, enc_t=enc_t)
             for level in range(levels):
                 second_order.encode_tangent_level(level, a, b, *self._levels[level], active[level], xs, along, enc_t)
             second_order.decode_backward(
-                d_sdf, d_geo, a, b, self.sdf_weights, self._sdf_widths, d_w[job], enc, enc_t, hidden
+                d_sdf,
+                d_geo,
+                a,
+                b,
+                w=self.sdf_weights,
+                widths=self._sdf_widths,
+                d_w=d_w[job],
+                enc=enc,
+                enc_t=enc_t,
+                hidden=hidden,
             )
 
         self.team.run(run, len(cut))
@@ -250,7 +259,9 @@ class Field:
             d_xs[a:b] = 0
             for level in np.flatnonzero(active):
                 field_kernels.position_gradient_level(level, a, b, *self._levels[level], active[level], xs, d_enc, d_xs)
-            field_kernels.position_gradient(tape.x, d_sdf, a, b, self.shape.levels, d_enc, d_xs, d_x)
+            field_kernels.position_gradient(
+                tape.x, d_sdf, a, b, levels=self.shape.levels, d_enc=d_enc, d_xs=d_xs, d_x=d_x
+            )
 
         self.team.run(run, len(cut))
         self._pool.give(d_xs)
@@ -305,7 +316,7 @@ class Field:
     def _training(self) -> Optimiser:
         if self._optimiser is None:
             self._optimiser = Optimiser(
-                self.layout, self.grid, self.sdf_weights, self.colour_weights, self.team.threads
+                self.layout, self.grid, self.sdf_weights, self.colour_weights, threads=self.team.threads
             )
         return self._optimiser
 

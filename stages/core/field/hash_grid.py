@@ -56,7 +56,7 @@ class GridLayout:
         resolution = np.ceil(scale).astype(np.int64) + 1
         dense = -(-(resolution**3) // LINE) * LINE
         size = np.minimum(dense, 1 << log2_entries)
-        return GridLayout(scale, resolution, np.cumsum(size) - size, size, dense > size)
+        return GridLayout(scale, resolution, np.cumsum(size) - size, size, hashed=dense > size)
 
     @property
     def levels(self) -> int:

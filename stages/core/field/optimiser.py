@@ -66,7 +66,7 @@ class GridAdam:
             level = levels[job]
             grad, touched = scratch = self._scratch.pop()
             try:
-                self._step_level(level, pending, grad, touched, numbers)
+                self._step_level(level, pending, grad, touched, numbers=numbers)
             finally:
                 self._scratch.append(scratch)
 

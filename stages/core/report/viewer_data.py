@@ -65,7 +65,11 @@ def camera_lines(twin_dir: Path) -> list[dict[str, Any]]:
     """Per posed frame (evenly thinned to 400) its number, centre and four picture corners at depth 1, twin frame."""
     if not (twin_dir / "poses.json").exists():
         return []
-    rig = Rig.load(twin_dir / "rig.json") if (twin_dir / "rig.json").exists() else Rig(4, 3, 4, 4, 1.5, 1, 0.1)
+    rig = (
+        Rig.load(twin_dir / "rig.json")
+        if (twin_dir / "rig.json").exists()
+        else Rig(4, 3, 4, 4, cx=1.5, cy=1, baseline_m=0.1)
+    )
     corners = rig.rays(np.array([[0, 0], [rig.width - 1, 0], [rig.width - 1, rig.height - 1], [0, rig.height - 1]]))
     found = [p for p in read_poses(twin_dir / "poses.json") if p.object_from_left is not None]
     out = []

@@ -48,7 +48,9 @@ class CaptureSpec:
     def rig(self) -> Rig:
         """A lens of about 44 degrees with an off-centre principal point."""
         f = 1.25 * self.width
-        return Rig(self.width, self.height, f, f, self.width / 2 + 3.3, self.height / 2 - 2.1, self.baseline_m)
+        return Rig(
+            self.width, self.height, f, f, cx=self.width / 2 + 3.3, cy=self.height / 2 - 2.1, baseline_m=self.baseline_m
+        )
 
 
 def write_capture(
@@ -58,7 +60,7 @@ def write_capture(
     vertices, faces = object_mesh(spec.voxel_m)
     scene = Scene(vertices, faces, spec.kind)
     poses = [_camera(spec, k) for k in range(spec.frames)]
-    write_static(folder, spec.rig, vertices, faces, [p[0] for p in poses])
+    write_static(folder, spec.rig, vertices, faces, poses=[p[0] for p in poses])
 
     def job(k):
         return _write_frame(folder, spec, scene, k, *poses[k])
@@ -112,7 +114,7 @@ def _write_frame(
         write_rgb(path, np.clip(np.rint(noisy), 0, 255).astype(np.uint8), spec.jpeg_quality)
         if side == "left":
             truth = view
-    write_truth(folder, spec.rig, k, truth.depth_m, truth.mask)
+    write_truth(folder, spec.rig, k, truth.depth_m, mask=truth.mask)
     return truth.mask
 
 

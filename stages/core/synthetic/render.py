@@ -40,11 +40,11 @@ class Scene:
         self, rig: Rig, object_from_camera: np.ndarray, background_from_camera: np.ndarray, samples: int = 2
     ) -> View:
         """`samples`^2 rays per pixel for colour and mask edges, the central ray for depth and mask."""
-        centre = self._trace(rig, object_from_camera, background_from_camera, 0.0, 0.0, shade=samples == 1)
+        centre = self._trace(rig, object_from_camera, background_from_camera, 0.0, dy=0.0, shade=samples == 1)
         offsets = (np.arange(samples) + 0.5) / samples - 0.5
         parts = (
             [
-                self._trace(rig, object_from_camera, background_from_camera, dx, dy)[0]
+                self._trace(rig, object_from_camera, background_from_camera, dx, dy=dy)[0]
                 for dx in offsets
                 for dy in offsets
             ]
@@ -78,7 +78,11 @@ class Scene:
         colour = np.zeros((len(rays), 3))
         if shade:
             colour[mask] = self._shade(
-                hit, mask, origin + direction[mask] * t[mask, None], object_from_camera, background_from_camera
+                hit,
+                mask,
+                origin + direction[mask] * t[mask, None],
+                object_from_camera,
+                background_from_camera=background_from_camera,
             )
         back_depth, back_colour = self._backdrop(rays[~mask], background_from_camera, shade)
         depth[~mask] = back_depth

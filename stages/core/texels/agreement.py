@@ -20,7 +20,16 @@ def survey_all(
 ) -> list[Surveyed]:
     pick, out = survey_points(t, seed), []
     found = survey(
-        views, rig, caster, t.position[pick], t.normal[pick], limits, read_mask, read_picture, workers, read_hidden
+        views,
+        rig,
+        caster,
+        t.position[pick],
+        normals=t.normal[pick],
+        limits=limits,
+        read_mask=read_mask,
+        read_picture=read_picture,
+        workers=workers,
+        read_hidden=read_hidden,
     )
     for k, s in enumerate(found):
         progress(k + 1)
@@ -44,7 +53,7 @@ def agree(
     gains = solve_gains(colours, weights) if exposure else np.ones((len(surveyed), 3))
     pick = survey_points(t, seed)
     differ = disagreement_of_views(
-        [s.view for s in surveyed], colours, weights, gains, t.position[pick], t.normal[pick]
+        [s.view for s in surveyed], colours, weights, gains, points=t.position[pick], normals=t.normal[pick]
     )
     figures: dict[str, float | int | None] = {
         "gain_min": round(float(gains.min()), 3),
@@ -59,8 +68,8 @@ def agree(
             rig,
             greys,
             [s.window for s in surveyed],
-            t.position[pick].astype(float),
-            weights,
+            points=t.position[pick].astype(float),
+            weights=weights,
         )
         for s, camera in zip(surveyed, result.camera_from_object, strict=True):
             s.view = View(s.view.frame, s.view.side, camera, s.view.sharpness)

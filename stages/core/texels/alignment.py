@@ -43,13 +43,13 @@ def align(
     """Corrected cameras. greys: (h, w) float32 exposure-compensated, each of its window; points (N, 3); weights (V, N), 0 = not seen."""
     start = [v.camera_from_object for v in views]
     cameras, weights = list(start), weights / max(float(weights.max()), 1e-30)
-    before = _disagreement(_observe_all(start, rig, greys, windows, points, weights), weights)
+    before = _disagreement(_observe_all(start, rig, greys, windows, points=points, weights=weights), weights)
     for blur_px, rounds in _SCHEDULE:
         smooth = [
             cv2.GaussianBlur(g, None, blur_px * w.scale) if blur_px else g for g, w in zip(greys, windows, strict=True)
         ]
         for _ in range(rounds):
-            cameras = _round(cameras, views, rig, smooth, windows, points, weights)
+            cameras = _round(cameras, views, rig, smooth, windows=windows, points=points, weights=weights)
     cameras = _without_common_motion(start, cameras, points.mean(0))
     shift = np.array(
         [_shift(a, b, rig, points[weights[k] > 0]) for k, (a, b) in enumerate(zip(start, cameras, strict=True))]
@@ -58,7 +58,7 @@ def align(
         if max(shift[k] for k in members) > _MAX_SHIFT_PX:
             for k in members:
                 cameras[k], shift[k] = start[k], 0.0
-    after = _disagreement(_observe_all(cameras, rig, greys, windows, points, weights), weights)
+    after = _disagreement(_observe_all(cameras, rig, greys, windows, points=points, weights=weights), weights)
     if after > _WORTH_IT * before:
         return Aligned(start, np.zeros(len(views)), before, before)
     return Aligned(cameras, shift, before, after)
@@ -80,10 +80,21 @@ def _pairs(views: list[View]) -> list[list[int]]:
 
 def _round(cameras, views, rig, greys, windows, points, weights) -> list[np.ndarray]:
     """One Gauss-Newton step of every frame against the others as they stand."""
-    mean, scale = _others_mean(_observe_all(cameras, rig, greys, windows, points, weights), weights)
+    mean, scale = _others_mean(_observe_all(cameras, rig, greys, windows, points=points, weights=weights), weights)
     out = list(cameras)
     for members in _pairs(views):
-        step = _step(members, cameras, views, rig, greys, windows, points, weights, mean, scale)
+        step = _step(
+            members,
+            cameras,
+            views,
+            rig,
+            greys=greys,
+            windows=windows,
+            points=points,
+            weights=weights,
+            mean=mean,
+            scale=scale,
+        )
         for k in members:
             side = rig.right_from_left if views[k].side == "right" else np.eye(4)
             out[k] = side @ step @ inverse(side) @ cameras[k]

@@ -39,9 +39,9 @@ def texels(
     face = face_of.ravel()[index]
     w = weights.reshape(-1, 2)[index]
     position, normal = _interpolate(
-        vertices.astype(np.float32), normals.astype(np.float32), faces.astype(np.int32), face, w
+        vertices.astype(np.float32), normals.astype(np.float32), faces.astype(np.int32), face, weight=w
     )
-    return Texels(size, index, face, w, position, normal, outside.ravel()[index] == 0)
+    return Texels(size, index, face, w, position=position, normal=normal, inside=outside.ravel()[index] == 0)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -44,7 +44,7 @@ def disagreement_of_views(
     away = np.array([views[k].centre for k in left]) - points.mean(0)
     away /= np.linalg.norm(away, axis=1, keepdims=True)
     return disagreement_ratio(
-        even, weights[left, some], normals[some].astype(float), away, np.array([views[k].frame for k in left])
+        even, weights[left, some], normals[some].astype(float), away, frames=np.array([views[k].frame for k in left])
     )
 
 
@@ -59,7 +59,7 @@ def disagreement_ratio(
 
     colours (V, N, 3) grey levels of points after exposure, weights (V, N) (0 = not seen), normals (N, 3), directions (V, 3) unit from the
     object to each camera, frames (V,)."""
-    found = list(_differences(colours, weights, normals, directions, frames))
+    found = list(_differences(colours, weights, normals, directions, frames=frames))
     if len(found) < LEAST_PAIRS:
         return None
     usual, worst = np.percentile(found, [USUAL, WORST])

@@ -16,7 +16,7 @@ def fill_unseen(
     if seen.all() or not seen.any():
         return
     known, value = _vertex_colours(colour[seen], faces[face[seen]], weight[seen], len(vertices))
-    value = _harmonic(value, known, vertices, faces, colour[seen].mean(0))
+    value = _harmonic(value, known, vertices, faces, fallback=colour[seen].mean(0))
     corner, w = faces[face[~seen]], np.clip(weight[~seen], 0, 1)
     w0 = np.clip(1 - w.sum(1), 0, 1)
     total = (w0 + w.sum(1))[:, None]

@@ -66,22 +66,22 @@ def survey(
         if window is None:
             return None
         hidden = read_hidden(view.frame) if view.side == "right" else None
-        seen = sight(view, rig, caster, window, mask_of(view.frame), hidden)
+        seen = sight(view, rig, caster, window, left_mask=mask_of(view.frame), hidden_right=hidden)
         small = picture_window(window, reduction(1.4 * np.sqrt(window.width * window.height / MAX_RAYS)))
         picture = small.cut(read_picture(view.frame, view.side, round(1 / small.scale)))
         colour, weight = np.zeros(points.shape, np.float32), np.zeros(len(points), np.float32)
         observe(
             points,
             normals,
-            camera_vector(view, rig, seen, small, small),
+            camera_vector(view, rig, seen, small, low=small),
             seen.depth,
-            seen.border,
-            limits,
-            picture,
-            colour,
-            weight,
+            border=seen.border,
+            limits=limits,
+            image=picture,
+            colour=colour,
+            weight=weight,
         )
-        return Surveyed(view, seen, picture, small, colour, weight) if weight.any() else None
+        return Surveyed(view, seen, picture, small, colour=colour, weight=weight) if weight.any() else None
 
     return ordered_map(one, views, workers)
 

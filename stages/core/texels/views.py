@@ -57,9 +57,9 @@ class Window:
             h,
             rig.fx * s,
             rig.fy * s,
-            (rig.cx - self.x0 + 0.5) * s - 0.5,
-            (rig.cy - self.y0 + 0.5) * s - 0.5,
-            rig.baseline_m,
+            cx=(rig.cx - self.x0 + 0.5) * s - 0.5,
+            cy=(rig.cy - self.y0 + 0.5) * s - 0.5,
+            baseline_m=rig.baseline_m,
         )
 
     def cut(self, reduced: np.ndarray) -> np.ndarray:
@@ -113,7 +113,7 @@ def spread(views: list[View], count: int) -> list[View]:
 def picture_window(window: Window, reduce: int) -> Window:
     """`window` widened to whole pixels of the picture decoded at 1 / `reduce`."""
     x0, y0 = window.x0 // reduce * reduce, window.y0 // reduce * reduce
-    return Window(x0, y0, window.x0 + window.width - x0, window.y0 + window.height - y0, 1 / reduce)
+    return Window(x0, y0, window.x0 + window.width - x0, window.y0 + window.height - y0, scale=1 / reduce)
 
 
 def object_window(view: View, rig: Rig, vertices: np.ndarray) -> Window | None:
@@ -126,7 +126,7 @@ def object_window(view: View, rig: Rig, vertices: np.ndarray) -> Window | None:
     high = np.minimum(np.ceil(uv.max(0)).astype(int) + _CROP_MARGIN_PX + 1, [rig.width, rig.height])
     if (high - low < 4).any():
         return None
-    return Window(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1]), 1.0)
+    return Window(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1]), scale=1.0)
 
 
 def sight(
@@ -136,11 +136,13 @@ def sight(
     a pixel is usable where the surface point it shows lies inside the left one and nothing stands before it (`hidden_right`, None =
     nowhere)."""
     scale = min(1.0, float(np.sqrt(MAX_RAYS / (window.width * window.height))))
-    window = Window(window.x0, window.y0, window.width, window.height, scale)
+    window = Window(window.x0, window.y0, window.width, window.height, scale=scale)
     camera = window.rig(rig)
     depth = caster.view(inverse(view.camera_from_object), camera)["t"].astype(np.float32)
     usable = (
-        np.isfinite(depth) & _masked(view, rig, window, camera, depth, left_mask, hidden_right) & ~_edges(depth, camera)
+        np.isfinite(depth)
+        & _masked(view, rig, window, camera, depth=depth, left_mask=left_mask, hidden_right=hidden_right)
+        & ~_edges(depth, camera)
     )
     padded = cv2.copyMakeBorder(usable.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1] / scale

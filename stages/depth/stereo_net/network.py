@@ -100,7 +100,7 @@ class Pyramid(nn.Module):
         sixteenth = self.join16(F.relu(sixteenth + _twice(self.lift32(thirtysecond))))
         eighth = self.join8(F.relu(eighth + _twice(self.lift16(sixteenth))))
         quarter = self.join4(F.relu(quarter + _twice(self.lift8(eighth))))
-        return Features(half, quarter, eighth, sixteenth, thirtysecond)
+        return Features(half, quarter, eighth, sixteenth, thirtysecond=thirtysecond)
 
 
 class Gate(nn.Module):
@@ -209,7 +209,14 @@ class StereoNet(nn.Module):
             quarters.append(now + delta.float())
         start = 2 * _twice(quarters[-1].detach())
         half, log_scale, weights = self.half_step(start, a.half, b.half, hidden)
-        return Prediction(2 * upsample(half, weights), upsample(log_scale, weights), quarters, half, similarity, logits)
+        return Prediction(
+            2 * upsample(half, weights),
+            upsample(log_scale, weights),
+            quarters,
+            half,
+            similarity=similarity,
+            logits=logits,
+        )
 
 
 def correlate(left: torch.Tensor, right: torch.Tensor, levels: int) -> torch.Tensor:

@@ -42,7 +42,12 @@ def carved(
     K = np.array([small.fx, small.fy, small.cx, small.cy])
     turn, eye = np.stack([p[:3, :3] for p in poses]), np.stack([p[:3, 3] for p in poses])
     kept, least = np.zeros((CELLS,) * 3, np.uint8), max(1, round(looking * len(poses)))
-    team.run(lambda job: _carve(job, frame.low, frame.size, K, turn, eye, wide, LEAST_INSIDE, least, kept), CELLS)
+    team.run(
+        lambda job: _carve(
+            job, frame.low, frame.size, K, turn=turn, eye=eye, wide=wide, least=LEAST_INSIDE, looking=least, kept=kept
+        ),
+        CELLS,
+    )
     return kept > 0
 
 
@@ -56,7 +61,7 @@ def box_of_outlines(
     size, team = float(np.linalg.norm(eyes - middle, axis=1).min()), ThreadTeam(threads)
     low = middle - size / 2  # no camera stands in the object
     for _ in range(2):  # the second time with cells as large as the object asks for
-        at = np.argwhere(carved(Frame(low, size, False), rig, poses, masks, team, LOOKING))
+        at = np.argwhere(carved(Frame(low, size, False), rig, poses, masks, team=team, looking=LOOKING))
         if len(at) == 0:
             raise ValueError("the outlines have nothing in common")
         low, high = low + at.min(0) * size / CELLS, low + (at.max(0) + 1) * size / CELLS

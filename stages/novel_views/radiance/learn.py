@@ -79,7 +79,7 @@ class RadianceField:
             if step % (RENEW_FIRST if step < FIRST_STEPS else RENEW) == 0 and step:
                 self.space.renew(self.density, plan.samples, rng)
             wanted = plan.samples * min(1.0, plan.first_samples + (1 - plan.first_samples) * done / plan.samples_by)
-            used, squared = self._step(bank, rays, plan, rng, done)
+            used, squared = self._step(bank, rays, plan, rng, done=done)
             rays = int(min(max(rays * wanted / max(used, 1), 256), 2 * rays, MOST_RAYS))
             error += (squared - error) * (0.02 if step > 50 else 0.2)
             if step % 100 == 99 or step == plan.steps - 1:

@@ -73,7 +73,7 @@ def learned_object(
     frame = Frame((low + high) / 2 - size / 2, size, False)
     team, frames = ThreadTeam(threads), list(seen.poses)
     masks = [_known(seen.mask(k), seen.hidden(k)) for k in frames]
-    opened = carved(frame, seen.rig, [seen.poses[k] for k in frames], masks, team)
+    opened = carved(frame, seen.rig, [seen.poses[k] for k in frames], masks, team=team)
     if not opened.any():
         raise StageError(
             "the outlines of the pictures have nothing in common inside the mesh's box", "see the masks in the report"
@@ -81,7 +81,15 @@ def learned_object(
     away = float(np.median([np.linalg.norm(p[:3, 3] - (low + high) / 2) for p in seen.poses.values()]))
     across = seen.rig.fx * size / max(away, 1e-9)  # px that the cube fills
     return _learned(
-        seen, frame, opened, across, (low + high) / 2, NEAR, (steps, samples, seed, threads), progress, team
+        seen,
+        frame,
+        opened,
+        across,
+        centre=(low + high) / 2,
+        near=NEAR,
+        how=(steps, samples, seed, threads),
+        progress=progress,
+        team=team,
     )
 
 
@@ -103,7 +111,15 @@ def learned_scene(
     away = float(np.median(np.linalg.norm(eyes - centre, axis=1)))
     across = 4 * seen.rig.fx * radius / max(away, 1e-9)
     return _learned(
-        seen, frame, None, across, centre, NEAR_RADIUS, (steps, samples, seed, threads), progress, ThreadTeam(threads)
+        seen,
+        frame,
+        None,
+        across,
+        centre=centre,
+        near=NEAR_RADIUS,
+        how=(steps, samples, seed, threads),
+        progress=progress,
+        team=ThreadTeam(threads),
     )
 
 
@@ -113,7 +129,7 @@ def learned_all(
     """Without a mesh: of the object in the box that its outlines bound, or of the whole scene where the masks leave nothing out."""
     poses = np.stack(list(seen.poses.values()))
     if all(_known(seen.mask(k), seen.hidden(k)).all() for k in seen.poses):
-        return learned_scene(seen, looked_at(poses), steps, samples, seed, threads, progress)
+        return learned_scene(seen, looked_at(poses), steps, samples, seed=seed, threads=threads, progress=progress)
     try:
         box = box_of_outlines(
             seen.rig, list(poses), [_known(seen.mask(k), seen.hidden(k)) for k in seen.poses], threads
@@ -122,7 +138,7 @@ def learned_all(
         raise StageError(
             f"no object was found: {e}", "look at the masks; posed.masks=none learns the whole scene"
         ) from e
-    return learned_object(seen, box, steps, samples, seed, threads, progress)
+    return learned_object(seen, box, steps, samples, seed=seed, threads=threads, progress=progress)
 
 
 def looked_at(poses: np.ndarray) -> np.ndarray:
@@ -150,7 +166,7 @@ def _learned(
         raise StageError(
             f"{len(seen.poses)} pictures are left to learn from", "give more, or a larger novel_views.score_every"
         )
-    space = Space(frame, opened, 1 / float(np.clip(0.75 * across, 128, 256)), near, team)
+    space = Space(frame, opened, 1 / float(np.clip(0.75 * across, 128, 256)), near, team=team)
     bank = PixelBank(seen.rig, frame, len(seen.poses))
     for k, pose in seen.poses.items():
         bank.add(pose, seen.picture(k), None if opened is None else seen.mask(k), seen.hidden(k))

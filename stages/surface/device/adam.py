@@ -25,7 +25,16 @@ class RowAdam:
         if self.fused:
             from stages.surface.device.triton_adam import step_rows
 
-            step_rows(self.values, grad, self.first, self.second, self.steps, self.corrections, rate, self.shape)
+            step_rows(
+                self.values,
+                grad,
+                self.first,
+                self.second,
+                steps=self.steps,
+                corrections=self.corrections,
+                rate=rate,
+                shape=self.shape,
+            )
             return
         moved = (grad != 0).any(1)
         self.steps.add_(moved).clamp_(max=CORRECTIONS - 1)

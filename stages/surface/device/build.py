@@ -39,7 +39,7 @@ def device_steps(
 ) -> DeviceSteps:
     """The step of `torch`, `triton` or `tcnn`."""
     device = torch_device(_device_of(backend))
-    parts = divided(field.shape, schedule, backend, free_gb(device.type), config.memory)
+    parts = divided(field.shape, schedule, backend, free_gb(device.type), memory=config.memory)
     made = make_parts(backend, field, device, mixed=config.precision == "mixed")
     on_device = DeviceField(field.shape, field.radius, made, device)
     capture = config.capture_step and captures_graphs(device) and backend != "tcnn"
@@ -48,10 +48,10 @@ def device_steps(
         cube,
         pixels,
         cameras,
-        footprint,
-        schedule,
-        threads,
-        parts,
+        footprint=footprint,
+        schedule=schedule,
+        threads=threads,
+        parts=parts,
         fused=backend == "triton",
         capture=capture,
     )
@@ -123,7 +123,7 @@ def divided(shape: FieldShape, schedule: Schedule, backend: str, free: float, me
     counts = [2**k for k in range(MOST_PARTS.bit_length())]
     plans = [Plan({"each batch in parts": k} if k > 1 else {}, need / k + always) for k in counts]
     advice = "lower surface.batch_points, surface.batch_rays or surface.field_log2_entries"
-    plan, warning = choose_plan(f"surface.backend={backend}", plans, free, memory, advice)
+    plan, warning = choose_plan(f"surface.backend={backend}", plans, free, memory, advice=advice)
     if warning:
         log.warning("%s; the result is the same", warning)
     return plan.changes.get("each batch in parts", 1)

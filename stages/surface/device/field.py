@@ -113,7 +113,12 @@ class DeviceField:
         grid = aligned_zeros((self.shape.grid().entries, FEATURES))
         grid[:] = arrays["grid"]
         field = Field(
-            self.shape, self.radius, grid, arrays["sdf_weights"].copy(), arrays["colour_weights"].copy(), threads
+            self.shape,
+            self.radius,
+            grid,
+            arrays["sdf_weights"].copy(),
+            colour_weights=arrays["colour_weights"].copy(),
+            threads=threads,
         )
         field.active_levels = float(self.active.sum())
         return field

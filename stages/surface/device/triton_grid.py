@@ -276,8 +276,8 @@ class _EncodeBackward(torch.autograd.Function):
         ctx.save_for_backward(d_enc, x, table, active)
         ctx.set_materialize_grads(False)
         ctx.grid = grid
-        d_x = pull(x, d_enc, table, active, grid) if wanted[0] else None
-        return d_x, scatter(x, d_enc, table, active, grid) if wanted[1] else None
+        d_x = pull(x, d_enc, table, active, grid=grid) if wanted[0] else None
+        return d_x, scatter(x, d_enc, table, active, grid=grid) if wanted[1] else None
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -289,15 +289,17 @@ class _EncodeBackward(torch.autograd.Function):
         if u is not None:
             u = u.contiguous()
             made = (
-                lambda: gather(x, table, active, grid, u),
-                lambda: pull(x, d_enc, table, active, grid, u),
-                lambda: scatter(x, d_enc, table, active, grid, u),
+                lambda: gather(x, table, active, grid, u=u),
+                lambda: pull(x, d_enc, table, active, grid=grid, u=u),
+                lambda: scatter(x, d_enc, table, active, grid=grid, u=u),
             )
             for k, make in enumerate(made):
                 parts[k] += [make()] if wanted[k] else []
         if v is not None:
             v = v.contiguous()
-            for k, make in enumerate((lambda: gather(x, v, active, grid), lambda: pull(x, d_enc, v, active, grid))):
+            for k, make in enumerate(
+                (lambda: gather(x, v, active, grid), lambda: pull(x, d_enc, v, active, grid=grid))
+            ):
                 parts[k] += [make()] if wanted[k] else []
         return (*(sum(p[1:], p[0]) if p else None for p in parts), None, None, None)
 

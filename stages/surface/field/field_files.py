@@ -67,6 +67,13 @@ def load_field(folder: Path, threads: int = 2) -> Field:
             )
     grid = aligned_zeros(expected["grid"])
     grid[:] = parts["grid"]
-    field = Field(shape, about["sphere_radius"], grid, parts["sdf_weights"], parts["colour_weights"], threads)
+    field = Field(
+        shape,
+        about["sphere_radius"],
+        grid,
+        parts["sdf_weights"],
+        colour_weights=parts["colour_weights"],
+        threads=threads,
+    )
     field.active_levels = about["active_levels"]
     return field

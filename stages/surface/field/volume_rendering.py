@@ -33,7 +33,7 @@ def render(sdf: np.ndarray, rgb: np.ndarray, steepness: float) -> Rendered:
     weight = clear * alpha
     total = weight.sum(1, keepdims=True) + _TINY
     colour = np.einsum("rs,rsc->rc", weight, rgb) / total
-    return Rendered(colour, weight, s, alpha, clear, total)
+    return Rendered(colour, weight, s, alpha, clear=clear, total=total)
 
 
 def render_backward(

@@ -129,7 +129,7 @@ class Learning:
             if step % REFRESH == 0:
                 self._space.refresh(steps.sdf)
             if self._depth is not None:
-                self._depth.refine(steps, plan, step, self._reach(done), self._rng)
+                self._depth.refine(steps, plan, step, self._reach(done), rng=self._rng)
                 self._depth.teach(steps, plan, self._rng)
             self._one(steps, done)
             losses = steps.finish(plan.rate_grid * 0.1**done, plan.rate_mlp * 0.1**done)

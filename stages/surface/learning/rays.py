@@ -62,7 +62,7 @@ class RaySource:
         ray /= np.linalg.norm(ray, axis=1, keepdims=True)
         colour = self._colours[flat].astype(np.float32) / 255
         eye, inside = self._placed.eye[camera].astype(np.float32), self._label[flat] > 0
-        return Rays(eye, ray.astype(np.float32), colour, inside, camera.astype(np.int32))
+        return Rays(eye, ray.astype(np.float32), colour, inside, camera=camera.astype(np.int32))
 
 
 def _label(view: View) -> np.ndarray:

@@ -72,7 +72,9 @@ class ReadingSource:
         ray = np.einsum("nij,nj->ni", self._placed.turn[camera], local / length[:, None])
         eye = self._placed.eye[camera]
         colour = self._colour[index].astype(np.float32) / 255
-        return Readings(eye, ray, self._depth[index] * length, self._sigma[index] * length, colour, camera)
+        return Readings(
+            eye, ray, self._depth[index] * length, self._sigma[index] * length, colour=colour, camera=camera
+        )
 
 
 def _of_view(camera: int, view: View, cube: Cube) -> tuple[np.ndarray, ...]:

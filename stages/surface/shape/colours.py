@@ -18,14 +18,16 @@ def vertex_colours(
 ) -> np.ndarray:
     """(V, 3) uint8: mean over the left pictures that see the vertex, by the 4th power of how well it faces them; grey where unseen."""
     normals, caster = vertex_normals(vertices, faces), Caster(vertices, faces)
-    parts = [_colours_of(caster, vertices[b], normals[b], views, slack, workers) for b in blocks(len(vertices))]
+    parts = [
+        _colours_of(caster, vertices[b], normals[b], views, slack=slack, workers=workers) for b in blocks(len(vertices))
+    ]
     return np.concatenate(parts)
 
 
 def _colours_of(
     caster: Caster, vertices: np.ndarray, normals: np.ndarray, views: Sequence[View], slack: float, workers: int
 ) -> np.ndarray:
-    cosine = visible(caster, views, vertices, normals, 0.15, slack, workers)
+    cosine = visible(caster, views, vertices, normals, least_cosine=0.15, slack=slack, workers=workers)
 
     def read(i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         view, seen = views[i], np.flatnonzero(cosine[:, 2 * i] > 0)

@@ -80,25 +80,25 @@ def fuse(
                 weight,
                 through,
                 beside,
-                smallest,
-                looked,
-                hidden,
-                a,
-                b,
-                start,
-                step,
-                np.array([rig.fx, rig.fy, rig.cx, rig.cy]),
-                view.depth,
-                view.sigma,
-                view.outline,
-                NO_VEIL if view.veil is None else view.veil,
-                np.array(view.picture_box),
-                view.trust >= 0.5,
-                truncation,
-                floor,
-                doubt,
-                grid.voxel,
-                rim,
+                smallest=smallest,
+                looked=looked,
+                hidden=hidden,
+                first=a,
+                last=b,
+                start=start,
+                step=step,
+                intrinsics=np.array([rig.fx, rig.fy, rig.cx, rig.cy]),
+                depth=view.depth,
+                sigma=view.sigma,
+                outline=view.outline,
+                veil=NO_VEIL if view.veil is None else view.veil,
+                picture=np.array(view.picture_box),
+                silhouette=view.trust >= 0.5,
+                truncation=truncation,
+                floor=floor,
+                doubt=doubt,
+                voxel=grid.voxel,
+                rim=rim,
             )
 
     list(ordered_map(work, slabs, workers))
@@ -108,7 +108,7 @@ def fuse(
     share = known / np.float32(max(1, known.max()))
     hull = np.where(share < LOOKED_AT_SHARE, np.maximum(hull, np.float32(grid.voxel)), hull)
     distance = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
-    return Fused(grid, distance, weight, through, beside, share, hull)
+    return Fused(grid, distance, weight, through, beside=beside, looked=share, hull=hull)
 
 
 def _deciding(smallest: np.ndarray, looked: np.ndarray, hidden: np.ndarray) -> np.ndarray:

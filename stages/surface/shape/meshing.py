@@ -51,7 +51,8 @@ def keep_supported(
     normals = vertex_normals(vertices, faces)
     caster = Caster(vertices, faces)
     looks = [
-        visible(caster, views, vertices[b], normals[b], 0.1, 3 * footprint, workers)[:, ::2] > 0
+        visible(caster, views, vertices[b], normals[b], least_cosine=0.1, slack=3 * footprint, workers=workers)[:, ::2]
+        > 0
         for b in blocks(len(vertices))
     ]
     seen = np.concatenate([look.sum(1) for look in looks])
@@ -60,12 +61,12 @@ def keep_supported(
         if surrounded(views, vertices.mean(0))
         else _near_seen(vertices, seen, 6 * footprint)[faces].all(1)
     )
-    keep &= _parts(vertices, faces, seen, keep, least_part)
+    keep &= _parts(vertices, faces, seen, keep, least=least_part)
     used = np.unique(faces[keep])
     number = np.full(len(vertices), -1)
     number[used] = np.arange(len(used))
     vertices, faces, seen = vertices[used], number[faces[keep]], seen[used]
-    return Mesh(vertices, faces, _confidence(vertices, seen, read_at, read_sigma, footprint), seen)
+    return Mesh(vertices, faces, _confidence(vertices, seen, read_at, read_sigma, footprint=footprint), seen)
 
 
 def _near_seen(vertices: np.ndarray, seen: np.ndarray, reach: float) -> np.ndarray:

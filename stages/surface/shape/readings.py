@@ -86,7 +86,7 @@ def rim_readings(
     present surface; rays whose minimum is further than `gate` from zero are left out (a wrong mask, another part).
     """
     trusted = [v for v in views if v.trust >= 0.5]
-    found = ordered_map(lambda v: _rim_of(v, grid, distance, sigma_px, gate, step_px), trusted, workers)
+    found = ordered_map(lambda v: _rim_of(v, grid, distance, sigma_px, gate=gate, step_px=step_px), trusted, workers)
     parts = [r for r in found if len(r) > 0]
     return Readings.concatenate(parts) if parts else Readings(np.empty((0, 3)), np.empty((0, 3)), np.empty(0))
 
@@ -96,7 +96,8 @@ def _rim_of(view: View, grid: Grid, distance: np.ndarray, sigma_px: float, gate:
     if len(uv) == 0:
         return Readings(np.empty((0, 3)), np.empty((0, 3)), np.empty(0))
     parts = [
-        _grazing(view, uv[a : a + RIM_BLOCK], grid, distance, sigma_px, gate) for a in range(0, len(uv), RIM_BLOCK)
+        _grazing(view, uv[a : a + RIM_BLOCK], grid, distance, sigma_px=sigma_px, gate=gate)
+        for a in range(0, len(uv), RIM_BLOCK)
     ]
     return Readings.concatenate(parts)
 

@@ -112,10 +112,10 @@ def recover_shape(
     footprint = footprint_of(views)
     low, high = object_box(views, points) if has_depth(views) else silhouette_box(views)
     last = bounds.voxel(low, high, rounds[-1].voxel * footprint)
-    fine = fineness(views, low, high, coarse_cells, footprint)
+    fine = fineness(views, low, high, coarse_cells, footprint=footprint)
     grid = Grid.covering(low, high, fine.first)
     progress("visual hull and fused depth")
-    distance = initial_distance(views, grid, footprint, hull_rank, workers)
+    distance = initial_distance(views, grid, footprint, hull_rank, workers=workers)
     if not (distance < 0).any():
         raise ValueError("no space lies inside the masks of the views")
     if learner is not None:
@@ -126,14 +126,25 @@ def recover_shape(
             raise ValueError("the field that learned from the pictures holds nothing")
     vertices, faces = marching(distance, grid)
     packed: dict[float, Cameras] = {}
-    shape = Shape(vertices, faces, grid, distance, vertices, np.full(len(vertices), np.inf))
+    shape = Shape(vertices, faces, grid, distance, read_at=vertices, read_sigma=np.full(len(vertices), np.inf))
     for i, r in enumerate(rounds):
         progress(f"round {i + 1} of {len(rounds)}: {len(shape.vertices):,} vertices")
         if r.scale not in packed:
             packed[r.scale] = pack(views, r.scale)
         bounds.refuse_large(shape.vertices, shape.faces, min(last, fine.most))
         r = replace(r, voxel=bounds.voxel(low, high, min(r.voxel * footprint, fine.most)) / footprint)
-        shape = _one_round(shape, views, points, packed[r.scale], r, evidence, smooth, footprint, (low, high), workers)
+        shape = _one_round(
+            shape,
+            views,
+            points,
+            packed[r.scale],
+            r=r,
+            evidence=evidence,
+            smooth=smooth,
+            footprint=footprint,
+            box=(low, high),
+            workers=workers,
+        )
     bounds.refuse_large(shape.vertices, shape.faces, shape.grid.voxel)
     return replace(_fair(shape, Stiffness(unit=3 * footprint, smooth=FAIRING * smooth)), thinnest=fine.thinnest)
 
@@ -147,7 +158,14 @@ def _fair(shape: Shape, stiffness: Stiffness) -> Shape:
     normals = vertex_normals(vertices, faces)
     weight = 1 / shape.read_sigma[cKDTree(shape.read_at).query(vertices)[1]] ** 2
     delta = fitted_offsets(
-        vertices, faces, normals, np.zeros(len(vertices)), weight, stiffness, reach=shape.grid.voxel, rounds=3
+        vertices,
+        faces,
+        normals,
+        np.zeros(len(vertices)),
+        weight=weight,
+        stiffness=stiffness,
+        reach=shape.grid.voxel,
+        rounds=3,
     )
     return replace(shape, vertices=slid_apart(vertices + delta[:, None] * normals, faces))
 
@@ -166,15 +184,18 @@ def _one_round(
 ) -> Shape:
     vertices, faces, grid = shape.vertices, shape.faces, shape.grid
     normals = vertex_normals(vertices, faces)
-    offset, weight, shares = read_evidence(shape, normals, views, points, cameras, r, evidence, footprint, workers)
+    offset, weight, shares = read_evidence(
+        shape, normals, views, points, cameras=cameras, r=r, evidence=evidence, footprint=footprint, workers=workers
+    )
     stiffness = Stiffness(unit=3 * footprint, smooth=smooth)
-    delta = fitted_offsets(vertices, faces, normals, offset, weight, stiffness, reach=2 * grid.voxel)
+    delta = fitted_offsets(vertices, faces, normals, offset, weight=weight, stiffness=stiffness, reach=2 * grid.voxel)
     moved = vertices + delta[:, None] * normals
     finer = Grid.covering(*box, r.voxel * footprint)
     band = max(float(np.abs(delta).max()), 2 * grid.voxel) + 2 * finer.voxel
     before, spacing = grid.resampled(shape.distance, finer), mean_edge(vertices, faces)
     distance = closed(
-        distance_near(moved, vertex_normals(moved, faces), delta, before, finer, band, spacing), finer.voxel
+        distance_near(moved, vertex_normals(moved, faces), delta, before, grid=finer, band=band, spacing=spacing),
+        finer.voxel,
     )
     if any(v.veil is not None for v in views):
         distance = closed(
@@ -184,7 +205,13 @@ def _one_round(
     entry = {"vertices": len(vertices), "moved_mm": 1000 * float(np.abs(delta).mean()), **shares}
     sigma = 1 / np.sqrt(np.maximum(weight, 1e-30))
     return Shape(
-        new_vertices, new_faces, finer, distance, moved, np.where(weight > 0, sigma, np.inf), [*shape.log, entry]
+        new_vertices,
+        new_faces,
+        finer,
+        distance,
+        read_at=moved,
+        read_sigma=np.where(weight > 0, sigma, np.inf),
+        log=[*shape.log, entry],
     )
 
 
@@ -201,9 +228,11 @@ def read_evidence(
 ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     """(offset (V,), inverse variance (V,), share of the vertices that each kind of evidence read)."""
     vertices, reach = shape.vertices, 2 * shape.grid.voxel
-    found = _seen_evidence(shape, normals, views, cameras, r, evidence, footprint, workers)
+    found = _seen_evidence(shape, normals, views, cameras, r=r, evidence=evidence, footprint=footprint, workers=workers)
     if evidence.outlines:
-        rims = rim_readings(views, shape.grid, shape.distance, evidence.outline_px, 12 * footprint, workers)
+        rims = rim_readings(
+            views, shape.grid, shape.distance, evidence.outline_px, gate=12 * footprint, workers=workers
+        )
         found["outline"] = onto_vertices(rims, vertices, normals, reach)
     if evidence.points and len(points):
         found["point"] = onto_vertices(
@@ -229,10 +258,10 @@ def _seen_evidence(
     caster, parts = Caster(shape.vertices, shape.faces), []
     for part in blocks(len(shape.vertices)):
         vertices, facing = shape.vertices[part], normals[part]
-        cosine = visible(caster, views, vertices, facing, 0.3, 6 * footprint, workers)
+        cosine = visible(caster, views, vertices, facing, least_cosine=0.3, slack=6 * footprint, workers=workers)
         found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         if evidence.depth:
-            offset, sigma = depth_offsets(views, vertices, facing, cosine, 3 * footprint)
+            offset, sigma = depth_offsets(views, vertices, facing, cosine, gate=3 * footprint)
             found["depth"] = _weights(offset, sigma, evidence.depth_floor * footprint)
         if evidence.colour:
             cosine[cosine <= 0.45] = 0
@@ -240,7 +269,7 @@ def _seen_evidence(
                 cosine[:, 1::2] = 0
             chosen = choose_cameras(cosine, vertices, cameras.centres, workers)
             sweep = Sweep(r.step * footprint, r.steps, r.spacing * footprint)
-            offset, sigma, _ = sweep_offsets(vertices, facing, chosen, cameras, sweep, workers)
+            offset, sigma, _ = sweep_offsets(vertices, facing, chosen, cameras, sweep=sweep, workers=workers)
             found["colour"] = _weights(offset, sigma, evidence.colour_floor * footprint)
         parts.append(found)
     return {

@@ -66,7 +66,7 @@ def fuse_tsdf(views: Sequence[View], voxel: float) -> TsdfSurface:
     values = np.asarray(volume.extract_volume_tsdf(), np.float32).reshape(resolution, resolution, resolution, 2)
     distance = np.where(values[..., 1] > 0, values[..., 0], 1.0) * TRUNCATION_VOXELS * voxel
     grid = Grid(origin + voxel / 2, voxel, (resolution, resolution, resolution))
-    return TsdfSurface(vertices, _outward(vertices, faces, views), grid, distance, points, sigma)
+    return TsdfSurface(vertices, _outward(vertices, faces, views), grid, distance, read_at=points, read_sigma=sigma)
 
 
 def _picture(view: View):

@@ -57,7 +57,7 @@ def pack(views: Sequence[View], scale: float = 1.0) -> Cameras:
         np.array(intrinsics),
         np.array(sizes, np.int64),
         np.array(starts, np.int64),
-        np.concatenate(pixels),
+        pixels=np.concatenate(pixels),
     )
 
 

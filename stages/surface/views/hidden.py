@@ -70,7 +70,7 @@ def glance(
 
     depth = rig.depth_from_disparity(pick(disparity_px)).astype(np.float32)
     sigma = (depth**2 / (rig.fx * rig.baseline_m) * pick(sigma_px)).astype(np.float32)
-    return Glance(np.asarray(object_from_left, float), small, depth, sigma, pick(mask.astype(np.uint8)) > 0)
+    return Glance(np.asarray(object_from_left, float), small, depth, sigma, mask=pick(mask.astype(np.uint8)) > 0)
 
 
 def seen_object(glances: Sequence[Glance]) -> SeenObject:
@@ -121,7 +121,7 @@ def hidden_pixels(
     if not nearer.any():
         return nearer
     area = int(mask.sum()) or int(np.isfinite(expected).sum())
-    return _followed(_closed(nearer, mask, area, rig), mask, area, disparity_px, rig)
+    return _followed(_closed(nearer, mask, area, rig), mask, area, disparity_px, rig=rig)
 
 
 def right_hidden(hidden: np.ndarray, disparity_px: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ def pick(
             usable &= ~veiled
         rows, cols = np.nonzero(usable)
         rng = np.random.default_rng((seed, c))
-        chosen = _draw(rows, cols, pictures[c], per_camera, rng)
+        chosen = _draw(rows, cols, pictures[c], per_camera, rng=rng)
         v, u = rows[chosen], cols[chosen]
         ray = rig.rays(np.stack([u, v], -1)) @ pose[:3, :3].T
         length = np.linalg.norm(ray, axis=1)
@@ -61,7 +61,7 @@ def pick(
             pictures[c][v, u].astype(np.float32) / 255,
             np.broadcast_to(pose[:3, 3], ray.shape).copy(),
             ray / length[:, None],
-            hit["t"][v, u] * length,
+            depth=hit["t"][v, u] * length,
         )
 
     parts = list(ordered_map(one, enumerate(eyes(views)), workers))

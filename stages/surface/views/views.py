@@ -125,13 +125,15 @@ def make_view(
     depth = rig.depth_from_disparity(np.where(inside, disparity_px[crop], np.nan)).astype(np.float32)
     sigma = (depth**2 / (rig.fx * rig.baseline_m) * sigma_px[crop]).astype(np.float32)
     rx0, rx1 = (
-        _right_columns(disparity_px[crop], mask[crop], x0, x1, rig.width) if pair[1] is not None else (0, NO_RIGHT_PX)
+        _right_columns(disparity_px[crop], mask[crop], x0, x1, width=rig.width)
+        if pair[1] is not None
+        else (0, NO_RIGHT_PX)
     )
     cameras = rig.cropped(x0, y0, x1 - x0, y1 - y0), rig.cropped(rx0, y0, rx1 - rx0, y1 - y0)
     picture = np.array([-x0, -y0, rig.width - 1 - x0, rig.height - 1 - y0], float)
     left = pair[0][crop]
     right = np.zeros((y1 - y0, rx1 - rx0, 3), np.uint8) if pair[1] is None else pair[1][y0:y1, rx0:rx1]
-    veil, hidden_right = _veils(rig, hidden, disparity_px, crop, np.s_[y0:y1, rx0:rx1])
+    veil, hidden_right = _veils(rig, hidden, disparity_px, crop, crop_right=np.s_[y0:y1, rx0:rx1])
     scale = min(1.0, float(np.sqrt(max_pixels / depth.size)))
     if scale < 1:
         small, small_right = cameras[0].scaled(scale), cameras[1].scaled(scale)
