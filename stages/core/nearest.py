@@ -31,7 +31,7 @@ def nearest_of(product: np.ndarray, of_row: np.ndarray, of_column: np.ndarray) -
     rows, columns = product.shape
     best, back = np.empty(rows, np.int64), np.empty(columns, np.int64)
     nearest, second = np.empty(rows, np.float32), np.empty(rows, np.float32)
-    _search(product, of_row, of_column, best, nearest, second, back)
+    _search(product, of_row, of_column, best, nearest=nearest, second=second, back=back)
     return Nearest(best, nearest, second, back)
 
 
