@@ -135,7 +135,8 @@ class Supervisor:
         try:
             self._start_server()
             self._start_rest()
-            self._announce()
+            if not self.stop.is_set():  # else it was told to stop while it started, and nothing is there
+                self._announce()
             while not self.stop.wait(LOOK_EVERY_S):
                 self._look()
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -60,6 +61,15 @@ class S3Server:
         """From then on nobody listens there."""
         self._process.kill()
         self._process.wait()
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Inside, it takes connections and does nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def put(self, key: str, data: bytes) -> None:
         """An object below the folder of `environment`, put past the store."""

@@ -36,6 +36,16 @@ def flow_process_of(stage: int) -> int:
     return above.ppid() if "flows.run.warm_child" in above.cmdline() else above.pid
 
 
+def kill_tree(pid: int) -> None:
+    """kill -9 of a process and of all below it at once, as a container or a unit of systemd ends with its first process."""
+    victims = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first: none of them may see another die
+        for process in victims:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+    psutil.wait_procs(victims, timeout=30)
+
+
 def named(flow: str) -> str:
     """Flow and name of the deployment of a flow."""
     return next(d for d in DEPLOYMENTS if d.startswith(f"{flow}/"))

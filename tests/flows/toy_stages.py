@@ -87,6 +87,9 @@ class ToyStage(Stage):
         match self._orders().split():
             case ["sleep", seconds]:
                 time.sleep(float(seconds))
+            case ["hold"]:  # until it is told otherwise
+                while self._orders() == "hold":
+                    time.sleep(0.05)
             case ["raise", *after]:
                 time.sleep(sum(map(float, after)))
                 raise CaptureError("frame 17 of right/ is missing", "copy it again")

@@ -1,4 +1,5 @@
-"""What kill -9 costs: of a stage, a run, the worker, the server, and of everything at once. Every stage's executions are counted."""
+"""What kill -9 costs: of a stage, a run, the worker alone and with its run, the server, and everything at once. Every stage's executions
+are counted."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flows.web.embedded_server import answers
-from tests.flows.served import Served, flow_process_of
+from tests.flows.served import Served, flow_process_of, kill_tree
 from tools.operations.bed import LONG, Bed, computed, executions, stage_child, start
 
 KILLED_IN = "surface"
@@ -79,6 +80,14 @@ def _worker(served: Served, run: dict, capture: Path) -> float:
     return _part(served, "worker\0twin\0", lambda: served.part("worker\0twin\0"))
 
 
+def _worker_and_run(served: Served, run: dict, capture: Path) -> float:
+    """As its container, its unit or its machine ends: until the watcher has taken the run back for the next worker."""
+    began = time.monotonic()
+    kill_tree(served.part("worker\0twin\0"))
+    served.wait(lambda: (r := served.flow_run(run["id"]))["state_name"] != "Running" or r["run_count"] > 1, LIMIT_S)
+    return time.monotonic() - began
+
+
 def _server(served: Served, run: dict, capture: Path) -> float:
     return _part(served, "server\0", lambda: answers(served.api_url, 1.0))
 
@@ -116,6 +125,7 @@ KILLS = {
     "stage": _stage,
     "flow process": _flow_process,
     "worker": _worker,
+    "worker with its run": _worker_and_run,
     "server": _server,
     "everything": _everything,
 }
