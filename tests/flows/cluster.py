@@ -210,7 +210,7 @@ class Cluster:
             self.machines[name].start(
                 "api", self.compose.command(service, host=LOOPBACK, port=port), self.compose.environment(service)
             )
-            wait_until(lambda port=port: _answers(f"http://{LOOPBACK}:{port}/api/ready"))
+            wait_until(lambda port=port: answers(f"http://{LOOPBACK}:{port}/api/ready"))
         self.base.start("services", self.compose.command("services"), self.compose.environment("services"))
         self.base.run("register", self.compose.command("register"), self.client("register", "a"))
 
@@ -344,7 +344,8 @@ def _direct() -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a server says 200 there."""
     try:
         with _direct().open(url, timeout=2) as reply:
             return reply.status == 200

@@ -1,33 +1,30 @@
-"""Workers as the files of deploy/ start them, and schedules, on PostgreSQL and Redis: what a killed process and a time that comes lead to.
+"""Workers as the files of deploy/ start them, and schedules, on PostgreSQL and Redis: what killed processes and a time that comes lead to.
 
 Commands are taken out of the files; only the interpreter's path and addresses differ.
 """
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import json
 import os
-import re
-import shlex
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.flows import cluster
+from tests.flows import cluster, worker_commands
 from tests.flows.conftest import make_capture
-from tests.flows.served import ROOT, TOY, flow_process_of, named
+from tests.flows.served import TOY, flow_process_of, kill_tree, named
 
 pytestmark = pytest.mark.slow
-DEPLOY = ROOT / "deploy"
 PATIENCE_S = 400.0
 
 
@@ -42,30 +39,6 @@ def installation(tmp_path_factory):
     planning = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}  # once a minute by itself
     with cluster.running_cluster(folder, {**shared, **TOY, **planning}, workers=False) as running:
         yield running
-
-
-def _compose() -> list[str]:
-    return yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["worker-cpu"]["command"]
-
-
-def _kubernetes() -> list[str]:
-    documents = yaml.safe_load_all((DEPLOY / "kubernetes" / "workers.yaml").read_text())
-    found = next(d for d in documents if d["metadata"]["name"] == "worker-cpu")
-    return found["spec"]["template"]["spec"]["containers"][0]["command"]
-
-
-def _systemd() -> list[str]:
-    unit = configparser.ConfigParser(strict=False, interpolation=None)
-    unit.optionxform = str
-    unit.read(DEPLOY / "systemd" / "twin-worker@.service")
-    return shlex.split(unit["Service"]["ExecStart"].replace("%i", "twin").replace("${TWIN_RUNS}", "1"))
-
-
-def _here(command: list[str]) -> list[str]:
-    """With our interpreter, and the values that compose fills in."""
-    words = [re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", w) for w in command]
-    assert Path(words[0]).name == "python" and "flows.serve.deployed" in words, command
-    return [sys.executable, *words[1:]]
 
 
 def _runs_until(running: cluster.Cluster, number: str, *states: str) -> dict:
@@ -92,16 +65,17 @@ def _worker(
         yield process
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(PATIENCE_S)
 
 
-@pytest.mark.parametrize("command", (_compose, _kubernetes, _systemd), ids=lambda f: f.__name__.strip("_"))
+@pytest.mark.parametrize("command", worker_commands.KINDS, ids=lambda f: f.__name__)
 def test_a_killed_flow_process_and_a_retry_at_once(installation, command: Callable[[], list[str]]):
-    part = f"worker-{command.__name__.strip('_')}"
+    part = f"worker-{command.__name__}"
     machine, environment = installation.machines["a"], installation.client("worker-cpu", "a")
-    with _worker(installation, part, _here(command()), environment) as worker:
-        run, stage = _slow_run(installation, machine.folder.parent, part)
-        os.kill(flow_process_of(stage), signal.SIGKILL)
+    with _worker(installation, part, command(), environment) as worker:
+        (run,) = _slow_runs(installation, part)
+        os.kill(flow_process_of(_pids(machine.folder.parent)[-1]), signal.SIGKILL)
+        _let_go(installation)
         _runs_until(installation, run, "Crashed")
         installation.api(
             "a", f"/flow_runs/{run}/set_state", {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True}
@@ -114,22 +88,104 @@ def test_a_killed_flow_process_and_a_retry_at_once(installation, command: Callab
             assert urllib.request.urlopen(address, timeout=30).status == 200
 
 
-def _slow_run(running: cluster.Cluster, folder: Path, name: str) -> tuple[str, int]:
-    """A run whose stage b is under way and would take long, and that stage's process. Whoever runs b again finds it quick."""
+def _slow_runs(running: cluster.Cluster, *names: str) -> list[str]:
+    """Runs whose stages b are under way, as long as the file b.do says so; whoever runs b later finds it quick if `_let_go` came before."""
+    folder = running.machines["a"].folder.parent
     began = len(_pids(folder))
-    (folder / "b.do").write_text("sleep 300")
-    capture = make_capture(folder / "captures" / name)
-    for file in ("text", "calibration.json"):  # or the store would have the stages of the capture before
-        (capture / file).write_text(json.dumps({"name": name}))
-    run = _start_run(running, "reconstruct-capture", capture=str(capture))
-    stage = cluster.wait_until(lambda: (pids := _pids(folder))[began:] and pids[-1], PATIENCE_S)
-    (folder / "b.do").write_text("")
-    return run, stage
+    (folder / "b.do").write_text("hold")
+    runs = []
+    for name in names:
+        capture = make_capture(folder / "captures" / name)
+        for file in ("text", "calibration.json"):  # or the store would have the stages of the capture before
+            (capture / file).write_text(json.dumps({"name": name}))
+        runs.append(_start_run(running, "reconstruct-capture", capture=str(capture)))
+    cluster.wait_until(lambda: len(_pids(folder)) == began + len(names), PATIENCE_S)
+    return runs
 
 
-def _pids(folder: Path) -> list[int]:
-    path = folder / "b.count"
+def _let_go(running: cluster.Cluster) -> None:
+    (running.machines["a"].folder.parent / "b.do").write_text("")
+
+
+def _pids(folder: Path, stage: str = "b") -> list[int]:
+    path = folder / f"{stage}.count"
     return [int(x) for x in path.read_text().split()] if path.exists() else []
+
+
+def _counts(running: cluster.Cluster) -> Counter[str]:
+    return Counter({stage: len(_pids(running.machines["a"].folder.parent, stage)) for stage in "abcd"})
+
+
+def test_workers_that_die_with_all_that_they_run_lose_nothing(installation):
+    """One of each kind, each in the middle of a run: what starts afterwards gets all three back, without Retry."""
+    machine, before = installation.machines["a"], _counts(installation)
+    commands = {f"worker-{k.__name__}": worker_commands.with_limit(k(), 1) for k in worker_commands.KINDS}
+    workers = [machine.start(n, c, installation.client("worker-cpu", "a")) for n, c in commands.items()]
+    runs = _slow_runs(installation, *(f"died-{name}" for name in commands))
+    began = time.monotonic()
+    for worker in workers:
+        kill_tree(worker.pid)
+    _let_go(installation)
+    _start_again(installation, "watcher")
+    command = worker_commands.with_limit(worker_commands.compose(), len(runs))
+    with _worker(installation, "worker-next", command, installation.client("worker-cpu", "a")):
+        ended = [_runs_until(installation, run, "Completed", "Failed", "Crashed") for run in runs]
+    print(f"\nkilled: workers with all that they run: taken back and completed after {time.monotonic() - began:.1f} s")
+    assert [(r["state_name"], r["run_count"]) for r in ended] == [("Completed", 2)] * 3, [r["state"] for r in ended]
+    assert _counts(installation) - before == {"a": 3, "b": 6, "c": 3, "d": 3}
+    _kill(installation, "watcher")
+
+
+PROCESSES = {
+    "api": "flows.web.api_server",
+    "services": "flows.serve.deployed\0services",
+    "watcher": "flows.serve.deployed\0watcher",
+}
+
+
+def test_api_services_and_watcher_die_under_a_run(installation):
+    """One after the other, started again as a container is: the run under way is not interrupted."""
+    before, command = _counts(installation), worker_commands.compose()
+    _start_again(installation, "watcher")
+    with _worker(installation, "worker-under-way", command, installation.client("worker-cpu", "a")):
+        (run,) = _slow_runs(installation, "under-way")
+        for part in PROCESSES:
+            began = time.monotonic()
+            _kill(installation, part)
+            _start_again(installation, part)
+            print(f"\nkilled: {part}: works again after {time.monotonic() - began:.1f} s")
+        _let_go(installation)
+        ended = _runs_until(installation, run, "Completed", "Failed", "Crashed")
+    assert (ended["state_name"], ended["run_count"]) == ("Completed", 1), ended["state"]["message"]
+    assert _counts(installation) - before == dict.fromkeys("abcd", 1)
+    _kill(installation, "watcher")
+
+
+def _machine_of(running: cluster.Cluster, part: str) -> cluster.Machine:
+    return running.base if part == "services" else running.machines["a"]
+
+
+def _kill(running: cluster.Cluster, part: str) -> None:
+    """kill -9; there is exactly one."""
+    mark = PROCESSES[part].encode()
+    (victim,) = [p for p in _machine_of(running, part).processes() if mark in Path(f"/proc/{p}/cmdline").read_bytes()]
+    os.kill(victim, signal.SIGKILL)
+
+
+def _start_again(running: cluster.Cluster, part: str) -> None:
+    """Until it works: the API answers, the others say that they live."""
+    compose, machine = running.compose, _machine_of(running, part)
+    if part == "api":
+        port = str(running.ports["a"])
+        command = compose.command("api-1", host=cluster.LOOPBACK, port=port)
+        machine.start("api", command, compose.environment("api-1"))
+        cluster.wait_until(lambda: cluster.answers(f"http://{cluster.LOOPBACK}:{port}/api/ready"), PATIENCE_S)
+        return
+    file = machine.folder / "work" / f"alive-{part}"
+    file.unlink(missing_ok=True)
+    environment = compose.environment(part) if part == "services" else running.client(part, "a")
+    machine.start(part, compose.command(part), environment)
+    cluster.wait_until(file.exists, PATIENCE_S)
 
 
 def test_a_schedule_starts_a_real_run_on_postgresql(installation):
