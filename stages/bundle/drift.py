@@ -55,7 +55,7 @@ def may_be_off(rig: Rig, object_from_left: np.ndarray, seen: Sightings, points: 
     if frames < 2:
         return np.zeros(frames)
     asked = points[:: max(1, len(points) // MOST_ASKED)]
-    a, b, information = _ties(rig, object_from_left, seen, asked.mean(0))
+    a, b, information = ties(rig, object_from_left, seen, asked.mean(0))
     conductance = np.zeros((frames, frames))
     step = np.arange(frames - 1)
     conductance[step, step + 1] = 1 / _variance(_across(a, b, information, frames), asked)
@@ -64,7 +64,7 @@ def may_be_off(rig: Rig, object_from_left: np.ndarray, seen: Sightings, points: 
     return np.sqrt(_least_resistance(conductance + conductance.T))
 
 
-def _ties(
+def ties(
     rig: Rig, object_from_left: np.ndarray, seen: Sightings, centre: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames a < b of every two successive sightings of a point, and the information (K, 6, 6) that each gives on the motion between them

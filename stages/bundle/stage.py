@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from stages.base import Resources, Stage, StageContext, StageError, StageReport
 from stages.bundle.config import BundleConfig
+from stages.bundle.problem import Problem, load
 from stages.core.camera import Rig
 from stages.core.frames import FramePose, FrameReader, frame_ranges, posed, read_poses, write_poses
 from stages.core.geometry.rigid import inverse, rotation_angle
@@ -23,29 +23,11 @@ COST_WARNING = 0.05
 """... share: lowers the cost this much, means a calibration that does not fit the pictures"""
 
 
-@dataclass(frozen=True)
-class _Input:
-    rows: list[FramePose]
-    frames: list[int]
-    poses: np.ndarray
-    """left_from_object (F, 4, 4) of the frames that have a pose"""
-    point: np.ndarray
-    frame: np.ndarray
-    """position in `frames` of each observation"""
-    uvr: np.ndarray
-    sigma_px: np.ndarray
-    xyz: np.ndarray
-    inside: np.ndarray
-    aside: np.ndarray
-    """points that steady poses, but are no part of the scene: what stood round the object in another session"""
-    scope: str
-
-
 class BundleStage(Stage):
     """Bundle adjustment by Ceres (through pycolmap) with two measured views per point and frame, which fixes the metric scale."""
 
     name = "bundle"
-    version = 6
+    version = 7
     needs = Resources(memory_gb=1.5, lower=("self_check_observations",))
     Config = BundleConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "masks", "poses_initial.json", "tracks.npz")
@@ -61,32 +43,17 @@ class BundleStage(Stage):
     ) -> StageReport:
         """See the module docstring."""
         from stages.bundle import object_frame
-        from stages.bundle.rolling import at_middle_row
+        from stages.bundle.doubt import doubt, settled
         from stages.core.adjust import adjustment
         from stages.core.adjust.rig_problem import Observations
 
-        rig, data = Rig.load(inputs["rig.json"].path), _load(inputs)
+        rig, data = Rig.load(inputs["rig.json"].path), load(inputs)
         observations = Observations(data.point, data.frame, data.uvr, np.maximum(data.sigma_px, config.sigma_floor_px))
         report = StageReport(method="ceres", reason="poses and points with the rig held, through pycolmap")
-        options = adjustment.AdjustOptions(
-            config.rounds, config.max_iterations, config.robust_sigmas, config.outlier_sigmas, config.outlier_floor_px
-        )
-        adjusted = None
-        if len(data.frames) > 1:
-            adjusted = adjustment.adjust(rig, data.poses, len(data.xyz), observations, options, context.progress)
-            if adjusted is None:
-                raise StageError(
-                    "bundle adjustment found no solution: fewer than 6 observations agree with each other",
-                    "the object may have too little texture; see track's report for inliers per frame",
-                )
-        share = _row_share(rig, adjusted, observations, data.frames, config)
-        for _ in range(ROUNDS_OF_ROWS if adjusted is not None and share else 0):
-            seen = at_middle_row(rig, adjusted, observations, data.frames, share)
-            adjusted = (
-                adjustment.adjust(rig, adjusted.left_from_object, len(data.xyz), seen, options, context.progress)
-                or adjusted
-            )
-        adjusted = adjusted or _unchanged(data)
+        adjusted, seen, share = _adjusted(rig, data, observations, config, context)
+        doubted = doubt(rig, data, adjusted, share, FrameReader.of(inputs), context.workers)
+        on_points, refined = adjusted, settled(rig, data, adjusted, doubted, seen, context.workers)
+        adjusted = refined
         change, reason = object_frame.choose_frame(
             np.where(data.aside[:, None], np.nan, adjusted.xyz),
             data.inside,
@@ -102,13 +69,12 @@ class BundleStage(Stage):
             if config.self_check
             else None
         )
-        drift = _drift(rig, data, adjusted)
-        rows = _rows(data, adjusted, config, _doubted(rig, data, adjusted, drift, share, inputs, context))
+        rows = _rows(data, adjusted, config, doubted.why)
         write_poses(out / "poses.json", rows)
         _write_points(out / "points.npz", data, adjusted)
         _fill_report(report, data, adjusted, before, rows, sigmas, focal, reason)
-        middle, most = float(np.median(drift)), float(drift.max())
-        report.reason += _of_rows(share)
+        middle, most = float(np.median(doubted.drift_m)), float(doubted.drift_m.max())
+        report.reason += _of_rows(share) + _of_surfaces(on_points, refined)
         report.metrics |= {
             "row_time_share": round(share, 4),
             "drift_sigma_median_mm": _round(1000 * middle, 4),
@@ -121,10 +87,34 @@ class BundleStage(Stage):
 STAGE = BundleStage()
 
 
+def _adjusted(rig: Rig, data: Problem, observations, config: BundleConfig, context: StageContext):
+    """The adjusted poses and points, the observations they come of (at the middle row's time), and the rows' share of a frame's time."""
+    from stages.bundle.rolling import at_middle_row
+    from stages.core.adjust.adjustment import AdjustOptions, adjust
+
+    if len(data.frames) < 2:
+        return _unchanged(data), observations, 0.0
+    options = AdjustOptions(
+        config.rounds, config.max_iterations, config.robust_sigmas, config.outlier_sigmas, config.outlier_floor_px
+    )
+    adjusted = adjust(rig, data.poses, len(data.xyz), observations, options, context.progress)
+    if adjusted is None:
+        raise StageError(
+            "bundle adjustment found no solution: fewer than 6 observations agree with each other",
+            "the object may have too little texture; see track's report for inliers per frame",
+        )
+    seen, share = observations, _row_share(rig, adjusted, observations, data.frames, config)
+    for _ in range(ROUNDS_OF_ROWS if share else 0):
+        seen = at_middle_row(rig, adjusted, observations, data.frames, share)
+        again = adjust(rig, adjusted.left_from_object, len(data.xyz), seen, options, context.progress)
+        adjusted = again or adjusted
+    return adjusted, seen, share
+
+
 def _row_share(rig: Rig, adjusted, observations, numbers: list[int], config: BundleConfig) -> float:
     from stages.bundle.rolling import row_share
 
-    if adjusted is None or not config.rolling_rows:
+    if not config.rolling_rows:
         return 0.0
     return row_share(rig, adjusted, observations, numbers, config.robust_sigmas, config.self_check_observations)
 
@@ -136,29 +126,16 @@ def _of_rows(share: float) -> str:
     return f"; rows are read one after another from the {first}, in {abs(share):.1%} of a frame's time: poses are the middle row's"
 
 
-def _load(inputs: Mapping[str, ArtifactRef]) -> _Input:
-    rows = read_poses(inputs["poses_initial.json"].path)
-    known = posed(rows)
-    frames = sorted(known)
-    with np.load(inputs["tracks.npz"].path, allow_pickle=False) as t:
-        keep = np.isin(t["frame"], frames)
-        uvr = np.stack([t["u"], t["v"], t["u_right"]], 1).astype(np.float64)[keep]
-        return _Input(
-            rows,
-            frames,
-            inverse(np.stack([known[f] for f in frames])),
-            t["point_id"][keep].astype(np.int64),
-            np.searchsorted(frames, t["frame"][keep]),
-            uvr,
-            t["sigma_px"][keep].astype(np.float64),
-            t["point_xyz"].astype(np.float64),
-            t["inside"].astype(bool),
-            t["aside"].astype(bool) if "aside" in t else np.zeros(len(t["inside"]), bool),
-            str(t["scope"]),
-        )
+def _of_surfaces(on_points, refined) -> str:
+    if refined is on_points:
+        return ""
+    moved = np.linalg.norm(
+        inverse(refined.left_from_object)[:, :3, 3] - inverse(on_points.left_from_object)[:, :3, 3], axis=1
+    )
+    return f"; what points left open was refined on the frames' surfaces, which moved cameras by up to {1000 * moved.max():.1f} mm"
 
 
-def _unchanged(data: _Input):
+def _unchanged(data: Problem):
     """A capture of one frame has nothing to adjust: its points stay as stereo measured them."""
     from stages.core.adjust.adjustment import Adjusted
 
@@ -166,76 +143,7 @@ def _unchanged(data: _Input):
     return Adjusted(data.poses, data.xyz, np.zeros((n, 3)), all_used, np.isfinite(data.uvr[:, 2]), 0.0, 0)
 
 
-def _doubted(
-    rig: Rig,
-    data: _Input,
-    adjusted,
-    drift: np.ndarray,
-    row_share: float,
-    inputs: Mapping[str, ArtifactRef],
-    context: StageContext,
-) -> dict[int, str]:
-    """{frame: why} of the poses that what the frames show does not bear out (of the object, where it alone tells the motion; else of the
-    scene), or that may have drifted."""
-    from stages.bundle.drift import OF_ROLLING, OF_SCENE, may_drift_m
-    from stages.bundle.soundness import apart, apart_in_scene
-    from stages.core.dense.view import close_view_of, small_view_of
-    from stages.core.parallel import ordered_map
-
-    seen, by_object = _of_object(data, adjusted), data.scope == "object"
-    if len(data.frames) < 2 or not len(seen) or (data.aside.any() and not by_object):
-        return {}  # two sessions of one object have two scenes round it
-    reader, view_of = FrameReader.of(inputs), close_view_of if by_object else small_view_of
-    views = dict(ordered_map(lambda f: (f, view_of(rig, reader, f)), data.frames, context.workers))
-    poses = dict(zip(data.frames, inverse(adjusted.left_from_object), strict=True))
-    size = float(np.ptp(np.percentile(seen, (2, 98), axis=0), axis=0).max())
-    limit = may_drift_m(size) * (1.0 if by_object else OF_SCENE * (OF_ROLLING if row_share else 1.0))
-    why = "the points that tie it to the others leave open whether it is off by"
-    drifted = {f: f"{why} {1000 * off:.1f} mm" for f, off in zip(data.frames, drift, strict=True) if off > limit}
-    if by_object:
-        return drifted | apart(views, poses, size, context.workers)
-    return drifted | apart_in_scene(views, poses, size, context.workers, _near_ties(data, adjusted, seen))
-
-
-def _near_ties(data: _Input, adjusted, of_object: np.ndarray) -> Callable[[Sequence[int], Sequence[int]], bool]:
-    """Whether two groups of frames have enough points in common that are hardly farther from their cameras than the object."""
-    from stages.bundle.drift import LEAST_SHARED
-    from stages.bundle.soundness import NEAR
-
-    poses = adjusted.left_from_object[data.frame]
-    depth = np.einsum("nj,nj->n", poses[:, 2, :3], adjusted.xyz[data.point]) + poses[:, 2, 3]
-    middle = of_object.mean(0) @ adjusted.left_from_object[:, 2, :3].T + adjusted.left_from_object[:, 2, 3]
-    near = adjusted.use_left & (depth < NEAR * middle[data.frame])
-    number = np.asarray(data.frames)[data.frame]
-
-    def tied(one: Sequence[int], other: Sequence[int]) -> bool:
-        points = [np.unique(data.point[near & np.isin(number, group)]) for group in (one, other)]
-        return len(np.intersect1d(*points, assume_unique=True)) >= LEAST_SHARED
-
-    return tied
-
-
-def _of_object(data: _Input, adjusted) -> np.ndarray:
-    """(N, 3) the object's points."""
-    return adjusted.xyz[data.inside & np.isfinite(adjusted.xyz).all(1)]
-
-
-def _drift(rig: Rig, data: _Input, adjusted) -> np.ndarray:
-    """(F,) metres by which each pose may be off against the others, by the points that were used."""
-    from stages.bundle.drift import LEAST_SIGMA_PX, Sightings, may_be_off
-
-    use = adjusted.use_left & np.isfinite(adjusted.xyz[data.point]).all(1) & ~data.aside[data.point]
-    frame, asked = data.frame[use], _of_object(data, adjusted)
-    asked = asked if len(asked) else adjusted.xyz[np.isfinite(adjusted.xyz).all(1)]
-    pose = adjusted.left_from_object[frame]
-    xyz = np.einsum("nij,nj->ni", pose[:, :3, :3], adjusted.xyz[data.point[use]]) + pose[:, :3, 3]
-    square, count = ((adjusted.residual[use, :2] ** 2).mean(1), np.bincount(frame, minlength=len(data.frames)))
-    rms = np.sqrt(np.bincount(frame, square, len(data.frames)) / np.maximum(count, 1))
-    sightings = Sightings(data.point[use], frame, xyz, np.maximum(rms[frame], LEAST_SIGMA_PX), adjusted.use_right[use])
-    return may_be_off(rig, inverse(adjusted.left_from_object), sightings, asked)
-
-
-def _rows(data: _Input, adjusted, config: BundleConfig, doubted: Mapping[int, str]) -> list[FramePose]:
+def _rows(data: Problem, adjusted, config: BundleConfig, doubted: Mapping[int, str]) -> list[FramePose]:
     place = {f: k for k, f in enumerate(data.frames)}
     rows = []
     for r in data.rows:
@@ -263,7 +171,7 @@ def _rms(adjusted, rows: np.ndarray) -> float | None:
     return float(np.sqrt(np.mean(values**2))) if len(values) else None
 
 
-def _write_points(path: Path, data: _Input, adjusted) -> None:
+def _write_points(path: Path, data: Problem, adjusted) -> None:
     """The object's points under `xyz`; what else of the scene was reconstructed under `scene_xyz`."""
     count = np.bincount(data.point[adjusted.use_left], minlength=len(data.xyz))
     square = np.bincount(
@@ -282,7 +190,7 @@ def _write_points(path: Path, data: _Input, adjusted) -> None:
 
 
 def _fill_report(
-    report: StageReport, data: _Input, adjusted, before: np.ndarray, rows: list[FramePose], sigmas, focal, reason: str
+    report: StageReport, data: Problem, adjusted, before: np.ndarray, rows: list[FramePose], sigmas, focal, reason: str
 ) -> None:
     turn, shift = [], []
     for old, new in zip(before, adjusted.left_from_object, strict=True):
@@ -331,7 +239,7 @@ def _round(value: float | None, digits: int) -> float | None:
     return None if value is None or not np.isfinite(value) else round(float(value), digits)
 
 
-def _draw(report: StageReport, data: _Input, adjusted, out: Path) -> None:
+def _draw(report: StageReport, data: Problem, adjusted, out: Path) -> None:
     from stages.core.images import write_rgb
     from stages.core.path_picture import draw_camera_path
 

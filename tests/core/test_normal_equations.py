@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from stages.core.dense.alignment import GATES, _target, align_surfaces, blurred
+from stages.core.dense.alignment import GATES, align_surfaces, blurred, target_of
 from stages.core.dense.kept import Kept
 from stages.core.dense.normal_equations import COLUMNS, GRAY_SIGMA, Points, System, linearise
 from stages.core.dense.view import DenseView
@@ -26,7 +26,7 @@ def plain_system(a: DenseView, b: DenseView, motion: np.ndarray, gate: float) ->
     gray_a, gray_b = (cv2.GaussianBlur(v.gray.astype(np.float32), (0, 0), BLUR).astype(np.float64) for v in (a, b))
     own, (disparity, slope_x, slope_y, sigma) = (
         gray_a[pixels[:, 1], pixels[:, 0]],
-        np.moveaxis(_target(b, True).seen, 2, 0),
+        np.moveaxis(target_of(b, True).seen, 2, 0),
     )
     x, rig = transform(motion, xyz), b.rig
     uv = rig.project(x)
@@ -69,7 +69,7 @@ def kernel_system(a: DenseView, b: DenseView, motion: np.ndarray, gate: float) -
     pixels, xyz = a.surface(True)
     own = blurred(a, BLUR)[pixels[:, 1], pixels[:, 0]]
     points = Points(xyz.copy(), own, np.empty((len(xyz), COLUMNS)))
-    return linearise(_target(b, True), blurred(b, BLUR), points, motion, gate)
+    return linearise(target_of(b, True), blurred(b, BLUR), points, motion, gate)
 
 
 @pytest.fixture(scope="module")

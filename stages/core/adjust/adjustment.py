@@ -166,6 +166,26 @@ def _finished(
     )
 
 
+def at_poses(rig: Rig, adjusted: Adjusted, left_from_object: np.ndarray, observations: Observations) -> Adjusted:
+    """The same observations with other poses (F, 4, 4): points where they say now, and what is left over there."""
+    use, right = adjusted.use_left, adjusted.use_right[adjusted.use_left]
+    uvr = observations.uvr[use].copy()
+    uvr[~right, 2] = np.nan
+    chosen = (observations.frame[use], observations.point[use], uvr, observations.sigma_px[use])
+    xyz = triangulate(rig, left_from_object, *chosen, len(adjusted.xyz))
+    seen = {"x_object": xyz[observations.point], "uvr": observations.uvr}
+    residual = stereo_residuals(rig, left_from_object, observations.frame, **seen)
+    use_left = use & np.isfinite(residual[:, :2]).all(1)
+    return replace(
+        adjusted,
+        left_from_object=left_from_object,
+        xyz=xyz,
+        residual=residual,
+        use_left=use_left,
+        use_right=adjusted.use_right & use_left & np.isfinite(residual[:, 2]),
+    )
+
+
 def pose_sigmas(
     rig: Rig, adjusted: Adjusted, observations: Observations, centre: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ BLURS = (4.0, 2.0, 1.0, 0.7)
 ITERATIONS = 8
 DISPARITY_SIGMA = 0.5
 """px of the full picture: least standard deviation of a dense disparity"""
-MAX_POINTS = 6000
+MAX_POINTS, LEAST_POINTS = 6000, 200
 CORRELATED = 25.0
 """pixels of one patch err together: this many count as one when the certainty of the result is computed"""
 
@@ -42,12 +42,10 @@ class Alignment:
 
 def align_surfaces(a: DenseView, b: DenseView, start: np.ndarray, object_only: bool) -> Alignment | None:
     """Refine `start` (b_from_a); None when the surfaces do not meet or leave the motion open (a ball, a plane)."""
-    pixels, x_a = a.surface(object_only)
-    step = max(1, len(pixels) // MAX_POINTS)
-    pixels, x_a = pixels[::step], x_a[::step]
-    if len(x_a) < 200:
+    pixels, x_a, step = surface_sample(a, object_only)
+    if len(x_a) < LEAST_POINTS:
         return None
-    target, xyz, room = _target(b, object_only), x_a.copy(), np.empty((len(x_a), COLUMNS))
+    target, xyz, room = target_of(b, object_only), x_a.copy(), np.empty((len(x_a), COLUMNS))
     motion, last = start.copy(), None
     for gate, blur in zip(GATES, BLURS, strict=True):
         points, gray_b = Points(xyz, blurred(a, blur)[pixels[:, 1], pixels[:, 0]], room), blurred(b, blur)
@@ -68,12 +66,19 @@ def align_surfaces(a: DenseView, b: DenseView, start: np.ndarray, object_only: b
     )
 
 
+def surface_sample(view: DenseView, object_only: bool) -> tuple[np.ndarray, np.ndarray, int]:
+    """Pixels (N, 2) and points (N, 3) of every so many-th place of the surface, about MAX_POINTS at most; and the every so many."""
+    pixels, xyz = view.surface(object_only)
+    step = max(1, len(pixels) // MAX_POINTS)
+    return pixels[::step], xyz[::step], step
+
+
 def blurred(view: DenseView, blur: float) -> np.ndarray:
     """(h, w) float32 grey values, read-only; `blur` px."""
     return KEPT.of(view, ("blurred", blur), lambda: (cv2.GaussianBlur(view.gray.astype(np.float32), (0, 0), blur),))[0]
 
 
-def _target(view: DenseView, object_only: bool) -> Target:
+def target_of(view: DenseView, object_only: bool) -> Target:
     """The view to lay points onto; with `object_only` nothing off the object."""
     rig = view.rig
     camera = np.array([rig.fx, rig.fy, rig.cx, rig.cy, rig.fx * rig.baseline_m * view.zoom])
