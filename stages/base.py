@@ -12,7 +12,7 @@ import logging
 import platform
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from stages.core.fingerprint import digest_mapping, plain
 from stages.core.memory import lacks_memory, out_of_memory
 from stages.core.parallel import usable_cores
 from stages.core.store import ArtifactRef, Store
+from stages.core.work import Progress, Work, nobody
 
 if TYPE_CHECKING:
     from stages.core.aside import Aside
@@ -43,7 +44,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-Progress = Callable[[int, int, str], None]
 Inputs = Mapping[str, ArtifactRef]
 
 
@@ -66,8 +66,7 @@ class StageContext:
     seed: int = 0
     device: str = "cpu"
     """"cpu" or a GPU by torch's name for it (stages/core/devices.py)"""
-    progress: Progress = lambda done, total, note: None
-    """called as progress(done, total, note); cheap, call it per frame or per 100 steps"""
+    progress: Progress = nobody
     aside: Aside | None = None
     """where pictures of the work under way go, if anybody asked for them; they must change nothing"""
 
@@ -75,6 +74,11 @@ class StageContext:
     def workers(self) -> int:
         """Threads to use, at least 1."""
         return self.threads or usable_cores()
+
+    @property
+    def work(self) -> Work:
+        """What of this travels on to what computes."""
+        return Work(self.workers, self.seed, self.progress)
 
 
 @dataclass

@@ -25,7 +25,7 @@ from stages.core.render import Caster
 from stages.core.texels.agreement import SURVEY_POINTS
 from stages.core.texels.disagreement import disagreement_of_views
 from stages.core.texels.exposure import solve_gains
-from stages.core.texels.survey import Surveyed, survey
+from stages.core.texels.survey import Source, Surveyed, survey
 from stages.core.texels.views import stereo_views
 from stages.texture.config import TextureConfig
 from stages.texture.lighten import lighten, vertex_normals
@@ -59,6 +59,24 @@ def ratios(capture: Path) -> list[float | None]:
     return out
 
 
+class LeftPictures:
+    """A capture's left pictures and true masks, as a survey reads them."""
+
+    def __init__(self, capture: Path) -> None:
+        self.capture, self.files = capture, sorted((capture / "left").iterdir())
+
+    def mask(self, frame: int) -> np.ndarray:
+        """The true one."""
+        return read_mask(self.capture / "gt/masks" / f"{frame:06d}.png")
+
+    def rgb(self, frame: int, side: str, reduce: int) -> np.ndarray:
+        """The left picture."""
+        return read_rgb(self.files[frame], reduce)
+
+    def hidden(self, frame: int, side: str) -> None:
+        """Nothing stands before the object."""
+
+
 class Looker:
     """The survey of a capture's left pictures, through its true mesh and masks."""
 
@@ -79,23 +97,14 @@ class Looker:
 
     def __call__(self, poses: dict[int, np.ndarray], degrees: float) -> dict[int, Surveyed]:
         """By frame, with all poses turned about y through the middle."""
-        c, files = self.config, sorted((self.capture / "left").iterdir())
-        move = np.eye(4)
+        c, move = self.config, np.eye(4)
         move[:3, :3] = cv2.Rodrigues(np.array([0, np.radians(degrees), 0]))[0]
         move[:3, 3] = self.middle - move[:3, :3] @ self.middle
         rig = Rig.load(self.capture / "calibration.json")
         views = stereo_views({k: move @ p for k, p in poses.items()}, rig, ("left",), {})
-        found = survey(
-            views,
-            rig,
-            self.caster,
-            self.points,
-            normals=self.normals,
-            limits=np.array([c.min_facing, c.border_px, c.border_ramp_px]),
-            read_mask=lambda k: read_mask(self.capture / "gt/masks" / f"{k:06d}.png"),
-            read_picture=lambda k, _, reduce: read_rgb(files[k], reduce),
-            workers=2,
-        )
+        limits = np.array([c.min_facing, c.border_px, c.border_ramp_px])
+        source = Source(rig, LeftPictures(self.capture), limits, workers=2)
+        found = survey(views, source, self.caster, self.points, normals=self.normals)
         return {s.view.frame: s for s in found if s is not None}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,9 +14,10 @@ from stages.core.texels.agreement import agree, survey_all
 from stages.core.texels.atlas import Texels, texels
 from stages.core.texels.exposure import linear_from_srgb
 from stages.core.texels.gather import camera_vector, observe
-from stages.core.texels.survey import ReadPicture, Surveyed, reduction
-from stages.core.texels.views import ReadHidden, View, Window, nothing_hidden, picture_window, spread
+from stages.core.texels.survey import Pictures, Source, Surveyed, reduction
+from stages.core.texels.views import View, Window, picture_window, spread
 from stages.core.twin_frame import TWIN_FROM_OBJECT, turned
+from stages.core.work import Work
 from stages.material.config import MaterialConfig
 from stages.material.fit import Samples
 
@@ -73,37 +73,17 @@ class Seen:
 
 
 def look(
-    mesh: TexturedMesh,
-    views: list[View],
-    rig: Rig,
-    read_mask: Callable[[int], np.ndarray],
-    read_picture: ReadPicture,
-    config: MaterialConfig,
-    workers: int,
-    seed: int,
-    progress: Callable[[int, int, str], None],
-    read_hidden: ReadHidden = nothing_hidden,
+    mesh: TexturedMesh, views: list[View], rig: Rig, pictures: Pictures, config: MaterialConfig, work: Work
 ) -> tuple[Seen, dict]:
     """All views of the mesh, agreed in exposure and pose as for a texture, and figures. Raises ValueError when no view shows it."""
     t = texels(mesh.vertices, mesh.faces, mesh.normals, mesh.uv, faces_uv=mesh.faces_uv, size=mesh.texture.shape[0])
     caster, views = Caster(mesh.vertices, mesh.faces), spread(views, config.max_views)
 
     def note(k):
-        return progress(k, len(views), "looking at the pictures")
+        return work.progress(k, len(views), "looking at the pictures")
 
-    surveyed = survey_all(
-        t,
-        views,
-        rig,
-        caster,
-        limits=LIMITS,
-        read_mask=read_mask,
-        read_picture=read_picture,
-        workers=workers,
-        seed=seed,
-        progress=note,
-        read_hidden=read_hidden,
-    )
+    source = Source(rig, pictures, LIMITS, work.workers)
+    surveyed = survey_all(t, views, source, caster, seed=work.seed, progress=note)
     if len(surveyed) < 3:
         raise ValueError(
             f"{len(surveyed)} pictures show the mesh inside their masks, and gloss shows only between views"
@@ -114,15 +94,15 @@ def look(
         rig,
         config.exposure,
         align_views=config.align_views,
-        seed=seed,
-        progress=lambda what: progress(0, 1, what),
+        seed=work.seed,
+        progress=lambda what: work.progress(0, 1, what),
     )
-    pictures = list(ordered_map(lambda s: _cut(s, read_picture), surveyed, workers))
-    return Seen(mesh, t, surveyed, pictures, gains=gains, rig=rig), figures
+    cuts = list(ordered_map(lambda s: _cut(s, pictures), surveyed, work.workers))
+    return Seen(mesh, t, surveyed, cuts, gains=gains, rig=rig), figures
 
 
-def _cut(s: Surveyed, read_picture: ReadPicture) -> tuple[np.ndarray, Window]:
+def _cut(s: Surveyed, pictures: Pictures) -> tuple[np.ndarray, Window]:
     seen = s.sight.window
     reduce = reduction(np.sqrt(seen.width * seen.height / MOST_PIXELS) * 1.4)
     window = picture_window(replace(seen, scale=1.0), reduce)
-    return window.cut(read_picture(s.view.frame, s.view.side, reduce)), window
+    return window.cut(pictures.rgb(s.view.frame, s.view.side, reduce)), window

@@ -45,23 +45,8 @@ class MaterialStage(Stage):
         )
         poses = {k: p for k, p in posed(read_poses(inputs["poses_refined.json"].path)).items() if k in set(reader.ids)}
         views = stereo_views(poses, rig, ("left", "right") if reader.has_right else ("left",), {})
-
-        def hidden(k):
-            return reader.hidden(k, "right")
-
         try:
-            seen, agreed = look(
-                mesh,
-                views,
-                rig,
-                reader.mask,
-                read_picture=reader.rgb,
-                config=config,
-                workers=context.workers,
-                seed=context.seed,
-                progress=context.progress,
-                read_hidden=hidden,
-            )
+            seen, agreed = look(mesh, views, rig, reader, config=config, work=context.work)
             made = solve_maps(seen, config, context.workers, context.seed, progress=context.progress)
         except ValueError as e:
             raise StageError(

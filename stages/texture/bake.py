@@ -5,7 +5,6 @@ Only arrays and callables that read one picture or mask at a time come in, so it
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,9 +16,10 @@ from stages.core.texels.agreement import agree, survey_all
 from stages.core.texels.atlas import Texels, texels
 from stages.core.texels.exposure import gain_tables
 from stages.core.texels.fill import fill_background, fill_unseen
-from stages.core.texels.survey import ReadPicture, reduction
+from stages.core.texels.survey import Pictures, Source, reduction
 from stages.core.texels.unwrap import Unwrapped, unwrap
-from stages.core.texels.views import ReadHidden, View, nothing_hidden, spread
+from stages.core.texels.views import View, spread
+from stages.core.work import Work
 from stages.texture.config import TextureConfig
 from stages.texture.lighten import lighten, vertex_normals
 from stages.texture.paint import blend_all, collect
@@ -75,13 +75,9 @@ def bake(
     shape: Shape,
     views: list[View],
     rig: Rig,
-    read_mask: Callable[[int], np.ndarray],
-    read_picture: ReadPicture,
+    pictures: Pictures,
     config: TextureConfig,
-    workers: int,
-    seed: int,
-    progress: Callable[[int, int, str], None],
-    read_hidden: ReadHidden = nothing_hidden,
+    work: Work,
 ) -> Baked:
     """Colour the mesh from the views. Raises ValueError when no view shows any of it."""
     t = texels(
@@ -95,24 +91,12 @@ def bake(
     caster = Caster(shape.vertices, shape.faces)
     views = spread(views, config.max_views)
     limits = np.array([config.min_facing, config.border_px, config.border_ramp_px])
-    total = 2 * len(views) + 4
+    source, total, progress = Source(rig, pictures, limits, work.workers), 2 * len(views) + 4, work.progress
 
     def looking(k):
         return progress(k, total, "looking at the pictures")
 
-    surveyed = survey_all(
-        t,
-        views,
-        rig,
-        caster,
-        limits=limits,
-        read_mask=read_mask,
-        read_picture=read_picture,
-        workers=workers,
-        seed=seed,
-        progress=looking,
-        read_hidden=read_hidden,
-    )
+    surveyed = survey_all(t, views, source, caster, seed=work.seed, progress=looking)
     if not surveyed:
         raise ValueError("no picture shows any part of the mesh inside its mask")
     gains, figures = agree(
@@ -121,7 +105,7 @@ def bake(
         rig,
         config.exposure,
         align_views=config.align_views,
-        seed=seed,
+        seed=work.seed,
         progress=lambda note: progress(len(views), total, note),
     )
     texel_m = np.sqrt(_texel_area(shape, t))
@@ -130,15 +114,12 @@ def bake(
         t,
         surveyed,
         [gain_tables(g) for g in gains],
-        rig,
-        limits=limits,
+        source,
         count=config.candidates,
         reduce=reduce,
-        read_picture=read_picture,
-        workers=workers,
         progress=lambda k: progress(len(views) + k, total, "colouring"),
     )
-    colour, used = blend_all(best, config.sharp_power, config.outlier_scale, config.noise_floor, workers=workers)
+    colour, used = blend_all(best, config.sharp_power, config.outlier_scale, config.noise_floor, workers=work.workers)
     del best
     progress(total - 2, total, "filling what no picture saw")
     fill_unseen(colour, used > 0, t.face, t.weight, vertices=shape.vertices, faces=shape.faces)

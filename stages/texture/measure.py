@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from stages.core.meshes import TexturedMesh
 from stages.core.parallel import ordered_map
 from stages.core.render import Caster, turntable_rig
 from stages.core.render_textured import mip_levels, render_textured
-from stages.core.texels.survey import ReadPicture, reduction
+from stages.core.texels.survey import Pictures, reduction
 from stages.core.texels.views import View, object_window, picture_window
 from stages.texture.bake import Baked
 from stages.texture.quality import ViewScore, score_view, seam_step
@@ -68,8 +67,7 @@ def measure(
     frames: list[int],
     poses: dict[int, np.ndarray],
     rig: Rig,
-    read_mask: Callable[[int], np.ndarray],
-    read_picture: ReadPicture,
+    pictures: Pictures,
     workers: int,
 ) -> Measured:
     """Compare the rendered twin with at most 8 of the left pictures, evenly chosen from `frames`; poses as stored, object_from_left."""
@@ -82,10 +80,10 @@ def measure(
             return None
         window = picture_window(window, reduction(1.4 * np.sqrt(window.width * window.height / _MOST_PIXELS)))
         reduce = round(1 / window.scale)
-        picture = window.cut(read_picture(frame, "left", reduce))
+        picture = window.cut(pictures.rgb(frame, "left", reduce))
         mask = (
             cv2.resize(
-                window.cut(read_mask(frame)[::reduce, ::reduce]).astype(np.uint8),
+                window.cut(pictures.mask(frame)[::reduce, ::reduce]).astype(np.uint8),
                 picture.shape[1::-1],
                 interpolation=cv2.INTER_NEAREST,
             )

@@ -23,6 +23,7 @@ class NvdiffrastRenderer:
 
     def __init__(self, mesh: TexturedMesh, views: list[Shown], device: torch.device) -> None:
         self._kit = _kit()
+        self.device = device
         self._context = self._kit.RasterizeCudaContext(device=device)
         self._corners = torch.tensor(np.asarray(mesh.vertices, np.float32), device=device)
         self._faces = torch.tensor(np.asarray(mesh.faces, np.int32), device=device)

@@ -13,11 +13,10 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from stages.core.camera import Rig
 from stages.core.parallel import ordered_map
 from stages.core.texels.atlas import Texels
 from stages.core.texels.gather import camera_vector, offer
-from stages.core.texels.survey import ReadPicture, Surveyed
+from stages.core.texels.survey import Pictures, Source, Surveyed
 from stages.core.texels.views import Window, picture_window
 from stages.texture.blend import blend
 
@@ -48,22 +47,19 @@ def collect(
     texels: Texels,
     surveyed: list[Surveyed],
     tables: list[np.ndarray],
-    rig: Rig,
-    limits: np.ndarray,
+    source: Source,
     count: int,
     reduce: int,
-    read_picture: ReadPicture,
-    workers: int,
     progress: Callable[[int], None],
 ) -> Candidates:
     """Offer every view to every texel. tables: (3, 257) exposure tables per view; reduce: decode pictures at 1 / reduce."""
-    best = Candidates.empty(len(texels.index), count)
-    prepared = ordered_map(lambda s: _prepare(s, reduce, read_picture), surveyed, workers)
+    best, workers = Candidates.empty(len(texels.index), count), source.workers
+    prepared = ordered_map(lambda s: _prepare(s, reduce, source.pictures), surveyed, workers)
     parts = ranges(len(texels.index), 4 * workers)
     with ThreadPoolExecutor(workers) as pool:
         for k, (picture, window, low, low_window) in enumerate(prepared):
             s = surveyed[k]
-            cam = camera_vector(s.view, rig, s.sight, window, low=low_window)
+            cam = camera_vector(s.view, source.rig, s.sight, window, low=low_window)
             view_weight = float(np.clip(s.view.sharpness, 0.3, 1.0)) ** 2
 
             def one(
@@ -75,7 +71,7 @@ def collect(
                     cam,
                     s.sight.depth,
                     border=s.sight.border,
-                    limits=limits,
+                    limits=source.limits,
                     view_weight=view_weight,
                     image=picture,
                     low=low,
@@ -140,8 +136,8 @@ def low_band(picture: np.ndarray, window: Window, usable: np.ndarray) -> tuple[n
     )
 
 
-def _prepare(s: Surveyed, reduce: int, read_picture: ReadPicture) -> tuple[np.ndarray, Window, np.ndarray, Window]:
+def _prepare(s: Surveyed, reduce: int, pictures: Pictures) -> tuple[np.ndarray, Window, np.ndarray, Window]:
     seen = s.sight.window
     window = picture_window(Window(seen.x0, seen.y0, seen.width, seen.height, scale=1.0), reduce)
-    picture = window.cut(read_picture(s.view.frame, s.view.side, reduce))
+    picture = window.cut(pictures.rgb(s.view.frame, s.view.side, reduce))
     return picture, window, *low_band(picture, window, s.sight.border > 0)

@@ -21,7 +21,7 @@ class RaycastRenderer:
     """See refine.Renderer."""
 
     def __init__(self, mesh: TexturedMesh, views: list[Shown], device: torch.device) -> None:
-        caster = Caster(mesh.vertices, mesh.faces)
+        self.device, caster = device, Caster(mesh.vertices, mesh.faces)
         self._views = [_seen(caster, mesh, v, device) for v in views]
 
     def coordinates(self, view: int, camera_from_object: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

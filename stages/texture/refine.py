@@ -60,6 +60,9 @@ class Refined:
 class Renderer(Protocol):
     """Where pixels look."""
 
+    device: torch.device
+    """where its tensors lie"""
+
     def coordinates(self, view: int, camera_from_object: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """((n, 2) uv of the view's pixels, differentiable in the pose; (n,) bool, which of them hit the mesh)."""
         ...
@@ -76,11 +79,10 @@ def refine(
     level: int,
     steps: int,
     seed: int,
-    device: torch.device,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Refined:
     """`level`: mip level whose texels are about a pixel; the finer detail of the blend stays. `renderer` answers for `pixels_of(view)`."""
-    problem = _Problem(texture, views, renderer, level, seed=seed, device=device)
+    problem = _Problem(texture, views, renderer, level, seed=seed)
     before = problem.held_error()
     optimiser = torch.optim.Adam(
         [
@@ -122,10 +124,8 @@ def held(view: Shown, seed: int) -> np.ndarray:
 class _Problem:
     """Parameters and data on the device."""
 
-    def __init__(
-        self, texture: np.ndarray, views: list[Shown], renderer: Renderer, level: int, seed: int, device: torch.device
-    ) -> None:
-        self._renderer, self._level = renderer, level
+    def __init__(self, texture: np.ndarray, views: list[Shown], renderer: Renderer, level: int, seed: int) -> None:
+        self._renderer, self._level, device = renderer, level, renderer.device
         self.texture = torch.tensor(texture, device=device).float().div(255).requires_grad_()
         self.log_gain = torch.zeros((len(views), 3), device=device, requires_grad=True)
         self.twist = torch.zeros((len(views), 6), device=device, requires_grad=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -14,8 +13,9 @@ from stages.core.devices import torch_device
 from stages.core.parallel import ordered_map
 from stages.core.render import Caster
 from stages.core.texels.exposure import gain_tables
-from stages.core.texels.survey import ReadPicture, reduction
-from stages.core.texels.views import ReadHidden, View, nothing_hidden, object_window, picture_window, sight
+from stages.core.texels.survey import Pictures, reduction
+from stages.core.texels.views import View, object_window, picture_window, sight
+from stages.core.work import Work
 from stages.texture.bake import Baked
 from stages.texture.config import TextureConfig
 from stages.texture.refine import Refined, Shown, refine
@@ -28,40 +28,22 @@ RENDERERS = {
 }
 
 
-def refined(
-    baked: Baked,
-    rig: Rig,
-    config: TextureConfig,
-    read_mask: Callable[[int], np.ndarray],
-    read_picture: ReadPicture,
-    workers: int,
-    seed: int,
-    progress: Callable[[int], None],
-    read_hidden: ReadHidden = nothing_hidden,
-) -> Baked:
+def refined(baked: Baked, rig: Rig, config: TextureConfig, pictures: Pictures, work: Work) -> Baked:
     """`baked` with the refined texture where it is better, and figures that say so. Raises StageError without the renderer's library."""
     caster = Caster(baked.mesh.vertices, baked.mesh.faces)
     reduce = _reduce(baked, rig)
     jobs = list(zip(baked.views, baked.gains, strict=True))
 
     def look(j):
-        return shown(
-            j[0],
-            j[1],
-            rig,
-            caster,
-            border_px=config.border_px,
-            reduce=reduce,
-            read_mask=read_mask,
-            read_picture=read_picture,
-            read_hidden=read_hidden,
-        )
+        return shown(*j, rig, caster, border_px=config.border_px, reduce=reduce, pictures=pictures)
 
-    found = ordered_map(look, jobs, workers)
+    def told(k):
+        return work.progress(k, config.refine_steps, "fitting the texture to all pictures")
+
+    found = ordered_map(look, jobs, work.workers)
     views = [v for v in found if v is not None]
-    device = torch_device()
     module, name = RENDERERS[config.refine]
-    renderer = getattr(importlib.import_module(module), name)(baked.mesh, views, device)
+    renderer = getattr(importlib.import_module(module), name)(baked.mesh, views, torch_device())
     texel_px = baked.figures["texel_mm"] / 1000 / _footprint(baked, rig) / reduce
     level = int(np.clip(round(np.log2(1 / max(texel_px, 1e-6))), 0, 3))
     result = refine(
@@ -70,9 +52,8 @@ def refined(
         renderer,
         level,
         steps=config.refine_steps,
-        seed=seed,
-        device=device,
-        progress=progress,
+        seed=work.seed,
+        progress=told,
     )
     return _with(baked, result)
 
@@ -107,18 +88,16 @@ def shown(
     caster: Caster,
     border_px: float,
     reduce: int,
-    read_mask: Callable[[int], np.ndarray],
-    read_picture: ReadPicture,
-    read_hidden: ReadHidden = nothing_hidden,
+    pictures: Pictures,
 ) -> Shown | None:
     """One picture: crop, exposure compensated, pixels near the mask's border or a depth edge left out. None if it shows nothing."""
     window = object_window(view, rig, caster.vertices)
     if window is None:
         return None
-    hidden = read_hidden(view.frame) if view.side == "right" else None
-    seen = sight(view, rig, caster, window, left_mask=read_mask(view.frame), hidden_right=hidden)
+    hidden = pictures.hidden(view.frame, "right") if view.side == "right" else None
+    seen = sight(view, rig, caster, window, left_mask=pictures.mask(view.frame), hidden_right=hidden)
     window = picture_window(window, reduce)
-    picture = window.cut(read_picture(view.frame, view.side, reduce))
+    picture = window.cut(pictures.rgb(view.frame, view.side, reduce))
     camera = window.rig(rig)
     camera = Rig(
         picture.shape[1],

@@ -69,25 +69,10 @@ class TextureStage(Stage):
         sharpness = relative_sharpness({r["frame"]: r["sharpness"] for r in reader.rows if r["status"] == "ok"})
         both = config.sides == "both" and reader.has_right
         views = stereo_views(used, rig, ("left", "right") if both else ("left",), sharpness)
-
-        def hidden(k):
-            return reader.hidden(k, "right")
-
         context.progress(0, 1, "unwrapping")
         shape = prepare_shape(mesh.vertices, mesh.faces, median_footprint(views, rig, mesh.vertices.mean(0)), config)
         try:
-            baked = bake(
-                shape,
-                views,
-                rig,
-                reader.mask,
-                read_picture=reader.rgb,
-                config=config,
-                workers=context.workers,
-                seed=context.seed,
-                progress=context.progress,
-                read_hidden=hidden,
-            )
+            baked = bake(shape, views, rig, reader, config=config, work=context.work)
         except ValueError as e:
             raise StageError(
                 str(e), "look at the masks and poses in the report: they and the mesh do not fit together"
@@ -95,20 +80,7 @@ class TextureStage(Stage):
         if config.refine != "none":
             from stages.texture.refine_views import refined
 
-            def note(k):
-                return context.progress(k, config.refine_steps, "fitting the texture to all pictures")
-
-            baked = refined(
-                baked,
-                rig,
-                config,
-                reader.mask,
-                read_picture=reader.rgb,
-                workers=context.workers,
-                seed=context.seed,
-                progress=note,
-                read_hidden=hidden,
-            )
+            baked = refined(baked, rig, config, reader, work=context.work)
         context.progress(0, 1, "measuring the texture")
         held = sorted(set(poses) - set(used))
         measured = measure(
@@ -116,8 +88,7 @@ class TextureStage(Stage):
             held or sorted(used),
             poses,
             rig,
-            read_mask=reader.mask,
-            read_picture=reader.rgb,
+            pictures=reader,
             workers=context.workers,
         )
         write_textured(out / "textured", baked.mesh, baked.provenance)

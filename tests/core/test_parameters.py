@@ -22,13 +22,11 @@ LONG_NOT_YET = (
     "stages/core/adjust",
     "stages/core/drop",
     "stages/core/geometry",
-    "stages/core/texels",
     "stages/depth",
     "stages/masks",
     "stages/material",
     "stages/novel_views",
     "stages/surface",
-    "stages/texture",
     "stages/track",
     "tools",
 )

@@ -53,7 +53,7 @@ def render(object_from_camera: np.ndarray, rig: Rig = RIG, gain: float = 1.0) ->
 
 
 class Pictures:
-    """`read_mask` and `read_picture` of stereo pictures round the sphere; gains by (frame, side)."""
+    """What a survey reads of stereo pictures round the sphere; gains by (frame, side)."""
 
     def __init__(self, poses: dict[int, np.ndarray], gains: dict[tuple[int, str], float] | None = None) -> None:
         self.shown = {}
@@ -70,3 +70,6 @@ class Pictures:
         """Picture; the tests' pictures are small enough never to be reduced."""
         assert reduce == 1
         return self.shown[frame, side][0]
+
+    def hidden(self, frame: int, side: str) -> None:
+        """Nothing stands before the sphere."""

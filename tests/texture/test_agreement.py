@@ -12,6 +12,7 @@ from stages.core.texels.exposure import fit_gain, gain_tables, linear_from_srgb,
 from stages.core.texels.fill import fill_background, fill_unseen
 from stages.core.texels.sampling import sample_at
 from stages.core.texels.views import stereo_views
+from stages.core.work import Work
 from stages.texture.bake import bake, median_footprint, prepare_shape, sensible_size
 from stages.texture.config import TextureConfig
 from stages.texture.measure import measure
@@ -54,7 +55,7 @@ def _bake(poses, pictures, **settings):
     config = TextureConfig(size=512, face_budget=6000, **settings)
     views = stereo_views(poses, RIG, ("left", "right"), {})
     shape = prepare_shape(vertices, faces, median_footprint(views, RIG, np.zeros(3)), config)
-    return bake(shape, views, RIG, pictures.mask, pictures.rgb, config, 2, 0, lambda *_: None)
+    return bake(shape, views, RIG, pictures, config, Work(2))
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_true_poses_stay_and_the_texture_is_right(poses):
     baked = _bake(poses, pictures)
     assert baked.figures["alignment_shift_max_px"] < 0.15
     held = {99: camera(0.35, 0.3)}
-    measured = measure(baked.mesh, [99], held, RIG, Pictures(held).mask, Pictures(held).rgb, 1)
+    measured = measure(baked.mesh, [99], held, RIG, Pictures(held), 1)
     assert measured.figures["psnr_raw_db"] > 36
     assert measured.figures["seam_step_levels"] < 1.5
 
@@ -79,9 +80,7 @@ def test_wrong_poses_are_mended(poses):
     scores = {}
     for on in (False, True):
         baked = _bake(wrong, pictures, align_views=on)
-        scores[on] = measure(baked.mesh, [99], held, RIG, Pictures(held).mask, Pictures(held).rgb, 1).figures[
-            "psnr_raw_db"
-        ]
+        scores[on] = measure(baked.mesh, [99], held, RIG, Pictures(held), 1).figures["psnr_raw_db"]
     assert baked.figures["disagreement_after_levels"] < 0.7 * baked.figures["disagreement_before_levels"]
     assert scores[True] > scores[False] + 1
 

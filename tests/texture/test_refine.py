@@ -15,6 +15,7 @@ from stages.core.errors import ConfigError, StageError
 from stages.core.geometry.rigid import inverse
 from stages.core.render import Caster
 from stages.core.texels.views import stereo_views
+from stages.core.work import Work
 from stages.texture.bake import bake, prepare_shape
 from stages.texture.config import TextureConfig
 from stages.texture.raycast_renderer import RaycastRenderer
@@ -39,15 +40,13 @@ def baked():
     wrong = {k: small_motion(torch.tensor(rng.normal(0, 3e-4, 6))).numpy() @ p for k, p in poses.items()}
     shape = prepare_shape(vertices, faces, 0.0005, CONFIG)
     views = stereo_views(wrong, scene.RIG, ("left", "right"), {})
-    made = bake(shape, views, scene.RIG, pictures.mask, pictures.rgb, CONFIG, 1, 0, lambda *a: None)
+    made = bake(shape, views, scene.RIG, pictures, CONFIG, Work())
     return made, pictures
 
 
 def test_it_shows_left_out_pixels_better_than_the_blend_and_keeps_that(baked) -> None:
     made, pictures = baked
-    better = refined(
-        replace(made, figures=dict(made.figures)), scene.RIG, CONFIG, pictures.mask, pictures.rgb, 1, 0, lambda k: None
-    )
+    better = refined(replace(made, figures=dict(made.figures)), scene.RIG, CONFIG, pictures, Work())
     before, after = (better.figures[f"refine_error_{w}_levels"] for w in ("before", "after"))
     assert better.figures["refine_kept"] == 1 and after < 0.85 * before
     assert not np.array_equal(better.mesh.texture, made.mesh.texture) and np.array_equal(
@@ -76,7 +75,7 @@ def test_gains_and_poses_are_found(baked) -> None:
     twist = np.array([1e-3, -8e-4, 0, 0, 0, 0])
     turned = small_motion(torch.tensor(twist)).numpy() @ views[2].camera_from_object
     views[2] = replace(views[2], camera_from_object=turned, picture=np.rint(views[2].picture * 0.9).astype(np.uint8))
-    result = refine(made.mesh.texture, views, RaycastRenderer(made.mesh, views, CPU), 0, 60, 0, CPU)
+    result = refine(made.mesh.texture, views, RaycastRenderer(made.mesh, views, CPU), 0, 60, 0)
     gain = np.exp(result.log_gain[2] - np.delete(result.log_gain, 2, 0).mean(0))
     assert result.kept and np.abs(gain - 0.9).max() < 0.04
     moved = result.twist[2] - np.delete(result.twist, 2, 0).mean(0)
@@ -92,7 +91,7 @@ def test_gains_and_poses_are_found(baked) -> None:
 def test_perfect_pictures_leave_the_texture_alone(baked) -> None:
     made, _ = baked
     views = shown(made, 4)
-    result = refine(made.mesh.texture, views, RaycastRenderer(made.mesh, views, CPU), 0, 5, 0, CPU)
+    result = refine(made.mesh.texture, views, RaycastRenderer(made.mesh, views, CPU), 0, 5, 0)
     assert result.before_levels < 0.4 and not result.kept
 
 

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from stages.core.camera import Rig
+from stages.core.render import Caster
 from stages.core.texels.alignment import align
 from stages.core.texels.atlas import Texels
 from stages.core.texels.disagreement import disagreement_of_views
 from stages.core.texels.exposure import gain_tables, solve_gains
-from stages.core.texels.survey import Surveyed, compensated_grey, survey
+from stages.core.texels.survey import Source, Surveyed, compensated_grey, survey
 from stages.core.texels.views import View
 
 SURVEY_POINTS = 16_000
 
 
 def survey_all(
-    t: Texels, views, rig, caster, limits, read_mask, read_picture, workers, seed, progress, read_hidden
+    t: Texels, views: list[View], source: Source, caster: Caster, seed: int, progress: Callable[[int], None]
 ) -> list[Surveyed]:
+    """The views that show the mesh, by points that `survey_points` draws of its texels."""
     pick, out = survey_points(t, seed), []
-    found = survey(
-        views,
-        rig,
-        caster,
-        t.position[pick],
-        normals=t.normal[pick],
-        limits=limits,
-        read_mask=read_mask,
-        read_picture=read_picture,
-        workers=workers,
-        read_hidden=read_hidden,
-    )
-    for k, s in enumerate(found):
+    for k, s in enumerate(survey(views, source, caster, t.position[pick], normals=t.normal[pick])):
         progress(k + 1)
         if s is not None:
             out.append(s)

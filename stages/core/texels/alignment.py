@@ -6,7 +6,7 @@ pictures. Gauss-Newton with Cauchy weights, and a prior that holds a frame where
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -37,19 +37,46 @@ class Aligned:
     after: float
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """What the views show: greys (h, w) of their windows, of points (N, 3), weights (V, N)."""
+
+    views: list[View]
+    rig: Rig
+    greys: list[np.ndarray]
+    windows: list[Window]
+    points: np.ndarray
+    weights: np.ndarray
+
+    def observed(self, cameras: list[np.ndarray]) -> np.ndarray:
+        """(V, N) grey levels; NaN where not seen."""
+        out = np.full(self.weights.shape, np.nan, np.float32)
+        for k, camera in enumerate(cameras):
+            seen = self.weights[k] > 0
+            uv = self.rig.project(self.points[seen] @ camera[:3, :3].T + camera[:3, 3])
+            out[k, seen] = _lookup(self.greys[k], self.windows[k], uv)
+        return out
+
+    def blurred(self, px: float) -> _Shown:
+        """By so many picture pixels; 0 = as it is."""
+        if not px:
+            return self
+        pairs = zip(self.greys, self.windows, strict=True)
+        return replace(self, greys=[cv2.GaussianBlur(g, None, px * w.scale) for g, w in pairs])
+
+
 def align(
     views: list[View], rig: Rig, greys: list[np.ndarray], windows: list[Window], points: np.ndarray, weights: np.ndarray
 ) -> Aligned:
     """Corrected cameras. greys: (h, w) float32 exposure-compensated, each of its window; points (N, 3); weights (V, N), 0 = not seen."""
     start = [v.camera_from_object for v in views]
     cameras, weights = list(start), weights / max(float(weights.max()), 1e-30)
-    before = _disagreement(_observe_all(start, rig, greys, windows, points=points, weights=weights), weights)
+    shown = _Shown(views, rig, greys, windows, points=points, weights=weights)
+    before = _disagreement(shown.observed(start), weights)
     for blur_px, rounds in _SCHEDULE:
-        smooth = [
-            cv2.GaussianBlur(g, None, blur_px * w.scale) if blur_px else g for g, w in zip(greys, windows, strict=True)
-        ]
+        smooth = shown.blurred(blur_px)
         for _ in range(rounds):
-            cameras = _round(cameras, views, rig, smooth, windows=windows, points=points, weights=weights)
+            cameras = _round(cameras, smooth)
     cameras = _without_common_motion(start, cameras, points.mean(0))
     shift = np.array(
         [_shift(a, b, rig, points[weights[k] > 0]) for k, (a, b) in enumerate(zip(start, cameras, strict=True))]
@@ -58,7 +85,7 @@ def align(
         if max(shift[k] for k in members) > _MAX_SHIFT_PX:
             for k in members:
                 cameras[k], shift[k] = start[k], 0.0
-    after = _disagreement(_observe_all(cameras, rig, greys, windows, points=points, weights=weights), weights)
+    after = _disagreement(shown.observed(cameras), weights)
     if after > _WORTH_IT * before:
         return Aligned(start, np.zeros(len(views)), before, before)
     return Aligned(cameras, shift, before, after)
@@ -78,36 +105,15 @@ def _pairs(views: list[View]) -> list[list[int]]:
     return [[k for k, v in enumerate(views) if v.frame == f] for f in sorted({v.frame for v in views})]
 
 
-def _round(cameras, views, rig, greys, windows, points, weights) -> list[np.ndarray]:
+def _round(cameras: list[np.ndarray], shown: _Shown) -> list[np.ndarray]:
     """One Gauss-Newton step of every frame against the others as they stand."""
-    mean, scale = _others_mean(_observe_all(cameras, rig, greys, windows, points=points, weights=weights), weights)
+    mean, scale = _others_mean(shown.observed(cameras), shown.weights)
     out = list(cameras)
-    for members in _pairs(views):
-        step = _step(
-            members,
-            cameras,
-            views,
-            rig,
-            greys=greys,
-            windows=windows,
-            points=points,
-            weights=weights,
-            mean=mean,
-            scale=scale,
-        )
+    for members in _pairs(shown.views):
+        step = _step(members, cameras, shown, mean, scale=scale)
         for k in members:
-            side = rig.right_from_left if views[k].side == "right" else np.eye(4)
+            side = shown.rig.right_from_left if shown.views[k].side == "right" else np.eye(4)
             out[k] = side @ step @ inverse(side) @ cameras[k]
-    return out
-
-
-def _observe_all(cameras, rig, greys, windows, points, weights):
-    """(V, N) grey levels; NaN where not seen."""
-    out = np.full(weights.shape, np.nan, np.float32)
-    for k, camera in enumerate(cameras):
-        seen = weights[k] > 0
-        uv = rig.project(points[seen] @ camera[:3, :3].T + camera[:3, 3])
-        out[k, seen] = _lookup(greys[k], windows[k], uv)
     return out
 
 
@@ -137,19 +143,20 @@ def _disagreement(values, weights) -> float:
     return float(np.mean(np.minimum(residual[np.isfinite(residual)], 30))) if np.isfinite(residual).any() else 0.0
 
 
-def _step(members, cameras, views, rig, greys, windows, points, weights, mean, scale):
+def _step(members: list[int], cameras: list[np.ndarray], shown: _Shown, mean: np.ndarray, scale: float) -> np.ndarray:
     """Motion (4, 4) of the left camera's frame for one stereo pair: exp_se3(xi) applied after camera_from_object."""
     normal, right = np.zeros((6, 6)), np.zeros(6)
+    rig, points, weights = shown.rig, shown.points, shown.weights
     for k in members:
         use = (weights[k] > 0) & np.isfinite(mean[k])
         x = points[use] @ cameras[k][:3, :3].T + cameras[k][:3, 3]
         uv, z = rig.project(x), x[:, 2]
-        gu, gv = _gradient(greys[k], windows[k], uv)
-        residual = mean[k, use] - _lookup(greys[k], windows[k], uv)
+        gu, gv = _gradient(shown.greys[k], shown.windows[k], uv)
+        residual = mean[k, use] - _lookup(shown.greys[k], shown.windows[k], uv)
         a, b = gu * rig.fx / z, gv * rig.fy / z
         direction = np.stack([a, b, -(a * x[:, 0] + b * x[:, 1]) / z], 1)
         # the left camera's frame differs from the right one's by a translation only
-        origin = np.array([rig.baseline_m, 0, 0]) if views[k].side == "right" else np.zeros(3)
+        origin = np.array([rig.baseline_m, 0, 0]) if shown.views[k].side == "right" else np.zeros(3)
         jacobian = np.concatenate([np.cross(x + origin, direction), direction], 1)
         w = weights[k, use] / (1 + (residual / (2.4 * scale)) ** 2)
         normal += jacobian.T @ (jacobian * w[:, None])

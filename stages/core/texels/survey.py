@@ -5,9 +5,10 @@ What is kept per view is bounded: a depth map of at most 0.4 million pixels and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -18,18 +19,39 @@ from stages.core.render import Caster
 from stages.core.texels.gather import camera_vector, observe
 from stages.core.texels.views import (
     MAX_RAYS,
-    ReadHidden,
     Sight,
     View,
     Window,
-    nothing_hidden,
     object_window,
     picture_window,
     sight,
 )
 
-ReadPicture = Callable[[int, str, int], np.ndarray]
-"""(frame, side, reduce) -> (h, w, 3) uint8 RGB"""
+
+class Pictures(Protocol):
+    """What is read of the frames, one picture or mask at a time: files (`FrameReader`), or pictures in memory."""
+
+    def mask(self, frame: int) -> np.ndarray:
+        """(H, W) bool of the left picture."""
+        ...
+
+    def rgb(self, frame: int, side: str, reduce: int) -> np.ndarray:
+        """(H / reduce, W / reduce, 3) uint8."""
+        ...
+
+    def hidden(self, frame: int, side: str) -> np.ndarray | None:
+        """(H, W) bool: something stands before the object there; None = nowhere."""
+        ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where colours come from: the cameras, their pictures, the limits of `observe`, and the threads that look."""
+
+    rig: Rig
+    pictures: Pictures
+    limits: np.ndarray
+    workers: int
 
 
 @dataclass
@@ -46,29 +68,21 @@ class Surveyed:
 
 
 def survey(
-    views: list[View],
-    rig: Rig,
-    caster: Caster,
-    points: np.ndarray,
-    normals: np.ndarray,
-    limits: np.ndarray,
-    read_mask: Callable[[int], np.ndarray],
-    read_picture: ReadPicture,
-    workers: int,
-    read_hidden: ReadHidden = nothing_hidden,
+    views: list[View], source: Source, caster: Caster, points: np.ndarray, normals: np.ndarray
 ) -> Iterator[Surveyed | None]:
     """One result per view, in order; None for a view in which nothing of the object can be used. points, normals (N, 3) float32."""
 
-    mask_of = lru_cache(maxsize=workers + 2)(read_mask)  # left and right of a frame come one after the other
+    rig, pictures, workers = source.rig, source.pictures, source.workers
+    mask_of = lru_cache(maxsize=workers + 2)(pictures.mask)  # left and right of a frame come one after the other
 
     def one(view: View) -> Surveyed | None:
         window = object_window(view, rig, caster.vertices)
         if window is None:
             return None
-        hidden = read_hidden(view.frame) if view.side == "right" else None
+        hidden = pictures.hidden(view.frame, "right") if view.side == "right" else None
         seen = sight(view, rig, caster, window, left_mask=mask_of(view.frame), hidden_right=hidden)
         small = picture_window(window, reduction(1.4 * np.sqrt(window.width * window.height / MAX_RAYS)))
-        picture = small.cut(read_picture(view.frame, view.side, round(1 / small.scale)))
+        picture = small.cut(pictures.rgb(view.frame, view.side, round(1 / small.scale)))
         colour, weight = np.zeros(points.shape, np.float32), np.zeros(len(points), np.float32)
         observe(
             points,
@@ -76,7 +90,7 @@ def survey(
             camera_vector(view, rig, seen, small, low=small),
             seen.depth,
             border=seen.border,
-            limits=limits,
+            limits=source.limits,
             image=picture,
             colour=colour,
             weight=weight,

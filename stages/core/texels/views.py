@@ -5,7 +5,6 @@ Pixel coordinates below are those of the whole rectified picture; every map cove
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -18,8 +17,6 @@ from stages.core.render import Caster
 MAX_RAYS = 400_000
 """depth maps are cast at most this large: visibility needs no more, and 0.1 us a ray adds up over 100 views"""
 _CROP_MARGIN_PX = 12
-ReadHidden = Callable[[int], "np.ndarray | None"]
-"""frame -> (H, W) bool of the right picture: something stands before the object there; None = nowhere"""
 _STEEPEST = 6.0
 """a depth step of more than this many pixel footprints is an edge (a surface seen at 80 degrees makes 5.7)"""
 
@@ -77,11 +74,6 @@ class Sight:
     window: Window
     depth: np.ndarray
     border: np.ndarray
-
-
-def nothing_hidden(frame: int) -> np.ndarray | None:
-    """A `ReadHidden` for pictures before which nothing stands."""
-    return None
 
 
 def stereo_views(
