@@ -23,8 +23,7 @@ from stages.surface.config import SurfaceConfig
 
 if TYPE_CHECKING:
     from stages.core.field.field import Field
-    from stages.surface.training.train import Cube, Schedule, Steps
-    from stages.surface.views.pixels import Pixels
+    from stages.surface.training.train import Lesson, Steps
 
 CPU_BACKENDS = ("numba", "torch")
 
@@ -78,30 +77,10 @@ def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def make_steps(
-    choice: Choice,
-    field: Field,
-    cube: Cube,
-    pixels: Pixels | None,
-    cameras: int,
-    footprint: float,
-    schedule: Schedule,
-    config: SurfaceConfig,
-    threads: int,
-) -> Steps:
+def make_steps(choice: Choice, field: Field, lesson: Lesson, config: SurfaceConfig, threads: int) -> Steps:
     """The training step of a backend, starting from `field`. Raises StageError where memory does not suffice (memory=fixed)."""
     if choice.name == "numba":
         numba_steps = importlib.import_module("stages.surface.training.numba_steps")
-        return numba_steps.NumbaSteps(field, cube, pixels, cameras, footprint=footprint, schedule=schedule)
+        return numba_steps.NumbaSteps(field, lesson)
     build = importlib.import_module("stages.surface.device.build")
-    return build.device_steps(
-        choice.name,
-        field,
-        cube,
-        pixels,
-        cameras=cameras,
-        footprint=footprint,
-        schedule=schedule,
-        config=config,
-        threads=threads,
-    )
+    return build.device_steps(choice.name, field, lesson, config, threads=threads)

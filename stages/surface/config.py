@@ -7,6 +7,9 @@ from typing import Literal
 
 from stages.core.config import setting
 
+PARTS = 100
+"""of the stage's progress"""
+
 
 @dataclass(frozen=True)
 class SurfaceConfig:

@@ -12,10 +12,12 @@ import numpy as np
 from stages.core.field.field import Field
 from stages.core.field.field_shape import FieldShape
 from stages.core.geometry.rigid import rotation_angle, transform
+from stages.core.work import Work
 from stages.surface.backend import Choice
 from stages.surface.config import SurfaceConfig
 from stages.surface.learning.learn import MARGIN, Depth, Learning, LearningPlan, hull_distance
 from stages.surface.learning.placed import Placed
+from stages.surface.learning.rays import RaySource
 from stages.surface.learning.space import CELLS, trilinear_all
 from stages.surface.learning.steps import LearningSteps, NumbaLearningSteps, Weights
 from stages.surface.shape.grid import Grid
@@ -38,9 +40,7 @@ class FromPictures:
     footprint: float
     config: SurfaceConfig
     backend: Choice
-    seed: int
-    workers: int
-    progress: Callable[[int, int], None]
+    work: Work
     metrics: dict[str, Any]
     glance: Callable[[int, Callable[[], tuple[np.ndarray, np.ndarray]]], None] = lambda step, mesh: None
     """called with the step, and how to have the mesh of what is learned so far; it changes nothing"""
@@ -56,27 +56,17 @@ class FromPictures:
         finest = max(64, round(cube.size / (FINEST_CELL * self.footprint)))
         sizes = FieldShape(log2_entries=config.field_log2_entries, finest_resolution=finest)
         plan = LearningPlan(steps=config.picture_steps, rays=config.picture_rays)
-        steps = self._steps(Field.create(sizes, self.seed, 0.3, self.workers))
+        steps = self._steps(Field.create(sizes, self.work.seed, 0.3, self.work.workers))
         rough = Grid.covering(hull.origin, hull.high, float(np.linalg.norm(hull.high - hull.origin)) / GLANCE_CELLS)
 
         def told(step: int, count: int) -> None:
-            self.progress(step, count)
+            self.work.progress(step, count, f"learning from the pictures, step {step} of {count}")
             self.glance(step, lambda: _mesh(_on_grid(steps, cube, bound, rough), rough))
 
         placed, refine = Placed(self.views, cube), self.by_depth and config.refine_poses
-        depth = Depth(self.views, placed, cube, self.footprint / cube.size, refine=refine) if self.by_depth else None
-        learning = Learning(
-            self.views,
-            placed,
-            bound,
-            cube,
-            footprint=self.footprint,
-            shape=sizes,
-            plan=plan,
-            seed=self.seed,
-            threads=self.workers,
-            depth=depth,
-        )
+        source, unit = RaySource(self.views, placed), self.footprint / cube.size
+        depth = Depth(self.views, placed, cube, unit, refine=refine) if self.by_depth else None
+        learning = Learning(source, bound, unit, sizes, plan=plan, work=self.work, depth=depth)
         learning.run(steps, told)
         if refine:
             self._note_motions(placed, cube.low + cube.size / 2)
@@ -106,7 +96,7 @@ class FromPictures:
         if self.backend.name == "numba":
             return NumbaLearningSteps(field, Weights())
         build = importlib.import_module("stages.surface.device.build")
-        return build.device_learning_steps(self.backend.name, field, Weights(), self.config, threads=self.workers)
+        return build.device_learning_steps(self.backend.name, field, Weights(), self.config, threads=self.work.workers)
 
 
 def _mesh(distance: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:

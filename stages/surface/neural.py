@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy as np
 
 from stages.core.field.field import Field
 from stages.core.field.field_shape import FieldShape
+from stages.core.work import Work
 from stages.surface.backend import Choice, make_steps
 from stages.surface.config import SurfaceConfig
 from stages.surface.field.field_files import save_field
 from stages.surface.shape.evolve import umbrella
 from stages.surface.shape.rounds import Shape
-from stages.surface.training.train import Cube, Schedule, SurfaceSamples, Trained, project, train
+from stages.surface.training.train import Cube, Lesson, Schedule, SurfaceSamples, Trained, project, train
 from stages.surface.views.pixels import pick
 from stages.surface.views.views import View
 
@@ -34,18 +35,18 @@ def train_field(
     footprint: float,
     config: SurfaceConfig,
     backend: Choice,
-    seed: int,
-    workers: int,
+    work: Work,
     folder: Path,
-    progress: Callable[[int, int], None],
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """(vertices (V, 3) of the shape's mesh moved onto the field's zero set, metrics); writes the field into `folder`."""
     cube = Cube.around(shape.grid.origin, shape.grid.high)
     sizes = FieldShape(
         log2_entries=config.field_log2_entries, finest_resolution=max(64, round(cube.size / (FINEST_CELL * footprint)))
     )
-    field = Field.create(sizes, seed, 0.3, workers)
-    pixels = pick(views, shape.vertices, shape.faces, PIXELS_PER_CAMERA, edge_px=EDGE_PX, seed=seed, workers=workers)
+    field = Field.create(sizes, work.seed, 0.3, work.workers)
+    pixels = pick(
+        views, shape.vertices, shape.faces, PIXELS_PER_CAMERA, edge_px=EDGE_PX, seed=work.seed, workers=work.workers
+    )
     schedule = Schedule(
         config.geometry_steps,
         config.colour_steps,
@@ -53,27 +54,9 @@ def train_field(
         config.batch_rays,
         colour_weight=config.colour_weight,
     )
-    steps = make_steps(
-        backend,
-        field,
-        cube,
-        pixels,
-        cameras=2 * len(views),
-        footprint=footprint,
-        schedule=schedule,
-        config=config,
-        threads=workers,
-    )
-    trained = train(
-        steps,
-        SurfaceSamples(shape, cube, footprint),
-        len(pixels),
-        sizes.levels,
-        footprint=footprint,
-        schedule=schedule,
-        seed=seed,
-        progress=progress,
-    )
+    lesson = Lesson(cube, pixels, 2 * len(views), footprint, schedule=schedule)
+    steps = make_steps(backend, field, lesson, config, threads=work.workers)
+    trained = train(steps, SurfaceSamples(shape, cube, footprint), lesson, sizes.levels, work=work)
     shift = _without_ripple(
         project(trained.field, cube, shape.vertices, REACH * footprint) - shape.vertices, shape.faces
     )

@@ -26,7 +26,6 @@ LONG_NOT_YET = (
     "stages/masks",
     "stages/material",
     "stages/novel_views",
-    "stages/surface",
     "stages/track",
     "tools",
 )

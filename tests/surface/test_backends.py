@@ -29,7 +29,7 @@ from stages.surface.device.steps import DeviceSteps
 from stages.surface.field.torch_twin import TorchTwin
 from stages.surface.field.torch_twin import encode as twin_encode
 from stages.surface.training.numba_steps import NumbaSteps
-from stages.surface.training.train import Cube, Schedule
+from stages.surface.training.train import Cube, Lesson, Schedule
 from stages.surface.views.pixels import Pixels
 
 CPU = torch.device("cpu")
@@ -183,9 +183,9 @@ def pixels(rng: np.random.Generator) -> Pixels:
 @pytest.mark.parametrize("parts", [1, 3])
 def test_a_whole_step_has_the_gradients_of_the_hand_written_one(parts: int) -> None:
     cube, schedule, taken = Cube(np.full(3, -0.1), 0.2), Schedule(1, 1, 400, 60), pixels(np.random.default_rng(7))
-    rest = (cube, taken, 6, 0.0005, schedule)
-    hand = NumbaSteps(made(), *rest)
-    device = DeviceSteps(DeviceField(SMALL, 0.3, TorchParts(made(), CPU), CPU), *rest, threads=1, parts=parts)
+    lesson = Lesson(cube, taken, 6, 0.0005, schedule)
+    hand = NumbaSteps(made(), lesson)
+    device = DeviceSteps(DeviceField(SMALL, 0.3, TorchParts(made(), CPU), CPU), lesson, threads=1, parts=parts)
     for steps in (hand, device):
         steps.levels(3.5)
         staged(steps)
@@ -201,9 +201,9 @@ def test_training_moves_the_field_as_the_numba_kernels_do(backend: str, request)
     cube, schedule, taken = Cube(np.full(3, -0.1), 0.2), Schedule(1, 1, 120, 16), pixels(np.random.default_rng(7))
     fused = backend == "triton"
     encode = request.getfixturevalue("triton_grid").encode if fused else device_grid.encode
-    rest, count = (cube, taken, 6, 0.0005, schedule), 1 if fused else 5
-    hand = NumbaSteps(made(), *rest)
-    device = DeviceSteps(DeviceField(SMALL, 0.3, TorchParts(made(), CPU, encode), CPU), *rest, threads=1, fused=fused)
+    lesson, count = Lesson(cube, taken, 6, 0.0005, schedule), 1 if fused else 5
+    hand = NumbaSteps(made(), lesson)
+    device = DeviceSteps(DeviceField(SMALL, 0.3, TorchParts(made(), CPU, encode), CPU), lesson, threads=1, fused=fused)
     for steps in (hand, device):
         for _ in range(count):
             steps.levels(4.0)

@@ -10,13 +10,13 @@ from stages.core.camera import Rig
 from stages.core.render import Caster
 from stages.core.synthetic.render import look_at
 from stages.surface.shape.crumbs import without_crumbs
-from stages.surface.shape.fusion import fuse
+from stages.surface.shape.fusion import Voting, fuse
 from stages.surface.shape.grid import Grid
 from stages.surface.shape.readings import rim_readings
 from stages.surface.views.cameras import visible
 from stages.surface.views.hidden import expected_depth, glance, hidden_pixels, right_hidden, seen_object
 from stages.surface.views.pixels import pick
-from stages.surface.views.views import View, make_view
+from stages.surface.views.views import View, WholeFrame, make_view
 
 RIG = Rig(320, 240, 500.0, 500.0, 159.5, 119.5, 0.06)
 BOX = (0.08, 0.05, 0.06)
@@ -60,17 +60,10 @@ class Scene:
         parts = hidden or [None] * len(self.poses)
         made = [
             make_view(
-                k,
-                self.poses[k],
+                WholeFrame(k, self.poses[k], (grey, grey), self.masks[k], 1.0, self.disparity[k], self.sigma, parts[k]),
                 RIG,
-                (grey, grey),
-                self.masks[k],
-                1.0,
-                self.disparity[k],
-                self.sigma,
                 10**6,
                 2.0,
-                parts[k],
             )
             for k in range(len(self.poses))
         ]
@@ -109,10 +102,10 @@ def test_what_is_hidden_is_not_carved(scene):
     x = grid.points(np.arange(np.prod(grid.shape))).reshape(*grid.shape, 3)
     inside = (np.abs(x) < np.array(BOX) / 2 - 0.004).all(-1)
     outside = (np.abs(x) > np.array(BOX) / 2 + 0.006).any(-1)
-    carved = fuse(scene.views(None), grid, 0.02, 8e-4, 1e-3, 2, 2).hull
+    carved = fuse(scene.views(None), grid, Voting(0.02, 8e-4, 1e-3), 2, 2).hull
     assert (carved[inside] > 0).mean() > 0.2
     for hidden in (scene.hidden, [scene.found(k) for k in range(len(scene.poses))]):
-        whole = fuse(scene.views(hidden), grid, 0.02, 8e-4, 1e-3, 2, 2).hull
+        whole = fuse(scene.views(hidden), grid, Voting(0.02, 8e-4, 1e-3), 2, 2).hull
         assert (whole[inside] > 0).mean() < 0.01
         assert (whole[outside] < 0).mean() < 0.02
 

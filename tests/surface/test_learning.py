@@ -12,6 +12,7 @@ from stages.core.field.field import Field
 from stages.core.field.field_shape import FieldShape
 from stages.core.field.thread_team import ThreadTeam
 from stages.core.render import Caster
+from stages.core.work import Work
 from stages.surface.backend import Choice
 from stages.surface.config import SurfaceConfig
 from stages.surface.device import build as device_build
@@ -22,7 +23,7 @@ from stages.surface.learning.steps import NumbaLearningSteps, Weights
 from stages.surface.schedule import learns_from_pictures
 from stages.surface.shape.grid import Grid
 from stages.surface.shape.initial import initial_distance
-from stages.surface.views.views import View, make_view
+from stages.surface.views.views import View, WholeFrame, make_view
 
 SMALL = FieldShape(levels=6, log2_entries=11, finest_resolution=48)
 RADIUS, DENT, AT = 0.05, 0.03, 0.055
@@ -118,7 +119,7 @@ def views() -> list[View]:
         mask = np.isfinite(hit["t"])
         picture = np.where(mask[..., None], caster.interpolate(hit, colours), 255).clip(0, 255).astype(np.uint8)
         nothing = np.full(mask.shape, np.nan, np.float32)
-        made.append(make_view(k, pose, rig, (picture, None), mask, 1.0, nothing, nothing, 100_000, 2.0))
+        made.append(make_view(WholeFrame(k, pose, (picture, None), mask, 1.0, nothing, nothing), rig, 100_000, 2.0))
     return made
 
 
@@ -130,9 +131,7 @@ def learned(
     distance = initial_distance(views, hull, FOOTPRINT, 1, 1)
     config = SurfaceConfig(picture_steps=steps, picture_rays=256, field_log2_entries=14)
     metrics: dict = {}
-    learner = FromPictures(
-        views, FOOTPRINT, config, Choice("numba", ""), 0, threads, lambda i, n: None, metrics, glance
-    )
+    learner = FromPictures(views, FOOTPRINT, config, Choice("numba", ""), Work(threads), metrics, glance)
     grid, found = learner.shape(hull, distance, 0.0015)
     return grid, found, hull.resampled(distance, grid), metrics
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from stages.core.work import Work
 from stages.surface import neural
 from stages.surface.backend import Choice, choose
 from stages.surface.config import SurfaceConfig
@@ -48,7 +49,7 @@ def trained(tmp_path_factory):
         for backend in ("numba", "torch"):
             folder = tmp_path_factory.mktemp(backend)
             made = neural.train_field(
-                [None, None], sphere(), FOOTPRINT, CONFIG, Choice(backend, "asked"), 0, 1, folder, lambda *a: None
+                [None, None], sphere(), FOOTPRINT, CONFIG, Choice(backend, "asked"), Work(), folder
             )
             out[backend] = (*made, folder)
     return out

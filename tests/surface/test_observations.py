@@ -12,6 +12,7 @@ from stages.core.camera import Rig
 from stages.core.camera_service import orbit
 from stages.core.geometry.rigid import exp_se3, fit_rigid, rotation_angle, transform
 from stages.core.render import Caster
+from stages.core.work import Work
 from stages.surface.backend import Choice
 from stages.surface.config import SurfaceConfig
 from stages.surface.learned_shape import FromPictures
@@ -20,7 +21,7 @@ from stages.surface.learning.readings import CLEAR, ReadingSource
 from stages.surface.shape.grid import Grid
 from stages.surface.shape.initial import initial_distance
 from stages.surface.training.train import Cube
-from stages.surface.views.views import View, make_view
+from stages.surface.views.views import View, WholeFrame, make_view
 
 RADIUS, NOISE_M = 0.05, 0.0004
 FOOTPRINT = 0.4 / 300
@@ -48,7 +49,7 @@ def views() -> list[View]:
         depth = np.where(mask, hit["t"] + rng.normal(0, NOISE_M, mask.shape), np.nan)
         disparity = (rig.fx * rig.baseline_m / depth).astype(np.float32)
         sigma = np.where(mask, NOISE_M * disparity / depth, np.nan).astype(np.float32)
-        made.append(make_view(k, pose, rig, (picture, None), mask, 1.0, disparity, sigma, 100_000, 2.0))
+        made.append(make_view(WholeFrame(k, pose, (picture, None), mask, 1.0, disparity, sigma), rig, 100_000, 2.0))
     return made
 
 
@@ -61,9 +62,7 @@ def learned(
     config = SurfaceConfig(
         field="observations", picture_steps=steps, picture_rays=256, field_log2_entries=14, refine_poses=refine_poses
     )
-    learner = FromPictures(
-        views, FOOTPRINT, config, Choice("numba", ""), 0, threads, lambda i, n: None, {}, by_depth=True
-    )
+    learner = FromPictures(views, FOOTPRINT, config, Choice("numba", ""), Work(threads), {}, by_depth=True)
     return *learner.shape(hull, distance, 0.0015), learner
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,14 +15,14 @@ from stages.core.synthetic.render import look_at
 from stages.surface.field.volume_rendering import render, render_backward
 from stages.surface.shape import photometric
 from stages.surface.shape.evolve import Stiffness, distance_near, fitted_offsets, mean_edge, slid_apart, vertex_normals
-from stages.surface.shape.fusion import fuse
+from stages.surface.shape.fusion import Voting, fuse
 from stages.surface.shape.grid import Grid
 from stages.surface.shape.initial import borne_out, closed, initial_distance
 from stages.surface.shape.meshing import keep_supported, marching
 from stages.surface.shape.readings import combine, rim_readings
 from stages.surface.views.cameras import pack, visible
 from stages.surface.views.silhouettes import agreement, completed_disparity, refined, sight
-from stages.surface.views.views import View, choose_frames, disparity_bias, make_view
+from stages.surface.views.views import View, WholeFrame, choose_frames, disparity_bias, make_view
 
 RADIUS = 0.03
 RIG = Rig(160, 120, 300.0, 300.0, 79.5, 59.5, 0.06)
@@ -46,7 +47,9 @@ def _sphere_view(azimuth: float, frame: int = 0, sigma: float = 0.05, noise: flo
     if noise:
         disparity = disparity + rng.normal(0, noise, disparity.shape)
     mask = np.isfinite(depth)
-    return make_view(frame, pose, RIG, (left, right), mask, 1.0, disparity, np.where(mask, sigma, np.nan), 10**6, 1.0)
+    return make_view(
+        WholeFrame(frame, pose, (left, right), mask, 1.0, disparity, np.where(mask, sigma, np.nan)), RIG, 10**6, 1.0
+    )
 
 
 def _picture(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -99,19 +102,21 @@ def _cup_view(cup: Caster, frame: int, azimuth: float, elevation: float = 0.5) -
     depth = cup.view(pose, RIG)["t"]
     mask, grey = np.isfinite(depth), np.full((RIG.height, RIG.width, 3), 128, np.uint8)
     disparity = RIG.disparity_from_depth(np.where(mask, depth, np.nan))
-    return make_view(frame, pose, RIG, (grey, grey), mask, 1.0, disparity, np.where(mask, 0.85, np.nan), 10**6, 1.0)
+    return make_view(
+        WholeFrame(frame, pose, (grey, grey), mask, 1.0, disparity, np.where(mask, 0.85, np.nan)), RIG, 10**6, 1.0
+    )
 
 
 def test_fused_distance_is_the_mean_of_the_readings_and_a_bad_mask_does_not_carve(ring):
     grid = Grid.covering(np.full(3, -0.04), np.full(3, 0.04), 0.004)
     broken = [*ring[:-1], _sphere_view(5.0)]
     broken[-1].outline[:] = -20.0  # one mask that misses the object
-    fused = fuse(broken, grid, 0.008, 3e-4, 1e-3, hull_rank=2, workers=2)
+    fused = fuse(broken, grid, Voting(0.008, 3e-4, 1e-3), hull_rank=2, workers=2)
     true = np.linalg.norm(grid.points(np.arange(np.prod(grid.shape))), axis=1).reshape(grid.shape) - RADIUS
     near = (fused.weight > 0) & (np.abs(true) < 0.001)
     assert near.sum() > 20 and np.median(np.abs(fused.distance[near] - true[near])) < 7e-4
     assert (fused.hull[true < -0.004] < 0).all() and (fused.hull[(true > 0.004) & (fused.hull > -1)] > -0.03).all()
-    carved = fuse(broken, grid, 0.008, 3e-4, 1e-3, hull_rank=1, workers=1)
+    carved = fuse(broken, grid, Voting(0.008, 3e-4, 1e-3), hull_rank=1, workers=1)
     assert (carved.hull[true < -0.004] > 0).all()
 
 
@@ -123,7 +128,7 @@ def test_what_leaves_the_picture_in_a_few_views_does_not_go_on_there(ring):
         outline = view.outline.copy()
         outline[: int(view.rig.cy) - 20] = 5.0
         views.append(replace(view, outline=outline))
-    fused = fuse(views, grid, 0.02, 3e-4, 1e-3, hull_rank=2, workers=2)
+    fused = fuse(views, grid, Voting(0.02, 3e-4, 1e-3), hull_rank=2, workers=2)
     x, y, z = np.moveaxis(grid.points(np.arange(np.prod(grid.shape))).reshape(*grid.shape, 3), -1, 0)
     assert (fused.hull[(y < -0.042) & (np.hypot(x, z) < 0.02)] > 0).all()
     assert (fused.hull[np.sqrt(x**2 + y**2 + z**2) < 0.02] < 0).all()
@@ -142,7 +147,7 @@ def test_separate_parts_stay_where_readings_stopped_on_them():
 def test_fusion_agrees_with_its_slow_twin(ring):
     grid = Grid.covering(np.full(3, -0.04), np.full(3, 0.04), 0.01)
     view = ring[0]
-    fused = fuse([view], grid, 0.02, 3e-4, 1e-3, hull_rank=1, workers=1)
+    fused = fuse([view], grid, Voting(0.02, 3e-4, 1e-3), hull_rank=1, workers=1)
     for flat in range(0, int(np.prod(grid.shape)), 7):
         p = view.left_from_object[:3, :3] @ grid.points(np.array([flat]))[0] + view.left_from_object[:3, 3]
         u, v = np.floor(view.rig.project(p) + 0.5).astype(int)
@@ -291,9 +296,11 @@ def test_crumbs_go_and_large_parts_stay(ring):
     big, f, *_ = _sphere_mesh(RADIUS)
     small = 0.05 * big + [0, 0, -0.05]
     vertices, faces = np.concatenate([big, small]), np.concatenate([f, f + len(big)])
-    mesh = keep_supported(vertices, faces, ring, vertices, np.full(len(vertices), 1e-4), 0.001, 0.02, 2)
+    read = np.full(len(vertices), 1e-4)
+    surface = SimpleNamespace(vertices=vertices, faces=faces, read_at=vertices, read_sigma=read)
+    mesh = keep_supported(surface, ring, 0.001, 0.02, 2)
     assert len(mesh.vertices) == len(big) and mesh.confidence[mesh.seen >= 3].min() > 0.8
-    one_sided = keep_supported(vertices, faces, ring[:1], vertices, np.full(len(vertices), 1e-4), 0.001, 0.02, 1)
+    one_sided = keep_supported(surface, ring[:1], 0.001, 0.02, 1)
     assert one_sided.vertices[:, 2].max() < 0.012  # the back was never seen and nothing bounds it
 
 

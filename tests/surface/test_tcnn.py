@@ -17,7 +17,7 @@ from stages.surface.device.field import DeviceField, TorchParts
 from stages.surface.device.steps import DeviceSteps
 from stages.surface.device.tcnn_parts import TcnnParts
 from stages.surface.field.torch_twin import TorchTwin
-from stages.surface.training.train import Cube, Schedule
+from stages.surface.training.train import Cube, Lesson, Schedule
 from tests.surface import fake_tinycudann
 from tools.gpu_checks import shapes
 
@@ -89,7 +89,7 @@ def test_a_field_trained_there_renders_here() -> None:
     """Its padding columns learn too; they must come back as our column of ones."""
     field, (x, _) = made(SHAPE), views(4000)
     there = on_tcnn(field)
-    steps = DeviceSteps(there, Cube(np.zeros(3), 1.0), None, 1, 0.004, Schedule(1, 0, 1000, 0), threads=1)
+    steps = DeviceSteps(there, Lesson(Cube(np.zeros(3), 1.0), None, 1, 0.004, Schedule(1, 0, 1000, 0)), threads=1)
     for k in range(30):
         part = x[(k % 4) * 1000 : (k % 4 + 1) * 1000].numpy()
         target = (np.abs(part - 0.5).max(1) - 0.3).astype(np.float32)
@@ -115,7 +115,9 @@ def test_half_precision_leaves_more_error_which_is_why_auto_takes_triton() -> No
         field, rng = Field.create(shape, 1, threads=1), np.random.default_rng(0)
         parts = TcnnParts(field, CPU) if name == "tcnn" else TorchParts(field, CPU, mixed=name == "mixed")
         on_device = DeviceField(shape, field.radius, parts, CPU)
-        trainer = DeviceSteps(on_device, Cube(np.zeros(3), 1.0), None, 1, 0.0012, Schedule(1, 0, batch, 0), threads=1)
+        trainer = DeviceSteps(
+            on_device, Lesson(Cube(np.zeros(3), 1.0), None, 1, 0.0012, Schedule(1, 0, batch, 0)), threads=1
+        )
         for k in range(steps):
             trainer.levels(4 + 4 * min(1, (k + 1) / (0.6 * steps)))
             trainer.geometry(*shapes.draw(batch, rng))

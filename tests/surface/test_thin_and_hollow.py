@@ -11,9 +11,9 @@ from stages.core.synthetic.render import look_at
 from stages.surface.shape.grid import Grid
 from stages.surface.shape.hollows import probability_empty
 from stages.surface.shape.initial import initial_distance
-from stages.surface.shape.rounds import Evidence, Round, recover_shape
+from stages.surface.shape.rounds import Evidence, Plan, Round, recover_shape
 from stages.surface.shape.thin import fineness, thinnest_part
-from stages.surface.views.views import View, make_view
+from stages.surface.views.views import View, WholeFrame, make_view
 
 RIG = Rig(320, 240, 500.0, 500.0, 159.5, 119.5, 0.06)
 ROD = 0.002
@@ -33,7 +33,11 @@ def _views(solid: trimesh.Trimesh, count: int, elevation: float, with_depth: boo
         depth = caster.view(pose, RIG)["t"]
         mask, grey = np.isfinite(depth), np.full((RIG.height, RIG.width, 3), 128, np.uint8)
         disparity = RIG.disparity_from_depth(np.where(mask & with_depth, depth, np.nan))
-        out.append(make_view(k, pose, RIG, (grey, grey), mask, 1.0, disparity, np.where(mask, 0.3, np.nan), 10**6, 2.0))
+        out.append(
+            make_view(
+                WholeFrame(k, pose, (grey, grey), mask, 1.0, disparity, np.where(mask, 0.3, np.nan)), RIG, 10**6, 2.0
+            )
+        )
     return out
 
 
@@ -48,7 +52,7 @@ def _dumbbell() -> trimesh.Trimesh:
 def test_a_thin_rod_between_two_bodies_survives():
     views = _views(_dumbbell(), 12, 0.2)
     rounds = [Round(1.0, 0.9, 4, 1.5, 6.0), Round(1.0, 0.5, 4, 1.2, 2.4)]
-    shape = recover_shape(views, np.empty((0, 3)), rounds, Evidence(), 1000.0, 1, 80, 2, lambda note: None)
+    shape = recover_shape(views, np.empty((0, 3)), Plan(rounds, Evidence(), 1000.0, 1, 80), 2, lambda note: None)
     mesh = trimesh.Trimesh(shape.vertices, shape.faces, process=False)
     assert mesh.body_count == 1
     for z in np.linspace(-0.035, 0.035, 8):

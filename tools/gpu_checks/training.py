@@ -16,7 +16,7 @@ from stages.surface.device.build import bytes_a_point, bytes_of_parameters, make
 from stages.surface.device.field import DeviceField
 from stages.surface.device.steps import DeviceSteps
 from stages.surface.training.numba_steps import NumbaSteps
-from stages.surface.training.train import Cube, Schedule
+from stages.surface.training.train import Cube, Lesson, Schedule
 from stages.surface.views.pixels import Pixels
 from tools.gpu_checks import shapes
 from tools.gpu_checks.rows import FIGURE, SKIPPED, Row, Sizes, compared, peak_bytes, timed
@@ -90,17 +90,8 @@ def steps_of(
     """A backend's step."""
     on_device = DeviceField(field.shape, field.radius, make_parts(backend, field, device, mixed), device)
     schedule = Schedule(1, 1, sizes.batch, sizes.batch // 16)
-    return DeviceSteps(
-        on_device,
-        CUBE,
-        pixels(),
-        6,
-        footprint=FOOTPRINT,
-        schedule=schedule,
-        threads=1,
-        fused=backend == "triton",
-        capture=capture,
-    )
+    lesson = Lesson(CUBE, pixels(), 6, FOOTPRINT, schedule=schedule)
+    return DeviceSteps(on_device, lesson, threads=1, fused=backend == "triton", capture=capture)
 
 
 def stage(steps, sizes: Sizes, rng: np.random.Generator) -> None:
@@ -112,14 +103,8 @@ def stage(steps, sizes: Sizes, rng: np.random.Generator) -> None:
 
 
 def _gradient_error(backend: str, mixed: bool, device: torch.device, sizes: Sizes) -> float:
-    hand = NumbaSteps(
-        field_of(sizes, rough=True),
-        CUBE,
-        pixels(),
-        6,
-        footprint=FOOTPRINT,
-        schedule=Schedule(1, 1, sizes.batch, sizes.batch // 16),
-    )
+    schedule = Schedule(1, 1, sizes.batch, sizes.batch // 16)
+    hand = NumbaSteps(field_of(sizes, rough=True), Lesson(CUBE, pixels(), 6, FOOTPRINT, schedule=schedule))
     ours = steps_of(backend, mixed, device, sizes, field=field_of(sizes, rough=True))
     for steps in (hand, ours):
         steps.levels(sizes.levels - 0.5)

@@ -28,9 +28,8 @@ class RowAdam:
             step_rows(
                 self.values,
                 grad,
-                self.first,
-                self.second,
-                steps=self.steps,
+                (self.first, self.second),
+                self.steps,
                 corrections=self.corrections,
                 rate=rate,
                 shape=self.shape,

@@ -19,42 +19,20 @@ from stages.surface.device.steps import DeviceSteps
 from stages.surface.field.taps import TETRAHEDRON
 from stages.surface.learning.learn import WARM_POINTS, LearningPlan
 from stages.surface.learning.steps import Weights
-from stages.surface.training.train import Cube, Schedule
-from stages.surface.views.pixels import Pixels
+from stages.surface.training.train import Lesson, Schedule
 
 log = logging.getLogger(__name__)
 MOST_PARTS = 64
 
 
-def device_steps(
-    backend: str,
-    field: Field,
-    cube: Cube,
-    pixels: Pixels | None,
-    cameras: int,
-    footprint: float,
-    schedule: Schedule,
-    config: SurfaceConfig,
-    threads: int,
-) -> DeviceSteps:
+def device_steps(backend: str, field: Field, lesson: Lesson, config: SurfaceConfig, threads: int) -> DeviceSteps:
     """The step of `torch`, `triton` or `tcnn`."""
     device = torch_device(_device_of(backend))
-    parts = divided(field.shape, schedule, backend, free_gb(device.type), memory=config.memory)
+    parts = divided(field.shape, lesson.schedule, backend, free_gb(device.type), memory=config.memory)
     made = make_parts(backend, field, device, mixed=config.precision == "mixed")
     on_device = DeviceField(field.shape, field.radius, made, device)
     capture = config.capture_step and captures_graphs(device) and backend != "tcnn"
-    return DeviceSteps(
-        on_device,
-        cube,
-        pixels,
-        cameras,
-        footprint=footprint,
-        schedule=schedule,
-        threads=threads,
-        parts=parts,
-        fused=backend == "triton",
-        capture=capture,
-    )
+    return DeviceSteps(on_device, lesson, threads, parts, fused=backend == "triton", capture=capture)
 
 
 def device_learning_steps(

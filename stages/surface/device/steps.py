@@ -20,7 +20,7 @@ from stages.surface.device.field import DeviceField
 from stages.surface.device.rendering import render
 from stages.surface.field.taps import TETRAHEDRON
 from stages.surface.training.numba_steps import HUBER_COLOUR
-from stages.surface.training.train import Cube, Schedule
+from stages.surface.training.train import Cube, Lesson
 from stages.surface.views.pixels import Pixels
 
 GAIN_RATE = 0.02
@@ -32,22 +32,17 @@ class DeviceSteps:
     def __init__(
         self,
         field: DeviceField,
-        cube: Cube,
-        pixels: Pixels | None,
-        cameras: int,
-        footprint: float,
-        schedule: Schedule,
+        lesson: Lesson,
         threads: int,
         parts: int = 1,
         fused: bool = False,
         capture: bool = False,
     ) -> None:
-        self._field, self._schedule, self._parts, self._threads = field, schedule, parts, threads
-        self._unit = footprint / cube.size
+        self._field, self._schedule, self._parts, self._threads = field, lesson.schedule, parts, threads
+        self._cube, self._unit = lesson.cube, lesson.unit
         device = field.device
-        self._gain = torch.ones((cameras, 3), device=device)
-        self._pixels = None if pixels is None else _PixelTensors(pixels, cube, device)
-        self._cube = cube
+        self._gain = torch.ones((lesson.cameras, 3), device=device)
+        self._pixels = None if lesson.pixels is None else _PixelTensors(lesson.pixels, lesson.cube, device)
         self._rates = torch.zeros(2, device=device)
         self._grid = RowAdam(field.parts.grid.detach().view(-1, 2), GridAdam.shape, fused)
         self._networks = [RowAdam(p.detach().view(1, -1), DenseAdam.shape) for p in field.parts.networks]

@@ -53,14 +53,15 @@ def _step(
 def step_rows(
     values: torch.Tensor,
     grad: torch.Tensor,
-    first: torch.Tensor,
-    second: torch.Tensor,
+    moments: tuple[torch.Tensor, torch.Tensor],
     steps: torch.Tensor,
     corrections: torch.Tensor,
     rate: torch.Tensor,
     shape: AdamShape,
 ) -> None:
-    """One step in place: contiguous (R, 2) float32 tensors, `steps (R,)` int32, `rate` a float32 scalar tensor."""
+    """One step in place: contiguous (R, 2) float32 tensors, the first and second moment too; `steps (R,)` int32, `rate` a float32 scalar
+    tensor."""
+    first, second = moments
     beta1, beta2, epsilon = shape.beta1, shape.beta2, shape.epsilon
     _step[(triton.cdiv(len(values), BLOCK),)](
         values,

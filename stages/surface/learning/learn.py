@@ -15,6 +15,7 @@ import numpy as np
 from stages.core.field.field_shape import FieldShape
 from stages.core.field.hash_grid import GridLayout
 from stages.core.field.thread_team import ThreadTeam
+from stages.core.work import Work
 from stages.surface.learning.placed import Placed
 from stages.surface.learning.pose_refinement import PoseRefinement
 from stages.surface.learning.rays import Rays, RaySource
@@ -96,27 +97,24 @@ class Depth:
 
 
 class Learning:
-    """One training: the loop and its draws."""
+    """One training: the loop and its draws. `bound`: the hull's distance in the cube (CELLS, CELLS, CELLS); `unit`: a footprint there."""
 
     def __init__(
         self,
-        views: Sequence[View],
-        placed: Placed,
+        source: RaySource,
         bound: np.ndarray,
-        cube: Cube,
-        footprint: float,
+        unit: float,
         shape: FieldShape,
         plan: LearningPlan,
-        seed: int,
-        threads: int,
+        work: Work,
         depth: Depth | None = None,
     ) -> None:
-        self._plan, self._shape, self._unit, self._depth = plan, shape, footprint / cube.size, depth
-        self._space, self._source = Space(bound, MARGIN), RaySource(views, placed)
+        self._plan, self._shape, self._unit, self._depth = plan, shape, unit, depth
+        self._space, self._source = Space(bound, MARGIN), source
         self._scale = GridLayout.of(
             shape.levels, shape.log2_entries, shape.base_resolution, shape.finest_resolution
         ).scale
-        self._rng, self._team = np.random.default_rng(seed), ThreadTeam(threads)
+        self._rng, self._team = np.random.default_rng(work.seed), ThreadTeam(work.workers)
         self.log: list[dict[str, float]] = []
 
     def run(self, steps: LearningSteps, progress: Callable[[int, int], None]) -> None:

@@ -42,6 +42,8 @@ class Stiffness:
     """standard deviations from the smooth surface at which a reading's weight has fallen to a quarter (Geman-McClure)"""
     anchor: float = 1e-3
     """weight that holds vertices without any reading near where they are"""
+    rounds: int = 4
+    """of weighing anew what is an outlier and what an edge"""
 
     @property
     def span(self) -> float:
@@ -57,7 +59,6 @@ def fitted_offsets(
     weight: np.ndarray,
     stiffness: Stiffness,
     reach: float,
-    rounds: int = 4,
 ) -> np.ndarray:
     """(V,) metres to move each vertex along its normal, at most `reach`; `weight` (V,) is the inverse variance of `offset`, 0 = none."""
     laplacian, edge = umbrella(len(vertices), faces), mean_edge(vertices, faces)
@@ -70,7 +71,7 @@ def fitted_offsets(
     broad = np.minimum(1.0, edge**2 / (4 * np.maximum(np.abs(rest), 1e-12)) / stiffness.span) ** 2
     lam, bend = lam * broad, bend - (1 - broad) * rest
     delta, yielding, read = np.zeros(len(vertices)), np.ones(len(vertices)), w
-    for _ in range(rounds):
+    for _ in range(stiffness.rounds):
         w = (
             read / (1 + read * ((delta - target) / (stiffness.outlier * stiffness.unit)) ** 2) ** 2
             if delta.any()

@@ -49,18 +49,22 @@ class Fused:
         return self.through > 2 * self.beside.astype(int)
 
 
-def fuse(
-    views: Sequence[View],
-    grid: Grid,
-    truncation: float,
-    floor: float,
-    doubt: float,
-    hull_rank: int,
-    workers: int,
-    rim: float = 0.0,
-) -> Fused:
-    """Fuse all views. `truncation`, `floor` in metres; rays that pass the outline within `rim` (metres at the voxel) do not count as having
-    seen through: depth at an outline is half background. The sums run view by view, so the result does not depend on `workers`."""
+@dataclass(frozen=True)
+class Voting:
+    """How a depth reading votes, all in metres."""
+
+    truncation: float
+    """so far before and behind it"""
+    floor: float
+    """of its sigma: what neighbouring pixels get wrong together"""
+    doubt: float
+    """sigma at which it counts half as much as its variance alone says"""
+    rim: float = 0.0
+    """rays that pass the outline within this (at the voxel) do not count as having seen through: depth there is half background"""
+
+
+def fuse(views: Sequence[View], grid: Grid, voting: Voting, hull_rank: int, workers: int) -> Fused:
+    """Fuse all views. The sums run view by view, so the result does not depend on `workers`."""
     if not 1 <= hull_rank <= MAX_HULL_RANK:
         raise ValueError(f"hull_rank {hull_rank} is not in 1..{MAX_HULL_RANK}")
     total, weight = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
@@ -94,11 +98,11 @@ def fuse(
                 veil=NO_VEIL if view.veil is None else view.veil,
                 picture=np.array(view.picture_box),
                 silhouette=view.trust >= 0.5,
-                truncation=truncation,
-                floor=floor,
-                doubt=doubt,
+                truncation=voting.truncation,
+                floor=voting.floor,
+                doubt=voting.doubt,
                 voxel=grid.voxel,
-                rim=rim,
+                rim=voting.rim,
             )
 
     list(ordered_map(work, slabs, workers))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from stages.surface.shape.fusion import Fused, fuse
+from stages.surface.shape.fusion import Fused, Voting, fuse
 from stages.surface.shape.grid import Grid
 from stages.surface.shape.hollows import probability_empty
 from stages.surface.views.views import View
@@ -29,16 +29,8 @@ def initial_distance(views: Sequence[View], grid: Grid, footprint: float, hull_r
     around = surrounded(views, (grid.origin + grid.high) / 2)
     sure = [_confident(v, 16 * footprint) if around else _filled(_confident(v, 4 * footprint)) for v in views]
     skin = 2 * grid.voxel if around else 0.0
-    fused = fuse(
-        sure,
-        grid,
-        max(18 * footprint, 2 * grid.voxel),
-        footprint,
-        doubt=1.5 * footprint,
-        hull_rank=hull_rank,
-        workers=workers,
-        rim=skin,
-    )
+    voting = Voting(max(18 * footprint, 2 * grid.voxel), footprint, 1.5 * footprint, skin)
+    fused = fuse(sure, grid, voting, hull_rank, workers=workers)
     far = 4 * grid.voxel
     distance = np.clip(fused.hull, -far, far)
     carving = fused.weight > 3 / footprint**2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -33,21 +34,39 @@ def marching(distance: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     return vertices.astype(np.float64) * grid.voxel + grid.origin, faces.astype(np.int64)
 
 
+class ReadSurface(Protocol):
+    """A mesh as it was read: `rounds.Shape`, `tsdf.TsdfSurface`."""
+
+    @property
+    def vertices(self) -> np.ndarray:
+        """(V, 3) metres."""
+        ...
+
+    @property
+    def faces(self) -> np.ndarray:
+        """(F, 3), outward."""
+        ...
+
+    @property
+    def read_at(self) -> np.ndarray:
+        """(N, 3) places that were read."""
+        ...
+
+    @property
+    def read_sigma(self) -> np.ndarray:
+        """(N,) how surely, metres; inf = nothing read there."""
+        ...
+
+
 def keep_supported(
-    vertices: np.ndarray,
-    faces: np.ndarray,
-    views: Sequence[View],
-    read_at: np.ndarray,
-    read_sigma: np.ndarray,
-    footprint: float,
-    least_part: float,
-    workers: int,
+    surface: ReadSurface, views: Sequence[View], footprint: float, least_part: float, workers: int
 ) -> Mesh:
     """Cut what nobody saw and nothing closes, drop crumbs, rate the rest.
 
     Unseen surface is kept only when cameras looked from opposite sides (so the hull bounds it); else only next to seen surface.
     Parts whose seen area is less than `least_part` of the largest part's are crumbs.
     """
+    vertices, faces = surface.vertices, surface.faces
     normals = vertex_normals(vertices, faces)
     caster = Caster(vertices, faces)
     looks = [
@@ -66,7 +85,9 @@ def keep_supported(
     number = np.full(len(vertices), -1)
     number[used] = np.arange(len(used))
     vertices, faces, seen = vertices[used], number[faces[keep]], seen[used]
-    return Mesh(vertices, faces, _confidence(vertices, seen, read_at, read_sigma, footprint=footprint), seen)
+    return Mesh(
+        vertices, faces, _confidence(vertices, seen, surface.read_at, surface.read_sigma, footprint=footprint), seen
+    )
 
 
 def _near_seen(vertices: np.ndarray, seen: np.ndarray, reach: float) -> np.ndarray:

@@ -57,6 +57,29 @@ class Evidence:
     right_eyes: bool = True
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How a shape is recovered: rounds from coarse to fine, what votes in them, and the settings of the surface stage."""
+
+    rounds: Sequence[Round]
+    evidence: Evidence
+    smooth: float
+    hull_rank: int
+    coarse_cells: int
+    bounds: Bounds = Bounds()  # noqa: RUF009  (frozen)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What a round reads: the views, sparse points (P, 3), the cameras with pictures of its scale, metres of a footprint."""
+
+    views: Sequence[View]
+    points: np.ndarray
+    cameras: Cameras
+    footprint: float
+    workers: int
+
+
 @dataclass
 class Shape:
     """A closed mesh, its distance field, and what stood behind each vertex before the last meshing."""
@@ -96,26 +119,22 @@ def footprint_of(views: Sequence[View]) -> float:
 def recover_shape(
     views: Sequence[View],
     points: np.ndarray,
-    rounds: Sequence[Round],
-    evidence: Evidence,
-    smooth: float,
-    hull_rank: int,
-    coarse_cells: int,
+    plan: Plan,
     workers: int,
     progress: Callable[[str], None],
-    bounds: Bounds = Bounds(),  # noqa: B008  (frozen)
     learner: Learner | None = None,
 ) -> Shape:
     """The surface that depth, colours and outlines of all views agree on; with a `learner` the rounds begin with what it learned instead of
     with the hull. Raises ValueError when the masks leave nothing, or more than the bounds allow (Unbounded)."""
     refuse_unbounded_masks(views)
+    bounds, rounds = plan.bounds, plan.rounds
     footprint = footprint_of(views)
     low, high = object_box(views, points) if has_depth(views) else silhouette_box(views)
     last = bounds.voxel(low, high, rounds[-1].voxel * footprint)
-    fine = fineness(views, low, high, coarse_cells, footprint=footprint)
+    fine = fineness(views, low, high, plan.coarse_cells, footprint=footprint)
     grid = Grid.covering(low, high, fine.first)
     progress("visual hull and fused depth")
-    distance = initial_distance(views, grid, footprint, hull_rank, workers=workers)
+    distance = initial_distance(views, grid, footprint, plan.hull_rank, workers=workers)
     if not (distance < 0).any():
         raise ValueError("no space lies inside the masks of the views")
     if learner is not None:
@@ -133,20 +152,12 @@ def recover_shape(
             packed[r.scale] = pack(views, r.scale)
         bounds.refuse_large(shape.vertices, shape.faces, min(last, fine.most))
         r = replace(r, voxel=bounds.voxel(low, high, min(r.voxel * footprint, fine.most)) / footprint)
-        shape = _one_round(
-            shape,
-            views,
-            points,
-            packed[r.scale],
-            r=r,
-            evidence=evidence,
-            smooth=smooth,
-            footprint=footprint,
-            box=(low, high),
-            workers=workers,
-        )
+        scene = _Scene(views, points, packed[r.scale], footprint, workers=workers)
+        shape = _one_round(shape, scene, r, plan, box=(low, high))
     bounds.refuse_large(shape.vertices, shape.faces, shape.grid.voxel)
-    return replace(_fair(shape, Stiffness(unit=3 * footprint, smooth=FAIRING * smooth)), thinnest=fine.thinnest)
+    return replace(
+        _fair(shape, Stiffness(unit=3 * footprint, smooth=FAIRING * plan.smooth, rounds=3)), thinnest=fine.thinnest
+    )
 
 
 def _fair(shape: Shape, stiffness: Stiffness) -> Shape:
@@ -165,29 +176,15 @@ def _fair(shape: Shape, stiffness: Stiffness) -> Shape:
         weight=weight,
         stiffness=stiffness,
         reach=shape.grid.voxel,
-        rounds=3,
     )
     return replace(shape, vertices=slid_apart(vertices + delta[:, None] * normals, faces))
 
 
-def _one_round(
-    shape: Shape,
-    views: Sequence[View],
-    points: np.ndarray,
-    cameras: Cameras,
-    r: Round,
-    evidence: Evidence,
-    smooth: float,
-    footprint: float,
-    box: tuple[np.ndarray, np.ndarray],
-    workers: int,
-) -> Shape:
-    vertices, faces, grid = shape.vertices, shape.faces, shape.grid
+def _one_round(shape: Shape, scene: _Scene, r: Round, plan: Plan, box: tuple[np.ndarray, np.ndarray]) -> Shape:
+    vertices, faces, grid, footprint = shape.vertices, shape.faces, shape.grid, scene.footprint
     normals = vertex_normals(vertices, faces)
-    offset, weight, shares = read_evidence(
-        shape, normals, views, points, cameras=cameras, r=r, evidence=evidence, footprint=footprint, workers=workers
-    )
-    stiffness = Stiffness(unit=3 * footprint, smooth=smooth)
+    offset, weight, shares = _read_evidence(shape, normals, scene, r, evidence=plan.evidence)
+    stiffness = Stiffness(unit=3 * footprint, smooth=plan.smooth)
     delta = fitted_offsets(vertices, faces, normals, offset, weight=weight, stiffness=stiffness, reach=2 * grid.voxel)
     moved = vertices + delta[:, None] * normals
     finer = Grid.covering(*box, r.voxel * footprint)
@@ -197,7 +194,7 @@ def _one_round(
         distance_near(moved, vertex_normals(moved, faces), delta, before, grid=finer, band=band, spacing=spacing),
         finer.voxel,
     )
-    if any(v.veil is not None for v in views):
+    if any(v.veil is not None for v in scene.views):
         distance = closed(
             without_crumbs(distance, finer, moved[weight * (SURE * footprint) ** 2 > 1], footprint), finer.voxel
         )
@@ -215,24 +212,15 @@ def _one_round(
     )
 
 
-def read_evidence(
-    shape: Shape,
-    normals: np.ndarray,
-    views: Sequence[View],
-    points: np.ndarray,
-    cameras: Cameras,
-    r: Round,
-    evidence: Evidence,
-    footprint: float,
-    workers: int,
+def _read_evidence(
+    shape: Shape, normals: np.ndarray, scene: _Scene, r: Round, evidence: Evidence
 ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     """(offset (V,), inverse variance (V,), share of the vertices that each kind of evidence read)."""
-    vertices, reach = shape.vertices, 2 * shape.grid.voxel
-    found = _seen_evidence(shape, normals, views, cameras, r=r, evidence=evidence, footprint=footprint, workers=workers)
+    vertices, reach, points, footprint = shape.vertices, 2 * shape.grid.voxel, scene.points, scene.footprint
+    found = _seen_evidence(shape, normals, scene, r, evidence=evidence)
     if evidence.outlines:
-        rims = rim_readings(
-            views, shape.grid, shape.distance, evidence.outline_px, gate=12 * footprint, workers=workers
-        )
+        gate, workers = 12 * footprint, scene.workers
+        rims = rim_readings(scene.views, shape.grid, shape.distance, evidence.outline_px, gate=gate, workers=workers)
         found["outline"] = onto_vertices(rims, vertices, normals, reach)
     if evidence.points and len(points):
         found["point"] = onto_vertices(
@@ -245,17 +233,11 @@ def read_evidence(
 
 
 def _seen_evidence(
-    shape: Shape,
-    normals: np.ndarray,
-    views: Sequence[View],
-    cameras: Cameras,
-    r: Round,
-    evidence: Evidence,
-    footprint: float,
-    workers: int,
+    shape: Shape, normals: np.ndarray, scene: _Scene, r: Round, evidence: Evidence
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """{kind: (offset (V,), inverse variance (V,))} of what is read where vertices are seen, in blocks, which bounds the memory."""
     caster, parts = Caster(shape.vertices, shape.faces), []
+    views, cameras, footprint, workers = scene.views, scene.cameras, scene.footprint, scene.workers
     for part in blocks(len(shape.vertices)):
         vertices, facing = shape.vertices[part], normals[part]
         cosine = visible(caster, views, vertices, facing, least_cosine=0.3, slack=6 * footprint, workers=workers)

@@ -7,8 +7,7 @@ import numpy as np
 from stages.core.field.field import Field
 from stages.surface.field.taps import tap_gradient, tap_gradient_backward, tetrahedral_taps
 from stages.surface.field.volume_rendering import render, render_backward
-from stages.surface.training.train import Cube, Schedule
-from stages.surface.views.pixels import Pixels
+from stages.surface.training.train import Lesson
 
 HUBER_COLOUR = 0.05
 """colour losses are quadratic below 5 % of full scale, linear above"""
@@ -17,12 +16,10 @@ HUBER_COLOUR = 0.05
 class NumbaSteps:
     """See train.Steps. Gradients gather in the field until `finish`."""
 
-    def __init__(
-        self, field: Field, cube: Cube, pixels: Pixels | None, cameras: int, footprint: float, schedule: Schedule
-    ) -> None:
-        self._field, self._cube, self._pixels, self._schedule = field, cube, pixels, schedule
-        self._unit = footprint / cube.size
-        self._gain = np.ones((cameras, 3), np.float32)
+    def __init__(self, field: Field, lesson: Lesson) -> None:
+        self._field, self._cube, self._pixels, self._schedule = field, lesson.cube, lesson.pixels, lesson.schedule
+        self._unit = lesson.unit
+        self._gain = np.ones((lesson.cameras, 3), np.float32)
         self._losses: dict[str, float] = {}
 
     def levels(self, active: float) -> None:

@@ -7,14 +7,15 @@ and a gain per camera and channel. Where no reading holds the surface, colour mo
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from stages.core.field.field import Field
+from stages.core.work import Work
 from stages.surface.shape.rounds import Shape
+from stages.surface.views.pixels import Pixels
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,22 @@ class Schedule:
     rate_mlp: float = 2e-3
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a field learns from, and how: its cube, pixels of so many cameras (None: geometry alone), metres of a footprint."""
+
+    cube: Cube
+    pixels: Pixels | None
+    cameras: int
+    footprint: float
+    schedule: Schedule
+
+    @property
+    def unit(self) -> float:
+        """A footprint in the cube."""
+        return self.footprint / self.cube.size
+
+
 @dataclass
 class Trained:
     """The field in its cube, gains (C, 3) per camera, and the log of the losses."""
@@ -95,18 +112,10 @@ class Steps(Protocol):
         ...
 
 
-def train(
-    steps: Steps,
-    source: SurfaceSamples,
-    pixels: int,
-    levels: int,
-    footprint: float,
-    schedule: Schedule,
-    seed: int,
-    progress: Callable[[int, int], None],
-) -> Trained:
-    """Train the field of `steps`, which has `levels`, with colours drawn from so many `pixels` (0 = geometry only)."""
-    rng, log = np.random.default_rng(seed), []
+def train(steps: Steps, source: SurfaceSamples, lesson: Lesson, levels: int, work: Work) -> Trained:
+    """Train the field of `steps`, which has `levels`, with colours drawn from the pixels of the lesson."""
+    rng, log = np.random.default_rng(work.seed), []
+    schedule, pixels = lesson.schedule, 0 if lesson.pixels is None else len(lesson.pixels)
     total = schedule.geometry_steps + (schedule.colour_steps if pixels else 0)
     for step in range(total):
         warm = min(1.0, (step + 1) / max(1, 0.6 * schedule.geometry_steps))
@@ -117,13 +126,13 @@ def train(
         if step >= schedule.geometry_steps:
             ramp = min(1.0, (step - schedule.geometry_steps + 1) / 50)
             steps.rendered_colour(
-                rng.integers(0, pixels, schedule.rays), _samples_along(schedule, footprint, rng), ramp
+                rng.integers(0, pixels, schedule.rays), _samples_along(schedule, lesson.footprint, rng), ramp
             )
         decay = 0.1 ** (step / total)
         losses = steps.finish(schedule.rate_grid * decay, schedule.rate_mlp * decay)
         if step % 25 == 0 or step == total - 1:
             log.append({"step": step, **{k: float(v) for k, v in losses.items()}})
-            progress(step + 1, total)
+            work.progress(step + 1, total, f"training the field, step {step + 1} of {total}")
     field, gain = steps.result()
     return Trained(field, source.cube, gain, log)
 

@@ -93,26 +93,29 @@ def choose_frames(poses: Mapping[int, np.ndarray], trust: Mapping[int, float], c
     return sorted(frames[k] for k in chosen)
 
 
-def make_view(
-    frame: int,
-    object_from_left: np.ndarray,
-    rig: Rig,
-    pair: tuple[np.ndarray, np.ndarray | None],
-    mask: np.ndarray,
-    trust: float,
-    disparity_px: np.ndarray,
-    sigma_px: np.ndarray,
-    max_pixels: int,
-    erode_px: float,
-    hidden: np.ndarray | None = None,
-) -> View | None:
-    """Crop and scale one frame; None when its mask is empty. Disparity within `erode_px` of the outline is not trusted.
+@dataclass(frozen=True)
+class WholeFrame:
+    """One frame as the stages before left it, whole pictures: disparity and its sigma (H, W) px, NaN = none."""
 
-    `pair`: without a right picture (None) the view gets one that is too narrow for anything to be seen in it.
-    `hidden` (H, W) bool: pixels off the mask before which something stands; None = none."""
+    number: int
+    object_from_left: np.ndarray
+    pair: tuple[np.ndarray, np.ndarray | None]
+    """(H, W, 3) uint8; without a right one the view gets one that is too narrow for anything to be seen in it"""
+    mask: np.ndarray
+    trust: float
+    """of the mask, 0-1"""
+    disparity_px: np.ndarray
+    sigma_px: np.ndarray
+    hidden: np.ndarray | None = None
+    """(H, W) bool: pixels off the mask before which something stands; None = none"""
+
+
+def make_view(frame: WholeFrame, rig: Rig, max_pixels: int, erode_px: float) -> View | None:
+    """Crop and scale one frame; None when its mask is empty. Disparity within `erode_px` of the outline is not trusted."""
     import cv2
 
-    hidden = None if hidden is None or not hidden.any() else hidden
+    pair, mask, disparity_px, sigma_px = frame.pair, frame.mask, frame.disparity_px, frame.sigma_px
+    hidden = None if frame.hidden is None or not frame.hidden.any() else frame.hidden
     box = _mask_box(mask, hidden, margin=12)
     if box is None:
         return None
@@ -148,8 +151,8 @@ def make_view(
             hidden_right = cv2.resize(hidden_right.astype(np.uint8), right_size, interpolation=cv2.INTER_NEAREST) > 0
         cameras, picture = (small, small_right), picture * scale
     return View(
-        frame,
-        np.asarray(object_from_left, float),
+        frame.number,
+        np.asarray(frame.object_from_left, float),
         *cameras,
         np.ascontiguousarray(left),
         np.ascontiguousarray(right),
@@ -157,7 +160,7 @@ def make_view(
         np.ascontiguousarray(sigma),
         np.ascontiguousarray(outline),
         tuple(picture),
-        float(trust),
+        float(frame.trust),
         veil,
         hidden_right,
     )
