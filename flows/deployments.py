@@ -65,13 +65,13 @@ def reconstruct_capture(
         out = reconstruct_as_flow(
             request_of(
                 capture,
-                profile,
                 methods,
                 box,
+                settings,
+                time_limit_min=time_limit_min,
+                profile=profile,
                 start_from=start_from,
                 force=force,
-                settings=settings,
-                time_limit_min=time_limit_min,
                 route=route,
             )
         )

@@ -96,16 +96,14 @@ else:
 
 def request_of(
     capture: str,
-    profile: str,
     methods: BaseModel,
     box: Box | None,
-    start_from: str | None,
-    force: bool,
     settings: list[str],
     time_limit_min: float | None,
-    route: str = "auto",
+    **as_given: Any,
 ) -> Reconstruction:
-    """The form's content as a request. A capture is a name below `captures_root`, or an absolute path."""
+    """The form's content as a request. A capture is a name below `captures_root`, or an absolute path. `as_given`: what a request has by
+    the same name (profile, start_from, force, route)."""
     fields = type(methods).model_fields
     chosen = tuple(
         f"{stage}.method={value}" for stage, value in methods.model_dump().items() if value != fields[stage].default
@@ -119,11 +117,8 @@ def request_of(
         out=str(out),
         capture_from=address,
         twin_to=twin_address(out),
-        route=route,
-        profile=profile,
         box=edges,
-        start_from=start_from,
-        force=force,
         settings=(*chosen, *settings),
         time_limit_s=None if time_limit_min is None else 60 * time_limit_min,
+        **as_given,
     )

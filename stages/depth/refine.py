@@ -18,6 +18,7 @@ import numpy as np
 from stages.depth import thin_plate
 from stages.depth.photometry import spline_coefficients, spline_rows
 from stages.depth.posterior import log_variance, posterior_sigma
+from stages.depth.thin_plate import Plate
 
 
 @dataclass(frozen=True)
@@ -198,8 +199,8 @@ def local_stiffness(target: np.ndarray, information: np.ndarray, start: Start, s
     Where the two agree, or nobody knows better, the stiff one stands; a crease, a rim or a wrinkle that texture shows is let go.
     """
     stiff, loose = 1.0 / s.curvature**2, 1.0 / (s.curvature * s.looseness) ** 2
-    a = thin_plate.solve(target, information, start.link_x, start.link_y, tension=s.tension, stiffness=stiff)
-    b = thin_plate.solve(target, information, start.link_x, start.link_y, tension=s.tension, stiffness=loose)
+    a = thin_plate.solve(target, information, start.link_x, start.link_y, plate=Plate(s.tension, stiff))
+    b = thin_plate.solve(target, information, start.link_x, start.link_y, plate=Plate(s.tension, loose))
     variance = np.exp(log_variance(information, np.full(a.shape, loose, np.float32), start.link_x, start.link_y))
     excess = cv2.GaussianBlur(np.minimum((a - b) ** 2 / variance, 1e4), (0, 0), 1.5)
     return np.maximum(1 / (1 + (excess / s.excess) ** 2), s.looseness**-2).astype(np.float32)
@@ -218,9 +219,8 @@ def refine(
             information + np.float32(1e-9)
         )
         bend = local_stiffness(target, information, start, s)
-        d = thin_plate.solve(
-            target, information, start.link_x, start.link_y, tension=s.tension, stiffness=stiffness, bend_weight=bend
-        )
+        plate = Plate(s.tension, stiffness, bend)
+        d = thin_plate.solve(target, information, start.link_x, start.link_y, plate=plate)
     worth = vote.information + start.anchor if s.anchored else vote.information
     sigma = posterior_sigma(worth, bend * np.float32(stiffness), start.link_x, start.link_y)
     return Refined(d, sigma, vote.misfit, vote.information)

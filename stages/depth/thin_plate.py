@@ -11,11 +11,14 @@ continuation of its neighbours; `posterior_sigma` says what that is worth. Solve
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numba as nb
 import numpy as np
 
 _ITERATIONS = (8, 12, 20, 40, 60, 80, 80, 80)
 """Conjugate-gradient steps from the finest level to the coarsest: a level only mends what its coarser neighbour could not see."""
+_LEVELS = 6
 _TETHER = np.float32(1e-6)
 """Information that holds a pixel cut off from everything at its target."""
 
@@ -252,50 +255,30 @@ def prolong(
     return out
 
 
+@dataclass(frozen=True)
+class Plate:
+    """What the surface resists: slopes by `tension`, curvature by `stiffness` times `bend_weight` (H, W), which is below 1 at creases."""
+
+    tension: float
+    stiffness: float
+    bend_weight: np.ndarray | None = None
+
+    def coarser(self) -> Plate:
+        """The same plate on a grid twice as coarse: curvature weighs (1/4)^2 per second difference, times 4 pixels."""
+        return Plate(self.tension, self.stiffness / 4, None if self.bend_weight is None else halve(self.bend_weight))
+
+
 def solve(
-    target: np.ndarray,
-    information: np.ndarray,
-    link_x: np.ndarray,
-    link_y: np.ndarray,
-    tension: float,
-    stiffness: float,
-    levels: int = 6,
-    bend_weight: np.ndarray | None = None,
+    target: np.ndarray, information: np.ndarray, link_x: np.ndarray, link_y: np.ndarray, plate: Plate, depth: int = 0
 ) -> np.ndarray:
-    """(H, W) float32 minimiser. `link_x`, `link_y`: 0 at depth edges, else 1; `bend_weight`: (H, W) factor below 1 where creases show."""
-    return _solve(
-        target,
-        information,
-        link_x,
-        link_y,
-        tension=tension,
-        stiffness=stiffness,
-        levels=levels,
-        bend_weight=bend_weight,
-        depth=0,
-    )
-
-
-def _solve(target, information, link_x, link_y, tension, stiffness, levels, bend_weight, depth):
+    """(H, W) float32 minimiser. `link_x`, `link_y`: 0 at depth edges, else 1. `depth`: how many grids there are above this one."""
     xx, yy, xy = link_weights(link_x, link_y)
-    if bend_weight is not None:
-        xx, yy, xy = xx * bend_weight, yy * bend_weight, xy * bend_weight
+    if plate.bend_weight is not None:
+        xx, yy, xy = (w * plate.bend_weight for w in (xx, yy, xy))
     start = target
-    if levels > 1 and min(target.shape) >= 16:
+    if depth + 1 < _LEVELS and min(target.shape) >= 16:
         t, info, lx, ly, whole = coarsen(target, information, link_x, link_y)
-        bend = None if bend_weight is None else halve(bend_weight)
-        # the same plate on a grid twice as coarse: curvature weighs (1/4)^2 per second difference, times 4 pixels
-        coarse = _solve(
-            t,
-            info,
-            lx,
-            ly,
-            tension=tension,
-            stiffness=stiffness / 4,
-            levels=levels - 1,
-            bend_weight=bend,
-            depth=depth + 1,
-        )
+        coarse = solve(t, info, lx, ly, plate=plate.coarser(), depth=depth + 1)
         start = prolong(coarse, whole, lx, ly, fine=target)
     return relax(
         start,
@@ -306,8 +289,8 @@ def _solve(target, information, link_x, link_y, tension, stiffness, levels, bend
         xx=xx,
         yy=yy,
         xy=xy,
-        tension=tension,
-        stiffness=stiffness,
+        tension=plate.tension,
+        stiffness=plate.stiffness,
         iterations=_ITERATIONS[min(depth, len(_ITERATIONS) - 1)],
     )
 

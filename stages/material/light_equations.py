@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numba
 import numpy as np
 
@@ -14,23 +16,31 @@ STRAY = 0.15
 _PART = 256
 
 
+@dataclass(frozen=True)
+class Believed:
+    """What is taken for true of the points: base (P, 3) and roughness (P,), kind (P, 3) base colours of their kinds, diffuse (P, 3) mean
+    radiance less what is mirrored."""
+
+    base: np.ndarray
+    kind: np.ndarray
+    roughness: np.ndarray
+    diffuse: np.ndarray
+
+
 def solve_light(
     samples: Samples,
     body: Lit,
     irradiance: tuple[np.ndarray, np.ndarray],
-    base: np.ndarray,
-    kind: np.ndarray,
-    roughness: np.ndarray,
-    diffuse: np.ndarray,
+    believed: Believed,
     smooth: float,
     one_colour: float,
 ) -> np.ndarray:
-    """(H, 2H, 3) light, never negative. `body`: hit and colours are read. irradiance: `irradiance_rows` and `own_irradiance`. base, kind
-    (P, 3) base colours of the points and of their kinds; diffuse (P, 3) mean radiance less what is mirrored."""
+    """(H, 2H, 3) light, never negative. `body`: hit and colours are read. irradiance: `irradiance_rows` and `own_irradiance`."""
     rows, own = irradiance
+    base, kind, diffuse = believed.base, believed.kind, believed.diffuse
     height = round(np.sqrt(rows.shape[1] / 2))
     tie, here, own_here = neighbour_differences(height), samples.at_points(rows), samples.at_points(own)
-    left, rights = _view_equations(samples, body, roughness, height)
+    left, rights = _view_equations(samples, body, believed.roughness, height)
     out = np.zeros((rows.shape[1], 3))
     for c in range(3):
         more, given = _kind_equations(here, own_here[:, c], diffuse[:, c], base[:, c], kind=kind[:, c])

@@ -17,7 +17,7 @@ import numpy as np
 
 from stages.material.fit import Lit, Samples, base_colours, between, costs, mirrored_by
 from stages.material.gloss import LEVELS
-from stages.material.light_equations import solve_light
+from stages.material.light_equations import Believed, solve_light
 from stages.material.occlusion import irradiance_rows, own_irradiance
 
 FIRST_ROUGHNESS, FIRST_BASE = 0.4, 0.4
@@ -78,18 +78,9 @@ def solve(
     roughness, base, diffuse = np.full(len(mean), FIRST_ROUGHNESS), mean / level * FIRST_BASE, mean
     lit, error = Lit(np.zeros(0), own, body.hit, body.colours), 0.0
     for k in range(options.rounds):
-        kind = palette(base, by_hue=k == 0)
-        light = solve_light(
-            samples,
-            lit,
-            (rows, own),
-            base,
-            kind=kind,
-            roughness=roughness,
-            diffuse=diffuse,
-            smooth=options.smooth_light,
-            one_colour=options.one_colour,
-        )
+        believed = Believed(base, palette(base, by_hue=k == 0), roughness, diffuse)
+        smooth, one_colour = options.smooth_light, options.one_colour
+        light = solve_light(samples, lit, (rows, own), believed, smooth=smooth, one_colour=one_colour)
         lit = Lit(light, rows @ light.reshape(-1, 3) + own, body.hit, body.colours)
         roughness = shared_roughness(*costs(samples, lit, LEVELS, options.workers), near)
         mirrored = mirrored_by(samples, roughness, lit, options.workers)

@@ -151,7 +151,7 @@ def test_plate_continues_a_plane_into_a_hole_and_not_across_an_edge() -> None:
     information[hole] = 0
     start = np.where(hole, np.float32(12), truth)
     link_x, link_y = links(truth, np.full(truth.shape, 2, np.float32))
-    found = thin_plate.solve(start, information, link_x, link_y, 0.001, 1000.0)
+    found = thin_plate.solve(start, information, link_x, link_y, thin_plate.Plate(0.001, 1000.0))
     assert np.abs(found - truth)[hole].max() < 0.15
     assert np.abs(found - truth)[~hole].max() < 0.15
 

@@ -123,9 +123,9 @@ def test_the_form_means_a_request(places):
     code = """
 from flows.ui.form import Box, Methods, request_of
 from stages.core.errors import ConfigError
-r = request_of("cup", "preview", Methods(b="fancy"), Box(left=1, top=2, right=3, bottom=4), "c", False, ["b.steps=4"], 2.0)
+r = request_of("cup", Methods(b="fancy"), Box(left=1, top=2, right=3, bottom=4), ["b.steps=4"], 2.0, profile="preview", start_from="c")
 assert r.settings == ("b.method=fancy", "b.steps=4") and r.overrides()[0] == "rectify.box=[1,2,3,4]", r
-assert Box().edges is None and request_of("cup", "preview", Methods(), Box(), None, False, [], None).box is None
+assert Box().edges is None and request_of("cup", Methods(), Box(), [], None).box is None
 try:
     Box(left=1, top=2).edges
 except ConfigError as e:

@@ -45,9 +45,7 @@ def test_a_batch_takes_what_is_ready_there_and_not_made_yet(toy, bare):
     found, notes = arrived_there(ROOT)
     assert [c.name for c in found] == ["cup", "day/ball"] and len(notes) == 2
     ball = found[1]
-    request = request_of(
-        parameters_of(ball, "standard", [])["capture"], "standard", Methods(), None, None, False, [], None
-    )
+    request = request_of(parameters_of(ball, "standard", [])["capture"], Methods(), None, [], None)
     assert (request.capture_from, request.twin_to) == (f"{ROOT}/day/ball", "s3://results/twins/day/ball")
     assert (request.capture, request.out) == (str(ball.path), str(toy.folder / "twins" / "day" / "ball"))
 

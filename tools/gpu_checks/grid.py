@@ -54,7 +54,7 @@ def check(device: torch.device, sizes: Sizes, bandwidth: float) -> Iterator[Row]
         found = derivatives(lambda p, t, encode=encode: encode(p, t, active, here), x, table)
         for what, ours, theirs in zip(NAMES, found, wanted, strict=True):
             yield compared(f"grid {name}: {what}", relative_error(ours, theirs), EXACT)
-        yield from speeds(name, encode, table, active, here=here, device=device, sizes=sizes, bandwidth=bandwidth)
+        yield from speeds(name, encode, table, active, here=here, sizes=sizes, bandwidth=bandwidth)
 
 
 def inside_cells(x: torch.Tensor, layout: GridLayout) -> torch.Tensor:
@@ -84,11 +84,11 @@ def speeds(
     table: torch.Tensor,
     active: torch.Tensor,
     here: DeviceLayout,
-    device: torch.device,
     sizes: Sizes,
     bandwidth: float,
 ) -> Iterator[Row]:
     """Points a second, and the share of the bandwidth that the bytes asked for are (a cache may serve them faster than that)."""
+    device = table.device
     points = max(1, sizes.points // (8 if name == "torch" else 1))  # plain torch holds every corner: 8 kB a point
     x, table = torch.rand((points, 3), device=device), table.clone().requires_grad_()
     d_enc = torch.rand((FEATURES * here.levels, points), device=device)

@@ -13,6 +13,7 @@ from stages.core.drop.result import (
     STILL_M_S,
     STILL_RAD_S,
     Drop,
+    Fall,
     collider_points,
     judged,
     poses,
@@ -69,16 +70,8 @@ def _drop(bullet, client: int, body: int, points: np.ndarray, pose: str, turn: n
         slow = np.linalg.norm(speed) < STILL_M_S and np.linalg.norm(spin) < STILL_RAD_S
         still = still + STEPS * STEP_S if slow and seconds > 0.1 else 0.0
     gain = (most - start) / (mass * GRAVITY * HEIGHT_M)
-    return judged(
-        "pybullet",
-        pose,
-        points,
-        path,
-        seconds=seconds,
-        rests=still >= REST_S,
-        gain=float(gain),
-        turns=(turn, now @ axes.T),
-    )
+    fall = Fall(path, seconds, still >= REST_S, float(gain), before=turn, after=now @ axes.T)
+    return judged("pybullet", pose, points, fall)
 
 
 def _matrix(bullet, quaternion) -> np.ndarray:

@@ -13,6 +13,7 @@ from stages.core.drop.result import (
     STILL_M_S,
     STILL_RAD_S,
     Drop,
+    Fall,
     collider_points,
     judged,
     poses,
@@ -62,13 +63,5 @@ def _drop(model, points: np.ndarray, pose: str, turn: np.ndarray) -> Drop:
     after = np.zeros(9)
     mujoco.mju_quat2Mat(after, data.qpos[3:7])
     gain = (most - start) / (model.body_mass[1] * 9.81 * HEIGHT_M)
-    return judged(
-        "mujoco",
-        pose,
-        points,
-        path,
-        seconds=data.time,
-        rests=still >= REST_S,
-        gain=float(gain),
-        turns=(turn, after.reshape(3, 3)),
-    )
+    fall = Fall(path, data.time, still >= REST_S, float(gain), before=turn, after=after.reshape(3, 3))
+    return judged("mujoco", pose, points, fall)

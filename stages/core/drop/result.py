@@ -91,19 +91,22 @@ def collider_points(folder: Path, files: Iterable[str]) -> np.ndarray:
     return np.array([[float(x) for x in words[1:4]] for words in lines])
 
 
-def judged(
-    engine: str,
-    pose: str,
-    points: np.ndarray,
-    path: list[np.ndarray],
-    seconds: float,
-    rests: bool,
-    gain: float,
-    turns: tuple[np.ndarray, np.ndarray],
-) -> Drop:
-    """From the path of the file's frame; `turns`: rotation (3, 3) before and after."""
-    places = np.array(path)
-    before, after = turns
+@dataclass(frozen=True)
+class Fall:
+    """What an engine made of a drop: places (7,) of the file's frame, seconds, whether it came to rest, energy gained in shares of m g h,
+    rotations (3, 3) before and after."""
+
+    path: list[np.ndarray]
+    seconds: float
+    rests: bool
+    gain: float
+    before: np.ndarray
+    after: np.ndarray
+
+
+def judged(engine: str, pose: str, points: np.ndarray, fall: Fall) -> Drop:
+    """What is to be said of it; points (N, 3) of the colliders."""
+    places, before, after = np.array(fall.path), fall.before, fall.after
     sunk = -1000 * float((points @ after.T + places[-1, :3])[:, 2].min())
     tilt = (
         float(np.degrees(np.arccos(np.clip((before.T @ after)[2, 2], -1, 1))))
@@ -113,10 +116,10 @@ def judged(
     return Drop(
         engine,
         pose,
-        rests,
-        seconds,
+        fall.rests,
+        fall.seconds,
         sunk_mm=sunk,
-        energy_gain=gain,
+        energy_gain=fall.gain,
         tilted_deg=tilt,
         moved_m=float(np.linalg.norm(places[-1, :2] - places[0, :2])),
         path=places,

@@ -40,6 +40,17 @@ class Seen:
     hidden: Callable[[int], np.ndarray | None]
 
 
+@dataclass(frozen=True)
+class _How:
+    """Steps, samples of a ray, seed, threads, and who hears (step, steps, error)."""
+
+    steps: int
+    samples: int
+    seed: int
+    threads: int
+    progress: Callable[[int, int, float], None]
+
+
 class Radiance:
     """A learned field, and what any camera sees of it."""
 
@@ -71,26 +82,17 @@ def learned_object(
     low, high = (np.asarray(b, float) for b in box)
     size = float((high - low).max()) * (1 + 2 * PADDING)
     frame = Frame((low + high) / 2 - size / 2, size, False)
-    team, frames = ThreadTeam(threads), list(seen.poses)
+    frames = list(seen.poses)
     masks = [_known(seen.mask(k), seen.hidden(k)) for k in frames]
-    opened = carved(frame, seen.rig, [seen.poses[k] for k in frames], masks, team=team)
+    opened = carved(frame, seen.rig, [seen.poses[k] for k in frames], masks, team=ThreadTeam(threads))
     if not opened.any():
         raise StageError(
             "the outlines of the pictures have nothing in common inside the mesh's box", "see the masks in the report"
         )
     away = float(np.median([np.linalg.norm(p[:3, 3] - (low + high) / 2) for p in seen.poses.values()]))
     across = seen.rig.fx * size / max(away, 1e-9)  # px that the cube fills
-    return _learned(
-        seen,
-        frame,
-        opened,
-        across,
-        centre=(low + high) / 2,
-        near=NEAR,
-        how=(steps, samples, seed, threads),
-        progress=progress,
-        team=team,
-    )
+    how = _How(steps, samples, seed, threads, progress=progress)
+    return _learned(seen, frame, opened, across, centre=(low + high) / 2, near=NEAR, how=how)
 
 
 def learned_scene(
@@ -110,17 +112,8 @@ def learned_scene(
     frame = Frame(np.asarray(centre, float), radius, True)
     away = float(np.median(np.linalg.norm(eyes - centre, axis=1)))
     across = 4 * seen.rig.fx * radius / max(away, 1e-9)
-    return _learned(
-        seen,
-        frame,
-        None,
-        across,
-        centre=centre,
-        near=NEAR_RADIUS,
-        how=(steps, samples, seed, threads),
-        progress=progress,
-        team=ThreadTeam(threads),
-    )
+    how = _How(steps, samples, seed, threads, progress=progress)
+    return _learned(seen, frame, None, across, centre=centre, near=NEAR_RADIUS, how=how)
 
 
 def learned_all(
@@ -157,16 +150,13 @@ def _learned(
     across: float,
     centre: np.ndarray,
     near: float,
-    how: tuple[int, int, int, int],
-    progress: Callable[[int, int, float], None],
-    team: ThreadTeam,
+    how: _How,
 ) -> Radiance:
-    steps, samples, seed, threads = how
     if len(seen.poses) < LEAST_PICTURES:
         raise StageError(
             f"{len(seen.poses)} pictures are left to learn from", "give more, or a larger novel_views.score_every"
         )
-    space = Space(frame, opened, 1 / float(np.clip(0.75 * across, 128, 256)), near, team=team)
+    space = Space(frame, opened, 1 / float(np.clip(0.75 * across, 128, 256)), near, team=ThreadTeam(how.threads))
     bank = PixelBank(seen.rig, frame, len(seen.poses))
     for k, pose in seen.poses.items():
         bank.add(pose, seen.picture(k), None if opened is None else seen.mask(k), seen.hidden(k))
@@ -174,8 +164,8 @@ def _learned(
     shape = FieldShape(
         levels=LEVELS, log2_entries=LOG2_ENTRIES, finest_resolution=int(np.clip(1.5 * across, 256, 2048))
     )
-    field = RadianceField(shape, space, seed, threads)
-    field.learn(bank, Plan(steps, samples), np.random.default_rng(seed), progress)
+    field = RadianceField(shape, space, how.seed, how.threads)
+    field.learn(bank, Plan(how.steps, how.samples), np.random.default_rng(how.seed), how.progress)
     return Radiance(field, np.asarray(centre, float))
 
 
