@@ -29,6 +29,7 @@ from stages.masks.cut.hints import hinted
 from stages.masks.cut.other_foreground import LIKELY, colour_ratio, seen_outside
 from stages.masks.cut.outline import CutSettings, Window, jaccard, signed_distance
 from stages.masks.cut.seed import COMMON, Seed
+from stages.masks.follow.anew import found_anew, shrunk
 from stages.masks.frame.prompt import Prompt
 from stages.masks.frame.working_frame import WorkingFrame
 
@@ -48,6 +49,8 @@ class Scene(Protocol):
 
     description: str
     seed: Seed
+    may_leap: bool
+    """whether the object may be anywhere in the next frame: what is expected comes from the frame before alone"""
 
     def start(self, view: WorkingFrame, mask: np.ndarray) -> None: ...
 
@@ -110,6 +113,12 @@ def first_pass(
             expected = hinted(scene.expect(view, previous), hints.get(view.frame), view.shape)
             area = float("nan") if view.frame in hints else expected_area
             found, reason = _follow_one(view, expected, previous, out, cut, fine, area, float(seed.mask.sum()))
+            if scene.may_leap and view.frame not in hints and shrunk(seed, found):
+                colours = model_from_histograms(out.of_object, out.of_background, out.of_other)
+                again = found_anew(view, seed, colours, out.of_object, cut)
+                if again is not None:
+                    found, reason = again, ""
+                    scene.start(view, found.mask)
             if not reason:
                 scene.learn(view, found)
                 learn_colours(out, view, found.mask, other=_other_thing(seed, view, found, expected))

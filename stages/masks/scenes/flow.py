@@ -42,6 +42,7 @@ class FlowScene:
 
     seed: Seed
     description: str = "no usable depth or scene motion: colour and optical flow"
+    may_leap: bool = True
     _past: deque[_Memory] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _step: tuple[np.ndarray, np.ndarray | None] | None = None
 

@@ -44,6 +44,7 @@ class MovedScene:
     still: MovingScene
     intervals: list[list[int]]
     description: str = "moving camera, the object is moved too"
+    may_leap: bool = True
     _flow: FlowScene = field(init=False)
     _hulls: dict[int, MovingScene] = field(default_factory=dict)
     """scene of the interval of each frame"""

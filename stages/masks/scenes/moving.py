@@ -59,6 +59,7 @@ class MovingScene:
     planes: list[tuple[np.ndarray, float]]
     scatter_px: list[float]
     description: str = "moving camera, still scene"
+    may_leap: bool = False
     support: Support | None = None
     ground: GroundPicture | None = None
     ground_samples: GroundSamples | None = None

@@ -26,6 +26,7 @@ class StillScene:
     seed: Seed
     background: Background
     description: str = "still camera, moving object"
+    may_leap: bool = False
 
     def start(self, view: WorkingFrame, mask: np.ndarray) -> None:
         """Nothing to prepare."""
