@@ -107,7 +107,7 @@ def test_every_choice_and_switch_of_every_stage_can_be_set_in_all_three_places(t
             for choice in typing.get_args(hint) if typing.get_origin(hint) is Literal else ():
                 pair = f"{stage.name}.{field}={choice}"
                 file.write_text(f"{stage.name}: {{{field}: {choice}}}")
-                form = request_of(str(tmp_path), "standard", Methods(), None, None, False, [pair], None).overrides()
+                form = request_of(str(tmp_path), Methods(), None, [pair], None, profile="standard").overrides()
                 for sources in ({"overrides": [pair]}, {"capture_file": file}, {"overrides": form}):
                     got = resolve({stage.name: stage.Config}, packaged=False, **sources)
                     assert getattr(got.stages[stage.name], field) == choice
