@@ -44,7 +44,7 @@ class MasksStage(Stage):
     """Object masks over the video from a box, points or nothing; given masks are taken as they are."""
 
     name = "masks"
-    version = 22
+    version = 23
     needs = Resources(memory_gb=1.5, lower=("max_pixels", "sam2_size_px"))
     Config = MasksConfig
     inputs = ("pairs", "frames.parquet", "rig.json", "disparity", "prompt.json", "given")

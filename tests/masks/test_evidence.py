@@ -241,12 +241,12 @@ def test_copies_of_the_objects_disparity_on_a_bare_wall_are_no_plane(rng, bare):
 
 
 def test_a_plane_laid_through_a_hand_is_no_wall(rng):
-    """Below the box a hand, rough and nearer than the wall that is seen all round it; a table there is smooth."""
+    """Below the box a hand, nearer than the wall that is seen all round it, rough or smooth; a table there is seen beside the box too."""
     inside = np.zeros((120, 160), bool)
     inside[20:70, 50:110] = True
     v, u = np.mgrid[:120, :160]
-    for rough, count in ((1.5, 1), (0.1, 2)):
-        held = inside | ((v >= 70) & (abs(u - 80) < 35))
+    for rough, half_width, count in ((1.5, 35, 1), (0.1, 35, 1), (0.1, 75, 2)):
+        held = inside | ((v >= 70) & (abs(u - 80) < half_width))
         disparity = np.where(held, 95.0 - 0.1 * v + rng.normal(0, rough, v.shape), 40.0)
         view = WorkingFrame(
             0, np.zeros((120, 160, 3), np.uint8), disparity.astype(np.float32), np.full(v.shape, 0.3, np.float32)

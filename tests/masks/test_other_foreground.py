@@ -127,12 +127,15 @@ def test_an_intruder_counts_unless_it_looks_like_the_object():
     assert with_intruder(model, of((42, 61, 188))) is model
 
 
-def test_a_hand_is_found_before_a_wall_without_texture():
-    """Over the wall disparities are the object's own, and unsure; nothing is known of what lies behind."""
+@pytest.mark.parametrize("leads_to", [1.0, 1.3, 1.8])
+def test_a_hand_is_found_before_a_wall_without_texture(leads_to):
+    """Over the wall disparities are the object's own, and unsure; nothing is known of what lies behind. The arm goes
+    across, or comes from the camera's side."""
     view, visible, arm = _scene()
     bare = ~visible & ~arm
     rgb = np.where(bare[..., None], np.uint8(90), view.rgb)
-    disparity = np.where(bare, np.float32(OBJECT_PX), view.disparity)
+    along = np.clip((np.arange(H)[:, None] - 120) / (H - 120), 0, 1) * (leads_to - 1) + 1
+    disparity = np.where(bare, np.float32(OBJECT_PX), view.disparity * np.where(arm, along, 1).astype(np.float32))
     seed = _seed(WorkingFrame(0, rgb, disparity, np.where(bare, np.float32(4.0), view.sigma)))
     assert not seed.planes and seed.of_other is not None
     assert _jaccard(seed.mask, visible) > 0.93 and (seed.mask & arm).sum() < 0.03 * arm.sum()

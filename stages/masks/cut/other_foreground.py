@@ -50,13 +50,13 @@ def seen_outside(
     near_range: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """(H, W) bool: what stands off the `surfaces` outside the box (`inside` bool) and reaches from it to the picture's border; where no
-    surface is known, what is sure to be as near as the object (`near_range` px, None = not known)."""
+    surface is known, what is sure to be as near as the object (`near_range` px, None = not known) or nearer."""
     nothing = np.zeros(view.shape, bool)
     sure = view.sigma < SURE_PX
     if surfaces:
         near = standing_out(view.disparity, view.sigma, surfaces) & sure
     elif near_range is not None:
-        near = (view.disparity > _arm_from(near_range)) & (view.disparity < near_range[1]) & sure
+        near = (view.disparity > _arm_from(near_range)) & sure
     else:
         return nothing
     box = cv2.dilate(inside.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0

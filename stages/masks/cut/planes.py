@@ -18,6 +18,12 @@ ROUGH = 1.2
 SURE_PX = 1.0
 """standard deviation up to which a disparity is sure: over a bare table or wall, matching copies the disparity of the object beside it"""
 
+FAR_BEFORE = 0.5
+"""share of the first plane's disparity by which another lies before it, from which it may be a thing that stands there. Of 31 planes round
+the first boxes of random and given captures, tables before walls lie up to 0.2 before them, the one through a hand 2.5"""
+BESIDE_SHARE = 0.1
+"""of what is known left and right of the box, that such a plane takes if it is a table's or a wall's"""
+
 
 @dataclass(frozen=True)
 class DisparityPlane:
@@ -108,6 +114,28 @@ def seen_through(plane: DisparityPlane, u: np.ndarray, v: np.ndarray, d: np.ndar
     if not on.any() or plane.sigma_px < ROUGH * np.clip(np.median(sigma[on]), *SIGMA_PX):
         return False
     return bool((beyond[sure] > reach).sum() > on.sum())
+
+
+def thing_before(
+    plane: DisparityPlane, first: DisparityPlane, u: np.ndarray, v: np.ndarray, d: np.ndarray, columns: tuple[int, int]
+) -> bool:
+    """Whether what lies on the plane, of (N,) disparities `d` px, is a thing far before the first plane, such as the hand below an object:
+    it is seen neither left nor right of the box, which takes the `columns` from and to."""
+    on, behind = _lies_on(plane, u, v, d), first.disparity(u, v)
+    if not on.any() or np.median((d - behind)[on]) < FAR_BEFORE * np.median(behind[on]):
+        return False
+    return not seen_beside(plane, u, v, d, columns)
+
+
+def seen_beside(plane: DisparityPlane, u: np.ndarray, v: np.ndarray, d: np.ndarray, columns: tuple[int, int]) -> bool:
+    """Whether the plane is seen left or right of the box."""
+    on = _lies_on(plane, u, v, d)
+    sides = [on[where] for where in (u < columns[0], u > columns[1])]
+    return any(side.size > 0 and side.mean() >= BESIDE_SHARE for side in sides)
+
+
+def _lies_on(plane: DisparityPlane, u: np.ndarray, v: np.ndarray, d: np.ndarray) -> np.ndarray:
+    return np.abs(plane.disparity(u, v) - d) < 3 * max(plane.sigma_px, SIGMA_PX[0])
 
 
 def plane_map(plane: DisparityPlane, shape: tuple[int, int]) -> np.ndarray:

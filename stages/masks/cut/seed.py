@@ -30,8 +30,10 @@ from stages.masks.cut.planes import (
     DisparityPlane,
     fit_planes,
     plane_map,
+    seen_beside,
     seen_through,
     standing_out,
+    thing_before,
 )
 from stages.masks.frame.working_frame import WorkingFrame, noise_level
 
@@ -255,19 +257,28 @@ def surrounding_planes(
         return float(near.mean()) if near.size else 0.0
 
     if (sure & use).sum() >= SURE_SHARE * use.sum():
-        found = fit_planes(u, v, view.disparity[use], view.sigma[use], rng)
-        through = [seen_through(p, u, v, view.disparity[use], view.sigma[use]) for p in found]
+        known_there, columns = (u, v, view.disparity[use]), _columns(inside)
+        found = fit_planes(*known_there, view.sigma[use], rng)
+        things = [p for p in found[1:] if thing_before(p, found[0], *known_there, columns)]
+        through = [seen_through(p, *known_there, view.sigma[use]) for p in found]
         return [
             p
             for p, false in zip(found, through, strict=True)
-            if not false and (p.sigma_px < LOOSE_PX or before(p) >= NEARER_SHARE)
+            if not false and p not in things and (p.sigma_px < LOOSE_PX or before(p) >= NEARER_SHARE)
         ]
     for where in (use, use & sure):
         v, u = np.nonzero(where)
-        found = fit_planes(u, v, view.disparity[where], view.sigma[where], rng)
-        if planes := [p for p in found if before(p) >= NEARER_SHARE]:
+        known_there = (u, v, view.disparity[where])
+        found = fit_planes(*known_there, view.sigma[where], rng)
+        if planes := [p for p in found if before(p) >= NEARER_SHARE and seen_beside(p, *known_there, _columns(inside))]:
             return planes
     return []
+
+
+def _columns(inside: np.ndarray) -> tuple[int, int]:
+    """The first and the last of the box."""
+    columns = np.flatnonzero(inside.any(0))
+    return int(columns[0]), int(columns[-1])
 
 
 def disparity_range(view: WorkingFrame, mask: np.ndarray) -> tuple[float, float] | None:

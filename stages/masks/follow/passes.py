@@ -23,8 +23,9 @@ from stages.masks.cut.colour_model import (
     similarity,
     with_shadows,
 )
+from stages.masks.cut.detached import without_strangers
 from stages.masks.cut.expectation import Expectation
-from stages.masks.cut.frame_cut import FrameCut, cut_frame
+from stages.masks.cut.frame_cut import FrameCut, cut_frame, disparity_range
 from stages.masks.cut.hints import hinted
 from stages.masks.cut.other_foreground import LIKELY, colour_ratio, seen_outside
 from stages.masks.cut.outline import CutSettings, Window, jaccard, signed_distance
@@ -119,6 +120,7 @@ def first_pass(
                 if again is not None:
                     found, reason = again, ""
                     scene.start(view, found.mask)
+            found = _own(view, found, seed)
             if not reason:
                 scene.learn(view, found)
                 learn_colours(out, view, found.mask, other=_other_thing(seed, view, found, expected))
@@ -140,6 +142,12 @@ def _follow_one(view, expected, previous, out, cut, fine, expected_area, seed_ar
     if expected.prior is None and not _is_the_object(view, found.mask, out.of_object, seed_area):
         return nothing, "the object is not in the picture"
     return found, ""
+
+
+def _own(view: WorkingFrame, found: FrameCut, seed: Seed) -> FrameCut:
+    """The same without what hangs apart and is not the object's."""
+    mask = without_strangers(view, found.mask, seed.of_object)
+    return found if mask is found.mask else replace(found, mask=mask, near_range=disparity_range(view, mask))
 
 
 def _other_thing(seed: Seed, view: WorkingFrame, found: FrameCut, expected: Expectation) -> np.ndarray | None:
@@ -216,6 +224,7 @@ def second_pass(
         if expected.lost:
             return view, own
         refined = cut_frame(view, expected, colours, cut, fine=True)
+        refined = _own(view, refined, scene.seed)
         if expected.prior is None and not _is_the_object(view, refined.mask, followed.of_object, seed_area):
             return view, own
         if mask.any() and jaccard(refined.mask, mask) < SAME_MASK:
