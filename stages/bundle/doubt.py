@@ -19,7 +19,7 @@ from stages.bundle.drift import (
 )
 from stages.bundle.problem import Problem
 from stages.bundle.soundness import NEAR, apart, apart_in_scene
-from stages.bundle.surfaces import Ties, on_surfaces
+from stages.bundle.surfaces import on_surfaces
 from stages.core.adjust.adjustment import Adjusted, at_poses
 from stages.core.adjust.rig_problem import Observations
 from stages.core.camera import Rig
@@ -28,8 +28,6 @@ from stages.core.frames import FrameReader
 from stages.core.geometry.rigid import inverse
 from stages.core.parallel import ordered_map
 
-Views = Mapping[int, DenseView]
-
 
 @dataclass(frozen=True)
 class Doubt:
@@ -37,19 +35,20 @@ class Doubt:
 
     why: Mapping[int, str]
     drift_m: np.ndarray
-    views: Views
+    views: Mapping[int, DenseView]
 
 
 def doubt(rig: Rig, problem: Problem, adjusted: Adjusted, row_share: float, reader: FrameReader, workers: int) -> Doubt:
     """Of the poses that what the frames show does not bear out (of the object, where it alone tells the motion; else of the scene), or
     that may have drifted."""
-    seen, by_object, asked = of_object(problem, adjusted), problem.scope == "object", _asked(problem, adjusted)
-    drift = may_be_off(rig, inverse(adjusted.left_from_object), _sightings(problem, adjusted), asked)
+    seen, by_object = _of_object(problem, adjusted), problem.scope == "object"
+    object_from_left = inverse(adjusted.left_from_object)
+    drift = may_be_off(rig, object_from_left, _sightings(problem, adjusted), _asked(problem, adjusted))
     if len(problem.frames) < 2 or not len(seen) or (problem.aside.any() and not by_object):
         return Doubt({}, drift, {})  # two sessions of one object have two scenes round it
     view_of = close_view_of if by_object else small_view_of
     views = dict(ordered_map(lambda f: (f, view_of(rig, reader, f)), problem.frames, workers))
-    poses = dict(zip(problem.frames, inverse(adjusted.left_from_object), strict=True))
+    poses = dict(zip(problem.frames, object_from_left, strict=True))
     size = float(np.ptp(np.percentile(seen, (2, 98), axis=0), axis=0).max())
     limit = may_drift_m(size) * (1.0 if by_object else OF_SCENE * (OF_ROLLING if row_share else 1.0))
     why = "the points that tie it to the others leave open whether it is off by"
@@ -68,20 +67,19 @@ def settled(
     if problem.scope != "object" or not doubt.why or not doubt.views:
         return adjusted
     poses, asked = inverse(adjusted.left_from_object), _asked(problem, adjusted)
-    a, b, information = ties(rig, poses, _sightings(problem, adjusted), asked.mean(0))
-    views = [doubt.views[f] for f in problem.frames]
-    refined = on_surfaces(views, poses, Ties(a, b, information, asked.mean(0)), workers)
+    tied = ties(rig, poses, _sightings(problem, adjusted), asked.mean(0))
+    refined = on_surfaces([doubt.views[f] for f in problem.frames], poses, tied, workers)
     return adjusted if refined is None else at_poses(rig, adjusted, inverse(refined), observations)
 
 
-def of_object(problem: Problem, adjusted: Adjusted) -> np.ndarray:
+def _of_object(problem: Problem, adjusted: Adjusted) -> np.ndarray:
     """(N, 3) the object's points."""
     return adjusted.xyz[problem.inside & np.isfinite(adjusted.xyz).all(1)]
 
 
 def _asked(problem: Problem, adjusted: Adjusted) -> np.ndarray:
     """(N, 3) the object's points, all where none are known to be."""
-    own = of_object(problem, adjusted)
+    own = _of_object(problem, adjusted)
     return own if len(own) else adjusted.xyz[np.isfinite(adjusted.xyz).all(1)]
 
 

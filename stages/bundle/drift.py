@@ -55,7 +55,8 @@ def may_be_off(rig: Rig, object_from_left: np.ndarray, seen: Sightings, points: 
     if frames < 2:
         return np.zeros(frames)
     asked = points[:: max(1, len(points) // MOST_ASKED)]
-    a, b, information = ties(rig, object_from_left, seen, asked.mean(0))
+    tied = ties(rig, object_from_left, seen, asked.mean(0))
+    a, b, information = tied.a, tied.b, tied.information
     conductance = np.zeros((frames, frames))
     step = np.arange(frames - 1)
     conductance[step, step + 1] = 1 / _variance(_across(a, b, information, frames), asked)
@@ -64,11 +65,19 @@ def may_be_off(rig: Rig, object_from_left: np.ndarray, seen: Sightings, points: 
     return np.sqrt(_least_resistance(conductance + conductance.T))
 
 
-def ties(
-    rig: Rig, object_from_left: np.ndarray, seen: Sightings, centre: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames a < b of every two successive sightings of a point, and the information (K, 6, 6) that each gives on the motion between them
-    (turn about `centre`, shift) in the object's frame."""
+@dataclass(frozen=True)
+class Ties:
+    """What points say of the motion between frames a and b (K,), numbers in the list of frames: information (K, 6, 6) on a small turn about
+    `centre` (3,) and a shift, in the object's frame."""
+
+    a: np.ndarray
+    b: np.ndarray
+    information: np.ndarray
+    centre: np.ndarray
+
+
+def ties(rig: Rig, object_from_left: np.ndarray, seen: Sightings, centre: np.ndarray) -> Ties:
+    """Of every two successive sightings of a point, a < b."""
     order = np.lexsort((seen.frame, seen.point))
     point, frame = seen.point[order], seen.frame[order]
     turn = object_from_left[frame, :3, :3]
@@ -77,7 +86,7 @@ def ties(
     first = np.flatnonzero((point[1:] == point[:-1]) & (frame[1:] > frame[:-1]))
     weight = np.linalg.inv(covariance[first] + covariance[first + 1])
     jacobian = _moves(arm[first + 1])
-    return frame[first], frame[first + 1], jacobian.transpose(0, 2, 1) @ weight @ jacobian
+    return Ties(frame[first], frame[first + 1], jacobian.transpose(0, 2, 1) @ weight @ jacobian, centre)
 
 
 def _covariance(rig: Rig, seen: Sightings, order: np.ndarray) -> np.ndarray:

@@ -50,10 +50,10 @@ class BundleStage(Stage):
         rig, data = Rig.load(inputs["rig.json"].path), load(inputs)
         observations = Observations(data.point, data.frame, data.uvr, np.maximum(data.sigma_px, config.sigma_floor_px))
         report = StageReport(method="ceres", reason="poses and points with the rig held, through pycolmap")
-        adjusted, seen, share = _adjusted(rig, data, observations, config, context)
-        doubted = doubt(rig, data, adjusted, share, FrameReader.of(inputs), context.workers)
-        on_points, refined = adjusted, settled(rig, data, adjusted, doubted, seen, context.workers)
-        adjusted = refined
+        on_points, seen, share = _adjusted(rig, data, observations, config, context)
+        doubted = doubt(rig, data, on_points, share, FrameReader.of(inputs), context.workers)
+        adjusted = settled(rig, data, on_points, doubted, seen, context.workers)
+        report.reason += _of_rows(share) + _of_surfaces(on_points, adjusted)
         change, reason = object_frame.choose_frame(
             np.where(data.aside[:, None], np.nan, adjusted.xyz),
             data.inside,
@@ -74,7 +74,6 @@ class BundleStage(Stage):
         _write_points(out / "points.npz", data, adjusted)
         _fill_report(report, data, adjusted, before, rows, sigmas, focal, reason)
         middle, most = float(np.median(doubted.drift_m)), float(doubted.drift_m.max())
-        report.reason += _of_rows(share) + _of_surfaces(on_points, refined)
         report.metrics |= {
             "row_time_share": round(share, 4),
             "drift_sigma_median_mm": _round(1000 * middle, 4),

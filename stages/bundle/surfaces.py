@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from stages.bundle.drift import Ties
 from stages.core.dense.alignment import CORRELATED, LEAST_POINTS, blurred, surface_sample, target_of
 from stages.core.dense.normal_equations import COLUMNS, Points, System, linearise
 from stages.core.dense.view import DenseView
-from stages.core.geometry.directions import unit
-from stages.core.geometry.rigid import exp_se3, inverse, rotation_angle, transform
+from stages.core.geometry.near_views import near_pairs
+from stages.core.geometry.rigid import exp_se3, inverse, transform
 from stages.core.parallel import ordered_map
 
 DOUBTED = 15.0
@@ -32,17 +33,6 @@ MOST_FRAMES = 300
 """of more frames the equations would not be solved at once any more"""
 
 
-@dataclass(frozen=True)
-class Ties:
-    """What points say of the motion between frames a and b (K,), numbers in the list of frames: information (K, 6, 6) on a small turn about
-    `centre` (3,) and a shift, in the object's frame."""
-
-    a: np.ndarray
-    b: np.ndarray
-    information: np.ndarray
-    centre: np.ndarray
-
-
 def on_surfaces(
     views: Sequence[DenseView], object_from_left: np.ndarray, ties: Ties, workers: int
 ) -> np.ndarray | None:
@@ -50,11 +40,13 @@ def on_surfaces(
     middle stays."""
     if not 2 < len(views) <= MOST_FRAMES:
         return None
-    pairs = [p for ab in _near(object_from_left, ties.centre) for p in (ab, ab[::-1])]
+    near = near_pairs(dict(enumerate(object_from_left)), ties.centre, NEAR_RAD, PARTNERS)
+    pairs = [p for ab in near for p in (ab, ab[::-1])]
     start, poses, points = object_from_left, object_from_left.copy(), _of_points(len(views), ties)
     for gate, blur in zip(GATES, BLURS, strict=True):
+        asked = _Asked(views, [_sample(v, blur) for v in views], pairs, gate, blur)
         for _ in range(STEPS):
-            said = _of_surfaces(_Asked(views, pairs, gate, blur), poses, ties.centre, workers)
+            said = _of_surfaces(asked, poses, ties.centre, workers)
             if said is None:
                 return None
             normal, gradient = said[0] + points, said[1] + points @ _moved(start, poses, ties.centre)
@@ -67,20 +59,26 @@ def on_surfaces(
 
 @dataclass(frozen=True)
 class _Asked:
+    """samples: of each view, points (N, 3) of its surface and their grey values."""
+
     views: Sequence[DenseView]
+    samples: Sequence[tuple[np.ndarray, np.ndarray]]
     pairs: Sequence[tuple[int, int]]
     gate: float
     blur: float
 
     def said(self, pair: tuple[int, int], b_from_a: np.ndarray) -> System | None:
         """Of the surface of a laid onto b; None where too little meets."""
-        a, b = (self.views[k] for k in pair)
-        pixels, xyz, _ = surface_sample(a, True)
+        (xyz, gray), b = self.samples[pair[0]], self.views[pair[1]]
         if len(xyz) < LEAST_POINTS:
             return None
-        gray = blurred(a, self.blur)[pixels[:, 1], pixels[:, 0]]
-        points = Points(xyz.copy(), gray, np.empty((len(xyz), COLUMNS)))
+        points = Points(xyz, gray, np.empty((len(xyz), COLUMNS)))  # the room of its own: threads share the sample
         return linearise(target_of(b, True), blurred(b, self.blur), points, b_from_a, self.gate)
+
+
+def _sample(view: DenseView, blur: float) -> tuple[np.ndarray, np.ndarray]:
+    pixels, xyz, _ = surface_sample(view, True)
+    return xyz.copy(), blurred(view, blur)[pixels[:, 1], pixels[:, 0]]
 
 
 def _of_surfaces(
@@ -137,15 +135,3 @@ def _about(step: np.ndarray, centre: np.ndarray) -> np.ndarray:
     out = exp_se3(step)
     out[:3, 3] += centre - out[:3, :3] @ centre
     return out
-
-
-def _near(object_from_left: np.ndarray, centre: np.ndarray) -> list[tuple[int, int]]:
-    """(a, b), a < b, of frames with similar views."""
-    sight = unit(object_from_left[:, :3, 3] - centre)
-    out = set()
-    for a in range(len(sight)):
-        turns = np.array([rotation_angle(inverse(object_from_left[a]) @ p) for p in object_from_left])
-        apart = np.maximum(turns, np.arccos(np.clip(sight @ sight[a], -1, 1)))
-        nearest = [b for b in np.argsort(apart, kind="stable") if b != a and apart[b] < NEAR_RAD]
-        out |= {(min(a, int(b)), max(a, int(b))) for b in nearest[:PARTNERS]}
-    return sorted(out)

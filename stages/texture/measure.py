@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -89,16 +89,7 @@ def measure(
             )
             > 0
         )
-        camera = window.rig(rig)
-        camera = Rig(
-            picture.shape[1],
-            picture.shape[0],
-            camera.fx,
-            camera.fy,
-            cx=camera.cx,
-            cy=camera.cy,
-            baseline_m=camera.baseline_m,
-        )
+        camera = replace(window.rig(rig), width=picture.shape[1], height=picture.shape[0])
         rendered, seen = render_textured(mesh, poses[frame], camera, caster, mips=mips)
         score = score_view(picture, rendered, mask, seen)
         return (frame, score, picture, rendered, mask & seen) if score else None

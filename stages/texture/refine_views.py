@@ -98,16 +98,7 @@ def shown(
     seen = sight(view, rig, caster, window, left_mask=pictures.mask(view.frame), hidden_right=hidden)
     window = picture_window(window, reduce)
     picture = window.cut(pictures.rgb(view.frame, view.side, reduce))
-    camera = window.rig(rig)
-    camera = Rig(
-        picture.shape[1],
-        picture.shape[0],
-        camera.fx,
-        camera.fy,
-        cx=camera.cx,
-        cy=camera.cy,
-        baseline_m=camera.baseline_m,
-    )
+    camera = replace(window.rig(rig), width=picture.shape[1], height=picture.shape[0])
     u, v = np.meshgrid(np.arange(camera.width, dtype=np.float32), np.arange(camera.height, dtype=np.float32))
     s, w = seen.window.scale, seen.window
     columns = ((u + 0.5) / window.scale - 0.5 + window.x0 - w.x0 + 0.5) * s - 0.5

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.bundle.surfaces import Ties, on_surfaces
+from stages.bundle.drift import Ties
+from stages.bundle.surfaces import on_surfaces
 from stages.core.geometry.rigid import exp_se3, inverse, rotation_angle
 from tests.track.test_verification import RADIUS_M, object_from_left, view
 

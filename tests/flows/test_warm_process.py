@@ -113,8 +113,7 @@ def test_what_it_imports_starts_no_thread_and_touches_no_gpu():
         "print(len(os.listdir('/proc/self/task')), [m for m in ('torch', 'pyarrow', 'prefect') if m in sys.modules],\n"
         "      all(m in sys.modules for m in WARMED))"
     )
-    env = {**os.environ, BLAS_THREADS: "1", "PYTHONPATH": str(REPOSITORY)}
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
+    said = _said(code)
     assert said.split("\n")[0] == "1 [] True"
 
 
@@ -129,8 +128,7 @@ def test_numba_has_nothing_left_to_prepare_in_a_fork_and_kernels_compute_right()
         "    print(fresh[1] < warm[1], known() == warm, total, flush=True); os._exit(0)\n"
         "os.wait()"
     )
-    env = {**os.environ, BLAS_THREADS: "1", "PYTHONPATH": str(REPOSITORY)}
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
+    said = _said(code)
     assert said.split() == ["True", "True", "18.0"]
 
 
@@ -144,8 +142,7 @@ def test_openblas_has_its_threads_in_the_child_and_forks_compute_right():
         "    print(len(os.listdir('/proc/self/task')), right, flush=True); os._exit(0)\n"
         "os.wait()"
     )
-    env = {**os.environ, BLAS_THREADS: "1", "PYTHONPATH": str(REPOSITORY)}
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
+    said = _said(code)
     assert said.split() == ["3", "True"]
 
 
@@ -159,6 +156,12 @@ def test_environment_and_folder_are_those_of_the_moment(toy, warm, tmp_path, mon
     monkeypatch.chdir(other)
     toy.run(force=True)
     assert sorted(p.name for p in other.glob("*.count")) == [f"{n}.count" for n in "abcd"] and not warm.why_not
+
+
+def _said(code: str) -> str:
+    """What a fresh interpreter with one thread of BLAS prints."""
+    env = {**os.environ, BLAS_THREADS: "1", "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
 
 
 def _stat(pid: int) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.track.links.view_graph import Edge, choose_keyframes, connected, near_pairs, neighbour_pairs, spanning_poses
+from stages.core.geometry.near_views import near_pairs
+from stages.track.links.view_graph import Edge, choose_keyframes, connected, neighbour_pairs, spanning_poses
 from stages.track.points.frame_points import FramePoints
 from stages.track.tracks.multiview_tracks import Tracks, build_tracks
 from stages.track.tracks.tracking import longest

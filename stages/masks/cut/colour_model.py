@@ -77,6 +77,11 @@ def similarity(a: np.ndarray, b: np.ndarray, bins: int = 8) -> float:
     return float(np.sqrt(coarse(a) * coarse(b)).sum() / max(np.sqrt(float(a.sum()) * float(b.sum())), 1e-6))
 
 
+def likeness(rgb: np.ndarray, where: np.ndarray, counts: np.ndarray) -> float:
+    """`similarity` of the colours of a picture (H, W, 3) uint8 within `where` (H, W) bool and counted ones."""
+    return similarity(histogram(rgb[where].astype(np.float32)), counts)
+
+
 def model_from_histograms(
     of_object: np.ndarray, of_background: np.ndarray, of_other: np.ndarray | None = None
 ) -> ColourModel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from stages.masks.cut.colour_model import histogram, similarity
+from stages.masks.cut.colour_model import likeness
 from stages.masks.frame.working_frame import WorkingFrame
 
 STRANGE = 0.35
@@ -26,6 +26,6 @@ def without_strangers(view: WorkingFrame, mask: np.ndarray, of_object: np.ndarra
         if piece == largest or stats[piece, cv2.CC_STAT_AREA] < LEAST_PX:
             continue
         own = labels == piece
-        if similarity(histogram(view.rgb[own].astype(np.float32)), of_object) < STRANGE:
+        if likeness(view.rgb, own, of_object) < STRANGE:
             out = out & ~own
     return out

@@ -79,7 +79,7 @@ def cut_frame(
         _agreement(llr, found),
         _depth_fit(view, mask, expected.near_range),
         _overlap(mask, expected.predicted),
-        disparity_range(view, mask),
+        range_in(view, mask),
         expected.doubt,
         expected_overlap(seen.opinion, mask[s]),
     )
@@ -197,8 +197,9 @@ def _overlap(mask: np.ndarray, predicted: np.ndarray | None) -> float:
     return float("nan") if predicted is None else jaccard(mask, predicted)
 
 
-def disparity_range(view: WorkingFrame, mask: np.ndarray) -> tuple[float, float] | None:
-    """Least and largest disparity in a mask, px, but for a few per cent; None where hardly any is known."""
+def range_in(view: WorkingFrame, mask: np.ndarray) -> tuple[float, float] | None:
+    """Least and largest disparity in a mask, px, but for a few per cent and as it is (`seed.disparity_range` grants a margin); None where
+    hardly any is known."""
     d = view.disparity[mask & np.isfinite(view.disparity) & (view.sigma < 1.5)]
     if len(d) < 30:
         return None

@@ -5,6 +5,7 @@ Fits are robust (RANSAC, then re-weighted least squares on its inliers), in pixe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,6 +143,11 @@ def plane_map(plane: DisparityPlane, shape: tuple[int, int]) -> np.ndarray:
     """(H, W) float32 disparity of the plane, NaN where it is not in front of the camera."""
     d = plane.disparity(np.arange(shape[1], dtype=np.float32)[None], np.arange(shape[0], dtype=np.float32)[:, None])
     return np.where(d > 0, d, np.nan).astype(np.float32)
+
+
+def as_surfaces(planes: Sequence[DisparityPlane], shape: tuple[int, int]) -> list[tuple[np.ndarray, float]]:
+    """Maps (H, W) and scatter of planes as `depth_llr` takes them; no plane is known better than SIGMA_PX allows."""
+    return [(plane_map(p, shape), max(p.sigma_px, SIGMA_PX[0])) for p in planes]
 
 
 def standing_out(disparity: np.ndarray, sigma: np.ndarray, surfaces: list[tuple[np.ndarray, float]]) -> np.ndarray:

@@ -249,6 +249,8 @@ def surrounding_planes(
     v, u = np.nonzero(use)
     sure = view.sigma < SURE_PX
     known = inside & np.isfinite(view.disparity) & sure
+    box = Window.around(inside, 0)
+    columns = (box.x0, box.x1 - 1)
 
     def before(plane: DisparityPlane) -> float:
         """Share of what is sure inside the box that lies before the plane."""
@@ -257,7 +259,7 @@ def surrounding_planes(
         return float(near.mean()) if near.size else 0.0
 
     if (sure & use).sum() >= SURE_SHARE * use.sum():
-        known_there, columns = (u, v, view.disparity[use]), _columns(inside)
+        known_there = (u, v, view.disparity[use])
         found = fit_planes(*known_there, view.sigma[use], rng)
         things = [p for p in found[1:] if thing_before(p, found[0], *known_there, columns)]
         through = [seen_through(p, *known_there, view.sigma[use]) for p in found]
@@ -270,15 +272,9 @@ def surrounding_planes(
         v, u = np.nonzero(where)
         known_there = (u, v, view.disparity[where])
         found = fit_planes(*known_there, view.sigma[where], rng)
-        if planes := [p for p in found if before(p) >= NEARER_SHARE and seen_beside(p, *known_there, _columns(inside))]:
+        if planes := [p for p in found if before(p) >= NEARER_SHARE and seen_beside(p, *known_there, columns)]:
             return planes
     return []
-
-
-def _columns(inside: np.ndarray) -> tuple[int, int]:
-    """The first and the last of the box."""
-    columns = np.flatnonzero(inside.any(0))
-    return int(columns[0]), int(columns[-1])
 
 
 def disparity_range(view: WorkingFrame, mask: np.ndarray) -> tuple[float, float] | None:

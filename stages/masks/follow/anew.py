@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.masks.cut.colour_model import ColourModel, histogram, similarity
+from stages.masks.cut.colour_model import ColourModel, likeness
 from stages.masks.cut.expectation import Expectation
 from stages.masks.cut.frame_cut import FrameCut, cut_frame
 from stages.masks.cut.outline import CutSettings
-from stages.masks.cut.planes import fit_planes, plane_map
+from stages.masks.cut.planes import as_surfaces, fit_planes
 from stages.masks.cut.seed import Seed
 from stages.masks.frame.working_frame import WorkingFrame
 
@@ -21,7 +21,8 @@ SAME_SIZE = (0.5, 2.0)
 """the same of what may be the object: another side of it may be as much smaller or larger"""
 SAME_COLOURS = 0.7
 """Bhattacharyya coefficient of its colours and the object's, from which it may be"""
-PLANES = 3
+PLANES, LEAST_SHARE = 3, 0.1
+"""asked for, and the share of what is left that one must explain"""
 LEAST_DEPTH = 1000
 """pixels with depth before planes are asked for"""
 
@@ -42,8 +43,7 @@ def found_anew(
     found = cut_frame(view, expected, colours, cut, fine=True)
     if not found.mask.any() or not SAME_SIZE[0] < _share(seed, found) < SAME_SIZE[1]:
         return None
-    alike = similarity(histogram(view.rgb[found.mask].astype(np.float32)), of_object)
-    return found if alike > SAME_COLOURS else None
+    return found if likeness(view.rgb, found.mask, of_object) > SAME_COLOURS else None
 
 
 def _share(seed: Seed, found: FrameCut) -> float:
@@ -65,4 +65,4 @@ def _planes(view: WorkingFrame) -> list[tuple[np.ndarray, float]]:
         return []
     disparity, sigma = view.disparity[v, u], view.sigma[v, u]
     found = fit_planes(u, v, disparity, sigma, rng=np.random.default_rng(view.frame), count=PLANES)
-    return [(plane_map(p, view.shape), max(p.sigma_px, 0.3)) for p in found if p.share > 0.1]
+    return as_surfaces([p for p in found if p.share > LEAST_SHARE], view.shape)

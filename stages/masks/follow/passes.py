@@ -19,13 +19,13 @@ from stages.masks.cut.colour_model import (
     BINS,
     density_above_uniform,
     histogram,
+    likeness,
     model_from_histograms,
-    similarity,
     with_shadows,
 )
 from stages.masks.cut.detached import without_strangers
 from stages.masks.cut.expectation import Expectation
-from stages.masks.cut.frame_cut import FrameCut, cut_frame, disparity_range
+from stages.masks.cut.frame_cut import FrameCut, cut_frame, range_in
 from stages.masks.cut.hints import hinted
 from stages.masks.cut.other_foreground import LIKELY, colour_ratio, seen_outside
 from stages.masks.cut.outline import CutSettings, Window, jaccard, signed_distance
@@ -147,7 +147,7 @@ def _follow_one(view, expected, previous, out, cut, fine, expected_area, seed_ar
 def _own(view: WorkingFrame, found: FrameCut, seed: Seed) -> FrameCut:
     """The same without what hangs apart and is not the object's."""
     mask = without_strangers(view, found.mask, seed.of_object)
-    return found if mask is found.mask else replace(found, mask=mask, near_range=disparity_range(view, mask))
+    return found if mask is found.mask else replace(found, mask=mask, near_range=range_in(view, mask))
 
 
 def _other_thing(seed: Seed, view: WorkingFrame, found: FrameCut, expected: Expectation) -> np.ndarray | None:
@@ -162,10 +162,7 @@ def _other_thing(seed: Seed, view: WorkingFrame, found: FrameCut, expected: Expe
 
 def _is_the_object(view: WorkingFrame, mask: np.ndarray, of_object: np.ndarray, seed_area: float) -> bool:
     """Whether something found by searching the whole picture is the object: by its size and colours."""
-    return (
-        0.2 * seed_area < mask.sum() < 5 * seed_area
-        and similarity(histogram(view.rgb[mask].astype(np.float32)), of_object) > SAME_COLOURS
-    )
+    return 0.2 * seed_area < mask.sum() < 5 * seed_area and likeness(view.rgb, mask, of_object) > SAME_COLOURS
 
 
 def _record(out: Followed, frame: int, cut: FrameCut, reason: str) -> None:

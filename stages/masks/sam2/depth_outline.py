@@ -16,7 +16,7 @@ from stages.masks.cut.expectation import Expectation
 from stages.masks.cut.frame_cut import cut_frame
 from stages.masks.cut.hints import hinted
 from stages.masks.cut.outline import CutSettings, Window, signed_distance
-from stages.masks.cut.planes import plane_map
+from stages.masks.cut.planes import as_surfaces
 from stages.masks.cut.seed import disparity_range, surrounding_planes
 from stages.masks.frame.prompt import Prompt
 from stages.masks.frame.working_frame import WorkingFrame
@@ -40,7 +40,7 @@ def placed_again(
         return mask
     ring = Window.around(mask, round(RING_SHARE * float(np.sqrt(mask.sum()))))
     planes = surrounding_planes(view, ring, mask, np.random.default_rng(view.frame))
-    surfaces = [(plane_map(p, view.shape), max(p.sigma_px, 0.3)) for p in planes]
+    surfaces = as_surfaces(planes, view.shape)
     sigma = SIGMA_PX + SIGMA_SHARE * float(np.sqrt(mask.sum()))
     prior = prior_llr(signed_distance(mask), sigma, INSIDE, OUTSIDE)
     expected = hinted(

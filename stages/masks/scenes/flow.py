@@ -13,7 +13,7 @@ from stages.masks.cut.evidence import prior_llr
 from stages.masks.cut.expectation import Expectation
 from stages.masks.cut.frame_cut import FrameCut
 from stages.masks.cut.outline import Window, signed_distance
-from stages.masks.cut.planes import plane_map
+from stages.masks.cut.planes import as_surfaces
 from stages.masks.cut.seed import Seed, surrounding_planes
 from stages.masks.frame.working_frame import WorkingFrame
 from stages.masks.scenes.ground_motion import at_scale, background_homography, motion_llr, seen_behind
@@ -121,7 +121,7 @@ def _surfaces(view: WorkingFrame, predicted: np.ndarray) -> list[tuple[np.ndarra
         return []
     ring = Window.around(predicted, round(RING * float(np.sqrt(predicted.sum()))))
     found = surrounding_planes(view, ring, predicted, np.random.default_rng(view.frame))
-    return [(plane_map(p, view.shape), max(p.sigma_px, 0.3)) for p in found]
+    return as_surfaces(found, view.shape)
 
 
 def _step(last: _Memory, gray: np.ndarray) -> np.ndarray | None:

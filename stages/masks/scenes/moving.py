@@ -16,7 +16,7 @@ from stages.masks.cut.frame_cut import FrameCut, cut_frame
 from stages.masks.cut.hints import hinted
 from stages.masks.cut.other_foreground import reaching_in, seen_outside
 from stages.masks.cut.outline import CutSettings, Window, signed_distance
-from stages.masks.cut.planes import fit_planes, plane_in_space, plane_map
+from stages.masks.cut.planes import as_surfaces, fit_planes, plane_in_space
 from stages.masks.cut.seed import Seed, disparity_range
 from stages.masks.frame.prompt import Prompt
 from stages.masks.frame.working_frame import WorkingFrame
@@ -156,7 +156,7 @@ class MovingScene:
         """For a frame that could not be placed: a thing off this frame's planes, about where the frames next to it see the object."""
         v, u = np.nonzero(np.isfinite(view.disparity))
         found = fit_planes(u, v, view.disparity[v, u], view.sigma[v, u], np.random.default_rng(view.frame))
-        surfaces = [(plane_map(p, view.shape), max(p.sigma_px, 0.3)) for p in found]
+        surfaces = as_surfaces(found, view.shape)
         placed = sorted(self.motion.scene_from_left, key=lambda f: abs(f - view.frame))[:2]
         seen = [self.hull.silhouette(self.motion.scene_from_left[f], self.rig) for f in placed]
         region = np.logical_or.reduce([mask for mask, _ in seen])

@@ -14,9 +14,9 @@ import numpy as np
 
 from stages.core.dense.look import FIRM_FLOATS, FIRM_MEETS, Verdict, judge
 from stages.core.dense.view import DenseView
+from stages.core.geometry.near_views import near_pairs
 from stages.core.geometry.rigid import inverse, rotation_angle
 from stages.core.groups import joined
-from stages.track.links.view_graph import near_pairs
 
 NEAR_RAD, NEAR_FRAMES, LEAST_AGAINST = np.radians(30.0), 3, 2
 """partners of a frame: so many, with views that differ by less; and how many must speak against it"""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.core.camera import Rig
-from stages.core.geometry.directions import unit
 from stages.core.geometry.rigid import inverse, rotation_angle
 from stages.core.groups import joined
 from stages.track.links.descriptor_matching import match_mutual
@@ -171,21 +170,3 @@ def alike_pairs(
 def _coarsest(points: FramePoints, object_only: bool, count: int) -> np.ndarray:
     use = np.flatnonzero(points.inside) if object_only and not points.mask_lost else np.arange(len(points))
     return points.descriptor[use[np.argsort(-points.scale_px[use], kind="stable")[:count]]]
-
-
-def near_pairs(
-    poses: Mapping[int, np.ndarray], centre: np.ndarray, max_angle_rad: float, per_frame: int
-) -> list[tuple[int, int]]:
-    """For every posed frame the `per_frame` others with the most similar view, as sorted unique (a, b)."""
-    frames = list(poses)
-    stack = np.stack([poses[f] for f in frames])
-    sight = unit(stack[:, :3, 3] - centre)
-    out: set[tuple[int, int]] = set()
-    for i, f in enumerate(frames):
-        trace = np.einsum("ij,nij->n", stack[i, :3, :3], stack[:, :3, :3])
-        angle = np.maximum(np.arccos(np.clip((trace - 1) / 2, -1, 1)), np.arccos(np.clip(sight @ sight[i], -1, 1)))
-        angle[i] = np.inf
-        for j in np.argsort(angle, kind="stable")[:per_frame]:
-            if angle[j] < max_angle_rad:
-                out.add((min(f, frames[j]), max(f, frames[j])))
-    return sorted(out)

@@ -10,11 +10,12 @@ import numpy as np
 from stages.core.camera import Rig
 from stages.core.dense.view import DenseView
 from stages.core.geometry.directions import unit
+from stages.core.geometry.near_views import near_pairs
 from stages.core.geometry.rigid import inverse, rotation_angle, transform
 from stages.core.geometry.stereo_points import project_stereo
 from stages.core.parallel import ordered_map
 from stages.track.links.linking import ViewGraph, object_centre
-from stages.track.links.view_graph import Edge, connected, near_pairs
+from stages.track.links.view_graph import Edge, connected
 from stages.track.points.features import Likeness
 from stages.track.points.frame_points import FramePoints
 from stages.track.tracks.multiview_tracks import Tracks, build_tracks, gather, guided_matches, locate
